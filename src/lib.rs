@@ -1,0 +1,1 @@
+//! Turns an OCI container image into a bootable ext4 disk image.
