@@ -25,7 +25,7 @@ def first_layer():
         *configuration(),
         *programs(),
         *documents(),
-        *shared_files(),
+        *data(),
         *home(),
     )
 
@@ -88,7 +88,7 @@ def documents():
     yield entry(b"usr/share/doc/hello/empty")
 
 
-def shared_files():
+def data():
     yield directory(b"var/cache", time=NEW_YEAR + Decimal("0.000000001"))
     yield entry(b"var/cache/stale", content=b"hidden by an opaque marker\n")
     yield directory(b"var/cache/deep")
