@@ -9,6 +9,7 @@ mod support {
     pub(crate) mod build;
     pub(crate) mod mount;
     pub(crate) mod oracles;
+    pub(crate) mod registry;
     pub(crate) mod skip;
     pub(crate) mod wear;
 }
@@ -20,16 +21,17 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
 
-use support::build::{rootfs_build, sample, sample_image};
+use support::build::{latest, rootfs_build, sample, sample_image};
 use support::mount::Mount;
 use support::oracles::{Oracles, compare, e2fsck, succeed};
+use support::registry::Registry;
 use support::skip::skip;
 use support::wear::{fill, wear};
 
 /// Builds a layout's image, then has it judged: as built, in the kernel, and after use.
 fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
     let image = oracles.scratch().join("image.ext4");
-    succeed(&mut rootfs_build(layout, architecture, &image));
+    succeed(&mut rootfs_build(&latest(layout), architecture, &image));
     assert_eq!(e2fsck(&image), Ok(()), "as built");
 
     let reference = oracles.reference(layout, architecture);
@@ -134,7 +136,7 @@ fn surroundings_do_not_change_a_byte() {
         ),
     ];
     let first = oracles.scratch().join("first.ext4");
-    succeed(&mut rootfs_build(&layout, "amd64", &first));
+    succeed(&mut rootfs_build(&latest(&layout), "amd64", &first));
     for (name, exec) in surroundings {
         // Times are stored in seconds: an image that took one from the clock has another by now.
         thread::sleep(Duration::from_millis(1100));
@@ -142,12 +144,36 @@ fn surroundings_do_not_change_a_byte() {
         fs::create_dir(&directory).expect("the directory is ours");
         set_mode(&directory, 0o777);
         let out = directory.join("image.ext4");
-        let build = rootfs_build(&layout, "amd64", &out);
+        let build = rootfs_build(&latest(&layout), "amd64", &out);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("{exec} \"$@\"")).arg("sh");
         shell.arg(&program).args(build.get_args());
         succeed(shell.current_dir(&directory).env("TMPDIR", &directory));
         succeed(Command::new("cmp").arg(&first).arg(&out));
+    }
+}
+
+#[test]
+fn a_registry_and_a_layout_give_the_same_bytes() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let registry = Registry::start(oracles.scratch());
+    let repository = registry.push(&sample(), "examples/hello");
+    for architecture in ["amd64", "arm64"] {
+        let from_layout = oracles.scratch().join("layout.ext4");
+        let from_registry = oracles.scratch().join("registry.ext4");
+        succeed(&mut rootfs_build(
+            &latest(&sample()),
+            architecture,
+            &from_layout,
+        ));
+        succeed(&mut rootfs_build(
+            &format!("{repository}:latest"),
+            architecture,
+            &from_registry,
+        ));
+        succeed(Command::new("cmp").arg(&from_layout).arg(&from_registry));
     }
 }
 

@@ -9,9 +9,23 @@ use tempfile::TempDir;
 
 use super::skip::skip;
 
-const PROGRAMS: [&str; 14] = [
-    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "gzip", "mount", "python3", "setfattr",
-    "setpriv", "taskset", "umoci", "umount", "zstd",
+const PROGRAMS: [&str; 16] = [
+    "cmp",
+    "cp",
+    "debugfs",
+    "docker-registry",
+    "dumpe2fs",
+    "e2fsck",
+    "gzip",
+    "mount",
+    "python3",
+    "setfattr",
+    "setpriv",
+    "skopeo",
+    "taskset",
+    "umoci",
+    "umount",
+    "zstd",
 ];
 
 /// Proof that the oracles can run: root, and every program there.
