@@ -1,10 +1,15 @@
 //! Writes ext4 file systems.
 
 mod data;
+mod disk;
+mod encode;
 mod error;
 mod format;
+mod image;
 mod options;
 mod output;
+mod place;
+mod seal;
 mod tree;
 mod units;
 
