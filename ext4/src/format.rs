@@ -1,6 +1,7 @@
 //! [`Formatter`]: stream content, then write the metadata, step by step.
 
 mod finish;
+mod large_values;
 mod settle;
 mod shared_xattrs;
 mod sparse;

@@ -76,5 +76,7 @@ bitflags! {
         const HUGE_FILE = 0x4_0000;
         /// `i_block` is the root of an extent tree.
         const EXTENTS = 0x8_0000;
+        /// The inode holds the value of an extended attribute.
+        const EA_INODE = 0x20_0000;
     }
 }

@@ -18,6 +18,8 @@ pub(crate) struct Body {
     pub(crate) block: [u8; 60],
     /// Blocks in use: of the content, the extent tree and the extended attributes.
     pub(crate) block_count: u64,
+    /// `i_version`: how many attributes have this inode's content as their value.
+    pub(crate) version: u32,
     pub(crate) xattr_block: Option<BlockNr>,
     pub(crate) xattrs: [u8; 96],
 }
@@ -32,6 +34,7 @@ impl Body {
             flags: InodeFlags::empty(),
             block: [0; 60],
             block_count: 0,
+            version: 0,
             xattr_block: None,
             xattrs: [0; 96],
         }
@@ -40,7 +43,7 @@ impl Body {
 
 /// The inode, still to be sealed.
 ///
-/// Zero, because nothing sets them: deletion time, version, generation (so that no image has a random byte), project.
+/// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte), project.
 pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) -> disk::Inode {
     let mut flags = body.flags;
     let sectors = body.block_count << (block_size.log2() - 9);
@@ -71,6 +74,7 @@ pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) ->
         blocks_lo: lo(blocks).into(),
         blocks_high: lo16(hi(blocks)).into(),
         flags: flags.bits().into(),
+        version: body.version.into(),
         block: body.block,
         file_acl_lo: lo(xattr_block).into(),
         file_acl_high: lo16(hi(xattr_block)).into(),

@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) journal: Option<([u8; 60], u64)>,
     /// Whether a directory's index has more levels than old kernels read.
     pub(crate) has_large_directory: bool,
+    /// Whether the value of an attribute has an inode of its own.
+    pub(crate) has_value_inodes: bool,
 }
 
 /// The superblock of group 0, still to be sealed; its copies differ in `block_group_nr`.
@@ -99,6 +101,7 @@ fn compat(layout: &Layout) -> Compat {
 fn incompat(facts: &Facts) -> Incompat {
     let mut features = Incompat::FILETYPE | Incompat::EXTENT | Incompat::BIT64 | Incompat::FLEX_BG;
     features.set(Incompat::LARGE_DIR, facts.has_large_directory);
+    features.set(Incompat::EA_INODE, facts.has_value_inodes);
     features
 }
 

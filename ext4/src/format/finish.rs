@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::large_values::{LargeValues, WrittenValue};
 use super::settle::{Pinned, Settling};
 use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
@@ -21,6 +22,7 @@ use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::Seed;
 use crate::tree::{Directory, InodeId, Kind, MAX_LINKS, Metadata, Tree};
+use crate::units::Ino;
 
 /// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
 const LOST_FOUND_LEN: u64 = 16 << 10;
@@ -36,13 +38,14 @@ pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Resu
         content: BTreeMap::new(),
         index_levels: BTreeMap::new(),
         xattrs: SharedXattrs::default(),
+        large_values: Vec::new(),
     };
     finish.write_directories_and_symlinks()?;
-    finish.count_xattrs()?;
+    let mut values = finish.count_xattrs()?;
     let (layout, mut pinned) = finish.settle()?;
     finish.clear_freed()?;
     finish.write_xattrs(&mut pinned)?;
-    let directory_counts = finish.write_inodes(&layout, &mut pinned)?;
+    let directory_counts = finish.write_inodes(&layout, &mut pinned, &mut values)?;
     finish.write_tables(&layout, &directory_counts)
 }
 
@@ -73,6 +76,8 @@ struct Finish<O> {
     /// Levels of nodes of each directory that has an index.
     index_levels: BTreeMap<InodeId, usize>,
     xattrs: SharedXattrs,
+    /// In the order of their inodes, which follow those of the tree.
+    large_values: Vec<WrittenValue>,
 }
 
 impl<O: Output> Finish<O> {
@@ -123,16 +128,33 @@ impl<O: Output> Finish<O> {
         directory.entries().map(entry).collect()
     }
 
-    fn count_xattrs(&mut self) -> Result<(), FormatError> {
+    /// Counts the blocks of attributes, and writes the values that have inodes of their own.
+    fn count_xattrs(&mut self) -> Result<LargeValues, FormatError> {
+        let mut values = LargeValues::new(self.seed, Ino(self.inodes.count() + 1));
         for (_, id) in self.inodes.iter() {
-            let split = self.split_xattrs(id)?;
+            let split = self.split_xattrs(id, &mut values)?;
             self.xattrs.add(split.block);
         }
-        Ok(())
+        for (inode, value) in values.in_order() {
+            let data = self.formatter.write_data(value, value.len() as u64)?;
+            self.large_values.push(WrittenValue {
+                inode,
+                data,
+                references: 0,
+            });
+        }
+        for (ino, block_count) in self.xattrs.value_inodes() {
+            let index = ino.get() - self.inodes.count() - 1;
+            self.large_values[index as usize].references += block_count;
+        }
+        Ok(values)
     }
 
-    fn split_xattrs(&self, id: InodeId) -> Result<xattrs::Split, FormatError> {
-        let split = xattrs::split(&self.tree.inode(id).metadata.xattrs, self.formatter.options.block_size);
+    fn split_xattrs(&self, id: InodeId, values: &mut LargeValues) -> Result<xattrs::Split, FormatError> {
+        let options = &self.formatter.options;
+        let split = xattrs::split(&self.tree.inode(id).metadata.xattrs, options.block_size, |value| {
+            options.large_xattrs.then(|| values.inode_of(value))
+        });
         split.map_err(|error| {
             let path = self.tree.path_of(id);
             let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
@@ -152,7 +174,13 @@ impl<O: Output> Finish<O> {
         })
     }
 
+    /// Inodes in use or reserved.
+    fn inode_count(&self) -> u32 {
+        self.inodes.count() + u32::try_from(self.large_values.len()).expect("each is in memory")
+    }
+
     fn settle(&mut self) -> Result<(Layout, Pinned), FormatError> {
+        let inode_count = self.inode_count();
         let Formatter {
             image,
             options,
@@ -160,9 +188,10 @@ impl<O: Output> Finish<O> {
             cursor,
             freed,
         } = &mut self.formatter;
-        let contents = self.tree.contents_mut().chain(self.content.values_mut());
+        let values = self.large_values.iter_mut().map(|value| &mut value.data);
+        let contents = self.tree.contents_mut().chain(self.content.values_mut()).chain(values);
         let xattr_blocks = self.xattrs.block_count();
-        Settling::new(options, *geometry, contents, xattr_blocks, self.inodes.count()).settle(cursor, freed, image)
+        Settling::new(options, *geometry, contents, xattr_blocks, inode_count).settle(cursor, freed, image)
     }
 
     /// Leaves nothing of what was replaced in the image.
@@ -185,15 +214,26 @@ impl<O: Output> Finish<O> {
     }
 
     /// Writes the inodes of the tree and the blocks of their extent trees, and counts the directories of each group.
-    fn write_inodes(&mut self, layout: &Layout, pinned: &mut Pinned) -> Result<Vec<u32>, FormatError> {
+    fn write_inodes(
+        &mut self,
+        layout: &Layout,
+        pinned: &mut Pinned,
+        values: &mut LargeValues,
+    ) -> Result<Vec<u32>, FormatError> {
         let mut directory_counts = vec![0; layout.group_count as usize];
         for (ino, id) in self.inodes.iter() {
-            let split = self.split_xattrs(id)?;
+            let split = self.split_xattrs(id, values)?;
             let inode = self.tree.inode(id);
             let mut body = Body::new(inode::file_type(inode.kind()));
             body.xattrs = split.inode;
             body.xattr_block = self.xattrs.take(&split.block);
             body.block_count = u64::from(body.xattr_block.is_some());
+            let block_size = self.formatter.options.block_size;
+            body.block_count += split
+                .block
+                .iter()
+                .map(|attribute| attribute.value_blocks(block_size))
+                .sum::<u64>();
             body.links = u16::try_from(inode.links()).expect("a tree has at most 65,000 links to a file");
             let data = match inode.kind() {
                 Kind::Directory(directory) => {
@@ -229,13 +269,17 @@ impl<O: Output> Finish<O> {
             }
             tables.write_inode(ino, &inode.metadata, &body)?;
         }
+        let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
+        for value in &self.large_values {
+            tables.write_value_inode(value, pinned)?;
+        }
         Ok(directory_counts)
     }
 
     /// Writes what belongs to no file of the tree, the primary superblock last.
     fn write_tables(mut self, layout: &Layout, directory_counts: &[u32]) -> Result<(O, Summary), FormatError> {
         let usage = Usage::new(layout, &self.formatter.freed);
-        let inode_count = self.inodes.count();
+        let inode_count = self.inode_count();
         let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
         let journal = tables.write_journal()?;
         tables.write_resize_inode()?;
@@ -244,6 +288,7 @@ impl<O: Output> Finish<O> {
             free_inode_count: layout.inode_count() - inode_count,
             journal,
             has_large_directory: self.index_levels.values().any(|&levels| levels > index::MAX_LEVELS),
+            has_value_inodes: !self.large_values.is_empty(),
         };
         tables.write_superblocks(&facts, &descriptors)?;
 

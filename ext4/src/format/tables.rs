@@ -1,6 +1,7 @@
 //! The tables: inodes, bitmaps, group descriptors, the journal's start, superblocks.
 
 use super::Formatter;
+use super::large_values::WrittenValue;
 use super::settle::Pinned;
 use crate::data::Data;
 use crate::disk::group_desc::{self, GroupDesc};
@@ -62,6 +63,22 @@ impl<'format, O: Output> Tables<'format, O> {
         let place = self.layout.place_of(ino);
         let inode = inode::encode(metadata, body, self.options.block_size).seal(self.seed, ino);
         self.image.write_structure(place.block, place.skip, &inode)
+    }
+
+    /// Writes the inode of an attribute's value: its hash is the time of access, and the references are the version
+    /// (`ext4_xattr_inode_set_hash`, `ext4_xattr_inode_set_ref`).
+    pub(super) fn write_value_inode(&mut self, value: &WrittenValue, nodes: &mut Pinned) -> Result<(), FormatError> {
+        let mut body = Body::new(file_type::REGULAR);
+        body.flags = InodeFlags::EA_INODE;
+        body.version = value.references;
+        let hash = Timestamp::saturating(i64::from(value.inode.hash.cast_signed()), 0);
+        let metadata = Metadata {
+            mode: 0o600,
+            accessed: hash,
+            ..Metadata::default()
+        };
+        self.write_extents(value.inode.ino, &value.data, &mut body, nodes)?;
+        self.write_inode(value.inode.ino, &metadata, &body)
     }
 
     /// Writes the journal's inode and first block, and says what the superblock keeps of them.
