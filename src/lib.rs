@@ -1,1 +1,3 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
+
+pub mod layer;
