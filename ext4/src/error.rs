@@ -108,13 +108,11 @@ pub enum FormatError {
         /// Size in bytes that was asked for.
         available: u64,
     },
-    /// The size is too small for any file system, or larger than 32-bit inode numbers or the descriptors reach.
-    #[error("a file system of {size} bytes cannot be made: with these options it can have {min} to {max}")]
-    InvalidSize {
+    /// A size that the group descriptors or the numbers of blocks do not reach.
+    #[error("a file system of {size} bytes: with these options it can have {max} at most")]
+    TooLarge {
         /// Size in bytes.
         size: u64,
-        /// Smallest size in bytes.
-        min: u64,
         /// Largest size in bytes.
         max: u64,
     },

@@ -160,6 +160,7 @@ impl Directory {
     }
 
     /// Names and inodes, ordered by the bytes of the name.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&[u8], InodeId)> {
         self.entries.iter().map(|(name, &id)| (&**name, id))
     }
@@ -397,6 +398,37 @@ impl Tree {
             }
         }
         Ok(unreachable)
+    }
+
+    /// A path that leads to an inode of the tree, found by looking everywhere.
+    pub(crate) fn path_of(&self, id: InodeId) -> String {
+        let mut pending = vec![(InodeId::ROOT, String::from("/"))];
+        while let Some((directory, path)) = pending.pop() {
+            if directory == id {
+                return path;
+            }
+            for (name, child) in self
+                .inode(directory)
+                .directory()
+                .into_iter()
+                .flat_map(Directory::entries)
+            {
+                let separator = if path == "/" { "" } else { "/" };
+                pending.push((child, format!("{path}{separator}{}", String::from_utf8_lossy(name))));
+            }
+        }
+        unreachable!("every inode of a tree has a name")
+    }
+
+    /// Contents of all files.
+    pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Data> {
+        self.inodes
+            .iter_mut()
+            .flatten()
+            .filter_map(|inode| match &mut inode.kind {
+                Kind::File(data) => Some(data),
+                _ => None,
+            })
     }
 
     fn add_entry(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), TreeError> {
