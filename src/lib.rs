@@ -1,3 +1,4 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
 pub mod image;
+pub mod layer;

@@ -104,6 +104,7 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Gives content back: its blocks become free, and none of its bytes stays in the image.
+    #[expect(clippy::needless_pass_by_value, reason = "who gives content back must not keep it")]
     pub fn free(&mut self, data: Data) {
         self.freed.extend(data.extents().iter().map(|extent| extent.run()));
     }

@@ -13,6 +13,7 @@ use crate::error::FormatError;
 use crate::image::Image;
 use crate::options::Options;
 use crate::output::Output;
+use crate::place::geometry::copies;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::{Sealed, Seed};
@@ -133,7 +134,7 @@ impl<'format, O: Output> Tables<'format, O> {
     ) -> Result<(), FormatError> {
         let superblock = superblock::encode(self.options, self.layout, facts);
         let geometry = &self.layout.geometry;
-        let copies: Vec<u64> = geometry.copies(u64::from(self.layout.group_count)).collect();
+        let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
         for &group in copies.iter().rev() {
             let start = geometry.group_start(group);
             for (offset, descriptor) in (0..).step_by(group_desc::SIZE as usize).zip(descriptors) {
