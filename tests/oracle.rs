@@ -128,10 +128,7 @@ fn surroundings_do_not_change_a_byte() {
         ),
         ("strict", "umask 0077; exec"),
         ("alone", "exec taskset --cpu-list 0"),
-        (
-            "nobody",
-            "exec setpriv --reuid=65534 --regid=65534 --clear-groups",
-        ),
+        ("nobody", "exec setpriv --reuid=65534 --regid=65534 --clear-groups"),
     ];
     let first = oracles.scratch().join("first.ext4");
     succeed(&mut rootfs_build(&layout, "amd64", &first));
@@ -163,8 +160,7 @@ fn flip(image: &Path, offset: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset)
         .expect("the offset lies in the image");
-    file.write_all_at(&[byte[0] ^ 1], offset)
-        .expect("the copy is writable");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("the copy is writable");
 }
 
 /// The number that follows the first `label` in what a program prints.
@@ -193,10 +189,7 @@ fn e2fsck_notices_one_flipped_bit_in_each_structure() {
         block * BLOCK_SIZE
     };
     let debugfs = |request, label| {
-        let block = number_after(
-            label,
-            Command::new("debugfs").args(["-R", request]).arg(&image),
-        );
+        let block = number_after(label, Command::new("debugfs").args(["-R", request]).arg(&image));
         block * BLOCK_SIZE
     };
     let root_inode = debugfs("imap <2>", "located at block ") + 256;
@@ -207,17 +200,11 @@ fn e2fsck_notices_one_flipped_bit_in_each_structure() {
         ("inode bitmap", dumpe2fs("Inode bitmap at ")),
         ("root's inode", root_inode + 0x10),
         ("root's directory block", debugfs("blocks <2>", "") + 0x09),
-        (
-            "attribute block",
-            debugfs("stat /srv/shared/one", "File ACL: ") + 0x28,
-        ),
+        ("attribute block", debugfs("stat /srv/shared/one", "File ACL: ") + 0x28),
     ];
     for (name, offset) in structures {
         flip(&image, offset);
-        assert!(
-            e2fsck(&image).is_err(),
-            "a flipped bit of the {name} goes unnoticed"
-        );
+        assert!(e2fsck(&image).is_err(), "a flipped bit of the {name} goes unnoticed");
         flip(&image, offset);
         assert_eq!(e2fsck(&image), Ok(()), "the {name} is whole again");
     }
@@ -237,10 +224,7 @@ fn the_comparison_notices_every_kind_of_difference() {
         ),
         ("device", "rm dev/loop0 && mknod -m 0660 dev/loop0 b 7 1"),
         ("extra", "touch home/ana/.extra"),
-        (
-            "links",
-            "cp -a --remove-destination usr/bin/welcome usr/bin/hi",
-        ),
+        ("links", "cp -a --remove-destination usr/bin/welcome usr/bin/hi"),
         ("missing", "rm run/hello.fifo"),
         ("mode", "chmod 0777 tmp"),
         ("mtime", "touch -d 2026-01-01T00:00:00.000000002Z var/cache"),
@@ -254,11 +238,7 @@ fn the_comparison_notices_every_kind_of_difference() {
         let copy = oracles.copy(&image);
         let mount = Mount::read_write(&copy);
         assert_eq!(compare(&reference, mount.tree()), Ok(()));
-        succeed(
-            Command::new("sh")
-                .args(["-ec", change])
-                .current_dir(mount.tree()),
-        );
+        succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.tree()));
         let differences = compare(&reference, mount.tree()).expect_err(kind);
         assert!(
             differences.contains(&format!("{kind}: /")),
