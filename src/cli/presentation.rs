@@ -145,5 +145,10 @@ fn variable<T: ValueEnum>(name: &str) -> Result<Option<T>, clap::Error> {
 
 /// An error like those of clap, for what clap doesn't check.
 pub(super) fn usage_error(kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
-    Arguments::command().error(kind, message)
+    let mut command = Arguments::command();
+    command.build();
+    let build = command
+        .find_subcommand_mut("rootfs")
+        .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
+    build.expect("there is such a command").error(kind, message)
 }
