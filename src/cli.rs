@@ -51,5 +51,7 @@ fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Fai
         error,
         signal_status: signals.exit_status(),
     })?;
+    // Whoever closed standard error doesn't want to know.
+    let _ = report::warn(&report);
     report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
 }

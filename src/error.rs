@@ -85,6 +85,9 @@ pub enum LayerFailure {
     /// The blob is not the one that the manifest names.
     #[error("the blob is damaged where it comes from")]
     Blob(#[source] DigestError),
+    /// The copy of the blob in the state directory was not the one that was downloaded, and is removed now.
+    #[error("the copy of the blob in the state directory was damaged, and is removed")]
+    Copy(#[source] DigestError),
     /// The tar in the blob is not the one that the config names.
     #[error("the content is not what the image's config promises (diff_id)")]
     Content(#[source] DigestError),

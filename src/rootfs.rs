@@ -78,141 +78,155 @@ pub struct AppliedLayer {
     pub summary: LayerSummary,
 }
 
-/// Builds a disk image. The file appears when all of it is right, in place of an existing one; on any failure, all is as it
-/// was before. Whoever sets `interrupted` makes it fail soon.
+/// Builds a disk image. The file appears when all of it is right, in place of an existing one; on any failure, all is as
+/// it was before. Whoever sets `interrupted` makes it fail soon.
 ///
 /// # Errors
 ///
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
-    write(options, interrupted).map_err(|error| {
-        if interrupted.load(Ordering::Relaxed) {
-            BuildError::Interrupted
-        } else {
-            error
-        }
+    let build = Build { options, interrupted };
+    build.run().map_err(|error| match build.check_interrupted() {
+        Ok(()) => error,
+        Err(interrupted) => interrupted,
     })
 }
 
-fn write(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
-    refuse_mutable(options, interrupted)?;
-    let (file, pending) = Pending::create(&options.output)?;
-    let (source, image) = resolve(options, interrupted)?;
+/// One build on its way.
+struct Build<'a> {
+    options: &'a BuildOptions,
+    interrupted: &'a Arc<AtomicBool>,
+}
 
-    let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
-    let format = Options {
-        hash_seed: identity::hash_seed(&image.digest),
-        label: options.label,
-        size: options.size,
-        ..Options::new(uuid.into_bytes())
-    };
-    let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, interrupted), format)?);
-    let mut layers = Vec::new();
-    for (index, layer) in image.layers.iter().enumerate() {
-        let digest = layer.digest.clone();
-        match add_layer(&source, layer, &mut rootfs, options.newest, interrupted) {
-            Ok(summary) => layers.push(AppliedLayer { digest, summary }),
-            Err(source) => {
-                return Err(BuildError::Layer {
-                    number: index + 1,
-                    count: image.layers.len(),
-                    digest,
-                    source: Box::new(source),
-                });
+impl Build<'_> {
+    fn run(&self) -> Result<Report, BuildError> {
+        let options = self.options;
+        self.refuse_mutable()?;
+        let (file, pending) = Pending::create(&options.output)?;
+        let (source, image) = self.resolve()?;
+
+        let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
+        let format = Options {
+            hash_seed: identity::hash_seed(&image.digest),
+            label: options.label,
+            size: options.size,
+            ..Options::new(uuid.into_bytes())
+        };
+        let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
+        let mut layers = Vec::new();
+        for layer in &image.layers {
+            let digest = layer.digest.clone();
+            match self.add_layer(&source, layer, &mut rootfs) {
+                Ok(summary) => layers.push(AppliedLayer { digest, summary }),
+                Err(source) => {
+                    return Err(BuildError::Layer {
+                        number: layers.len() + 1,
+                        count: image.layers.len(),
+                        digest,
+                        source: Box::new(source),
+                    });
+                }
             }
         }
-    }
-    let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
-    let file = output.into_inner();
-    pending.sync(&file)?;
-    if interrupted.load(Ordering::Relaxed) {
-        return Err(BuildError::Interrupted);
-    }
-    pending.publish(file)?;
+        let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
 
-    Ok(Report {
-        resolved_ref: image.resolved_ref,
-        digest: image.digest,
-        platform: image.platform,
-        layers,
-        output_path: options.output.clone(),
-        uuid,
-        size_bytes: summary.size_bytes,
-        used_bytes: summary.used_bytes,
-        inode_count: summary.inode_count,
-    })
-}
-
-/// Refuses a reference that may mean another image tomorrow, unless that is accepted.
-fn refuse_mutable(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<(), BuildError> {
-    if options.allow_mutable || options.image.is_pinned() {
-        return Ok(());
-    }
-    // A registry isn't asked before anything is allowed.
-    let pinned = match options.image {
-        Reference::Layout(_) => resolve(options, interrupted).ok().map(|(_, image)| image.resolved_ref),
-        Reference::Registry(_) => None,
-    };
-    Err(BuildError::Mutable {
-        reference: Box::new(options.image.clone()),
-        pinned,
-    })
-}
-
-fn resolve(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<(Source, Image), BuildError> {
-    let source_options = SourceOptions {
-        state_dir: options.state_dir.clone(),
-        auth_file: options.auth_file.clone(),
-        interrupted: Arc::clone(interrupted),
-    };
-    Source::open(&options.image, &source_options)
-        .and_then(|source| {
-            let image = source.resolve(&options.platform)?;
-            Ok((source, image))
+        let file = output.into_inner();
+        pending.sync(&file)?;
+        self.check_interrupted()?;
+        pending.publish(file)?;
+        Ok(Report {
+            resolved_ref: image.resolved_ref,
+            digest: image.digest,
+            platform: image.platform,
+            layers,
+            output_path: options.output.clone(),
+            uuid,
+            size_bytes: summary.size_bytes,
+            used_bytes: summary.used_bytes,
+            inode_count: summary.inode_count,
         })
-        .map_err(|source| BuildError::Image {
-            reference: Box::new(options.image.clone()),
+    }
+
+    /// Refuses a reference that may mean another image tomorrow, unless that is accepted.
+    fn refuse_mutable(&self) -> Result<(), BuildError> {
+        let reference = &self.options.image;
+        if self.options.allow_mutable || reference.is_pinned() {
+            return Ok(());
+        }
+        let pinned = match reference {
+            Reference::Layout(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
+            // A registry isn't asked for what is not allowed.
+            _ => None,
+        };
+        Err(BuildError::Mutable {
+            reference: Box::new(reference.clone()),
+            pinned,
+        })
+    }
+
+    fn resolve(&self) -> Result<(Source, Image), BuildError> {
+        let options = SourceOptions {
+            state_dir: self.options.state_dir.clone(),
+            auth_file: self.options.auth_file.clone(),
+            interrupted: Arc::clone(self.interrupted),
+        };
+        let resolve = || {
+            let source = Source::open(&self.options.image, &options)?;
+            let image = source.resolve(&self.options.platform)?;
+            Ok((source, image))
+        };
+        resolve().map_err(|source| BuildError::Image {
+            reference: Box::new(self.options.image.clone()),
             source,
         })
-}
-
-/// Applies a layer, and holds its blob against the digest in the manifest.
-fn add_layer<O: Output>(
-    source: &Source,
-    layer: &Layer,
-    rootfs: &mut Rootfs<O>,
-    newest: Option<Timestamp>,
-    interrupted: &Arc<AtomicBool>,
-) -> Result<LayerSummary, LayerFailure> {
-    let blob = Interruptible::new(source.blob(layer)?, interrupted);
-    let mut blob = Verified::new(blob, layer.digest.clone(), Some(layer.size));
-    let applied = apply_tar(&mut blob, layer, rootfs, newest);
-    if applied.as_ref().is_err_and(LayerFailure::is_of_the_output) {
-        return applied;
     }
-    // What is wrong with the content may come from a damaged blob, so this is looked at first.
-    match blob.drain() {
-        Ok(_) => match blob.finish() {
-            Ok(_) => applied,
-            Err(error) => {
+
+    /// Applies a layer, and holds its blob against the digest in the manifest.
+    fn add_layer<O: Output>(
+        &self,
+        source: &Source,
+        layer: &Layer,
+        rootfs: &mut Rootfs<O>,
+    ) -> Result<LayerSummary, LayerFailure> {
+        let blob = Interruptible::new(source.blob(layer)?, self.interrupted);
+        let mut blob = Verified::new(blob, layer.digest.clone(), Some(layer.size));
+        let applied = self.apply_tar(&mut blob, layer, rootfs);
+        if applied.as_ref().is_err_and(LayerFailure::is_of_the_output) {
+            return applied;
+        }
+        // What is wrong with the content may come from a damaged blob, so that has the first word.
+        if let Err(error) = blob.drain() {
+            return applied.and(Err(LayerFailure::Read(error)));
+        }
+        match (blob.finish(), &self.options.image) {
+            (Ok(_), _) => applied,
+            (Err(error), Reference::Layout(_)) => Err(LayerFailure::Blob(error)),
+            (Err(error), _) => {
                 source.forget(layer)?;
-                Err(LayerFailure::Blob(error))
+                Err(LayerFailure::Copy(error))
             }
-        },
-        Err(error) => applied.and(Err(LayerFailure::Read(error))),
+        }
     }
-}
 
-/// Applies the tar in a blob, and holds it against the digest in the config.
-fn apply_tar<O: Output>(
-    blob: impl Read,
-    layer: &Layer,
-    rootfs: &mut Rootfs<O>,
-    newest: Option<Timestamp>,
-) -> Result<LayerSummary, LayerFailure> {
-    let tar = layer::decode(BufReader::with_capacity(BLOB_BUFFER, blob), &layer.media_type)?;
-    let mut tar = Verified::new(tar, layer.diff_id.clone(), None);
-    let summary = rootfs.apply(&mut tar, &LayerOptions { newest })?;
-    tar.finish().map_err(LayerFailure::Content)?;
-    Ok(summary)
+    /// Applies the tar in a blob, and holds it against the digest in the config.
+    fn apply_tar<O: Output>(
+        &self,
+        blob: impl Read,
+        layer: &Layer,
+        rootfs: &mut Rootfs<O>,
+    ) -> Result<LayerSummary, LayerFailure> {
+        let tar = layer::decode(BufReader::with_capacity(BLOB_BUFFER, blob), &layer.media_type)?;
+        let mut tar = Verified::new(tar, layer.diff_id.clone(), None);
+        let newest = self.options.newest;
+        let summary = rootfs.apply(&mut tar, &LayerOptions { newest })?;
+        tar.finish().map_err(LayerFailure::Content)?;
+        Ok(summary)
+    }
+
+    fn check_interrupted(&self) -> Result<(), BuildError> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(BuildError::Interrupted);
+        }
+        Ok(())
+    }
 }

@@ -57,8 +57,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
 pub(super) struct Build {
-    /// Image to build from: [docker://]<registry>/<repository>@<digest>, or oci:<directory>@<digest> for an OCI layout;
-    /// with --allow-mutable also by :<tag>
+    /// Image to build from: [docker://]<registry>/<repository>@<digest>, or oci:<directory>@<digest> for an OCI image
+    /// layout; with --allow-mutable also :<tag>
     #[arg(long, value_name = "REF")]
     pub(super) image: String,
 

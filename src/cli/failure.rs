@@ -140,6 +140,9 @@ pub(super) fn print_help(help: &clap::Error) -> ExitCode {
 
 /// The first paragraph of clap's message on one line, without usage and tips.
 fn usage_message(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing".to_owned();
+    }
     let text = error.render().to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);

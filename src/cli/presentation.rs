@@ -28,7 +28,8 @@ pub(super) struct PresentationArguments {
         long,
         global = true,
         value_name = "FORMAT",
-        help = "How to print the result [env: MICROAGENT_OUTPUT] [default: text on a terminal, json elsewhere]"
+        hide_possible_values = true,
+        help = "How to print the result, json or text [env: MICROAGENT_OUTPUT] [default: text on a terminal, json elsewhere]"
     )]
     output: Option<Format>,
 
@@ -36,8 +37,9 @@ pub(super) struct PresentationArguments {
         long,
         global = true,
         value_name = "MODE",
-        help = "Who reads along: people (ux), or programs (ax), which get failures as JSON too, and the result as JSON \
-                unless told otherwise [env: MICROAGENT_MODE] [default: ux]"
+        hide_possible_values = true,
+        help = "For whom: ux is for people; ax is for programs, with failures as JSON, and results too unless told \
+                otherwise [env: MICROAGENT_MODE] [default: ux]"
     )]
     mode: Option<Mode>,
 }
@@ -56,12 +58,10 @@ pub(super) enum Format {
     Text,
 }
 
-/// Who reads failures.
+/// For whom failures are printed: people (`ux`) or programs (`ax`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
-    /// People.
     Ux,
-    /// Programs.
     Ax,
 }
 
@@ -145,5 +145,10 @@ fn variable<T: ValueEnum>(name: &str) -> Result<Option<T>, clap::Error> {
 
 /// An error like those of clap, for what clap doesn't check.
 pub(super) fn usage_error(kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
-    Arguments::command().error(kind, message)
+    let mut command = Arguments::command();
+    command.build();
+    let build = command
+        .find_subcommand_mut("rootfs")
+        .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
+    build.expect("there is such a command").error(kind, message)
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
-use microagent::rootfs::Report;
+use microagent::rootfs::{AppliedLayer, Report};
 use serde::Serialize;
 
 use super::presentation::Format;
@@ -48,6 +48,39 @@ pub(super) fn print(report: &Report, image_ref: &str, format: Format) -> io::Res
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }
+}
+
+/// Says on standard error what of the image is not in the disk image.
+///
+/// # Errors
+///
+/// Those of standard error.
+pub(super) fn warn(report: &Report) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    for AppliedLayer { digest, summary } in &report.layers {
+        if summary.ignored_xattrs > 0 {
+            let count = summary.ignored_xattrs;
+            writeln!(
+                stderr,
+                "warning: layer {digest}: left out {count} user.* attributes of symlinks, devices or pipes, which can \
+                 have none"
+            )?;
+        }
+        if summary.ignored_acls > 0 {
+            let count = summary.ignored_acls;
+            writeln!(
+                stderr,
+                "warning: layer {digest}: left out {count} ACLs in textual form (SCHILY.acl.*)"
+            )?;
+        }
+        if summary.data_after_end {
+            writeln!(
+                stderr,
+                "warning: layer {digest}: ignored what follows the end of the archive"
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn json(report: &Report, image_ref: &str) -> io::Result<String> {

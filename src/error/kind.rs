@@ -142,6 +142,7 @@ impl From<&LayerFailure> for ErrorKind {
         match failure {
             LayerFailure::Source(error) => error.into(),
             LayerFailure::Blob(_) | LayerFailure::Content(_) => Self::Permanent,
+            LayerFailure::Copy(_) => Self::Transient,
             LayerFailure::Read(source) | LayerFailure::Decode(DecodeError::Read(source)) => source.kind().into(),
             LayerFailure::Decode(_) => Self::Unsupported,
             LayerFailure::Apply(LayerError { kind, .. }) => kind.into(),
@@ -169,6 +170,128 @@ impl From<&FormatError> for ErrorKind {
             | FormatError::XattrsTooLarge { .. }
             | FormatError::SymlinkTooLong { .. } => Self::Unsupported,
             _ => Self::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::OutputAction;
+    use crate::image::Digest;
+    use crate::layer::Position;
+
+    fn digest() -> Digest {
+        format!("sha256:{}", "0".repeat(64)).parse().unwrap()
+    }
+
+    fn image(source: impl Into<ImageError>) -> BuildError {
+        BuildError::Image {
+            reference: Box::new(crate::image::Reference::parse("localhost/image").unwrap()),
+            source: source.into(),
+        }
+    }
+
+    fn layer(source: impl Into<LayerFailure>) -> BuildError {
+        BuildError::Layer {
+            number: 1,
+            count: 1,
+            digest: digest(),
+            source: Box::new(source.into()),
+        }
+    }
+
+    fn applying(kind: LayerErrorKind) -> BuildError {
+        let position = Position::default();
+        layer(LayerError { position, kind })
+    }
+
+    fn too_many_requests(retry_after: Option<Duration>) -> RegistryError {
+        RegistryError::TooManyRequests {
+            registry: "localhost".to_owned(),
+            retry_after,
+            problem: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_full_wherever_it_is_noticed() {
+        let full = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ];
+        for full in full.map(|kind| move || io::Error::from(kind)) {
+            let path = PathBuf::from("disk");
+            let write = || FormatError::Image {
+                action: "write",
+                offset: 0,
+                source: full(),
+            };
+            for error in [
+                BuildError::Output {
+                    action: OutputAction::Sync,
+                    path: path.clone(),
+                    source: full(),
+                },
+                BuildError::Format(write()),
+                applying(LayerErrorKind::Image(write())),
+                image(StoreError::Write { path, source: full() }),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+                assert!(error.remediation().is_some(), "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_permanent_however_it_shows() {
+        let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
+        for error in [
+            applying(LayerErrorKind::Read(unreadable())),
+            applying(LayerErrorKind::Checksum),
+            layer(LayerFailure::Read(unreadable())),
+            layer(DecodeError::Read(io::ErrorKind::UnexpectedEof.into())),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Permanent, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_busy_says_when_to_come_back() {
+        let error = image(too_many_requests(Some(Duration::from_secs(90))));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(error.retry_after_ms(), Some(90_000));
+
+        let error = layer(ImageError::from(too_many_requests(Some(Duration::MAX))));
+        assert_eq!(error.retry_after_ms(), Some(u64::MAX));
+        assert_eq!(image(too_many_requests(None)).retry_after_ms(), None);
+        assert_eq!(BuildError::Interrupted.retry_after_ms(), None);
+    }
+
+    #[test]
+    fn a_layer_on_a_network_disk_may_come_back() {
+        let error = applying(LayerErrorKind::Read(io::ErrorKind::TimedOut.into()));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn what_this_program_cannot_do_is_unsupported() {
+        for error in [
+            layer(DecodeError::Unsupported { name: "xz" }),
+            applying(LayerErrorKind::UnsupportedType {
+                flag: b'V',
+                name: "volume label",
+            }),
+            image(ImageError::Document {
+                document: "manifest".to_owned(),
+                source: ManifestError::Schema1,
+            }),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
         }
     }
 }

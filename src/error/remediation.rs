@@ -22,12 +22,13 @@ impl BuildError {
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
             Self::Format(error) => format(error),
-            Self::Interrupted => Some("run the same command again".to_owned()),
+            Self::Interrupted => Some(RUN_AGAIN.to_owned()),
         }
     }
 }
 
 const FETCH_AGAIN: &str = "fetch or push the image again: what is there now is not what its digests promise";
+const RUN_AGAIN: &str = "run the same command again";
 const BUILD_AGAIN: &str = "build the image again: it contradicts itself, so no other copy of it is better";
 
 fn pin(pinned: Option<&str>) -> String {
@@ -118,6 +119,7 @@ fn layer(failure: &LayerFailure) -> Option<String> {
     match failure {
         LayerFailure::Source(error) => image(error),
         LayerFailure::Blob(_) => Some(FETCH_AGAIN.to_owned()),
+        LayerFailure::Copy(_) => Some(RUN_AGAIN.to_owned()),
         LayerFailure::Apply(LayerError {
             kind: LayerErrorKind::Image(error),
             ..

@@ -13,6 +13,7 @@ use crate::error::{BuildError, OutputAction};
 /// On Linux the file has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9` included, leaves
 /// nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the
 /// target, which is removed when this is dropped.
+#[derive(Debug)]
 pub(super) struct Pending {
     name: Option<TempPath>,
     target: PathBuf,
@@ -167,4 +168,80 @@ fn nameless(_directory: &Path) -> Option<File> {
 #[cfg(not(target_os = "linux"))]
 fn link(_file: &File, _directory: &Path) -> io::Result<TempPath> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn is_empty(directory: &Path) -> bool {
+        fs::read_dir(directory).unwrap().next().is_none()
+    }
+
+    /// What [`Pending::create`] does where no file can be nameless.
+    fn create_named(target: &Path) -> (File, Pending) {
+        let (file, name) = named(directory_of(target)).unwrap();
+        let target = target.to_owned();
+        (file, Pending { name, target })
+    }
+
+    type Create = fn(&Path) -> (File, Pending);
+
+    const WAYS: [Create; 2] = [create_named, |target| Pending::create(target).unwrap()];
+
+    #[test]
+    fn what_is_not_published_is_gone() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let (mut file, pending) = create(&directory.path().join("disk"));
+            file.write_all(b"half").unwrap();
+            drop((file, pending));
+            assert!(is_empty(directory.path()));
+        }
+    }
+
+    #[test]
+    fn what_is_published_takes_the_place_of_what_was_there() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let target = directory.path().join("disk");
+            fs::write(&target, "before").unwrap();
+            let (mut file, pending) = create(&target);
+            file.write_all(b"after").unwrap();
+            pending.sync(&file).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "before");
+
+            pending.publish(file).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "after");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_published_is_gone() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let target = directory.path().join("disk");
+            let (file, pending) = create(&target);
+            fs::create_dir(&target).unwrap();
+            pending.publish(file).unwrap_err();
+            fs::remove_dir(&target).unwrap();
+            assert!(is_empty(directory.path()));
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_no_target() {
+        for target in ["..", "/", "directory/", "directory/..", "."] {
+            let error = Pending::create(Path::new(target)).unwrap_err();
+            assert!(
+                matches!(error, BuildError::OutputNotAFile { found: "directory", .. }),
+                "{target}: {error}"
+            );
+        }
+    }
 }
