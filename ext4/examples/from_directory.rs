@@ -1,0 +1,64 @@
+//! Makes an image of a directory: `cargo run --example from_directory <directory> <image>`.
+//!
+//! The files keep their permissions and times and belong to root; what is no file, directory or symlink is refused.
+
+#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Timestamp, Tree};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<PathBuf> = std::env::args_os().skip(1).map(PathBuf::from).collect();
+    let [directory, image] = &arguments[..] else {
+        return Err("usage: from_directory <directory> <image>".into());
+    };
+    let output = File::options().read(true).write(true).create_new(true).open(image)?;
+    let mut formatter = Formatter::new(output, Options::new(*b"from a directory"))?;
+    let mut tree = Tree::new(metadata(&fs::metadata(directory)?)?);
+    copy(directory, InodeId::ROOT, &mut tree, &mut formatter)?;
+    let (output, summary) = formatter.finish(tree)?;
+    output.sync_all()?;
+    println!("{summary:?}");
+    Ok(())
+}
+
+fn copy(from: &Path, to: InodeId, tree: &mut Tree, formatter: &mut Formatter<File>) -> Result<(), Box<dyn Error>> {
+    let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
+    // The order of the content in the image follows that of the calls.
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (name, path) = (entry.file_name(), entry.path());
+        let found = fs::symlink_metadata(&path)?;
+        let kind = match found.file_type() {
+            kind if kind.is_dir() => Kind::Directory(Directory::new()),
+            kind if kind.is_file() => Kind::File(formatter.write_data(File::open(&path)?, found.len())?),
+            kind if kind.is_symlink() => Kind::Symlink(fs::read_link(&path)?.as_os_str().as_encoded_bytes().into()),
+            _ => return Err(format!("{}: neither file, directory nor symlink", path.display()).into()),
+        };
+        let id = tree.insert(to, name.as_encoded_bytes(), metadata(&found)?, kind)?;
+        if found.is_dir() {
+            copy(&path, id, tree, formatter)?;
+        }
+    }
+    Ok(())
+}
+
+fn metadata(found: &fs::Metadata) -> Result<Metadata, Box<dyn Error>> {
+    #[cfg(unix)]
+    let mode = (std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777).try_into()?;
+    #[cfg(not(unix))]
+    let mode = if found.is_dir() { 0o755 } else { 0o644 };
+    let since = found.modified()?.duration_since(SystemTime::UNIX_EPOCH)?;
+    let time = Timestamp::saturating(since.as_secs().try_into()?, since.subsec_nanos());
+    Ok(Metadata {
+        mode,
+        accessed: time,
+        modified: time,
+        changed: time,
+        ..Metadata::default()
+    })
+}

@@ -1,0 +1,139 @@
+//! The superblock ("Super Block" in the kernel's documentation).
+
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::assert_layout;
+
+/// Offset of the superblock in the image, in bytes.
+pub(crate) const OFFSET: u64 = 1024;
+/// `s_magic`.
+pub(crate) const MAGIC: u16 = 0xEF53;
+/// `s_state`: cleanly unmounted (`EXT4_VALID_FS`).
+pub(crate) const STATE_VALID: u16 = 1;
+/// `s_errors`: go on after an error (`EXT4_ERRORS_CONTINUE`).
+pub(crate) const ERRORS_CONTINUE: u16 = 1;
+/// `s_rev_level`: inode size and features are given (`EXT4_DYNAMIC_REV`).
+pub(crate) const DYNAMIC_REVISION: u32 = 1;
+/// `s_max_mnt_count`: no check after a number of mounts.
+pub(crate) const NO_MOUNT_LIMIT: u16 = 0xFFFF;
+/// `s_default_mount_opts`: `EXT4_DEFM_XATTR_USER | EXT4_DEFM_ACL`, as mke2fs sets them.
+pub(crate) const DEFAULT_MOUNT_OPTIONS: u32 = 0x4 | 0x8;
+/// `s_def_hash_version`: half MD4 (`DX_HASH_HALF_MD4`).
+pub(crate) const HASH_HALF_MD4: u8 = 1;
+/// `s_flags`: directory hashes take bytes as signed (`EXT2_FLAGS_SIGNED_HASH`), as on x86.
+pub(crate) const FLAG_SIGNED_HASH: u32 = 1;
+/// `s_checksum_type`: CRC32C (`EXT4_CRC32C_CHKSUM`).
+pub(crate) const CHECKSUM_CRC32C: u8 = 1;
+/// `s_jnl_backup_type`: `s_jnl_blocks` holds the journal's `i_block` and size (`EXT3_JNL_BACKUP_BLOCKS`).
+pub(crate) const JOURNAL_BACKUP_BLOCKS: u8 = 1;
+
+/// The superblock, 1,024 bytes (`struct ext4_super_block`).
+#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Superblock {
+    pub(crate) inodes_count: U32,
+    pub(crate) blocks_count_lo: U32,
+    pub(crate) r_blocks_count_lo: U32,
+    pub(crate) free_blocks_count_lo: U32,
+    pub(crate) free_inodes_count: U32,
+    pub(crate) first_data_block: U32,
+    pub(crate) log_block_size: U32,
+    pub(crate) log_cluster_size: U32,
+    pub(crate) blocks_per_group: U32,
+    pub(crate) clusters_per_group: U32,
+    pub(crate) inodes_per_group: U32,
+    pub(crate) mtime: U32,
+    pub(crate) wtime: U32,
+    pub(crate) mnt_count: U16,
+    pub(crate) max_mnt_count: U16,
+    pub(crate) magic: U16,
+    pub(crate) state: U16,
+    pub(crate) errors: U16,
+    pub(crate) minor_rev_level: U16,
+    pub(crate) lastcheck: U32,
+    pub(crate) checkinterval: U32,
+    pub(crate) creator_os: U32,
+    pub(crate) rev_level: U32,
+    pub(crate) def_resuid: U16,
+    pub(crate) def_resgid: U16,
+    pub(crate) first_ino: U32,
+    pub(crate) inode_size: U16,
+    pub(crate) block_group_nr: U16,
+    pub(crate) feature_compat: U32,
+    pub(crate) feature_incompat: U32,
+    pub(crate) feature_ro_compat: U32,
+    pub(crate) uuid: [u8; 16],
+    pub(crate) volume_name: [u8; 16],
+    pub(crate) last_mounted: [u8; 64],
+    pub(crate) algorithm_usage_bitmap: U32,
+    pub(crate) prealloc_blocks: u8,
+    pub(crate) prealloc_dir_blocks: u8,
+    pub(crate) reserved_gdt_blocks: U16,
+    pub(crate) journal_uuid: [u8; 16],
+    pub(crate) journal_inum: U32,
+    pub(crate) journal_dev: U32,
+    pub(crate) last_orphan: U32,
+    pub(crate) hash_seed: [u8; 16],
+    pub(crate) def_hash_version: u8,
+    pub(crate) jnl_backup_type: u8,
+    pub(crate) desc_size: U16,
+    pub(crate) default_mount_opts: U32,
+    pub(crate) first_meta_bg: U32,
+    pub(crate) mkfs_time: U32,
+    /// 15 words of `i_block`, then the high and the low half of the size.
+    pub(crate) jnl_blocks: [U32; 17],
+    pub(crate) blocks_count_hi: U32,
+    pub(crate) r_blocks_count_hi: U32,
+    pub(crate) free_blocks_count_hi: U32,
+    pub(crate) min_extra_isize: U16,
+    pub(crate) want_extra_isize: U16,
+    pub(crate) flags: U32,
+    pub(crate) raid_stride: U16,
+    pub(crate) mmp_interval: U16,
+    pub(crate) mmp_block: U64,
+    pub(crate) raid_stripe_width: U32,
+    pub(crate) log_groups_per_flex: u8,
+    pub(crate) checksum_type: u8,
+    pub(crate) encryption_level: u8,
+    pub(crate) reserved_pad: u8,
+    pub(crate) kbytes_written: U64,
+    pub(crate) snapshot_inum: U32,
+    pub(crate) snapshot_id: U32,
+    pub(crate) snapshot_r_blocks_count: U64,
+    pub(crate) snapshot_list: U32,
+    /// `s_error_count` to `s_last_error_func`: what the kernel says of errors that it met.
+    pub(crate) error_record: [u8; 108],
+    pub(crate) mount_opts: [u8; 64],
+    pub(crate) usr_quota_inum: U32,
+    pub(crate) grp_quota_inum: U32,
+    pub(crate) overhead_clusters: U32,
+    pub(crate) backup_bgs: [U32; 2],
+    pub(crate) encrypt_algos: [u8; 4],
+    pub(crate) encrypt_pw_salt: [u8; 16],
+    pub(crate) lpf_ino: U32,
+    pub(crate) prj_quota_inum: U32,
+    pub(crate) checksum_seed: U32,
+    /// High bytes of the times above, then codes of errors.
+    pub(crate) time_hi: [u8; 8],
+    pub(crate) encoding: U16,
+    pub(crate) encoding_flags: U16,
+    pub(crate) orphan_file_inum: U32,
+    pub(crate) reserved: [U32; 94],
+    pub(crate) checksum: U32,
+}
+
+assert_layout!(
+    Superblock: 1024,
+    magic @ 0x38,
+    uuid @ 0x68,
+    journal_inum @ 0xE0,
+    jnl_blocks @ 0x10C,
+    blocks_count_hi @ 0x150,
+    log_groups_per_flex @ 0x174,
+    error_record @ 0x194,
+    mount_opts @ 0x200,
+    lpf_ino @ 0x268,
+    encoding @ 0x27C,
+    checksum @ 0x3FC,
+);

@@ -1,0 +1,177 @@
+//! Directories: one block of entries, or an index with its leaves.
+
+use zerocopy::IntoBytes;
+
+use super::hash::NameHasher;
+use super::index;
+use crate::disk::dir_entry::{DirEntry, DirEntryTail, file_type};
+use crate::seal::{self, Sealed, Seed};
+use crate::tree::Kind;
+use crate::units::{BlockSize, Ino};
+
+/// Bytes of an entry before its name.
+const ENTRY_LEN: usize = size_of::<DirEntry>();
+
+/// A name of a directory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry<'name> {
+    pub(crate) name: &'name [u8],
+    pub(crate) ino: Ino,
+    /// Kind of file (`EXT4_FT_*`).
+    pub(crate) file_type: u8,
+}
+
+impl Entry<'_> {
+    /// Bytes that the entry takes: a multiple of 4.
+    pub(crate) fn len(&self) -> usize {
+        (ENTRY_LEN + self.name.len()).next_multiple_of(4)
+    }
+}
+
+/// What all blocks of a directory have to know.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Context {
+    pub(crate) ino: Ino,
+    pub(crate) parent: Ino,
+    pub(crate) block_size: BlockSize,
+    /// Of the directory's inode.
+    pub(crate) seed: Seed,
+    pub(crate) hasher: NameHasher,
+}
+
+impl Context {
+    /// The entries `.` and `..`.
+    pub(crate) fn dots(&self) -> [Entry<'static>; 2] {
+        [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| Entry {
+            name,
+            ino,
+            file_type: file_type::DIRECTORY,
+        })
+    }
+
+    /// Bytes of a block that entries can fill: the rest holds the checksum.
+    pub(crate) fn room(&self) -> usize {
+        self.block_size.len() - size_of::<DirEntryTail>()
+    }
+}
+
+/// The blocks of a directory, ready to be made one after the other.
+pub(crate) enum Blocks<'name> {
+    /// One block of entries, and empty ones after it.
+    Linear {
+        entries: Vec<Entry<'name>>,
+        block_count: u64,
+    },
+    /// An index and its leaves.
+    Indexed(index::Index<'name>),
+}
+
+impl<'name> Blocks<'name> {
+    /// Decides how a directory is stored. It has an index as soon as its entries do not fit into one block, and at least
+    /// `min_blocks` blocks if it has none.
+    pub(crate) fn plan(entries: Vec<Entry<'name>>, min_blocks: u64, context: &Context) -> Self {
+        let len = context.dots().iter().chain(&entries).map(Entry::len).sum::<usize>();
+        if len <= context.room() {
+            Self::Linear {
+                entries,
+                block_count: min_blocks.max(1),
+            }
+        } else {
+            Self::Indexed(index::Index::plan(entries, context))
+        }
+    }
+
+    pub(crate) fn block_count(&self) -> u64 {
+        match self {
+            Self::Linear { block_count, .. } => *block_count,
+            Self::Indexed(index) => index.block_count(),
+        }
+    }
+
+    /// Hands each block to `write`, in order.
+    pub(crate) fn encode<E>(
+        &self,
+        context: &Context,
+        mut write: impl FnMut(Sealed<Vec<u8>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match self {
+            Self::Linear { entries, block_count } => {
+                write(leaf(context.dots().iter().chain(entries), context))?;
+                (1..*block_count).try_for_each(|_| write(leaf([].iter(), context)))
+            }
+            Self::Indexed(index) => index.encode(context, write),
+        }
+    }
+}
+
+/// A block of entries, which must fit.
+pub(crate) fn leaf<'entry, 'name: 'entry>(
+    entries: impl Iterator<Item = &'entry Entry<'name>>,
+    context: &Context,
+) -> Sealed<Vec<u8>> {
+    let room = context.room();
+    let mut block = Vec::with_capacity(context.block_size.len());
+    let mut last = 0;
+    for entry in entries {
+        last = block.len();
+        push(&mut block, entry, entry.len());
+    }
+    // The last entry spans all that is left; a block without entries has one that is not in use.
+    if block.is_empty() {
+        push(
+            &mut block,
+            &Entry {
+                name: b"",
+                ino: Ino(0),
+                file_type: 0,
+            },
+            room,
+        );
+    } else {
+        block[last + 4..last + 6].copy_from_slice(&rec_len(room - last).to_le_bytes());
+    }
+    block.resize(room, 0);
+    let tail = DirEntryTail {
+        entry: DirEntry {
+            inode: 0.into(),
+            rec_len: 12.into(),
+            name_len: 0,
+            file_type: file_type::CHECKSUM,
+        },
+        checksum: 0.into(),
+    };
+    block.extend_from_slice(tail.as_bytes());
+    seal::directory_block(block, context.seed)
+}
+
+/// Adds an entry that takes `len` bytes, and pads its name.
+pub(crate) fn push(block: &mut Vec<u8>, entry: &Entry<'_>, len: usize) {
+    let start = block.len();
+    let header = DirEntry {
+        inode: entry.ino.0.into(),
+        rec_len: rec_len(len).into(),
+        name_len: u8::try_from(entry.name.len()).expect("a name has at most 255 bytes"),
+        file_type: entry.file_type,
+    };
+    block.extend_from_slice(header.as_bytes());
+    block.extend_from_slice(entry.name);
+    block.resize(start + entry.len(), 0);
+}
+
+/// Length of an entry as the disk has it: 65,535 stands for 65,536 (`ext4_rec_len_to_disk`).
+fn rec_len(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+/// Kind of file, as directory entries give it.
+pub(crate) fn entry_type(kind: &Kind) -> u8 {
+    match kind {
+        Kind::Directory(_) => file_type::DIRECTORY,
+        Kind::File(_) => file_type::REGULAR,
+        Kind::Symlink(_) => file_type::SYMLINK,
+        Kind::CharDevice(_) => file_type::CHAR_DEVICE,
+        Kind::BlockDevice(_) => file_type::BLOCK_DEVICE,
+        Kind::Fifo => file_type::FIFO,
+        Kind::Socket => file_type::SOCKET,
+    }
+}

@@ -1,0 +1,130 @@
+//! Group descriptors and the bitmaps that they vouch for.
+
+use zerocopy::FromZeros;
+
+use crate::disk::group_desc::{GroupDesc, GroupFlags};
+use crate::place::layout::Layout;
+use crate::place::usage::Usage;
+use crate::seal::{self, Sealed, Seed};
+use crate::units::{BlockNr, Run, hi, hi16, lo, lo16};
+
+/// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.
+pub(crate) struct Group {
+    pub(crate) descriptor: Sealed<GroupDesc>,
+    pub(crate) block_bitmap: Option<Sealed<Vec<u8>>>,
+    pub(crate) inode_bitmap: Option<Sealed<Vec<u8>>>,
+}
+
+/// One group.
+///
+/// All inodes up to number `inode_count` are in use or reserved; `directory_count` of this group's are directories.
+pub(crate) fn encode(
+    group: u32,
+    layout: &Layout,
+    usage: &Usage,
+    inode_count: u32,
+    directory_count: u32,
+    seed: Seed,
+) -> Group {
+    let blocks = layout.group_blocks(u64::from(group));
+    let free: Vec<Run> = usage.free_in(blocks).collect();
+    let free_blocks = free.iter().map(|run| run.count).sum::<u64>();
+    let first_inode = group * layout.inodes_per_group;
+    let used_inodes = inode_count.saturating_sub(first_inode).min(layout.inodes_per_group);
+    let unused_inodes = layout.inodes_per_group - used_inodes;
+
+    let mut flags = GroupFlags::INODE_ZEROED;
+    flags.set(GroupFlags::INODE_UNINIT, used_inodes == 0);
+    // The bitmap of the last group is always there, for its padding, as mke2fs has it.
+    let is_untouched = free_blocks + layout.head_blocks(u64::from(group)) == blocks.count;
+    flags.set(GroupFlags::BLOCK_UNINIT, is_untouched && group + 1 < layout.group_count);
+
+    let block_size = layout.geometry.block_size.len();
+    let block_bitmap = (!flags.contains(GroupFlags::BLOCK_UNINIT)).then(|| {
+        let blocks_per_group = usize::try_from(layout.geometry.blocks_per_group()).expect("at most 2^16");
+        seal::bitmap(block_bitmap(blocks, &free, block_size), seed, blocks_per_group / 8)
+    });
+    let inode_bitmap = (used_inodes > 0).then(|| {
+        let covered = layout.inodes_per_group as usize / 8;
+        seal::bitmap(
+            inode_bitmap(used_inodes, layout.inodes_per_group, block_size),
+            seed,
+            covered,
+        )
+    });
+
+    let index = group as usize;
+    let [blocks_at, inodes_at, table_at] = [&layout.block_bitmaps, &layout.inode_bitmaps, &layout.inode_tables]
+        .map(|places: &Vec<BlockNr>| places[index].get());
+    let free_blocks = u32::try_from(free_blocks).expect("a group has at most 2^16 blocks");
+    let sum = |bitmap: &Option<(_, u32)>| bitmap.as_ref().map_or(0, |(_, sum)| *sum);
+    let descriptor = GroupDesc {
+        block_bitmap_lo: lo(blocks_at).into(),
+        block_bitmap_hi: hi(blocks_at).into(),
+        inode_bitmap_lo: lo(inodes_at).into(),
+        inode_bitmap_hi: hi(inodes_at).into(),
+        inode_table_lo: lo(table_at).into(),
+        inode_table_hi: hi(table_at).into(),
+        free_blocks_count_lo: lo16(free_blocks).into(),
+        free_blocks_count_hi: hi16(free_blocks).into(),
+        free_inodes_count_lo: lo16(unused_inodes).into(),
+        free_inodes_count_hi: hi16(unused_inodes).into(),
+        used_dirs_count_lo: lo16(directory_count).into(),
+        used_dirs_count_hi: hi16(directory_count).into(),
+        itable_unused_lo: lo16(unused_inodes).into(),
+        itable_unused_hi: hi16(unused_inodes).into(),
+        flags: flags.bits().into(),
+        block_bitmap_csum_lo: lo16(sum(&block_bitmap)).into(),
+        block_bitmap_csum_hi: hi16(sum(&block_bitmap)).into(),
+        inode_bitmap_csum_lo: lo16(sum(&inode_bitmap)).into(),
+        inode_bitmap_csum_hi: hi16(sum(&inode_bitmap)).into(),
+        ..GroupDesc::new_zeroed()
+    };
+    Group {
+        descriptor: descriptor.seal(seed, group),
+        block_bitmap: block_bitmap.map(|(block, _)| block),
+        inode_bitmap: inode_bitmap.map(|(block, _)| block),
+    }
+}
+
+/// Ones for what is in use and for what is beyond the group.
+fn block_bitmap(blocks: Run, free: &[Run], block_size: usize) -> Vec<u8> {
+    let mut bitmap = vec![0xFF; block_size];
+    for run in free {
+        clear_bits(&mut bitmap, run.start.get() - blocks.start.get(), run.count);
+    }
+    bitmap
+}
+
+/// Ones for the first `used` inodes and for what is beyond the group.
+fn inode_bitmap(used: u32, inodes_per_group: u32, block_size: usize) -> Vec<u8> {
+    let mut bitmap = vec![0xFF; block_size];
+    clear_bits(&mut bitmap, u64::from(used), u64::from(inodes_per_group - used));
+    bitmap
+}
+
+fn clear_bits(bitmap: &mut [u8], first: u64, count: u64) {
+    let (mut bit, end) = (first, first + count);
+    while bit < end {
+        let byte = &mut bitmap[usize::try_from(bit / 8).expect("a bit of a block")];
+        if bit % 8 == 0 && end - bit >= 8 {
+            *byte = 0;
+            bit += 8;
+        } else {
+            *byte &= !(1 << (bit % 8));
+            bit += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_are_cleared_across_bytes_and_nowhere_else() {
+        let mut bitmap = [0xFF; 4];
+        clear_bits(&mut bitmap, 6, 12);
+        assert_eq!(bitmap, [0b0011_1111, 0, 0b1111_1100, 0xFF]);
+    }
+}

@@ -1,0 +1,192 @@
+//! The index of a directory: a tree of hashes over leaves of entries ("Hash Tree Directories" in the kernel's documentation).
+
+use std::ops::Range;
+
+use zerocopy::IntoBytes;
+
+use super::directory::{Context, Entry, leaf, push};
+use super::hash::NameHash;
+use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
+use crate::disk::superblock::HASH_HALF_MD4;
+use crate::seal::{self, Sealed};
+use crate::units::Ino;
+
+/// Where the entries of the root begin: after `.`, `..` and what it says of itself.
+const ROOT_HEADER: usize = 12 + 12 + size_of::<IndexRootInfo>();
+/// Where those of another node begin: after an entry that is not in use.
+const NODE_HEADER: usize = 8;
+/// Most levels of nodes without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
+pub(crate) const MAX_LEVELS: usize = 2;
+
+/// One child of a node: the first hash below it, with bit 0 set if the hash before it is the same.
+#[derive(Clone, Copy, Debug)]
+struct Child {
+    hash: u32,
+    block: u32,
+}
+
+/// A directory ordered by hash and cut into leaves.
+pub(crate) struct Index<'name> {
+    entries: Vec<(NameHash, Entry<'name>)>,
+    /// Entries of each leaf.
+    leaves: Vec<Range<usize>>,
+    /// Nodes of each level, the root's (which is 1) first.
+    levels: Vec<usize>,
+}
+
+impl<'name> Index<'name> {
+    /// Orders the entries and fills leaves with them.
+    pub(crate) fn plan(entries: Vec<Entry<'name>>, context: &Context) -> Self {
+        let mut entries: Vec<_> = entries
+            .into_iter()
+            .map(|entry| (context.hasher.hash(entry.name), entry))
+            .collect();
+        entries.sort_unstable_by_key(|(hash, entry)| (*hash, entry.name));
+
+        let mut leaves: Vec<Range<usize>> = Vec::new();
+        let mut filled = 0;
+        for (index, (_, entry)) in entries.iter().enumerate() {
+            filled += entry.len();
+            match leaves.last_mut() {
+                Some(leaf) if filled <= context.room() => leaf.end = index + 1,
+                _ => {
+                    leaves.push(index..index + 1);
+                    filled = entry.len();
+                }
+            }
+        }
+
+        let mut levels = vec![];
+        let mut children = leaves.len();
+        while children > limit(ROOT_HEADER, context) {
+            children = children.div_ceil(limit(NODE_HEADER, context));
+            levels.insert(0, children);
+        }
+        levels.insert(0, 1);
+        Self {
+            entries,
+            leaves,
+            levels,
+        }
+    }
+
+    /// Levels of nodes, the root's included.
+    pub(crate) fn level_count(&self) -> usize {
+        self.levels.len()
+    }
+
+    pub(crate) fn block_count(&self) -> u64 {
+        (self.levels.iter().sum::<usize>() + self.leaves.len()) as u64
+    }
+
+    /// Hands each block to `write`: the root, the other nodes level by level, the leaves.
+    pub(crate) fn encode<E>(
+        &self,
+        context: &Context,
+        mut write: impl FnMut(Sealed<Vec<u8>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let first_leaf = self.levels.iter().sum::<usize>();
+        let mut below: Vec<Child> = (0..self.leaves.len())
+            .map(|leaf| self.leaf_child(leaf, first_leaf))
+            .collect();
+        let mut levels = Vec::new();
+        let mut first = first_leaf;
+        for &count in self.levels[1..].iter().rev() {
+            first -= count;
+            let nodes: Vec<_> = below
+                .chunks(limit(NODE_HEADER, context))
+                .map(<[Child]>::to_vec)
+                .collect();
+            below = (first..)
+                .zip(&nodes)
+                .map(|(block, children)| Child {
+                    hash: children[0].hash,
+                    block: number(block),
+                })
+                .collect();
+            levels.push(nodes);
+        }
+        write(root(&below, self.levels.len() - 1, context))?;
+        for children in levels.iter().rev().flatten() {
+            write(node(children, context))?;
+        }
+        for range in &self.leaves {
+            write(leaf(
+                self.entries[range.clone()].iter().map(|(_, entry)| entry),
+                context,
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn leaf_child(&self, leaf: usize, first_leaf: usize) -> Child {
+        let start = self.leaves[leaf].start;
+        let hash = self.entries[start].0.major;
+        let continues = start > 0 && self.entries[start - 1].0.major == hash;
+        Child {
+            hash: hash | u32::from(continues),
+            block: number(first_leaf + leaf),
+        }
+    }
+}
+
+/// Children that a node has room for, whose entries begin at `header`.
+fn limit(header: usize, context: &Context) -> usize {
+    (context.block_size.len() - header - size_of::<IndexTail>()) / size_of::<IndexEntry>()
+}
+
+fn number(block: usize) -> u32 {
+    u32::try_from(block).expect("a directory has fewer blocks than u32 counts")
+}
+
+fn root(children: &[Child], indirect_levels: usize, context: &Context) -> Sealed<Vec<u8>> {
+    let mut block = Vec::with_capacity(context.block_size.len());
+    let [dot, dot_dot] = context.dots();
+    push(&mut block, &dot, dot.len());
+    // To whom knows no index, all the rest of the block is part of this entry.
+    push(&mut block, &dot_dot, context.block_size.len() - dot.len());
+    let info = IndexRootInfo {
+        reserved_zero: 0.into(),
+        hash_version: HASH_HALF_MD4,
+        info_length: 8,
+        indirect_levels: u8::try_from(indirect_levels).expect("a few levels"),
+        unused_flags: 0,
+    };
+    block.extend_from_slice(info.as_bytes());
+    finish(block, ROOT_HEADER, children, context)
+}
+
+fn node(children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
+    let mut block = Vec::with_capacity(context.block_size.len());
+    push(
+        &mut block,
+        &Entry {
+            name: b"",
+            ino: Ino(0),
+            file_type: 0,
+        },
+        context.block_size.len(),
+    );
+    finish(block, NODE_HEADER, children, context)
+}
+
+fn finish(mut block: Vec<u8>, header: usize, children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
+    let short = |number: usize| u16::try_from(number).expect("a block has room for fewer than 2^16 entries");
+    for child in children {
+        block.extend_from_slice(
+            IndexEntry {
+                hash: child.hash.into(),
+                block: child.block.into(),
+            }
+            .as_bytes(),
+        );
+    }
+    block.resize(context.block_size.len(), 0);
+    // The first child needs no hash: it has all below the second.
+    let counts = IndexCountLimit {
+        limit: short(limit(header, context)).into(),
+        count: short(children.len()).into(),
+    };
+    block[header..header + size_of::<IndexCountLimit>()].copy_from_slice(counts.as_bytes());
+    seal::index_block(block, context.seed, header, children.len())
+}

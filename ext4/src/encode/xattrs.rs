@@ -1,0 +1,315 @@
+//! Extended attributes: some in the inode, the others in a block that inodes with the same ones share, and values that are
+//! too large for that in inodes of their own (`ea_inode`).
+
+use zerocopy::IntoBytes;
+
+use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::tree::Xattrs;
+use crate::units::{BlockSize, Ino};
+
+/// Room in an inode, in bytes.
+const INODE_ROOM: usize = 96;
+/// Bytes after the last entry that must be zero.
+const TERMINATOR: usize = 4;
+
+/// Longest value in bytes (`XATTR_SIZE_MAX`).
+const MAX_VALUE_LEN: usize = 1 << 16;
+
+/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
+const NAMESPACES: [(&[u8], u8); 7] = [
+    (b"system.posix_acl_access", 2),
+    (b"system.posix_acl_default", 3),
+    (b"user.", 1),
+    (b"trusted.", 4),
+    (b"security.", 6),
+    (b"system.", 7),
+    (b"", 0),
+];
+
+/// An attribute as the disk has it. The order is that of a block: by namespace, length of the name, name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Attribute {
+    name_index: u8,
+    name_len: u8,
+    name: Box<[u8]>,
+    value: Value,
+}
+
+/// Where a value is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    /// Near its entry.
+    Near(Box<[u8]>),
+    /// In an inode of its own.
+    Inode { inode: ValueInode, len: u32 },
+}
+
+/// An inode that holds the value of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ValueInode {
+    pub(crate) ino: Ino,
+    /// Hash of the value.
+    pub(crate) hash: u32,
+}
+
+impl Attribute {
+    /// Bytes of the entry and its name.
+    fn entry_len(&self) -> usize {
+        size_of::<XattrEntry>() + self.name.len().next_multiple_of(4)
+    }
+
+    /// All bytes that it takes.
+    fn len(&self) -> usize {
+        self.entry_len() + self.near_value().len().next_multiple_of(4)
+    }
+
+    /// The value, if it is near.
+    fn near_value(&self) -> &[u8] {
+        match &self.value {
+            Value::Near(value) => value,
+            Value::Inode { .. } => &[],
+        }
+    }
+
+    /// The inode that holds the value, if it is not near.
+    pub(crate) fn value_inode(&self) -> Option<Ino> {
+        match &self.value {
+            Value::Near(_) => None,
+            Value::Inode { inode, .. } => Some(inode.ino),
+        }
+    }
+
+    /// Blocks of that inode; each file that has the attribute counts them as its own (e2fsck pass 1).
+    pub(crate) fn value_blocks(&self, block_size: BlockSize) -> u64 {
+        match &self.value {
+            Value::Near(_) => 0,
+            Value::Inode { len, .. } => block_size.blocks(u64::from(*len)),
+        }
+    }
+
+    /// `e_hash` (`ext4_xattr_hash_entry`).
+    fn hash(&self) -> u32 {
+        let name = self
+            .name
+            .iter()
+            .fold(0u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
+        let add = |hash: u32, word: u32| hash.rotate_left(16) ^ word;
+        match &self.value {
+            Value::Near(value) => value.chunks(4).fold(name, |hash, chunk| {
+                let mut word = [0; 4];
+                word[..chunk.len()].copy_from_slice(chunk);
+                add(hash, u32::from_le_bytes(word))
+            }),
+            Value::Inode { inode, .. } => add(name, inode.hash),
+        }
+    }
+}
+
+/// Why attributes cannot be stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum XattrsError {
+    /// A value that is no POSIX ACL under the name of one.
+    InvalidAcl { name: Vec<u8> },
+    /// More than an inode and a block hold.
+    TooLarge {
+        largest: Vec<u8>,
+        needed: usize,
+        available: usize,
+    },
+}
+
+/// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
+fn inline_data(rest: &[u8]) -> Attribute {
+    Attribute {
+        name_index: 7,
+        name_len: 4,
+        name: b"data"[..].into(),
+        value: Value::Near(rest.into()),
+    }
+}
+
+/// Where the attributes of an inode go.
+#[derive(Debug)]
+pub(crate) struct Split {
+    /// What lies in the inode, behind its fields.
+    pub(crate) inode: [u8; INODE_ROOM],
+    /// What needs a block; empty if nothing does.
+    pub(crate) block: Vec<Attribute>,
+}
+
+/// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block. Where
+/// that is too small, `value_inode` gives the largest values inodes of their own, if it can. If content lies in the inode, what
+/// `i_block` does not hold of it comes first.
+pub(crate) fn split(
+    xattrs: &Xattrs,
+    block_size: BlockSize,
+    inline_rest: Option<&[u8]>,
+    mut value_inode: impl FnMut(&[u8]) -> Option<ValueInode>,
+) -> Result<Split, XattrsError> {
+    let mut attributes = xattrs
+        .iter()
+        .map(|(name, value)| attribute(name, value))
+        .collect::<Result<Vec<_>, _>>()?;
+    attributes.sort_unstable();
+
+    let mut room = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
+    let mut inode = Vec::from_iter(inline_rest.map(inline_data));
+    room -= inode.iter().map(Attribute::len).sum::<usize>();
+    let (fitting, mut block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+        let fits = attribute.len() <= room;
+        if fits {
+            room -= attribute.len();
+        }
+        fits
+    });
+    inode.extend(fitting);
+
+    let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
+    loop {
+        let needed = block.iter().map(Attribute::len).sum::<usize>();
+        if needed <= available {
+            break;
+        }
+        // Of those of one length the first, so that the same attributes always become the same block.
+        let largest = block
+            .iter_mut()
+            .rev()
+            .max_by_key(|attribute| attribute.near_value().len())
+            .expect("a sum of none is zero");
+        let value = largest.near_value();
+        match value_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
+            Some(inode) => {
+                let len = u32::try_from(value.len()).expect("at most 2^16");
+                largest.value = Value::Inode { inode, len };
+            }
+            None => {
+                return Err(XattrsError::TooLarge {
+                    largest: full_name(largest),
+                    needed,
+                    available,
+                });
+            }
+        }
+    }
+    Ok(Split {
+        inode: inode_room(&inode),
+        block,
+    })
+}
+
+/// A block of attributes, without its checksum, which depends on where the block goes.
+pub(crate) fn block(attributes: &[Attribute], refcount: u32, block_size: BlockSize) -> Vec<u8> {
+    let hash = attributes
+        .iter()
+        .fold(0u32, |hash, attribute| hash.rotate_left(16) ^ attribute.hash());
+    let header = XattrHeader {
+        magic: MAGIC.into(),
+        refcount: refcount.into(),
+        blocks: 1.into(),
+        // A hash of zero in any entry makes that of the block zero: it is never shared then (`ext4_xattr_rehash`).
+        hash: if attributes.iter().any(|attribute| attribute.hash() == 0) {
+            0
+        } else {
+            hash
+        }
+        .into(),
+        checksum: 0.into(),
+        reserved: [0.into(); 3],
+    };
+    let mut block = vec![0; block_size.len()];
+    block[..size_of::<XattrHeader>()].copy_from_slice(header.as_bytes());
+    fill(&mut block, size_of::<XattrHeader>(), 0, attributes, Attribute::hash);
+    block
+}
+
+/// The room in an inode; zeros if there are no attributes.
+fn inode_room(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
+    let mut room = [0; INODE_ROOM];
+    if !attributes.is_empty() {
+        room[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        // The kernel writes no hashes here.
+        fill(&mut room, 4, 4, attributes, |_| 0);
+    }
+    room
+}
+
+/// Writes entries upwards from `first` and values downwards from the end; offsets of values count from `base`.
+fn fill(room: &mut [u8], first: usize, base: usize, attributes: &[Attribute], hash: impl Fn(&Attribute) -> u32) {
+    let short = |number: usize| u16::try_from(number).expect("attributes lie in 64 KiB");
+    let mut at = first;
+    let mut end = room.len();
+    for attribute in attributes {
+        let value = attribute.near_value();
+        end -= value.len().next_multiple_of(4);
+        room[end..end + value.len()].copy_from_slice(value);
+        let (value_inum, value_size) = match &attribute.value {
+            Value::Near(value) => (0, u32::from(short(value.len()))),
+            Value::Inode { inode, len } => (inode.ino.get(), *len),
+        };
+        let entry = XattrEntry {
+            name_len: attribute.name_len,
+            name_index: attribute.name_index,
+            value_offs: if value.is_empty() { 0 } else { short(end - base) }.into(),
+            value_inum: value_inum.into(),
+            value_size: value_size.into(),
+            hash: hash(attribute).into(),
+        };
+        room[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
+        let name = at + size_of::<XattrEntry>();
+        room[name..name + attribute.name.len()].copy_from_slice(&attribute.name);
+        at += attribute.entry_len();
+    }
+}
+
+fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
+    let (short, name_index) = NAMESPACES
+        .iter()
+        .find_map(|&(namespace, index)| {
+            let rest = name.strip_prefix(namespace)?;
+            // An ACL's name is whole; a namespace alone is no name.
+            let is_acl = matches!(index, 2 | 3);
+            (rest.is_empty() == is_acl || index == 0).then_some((rest, index))
+        })
+        .expect("the empty prefix matches all");
+    let value = match name_index {
+        2 | 3 => acl(value).ok_or_else(|| XattrsError::InvalidAcl { name: name.to_vec() })?,
+        _ => value.into(),
+    };
+    let name_len = u8::try_from(short.len()).expect("names of attributes have at most 255 bytes");
+    Ok(Attribute {
+        name_index,
+        name_len,
+        name: short.into(),
+        value: Value::Near(value),
+    })
+}
+
+fn full_name(attribute: &Attribute) -> Vec<u8> {
+    let namespace = NAMESPACES
+        .iter()
+        .find(|(_, index)| *index == attribute.name_index)
+        .map_or(&b""[..], |(namespace, _)| namespace);
+    [namespace, &attribute.name].concat()
+}
+
+/// An ACL of the system call's form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`) in that of the disk (version 1, an
+/// identifier only where there is one to name: `ext4_acl_entry`).
+fn acl(value: &[u8]) -> Option<Box<[u8]>> {
+    const USER: u16 = 0x02;
+    const GROUP: u16 = 0x08;
+    let (version, entries) = value.split_first_chunk::<4>()?;
+    let (entries, rest) = entries.as_chunks::<8>();
+    if u32::from_le_bytes(*version) != 2 || !rest.is_empty() {
+        return None;
+    }
+    let mut disk = 1u32.to_le_bytes().to_vec();
+    for entry in entries {
+        let tag = u16::from_le_bytes([entry[0], entry[1]]);
+        match tag {
+            USER | GROUP => disk.extend_from_slice(entry),
+            0x01 | 0x04 | 0x10 | 0x20 => disk.extend_from_slice(&entry[..4]),
+            _ => return None,
+        }
+    }
+    Some(disk.into())
+}

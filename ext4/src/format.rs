@@ -1,0 +1,194 @@
+//! [`Formatter`]: stream content, then write the metadata, step by step.
+
+mod finish;
+mod large_values;
+mod settle;
+mod shared_xattrs;
+mod sparse;
+mod tables;
+
+use std::io::Read;
+use std::ops::Range;
+
+use crate::data::Data;
+use crate::disk::inode::MAX_INLINE_DATA;
+use crate::encode::directory::{Blocks, Context};
+use crate::error::FormatError;
+use crate::image::Image;
+use crate::options::{Options, Size};
+use crate::output::Output;
+use crate::place::cursor::Cursor;
+use crate::place::geometry::Geometry;
+use crate::tree::Tree;
+use crate::units::{BlockNr, Run};
+
+/// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
+const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
+
+/// Writes one file system, from its first byte to its last.
+///
+/// Content goes straight to its final blocks, before anybody knows how many files there will be; the tables follow.
+pub struct Formatter<O> {
+    image: Image<O>,
+    options: Options,
+    geometry: Geometry,
+    cursor: Cursor,
+    /// What was written and given back.
+    freed: Vec<Run>,
+}
+
+/// What was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Size of the file system in bytes.
+    pub size_bytes: u64,
+    /// Bytes in use, metadata and journal included.
+    pub used_bytes: u64,
+    /// Inodes in use, the 10 reserved ones and `lost+found` included.
+    pub inode_count: u32,
+}
+
+impl<O: Output> Formatter<O> {
+    /// Begins a file system on an empty output.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it.
+    pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
+        if let Size::Fixed(size) = options.size {
+            let max = Geometry::max_bytes(&options);
+            if size > max {
+                return Err(FormatError::TooLarge { size, max });
+            }
+        }
+        let geometry = Geometry::new(&options);
+        Ok(Self {
+            image: Image::new(output, options.block_size),
+            options,
+            geometry,
+            cursor: Cursor::new(geometry),
+            freed: Vec::new(),
+        })
+    }
+
+    /// Writes the content of a file: exactly `len` bytes, read from `content`.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if the content is to blame, [`FormatError::Image`] if
+    /// the output is, [`FormatError::FileTooLarge`].
+    pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<Data, FormatError> {
+        if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
+            return read_inline(content, len);
+        }
+        self.write_blocks(content, len)
+    }
+
+    /// Writes the content of a sparse file of `len` bytes: `content` holds the bytes of `ranges`, one after the other, and
+    /// blocks that are wholly outside them are holes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Formatter::write_data`], and [`FormatError::InvalidRange`].
+    pub fn write_sparse(&mut self, content: impl Read, len: u64, ranges: &[Range<u64>]) -> Result<Data, FormatError> {
+        let mut data = Data::with_len(self.checked_len(len)?);
+        sparse::check(ranges, len)?;
+        let mut content = sparse::Filled::new(content, ranges);
+        for segment in sparse::segments(ranges, u64::from(self.options.block_size.bytes())) {
+            content.seek(segment.start);
+            self.write_range(
+                &mut data,
+                segment.start,
+                &mut content,
+                segment.end.min(len) - segment.start,
+            )?;
+        }
+        Ok(data)
+    }
+
+    /// Gives content back: its blocks become free, and none of its bytes stays in the image.
+    #[expect(clippy::needless_pass_by_value, reason = "who gives content back must not keep it")]
+    pub fn free(&mut self, data: Data) {
+        self.freed.extend(data.extents().iter().map(|extent| extent.run()));
+    }
+
+    /// Writes all that the tree is besides content, and returns the output.
+    ///
+    /// The root gets a `lost+found` if it has no entry of that name.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::NoSpace`], [`FormatError::Image`], and those that name a file of the tree that ext4 cannot hold.
+    pub fn finish(self, tree: Tree) -> Result<(O, Summary), FormatError> {
+        finish::finish(self, tree)
+    }
+
+    /// Writes content to blocks, however small it is.
+    fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<Data, FormatError> {
+        let mut data = Data::with_len(self.checked_len(len)?);
+        self.write_range(&mut data, 0, &mut content, len)?;
+        Ok(data)
+    }
+
+    fn checked_len(&self, len: u64) -> Result<u64, FormatError> {
+        let max = MAX_FILE_BLOCKS << self.options.block_size.log2();
+        if len > max {
+            Err(FormatError::FileTooLarge { len, max })
+        } else {
+            Ok(len)
+        }
+    }
+
+    /// Writes `len` bytes that begin at a block's start, `offset` bytes into the file.
+    fn write_range(
+        &mut self,
+        data: &mut Data,
+        offset: u64,
+        content: &mut impl Read,
+        len: u64,
+    ) -> Result<(), FormatError> {
+        let block_size = self.options.block_size;
+        let mut done = 0;
+        while done < len {
+            let run = self.cursor.take(block_size.blocks(len - done));
+            let part = (run.count << block_size.log2()).min(len - done);
+            let logical = u32::try_from((offset + done) >> block_size.log2()).expect("the length was checked");
+            data.push(logical, run.start, run.count);
+            let actual = self.image.write_content(run, content, part)?;
+            if actual < part {
+                return Err(FormatError::ContentTooShort {
+                    expected: len,
+                    actual: done + actual,
+                });
+            }
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// Writes the blocks of a directory.
+    fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<Data, FormatError> {
+        let data = self.cursor.take_data(blocks.block_count());
+        let runs = data.extents().iter().map(|extent| extent.run());
+        let mut places = runs.flat_map(|run| (run.start.get()..run.end().get()).map(BlockNr));
+        blocks.encode(context, |block| {
+            let nr = places.next().expect("as many blocks were planned as are encoded");
+            self.image.write_block(nr, &block)
+        })?;
+        Ok(data)
+    }
+}
+
+/// Content so small that the inode holds it.
+fn read_inline(content: impl Read, len: u64) -> Result<Data, FormatError> {
+    let mut bytes = Vec::new();
+    content
+        .take(len)
+        .read_to_end(&mut bytes)
+        .map_err(FormatError::Content)?;
+    let actual = bytes.len() as u64;
+    if actual < len {
+        return Err(FormatError::ContentTooShort { expected: len, actual });
+    }
+    Ok(Data::in_inode(bytes.into()))
+}

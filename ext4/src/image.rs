@@ -1,0 +1,236 @@
+//! [`Image`]: positioned writes to the output. It takes the content of files and sealed structures, nothing else.
+
+use std::io::{self, Read};
+
+use zerocopy::{Immutable, IntoBytes};
+
+use crate::error::FormatError;
+use crate::output::Output;
+use crate::place::compact::Move;
+use crate::seal::Sealed;
+use crate::units::{BlockNr, BlockSize, Run};
+
+/// Bytes that are gathered before they are written.
+const BUFFER_LEN: usize = 1 << 20;
+/// Zeros are left out in pieces of this size, in bytes, at offsets that are multiples of it.
+const HOLE_LEN: usize = 4096;
+
+/// The output, behind a buffer that turns what follows one another into large writes and leaves zeros out.
+///
+/// Each block is written once, to a place that reads as zeros until then, but for what [`Image::copy`] moves.
+pub(crate) struct Image<O> {
+    output: O,
+    block_size: BlockSize,
+    buffer: Vec<u8>,
+    /// Where the buffer belongs, in bytes.
+    offset: u64,
+}
+
+impl<O: Output> Image<O> {
+    pub(crate) fn new(output: O, block_size: BlockSize) -> Self {
+        Self {
+            output,
+            block_size,
+            buffer: Vec::with_capacity(BUFFER_LEN),
+            offset: 0,
+        }
+    }
+
+    /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
+    /// how many there were before the content ended.
+    pub(crate) fn write_content(&mut self, run: Run, content: &mut impl Read, len: u64) -> Result<u64, FormatError> {
+        self.seek(run.start.offset(self.block_size))?;
+        let mut done = 0;
+        while done < len {
+            if self.buffer.len() == BUFFER_LEN {
+                self.flush()?;
+            }
+            let filled = self.buffer.len();
+            let room = usize::try_from(len - done)
+                .unwrap_or(BUFFER_LEN)
+                .min(BUFFER_LEN - filled);
+            self.buffer.resize(filled + room, 0);
+            let read = content.read(&mut self.buffer[filled..]);
+            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
+                Ok(0) => return Ok(done),
+                Ok(read) => done += read as u64,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(FormatError::Content(error)),
+            }
+        }
+        // The buffer's length is a multiple of the block size, so the padding of a block never exceeds it.
+        let padded = self.buffer.len().next_multiple_of(self.block_size.len());
+        self.buffer.resize(padded, 0);
+        Ok(done)
+    }
+
+    /// Writes a structure to the start of a block, or so many bytes after it.
+    pub(crate) fn write_structure<T: IntoBytes + Immutable + ?Sized>(
+        &mut self,
+        at: BlockNr,
+        skip: u64,
+        structure: &Sealed<T>,
+    ) -> Result<(), FormatError> {
+        self.seek(at.offset(self.block_size) + skip)?;
+        self.append(structure.as_bytes())
+    }
+
+    /// Writes a whole block.
+    pub(crate) fn write_block(&mut self, at: BlockNr, block: &Sealed<Vec<u8>>) -> Result<(), FormatError> {
+        self.seek(at.offset(self.block_size))?;
+        self.append(block.bytes())
+    }
+
+    /// Makes all before a block readable, even what was never written.
+    pub(crate) fn extend(&mut self, end: BlockNr) -> Result<(), FormatError> {
+        self.flush()?;
+        self.set_len(end.offset(self.block_size))
+    }
+
+    /// Moves blocks downwards, over whatever is there.
+    pub(crate) fn copy(&mut self, step: Move) -> Result<(), FormatError> {
+        let (from, to) = (
+            step.from.start.offset(self.block_size),
+            step.to.start.offset(self.block_size),
+        );
+        let len = if from == to {
+            0
+        } else {
+            step.to.count << self.block_size.log2()
+        };
+        self.flush()?;
+        let mut done = 0;
+        while done < len {
+            let part = usize::try_from(len - done).unwrap_or(BUFFER_LEN).min(BUFFER_LEN);
+            self.buffer.resize(part, 0);
+            let offset = from + done;
+            self.output
+                .read_at(&mut self.buffer, offset)
+                .map_err(|source| FormatError::Image {
+                    action: "read",
+                    offset,
+                    source,
+                })?;
+            let offset = to + done;
+            if is_zero(&self.buffer) {
+                self.clear_bytes(offset, part as u64)?;
+            } else {
+                self.output
+                    .write_at(&self.buffer, offset)
+                    .map_err(|source| FormatError::Image {
+                        action: "write",
+                        offset,
+                        source,
+                    })?;
+            }
+            done += part as u64;
+        }
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Makes blocks read as zeros.
+    pub(crate) fn clear(&mut self, run: Run) -> Result<(), FormatError> {
+        self.flush()?;
+        self.clear_bytes(run.start.offset(self.block_size), run.count << self.block_size.log2())
+    }
+
+    /// Cuts all off from a block on.
+    pub(crate) fn truncate(&mut self, at: BlockNr) -> Result<(), FormatError> {
+        self.flush()?;
+        self.set_len(at.offset(self.block_size))
+    }
+
+    /// Writes what is left, gives the image its size in bytes, and returns the output.
+    pub(crate) fn finish(mut self, len: u64) -> Result<O, FormatError> {
+        self.flush()?;
+        self.set_len(len)?;
+        Ok(self.output)
+    }
+
+    fn set_len(&mut self, len: u64) -> Result<(), FormatError> {
+        self.output.set_len(len).map_err(|source| FormatError::Image {
+            action: "resize",
+            offset: len,
+            source,
+        })
+    }
+
+    fn clear_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
+        self.output.clear(offset, len).map_err(|source| FormatError::Image {
+            action: "clear",
+            offset,
+            source,
+        })
+    }
+
+    /// Makes an offset the one that is written next.
+    fn seek(&mut self, offset: u64) -> Result<(), FormatError> {
+        if offset != self.offset + self.buffer.len() as u64 {
+            self.flush()?;
+            self.offset = offset;
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
+        while !bytes.is_empty() {
+            if self.buffer.len() == BUFFER_LEN {
+                self.flush()?;
+            }
+            let (now, later) = bytes.split_at(bytes.len().min(BUFFER_LEN - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
+            bytes = later;
+        }
+        Ok(())
+    }
+
+    /// Writes the buffer without its pages of zeros, and begins the next where it ends.
+    fn flush(&mut self) -> Result<(), FormatError> {
+        let mut start = 0;
+        while start < self.buffer.len() {
+            let zeros = self
+                .pages(start)
+                .take_while(|page| is_zero(page))
+                .map(<[u8]>::len)
+                .sum::<usize>();
+            start += zeros;
+            let data = self
+                .pages(start)
+                .take_while(|page| !is_zero(page))
+                .map(<[u8]>::len)
+                .sum::<usize>();
+            if data > 0 {
+                let offset = self.offset + start as u64;
+                self.output
+                    .write_at(&self.buffer[start..start + data], offset)
+                    .map_err(|source| FormatError::Image {
+                        action: "write",
+                        offset,
+                        source,
+                    })?;
+            }
+            start += data;
+        }
+        self.offset += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// The buffer from a position on, cut at multiples of [`HOLE_LEN`] of the image.
+    fn pages(&self, start: usize) -> impl Iterator<Item = &[u8]> {
+        let misaligned = usize::try_from((self.offset + start as u64) % HOLE_LEN as u64).expect("less than a page");
+        let (first, rest) = self.buffer[start..].split_at((HOLE_LEN - misaligned).min(self.buffer.len() - start));
+        std::iter::once(first)
+            .chain(rest.chunks(HOLE_LEN))
+            .filter(|page| !page.is_empty())
+    }
+}
+
+/// Whether all bytes are zero.
+fn is_zero(bytes: &[u8]) -> bool {
+    // Words, so that it runs at the speed of memory.
+    let (words, rest) = bytes.as_chunks::<16>();
+    words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
+}

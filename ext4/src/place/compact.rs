@@ -1,0 +1,63 @@
+//! Closing the gaps: content moves down over what was freed, in the order it has.
+//!
+//! The result is what it would have been had only the content that remains ever been written, so whether an image fits a
+//! size does not depend on what passed through it.
+
+use super::cursor::Cursor;
+use crate::data::Data;
+use crate::units::{Extent, Run};
+
+/// Contents in the order of their blocks; those without any are left out.
+pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut Data>) -> Vec<&'data mut Data> {
+    let mut contents: Vec<_> = contents.filter(|data| !data.extents().is_empty()).collect();
+    contents.sort_unstable_by_key(|data| data.extents()[0].start);
+    contents
+}
+
+/// One move of contiguous blocks downwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Move {
+    pub(crate) from: Run,
+    pub(crate) to: Run,
+}
+
+/// Gives content the place that is the cursor's next, and says what has to be copied for that, in this order.
+pub(crate) fn place(data: &mut Data, cursor: &mut Cursor) -> Vec<Move> {
+    let mut moves = Vec::new();
+    for extent in data.take_extents() {
+        for (part, to) in parts(extent, cursor) {
+            data.push(part.logical, to.start, to.count);
+            moves.push(Move { from: part.run(), to });
+        }
+    }
+    moves
+}
+
+/// Extents that content would have at the place that is the cursor's next.
+pub(crate) fn extent_count(data: &Data, cursor: &mut Cursor) -> usize {
+    let mut placed = Data::default();
+    for &extent in data.extents() {
+        for (part, to) in parts(extent, cursor) {
+            placed.push(part.logical, to.start, to.count);
+        }
+    }
+    placed.extents().len()
+}
+
+/// An extent cut where the cursor meets a copy of the superblock.
+fn parts(mut extent: Extent, cursor: &mut Cursor) -> Vec<(Extent, Run)> {
+    cursor
+        .take_all(u64::from(extent.count))
+        .into_iter()
+        .map(|to| {
+            let count = u32::try_from(to.count).expect("part of an extent");
+            let part = Extent { count, ..extent };
+            extent = Extent {
+                start: extent.start + to.count,
+                logical: extent.logical + count,
+                count: extent.count - count,
+            };
+            (part, to)
+        })
+        .collect()
+}

@@ -1,0 +1,64 @@
+//! Which number each inode gets: the children of a directory side by side, directories in tree order.
+
+use crate::tree::{InodeId, Tree};
+use crate::units::Ino;
+
+/// Numbers of all inodes of a tree.
+pub(crate) struct Inodes {
+    /// By creation order; 0 for an inode that was removed.
+    numbers: Vec<u32>,
+    /// From [`Ino::FIRST`] on; the root is not among them.
+    order: Vec<InodeId>,
+}
+
+impl Inodes {
+    /// Numbers a tree. `lost_found`, if the root has it, becomes inode 11, as mke2fs has it.
+    pub(crate) fn number(tree: &Tree, lost_found: Option<InodeId>) -> Self {
+        let mut inodes = Self {
+            numbers: vec![0; tree.slot_count()],
+            order: Vec::new(),
+        };
+        inodes.numbers[InodeId::ROOT.index()] = Ino::ROOT.0;
+        if let Some(id) = lost_found {
+            inodes.assign(id);
+        }
+        let mut pending = vec![InodeId::ROOT];
+        while let Some(id) = pending.pop() {
+            let directory = tree.inode(id).directory().expect("only directories are pending");
+            let first = pending.len();
+            for (_, child) in directory.entries() {
+                inodes.assign(child);
+                if tree.inode(child).directory().is_some() {
+                    pending.push(child);
+                }
+            }
+            // The last is popped first.
+            pending[first..].reverse();
+        }
+        inodes
+    }
+
+    fn assign(&mut self, id: InodeId) {
+        let number = &mut self.numbers[id.index()];
+        if *number == 0 {
+            *number = Ino::FIRST.0 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts");
+            self.order.push(id);
+        }
+    }
+
+    /// The number of an inode of the tree.
+    pub(crate) fn number_of(&self, id: InodeId) -> Ino {
+        Ino(self.numbers[id.index()])
+    }
+
+    /// All inodes in the order of their numbers, the root first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Ino, InodeId)> {
+        let rest = (Ino::FIRST.0..).zip(&self.order).map(|(number, &id)| (Ino(number), id));
+        std::iter::once((Ino::ROOT, InodeId::ROOT)).chain(rest)
+    }
+
+    /// Numbers in use or reserved: all up to the last.
+    pub(crate) fn count(&self) -> u32 {
+        Ino::FIRST.0 - 1 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts")
+    }
+}

@@ -1,0 +1,152 @@
+//! Numbers that must not be mixed up: blocks, runs of blocks, extents and inode numbers.
+
+use std::ops::Add;
+
+/// Number of a block, counted from the start of the file system, 0 to 2^48 - 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BlockNr(pub(crate) u64);
+
+impl BlockNr {
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+
+    /// Byte offset of the block in the image.
+    pub(crate) fn offset(self, block_size: BlockSize) -> u64 {
+        self.0 << block_size.log2()
+    }
+}
+
+impl Add<u64> for BlockNr {
+    type Output = Self;
+
+    fn add(self, blocks: u64) -> Self {
+        Self(self.0 + blocks)
+    }
+}
+
+/// Contiguous blocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Run {
+    pub(crate) start: BlockNr,
+    pub(crate) count: u64,
+}
+
+impl Run {
+    /// The block after the last one.
+    pub(crate) fn end(self) -> BlockNr {
+        self.start + self.count
+    }
+}
+
+/// Contiguous blocks of a file and where in the file they belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Where in the image the blocks are.
+    pub(crate) start: BlockNr,
+    /// Block of the file that the first one holds, counted from 0.
+    pub(crate) logical: u32,
+    /// Length in blocks, 1 to [`Extent::MAX_BLOCKS`].
+    pub(crate) count: u32,
+}
+
+impl Extent {
+    /// Longest initialized extent, in blocks (`EXT_INIT_MAX_LEN`).
+    pub(crate) const MAX_BLOCKS: u32 = 1 << 15;
+
+    pub(crate) fn run(self) -> Run {
+        Run {
+            start: self.start,
+            count: u64::from(self.count),
+        }
+    }
+}
+
+/// Number of an inode in the image, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ino(pub(crate) u32);
+
+impl Ino {
+    /// The root directory (`EXT4_ROOT_INO`).
+    pub(crate) const ROOT: Self = Self(2);
+    /// The inode whose blocks are the reserved group descriptors (`EXT4_RESIZE_INO`).
+    pub(crate) const RESIZE: Self = Self(7);
+    /// The journal (`EXT4_JOURNAL_INO`).
+    pub(crate) const JOURNAL: Self = Self(8);
+    /// The first inode that is not reserved (`EXT4_GOOD_OLD_FIRST_INO`); mke2fs gives it to `lost+found`.
+    pub(crate) const FIRST: Self = Self(11);
+
+    /// The number itself.
+    #[must_use]
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+/// Size of a block: 1, 2, 4 or 64 KiB.
+///
+/// A kernel mounts blocks up to the size of its pages (4 KiB on most machines) before Linux 6.15.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BlockSize {
+    /// 1 KiB.
+    Kib1,
+    /// 2 KiB.
+    Kib2,
+    /// 4 KiB, what everything expects.
+    #[default]
+    Kib4,
+    /// 64 KiB.
+    Kib64,
+}
+
+impl BlockSize {
+    /// Binary logarithm of the size in bytes.
+    pub(crate) const fn log2(self) -> u32 {
+        match self {
+            Self::Kib1 => 10,
+            Self::Kib2 => 11,
+            Self::Kib4 => 12,
+            Self::Kib64 => 16,
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> u32 {
+        1 << self.log2()
+    }
+
+    /// The size in bytes, as a length in memory.
+    pub(crate) const fn len(self) -> usize {
+        1 << self.log2()
+    }
+
+    /// Blocks that so many bytes fill, the last perhaps in part.
+    pub(crate) const fn blocks(self, bytes: u64) -> u64 {
+        bytes.div_ceil(1 << self.log2())
+    }
+}
+
+/// Low 32 bits of a number that the disk holds in two fields.
+#[expect(clippy::cast_possible_truncation, reason = "the other bits go to `hi`")]
+pub(crate) const fn lo(number: u64) -> u32 {
+    number as u32
+}
+
+/// High 32 bits of a number that the disk holds in two fields.
+pub(crate) const fn hi(number: u64) -> u32 {
+    (number >> 32) as u32
+}
+
+/// Low 16 bits of a number that the disk holds in two fields.
+#[expect(clippy::cast_possible_truncation, reason = "the other bits go to `hi16`")]
+pub(crate) const fn lo16(number: u32) -> u16 {
+    number as u16
+}
+
+/// High 16 bits of a number that the disk holds in two fields.
+pub(crate) const fn hi16(number: u32) -> u16 {
+    (number >> 16) as u16
+}
