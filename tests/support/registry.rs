@@ -1,7 +1,5 @@
 //! A real registry on loopback: Debian's `docker-registry`, filled by `skopeo`.
 
-#![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
