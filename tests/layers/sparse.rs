@@ -91,7 +91,7 @@ fn pax_0_1(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
 fn pax_1_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     let mut map = format!("{}\n", pairs.len());
     for (start, count) in pairs {
-        map += &format!("{start}\n{count}\n");
+        map.extend([start, count].map(|number| format!("{number}\n")));
     }
     Entry::file(
         format!("GNUSparseFile.1/{name}"),
@@ -126,9 +126,8 @@ fn sparse_files_are_expanded() {
             (&[(1, 2), (3, 4), (7, 4)], 11),
         ] {
             let data = &data()[..usize::try_from(pairs.iter().map(|pair| pair.1).sum::<u64>()).unwrap()];
-            let expected = format!("{} z=after", word("f", &expanded(pairs, data, len)));
-            println!("{name} {pairs:?}");
-            check_tars(&[layer(format("f", pairs, data, len))], &expected);
+            let expected = format!("{} z=after", word(name, &expanded(pairs, data, len)));
+            check_tars(&[layer(format(name, pairs, data, len))], &expected);
         }
     }
 }
@@ -142,10 +141,9 @@ fn sparse_files_may_have_many_ranges() {
             .map(|index| b'a' + u8::try_from(index % 26).unwrap())
             .collect();
         let len = count * 3 + 1;
-        let expected = format!("{} z=after", word("f", &expanded(&pairs, &data, len)));
         for (name, format) in FORMATS {
-            println!("{name} {count}");
-            check_tars(&[layer(format("f", &pairs, &data, len))], &expected);
+            let expected = format!("{} z=after", word(name, &expanded(&pairs, &data, len)));
+            check_tars(&[layer(format(name, &pairs, &data, len))], &expected);
         }
     }
 }
@@ -161,9 +159,8 @@ fn maps_that_make_no_sense_are_errors() {
             (&[(0, 9)], 20, "data"),
             (&[(0, 11)], 20, "data"),
         ] {
-            println!("{name} {pairs:?}");
             check_tars(
-                &[layer(format("f", pairs, &data(), len))],
+                &[layer(format(name, pairs, &data(), len))],
                 &format!("error: entry 1 sparse {reason}"),
             );
         }
