@@ -15,6 +15,8 @@ mod real;
 mod registry;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
