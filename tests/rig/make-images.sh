@@ -9,7 +9,7 @@
 #   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
 #   tools-zstd  4 layers  the layers of tools, compressed with zstd
 #   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
-set -euo pipefail
+set -Eeuo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C BUILDAH_ISOLATION=chroot
 umask 022
 
@@ -17,6 +17,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 rig=${RIG:-$here/../../target/rig}
 mkdir -p "$rig"/{images,log,npm,debootstrap}
 rig=$(cd "$rig" && pwd)
+
+trap 'tail -n 20 "$rig"/log/*.log >&2; echo "make-images.sh: failed, see $rig/log" >&2' ERR
 
 # An overlay does not stack on the overlay that a container runs on.
 driver=overlay
