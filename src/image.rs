@@ -156,15 +156,17 @@ impl Source {
     /// The document that the reference means.
     fn root(&self) -> Result<Fetched, ImageError> {
         match &self.place {
-            Place::Layout(layout) => {
-                let (digest, size, media_type) = layout.root()?;
-                let json = layout.document(&digest, size)?;
-                Ok(Fetched {
-                    digest,
-                    media_type,
-                    json,
-                })
-            }
+            Place::Layout(layout) => match layout.pinned() {
+                Some(digest) => {
+                    let json = layout.document(digest, None)?;
+                    Ok(Fetched {
+                        digest: digest.clone(),
+                        media_type: String::new(),
+                        json,
+                    })
+                }
+                None => self.manifest(&layout.listed()?),
+            },
             Place::Registry { registry, .. } => registry.root(),
         }
     }
@@ -177,6 +179,9 @@ impl Source {
             media_type,
             ..
         } = descriptor;
+        descriptor
+            .check_len()
+            .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
             Place::Layout(layout) => layout.document(digest, Some(*size))?,
             Place::Registry { registry, .. } => registry.manifest(digest, *size)?,
@@ -191,6 +196,9 @@ impl Source {
     /// The config of a descriptor.
     fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
         let Descriptor { digest, size, .. } = descriptor;
+        descriptor
+            .check_len()
+            .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
             Place::Layout(layout) => layout.document(digest, Some(*size)),
             Place::Registry { registry, .. } => registry.config(digest, *size),

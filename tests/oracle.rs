@@ -9,6 +9,9 @@ mod support {
     pub(crate) mod build;
     pub(crate) mod mount;
     pub(crate) mod oracles;
+    #[expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
+    #[expect(dead_code, reason = "other tests want a registry with a password")]
+    pub(crate) mod registry;
     pub(crate) mod skip;
     pub(crate) mod wear;
 }
@@ -20,16 +23,17 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
 
-use support::build::{rootfs_build, sample, sample_image};
+use support::build::{latest, rootfs_build, sample, sample_image};
 use support::mount::Mount;
 use support::oracles::{Oracles, compare, e2fsck, succeed};
+use support::registry::Registry;
 use support::skip::skip;
 use support::wear::{fill, wear};
 
 /// Builds a layout's image, then has it judged: as built, in the kernel, and after use.
 fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
     let image = oracles.scratch().join("image.ext4");
-    succeed(&mut rootfs_build(layout, architecture, &image));
+    succeed(&mut rootfs_build(&latest(layout), architecture, &image));
     assert_eq!(e2fsck(&image), Ok(()), "as built");
 
     let reference = oracles.reference(layout, architecture);
@@ -128,13 +132,10 @@ fn surroundings_do_not_change_a_byte() {
         ),
         ("strict", "umask 0077; exec"),
         ("alone", "exec taskset --cpu-list 0"),
-        (
-            "nobody",
-            "exec setpriv --reuid=65534 --regid=65534 --clear-groups",
-        ),
+        ("nobody", "exec setpriv --reuid=65534 --regid=65534 --clear-groups"),
     ];
     let first = oracles.scratch().join("first.ext4");
-    succeed(&mut rootfs_build(&layout, "amd64", &first));
+    succeed(&mut rootfs_build(&latest(&layout), "amd64", &first));
     for (name, exec) in surroundings {
         // Times are stored in seconds: an image that took one from the clock has another by now.
         thread::sleep(Duration::from_millis(1100));
@@ -142,12 +143,29 @@ fn surroundings_do_not_change_a_byte() {
         fs::create_dir(&directory).expect("the directory is ours");
         set_mode(&directory, 0o777);
         let out = directory.join("image.ext4");
-        let build = rootfs_build(&layout, "amd64", &out);
+        let build = rootfs_build(&latest(&layout), "amd64", &out);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("{exec} \"$@\"")).arg("sh");
         shell.arg(&program).args(build.get_args());
         succeed(shell.current_dir(&directory).env("TMPDIR", &directory));
         succeed(Command::new("cmp").arg(&first).arg(&out));
+    }
+}
+
+#[test]
+fn a_registry_and_a_layout_give_the_same_bytes() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let Some(registry) = Registry::start(false) else { return };
+    registry.push(&latest(&sample()), "hello:latest", &["--all", "--preserve-digests"]);
+    for architecture in ["amd64", "arm64"] {
+        let from_layout = oracles.scratch().join("layout.ext4");
+        let from_registry = oracles.scratch().join("registry.ext4");
+        succeed(&mut rootfs_build(&latest(&sample()), architecture, &from_layout));
+        let image = registry.reference("hello:latest");
+        succeed(&mut rootfs_build(&image, architecture, &from_registry));
+        succeed(Command::new("cmp").arg(&from_layout).arg(&from_registry));
     }
 }
 
@@ -163,8 +181,7 @@ fn flip(image: &Path, offset: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset)
         .expect("the offset lies in the image");
-    file.write_all_at(&[byte[0] ^ 1], offset)
-        .expect("the copy is writable");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("the copy is writable");
 }
 
 /// The number that follows the first `label` in what a program prints.
@@ -193,10 +210,7 @@ fn e2fsck_notices_one_flipped_bit_in_each_structure() {
         block * BLOCK_SIZE
     };
     let debugfs = |request, label| {
-        let block = number_after(
-            label,
-            Command::new("debugfs").args(["-R", request]).arg(&image),
-        );
+        let block = number_after(label, Command::new("debugfs").args(["-R", request]).arg(&image));
         block * BLOCK_SIZE
     };
     let root_inode = debugfs("imap <2>", "located at block ") + 256;
@@ -207,17 +221,11 @@ fn e2fsck_notices_one_flipped_bit_in_each_structure() {
         ("inode bitmap", dumpe2fs("Inode bitmap at ")),
         ("root's inode", root_inode + 0x10),
         ("root's directory block", debugfs("blocks <2>", "") + 0x09),
-        (
-            "attribute block",
-            debugfs("stat /srv/shared/one", "File ACL: ") + 0x28,
-        ),
+        ("attribute block", debugfs("stat /srv/shared/one", "File ACL: ") + 0x28),
     ];
     for (name, offset) in structures {
         flip(&image, offset);
-        assert!(
-            e2fsck(&image).is_err(),
-            "a flipped bit of the {name} goes unnoticed"
-        );
+        assert!(e2fsck(&image).is_err(), "a flipped bit of the {name} goes unnoticed");
         flip(&image, offset);
         assert_eq!(e2fsck(&image), Ok(()), "the {name} is whole again");
     }
@@ -237,10 +245,7 @@ fn the_comparison_notices_every_kind_of_difference() {
         ),
         ("device", "rm dev/loop0 && mknod -m 0660 dev/loop0 b 7 1"),
         ("extra", "touch home/ana/.extra"),
-        (
-            "links",
-            "cp -a --remove-destination usr/bin/welcome usr/bin/hi",
-        ),
+        ("links", "cp -a --remove-destination usr/bin/welcome usr/bin/hi"),
         ("missing", "rm run/hello.fifo"),
         ("mode", "chmod 0777 tmp"),
         ("mtime", "touch -d 2026-01-01T00:00:00.000000002Z var/cache"),
@@ -254,11 +259,7 @@ fn the_comparison_notices_every_kind_of_difference() {
         let copy = oracles.copy(&image);
         let mount = Mount::read_write(&copy);
         assert_eq!(compare(&reference, mount.tree()), Ok(()));
-        succeed(
-            Command::new("sh")
-                .args(["-ec", change])
-                .current_dir(mount.tree()),
-        );
+        succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.tree()));
         let differences = compare(&reference, mount.tree()).expect_err(kind);
         assert!(
             differences.contains(&format!("{kind}: /")),

@@ -23,11 +23,8 @@ fn layout() -> PathBuf {
 }
 
 fn blob(digest: &str) -> Vec<u8> {
-    let hex = digest
-        .strip_prefix("sha256:")
-        .expect("the sample uses SHA-256");
-    fs::read(layout().join("blobs/sha256").join(hex))
-        .expect("every digest of the sample names a blob")
+    let hex = digest.strip_prefix("sha256:").expect("the sample uses SHA-256");
+    fs::read(layout().join("blobs/sha256").join(hex)).expect("every digest of the sample names a blob")
 }
 
 fn json(bytes: &[u8]) -> Value {
@@ -76,12 +73,7 @@ fn every_blob_is_reachable_and_has_the_digest_and_size_of_its_descriptor() {
     follow(&top(), &mut reachable);
     let stored: BTreeSet<String> = fs::read_dir(layout().join("blobs/sha256"))
         .expect("a layout has blobs")
-        .map(|entry| {
-            format!(
-                "sha256:{}",
-                entry.expect("blobs can be listed").file_name().display()
-            )
-        })
+        .map(|entry| format!("sha256:{}", entry.expect("blobs can be listed").file_name().display()))
         .collect();
     assert_eq!(stored, reachable);
 }
@@ -90,20 +82,14 @@ fn every_blob_is_reachable_and_has_the_digest_and_size_of_its_descriptor() {
 fn the_sample_stays_small() {
     let blobs = fs::read_dir(layout().join("blobs/sha256")).expect("a layout has blobs");
     let size: u64 = blobs
-        .map(|entry| {
-            entry
-                .and_then(|entry| entry.metadata())
-                .expect("readable")
-                .len()
-        })
+        .map(|entry| entry.and_then(|entry| entry.metadata()).expect("readable").len())
         .sum();
     assert!(size < 50 << 10, "{size} bytes");
 }
 
 #[test]
 fn the_readme_pins_the_sample_by_its_digest() {
-    let readme =
-        fs::read_to_string(repository().join("README.md")).expect("the repository has a README");
+    let readme = fs::read_to_string(repository().join("README.md")).expect("the repository has a README");
     let digest = top()["manifests"][0]["digest"]
         .as_str()
         .expect("a descriptor has a digest")
@@ -122,16 +108,9 @@ fn the_generator_reproduces_the_sample() {
         .arg("-B")
         .arg(generator)
         .arg(made.path())
-        .envs([
-            ("TZ", "Pacific/Kiritimati"),
-            ("LC_ALL", "C"),
-            ("PYTHONHASHSEED", "1"),
-        ])
+        .envs([("TZ", "Pacific/Kiritimati"), ("LC_ALL", "C"), ("PYTHONHASHSEED", "1")])
         .output();
-    if run
-        .as_ref()
-        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
-    {
+    if run.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return skip("python3 is not installed");
     }
     assert!(run.expect("python3 runs").status.success());

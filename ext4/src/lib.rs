@@ -71,7 +71,7 @@ pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Formatter, Summary};
 pub use options::{Fit, Inodes, Journal, Label, Options, Size};
-pub use output::Output;
+pub use output::{DeviceOutput, Output};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };

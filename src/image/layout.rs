@@ -30,7 +30,7 @@ impl Layout {
         let LayoutReference { directory, version } = reference.clone();
         let path = directory.join("oci-layout");
         let marker = match open(&path) {
-            Err(LayoutError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(LayoutError::Read { source, .. }) if is_absence(&source) => {
                 return Err(LayoutError::NoLayout { directory }.into());
             }
             file => read_document(file?, &path)?,
@@ -46,13 +46,16 @@ impl Layout {
         Ok(Self { directory, version })
     }
 
-    /// The digest, the size and the media type of the document that the reference means, as far as they are known.
-    pub(super) fn root(&self) -> Result<(Digest, Option<u64>, String), ImageError> {
-        let tag = match &self.version {
-            Some(Version::Digest(digest)) => return Ok((digest.clone(), None, String::new())),
-            Some(Version::Tag(tag)) => Some(tag.as_str()),
-            None => None,
-        };
+    /// The digest that the reference names.
+    pub(super) fn pinned(&self) -> Option<&Digest> {
+        match &self.version {
+            Some(Version::Digest(digest)) => Some(digest),
+            _ => None,
+        }
+    }
+
+    /// What `index.json` lists under the tag that the reference names, or as the only image.
+    pub(super) fn listed(&self) -> Result<Descriptor, ImageError> {
         let path = self.directory.join("index.json");
         let index = read_document(open(&path)?, &path)?;
         let index = match Document::parse(&index, "") {
@@ -67,8 +70,11 @@ impl Layout {
             Err(error) => return Err(ImageError::document(path.display(), error)),
         };
         let images: Vec<_> = index.manifests.iter().filter(|image| image.may_be_image()).collect();
-        let chosen = choose(&images, tag)?;
-        Ok((chosen.digest.clone(), Some(chosen.size), chosen.media_type.clone()))
+        let tag = match &self.version {
+            Some(Version::Tag(tag)) => Some(tag.as_str()),
+            _ => None,
+        };
+        Ok(choose(&images, tag)?.clone())
     }
 
     /// Reads an index, a manifest or a config.
@@ -105,12 +111,10 @@ impl Layout {
             .join(digest.hex());
         match open(&path) {
             Ok(file) => Ok((file, path)),
-            Err(LayoutError::Read { source, path }) if source.kind() == io::ErrorKind::NotFound => {
-                Err(LayoutError::MissingBlob {
-                    digest: digest.clone(),
-                    path,
-                })
-            }
+            Err(LayoutError::Read { source, path }) if is_absence(&source) => Err(LayoutError::MissingBlob {
+                digest: digest.clone(),
+                path,
+            }),
             Err(error) => Err(error),
         }
     }
@@ -160,6 +164,10 @@ fn open(path: &Path) -> Result<File, LayoutError> {
         return Err(LayoutError::NotAFile { path: path.to_owned() });
     }
     File::open(path).map_err(read)
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 fn read_document(file: File, path: &Path) -> Result<Vec<u8>, ImageError> {

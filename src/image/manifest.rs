@@ -15,9 +15,13 @@ use super::platform::{Platform, PlatformError};
 /// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec asks registries for.
 pub(super) const MAX_DOCUMENT_LEN: u64 = 4 << 20;
 
-/// The media types of the documents that [`Document::parse`] knows, as an `Accept` header.
-pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
-     application/vnd.docker.distribution.manifest.list.v2+json, application/vnd.docker.distribution.manifest.v2+json";
+/// The media types that [`Document::parse`] knows.
+pub(super) const DOCUMENT_MEDIA_TYPES: [&str; 4] = [
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
+];
 
 /// A reference to content: image-spec descriptor.md.
 #[derive(Debug, Clone, Deserialize)]
@@ -44,6 +48,14 @@ struct DescribedPlatform {
 }
 
 impl Descriptor {
+    /// Refuses to read a document of this size.
+    pub(super) fn check_len(&self) -> Result<(), ManifestError> {
+        if self.size > MAX_DOCUMENT_LEN {
+            return Err(ManifestError::TooLarge { len: self.size });
+        }
+        Ok(())
+    }
+
     /// The name that an image layout gives to the image, usually a tag.
     pub(super) fn ref_name(&self) -> Option<&str> {
         self.annotations

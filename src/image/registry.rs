@@ -20,7 +20,7 @@ use tokio::time::sleep;
 use super::auth::Credentials;
 use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest, DigestError, ParseDigestError};
-use super::manifest::ACCEPT;
+use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
 use super::{Fetched, ImageError, SourceOptions};
 use http::{Http, Timeouts};
@@ -80,7 +80,12 @@ impl Registry {
             (None, Some(tag)) => tag.clone(),
             (None, None) => "latest".to_owned(),
         };
-        let answer = self.wait(async || Ok(self.http.document(&format!("manifests/{version}"), ACCEPT).await?))?;
+        let answer = self.wait(async || {
+            Ok(self
+                .http
+                .document(&format!("manifests/{version}"), &DOCUMENT_MEDIA_TYPES)
+                .await?)
+        })?;
         let digest = match (&self.image.digest, answer.digest) {
             (Some(digest), _) => digest.clone(),
             (None, Some(digest)) => digest.parse().map_err(RegistryError::DigestHeader)?,
@@ -98,15 +103,15 @@ impl Registry {
 
     /// The manifest or index of a digest.
     pub(super) fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
-        self.document(&format!("manifests/{digest}"), ACCEPT, digest, size)
+        self.document(&format!("manifests/{digest}"), &DOCUMENT_MEDIA_TYPES, digest, size)
     }
 
     /// The config of a digest.
     pub(super) fn config(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
-        self.document(&format!("blobs/{digest}"), "*/*", digest, size)
+        self.document(&format!("blobs/{digest}"), &["*/*"], digest, size)
     }
 
-    fn document(&self, path: &str, accept: &'static str, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+    fn document(&self, path: &str, accept: &[&str], digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
         let body = self.wait(async || Ok(self.http.document(path, accept).await?.body))?;
         digest
             .check(&body, Some(size))
@@ -117,7 +122,7 @@ impl Registry {
     /// Downloads a blob into the store and opens it there.
     pub(super) fn download(&self, digest: &Digest, size: u64, store: &BlobStore) -> Result<File, ImageError> {
         self.wait(async || {
-            let response = self.http.get(&format!("blobs/{digest}"), "*/*").await?;
+            let response = self.http.get(&format!("blobs/{digest}"), &["*/*"]).await?;
             if let Some(actual) = response.content_length().filter(|&actual| actual != size) {
                 return Err(ImageError::content(
                     digest,
@@ -330,8 +335,8 @@ fn unauthorized(registry: &str, repository: &str, has_credentials: bool, problem
         return format!("{registry} does not accept the credentials in REGISTRY_AUTH_FILE for {repository}{problem}");
     }
     format!(
-        "{registry} has no {repository} for everyone; if it exists, name a file with credentials \
-         in REGISTRY_AUTH_FILE{problem}"
+        "{registry} does not give {repository} to everyone, if it exists: name a file with credentials for it in \
+         REGISTRY_AUTH_FILE, such as `skopeo login --authfile` writes{problem}"
     )
 }
 
@@ -340,5 +345,69 @@ fn colon(problem: &str) -> String {
         String::new()
     } else {
         format!(": {problem}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::image::Reference;
+
+    /// What asking for a manifest ends in, at a server that sends each of `parts` and then waits so long.
+    fn ask(parts: &'static [(&'static str, u64)]) -> ImageError {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let reference = Reference::parse(&format!("{}/x", listener.local_addr().unwrap())).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                for (part, wait) in parts {
+                    // Who no longer listens has given up, as it should.
+                    let _ = stream.write_all(part.as_bytes());
+                    thread::sleep(Duration::from_millis(*wait));
+                }
+            }
+        });
+        let Reference::Registry(image) = reference else {
+            panic!("no registry")
+        };
+        let options = SourceOptions {
+            state_dir: "unused".into(),
+            auth_file: None,
+            interrupted: Arc::default(),
+        };
+        let timeouts = Timeouts {
+            connect: Duration::from_millis(500),
+            read: Duration::from_millis(100),
+            document: Duration::from_millis(200),
+        };
+        let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();
+        registry.root().map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn silence_times_out_wherever_it_falls() {
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+        for parts in [&[("", 300)][..], &[(HEAD, 300)], &[(HEAD, 20), ("12345", 300)]] {
+            let error = ask(parts);
+            assert!(
+                matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+                "{parts:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_that_drips_times_out() {
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+        let error = ask(&[(HEAD, 60), ("1", 60), ("2", 60), ("3", 60), ("4", 60), ("5", 60)]);
+        assert!(
+            matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{error:?}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! From the document that a reference means to the image for a platform.
 
 use super::config::Config;
-use super::manifest::{Descriptor, Document, Index, MAX_DOCUMENT_LEN, Manifest, ManifestError};
+use super::manifest::{Descriptor, Document, Index, Manifest, ManifestError};
 use super::{Digest, Fetched, Image, ImageError, Layer, Platform, Source};
 
 /// How deep indexes may be nested.
@@ -105,7 +105,6 @@ impl Search<'_> {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
             return Err(ImageError::document(&entry.digest, error));
         }
-        check_len(entry)?;
         let fetched = self.source.manifest(entry)?;
         self.document(fetched, listed, depth)
     }
@@ -120,7 +119,6 @@ impl Search<'_> {
         manifest
             .check_is_image()
             .map_err(|error| ImageError::document(&digest, error))?;
-        check_len(&manifest.config)?;
         let unusable = |error| ImageError::document(&manifest.config.digest, error);
         let config = Config::parse(&self.source.config(&manifest.config)?).map_err(unusable)?;
         let actual = config.platform().map_err(unusable)?;
@@ -156,14 +154,6 @@ impl Search<'_> {
             self.available.push(platform);
         }
     }
-}
-
-fn check_len(descriptor: &Descriptor) -> Result<(), ImageError> {
-    if descriptor.size > MAX_DOCUMENT_LEN {
-        let error = ManifestError::TooLarge { len: descriptor.size };
-        return Err(ImageError::document(&descriptor.digest, error));
-    }
-    Ok(())
 }
 
 fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {

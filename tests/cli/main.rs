@@ -10,6 +10,6 @@ mod scene;
 mod signals;
 #[path = "../support"]
 mod support {
-    pub(crate) mod layout;
+    pub(crate) mod single_image;
     pub(crate) mod skip;
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use super::scene::{Scene, failure, json, microagent, stderr, stdout, tar};
-use crate::support::layout::digest;
+use crate::support::single_image::digest;
 use crate::support::skip::skip;
 
 /// Fails to build to a path, and says why; the image isn't there either, but that must not be noticed first.

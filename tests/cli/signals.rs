@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::scene::{Scene, json, stderr, stdout};
-use crate::support::layout::{digest, gzip};
+use crate::support::single_image::{digest, gzip};
 
 /// A build that takes minutes, begun by a shell command that ends with `exec "$@"`: a file of 7 GiB of zeros, made of
 /// many gzip members of which each is small.

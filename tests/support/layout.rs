@@ -1,114 +1,106 @@
-//! OCI image layouts (image-spec image-layout.md), made on the spot.
+//! Image layouts of the test's own making, with anything wrong in them that a test wants.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use microagent::image::{Algorithm, Digest};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use tempfile::TempDir;
 
-/// A layout directory that holds one image.
-pub(crate) struct Layout {
-    directory: PathBuf,
-}
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
-/// A layer as its image's manifest and config describe it, right or wrong.
-pub(crate) struct Layer {
-    /// What the manifest says.
-    pub(crate) descriptor: Value,
-    /// The digest of the tar in the config.
-    pub(crate) diff_id: String,
-}
+/// A layout in a temporary directory. What its methods give back are descriptors.
+pub(crate) struct TestLayout(TempDir);
 
-impl Layout {
-    /// An empty layout in a directory that does not exist yet.
-    pub(crate) fn create(directory: PathBuf) -> Self {
-        fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
-        fs::write(
-            directory.join("oci-layout"),
-            json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+impl TestLayout {
+    pub(crate) fn new() -> Self {
+        let layout = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(layout.path().join("blobs/sha256")).unwrap();
+        fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+        layout.publish(&[]);
+        layout
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A reference to the layout, `version` being empty, `:<tag>` or `@<digest>`.
+    pub(crate) fn reference(&self, version: &str) -> String {
+        format!("oci:{}{version}", self.path().display())
+    }
+
+    pub(crate) fn blob_path(&self, descriptor: &Value) -> PathBuf {
+        let (algorithm, hex) = digest(descriptor).split_once(':').unwrap();
+        self.path().join("blobs").join(algorithm).join(hex)
+    }
+
+    pub(crate) fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+        let digest = Digest::of(Algorithm::Sha256, content).to_string();
+        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": content.len()});
+        fs::write(self.blob_path(&descriptor), content).unwrap();
+        descriptor
+    }
+
+    pub(crate) fn document(&self, media_type: &str, document: &Value) -> Value {
+        self.blob(media_type, document.to_string().as_bytes())
+    }
+
+    /// An image for `platform`, such as `linux/arm/v7`, whose layers have these contents: no tar archives, for no one looks.
+    pub(crate) fn image(&self, platform: &str, layers: &[&str]) -> Value {
+        let layers: Vec<_> = layers.iter().map(|layer| self.blob(LAYER, layer.as_bytes())).collect();
+        let config = self.document(CONFIG, &config(platform, &layers));
+        self.document(MANIFEST, &manifest(&config, &layers))
+    }
+
+    pub(crate) fn index(&self, entries: &[Value]) -> Value {
+        self.document(
+            INDEX,
+            &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}),
         )
-        .unwrap();
-        Self { directory }
     }
 
-    /// Puts a gzipped tar into the layout.
-    pub(crate) fn gzip_layer(&self, tar: &[u8]) -> Layer {
-        self.layer(&gzip(tar), digest(tar))
-    }
-
-    /// Puts any bytes into the layout as a gzipped layer.
-    pub(crate) fn layer(&self, blob: &[u8], diff_id: String) -> Layer {
-        let descriptor = self.blob("application/vnd.oci.image.layer.v1.tar+gzip", blob);
-        Layer { descriptor, diff_id }
-    }
-
-    /// Makes the layers an image for `linux/amd64`, tagged `latest`, and returns the digest of its manifest.
-    pub(crate) fn image(&self, layers: &[Layer]) -> String {
-        let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
-        let config = json!({
-            "architecture": "amd64",
-            "os": "linux",
-            "config": {},
-            "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        });
-        let descriptors: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();
-        let manifest = json!({
-            "schemaVersion": 2,
-            "mediaType": "application/vnd.oci.image.manifest.v1+json",
-            "config": self.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
-            "layers": descriptors,
-        });
-        let mut descriptor = self.blob(
-            "application/vnd.oci.image.manifest.v1+json",
-            manifest.to_string().as_bytes(),
-        );
-        let digest = descriptor["digest"].as_str().unwrap().to_owned();
-        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
-        let index = json!({"schemaVersion": 2, "manifests": [descriptor]});
-        fs::write(self.directory.join("index.json"), index.to_string()).unwrap();
-        digest
-    }
-
-    /// Reference of what the tag names.
-    pub(crate) fn tagged(&self) -> String {
-        format!("oci:{}:latest", self.directory.display())
-    }
-
-    /// Reference of an image by its digest.
-    pub(crate) fn pinned(&self, digest: &str) -> String {
-        format!("oci:{}@{digest}", self.directory.display())
-    }
-
-    /// Where a layer's blob is.
-    pub(crate) fn blob_path(&self, layer: &Layer) -> PathBuf {
-        let digest = layer.descriptor["digest"].as_str().unwrap();
-        blob_path(&self.directory, digest)
-    }
-
-    fn blob(&self, media_type: &str, content: &[u8]) -> Value {
-        let digest = digest(content);
-        fs::write(blob_path(&self.directory, &digest), content).unwrap();
-        json!({"mediaType": media_type, "digest": digest, "size": content.len()})
+    /// Writes `index.json`, as buildah does: without a media type.
+    pub(crate) fn publish(&self, entries: &[Value]) {
+        let index = json!({"schemaVersion": 2, "manifests": entries});
+        fs::write(self.path().join("index.json"), index.to_string()).unwrap();
     }
 }
 
-fn blob_path(directory: &Path, digest: &str) -> PathBuf {
-    directory.join("blobs").join(digest.replace(':', "/"))
+pub(crate) fn digest(descriptor: &Value) -> &str {
+    descriptor["digest"].as_str().unwrap()
 }
 
-/// `sha256:` and the hash of the content.
-pub(crate) fn digest(content: &[u8]) -> String {
-    let hash = Sha256::digest(content);
-    hash.iter()
-        .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+pub(crate) fn manifest(config: &Value, layers: &[Value]) -> Value {
+    json!({"schemaVersion": 2, "config": config, "layers": layers})
 }
 
-/// One gzip member.
-pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    encoder.write_all(content).unwrap();
-    encoder.finish().unwrap()
+pub(crate) fn config(platform: &str, layers: &[Value]) -> Value {
+    let mut config = platform_object(platform);
+    let diff_ids: Vec<_> = layers.iter().map(digest).collect();
+    config["config"] = json!({"Env": ["A=b"], "Cmd": null});
+    config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+    config
+}
+
+pub(crate) fn for_platform(mut descriptor: Value, platform: &str) -> Value {
+    descriptor["platform"] = platform_object(platform);
+    descriptor
+}
+
+pub(crate) fn named(mut descriptor: Value, name: &str) -> Value {
+    descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    descriptor
+}
+
+fn platform_object(platform: &str) -> Value {
+    let mut parts = platform.split('/');
+    let mut object = json!({"os": parts.next().unwrap(), "architecture": parts.next().unwrap()});
+    if let Some(variant) = parts.next() {
+        object["variant"] = variant.into();
+    }
+    object
 }

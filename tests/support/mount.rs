@@ -45,9 +45,6 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // After `unmount` there is nothing left to do, and this says so by failing.
-        let _ = Command::new("umount")
-            .arg("--lazy")
-            .arg(&self.directory)
-            .output();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.directory).output();
     }
 }

@@ -10,8 +10,8 @@ use tempfile::TempDir;
 use super::skip::skip;
 
 const PROGRAMS: [&str; 14] = [
-    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "gzip", "mount", "python3", "setfattr",
-    "setpriv", "taskset", "umoci", "umount", "zstd",
+    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "gzip", "mount", "python3", "setfattr", "setpriv", "taskset",
+    "umoci", "umount", "zstd",
 ];
 
 /// Proof that the oracles can run: root, and every program there.
@@ -28,17 +28,12 @@ impl Oracles {
         }
         let path = env::var_os("PATH").unwrap_or_default();
         let directories: Vec<PathBuf> = env::split_paths(&path).collect();
-        let there = |program: &&&str| {
-            directories
-                .iter()
-                .any(|directory| directory.join(program).is_file())
-        };
+        let there = |program: &&&str| directories.iter().any(|directory| directory.join(program).is_file());
         if let Some(program) = PROGRAMS.iter().find(|program| !there(program)) {
             skip(&format!("{program} is not installed"));
             return None;
         }
-        let scratch =
-            TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
+        let scratch = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
         Some(Self { scratch })
     }
 
@@ -50,24 +45,14 @@ impl Oracles {
     /// The tree that umoci makes of a layout.
     pub(crate) fn reference(&self, layout: &Path, architecture: &str) -> PathBuf {
         let tree = self.scratch().join("reference");
-        succeed(
-            rig("reference_unpack.py")
-                .arg(layout)
-                .arg(architecture)
-                .arg(&tree),
-        );
+        succeed(rig("reference_unpack.py").arg(layout).arg(architecture).arg(&tree));
         tree
     }
 
     /// A copy of an image that a test may spoil; holes stay holes.
     pub(crate) fn copy(&self, image: &Path) -> PathBuf {
         let copy = self.scratch().join("copy.ext4");
-        succeed(
-            Command::new("cp")
-                .arg("--sparse=always")
-                .arg(image)
-                .arg(&copy),
-        );
+        succeed(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy));
         copy
     }
 }
@@ -83,9 +68,7 @@ pub(crate) fn e2fsck(image: &Path) -> Result<(), String> {
         .expect("e2fsck runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let summary = format!("{}: ", image.display());
-    let usual = |line: &str| {
-        line.starts_with("Pass ") || (line.starts_with(&summary) && line.contains(" files ("))
-    };
+    let usual = |line: &str| line.starts_with("Pass ") || (line.starts_with(&summary) && line.contains(" files ("));
     if output.status.success() && said.lines().count() == 6 && said.lines().all(usual) {
         Ok(())
     } else {
@@ -110,9 +93,7 @@ pub(crate) fn compare(reference: &Path, tree: &Path) -> Result<(), String> {
 
 /// Runs a command that has to succeed.
 pub(crate) fn succeed(command: &mut Command) -> Output {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}{}",
@@ -125,10 +106,6 @@ pub(crate) fn succeed(command: &mut Command) -> Output {
 
 fn rig(script: &str) -> Command {
     let mut command = Command::new("python3");
-    command.arg(
-        Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("tests/rig")
-            .join(script),
-    );
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(script));
     command
 }

@@ -14,18 +14,14 @@ pub(crate) fn wear(tree: &Path) {
     fs::create_dir(&new).expect("the image has a free inode");
     for index in 0..2000 {
         fs::write(
-            new.join(format!(
-                "a file with a name that fills directory blocks {index}"
-            )),
+            new.join(format!("a file with a name that fills directory blocks {index}")),
             [b'x'; 100],
         )
         .expect("the image has room");
     }
     for index in (0..2000).step_by(3) {
-        fs::remove_file(new.join(format!(
-            "a file with a name that fills directory blocks {index}"
-        )))
-        .expect("it was just written");
+        fs::remove_file(new.join(format!("a file with a name that fills directory blocks {index}")))
+            .expect("it was just written");
     }
     let large = new.join("large");
     File::create(&large)
@@ -55,8 +51,7 @@ pub(crate) fn fill(tree: &Path) {
     let path = tree.join("filler");
     let mut filler = File::create(&path).expect("the image has a free inode");
     while filler.write_all(&[b'f'; 4096]).is_ok() {}
-    let error =
-        File::create(tree.join("last")).and_then(|mut file| file.write_all(&vec![b'l'; 1 << 20]));
+    let error = File::create(tree.join("last")).and_then(|mut file| file.write_all(&vec![b'l'; 1 << 20]));
     assert!(error.is_err(), "a full file system takes no more");
     drop(filler);
     fs::remove_file(path).expect("it was just written");

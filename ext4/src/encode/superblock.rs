@@ -59,7 +59,7 @@ pub(crate) fn encode(options: &Options, layout: &Layout, facts: &Facts) -> Super
         first_ino: Ino::FIRST.0.into(),
         inode_size: 256.into(),
         feature_compat: compat(layout).bits().into(),
-        feature_incompat: incompat(facts).bits().into(),
+        feature_incompat: incompat(options, facts).bits().into(),
         feature_ro_compat: ro_compat().bits().into(),
         uuid: options.uuid,
         volume_name: options.label.bytes(),
@@ -98,9 +98,10 @@ fn compat(layout: &Layout) -> Compat {
     features
 }
 
-fn incompat(facts: &Facts) -> Incompat {
+fn incompat(options: &Options, facts: &Facts) -> Incompat {
     let mut features = Incompat::FILETYPE | Incompat::EXTENT | Incompat::BIT64 | Incompat::FLEX_BG;
     features.set(Incompat::LARGE_DIR, facts.has_large_directory);
+    features.set(Incompat::INLINE_DATA, options.inline_data);
     features.set(Incompat::EA_INODE, facts.has_value_inodes);
     features
 }

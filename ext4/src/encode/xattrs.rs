@@ -118,6 +118,16 @@ pub(crate) enum XattrsError {
     },
 }
 
+/// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
+fn inline_data(rest: &[u8]) -> Attribute {
+    Attribute {
+        name_index: 7,
+        name_len: 4,
+        name: b"data"[..].into(),
+        value: Value::Near(rest.into()),
+    }
+}
+
 /// Where the attributes of an inode go.
 #[derive(Debug)]
 pub(crate) struct Split {
@@ -128,10 +138,12 @@ pub(crate) struct Split {
 }
 
 /// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block. Where
-/// that is too small, `value_inode` gives the largest values inodes of their own, if it can.
+/// that is too small, `value_inode` gives the largest values inodes of their own, if it can. If content lies in the inode, what
+/// `i_block` does not hold of it comes first.
 pub(crate) fn split(
     xattrs: &Xattrs,
     block_size: BlockSize,
+    inline_rest: Option<&[u8]>,
     mut value_inode: impl FnMut(&[u8]) -> Option<ValueInode>,
 ) -> Result<Split, XattrsError> {
     let mut attributes = xattrs
@@ -141,13 +153,16 @@ pub(crate) fn split(
     attributes.sort_unstable();
 
     let mut room = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
-    let (inode, mut block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+    let mut inode = Vec::from_iter(inline_rest.map(inline_data));
+    room -= inode.iter().map(Attribute::len).sum::<usize>();
+    let (fitting, mut block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
         let fits = attribute.len() <= room;
         if fits {
             room -= attribute.len();
         }
         fits
     });
+    inode.extend(fitting);
 
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
     loop {

@@ -39,19 +39,25 @@ impl<'format, O: Output> Tables<'format, O> {
         }
     }
 
-    /// Writes the extent tree of an inode's content, and notes content and tree in the inode.
-    pub(super) fn write_extents(
+    /// Notes an inode's content in it, and writes the blocks of the extent tree, if the content is not in the inode itself.
+    pub(super) fn write_content(
         &mut self,
         ino: Ino,
         data: &Data,
         body: &mut Body,
         nodes: &mut Pinned,
     ) -> Result<(), FormatError> {
+        body.size = data.len();
+        if let Some(content) = data.inline() {
+            let first = &content[..content.len().min(body.block.len())];
+            body.flags |= InodeFlags::INLINE_DATA;
+            body.block[..first.len()].copy_from_slice(first);
+            return Ok(());
+        }
         let block_size = self.options.block_size;
         let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino), || nodes.next());
         body.flags |= InodeFlags::EXTENTS;
         body.block = root;
-        body.size = data.len();
         body.block_count += data.block_count() + blocks.len() as u64;
         blocks
             .iter()
@@ -77,7 +83,7 @@ impl<'format, O: Output> Tables<'format, O> {
             accessed: hash,
             ..Metadata::default()
         };
-        self.write_extents(value.inode.ino, &value.data, &mut body, nodes)?;
+        self.write_content(value.inode.ino, &value.data, &mut body, nodes)?;
         self.write_inode(value.inode.ino, &metadata, &body)
     }
 
@@ -88,7 +94,7 @@ impl<'format, O: Output> Tables<'format, O> {
         };
         let mut body = Body::new(file_type::REGULAR);
         let mut nodes = Pinned::from_blocks(self.layout.journal_nodes.clone());
-        self.write_extents(Ino::JOURNAL, data, &mut body, &mut nodes)?;
+        self.write_content(Ino::JOURNAL, data, &mut body, &mut nodes)?;
         self.write_inode(Ino::JOURNAL, &self.reserved_metadata(), &body)?;
         let superblock = journal::encode(data.block_count(), self.options.block_size).seal();
         self.image

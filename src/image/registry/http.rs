@@ -1,6 +1,7 @@
 //! One request to a registry, and what its answer means.
 
 use std::error::Error;
+use std::io;
 use std::time::Duration;
 
 use oci_distribution::errors::OciEnvelope;
@@ -77,9 +78,9 @@ impl Http {
             registry: host.to_owned(),
             repository: image.repository.clone(),
         };
-        let tokens = client(timeouts, is_loopback, redirect::Policy::none())?;
+        let tokens = client(timeouts, is_loopback, redirect::Policy::none)?;
         Ok(Self {
-            client: client(timeouts, is_loopback, redirect::Policy::default())?,
+            client: client(timeouts, is_loopback, redirect::Policy::default)?,
             authorizer: Authorizer::new(tokens, server.clone(), is_loopback, credentials),
             server,
             base,
@@ -88,7 +89,7 @@ impl Http {
     }
 
     /// Gets a document, whole.
-    pub(super) async fn document(&self, path: &str, accept: &'static str) -> Result<Answer, RegistryError> {
+    pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
         let get = async {
             let mut response = self.exchange(path, accept).await?;
             let header = |name: HeaderName| {
@@ -117,7 +118,7 @@ impl Http {
     }
 
     /// Gets something of the repository, such as `blobs/<digest>`: the answer, with its body to come.
-    pub(super) async fn get(&self, path: &str, accept: &'static str) -> Result<Response, RegistryError> {
+    pub(super) async fn get(&self, path: &str, accept: &[&str]) -> Result<Response, RegistryError> {
         self.in_time(self.exchange(path, accept)).await
     }
 
@@ -145,7 +146,7 @@ impl Http {
     /// Asks, answers the challenge if there is one, and asks again.
     ///
     /// Redirects are followed, without credentials where they lead to another host.
-    async fn exchange(&self, path: &str, accept: &'static str) -> Result<Response, RegistryError> {
+    async fn exchange(&self, path: &str, accept: &[&str]) -> Result<Response, RegistryError> {
         let url = format!("{}/{path}", self.base);
         let mut response = self.send(&url, accept, self.authorizer.current()).await?;
         // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
@@ -173,10 +174,10 @@ impl Http {
     async fn send(
         &self,
         url: &str,
-        accept: &'static str,
+        accept: &[&str],
         authorization: Option<HeaderValue>,
     ) -> Result<Response, RegistryError> {
-        let mut request = self.client.get(url).header(ACCEPT, accept);
+        let mut request = self.client.get(url).header(ACCEPT, accept.join(", "));
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -184,21 +185,21 @@ impl Http {
     }
 }
 
-fn client(timeouts: Timeouts, is_loopback: bool, redirects: redirect::Policy) -> Result<Client, RegistryError> {
+fn client(timeouts: Timeouts, is_loopback: bool, redirects: fn() -> redirect::Policy) -> Result<Client, RegistryError> {
     // An error only says that there is a provider already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = |redirects| {
+    let builder = || {
         let builder = ClientBuilder::new()
             .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(timeouts.connect)
             .read_timeout(timeouts.read)
             .referer(false)
-            .redirect(redirects);
+            .redirect(redirects());
         if is_loopback { builder.no_proxy() } else { builder }
     };
-    match builder(redirects).build() {
+    match builder().build() {
         // A machine without CA certificates can still speak plain HTTP to itself.
-        Err(_) if is_loopback => builder(redirect::Policy::default()).tls_certs_only([]).build(),
+        Err(_) if is_loopback => builder().tls_certs_only([]).build(),
         built => built,
     }
     .map_err(RegistryError::Setup)
@@ -312,15 +313,11 @@ pub(super) async fn problem(mut response: Response) -> String {
     message.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
-fn is_tls(error: &reqwest::Error) -> bool {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        // `io::Error::source` skips the error that it wraps.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(<dyn Error + Send + Sync>::is::<rustls::Error>) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // The source of an `io::Error` is not the error that it wraps, but what comes after.
+    let cause = match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
+        None => error.source(),
+    };
+    error.is::<rustls::Error>() || cause.is_some_and(is_tls)
 }
