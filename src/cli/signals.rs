@@ -57,30 +57,30 @@ fn subscribe() -> io::Result<Vec<(u8, tokio::signal::unix::Signal)>> {
     // Without a handler, a write beyond `ulimit -f` ends the process; with one it fails, and says why.
     drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
 
-    [
-        (130, SignalKind::interrupt()),
-        (143, SignalKind::terminate()),
-        (129, SignalKind::hangup()),
-    ]
-    .into_iter()
-    .filter(|&(_, kind)| !is_ignored(kind))
-    .map(|(exit_status, kind)| Ok((exit_status, signal(kind)?)))
-    .collect()
+    let mut kinds = vec![(130, SignalKind::interrupt()), (143, SignalKind::terminate())];
+    if !hangup_is_ignored() {
+        kinds.push((129, SignalKind::hangup()));
+    }
+    let listen = |(exit_status, kind)| Ok((exit_status, signal(kind)?));
+    kinds.into_iter().map(listen).collect()
 }
 
-/// Whether the process was started with the signal ignored, as `nohup` does; then it stays ignored.
+/// Whether the process was started by `nohup` or the like, so that it shall survive its terminal.
+///
+/// SIGINT has no such exception: shells ignore it for every command in the background of a script, and who sends it to one of
+/// them means it.
 #[cfg(target_os = "linux")]
-fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
+fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+    mask.is_some_and(|mask| mask & (1 << (tokio::signal::unix::SignalKind::hangup().as_raw_value() - 1)) != 0)
 }
 
-/// Other systems don't say, so the one signal that is commonly ignored keeps what it had.
+/// Other systems don't say, so the signal keeps the effect that it has.
 #[cfg(all(unix, not(target_os = "linux")))]
-fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
-    kind == tokio::signal::unix::SignalKind::hangup()
+fn hangup_is_ignored() -> bool {
+    true
 }
 
 #[cfg(windows)]
