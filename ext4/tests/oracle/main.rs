@@ -1,0 +1,11 @@
+//! Images judged from outside: by e2fsprogs and by the kernel, which mounts them, reads all back and uses them.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod judge;
+mod matrix;
+mod shapes;
