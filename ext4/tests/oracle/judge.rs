@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use ext4::{BlockSize, Fit, Inodes, Journal, Options, Size, Summary};
+use ext4::{BlockSize, Fit, FormatError, Inodes, Journal, Options, Size, Summary};
 
 use crate::support::kernel::{self, Mount};
 use crate::support::model::{Build, Model};
@@ -11,9 +11,6 @@ use crate::support::tools;
 
 /// One MiB in bytes.
 pub(crate) const MIB: u64 = 1 << 20;
-
-/// What a test puts into an image whose blocks have so many bytes.
-pub(crate) type Shape = fn(&mut Build<File>, u64);
 
 /// Options to make an image with.
 #[derive(Clone)]
@@ -69,8 +66,12 @@ impl Setup {
     }
 }
 
-/// Makes an image in a file.
-pub(crate) fn build(image: &Path, setup: &Setup, shape: Shape) -> (Summary, Model) {
+/// Makes an image in a file. The shape is told the size of a block in bytes.
+pub(crate) fn build(
+    image: &Path,
+    setup: &Setup,
+    shape: impl Fn(&mut Build<File>, u64),
+) -> Result<(Summary, Model), FormatError> {
     let output = File::options()
         .read(true)
         .write(true)
@@ -78,22 +79,28 @@ pub(crate) fn build(image: &Path, setup: &Setup, shape: Shape) -> (Summary, Mode
         .truncate(true)
         .open(image)
         .unwrap();
-    let mut build = Build::new(output, setup.options.clone()).unwrap();
+    let mut build = Build::new(output, setup.options.clone())?;
     shape(&mut build, setup.block_size());
-    let (_, summary, model) = build.finish().unwrap();
-    (summary, model)
+    let (_, summary, model) = build.finish()?;
+    assert_eq!(image.metadata().unwrap().len(), summary.size_bytes);
+    Ok((summary, model))
+}
+
+/// An empty file for an image.
+pub(crate) fn image_file() -> tempfile::TempPath {
+    tempfile::NamedTempFile::new().unwrap().into_temp_path()
 }
 
 /// Makes an image with each of the setups and asserts that e2fsck and the kernel have nothing against it, before and after
 /// it was used.
-pub(crate) fn judge(setups: &[Setup], shape: Shape) {
+pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
     let can_mount = !kernel::is_missing();
     for setup in setups {
-        let image = tempfile::NamedTempFile::new().unwrap().into_temp_path();
-        let (_, model) = build(&image, setup, shape);
+        let image = image_file();
+        let (_, model) = build(&image, setup, &shape).unwrap();
         tools::assert_clean(&image, setup.name);
         tools::assert_optimizable(&image, setup.name);
         // Kernels before 6.15 mount no blocks that are larger than a page.

@@ -6,6 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod differences;
+mod directories;
+mod growth;
 mod judge;
 mod matrix;
+mod replay;
 mod shapes;
+mod sizes;
+mod traces;

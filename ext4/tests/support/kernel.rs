@@ -11,7 +11,7 @@ use rustix::fs::{SeekFrom, XattrFlags, lgetxattr, llistxattr, lsetxattr, seek};
 
 use super::content::Content;
 use super::model::{Entry, Id, Model, Node, parent};
-use super::tools::{command, skip, text};
+use super::tools::{command, say_skipped, skip, text};
 
 /// Whether this machine cannot mount images; says so.
 pub(crate) fn is_missing() -> bool {
@@ -21,6 +21,19 @@ pub(crate) fn is_missing() -> bool {
         skip("right to mount images (root and loop devices)");
     }
     is_missing
+}
+
+/// Whether the kernel would not let this process grow a mounted file system (containers often lack `CAP_SYS_RESOURCE`);
+/// says so.
+pub(crate) fn cannot_grow() -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let cannot = u64::from_str_radix(effective.trim(), 16).unwrap() & SYS_RESOURCE == 0;
+    if cannot {
+        say_skipped("right to grow what is mounted (CAP_SYS_RESOURCE)");
+    }
+    cannot
 }
 
 /// An image that is mounted, until this is dropped.

@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod check;
 pub(crate) mod content;
+#[cfg(target_os = "linux")]
 pub(crate) mod kernel;
 pub(crate) mod model;
+pub(crate) mod reader;
 pub(crate) mod tools;

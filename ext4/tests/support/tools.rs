@@ -1,5 +1,6 @@
 //! The tools that judge an image: those of e2fsprogs.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -9,10 +10,13 @@ pub(crate) fn skip(missing: &str) {
     #[expect(clippy::disallowed_methods, reason = "whether a test may be skipped is no matter of the image")]
     let is_required = std::env::var_os("REQUIRE_ORACLES").is_some_and(|value| value == "1");
     assert!(!is_required, "no {missing}, and REQUIRE_ORACLES=1");
-    #[expect(clippy::print_stderr, reason = "a test that judges nothing has to say so")]
-    {
-        eprintln!("skipped: no {missing}");
-    }
+    say_skipped(missing);
+}
+
+/// Says that a test cannot judge on this machine, whatever is installed.
+#[expect(clippy::print_stderr, reason = "a test that judges nothing has to say so")]
+pub(crate) fn say_skipped(missing: &str) {
+    eprintln!("skipped: no {missing}");
 }
 
 /// Whether one of the tools is missing; says so.
@@ -92,6 +96,20 @@ pub(crate) fn assert_optimizable(image: &Path, what: &str) {
         .collect();
     assert!(others.is_empty(), "{what}: {}", text(&output));
     assert_clean(&copy, what);
+}
+
+/// A field of the superblock as `dumpe2fs -h` prints it.
+pub(crate) fn superblock_field(image: &Path, name: &str) -> String {
+    superblock_fields(image).remove(name).unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The fields of the superblock and of the journal's as `dumpe2fs -h` prints them.
+pub(crate) fn superblock_fields(image: &Path) -> BTreeMap<String, String> {
+    print("dumpe2fs", &["-h"], image)
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
 }
 
 /// A copy of an image, as sparse as it is.
