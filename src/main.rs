@@ -1,2 +1,9 @@
 //! The `microagent` command.
-fn main() {}
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run(&std::env::args_os().collect::<Vec<_>>())
+}

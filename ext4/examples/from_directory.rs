@@ -2,6 +2,8 @@
 //!
 //! The files keep their permissions and times and belong to root; what is no file, directory or symlink is refused.
 
+#![expect(clippy::print_stdout, reason = "an example that says what it did")]
+
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

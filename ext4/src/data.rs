@@ -10,6 +10,8 @@ use crate::units::{BlockNr, Extent};
 pub struct Data {
     len: u64,
     extents: Vec<Extent>,
+    /// Content that needs no block, because the inode will hold it; empty if there is none.
+    inline: Box<[u8]>,
 }
 
 impl Data {
@@ -31,12 +33,23 @@ impl Data {
         &self.extents
     }
 
+    /// Content that the inode will hold.
+    pub(crate) fn in_inode(content: Box<[u8]>) -> Self {
+        Self {
+            len: content.len() as u64,
+            extents: Vec::new(),
+            inline: content,
+        }
+    }
+
+    /// The content, if the inode holds it (`inline_data`).
+    pub(crate) fn inline(&self) -> Option<&[u8]> {
+        (!self.inline.is_empty()).then_some(&*self.inline)
+    }
+
     /// Content of so many bytes, without any block yet.
     pub(crate) fn with_len(len: u64) -> Self {
-        Self {
-            len,
-            extents: Vec::new(),
-        }
+        Self { len, ..Self::default() }
     }
 
     /// Blocks that the content occupies.

@@ -5,6 +5,7 @@ pub(crate) mod extents;
 pub(crate) mod groups;
 pub(crate) mod hash;
 pub(crate) mod index;
+pub(crate) mod inline;
 pub(crate) mod inode;
 pub(crate) mod journal;
 pub(crate) mod resize;

@@ -122,7 +122,9 @@ pub enum FormatError {
         /// The label as given.
         label: String,
     },
-    /// A file whose extended attributes fill more than the inode and one block.
+    /// A file whose extended attributes fill more than the inode and one block, and whose values may not or cannot have
+    /// inodes of their own: [`Options::large_xattrs`](crate::Options::large_xattrs) is off, a value has more than 64 KiB, or there
+    /// are too many.
     #[error("the extended attributes of {path:?} need {needed} bytes and have {available}; the largest is {name:?}")]
     XattrsTooLarge {
         /// Path of the file in the image.

@@ -1,6 +1,7 @@
 //! [`Formatter`]: stream content, then write the metadata, step by step.
 
 mod finish;
+mod large_values;
 mod settle;
 mod shared_xattrs;
 mod sparse;
@@ -10,6 +11,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use crate::data::Data;
+use crate::disk::inode::MAX_INLINE_DATA;
 use crate::encode::directory::{Blocks, Context};
 use crate::error::FormatError;
 use crate::image::Image;
@@ -75,10 +77,11 @@ impl<O: Output> Formatter<O> {
     ///
     /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if the content is to blame, [`FormatError::Image`] if
     /// the output is, [`FormatError::FileTooLarge`].
-    pub fn write_data(&mut self, mut content: impl Read, len: u64) -> Result<Data, FormatError> {
-        let mut data = Data::with_len(self.checked_len(len)?);
-        self.write_range(&mut data, 0, &mut content, len)?;
-        Ok(data)
+    pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<Data, FormatError> {
+        if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
+            return read_inline(content, len);
+        }
+        self.write_blocks(content, len)
     }
 
     /// Writes the content of a sparse file of `len` bytes: `content` holds the bytes of `ranges`, one after the other, and
@@ -104,6 +107,7 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Gives content back: its blocks become free, and none of its bytes stays in the image.
+    #[expect(clippy::needless_pass_by_value, reason = "who gives content back must not keep it")]
     pub fn free(&mut self, data: Data) {
         self.freed.extend(data.extents().iter().map(|extent| extent.run()));
     }
@@ -117,6 +121,13 @@ impl<O: Output> Formatter<O> {
     /// [`FormatError::NoSpace`], [`FormatError::Image`], and those that name a file of the tree that ext4 cannot hold.
     pub fn finish(self, tree: Tree) -> Result<(O, Summary), FormatError> {
         finish::finish(self, tree)
+    }
+
+    /// Writes content to blocks, however small it is.
+    fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<Data, FormatError> {
+        let mut data = Data::with_len(self.checked_len(len)?);
+        self.write_range(&mut data, 0, &mut content, len)?;
+        Ok(data)
     }
 
     fn checked_len(&self, len: u64) -> Result<u64, FormatError> {
@@ -166,4 +177,18 @@ impl<O: Output> Formatter<O> {
         })?;
         Ok(data)
     }
+}
+
+/// Content so small that the inode holds it.
+fn read_inline(content: impl Read, len: u64) -> Result<Data, FormatError> {
+    let mut bytes = Vec::new();
+    content
+        .take(len)
+        .read_to_end(&mut bytes)
+        .map_err(FormatError::Content)?;
+    let actual = bytes.len() as u64;
+    if actual < len {
+        return Err(FormatError::ContentTooShort { expected: len, actual });
+    }
+    Ok(Data::in_inode(bytes.into()))
 }

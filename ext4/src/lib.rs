@@ -1,4 +1,58 @@
-//! Writes ext4 file systems.
+//! Writes ext4 file systems, byte for byte reproducible: a tree and its contents in, a clean image out. No mke2fs, no mount, no
+//! privileges, no `unsafe`.
+//!
+//! A [`Formatter`] streams the content of files to its final blocks; a [`Tree`] takes names, metadata and the [`Data`] that
+//! the formatter gave back as proof; [`Formatter::finish`] writes the rest. The same calls with the same [`Options`] give the
+//! same bytes, whenever and wherever.
+//!
+//! ```
+//! use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Size, Tree};
+//!
+//! let options = Options { size: Size::Fixed(16 << 20), ..Options::new([7; 16]) };
+//! let mut formatter = Formatter::new(Vec::new(), options)?;
+//! let mut tree = Tree::default();
+//! let directory = Metadata { mode: 0o755, ..Metadata::default() };
+//! let etc = tree.insert(InodeId::ROOT, b"etc", directory, Kind::Directory(Directory::new()))?;
+//!
+//! let content = b"microvm\n";
+//! let data = formatter.write_data(&content[..], content.len() as u64)?;
+//! let file = Metadata { mode: 0o644, ..Metadata::default() };
+//! tree.insert(etc, b"hostname", file, Kind::File(data))?;
+//!
+//! let (image, summary) = formatter.finish(tree)?;
+//! assert_eq!(image.len() as u64, summary.size_bytes);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What an image looks like
+//!
+//! Of a file system of 1 GiB, in blocks of 4 KiB:
+//!
+//! | block | |
+//! |---|---|
+//! | 0 | 1,024 bytes for a boot loader, the superblock |
+//! | 1 | descriptors of the block groups |
+//! | 2 to 128 | room for the descriptors of up to 1 TiB, owned by the resize inode |
+//! | 129 on | content of the files, in the order in which it was written, around the copies of blocks 0 to 128 that the groups 1, 3, 5 and 7 begin with |
+//! | then | directories and long symlink targets, in the order of their inodes |
+//! | then | blocks of extended attributes, blocks of extent trees, the resize inode's map |
+//! | then | block bitmaps, inode bitmaps and inode tables of all groups |
+//! | then | the journal, of which only the first block is written |
+//! | rest | free |
+//!
+//! Tables may lie in any group (`flex_bg`), and they lie behind the content because nobody knows how large they are before it
+//! has been written. Blocks of zeros are left out of the output: they are holes of the file that holds the image.
+//!
+//! # What is in it
+//!
+//! The features are those of `mke2fs -t ext4`: `has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg
+//! sparse_super large_file huge_file dir_nlink extra_isize metadata_csum`. Linux mounts it from 3.18 on for reading and
+//! writing. A directory of more than two levels of index adds `large_dir` (Linux 4.13).
+//!
+//! # Limits
+//!
+//! A file has at most 2^32 - 1 blocks and 65,000 links, a symlink's target one block less a byte and 4,095 bytes, a name 255
+//! bytes, the extended attributes of a file some 90 bytes in the inode and one block.
 
 mod data;
 mod disk;
@@ -17,7 +71,7 @@ pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Formatter, Summary};
 pub use options::{Fit, Inodes, Journal, Label, Options, Size};
-pub use output::Output;
+pub use output::{DeviceOutput, Output};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };

@@ -25,6 +25,11 @@ pub struct Options {
     pub journal: Journal,
     /// Room for group descriptors, so that the file system can grow (`resize_inode`).
     pub growth: bool,
+    /// Whether values of extended attributes that fit neither the inode nor a block get inodes of their own (`ea_inode`),
+    /// which Linux reads from 4.13 on. The feature is there only if such a value is.
+    pub large_xattrs: bool,
+    /// Whether files of up to 128 bytes and small directories lie in their inodes (`inline_data`, Linux 3.8).
+    pub inline_data: bool,
     /// Blocks that only root can use, in percent of all, 0 to 50.
     pub reserved_percent: u8,
     /// Seconds since 1970 that the superblock gives as the time of creation and of the last check and write.
@@ -44,6 +49,8 @@ impl Options {
             inodes: Inodes::default(),
             journal: Journal::default(),
             growth: true,
+            large_xattrs: true,
+            inline_data: false,
             reserved_percent: 0,
             created: 0,
         }

@@ -1,7 +1,7 @@
-//! Where an image goes: a file, or memory.
+//! Where an image goes: a file, a device, or memory.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 
 /// A place for an image: bytes by position.
 pub trait Output {
@@ -79,7 +79,7 @@ impl Output for File {
 
     #[cfg(not(unix))]
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        use std::io::{Read, Seek, SeekFrom};
+        use std::io::Read;
         self.seek(SeekFrom::Start(offset))?;
         self.read_exact(buffer)
     }
@@ -91,7 +91,7 @@ impl Output for File {
 
     #[cfg(not(unix))]
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        use std::io::{Seek, SeekFrom, Write};
+        use std::io::Write;
         self.seek(SeekFrom::Start(offset))?;
         self.write_all(bytes)
     }
@@ -99,29 +99,96 @@ impl Output for File {
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
         // What lies beyond the end reads as zeros already, and writing zeros there would take space.
         let len = len.min(self.metadata()?.len().saturating_sub(offset));
-        if len == 0 {
-            return Ok(());
-        }
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::fs::{FallocateFlags, fallocate};
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            match fallocate(&*self, flags, offset, len) {
-                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-                result => return Ok(result?),
-            }
-        }
-        let zeros = vec![0; usize::try_from(len.min(1 << 20)).expect("at most a MiB")];
-        let mut done = 0;
-        while done < len {
-            let part = usize::try_from((len - done).min(1 << 20)).expect("at most a MiB");
-            self.write_at(&zeros[..part], offset + done)?;
-            done += part as u64;
-        }
-        Ok(())
+        clear_range(self, offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         File::set_len(self, len)
     }
+}
+
+/// A block device (or any file of a fixed size), all of which is cleared first.
+///
+/// Give the formatter [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`]. While content is written that is freed
+/// later, the device has to hold that too.
+#[derive(Debug)]
+pub struct DeviceOutput {
+    file: File,
+    capacity: u64,
+    /// Where the image ends at the moment; all behind it reads as zeros.
+    len: u64,
+}
+
+impl DeviceOutput {
+    /// Clears a device that is open for reading and writing.
+    ///
+    /// # Errors
+    ///
+    /// That of the device.
+    pub fn new(mut file: File) -> io::Result<Self> {
+        // The size in the metadata of a block device is zero.
+        let capacity = file.seek(SeekFrom::End(0))?;
+        clear_range(&mut file, 0, capacity)?;
+        Ok(Self { file, capacity, len: 0 })
+    }
+
+    /// Size of the device in bytes.
+    #[must_use]
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The device.
+    #[must_use]
+    pub fn into_inner(self) -> File {
+        self.file
+    }
+}
+
+impl Output for DeviceOutput {
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.file.read_at(buffer, offset)
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.len = self.len.max(offset + bytes.len() as u64);
+        self.file.write_at(bytes, offset)
+    }
+
+    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        clear_range(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        if len > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.clear(len, u64::MAX - len)?;
+        self.len = len;
+        Ok(())
+    }
+}
+
+/// Makes a range of a file or device read as zeros; gives its space back on Linux, where that is possible.
+fn clear_range(file: &mut File, offset: u64, len: u64) -> io::Result<()> {
+    if len == 0 {
+        return Ok(());
+    }
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::fs::{FallocateFlags, fallocate};
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match fallocate(&*file, flags, offset, len) {
+            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
+            result => return Ok(result?),
+        }
+    }
+    let zeros = vec![0; usize::try_from(len.min(1 << 20)).expect("at most a MiB")];
+    let mut done = 0;
+    while done < len {
+        let part = usize::try_from((len - done).min(1 << 20)).expect("at most a MiB");
+        file.write_at(&zeros[..part], offset + done)?;
+        done += part as u64;
+    }
+    Ok(())
 }

@@ -43,6 +43,11 @@ impl Seed {
         self.crc(&ino.0.to_le_bytes()).crc(&[0; 4])
     }
 
+    /// Hash of an attribute's value that has an inode of its own (`ext4_xattr_inode_hash`).
+    pub(crate) fn hash_value(self, value: &[u8]) -> u32 {
+        self.crc(value).0
+    }
+
     fn crc(self, bytes: &[u8]) -> Self {
         Self(!crc32c::crc32c_append(!self.0, bytes))
     }

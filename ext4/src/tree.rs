@@ -160,6 +160,7 @@ impl Directory {
     }
 
     /// Names and inodes, ordered by the bytes of the name.
+    #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&[u8], InodeId)> {
         self.entries.iter().map(|(name, &id)| (&**name, id))
     }

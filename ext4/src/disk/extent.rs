@@ -1,4 +1,4 @@
-//! Extent trees ("The Contents of inode.i_block: Extent Tree" in the kernel's documentation).
+//! Extent trees ("The Contents of `inode.i_block`", "Extent Tree" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};

@@ -10,8 +10,14 @@ use super::assert_layout;
 pub(crate) const SIZE: u32 = 256;
 /// Bytes of an inode after the first 128 that have fields (`i_extra_isize`).
 pub(crate) const EXTRA_SIZE: u16 = 32;
+/// Bytes of `i_block`.
+pub(crate) const BLOCK_LEN: usize = 60;
 /// Longest symlink target in bytes that lies in `i_block` (one less than its size: e2fsck pass 1 wants a NUL).
 pub(crate) const MAX_FAST_SYMLINK: usize = 59;
+
+/// Most bytes of content that an inode holds: in `i_block`, and as the value of the attribute `system.data`, which has all the
+/// room for attributes but for its entry and what marks the start and the end.
+pub(crate) const MAX_INLINE_DATA: usize = BLOCK_LEN + (96 - 4 - (16 + 4) - 4);
 
 /// `S_IFIFO` and its like in `i_mode`.
 pub(crate) mod file_type {
@@ -40,7 +46,7 @@ pub(crate) struct Inode {
     pub(crate) blocks_lo: U32,
     pub(crate) flags: U32,
     pub(crate) version: U32,
-    pub(crate) block: [u8; 60],
+    pub(crate) block: [u8; BLOCK_LEN],
     pub(crate) generation: U32,
     pub(crate) file_acl_lo: U32,
     pub(crate) size_high: U32,
@@ -76,5 +82,9 @@ bitflags! {
         const HUGE_FILE = 0x4_0000;
         /// `i_block` is the root of an extent tree.
         const EXTENTS = 0x8_0000;
+        /// The inode holds the value of an extended attribute.
+        const EA_INODE = 0x20_0000;
+        /// The content is in the inode.
+        const INLINE_DATA = 0x1000_0000;
     }
 }

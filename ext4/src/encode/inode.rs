@@ -2,7 +2,7 @@
 
 use zerocopy::FromZeros;
 
-use crate::disk::inode::{self as disk, EXTRA_SIZE, InodeFlags, file_type};
+use crate::disk::inode::{self as disk, BLOCK_LEN, EXTRA_SIZE, InodeFlags, file_type};
 use crate::tree::{Device, Kind, Metadata, Timestamp};
 use crate::units::{BlockNr, BlockSize, hi, hi16, lo, lo16};
 
@@ -15,9 +15,11 @@ pub(crate) struct Body {
     pub(crate) size: u64,
     pub(crate) flags: InodeFlags,
     /// `i_block`: an extent tree's root, a short symlink's target, or a device number.
-    pub(crate) block: [u8; 60],
+    pub(crate) block: [u8; BLOCK_LEN],
     /// Blocks in use: of the content, the extent tree and the extended attributes.
     pub(crate) block_count: u64,
+    /// `i_version`: how many attributes have this inode's content as their value.
+    pub(crate) version: u32,
     pub(crate) xattr_block: Option<BlockNr>,
     pub(crate) xattrs: [u8; 96],
 }
@@ -30,8 +32,9 @@ impl Body {
             links: 1,
             size: 0,
             flags: InodeFlags::empty(),
-            block: [0; 60],
+            block: [0; BLOCK_LEN],
             block_count: 0,
+            version: 0,
             xattr_block: None,
             xattrs: [0; 96],
         }
@@ -40,7 +43,7 @@ impl Body {
 
 /// The inode, still to be sealed.
 ///
-/// Zero, because nothing sets them: deletion time, version, generation (so that no image has a random byte), project.
+/// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte), project.
 pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) -> disk::Inode {
     let mut flags = body.flags;
     let sectors = body.block_count << (block_size.log2() - 9);
@@ -71,6 +74,7 @@ pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) ->
         blocks_lo: lo(blocks).into(),
         blocks_high: lo16(hi(blocks)).into(),
         flags: flags.bits().into(),
+        version: body.version.into(),
         block: body.block,
         file_acl_lo: lo(xattr_block).into(),
         file_acl_high: lo16(hi(xattr_block)).into(),
@@ -95,9 +99,9 @@ pub(crate) fn file_type(kind: &Kind) -> u16 {
 
 /// `i_block` of a device: the first word in the old encoding if that can hold it, else the second in the new one
 /// (`old_encode_dev`, `new_encode_dev`).
-pub(crate) fn device_block(device: Device) -> [u8; 60] {
+pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
     let Device { major, minor } = device;
-    let mut block = [0; 60];
+    let mut block = [0; BLOCK_LEN];
     if major < 256 && minor < 256 {
         block[..4].copy_from_slice(&(major << 8 | minor).to_le_bytes());
     } else {
@@ -107,8 +111,8 @@ pub(crate) fn device_block(device: Device) -> [u8; 60] {
 }
 
 /// `i_block` of a symlink whose target fits into it.
-pub(crate) fn symlink_block(target: &[u8]) -> [u8; 60] {
-    let mut block = [0; 60];
+pub(crate) fn symlink_block(target: &[u8]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
     block[..target.len()].copy_from_slice(target);
     block
 }

@@ -1,6 +1,7 @@
 //! The resize inode, which owns the blocks reserved for group descriptors, so that `resize2fs` finds them
 //! (`ext2fs_create_resize_inode`).
 
+use crate::place::geometry::copies;
 use crate::place::layout::Layout;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, lo};
@@ -25,7 +26,7 @@ pub(crate) fn encode(layout: &Layout, map: BlockNr) -> ReservedDescriptors {
     let geometry = &layout.geometry;
     let block_size = geometry.block_size;
     let words_per_block = u64::from(block_size.bytes() / 4);
-    let copies: Vec<u64> = geometry.copies(u64::from(layout.group_count)).skip(1).collect();
+    let copies: Vec<u64> = copies(u64::from(layout.group_count)).skip(1).collect();
 
     let mut listed = vec![0; usize::try_from(words_per_block).expect("at most 2^14")];
     let mut blocks = Vec::new();

@@ -20,6 +20,8 @@ pub(crate) struct Facts {
     pub(crate) journal: Option<([u8; 60], u64)>,
     /// Whether a directory's index has more levels than old kernels read.
     pub(crate) has_large_directory: bool,
+    /// Whether the value of an attribute has an inode of its own.
+    pub(crate) has_value_inodes: bool,
 }
 
 /// The superblock of group 0, still to be sealed; its copies differ in `block_group_nr`.
@@ -57,7 +59,7 @@ pub(crate) fn encode(options: &Options, layout: &Layout, facts: &Facts) -> Super
         first_ino: Ino::FIRST.0.into(),
         inode_size: 256.into(),
         feature_compat: compat(layout).bits().into(),
-        feature_incompat: incompat(facts).bits().into(),
+        feature_incompat: incompat(options, facts).bits().into(),
         feature_ro_compat: ro_compat().bits().into(),
         uuid: options.uuid,
         volume_name: options.label.bytes(),
@@ -96,9 +98,11 @@ fn compat(layout: &Layout) -> Compat {
     features
 }
 
-fn incompat(facts: &Facts) -> Incompat {
+fn incompat(options: &Options, facts: &Facts) -> Incompat {
     let mut features = Incompat::FILETYPE | Incompat::EXTENT | Incompat::BIT64 | Incompat::FLEX_BG;
     features.set(Incompat::LARGE_DIR, facts.has_large_directory);
+    features.set(Incompat::INLINE_DATA, options.inline_data);
+    features.set(Incompat::EA_INODE, facts.has_value_inodes);
     features
 }
 

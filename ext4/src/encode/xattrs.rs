@@ -1,15 +1,19 @@
-//! Extended attributes: some in the inode, the others in a block that inodes with the same ones share.
+//! Extended attributes: some in the inode, the others in a block that inodes with the same ones share, and values that are
+//! too large for that in inodes of their own (`ea_inode`).
 
 use zerocopy::IntoBytes;
 
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
 use crate::tree::Xattrs;
-use crate::units::BlockSize;
+use crate::units::{BlockSize, Ino};
 
 /// Room in an inode, in bytes.
 const INODE_ROOM: usize = 96;
 /// Bytes after the last entry that must be zero.
 const TERMINATOR: usize = 4;
+
+/// Longest value in bytes (`XATTR_SIZE_MAX`).
+const MAX_VALUE_LEN: usize = 1 << 16;
 
 /// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
 const NAMESPACES: [(&[u8], u8); 7] = [
@@ -28,7 +32,24 @@ pub(crate) struct Attribute {
     name_index: u8,
     name_len: u8,
     name: Box<[u8]>,
-    value: Box<[u8]>,
+    value: Value,
+}
+
+/// Where a value is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Value {
+    /// Near its entry.
+    Near(Box<[u8]>),
+    /// In an inode of its own.
+    Inode { inode: ValueInode, len: u32 },
+}
+
+/// An inode that holds the value of an attribute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ValueInode {
+    pub(crate) ino: Ino,
+    /// Hash of the value.
+    pub(crate) hash: u32,
 }
 
 impl Attribute {
@@ -39,7 +60,31 @@ impl Attribute {
 
     /// All bytes that it takes.
     fn len(&self) -> usize {
-        self.entry_len() + self.value.len().next_multiple_of(4)
+        self.entry_len() + self.near_value().len().next_multiple_of(4)
+    }
+
+    /// The value, if it is near.
+    fn near_value(&self) -> &[u8] {
+        match &self.value {
+            Value::Near(value) => value,
+            Value::Inode { .. } => &[],
+        }
+    }
+
+    /// The inode that holds the value, if it is not near.
+    pub(crate) fn value_inode(&self) -> Option<Ino> {
+        match &self.value {
+            Value::Near(_) => None,
+            Value::Inode { inode, .. } => Some(inode.ino),
+        }
+    }
+
+    /// Blocks of that inode; each file that has the attribute counts them as its own (e2fsck pass 1).
+    pub(crate) fn value_blocks(&self, block_size: BlockSize) -> u64 {
+        match &self.value {
+            Value::Near(_) => 0,
+            Value::Inode { len, .. } => block_size.blocks(u64::from(*len)),
+        }
     }
 
     /// `e_hash` (`ext4_xattr_hash_entry`).
@@ -48,11 +93,15 @@ impl Attribute {
             .name
             .iter()
             .fold(0u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
-        self.value.chunks(4).fold(name, |hash, chunk| {
-            let mut word = [0; 4];
-            word[..chunk.len()].copy_from_slice(chunk);
-            hash.rotate_left(16) ^ u32::from_le_bytes(word)
-        })
+        let add = |hash: u32, word: u32| hash.rotate_left(16) ^ word;
+        match &self.value {
+            Value::Near(value) => value.chunks(4).fold(name, |hash, chunk| {
+                let mut word = [0; 4];
+                word[..chunk.len()].copy_from_slice(chunk);
+                add(hash, u32::from_le_bytes(word))
+            }),
+            Value::Inode { inode, .. } => add(name, inode.hash),
+        }
     }
 }
 
@@ -69,6 +118,16 @@ pub(crate) enum XattrsError {
     },
 }
 
+/// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
+fn inline_data(rest: &[u8]) -> Attribute {
+    Attribute {
+        name_index: 7,
+        name_len: 4,
+        name: b"data"[..].into(),
+        value: Value::Near(rest.into()),
+    }
+}
+
 /// Where the attributes of an inode go.
 #[derive(Debug)]
 pub(crate) struct Split {
@@ -78,8 +137,15 @@ pub(crate) struct Split {
     pub(crate) block: Vec<Attribute>,
 }
 
-/// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block.
-pub(crate) fn split(xattrs: &Xattrs, block_size: BlockSize) -> Result<Split, XattrsError> {
+/// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block. Where
+/// that is too small, `value_inode` gives the largest values inodes of their own, if it can. If content lies in the inode, what
+/// `i_block` does not hold of it comes first.
+pub(crate) fn split(
+    xattrs: &Xattrs,
+    block_size: BlockSize,
+    inline_rest: Option<&[u8]>,
+    mut value_inode: impl FnMut(&[u8]) -> Option<ValueInode>,
+) -> Result<Split, XattrsError> {
     let mut attributes = xattrs
         .iter()
         .map(|(name, value)| attribute(name, value))
@@ -87,26 +153,43 @@ pub(crate) fn split(xattrs: &Xattrs, block_size: BlockSize) -> Result<Split, Xat
     attributes.sort_unstable();
 
     let mut room = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
-    let (inode, block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+    let mut inode = Vec::from_iter(inline_rest.map(inline_data));
+    room -= inode.iter().map(Attribute::len).sum::<usize>();
+    let (fitting, mut block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
         let fits = attribute.len() <= room;
         if fits {
             room -= attribute.len();
         }
         fits
     });
+    inode.extend(fitting);
 
-    let needed = block.iter().map(Attribute::len).sum::<usize>();
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
-    if needed > available {
+    loop {
+        let needed = block.iter().map(Attribute::len).sum::<usize>();
+        if needed <= available {
+            break;
+        }
+        // Of those of one length the first, so that the same attributes always become the same block.
         let largest = block
-            .iter()
-            .max_by_key(|attribute| attribute.len())
+            .iter_mut()
+            .rev()
+            .max_by_key(|attribute| attribute.near_value().len())
             .expect("a sum of none is zero");
-        return Err(XattrsError::TooLarge {
-            largest: full_name(largest),
-            needed,
-            available,
-        });
+        let value = largest.near_value();
+        match value_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
+            Some(inode) => {
+                let len = u32::try_from(value.len()).expect("at most 2^16");
+                largest.value = Value::Inode { inode, len };
+            }
+            None => {
+                return Err(XattrsError::TooLarge {
+                    largest: full_name(largest),
+                    needed,
+                    available,
+                });
+            }
+        }
     }
     Ok(Split {
         inode: inode_room(&inode),
@@ -156,19 +239,19 @@ fn fill(room: &mut [u8], first: usize, base: usize, attributes: &[Attribute], ha
     let mut at = first;
     let mut end = room.len();
     for attribute in attributes {
-        end -= attribute.value.len().next_multiple_of(4);
-        room[end..end + attribute.value.len()].copy_from_slice(&attribute.value);
+        let value = attribute.near_value();
+        end -= value.len().next_multiple_of(4);
+        room[end..end + value.len()].copy_from_slice(value);
+        let (value_inum, value_size) = match &attribute.value {
+            Value::Near(value) => (0, u32::from(short(value.len()))),
+            Value::Inode { inode, len } => (inode.ino.get(), *len),
+        };
         let entry = XattrEntry {
             name_len: attribute.name_len,
             name_index: attribute.name_index,
-            value_offs: if attribute.value.is_empty() {
-                0
-            } else {
-                short(end - base)
-            }
-            .into(),
-            value_inum: 0.into(),
-            value_size: u32::from(short(attribute.value.len())).into(),
+            value_offs: if value.is_empty() { 0 } else { short(end - base) }.into(),
+            value_inum: value_inum.into(),
+            value_size: value_size.into(),
             hash: hash(attribute).into(),
         };
         room[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
@@ -197,7 +280,7 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
         name_index,
         name_len,
         name: short.into(),
-        value,
+        value: Value::Near(value),
     })
 }
 

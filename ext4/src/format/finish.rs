@@ -2,25 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use super::large_values::{LargeValues, WrittenValue};
 use super::settle::{Pinned, Settling};
 use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
 use super::{Formatter, Summary};
 use crate::data::Data;
-use crate::disk::inode::{InodeFlags, MAX_FAST_SYMLINK};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK};
 use crate::encode::directory::{self, Blocks, Context, Entry};
 use crate::encode::hash::NameHasher;
-use crate::encode::index;
 use crate::encode::inode::{self, Body};
 use crate::encode::superblock::Facts;
 use crate::encode::xattrs::{self, XattrsError};
+use crate::encode::{index, inline};
 use crate::error::FormatError;
 use crate::output::Output;
 use crate::place::inodes::Inodes;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::Seed;
-use crate::tree::{Directory, InodeId, Kind, MAX_LINKS, Metadata, Tree};
+use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
+use crate::units::Ino;
 
 /// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
 const LOST_FOUND_LEN: u64 = 16 << 10;
@@ -36,13 +38,14 @@ pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Resu
         content: BTreeMap::new(),
         index_levels: BTreeMap::new(),
         xattrs: SharedXattrs::default(),
+        large_values: Vec::new(),
     };
     finish.write_directories_and_symlinks()?;
-    finish.count_xattrs()?;
+    let mut values = finish.count_xattrs()?;
     let (layout, mut pinned) = finish.settle()?;
     finish.clear_freed()?;
     finish.write_xattrs(&mut pinned)?;
-    let directory_counts = finish.write_inodes(&layout, &mut pinned)?;
+    let directory_counts = finish.write_inodes(&layout, &mut pinned, &mut values)?;
     finish.write_tables(&layout, &directory_counts)
 }
 
@@ -61,6 +64,14 @@ fn add_lost_found(tree: &mut Tree) -> Option<InodeId> {
     .ok()
 }
 
+/// The content of a file, or what was made for a directory or a symlink.
+fn content_of<'data>(inode: &'data Inode, made: Option<&'data Data>) -> Option<&'data Data> {
+    match inode.kind() {
+        Kind::File(data) => Some(data),
+        _ => made,
+    }
+}
+
 /// The tree on its way to the disk.
 struct Finish<O> {
     formatter: Formatter<O>,
@@ -73,6 +84,8 @@ struct Finish<O> {
     /// Levels of nodes of each directory that has an index.
     index_levels: BTreeMap<InodeId, usize>,
     xattrs: SharedXattrs,
+    /// In the order of their inodes, which follow those of the tree.
+    large_values: Vec<WrittenValue>,
 }
 
 impl<O: Output> Finish<O> {
@@ -89,7 +102,13 @@ impl<O: Output> Finish<O> {
                         seed: self.seed.of_inode(ino),
                         hasher: NameHasher::new(&self.formatter.options.hash_seed),
                     };
-                    let blocks = Blocks::plan(self.entries(directory), context.block_size.blocks(min_len), &context);
+                    let entries = self.entries(directory);
+                    let may_be_inline = self.formatter.options.inline_data && Some(id) != self.lost_found;
+                    if let Some(content) = inline::directory(&entries, &context).filter(|_| may_be_inline) {
+                        self.content.insert(id, Data::in_inode(content));
+                        continue;
+                    }
+                    let blocks = Blocks::plan(entries, context.block_size.blocks(min_len), &context);
                     if let Blocks::Indexed(index) = &blocks {
                         self.index_levels.insert(id, index.level_count());
                     }
@@ -105,7 +124,7 @@ impl<O: Output> Finish<O> {
                             max,
                         });
                     }
-                    self.formatter.write_data(&target[..], target.len() as u64)?
+                    self.formatter.write_blocks(&target[..], target.len() as u64)?
                 }
                 _ => continue,
             };
@@ -123,17 +142,35 @@ impl<O: Output> Finish<O> {
         directory.entries().map(entry).collect()
     }
 
-    fn count_xattrs(&mut self) -> Result<(), FormatError> {
+    /// Counts the blocks of attributes, and writes the values that have inodes of their own.
+    fn count_xattrs(&mut self) -> Result<LargeValues, FormatError> {
+        let mut values = LargeValues::new(self.seed, Ino(self.inodes.count() + 1));
         for (_, id) in self.inodes.iter() {
-            let split = self.split_xattrs(id)?;
+            let split = self.split_xattrs(id, &mut values)?;
             self.xattrs.add(split.block);
         }
-        Ok(())
+        for (inode, value) in values.in_order() {
+            let data = self.formatter.write_blocks(value, value.len() as u64)?;
+            self.large_values.push(WrittenValue {
+                inode,
+                data,
+                references: 0,
+            });
+        }
+        for (ino, block_count) in self.xattrs.value_inodes() {
+            let index = ino.get() - self.inodes.count() - 1;
+            self.large_values[index as usize].references += block_count;
+        }
+        Ok(values)
     }
 
-    fn split_xattrs(&self, id: InodeId) -> Result<xattrs::Split, FormatError> {
-        let split = xattrs::split(&self.tree.inode(id).metadata.xattrs, self.formatter.options.block_size);
-        split.map_err(|error| {
+    fn split_xattrs(&self, id: InodeId, values: &mut LargeValues) -> Result<xattrs::Split, FormatError> {
+        let options = &self.formatter.options;
+        let inline = content_of(self.tree.inode(id), self.content.get(&id)).and_then(Data::inline);
+        let inline_rest = inline.map(|content| content.get(BLOCK_LEN..).unwrap_or_default());
+        let xattrs = &self.tree.inode(id).metadata.xattrs;
+        let value_inode = |value: &[u8]| options.large_xattrs.then(|| values.inode_of(value));
+        xattrs::split(xattrs, options.block_size, inline_rest, value_inode).map_err(|error| {
             let path = self.tree.path_of(id);
             let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
             match error {
@@ -152,7 +189,13 @@ impl<O: Output> Finish<O> {
         })
     }
 
+    /// Inodes in use or reserved.
+    fn inode_count(&self) -> u32 {
+        self.inodes.count() + u32::try_from(self.large_values.len()).expect("each is in memory")
+    }
+
     fn settle(&mut self) -> Result<(Layout, Pinned), FormatError> {
+        let inode_count = self.inode_count();
         let Formatter {
             image,
             options,
@@ -160,9 +203,10 @@ impl<O: Output> Finish<O> {
             cursor,
             freed,
         } = &mut self.formatter;
-        let contents = self.tree.contents_mut().chain(self.content.values_mut());
+        let values = self.large_values.iter_mut().map(|value| &mut value.data);
+        let contents = self.tree.contents_mut().chain(self.content.values_mut()).chain(values);
         let xattr_blocks = self.xattrs.block_count();
-        Settling::new(options, *geometry, contents, xattr_blocks, self.inodes.count()).settle(cursor, freed, image)
+        Settling::new(options, *geometry, contents, xattr_blocks, inode_count).settle(cursor, freed, image)
     }
 
     /// Leaves nothing of what was replaced in the image.
@@ -184,58 +228,64 @@ impl<O: Output> Finish<O> {
             .encode(self.formatter.options.block_size, self.seed, || pinned.next(), write)
     }
 
-    /// Writes the inodes of the tree and the blocks of their extent trees, and counts the directories of each group.
-    fn write_inodes(&mut self, layout: &Layout, pinned: &mut Pinned) -> Result<Vec<u32>, FormatError> {
+    /// Writes the inodes and the blocks of their extent trees, and counts the directories of each group.
+    fn write_inodes(
+        &mut self,
+        layout: &Layout,
+        pinned: &mut Pinned,
+        values: &mut LargeValues,
+    ) -> Result<Vec<u32>, FormatError> {
         let mut directory_counts = vec![0; layout.group_count as usize];
         for (ino, id) in self.inodes.iter() {
-            let split = self.split_xattrs(id)?;
-            let inode = self.tree.inode(id);
-            let mut body = Body::new(inode::file_type(inode.kind()));
+            let split = self.split_xattrs(id, values)?;
+            let mut body = self.body(id);
             body.xattrs = split.inode;
             body.xattr_block = self.xattrs.take(&split.block);
-            body.block_count = u64::from(body.xattr_block.is_some());
-            body.links = u16::try_from(inode.links()).expect("a tree has at most 65,000 links to a file");
-            let data = match inode.kind() {
-                Kind::Directory(directory) => {
-                    directory_counts[layout.place_of(ino).group] += 1;
-                    // `dir_nlink`: a count that does not fit is 1.
-                    let links = directory.subdirectory_count().saturating_add(2);
-                    body.links = if links > MAX_LINKS {
-                        1
-                    } else {
-                        u16::try_from(links).expect("at most 65,000")
-                    };
-                    body.flags.set(InodeFlags::INDEX, self.index_levels.contains_key(&id));
-                    self.content.get(&id)
-                }
-                Kind::File(data) => Some(data),
-                Kind::Symlink(target) => {
-                    let data = self.content.get(&id);
-                    if data.is_none() {
-                        body.size = target.len() as u64;
-                        body.block = inode::symlink_block(target);
-                    }
-                    data
-                }
-                Kind::CharDevice(device) | Kind::BlockDevice(device) => {
-                    body.block = inode::device_block(*device);
-                    None
-                }
-                Kind::Fifo | Kind::Socket => None,
-            };
+            let block_size = self.formatter.options.block_size;
+            let value_blocks = split.block.iter().map(|attribute| attribute.value_blocks(block_size));
+            body.block_count = u64::from(body.xattr_block.is_some()) + value_blocks.sum::<u64>();
+
+            let inode = self.tree.inode(id);
             let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
-            if let Some(data) = data {
-                tables.write_extents(ino, data, &mut body, pinned)?;
+            if let Some(data) = content_of(inode, self.content.get(&id)) {
+                tables.write_content(ino, data, &mut body, pinned)?;
             }
             tables.write_inode(ino, &inode.metadata, &body)?;
+            directory_counts[layout.place_of(ino).group] += u32::from(inode.directory().is_some());
+        }
+        let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
+        for value in &self.large_values {
+            tables.write_value_inode(value, pinned)?;
         }
         Ok(directory_counts)
+    }
+
+    /// What an inode of the tree holds besides metadata, attributes and content.
+    fn body(&self, id: InodeId) -> Body {
+        let inode = self.tree.inode(id);
+        let mut body = Body::new(inode::file_type(inode.kind()));
+        body.links = u16::try_from(inode.links()).expect("a tree has at most 65,000 links to a file");
+        match inode.kind() {
+            Kind::Directory(directory) => {
+                // `dir_nlink`: a count that does not fit is 1.
+                let links = directory.subdirectory_count().saturating_add(2);
+                body.links = u16::try_from(links).ok().filter(|_| links <= MAX_LINKS).unwrap_or(1);
+                body.flags.set(InodeFlags::INDEX, self.index_levels.contains_key(&id));
+            }
+            Kind::Symlink(target) if target.len() <= MAX_FAST_SYMLINK => {
+                body.size = target.len() as u64;
+                body.block = inode::symlink_block(target);
+            }
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => body.block = inode::device_block(*device),
+            Kind::File(_) | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => {}
+        }
+        body
     }
 
     /// Writes what belongs to no file of the tree, the primary superblock last.
     fn write_tables(mut self, layout: &Layout, directory_counts: &[u32]) -> Result<(O, Summary), FormatError> {
         let usage = Usage::new(layout, &self.formatter.freed);
-        let inode_count = self.inodes.count();
+        let inode_count = self.inode_count();
         let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
         let journal = tables.write_journal()?;
         tables.write_resize_inode()?;
@@ -244,6 +294,7 @@ impl<O: Output> Finish<O> {
             free_inode_count: layout.inode_count() - inode_count,
             journal,
             has_large_directory: self.index_levels.values().any(|&levels| levels > index::MAX_LEVELS),
+            has_value_inodes: !self.large_values.is_empty(),
         };
         tables.write_superblocks(&facts, &descriptors)?;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::disk::xattr::MAX_REFCOUNT;
 use crate::encode::xattrs::{self, Attribute};
 use crate::seal::{self, Sealed, Seed};
-use crate::units::{BlockNr, BlockSize};
+use crate::units::{BlockNr, BlockSize, Ino};
 
 /// The attributes that need a block, and how many inodes have them.
 #[derive(Default)]
@@ -33,6 +33,17 @@ impl SharedXattrs {
             .values()
             .map(|users| u64::from(users.count.div_ceil(MAX_REFCOUNT)))
             .sum()
+    }
+
+    /// Attributes in blocks whose values have inodes of their own, once for each block.
+    pub(super) fn value_inodes(&self) -> impl Iterator<Item = (Ino, u32)> {
+        self.0.iter().flat_map(|(attributes, users)| {
+            let block_count = users.count.div_ceil(MAX_REFCOUNT);
+            attributes
+                .iter()
+                .filter_map(Attribute::value_inode)
+                .map(move |ino| (ino, block_count))
+        })
     }
 
     /// Gives the blocks their places, and makes them.

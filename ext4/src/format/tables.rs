@@ -1,6 +1,7 @@
 //! The tables: inodes, bitmaps, group descriptors, the journal's start, superblocks.
 
 use super::Formatter;
+use super::large_values::WrittenValue;
 use super::settle::Pinned;
 use crate::data::Data;
 use crate::disk::group_desc::{self, GroupDesc};
@@ -13,6 +14,7 @@ use crate::error::FormatError;
 use crate::image::Image;
 use crate::options::Options;
 use crate::output::Output;
+use crate::place::geometry::copies;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::{Sealed, Seed};
@@ -37,19 +39,25 @@ impl<'format, O: Output> Tables<'format, O> {
         }
     }
 
-    /// Writes the extent tree of an inode's content, and notes content and tree in the inode.
-    pub(super) fn write_extents(
+    /// Notes an inode's content in it, and writes the blocks of the extent tree, if the content is not in the inode itself.
+    pub(super) fn write_content(
         &mut self,
         ino: Ino,
         data: &Data,
         body: &mut Body,
         nodes: &mut Pinned,
     ) -> Result<(), FormatError> {
+        body.size = data.len();
+        if let Some(content) = data.inline() {
+            let first = &content[..content.len().min(body.block.len())];
+            body.flags |= InodeFlags::INLINE_DATA;
+            body.block[..first.len()].copy_from_slice(first);
+            return Ok(());
+        }
         let block_size = self.options.block_size;
         let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino), || nodes.next());
         body.flags |= InodeFlags::EXTENTS;
         body.block = root;
-        body.size = data.len();
         body.block_count += data.block_count() + blocks.len() as u64;
         blocks
             .iter()
@@ -63,6 +71,22 @@ impl<'format, O: Output> Tables<'format, O> {
         self.image.write_structure(place.block, place.skip, &inode)
     }
 
+    /// Writes the inode of an attribute's value: its hash is the time of access, and the references are the version
+    /// (`ext4_xattr_inode_set_hash`, `ext4_xattr_inode_set_ref`).
+    pub(super) fn write_value_inode(&mut self, value: &WrittenValue, nodes: &mut Pinned) -> Result<(), FormatError> {
+        let mut body = Body::new(file_type::REGULAR);
+        body.flags = InodeFlags::EA_INODE;
+        body.version = value.references;
+        let hash = Timestamp::saturating(i64::from(value.inode.hash.cast_signed()), 0);
+        let metadata = Metadata {
+            mode: 0o600,
+            accessed: hash,
+            ..Metadata::default()
+        };
+        self.write_content(value.inode.ino, &value.data, &mut body, nodes)?;
+        self.write_inode(value.inode.ino, &metadata, &body)
+    }
+
     /// Writes the journal's inode and first block, and says what the superblock keeps of them.
     pub(super) fn write_journal(&mut self) -> Result<Option<([u8; 60], u64)>, FormatError> {
         let Some(data) = &self.layout.journal else {
@@ -70,7 +94,7 @@ impl<'format, O: Output> Tables<'format, O> {
         };
         let mut body = Body::new(file_type::REGULAR);
         let mut nodes = Pinned::from_blocks(self.layout.journal_nodes.clone());
-        self.write_extents(Ino::JOURNAL, data, &mut body, &mut nodes)?;
+        self.write_content(Ino::JOURNAL, data, &mut body, &mut nodes)?;
         self.write_inode(Ino::JOURNAL, &self.reserved_metadata(), &body)?;
         let superblock = journal::encode(data.block_count(), self.options.block_size).seal();
         self.image
@@ -133,7 +157,7 @@ impl<'format, O: Output> Tables<'format, O> {
     ) -> Result<(), FormatError> {
         let superblock = superblock::encode(self.options, self.layout, facts);
         let geometry = &self.layout.geometry;
-        let copies: Vec<u64> = geometry.copies(u64::from(self.layout.group_count)).collect();
+        let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
         for &group in copies.iter().rev() {
             let start = geometry.group_start(group);
             for (offset, descriptor) in (0..).step_by(group_desc::SIZE as usize).zip(descriptors) {

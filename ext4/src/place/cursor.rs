@@ -1,6 +1,6 @@
 //! [`Cursor`]: blocks in ascending order, around the copies of the superblock.
 
-use super::geometry::Geometry;
+use super::geometry::{Geometry, next_copy};
 use crate::data::Data;
 use crate::units::{BlockNr, Run};
 
@@ -103,7 +103,7 @@ impl Cursor {
         while self.next == self.obstacle {
             let group = self.geometry.group_of(self.obstacle);
             self.next = self.geometry.head(group).end();
-            self.obstacle = self.geometry.group_start(self.geometry.next_copy(group + 1));
+            self.obstacle = self.geometry.group_start(next_copy(group + 1));
         }
     }
 }

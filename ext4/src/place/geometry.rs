@@ -122,18 +122,18 @@ impl Geometry {
             count,
         }
     }
+}
 
-    /// The first group from `group` on that has a copy of the superblock.
-    pub(crate) fn next_copy(&self, group: u64) -> u64 {
-        (group..)
-            .find(|&group| has_superblock(group))
-            .expect("there are infinitely many powers of 3")
-    }
+/// The first group from `group` on that has a copy of the superblock.
+pub(crate) fn next_copy(group: u64) -> u64 {
+    (group..=u64::MAX)
+        .find(|&group| has_superblock(group))
+        .expect("there are powers of 3 beyond any image")
+}
 
-    /// Groups with a copy of the superblock, the first one included.
-    pub(crate) fn copies(&self, group_count: u64) -> impl Iterator<Item = u64> {
-        (0..group_count).filter(|&group| has_superblock(group))
-    }
+/// Groups with a copy of the superblock, the first one included.
+pub(crate) fn copies(group_count: u64) -> impl Iterator<Item = u64> {
+    (0..group_count).filter(|&group| has_superblock(group))
 }
 
 /// Whether a group begins with a copy of the superblock: groups 0, 1 and the powers of 3, 5 and 7 (`sparse_super`).

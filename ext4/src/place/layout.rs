@@ -1,7 +1,7 @@
 //! [`Layout`]: bitmaps, inode tables and the journal, which follow the content, for one size of the file system.
 
 use super::cursor::Cursor;
-use super::geometry::Geometry;
+use super::geometry::{Geometry, copies};
 use crate::data::Data;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
@@ -114,7 +114,7 @@ impl Layout {
         let journal_blocks = journal_blocks(options, block_count);
         let resize_map_blocks = u64::from(reserved_descriptor_blocks > 0);
 
-        let heads = geometry.copies(groups).count() as u64 * (1 + descriptor_blocks + reserved_descriptor_blocks);
+        let heads = copies(groups).count() as u64 * (1 + descriptor_blocks + reserved_descriptor_blocks);
         let used = geometry.first_block()
             + heads
             + demand.content_blocks

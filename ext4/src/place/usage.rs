@@ -1,5 +1,6 @@
 //! [`Usage`]: which blocks nothing uses, group by group.
 
+use super::geometry::{copies, next_copy};
 use super::layout::Layout;
 use crate::units::{BlockNr, Run};
 
@@ -15,7 +16,7 @@ impl Usage {
         let mut free: Vec<Run> = freed.iter().chain(layout.end.gaps()).copied().collect();
         let end = layout.end.end();
         let geometry = &layout.geometry;
-        for group in geometry.copies(u64::from(layout.group_count)) {
+        for group in copies(u64::from(layout.group_count)) {
             // Room for descriptors that are neither there nor reserved.
             let head = geometry.head(group);
             let used = layout.head_blocks(group);
@@ -24,7 +25,7 @@ impl Usage {
                 count: head.count - used,
             });
             // All from the copy, or from the end of what is in use, to the next copy.
-            let next = geometry.group_start(geometry.next_copy(group + 1));
+            let next = geometry.group_start(next_copy(group + 1));
             free.push(between(end.max(head.end()), next.min(BlockNr(layout.block_count))));
         }
         free.retain(|run| run.count > 0);

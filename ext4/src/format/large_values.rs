@@ -1,0 +1,59 @@
+//! Values of extended attributes that have inodes of their own, one for each value, however many attributes have it.
+
+use std::collections::BTreeMap;
+
+use crate::data::Data;
+use crate::encode::xattrs::ValueInode;
+use crate::seal::Seed;
+use crate::units::Ino;
+
+/// The values, numbered behind the inodes of the tree.
+pub(super) struct LargeValues {
+    seed: Seed,
+    first: Ino,
+    by_value: BTreeMap<Box<[u8]>, ValueInode>,
+}
+
+impl LargeValues {
+    /// No values yet; the first will be inode `first`.
+    pub(super) fn new(seed: Seed, first: Ino) -> Self {
+        Self {
+            seed,
+            first,
+            by_value: BTreeMap::new(),
+        }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> u32 {
+        u32::try_from(self.by_value.len()).expect("each is in memory")
+    }
+
+    /// The inode of a value, a new one if it has not been seen.
+    pub(super) fn inode_of(&mut self, value: &[u8]) -> ValueInode {
+        if let Some(inode) = self.by_value.get(value) {
+            return *inode;
+        }
+        let inode = ValueInode {
+            ino: Ino(self.first.get() + self.count()),
+            hash: self.seed.hash_value(value),
+        };
+        self.by_value.insert(value.into(), inode);
+        inode
+    }
+
+    /// The values in the order of their inodes.
+    pub(super) fn in_order(&self) -> Vec<(ValueInode, &[u8])> {
+        let mut values: Vec<_> = self.by_value.iter().map(|(value, &inode)| (inode, &**value)).collect();
+        values.sort_unstable();
+        values
+    }
+}
+
+/// A value whose content is in the image.
+pub(super) struct WrittenValue {
+    pub(super) inode: ValueInode,
+    pub(super) data: Data,
+    /// How many entries refer to it.
+    pub(super) references: u32,
+}

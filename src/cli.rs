@@ -1,0 +1,57 @@
+//! The command line: arguments and environment in; text or JSON, and an exit status, out.
+
+mod arguments;
+mod failure;
+mod presentation;
+mod report;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Build, Command, RootfsCommand};
+use failure::Failure;
+use presentation::{Mode, Presentation};
+use signals::Signals;
+
+/// Runs the command that the arguments (the program's name first) ask for.
+///
+/// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
+/// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it.
+pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+    let outcome = match Arguments::try_parse_from(arguments) {
+        Ok(Arguments { presentation, command }) => match presentation.resolve() {
+            Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
+            Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),
+        },
+        // Not a failure, but what `--help` and `--version` come as.
+        Err(error) if !error.use_stderr() => return failure::print_help(&error),
+        Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((failure, mode)) => failure.print(mode, arguments),
+    }
+}
+
+fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> {
+    match command {
+        Command::Rootfs {
+            command: RootfsCommand::Build(build),
+        } => build_rootfs(&build, presentation),
+    }
+}
+
+fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {
+    let options = arguments.options().map_err(Failure::Usage)?;
+    let signals = Signals::listen().map_err(Failure::Signals)?;
+    let report = microagent::rootfs::build(&options, signals.interrupted()).map_err(|error| Failure::Build {
+        error,
+        signal_status: signals.exit_status(),
+    })?;
+    // Whoever closed standard error doesn't want to know.
+    let _ = report::warn(&report);
+    report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
+}

@@ -1,0 +1,168 @@
+//! What can be asked for on the command line.
+
+use std::env;
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{Args, Parser, Subcommand};
+use ext4::{Fit, Label, Size, Timestamp};
+use microagent::image::{Platform, Reference, auth_file_from_environment};
+use microagent::rootfs::BuildOptions;
+use uuid::Uuid;
+use uuid::fmt::Hyphenated;
+
+use super::presentation::{PresentationArguments, usage_error};
+
+const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
+
+/// Turns container images into bootable disk images.
+#[derive(Debug, Parser)]
+#[command(name = "microagent", version, propagate_version = true, max_term_width = 100)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    pub(super) presentation: PresentationArguments,
+
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Root file systems: ext4 disk images made from OCI images
+    Rootfs {
+        #[command(subcommand)]
+        command: RootfsCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum RootfsCommand {
+    /// Builds an ext4 disk image from an OCI image
+    #[command(after_help = BUILD_HELP)]
+    Build(Build),
+}
+
+const BUILD_HELP: &str = "\
+The same image and options give the same bytes, whenever and wherever they are built. The output appears under its \
+name when it is whole, in place of an existing file; a build that fails leaves nothing.
+
+With SOURCE_DATE_EPOCH set, newer times in the image become that time (seconds since 1970).
+
+Examples:
+  microagent rootfs build --image docker.io/library/debian@sha256:<digest> --out debian.ext4
+  microagent rootfs build --image oci:./layout:latest --allow-mutable --arch arm64 --out rootfs.ext4
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SIGTERM.";
+
+/// Arguments of `rootfs build`.
+#[derive(Debug, Args)]
+pub(super) struct Build {
+    /// Image to build from: [docker://]<registry>/<repository>@<digest>, or oci:<directory>@<digest> for an OCI image
+    /// layout; with --allow-mutable also :<tag>
+    #[arg(long, value_name = "REF")]
+    pub(super) image: String,
+
+    /// File to write; it replaces an existing one
+    #[arg(long, value_name = "PATH")]
+    out: PathBuf,
+
+    /// Operating system of the image
+    #[arg(long, value_name = "OS", default_value = "linux")]
+    os: String,
+
+    #[arg(
+        long,
+        value_name = "ARCH",
+        default_value = Platform::host_architecture(),
+        help = "Architecture of the image, with or without a variant: amd64 or x86_64, arm64 or aarch64, arm/v7, …"
+    )]
+    arch: String,
+
+    /// Size of the disk in MiB, 1 to 16777216; an image that does not fit fails [default: what the content uses and
+    /// a quarter of that or 256 MiB of free space, whichever is more; at least 1024]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
+    size_mib: Option<u64>,
+
+    /// Accept an image that is not pinned by digest, and may be another one tomorrow
+    #[arg(long)]
+    allow_mutable: bool,
+
+    /// Directory for temporary files and caches [default: .microagent in the home directory]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
+    /// Label of the file system, up to 16 bytes [default: none]
+    #[arg(long, value_name = "LABEL", value_parser = Label::new)]
+    label: Option<Label>,
+
+    /// UUID of the file system [default: derived from the digest of the image]
+    #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
+    uuid: Option<Uuid>,
+}
+
+impl Build {
+    /// What the arguments and the environment ask for.
+    ///
+    /// # Errors
+    ///
+    /// An image or a platform that cannot be, or such a time in the environment.
+    pub(super) fn options(&self) -> Result<BuildOptions, clap::Error> {
+        // Not by clap, which would print a reference that it refuses, and one can hold a password.
+        let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
+        let platform = Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error))?;
+        Ok(BuildOptions {
+            state_dir: self.state_dir(&image)?,
+            auth_file: auth_file_from_environment(),
+            image,
+            output: self.out.clone(),
+            platform,
+            size: self
+                .size_mib
+                .map_or(Size::Fit(Fit::default()), |mib| Size::Fixed(mib << 20)),
+            allow_mutable: self.allow_mutable,
+            label: self.label.unwrap_or_default(),
+            uuid: self.uuid,
+            newest: source_date_epoch()?,
+        })
+    }
+
+    fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
+        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
+        match (&self.state_dir, home, image) {
+            (Some(directory), ..) => Ok(directory.clone()),
+            (None, Some(home), _) => Ok(home.join(".microagent")),
+            // Nothing of a layout is kept.
+            (None, None, Reference::Layout(_)) => Ok(PathBuf::new()),
+            (None, None, _) => Err(usage_error(
+                ErrorKind::MissingRequiredArgument,
+                "--state-dir is required where there is no home directory",
+            )),
+        }
+    }
+}
+
+fn invalid(what: &str, error: &dyn std::error::Error) -> clap::Error {
+    usage_error(ErrorKind::ValueValidation, format!("{what}: {error}"))
+}
+
+/// The nil UUID is refused, since file systems take it for none (e2fsck pass 0, `PR_0_ADD_UUID`).
+fn parse_uuid(text: &str) -> Result<Uuid, String> {
+    let uuid = text.parse::<Hyphenated>().map(Hyphenated::into_uuid).ok();
+    uuid.filter(|uuid| !uuid.is_nil())
+        .ok_or_else(|| "a UUID has the form 6b8e2bd4-9d23-8c5a-9a37-0b5f1d2c3e4f, and is not all zeros".to_owned())
+}
+
+/// The time that newer ones become, by the specification of reproducible-builds.org.
+fn source_date_epoch() -> Result<Option<Timestamp>, clap::Error> {
+    let Some(value) = env::var_os(EPOCH_VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value.to_string_lossy();
+    match value.parse() {
+        Ok(seconds) if value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(Timestamp::saturating(seconds, 0))),
+        _ => Err(usage_error(
+            ErrorKind::InvalidValue,
+            format!("{EPOCH_VARIABLE} is {value:?}: it must be the seconds since 1970, in digits only"),
+        )),
+    }
+}

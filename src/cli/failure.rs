@@ -1,0 +1,162 @@
+//! What is said, and returned to the shell, when a command fails.
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::iter;
+use std::process::ExitCode;
+
+use microagent::error::{BuildError, ErrorKind};
+use microagent::image::{Algorithm, Digest};
+use serde::Serialize;
+
+use super::presentation::Mode;
+
+/// Why a command came to no good end.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The arguments or the environment make no sense.
+    Usage(clap::Error),
+    /// The build failed; after a signal, with the status to exit with.
+    Build {
+        error: BuildError,
+        signal_status: Option<u8>,
+    },
+    /// All is done, but standard output doesn't take the report.
+    Report(io::Error),
+    /// Signals could not be listened to.
+    Signals(io::Error),
+}
+
+/// The form of a failure for programs.
+#[derive(Serialize)]
+struct Json<'a> {
+    ok: bool,
+    error: JsonError<'a>,
+}
+
+#[derive(Serialize)]
+struct JsonError<'a> {
+    kind: ErrorKind,
+    message: String,
+    remediation: Option<String>,
+    retry_after_ms: Option<u64>,
+    partial_output: bool,
+    correlation_id: &'a str,
+}
+
+impl Failure {
+    /// Says it on standard error, and returns the status to exit with.
+    pub(super) fn print(&self, mode: Mode, arguments: &[OsString]) -> ExitCode {
+        // Nobody is left to tell if standard error is closed.
+        let _ = match (mode, self) {
+            (Mode::Ax, _) => self.print_json(arguments),
+            (Mode::Ux, Self::Usage(error)) => error.print(),
+            (Mode::Ux, _) => self.print_text(),
+        };
+        match self {
+            Self::Usage(_) => ExitCode::from(2),
+            Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
+            Self::Report(_) | Self::Signals(_) => ExitCode::from(1),
+        }
+    }
+
+    fn print_text(&self) -> io::Result<()> {
+        let mut stderr = io::stderr().lock();
+        let chain = self.chain();
+        writeln!(stderr, "error: {}", chain[0])?;
+        for cause in &chain[1..] {
+            writeln!(stderr, "  caused by: {cause}")?;
+        }
+        if let Some(remediation) = self.remediation() {
+            writeln!(stderr, "hint: {remediation}")?;
+        }
+        Ok(())
+    }
+
+    fn print_json(&self, arguments: &[OsString]) -> io::Result<()> {
+        let json = Json {
+            ok: false,
+            error: JsonError {
+                kind: self.kind(),
+                message: self.chain().join(": "),
+                remediation: self.remediation(),
+                retry_after_ms: self.retry_after_ms(),
+                partial_output: matches!(self, Self::Report(_)),
+                correlation_id: &correlation_id(arguments),
+            },
+        };
+        let mut line = serde_json::to_vec(&json)?;
+        line.push(b'\n');
+        io::stderr().lock().write_all(&line)
+    }
+
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Usage(_) => ErrorKind::Permanent,
+            Self::Build { error, .. } => error.kind(),
+            Self::Report(error) | Self::Signals(error) => error.kind().into(),
+        }
+    }
+
+    /// What went wrong, and why, and why that; at least one message.
+    fn chain(&self) -> Vec<String> {
+        let (first, source): (_, Option<&dyn Error>) = match self {
+            Self::Usage(error) => (usage_message(error), None),
+            Self::Build { error, .. } => (error.to_string(), error.source()),
+            Self::Report(error) => (
+                "the image is built, but the report could not be printed".to_owned(),
+                Some(error),
+            ),
+            Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
+        };
+        let causes = iter::successors(source, |&error| error.source()).map(ToString::to_string);
+        iter::once(first).chain(causes).collect()
+    }
+
+    fn remediation(&self) -> Option<String> {
+        match self {
+            Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
+            Self::Build { error, .. } => error.remediation(),
+            Self::Report(_) | Self::Signals(_) => None,
+        }
+    }
+
+    fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Build { error, .. } => error.retry_after_ms(),
+            _ => None,
+        }
+    }
+}
+
+/// Prints what `--help` and `--version` ask for.
+pub(super) fn print_help(help: &clap::Error) -> ExitCode {
+    match help.print() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => ExitCode::FAILURE,
+        _ => ExitCode::SUCCESS,
+    }
+}
+
+/// The first paragraph of clap's message on one line, without usage and tips.
+fn usage_message(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "a command is missing".to_owned();
+    }
+    let text = error.render().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let paragraph = text.split("\n\n").next().unwrap_or(text);
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Names the command that failed: the first 16 hexadecimal digits of the SHA-256 of its arguments, each followed by a NUL.
+///
+/// The same command has the same one wherever it runs, so that failures of one job can be put together.
+fn correlation_id(arguments: &[OsString]) -> String {
+    let mut bytes = Vec::new();
+    for argument in arguments.iter().skip(1) {
+        bytes.extend_from_slice(argument.as_encoded_bytes());
+        bytes.push(0);
+    }
+    Digest::of(Algorithm::Sha256, &bytes).hex()[..16].to_owned()
+}

@@ -1,0 +1,141 @@
+//! What is said when a disk image is built.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+
+use microagent::rootfs::{AppliedLayer, Report};
+use serde::Serialize;
+
+use super::presentation::Format;
+
+/// The form of a [`Report`] for programs.
+#[derive(Serialize)]
+struct Json<'a> {
+    image_ref: &'a str,
+    resolved_ref: &'a str,
+    digest: String,
+    platform: JsonPlatform<'a>,
+    output_path: String,
+    format: &'static str,
+    uuid: String,
+    size_bytes: u64,
+    used_bytes: u64,
+    inode_count: u32,
+    builder: &'static str,
+    builder_phase: &'static str,
+    layer_digests: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct JsonPlatform<'a> {
+    os: &'a str,
+    architecture: &'a str,
+    variant: Option<&'a str>,
+}
+
+/// Prints the report of an image, which was asked for as `image_ref`, on standard output.
+///
+/// # Errors
+///
+/// Those of standard output, besides that nobody reads it.
+pub(super) fn print(report: &Report, image_ref: &str, format: Format) -> io::Result<()> {
+    let text = match format {
+        Format::Json => json(report, image_ref)?,
+        Format::Text => text(report),
+    };
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+/// Says on standard error what of the image is not in the disk image.
+///
+/// # Errors
+///
+/// Those of standard error.
+pub(super) fn warn(report: &Report) -> io::Result<()> {
+    let mut stderr = io::stderr().lock();
+    for AppliedLayer { digest, summary } in &report.layers {
+        if summary.ignored_xattrs > 0 {
+            let count = summary.ignored_xattrs;
+            writeln!(
+                stderr,
+                "warning: layer {digest}: left out {count} user.* attributes of symlinks, devices or pipes, which can \
+                 have none"
+            )?;
+        }
+        if summary.ignored_acls > 0 {
+            let count = summary.ignored_acls;
+            writeln!(
+                stderr,
+                "warning: layer {digest}: left out {count} ACLs in textual form (SCHILY.acl.*)"
+            )?;
+        }
+        if summary.data_after_end {
+            writeln!(
+                stderr,
+                "warning: layer {digest}: ignored what follows the end of the archive"
+            )?;
+        }
+    }
+    Ok(())
+}
+
+fn json(report: &Report, image_ref: &str) -> io::Result<String> {
+    let json = Json {
+        image_ref,
+        resolved_ref: &report.resolved_ref,
+        digest: report.digest.to_string(),
+        platform: JsonPlatform {
+            os: &report.platform.os,
+            architecture: &report.platform.architecture,
+            variant: report.platform.variant.as_deref(),
+        },
+        output_path: report.output_path.to_string_lossy().into_owned(),
+        format: "ext4",
+        uuid: report.uuid.to_string(),
+        size_bytes: report.size_bytes,
+        used_bytes: report.used_bytes,
+        inode_count: report.inode_count,
+        builder: "native",
+        builder_phase: "complete",
+        layer_digests: report.layers.iter().map(|layer| layer.digest.to_string()).collect(),
+    };
+    Ok(serde_json::to_string(&json)? + "\n")
+}
+
+fn text(report: &Report) -> String {
+    let layers = report.layers.len();
+    let mut text = format!("built {}\n", report.output_path.display());
+    for (name, value) in [
+        ("image", report.resolved_ref.clone()),
+        (
+            "platform",
+            format!(
+                "{}, {layers} layer{}",
+                report.platform,
+                if layers == 1 { "" } else { "s" }
+            ),
+        ),
+        (
+            "size",
+            format!(
+                "{}, {} used",
+                mebibytes(report.size_bytes),
+                mebibytes(report.used_bytes)
+            ),
+        ),
+        ("inodes", report.inode_count.to_string()),
+        ("uuid", report.uuid.to_string()),
+    ] {
+        writeln!(text, "  {name:<9} {value}").expect("memory takes it");
+    }
+    text
+}
+
+/// Whole MiB, rounded up.
+fn mebibytes(bytes: u64) -> String {
+    format!("{} MiB", bytes.div_ceil(1 << 20))
+}

@@ -1,0 +1,165 @@
+//! Why a build fails: what each stage says, joined.
+
+mod kind;
+mod remediation;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use ext4::FormatError;
+
+use crate::image::{Digest, DigestError, ImageError, Reference, RegistryError};
+use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+
+pub use kind::ErrorKind;
+
+/// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The reference names no digest, so that it may mean another image tomorrow.
+    #[error("{reference} is not pinned by digest")]
+    Mutable {
+        /// The reference as given.
+        reference: Box<Reference>,
+        /// What it means today, pinned; known of images on this machine only.
+        pinned: Option<String>,
+    },
+    /// Something is at the output's path that a file cannot replace.
+    #[error("{} is a {found}, not a regular file", .path.display())]
+    OutputNotAFile {
+        /// The output's path.
+        path: PathBuf,
+        /// What is there: a `directory`, `symlink`, `device`, …
+        found: &'static str,
+    },
+    /// The output could not be made, synced or named.
+    #[error("could not {action} {}", .path.display())]
+    Output {
+        /// What was tried.
+        action: OutputAction,
+        /// The output's path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The image was not found, not readable, or cannot be used.
+    #[error("could not get {reference}")]
+    Image {
+        /// The reference as given.
+        reference: Box<Reference>,
+        /// Why not.
+        #[source]
+        source: ImageError,
+    },
+    /// A layer cannot be trusted or applied.
+    #[error("could not apply layer {number} of {count}, {digest}")]
+    Layer {
+        /// Position from the bottom, from 1.
+        number: usize,
+        /// How many layers there are.
+        count: usize,
+        /// Digest of its blob.
+        digest: Digest,
+        /// Why not.
+        #[source]
+        source: Box<LayerFailure>,
+    },
+    /// The file system could not be begun or completed.
+    #[error("could not write the file system")]
+    Format(#[from] FormatError),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+/// What is wrong with a layer, or what went wrong with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerFailure {
+    /// The source does not give the blob.
+    #[error(transparent)]
+    Source(#[from] ImageError),
+    /// The blob is not the one that the manifest names.
+    #[error("the blob is damaged where it comes from")]
+    Blob(#[source] DigestError),
+    /// The copy of the blob in the state directory was not the one that was downloaded, and is removed now.
+    #[error("the copy of the blob in the state directory was damaged, and is removed")]
+    Copy(#[source] DigestError),
+    /// The tar in the blob is not the one that the config names.
+    #[error("the content is not what the image's config promises (diff_id)")]
+    Content(#[source] DigestError),
+    /// The rest of the blob, after the end of the tar, could not be read.
+    #[error("could not read the layer to its end")]
+    Read(#[source] io::Error),
+    /// The compression of the blob is unknown or unreadable.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// The tar could not be read, or its entries not be put into the file system.
+    #[error(transparent)]
+    Apply(#[from] LayerError),
+}
+
+impl LayerFailure {
+    /// Whether the layer is not to blame, but what it was written to.
+    pub(crate) fn is_of_the_output(&self) -> bool {
+        matches!(
+            self,
+            Self::Apply(LayerError {
+                kind: LayerErrorKind::Image(_),
+                ..
+            })
+        )
+    }
+}
+
+/// What was tried with the output file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OutputAction {
+    /// Make a file in its directory.
+    Create,
+    /// Wait until its content is on the disk.
+    Sync,
+    /// Give it its name.
+    Rename,
+}
+
+impl fmt::Display for OutputAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Create => "create",
+            Self::Sync => "sync",
+            Self::Rename => "put the finished image in the place of",
+        })
+    }
+}
+
+impl BuildError {
+    /// How long to wait before the next attempt, in milliseconds, where the source says so.
+    #[must_use]
+    pub fn retry_after_ms(&self) -> Option<u64> {
+        let ImageError::Registry(RegistryError::TooManyRequests {
+            retry_after: Some(wait),
+            ..
+        }) = self.image_error()?
+        else {
+            return None;
+        };
+        Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// What the source says, if it is to blame.
+    fn image_error(&self) -> Option<&ImageError> {
+        match self {
+            Self::Image { source, .. } => Some(source),
+            Self::Layer { source, .. } => match &**source {
+                LayerFailure::Source(source) => Some(source),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}

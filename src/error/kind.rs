@@ -1,0 +1,297 @@
+//! What kind of failure each is, for programs that must decide what to do next.
+
+use std::io;
+
+use ext4::FormatError;
+use serde::Serialize;
+
+use super::{BuildError, LayerFailure};
+use crate::image::{AuthError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+
+/// What can be done about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The same again may succeed.
+    Transient,
+    /// The same again fails again.
+    Permanent,
+    /// Something else is where the output belongs.
+    Conflict,
+    /// What was asked for is not there.
+    NotFound,
+    /// Space, memory or a limit of the system is used up.
+    ResourceExhausted,
+    /// The image is of a kind that this program cannot make a file system of.
+    Unsupported,
+    /// It is possible, but not allowed.
+    PolicyDenied,
+}
+
+impl BuildError {
+    /// What kind of failure it is, by its type alone.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Mutable { .. } => ErrorKind::PolicyDenied,
+            Self::OutputNotAFile { .. } => ErrorKind::Conflict,
+            Self::Output { source, .. } => source.kind().into(),
+            Self::Image { source, .. } => source.into(),
+            Self::Layer { source, .. } => source.as_ref().into(),
+            Self::Format(error) => error.into(),
+            Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+}
+
+impl From<io::ErrorKind> for ErrorKind {
+    fn from(kind: io::ErrorKind) -> Self {
+        match kind {
+            io::ErrorKind::NotFound => Self::NotFound,
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge
+            | io::ErrorKind::OutOfMemory => Self::ResourceExhausted,
+            io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::HostUnreachable
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::NetworkDown
+            | io::ErrorKind::NetworkUnreachable
+            | io::ErrorKind::ResourceBusy
+            | io::ErrorKind::StaleNetworkFileHandle
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::WouldBlock => Self::Transient,
+            io::ErrorKind::AlreadyExists | io::ErrorKind::IsADirectory => Self::Conflict,
+            io::ErrorKind::Unsupported => Self::Unsupported,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+impl From<&ImageError> for ErrorKind {
+    fn from(error: &ImageError) -> Self {
+        match error {
+            ImageError::Layout(error) => error.into(),
+            ImageError::Registry(error) => error.into(),
+            ImageError::Auth(AuthError::Read { source, .. })
+            | ImageError::Store(StoreError::Read { source, .. } | StoreError::Write { source, .. }) => {
+                source.kind().into()
+            }
+            ImageError::Auth(AuthError::Json { .. } | AuthError::Entry { .. })
+            | ImageError::Content { .. }
+            | ImageError::WrongPlatform { .. } => Self::Permanent,
+            ImageError::Document { source, .. } => source.into(),
+            ImageError::NoPlatform { .. } => Self::NotFound,
+            ImageError::Interrupted => Self::Transient,
+        }
+    }
+}
+
+impl From<&LayoutError> for ErrorKind {
+    fn from(error: &LayoutError) -> Self {
+        match error {
+            LayoutError::NoLayout { .. }
+            | LayoutError::MissingBlob { .. }
+            | LayoutError::Empty
+            | LayoutError::NoSuchTag { .. } => Self::NotFound,
+            LayoutError::Read { source, .. } => source.kind().into(),
+            LayoutError::Version { .. } => Self::Unsupported,
+            LayoutError::NotAFile { .. } | LayoutError::Ambiguous { .. } => Self::Permanent,
+        }
+    }
+}
+
+impl From<&RegistryError> for ErrorKind {
+    fn from(error: &RegistryError) -> Self {
+        match error {
+            RegistryError::Runtime(source) => source.kind().into(),
+            RegistryError::NotFound { .. } => Self::NotFound,
+            RegistryError::Unauthorized { .. } | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
+            error if error.is_transient() => Self::Transient,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+impl From<&ManifestError> for ErrorKind {
+    fn from(error: &ManifestError) -> Self {
+        match error {
+            ManifestError::Schema1
+            | ManifestError::SchemaVersion { .. }
+            | ManifestError::Unrecognised { .. }
+            | ManifestError::NotAnImage { .. }
+            | ManifestError::UnknownLayer { .. }
+            | ManifestError::RootfsType { .. } => Self::Unsupported,
+            ManifestError::Json(_)
+            | ManifestError::TooLarge { .. }
+            | ManifestError::Ambiguous
+            | ManifestError::Platform(_)
+            | ManifestError::LayerCount { .. }
+            | ManifestError::TooDeep { .. }
+            | ManifestError::TooManyDocuments { .. } => Self::Permanent,
+        }
+    }
+}
+
+impl From<&LayerFailure> for ErrorKind {
+    fn from(failure: &LayerFailure) -> Self {
+        match failure {
+            LayerFailure::Source(error) => error.into(),
+            LayerFailure::Blob(_) | LayerFailure::Content(_) => Self::Permanent,
+            LayerFailure::Copy(_) => Self::Transient,
+            LayerFailure::Read(source) | LayerFailure::Decode(DecodeError::Read(source)) => source.kind().into(),
+            LayerFailure::Decode(_) => Self::Unsupported,
+            LayerFailure::Apply(LayerError { kind, .. }) => kind.into(),
+        }
+    }
+}
+
+impl From<&LayerErrorKind> for ErrorKind {
+    fn from(kind: &LayerErrorKind) -> Self {
+        match kind {
+            LayerErrorKind::Read(source) => source.kind().into(),
+            LayerErrorKind::Image(error) => error.into(),
+            LayerErrorKind::UnsupportedType { .. } | LayerErrorKind::Tree(_) => Self::Unsupported,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+impl From<&FormatError> for ErrorKind {
+    fn from(error: &FormatError) -> Self {
+        match error {
+            FormatError::Content(source) | FormatError::Image { source, .. } => source.kind().into(),
+            FormatError::NoSpace { .. } => Self::ResourceExhausted,
+            FormatError::FileTooLarge { .. }
+            | FormatError::XattrsTooLarge { .. }
+            | FormatError::SymlinkTooLong { .. } => Self::Unsupported,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::error::OutputAction;
+    use crate::image::Digest;
+    use crate::layer::Position;
+
+    fn digest() -> Digest {
+        format!("sha256:{}", "0".repeat(64)).parse().unwrap()
+    }
+
+    fn image(source: impl Into<ImageError>) -> BuildError {
+        BuildError::Image {
+            reference: Box::new(crate::image::Reference::parse("localhost/image").unwrap()),
+            source: source.into(),
+        }
+    }
+
+    fn layer(source: impl Into<LayerFailure>) -> BuildError {
+        BuildError::Layer {
+            number: 1,
+            count: 1,
+            digest: digest(),
+            source: Box::new(source.into()),
+        }
+    }
+
+    fn applying(kind: LayerErrorKind) -> BuildError {
+        let position = Position::default();
+        layer(LayerError { position, kind })
+    }
+
+    fn too_many_requests(retry_after: Option<Duration>) -> RegistryError {
+        RegistryError::TooManyRequests {
+            registry: "localhost".to_owned(),
+            retry_after,
+            problem: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_full_wherever_it_is_noticed() {
+        let full = [
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+        ];
+        for full in full.map(|kind| move || io::Error::from(kind)) {
+            let path = PathBuf::from("disk");
+            let write = || FormatError::Image {
+                action: "write",
+                offset: 0,
+                source: full(),
+            };
+            for error in [
+                BuildError::Output {
+                    action: OutputAction::Sync,
+                    path: path.clone(),
+                    source: full(),
+                },
+                BuildError::Format(write()),
+                applying(LayerErrorKind::Image(write())),
+                image(StoreError::Write { path, source: full() }),
+            ] {
+                assert_eq!(error.kind(), ErrorKind::ResourceExhausted, "{error:?}");
+                assert!(error.remediation().is_some(), "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_permanent_however_it_shows() {
+        let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
+        for error in [
+            applying(LayerErrorKind::Read(unreadable())),
+            applying(LayerErrorKind::Checksum),
+            layer(LayerFailure::Read(unreadable())),
+            layer(DecodeError::Read(io::ErrorKind::UnexpectedEof.into())),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Permanent, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_busy_says_when_to_come_back() {
+        let error = image(too_many_requests(Some(Duration::from_secs(90))));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(error.retry_after_ms(), Some(90_000));
+
+        let error = layer(ImageError::from(too_many_requests(Some(Duration::MAX))));
+        assert_eq!(error.retry_after_ms(), Some(u64::MAX));
+        assert_eq!(image(too_many_requests(None)).retry_after_ms(), None);
+        assert_eq!(BuildError::Interrupted.retry_after_ms(), None);
+    }
+
+    #[test]
+    fn a_layer_on_a_network_disk_may_come_back() {
+        let error = applying(LayerErrorKind::Read(io::ErrorKind::TimedOut.into()));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn what_this_program_cannot_do_is_unsupported() {
+        for error in [
+            layer(DecodeError::Unsupported { name: "xz" }),
+            applying(LayerErrorKind::UnsupportedType {
+                flag: b'V',
+                name: "volume label",
+            }),
+            image(ImageError::Document {
+                document: "manifest".to_owned(),
+                source: ManifestError::Schema1,
+            }),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! A reference to an image in an OCI image layout directory.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::ReferenceError;
+use crate::image::digest::Digest;
+
+/// What the digests begin with that image-spec registers: other text after an `@` belongs to the directory.
+const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
+
+/// An image in an OCI image layout directory.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LayoutReference {
+    pub(in crate::image) directory: PathBuf,
+    pub(in crate::image) version: Option<Version>,
+}
+
+/// Which of the images of a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(in crate::image) enum Version {
+    Tag(String),
+    Digest(Digest),
+}
+
+impl LayoutReference {
+    pub(super) fn parse(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<Self, ReferenceError> {
+        let (directory, version) = match text.rsplit_once('@') {
+            Some((directory, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
+                (directory, Some(Version::Digest(digest.parse()?)))
+            }
+            _ => split_tag(text, is_layout)?,
+        };
+        if directory.is_empty() {
+            return Err(ReferenceError::NoDirectory);
+        }
+        Ok(Self {
+            directory: directory.into(),
+            version,
+        })
+    }
+}
+
+fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<Version>), ReferenceError> {
+    let after_drive = match text.as_bytes() {
+        [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
+        _ => 0,
+    };
+    let colons = || {
+        text.match_indices(':')
+            .map(|(at, _)| at)
+            .filter(|&at| at >= after_drive)
+    };
+    let split = colons()
+        .find(|&at| is_layout(Path::new(&text[..at])))
+        .or_else(|| colons().next().filter(|_| !is_layout(Path::new(text))));
+    let Some(split) = split else {
+        return Ok((text, None));
+    };
+    let tag = &text[split + 1..];
+    // A layout's `org.opencontainers.image.ref.name` may be a whole reference (image-spec annotations.md).
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte);
+    if tag.is_empty() || !tag.bytes().all(is_name) {
+        return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
+    }
+    Ok((&text[..split], Some(Version::Tag(tag.to_owned()))))
+}
+
+impl fmt::Display for LayoutReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "oci:{}", self.directory.display())?;
+        match &self.version {
+            Some(Version::Tag(tag)) => write!(f, ":{tag}"),
+            Some(Version::Digest(digest)) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn layout_references_split_where_a_layout_is() {
+        let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
+        let parse = |text: &str| {
+            let reference = LayoutReference::parse(text, |path| layouts.iter().any(|layout| Path::new(layout) == path));
+            let LayoutReference { directory, version } = reference.unwrap();
+            let tag = version.map(|version| match version {
+                Version::Tag(tag) => tag,
+                Version::Digest(digest) => digest.to_string(),
+            });
+            (directory.to_str().unwrap().to_owned(), tag)
+        };
+        for (text, directory, tag) in [
+            ("/none", "/none", None),
+            ("/none:tag", "/none", Some("tag")),
+            ("/none:docker.io/library/x:1", "/none", Some("docker.io/library/x:1")),
+            ("/a:b", "/a:b", None),
+            ("/a:b:tag", "/a:b", Some("tag")),
+            ("/both:x", "/both", Some("x")),
+            ("/both:x:y", "/both", Some("x:y")),
+            ("C:\\x", "C:\\x", None),
+            ("C:\\x:tag", "C:\\x", Some("tag")),
+            ("D:/y:tag", "D:/y", Some("tag")),
+            ("E:\\none:tag", "E:\\none", Some("tag")),
+            ("c:tag", "c", Some("tag")),
+            ("/p@ss/x", "/p@ss/x", None),
+            ("/p@ss:w/x", "/p@ss", Some("w/x")),
+            ("/x@home:latest", "/x@home", Some("latest")),
+        ] {
+            assert_eq!(parse(text), (directory.to_owned(), tag.map(str::to_owned)), "{text}");
+        }
+        let (directory, digest) = parse(&format!("/a:b@{DIGEST}"));
+        assert_eq!((directory.as_str(), digest.as_deref()), ("/a:b", Some(DIGEST)));
+    }
+}

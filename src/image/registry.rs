@@ -1,0 +1,413 @@
+//! Registries: distribution-spec's pull, over HTTP 1.1.
+//!
+//! `oci-client` lends the vocabulary (media types, error codes), and no more: its client holds manifests, tokens and error
+//! pages in memory whatever their size, drops `Retry-After` and the status of a token server's refusal, goes on without
+//! a token when it got none, knows no refresh tokens, and panics at a token that cannot stand in a header. Requests are
+//! therefore made here with `reqwest`, which it builds on: [`http`] makes one, [`token`] answers the challenge.
+
+mod http;
+mod token;
+
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::time::sleep;
+
+use super::auth::Credentials;
+use super::blobs::BlobStore;
+use super::digest::{Algorithm, Digest, DigestError, ParseDigestError};
+use super::manifest::DOCUMENT_MEDIA_TYPES;
+use super::reference::RegistryReference;
+use super::{Fetched, ImageError, SourceOptions};
+use http::{Http, Timeouts};
+
+/// How often a request is made that fails in a way that may pass.
+const ATTEMPTS: u32 = 3;
+
+/// The wait after the first failure; each later one is four times as long.
+const FIRST_BACKOFF: Duration = Duration::from_millis(250);
+
+/// The longest wait that a registry may ask for and get; a longer one is left to the caller.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+
+/// How often a wait looks whether it has been interrupted.
+const INTERRUPT_POLL: Duration = Duration::from_millis(100);
+
+/// A repository in a registry.
+pub(super) struct Registry {
+    image: RegistryReference,
+    http: Http,
+    interrupted: Arc<AtomicBool>,
+    /// Taken only when this is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Registry {
+    pub(super) fn open(image: &RegistryReference, options: &SourceOptions) -> Result<Self, ImageError> {
+        Self::with_timeouts(image, options, Timeouts::default())
+    }
+
+    fn with_timeouts(
+        image: &RegistryReference,
+        options: &SourceOptions,
+        timeouts: Timeouts,
+    ) -> Result<Self, ImageError> {
+        let credentials = match &options.auth_file {
+            Some(file) => Credentials::find(file, image)?,
+            None => None,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .map_err(RegistryError::Runtime)?;
+        Ok(Self {
+            image: image.clone(),
+            http: Http::new(image, credentials, timeouts)?,
+            interrupted: Arc::clone(&options.interrupted),
+            runtime: Some(runtime),
+        })
+    }
+
+    /// The manifest or index that the reference means.
+    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+        let version = match (&self.image.digest, &self.image.tag) {
+            (Some(digest), _) => digest.to_string(),
+            (None, Some(tag)) => tag.clone(),
+            (None, None) => "latest".to_owned(),
+        };
+        let answer = self.wait(async || {
+            Ok(self
+                .http
+                .document(&format!("manifests/{version}"), &DOCUMENT_MEDIA_TYPES)
+                .await?)
+        })?;
+        let digest = match (&self.image.digest, answer.digest) {
+            (Some(digest), _) => digest.clone(),
+            (None, Some(digest)) => digest.parse().map_err(RegistryError::DigestHeader)?,
+            (None, None) => Digest::of(Algorithm::Sha256, &answer.body),
+        };
+        digest
+            .check(&answer.body, None)
+            .map_err(|source| ImageError::content(&digest, source))?;
+        Ok(Fetched {
+            digest,
+            media_type: answer.media_type,
+            json: answer.body,
+        })
+    }
+
+    /// The manifest or index of a digest.
+    pub(super) fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+        self.document(&format!("manifests/{digest}"), &DOCUMENT_MEDIA_TYPES, digest, size)
+    }
+
+    /// The config of a digest.
+    pub(super) fn config(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+        self.document(&format!("blobs/{digest}"), &["*/*"], digest, size)
+    }
+
+    fn document(&self, path: &str, accept: &[&str], digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+        let body = self.wait(async || Ok(self.http.document(path, accept).await?.body))?;
+        digest
+            .check(&body, Some(size))
+            .map_err(|source| ImageError::content(digest, source))?;
+        Ok(body)
+    }
+
+    /// Downloads a blob into the store and opens it there.
+    pub(super) fn download(&self, digest: &Digest, size: u64, store: &BlobStore) -> Result<File, ImageError> {
+        self.wait(async || {
+            let response = self.http.get(&format!("blobs/{digest}"), &["*/*"]).await?;
+            if let Some(actual) = response.content_length().filter(|&actual| actual != size) {
+                return Err(ImageError::content(
+                    digest,
+                    DigestError::SizeMismatch { expected: size, actual },
+                ));
+            }
+            let mut incoming = store.begin(digest, size)?;
+            self.http.stream(response, |bytes| incoming.write(bytes)).await?;
+            incoming.commit()
+        })
+    }
+
+    /// Waits for a request, made again as long as its failure may pass, or for the interruption.
+    fn wait<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
+        let runtime = self.runtime.as_ref().expect("the runtime is there until drop");
+        runtime.block_on(async {
+            tokio::select! {
+                result = retry(request) => result,
+                () = raised(&self.interrupted) => Err(ImageError::Interrupted),
+            }
+        })
+    }
+}
+
+impl Drop for Registry {
+    /// Does not wait for what cannot be cancelled, such as a name lookup.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+async fn retry<T>(request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    let mut backoff = FIRST_BACKOFF;
+    for _ in 1..ATTEMPTS {
+        match request().await {
+            Err(ImageError::Registry(error)) => match error.retry_in(backoff) {
+                Some(wait) => sleep(wait).await,
+                None => return Err(error.into()),
+            },
+            done => return done,
+        }
+        backoff *= 4;
+    }
+    request().await
+}
+
+async fn raised(flag: &AtomicBool) {
+    while !flag.load(Ordering::Relaxed) {
+        sleep(INTERRUPT_POLL).await;
+    }
+}
+
+/// A registry that does not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The threads that speak to the network could not be started.
+    #[error("could not prepare for the network")]
+    Runtime(#[source] io::Error),
+    /// TLS could not be set up, which is mostly a system without root certificates.
+    #[error("could not set up TLS: are the system's CA certificates installed?")]
+    Setup(#[source] reqwest::Error),
+    /// No connection.
+    #[error("could not connect to {registry}")]
+    Unreachable {
+        /// Host and port.
+        registry: String,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A connection that cannot be trusted, or a server that does not speak TLS.
+    #[error("could not make a secure connection to {registry}")]
+    Tls {
+        /// Host and port.
+        registry: String,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Nothing came for too long.
+    #[error("{registry} did not answer in time")]
+    TimedOut {
+        /// Host and port.
+        registry: String,
+    },
+    /// The connection broke, or what came was no HTTP.
+    #[error("the connection to {registry} broke")]
+    Broken {
+        /// Host and port.
+        registry: String,
+        /// How.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The registry wants other credentials than it got.
+    #[error("{}", unauthorized(registry, repository, *has_credentials, problem))]
+    Unauthorized {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// Whether there were credentials for the registry.
+        has_credentials: bool,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The registry does not have it.
+    #[error("{registry} has no {repository}/{path}")]
+    NotFound {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// `manifests/` or `blobs/`, and which.
+        path: String,
+    },
+    /// Too many requests in a short time.
+    #[error("{registry} refuses more requests for now{}", colon(problem))]
+    TooManyRequests {
+        /// Host and port.
+        registry: String,
+        /// How long to wait, if the registry says so.
+        retry_after: Option<Duration>,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The registry has a problem of its own: status 408 or 5xx.
+    #[error("{registry} failed with status {status}{}", colon(problem))]
+    Server {
+        /// Host and port.
+        registry: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// A status that has no meaning here.
+    #[error("{registry} answered with status {status}{}", colon(problem))]
+    UnexpectedStatus {
+        /// Host and port.
+        registry: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// An answer that is larger than what it should hold.
+    #[error("{registry} answered with more than {max} bytes")]
+    TooLarge {
+        /// Host and port.
+        registry: String,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A `Docker-Content-Digest` header that is no digest.
+    #[error("the registry names no usable digest of the manifest")]
+    DigestHeader(#[source] ParseDigestError),
+    /// A token server whose answer holds no token.
+    #[error("{realm} gave no token")]
+    NoToken {
+        /// The URL of the token server.
+        realm: String,
+    },
+    /// A token server to which credentials could only go unprotected, or whose URL is none.
+    #[error("{registry} asks for credentials to be sent to {realm:?}, which is not secure")]
+    InsecureRealm {
+        /// Host and port of the registry.
+        registry: String,
+        /// The URL of the token server.
+        realm: String,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. }
+                | Self::TimedOut { .. }
+                | Self::Broken { .. }
+                | Self::TooManyRequests { .. }
+                | Self::Server { .. }
+        )
+    }
+
+    /// How long to wait before the next attempt, if there should be one.
+    fn retry_in(&self, backoff: Duration) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests {
+                retry_after: Some(wait),
+                ..
+            } if *wait > MAX_RETRY_AFTER => None,
+            Self::TooManyRequests {
+                retry_after: Some(wait),
+                ..
+            } => Some(backoff.max(*wait)),
+            other => other.is_transient().then_some(backoff),
+        }
+    }
+}
+
+fn unauthorized(registry: &str, repository: &str, has_credentials: bool, problem: &str) -> String {
+    let problem = colon(problem);
+    if has_credentials {
+        return format!("{registry} does not accept the credentials in REGISTRY_AUTH_FILE for {repository}{problem}");
+    }
+    format!(
+        "{registry} does not give {repository} to everyone, if it exists: name a file with credentials for it in \
+         REGISTRY_AUTH_FILE, such as `skopeo login --authfile` writes{problem}"
+    )
+}
+
+fn colon(problem: &str) -> String {
+    if problem.is_empty() {
+        String::new()
+    } else {
+        format!(": {problem}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::image::Reference;
+
+    /// What asking for a manifest ends in, at a server that sends each of `parts` and then waits so long.
+    fn ask(parts: &'static [(&'static str, u64)]) -> ImageError {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let reference = Reference::parse(&format!("{}/x", listener.local_addr().unwrap())).unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                for (part, wait) in parts {
+                    // Who no longer listens has given up, as it should.
+                    let _ = stream.write_all(part.as_bytes());
+                    thread::sleep(Duration::from_millis(*wait));
+                }
+            }
+        });
+        let Reference::Registry(image) = reference else {
+            panic!("no registry")
+        };
+        let options = SourceOptions {
+            state_dir: "unused".into(),
+            auth_file: None,
+            interrupted: Arc::default(),
+        };
+        let timeouts = Timeouts {
+            connect: Duration::from_millis(500),
+            read: Duration::from_millis(100),
+            document: Duration::from_millis(200),
+        };
+        let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();
+        registry.root().map(drop).unwrap_err()
+    }
+
+    #[test]
+    fn silence_times_out_wherever_it_falls() {
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+        for parts in [&[("", 300)][..], &[(HEAD, 300)], &[(HEAD, 20), ("12345", 300)]] {
+            let error = ask(parts);
+            assert!(
+                matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+                "{parts:?}: {error:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_document_that_drips_times_out() {
+        const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
+        let error = ask(&[(HEAD, 60), ("1", 60), ("2", 60), ("3", 60), ("4", 60), ("5", 60)]);
+        assert!(
+            matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{error:?}"
+        );
+    }
+}

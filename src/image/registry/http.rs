@@ -1,0 +1,323 @@
+//! One request to a registry, and what its answer means.
+
+use std::error::Error;
+use std::io;
+use std::time::Duration;
+
+use oci_distribution::errors::OciEnvelope;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
+use tokio::time::timeout;
+
+use super::RegistryError;
+use super::token::Authorizer;
+use crate::image::ImageError;
+use crate::image::auth::Credentials;
+use crate::image::manifest::MAX_DOCUMENT_LEN;
+use crate::image::reference::RegistryReference;
+
+/// The most that is read of an error page, in bytes.
+const MAX_PROBLEM_LEN: usize = 64 << 10;
+
+/// How long to wait for what.
+#[derive(Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a connection.
+    pub(super) connect: Duration,
+    /// For the next byte.
+    pub(super) read: Duration,
+    /// For a whole document or token.
+    pub(super) document: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            read: Duration::from_secs(30),
+            document: Duration::from_mins(1),
+        }
+    }
+}
+
+/// A client for one repository.
+pub(super) struct Http {
+    client: Client,
+    server: Server,
+    /// `<scheme>://<host>/v2/<repository>`.
+    base: Url,
+    authorizer: Authorizer,
+    timeouts: Timeouts,
+}
+
+/// The body of an answer, with what its headers say of it.
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+    /// The `Content-Type` without parameters; may be empty.
+    pub(super) media_type: String,
+    /// The `Docker-Content-Digest`.
+    pub(super) digest: Option<String>,
+}
+
+impl Http {
+    pub(super) fn new(
+        image: &RegistryReference,
+        credentials: Option<Credentials>,
+        timeouts: Timeouts,
+    ) -> Result<Self, RegistryError> {
+        let is_loopback = image.is_loopback();
+        let host = if image.registry == "docker.io" {
+            "registry-1.docker.io"
+        } else {
+            &image.registry
+        };
+        let scheme = if is_loopback { "http" } else { "https" };
+        let base = format!("{scheme}://{host}/v2/{}", image.repository);
+        let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
+        let server = Server {
+            registry: host.to_owned(),
+            repository: image.repository.clone(),
+        };
+        let tokens = client(timeouts, is_loopback, redirect::Policy::none)?;
+        Ok(Self {
+            client: client(timeouts, is_loopback, redirect::Policy::default)?,
+            authorizer: Authorizer::new(tokens, server.clone(), is_loopback, credentials),
+            server,
+            base,
+            timeouts,
+        })
+    }
+
+    /// Gets a document, whole.
+    pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
+        let get = async {
+            let mut response = self.exchange(path, accept).await?;
+            let header = |name: HeaderName| {
+                response
+                    .headers()
+                    .get(name)
+                    .and_then(|value| value.to_str().ok())
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            let media_type = header(CONTENT_TYPE)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned();
+            let digest = Some(header(HeaderName::from_static("docker-content-digest"))).filter(|text| !text.is_empty());
+            let body = self.server.body(&mut response, MAX_DOCUMENT_LEN).await?;
+            Ok(Answer {
+                body,
+                media_type,
+                digest,
+            })
+        };
+        self.in_time(get).await
+    }
+
+    /// Gets something of the repository, such as `blobs/<digest>`: the answer, with its body to come.
+    pub(super) async fn get(&self, path: &str, accept: &[&str]) -> Result<Response, RegistryError> {
+        self.in_time(self.exchange(path, accept)).await
+    }
+
+    /// Hands a body over as it comes.
+    pub(super) async fn stream(
+        &self,
+        mut response: Response,
+        take: impl FnMut(&[u8]) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
+        self.server.stream(&mut response, take).await
+    }
+
+    /// Bounds the time for a whole exchange, which a server could draw out byte by byte.
+    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
+        let timed_out = |_| {
+            Err(RegistryError::TimedOut {
+                registry: self.server.registry.clone(),
+            })
+        };
+        timeout(self.timeouts.document, exchange)
+            .await
+            .unwrap_or_else(timed_out)
+    }
+
+    /// Asks, answers the challenge if there is one, and asks again.
+    ///
+    /// Redirects are followed, without credentials where they lead to another host.
+    async fn exchange(&self, path: &str, accept: &[&str]) -> Result<Response, RegistryError> {
+        let url = format!("{}/{path}", self.base);
+        let mut response = self.send(&url, accept, self.authorizer.current()).await?;
+        // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
+        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.base.origin() {
+            let authorization = self.authorizer.answer(response.headers()).await?;
+            response = self.send(&url, accept, Some(authorization)).await?;
+        }
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self
+                .server
+                .unauthorized(self.authorizer.has_credentials(), problem(response).await)),
+            StatusCode::NOT_FOUND => {
+                let Server { registry, repository } = self.server.clone();
+                Err(RegistryError::NotFound {
+                    registry,
+                    repository,
+                    path: path.to_owned(),
+                })
+            }
+            _ => Err(self.server.refusal(response).await),
+        }
+    }
+
+    async fn send(
+        &self,
+        url: &str,
+        accept: &[&str],
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        let mut request = self.client.get(url).header(ACCEPT, accept.join(", "));
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
+        }
+        request.send().await.map_err(|error| self.server.failure(error))
+    }
+}
+
+fn client(timeouts: Timeouts, is_loopback: bool, redirects: fn() -> redirect::Policy) -> Result<Client, RegistryError> {
+    // An error only says that there is a provider already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = || {
+        let builder = ClientBuilder::new()
+            .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.read)
+            .referer(false)
+            .redirect(redirects());
+        if is_loopback { builder.no_proxy() } else { builder }
+    };
+    match builder().build() {
+        // A machine without CA certificates can still speak plain HTTP to itself.
+        Err(_) if is_loopback => builder().tls_certs_only([]).build(),
+        built => built,
+    }
+    .map_err(RegistryError::Setup)
+}
+
+/// What errors tell about the server.
+#[derive(Clone)]
+pub(super) struct Server {
+    pub(super) registry: String,
+    pub(super) repository: String,
+}
+
+impl Server {
+    /// Why a request or a body failed. URLs are taken out: where redirects lead, they hold signatures.
+    pub(super) fn failure(&self, error: reqwest::Error) -> RegistryError {
+        let source = error.without_url();
+        let registry = self.registry.clone();
+        if is_tls(&source) {
+            RegistryError::Tls { registry, source }
+        } else if source.is_timeout() {
+            RegistryError::TimedOut { registry }
+        } else if source.is_connect() {
+            RegistryError::Unreachable { registry, source }
+        } else {
+            RegistryError::Broken { registry, source }
+        }
+    }
+
+    pub(super) fn unauthorized(&self, has_credentials: bool, problem: String) -> RegistryError {
+        let Self { registry, repository } = self.clone();
+        RegistryError::Unauthorized {
+            registry,
+            repository,
+            has_credentials,
+            problem,
+        }
+    }
+
+    /// The meaning of a status that means failure, whoever sent it.
+    pub(super) async fn refusal(&self, response: Response) -> RegistryError {
+        let registry = self.registry.clone();
+        match response.status() {
+            StatusCode::TOO_MANY_REQUESTS => {
+                let header = response
+                    .headers()
+                    .get(RETRY_AFTER)
+                    .and_then(|value| value.to_str().ok());
+                let retry_after = header
+                    .and_then(|seconds| seconds.trim().parse().ok())
+                    .map(Duration::from_secs);
+                RegistryError::TooManyRequests {
+                    registry,
+                    retry_after,
+                    problem: problem(response).await,
+                }
+            }
+            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => RegistryError::Server {
+                registry,
+                status: status.as_u16(),
+                problem: problem(response).await,
+            },
+            status => RegistryError::UnexpectedStatus {
+                registry,
+                status: status.as_u16(),
+                problem: problem(response).await,
+            },
+        }
+    }
+
+    /// Reads a body of at most `max` bytes.
+    pub(super) async fn body(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
+        let mut body = Vec::new();
+        self.stream(response, |bytes| {
+            body.extend_from_slice(bytes);
+            if body.len() as u64 > max {
+                return Err(RegistryError::TooLarge {
+                    registry: self.registry.clone(),
+                    max,
+                });
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(body)
+    }
+
+    async fn stream<E: From<RegistryError>>(
+        &self,
+        response: &mut Response,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.failure(error))? {
+            take(&bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// What an error page says in the form of distribution-spec, "Error codes"; empty if it has another.
+pub(super) async fn problem(mut response: Response) -> String {
+    let mut body = Vec::new();
+    while body.len() < MAX_PROBLEM_LEN
+        && let Ok(Some(bytes)) = response.chunk().await
+    {
+        body.extend_from_slice(&bytes);
+    }
+    let first = serde_json::from_slice::<OciEnvelope>(&body)
+        .ok()
+        .and_then(|envelope| envelope.errors.into_iter().next());
+    let message = first.map(|error| error.message).unwrap_or_default();
+    message.chars().take(200).flat_map(char::escape_debug).collect()
+}
+
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    // The source of an `io::Error` is not the error that it wraps, but what comes after.
+    let cause = match error.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
+        None => error.source(),
+    };
+    error.is::<rustls::Error>() || cause.is_some_and(is_tls)
+}

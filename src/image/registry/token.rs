@@ -1,0 +1,264 @@
+//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge names.
+//!
+//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
+
+use std::sync::{Mutex, PoisonError};
+
+use http_auth::ChallengeRef;
+use http_auth::parser::ChallengeParser;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{Client, StatusCode, Url};
+use serde::Deserialize;
+
+use super::RegistryError;
+use super::http::{Server, problem};
+use crate::image::auth::Credentials;
+use crate::image::manifest::{MAX_DOCUMENT_LEN, null_is_default};
+use crate::image::reference::is_loopback;
+
+/// Gets authorisation for one repository, and keeps it for the next request.
+pub(super) struct Authorizer {
+    /// Follows no redirects: they could carry credentials away.
+    client: Client,
+    server: Server,
+    is_loopback: bool,
+    credentials: Option<Credentials>,
+    current: Mutex<Option<HeaderValue>>,
+}
+
+/// What a registry asks for.
+#[derive(Debug, PartialEq, Eq)]
+enum Challenge {
+    Basic,
+    Bearer {
+        realm: String,
+        service: Option<String>,
+        scope: Option<String>,
+    },
+}
+
+/// What a token server answers: one of the two, and it is the same.
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default, deserialize_with = "null_is_default")]
+    token: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    access_token: String,
+}
+
+impl Authorizer {
+    pub(super) fn new(client: Client, server: Server, is_loopback: bool, credentials: Option<Credentials>) -> Self {
+        Self {
+            client,
+            server,
+            is_loopback,
+            credentials,
+            current: Mutex::default(),
+        }
+    }
+
+    pub(super) fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    /// The `Authorization` that was good last time.
+    pub(super) fn current(&self) -> Option<HeaderValue> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The `Authorization` that the challenge in these headers of a 401 asks for.
+    pub(super) async fn answer(&self, headers: &HeaderMap) -> Result<HeaderValue, RegistryError> {
+        let authorization = match (Challenge::find(headers), &self.credentials) {
+            (Some(Challenge::Bearer { realm, service, scope }), _) => {
+                let token = self.token(&realm, service, scope).await?;
+                header("Bearer", &token).ok_or(RegistryError::NoToken { realm })?
+            }
+            (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
+            _ => return Err(self.server.unauthorized(self.has_credentials(), String::new())),
+        };
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
+        Ok(authorization)
+    }
+
+    async fn token(
+        &self,
+        realm: &str,
+        service: Option<String>,
+        scope: Option<String>,
+    ) -> Result<String, RegistryError> {
+        let mut url = self.realm(realm)?;
+        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.server.repository));
+        let mut parameters = vec![("scope", scope)];
+        parameters.extend(service.map(|service| ("service", service)));
+        let request = if let Some(Credentials::IdentityToken(token)) = &self.credentials {
+            parameters.push(("grant_type", "refresh_token".to_owned()));
+            parameters.push(("client_id", "microagent".to_owned()));
+            parameters.push(("refresh_token", token.reveal().to_owned()));
+            self.client.post(url).form(&parameters)
+        } else {
+            url.query_pairs_mut().extend_pairs(parameters);
+            let request = self.client.get(url);
+            match &self.credentials {
+                Some(Credentials::Basic(pair)) => request.header(AUTHORIZATION, basic(pair.reveal())),
+                _ => request,
+            }
+        };
+        let mut response = request.send().await.map_err(|error| self.server.failure(error))?;
+        match response.status() {
+            StatusCode::OK => {}
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
+                return Err(self
+                    .server
+                    .unauthorized(self.has_credentials(), problem(response).await));
+            }
+            _ => return Err(self.server.refusal(response).await),
+        }
+        let body = self.server.body(&mut response, MAX_DOCUMENT_LEN).await?;
+        let no_token = || RegistryError::NoToken {
+            realm: realm.to_owned(),
+        };
+        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
+        [tokens.token, tokens.access_token]
+            .into_iter()
+            .find(|token| !token.is_empty())
+            .ok_or_else(no_token)
+    }
+
+    /// The URL of the token server: over TLS, unless all happens on this machine.
+    fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
+        let is_secure = |url: &Url| match url.scheme() {
+            "https" => true,
+            "http" => self.is_loopback && url.host_str().is_some_and(is_loopback),
+            _ => false,
+        };
+        Url::parse(realm)
+            .ok()
+            .filter(is_secure)
+            .ok_or_else(|| RegistryError::InsecureRealm {
+                registry: self.server.registry.clone(),
+                realm: realm.to_owned(),
+            })
+    }
+}
+
+impl Challenge {
+    /// The challenge that can be answered best.
+    fn find(headers: &HeaderMap) -> Option<Self> {
+        let texts = headers
+            .get_all(WWW_AUTHENTICATE)
+            .iter()
+            .filter_map(|value| value.to_str().ok());
+        let challenges: Vec<_> = texts
+            .flat_map(|text| ChallengeParser::new(text).map_while(Result::ok))
+            .collect();
+        let mut bearer = challenges
+            .iter()
+            .filter(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer"));
+        let basic = || {
+            challenges
+                .iter()
+                .find(|challenge| challenge.scheme.eq_ignore_ascii_case("Basic"))
+        };
+        bearer.find_map(Self::bearer).or_else(|| basic().map(|_| Self::Basic))
+    }
+
+    fn bearer(challenge: &ChallengeRef<'_>) -> Option<Self> {
+        let parameter = |wanted: &str| {
+            let mut parameters = challenge.params.iter();
+            parameters
+                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+                .map(|(_, value)| value.to_unescaped())
+        };
+        Some(Self::Bearer {
+            realm: parameter("realm")?,
+            service: parameter("service"),
+            scope: parameter("scope"),
+        })
+    }
+}
+
+fn basic(pair: &str) -> HeaderValue {
+    header("Basic", pair).expect("base64 can stand in a header")
+}
+
+fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn challenge(values: &[&'static str]) -> Option<Challenge> {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(value));
+        }
+        Challenge::find(&headers)
+    }
+
+    #[test]
+    fn challenges_of_real_registries_are_understood() {
+        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
+            Some(Challenge::Bearer {
+                realm: realm.to_owned(),
+                service: service.map(str::to_owned),
+                scope: scope.map(str::to_owned),
+            })
+        };
+        let hub =
+            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull""#;
+        let expected = bearer(
+            "https://auth.docker.io/token",
+            Some("registry.docker.io"),
+            Some("repository:a/b:pull"),
+        );
+        assert_eq!(challenge(&[hub]), expected);
+        assert_eq!(challenge(&["Basic realm=\"x\"", hub]), expected);
+        assert_eq!(
+            challenge(&[r#"bearer Realm="https://x/t""#]),
+            bearer("https://x/t", None, None)
+        );
+        assert_eq!(challenge(&["Basic realm=\"Registry Realm\""]), Some(Challenge::Basic));
+        assert_eq!(challenge(&["Bearer service=\"no realm\""]), None);
+        for odd in ["", "Negotiate", "Digest realm=\"x\"", ",,,", "Bearer realm=\"x", "\"\\"] {
+            assert_eq!(challenge(&[odd]), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_cannot_stand_in_a_header_is_none() {
+        assert!(header("Bearer", "a\r\nX-Other: b").is_none());
+        let value = header("Bearer", "secret").unwrap();
+        assert_eq!(format!("{value:?}"), "Sensitive");
+    }
+
+    #[test]
+    fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
+        let realm = |is_loopback, realm: &str| {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let server = Server {
+                registry: "r".to_owned(),
+                repository: "a".to_owned(),
+            };
+            Authorizer::new(
+                Client::builder().tls_certs_only([]).build().unwrap(),
+                server,
+                is_loopback,
+                None,
+            )
+            .realm(realm)
+            .is_ok()
+        };
+        assert!(realm(false, "https://auth.example/token?x=y"));
+        assert!(!realm(false, "http://auth.example/token"));
+        assert!(!realm(false, "http://127.0.0.1/token"));
+        assert!(!realm(true, "http://auth.example/token"));
+        assert!(realm(true, "http://127.0.0.1:5001/token"));
+        assert!(realm(true, "http://[::1]:5001/token"));
+        assert!(!realm(true, "/token"));
+        assert!(!realm(true, "file:///token"));
+    }
+}

@@ -1,0 +1,92 @@
+//! Applies the layers of an image to one tree, whose contents go straight into the image.
+//!
+//! The way of a layer: [`decode()`] undoes the compression, and [`Rootfs::apply`] reads the tar entry by entry, finds out what
+//! each changes, and changes the tree. Nothing of a layer ever touches the file system of the host.
+
+mod apply;
+mod change;
+mod decode;
+mod error;
+mod header;
+mod libarchive;
+mod path;
+mod pax;
+mod resolve;
+mod sparse;
+mod tar;
+mod upper;
+
+use std::io::Read;
+
+use ext4::{Formatter, Output, Timestamp, Tree};
+
+pub use self::decode::{Compression, DecodeError, Decoder, decode};
+pub use self::error::{LayerError, LayerErrorKind, Position};
+
+use self::apply::Applier;
+use self::change::Change;
+use self::tar::Archive;
+
+/// The file system of an image, as far as its layers were applied.
+pub struct Rootfs<O> {
+    /// Names, inodes and metadata.
+    pub tree: Tree,
+    /// The contents of the files in the tree.
+    pub formatter: Formatter<O>,
+}
+
+/// How a layer shall be applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerOptions {
+    /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
+    pub newest: Option<Timestamp>,
+}
+
+/// What a layer held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// Entries, whiteouts included.
+    pub entry_count: u64,
+    /// Extended attributes that were left out: those in `user.` of symlinks, devices and pipes, which cannot have any.
+    pub ignored_xattrs: u64,
+    /// ACLs in textual form (`SCHILY.acl.*`) that were left out: no container engine applies them, and they name users by names
+    /// that mean something only where the layer was made.
+    pub ignored_acls: u64,
+    /// Whether anything but zeros follows the end of the archive; it was ignored.
+    pub data_after_end: bool,
+}
+
+impl<O: Output> Rootfs<O> {
+    /// A file system of nothing but the root directory.
+    #[must_use]
+    pub fn new(formatter: Formatter<O>) -> Self {
+        Self {
+            tree: Tree::default(),
+            formatter,
+        }
+    }
+
+    /// Applies a layer, given as a tar, and reads it to its very end, behind the end of the archive too.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
+    pub fn apply(&mut self, tar: impl Read, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
+        let mut archive = Archive::new(tar);
+        let mut summary = LayerSummary::default();
+        let mut applier = Applier::new(self);
+        let mut apply_entries = || {
+            while let Some(entry) = archive.next()? {
+                let change = Change::new(entry, options, &mut summary)?;
+                applier.apply(change, archive.content())?;
+                summary.entry_count += 1;
+            }
+            Ok(())
+        };
+        let result = apply_entries();
+        let position = archive.position().clone();
+        let result = result.and_then(|()| archive.drain());
+        summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
+        Ok(summary)
+    }
+}

@@ -1,0 +1,384 @@
+//! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
+
+use std::io::{self, BufRead, Chain, Cursor, Read};
+
+use flate2::bufread::GzDecoder;
+
+/// Largest window of a zstd frame, as a power of 2 in bytes, which is also libzstd's own limit (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`).
+const MAX_ZSTD_WINDOW_LOG: u32 = 27;
+
+/// Bytes that tell every wrapping from a tar.
+const MAGIC_LEN: u64 = 10;
+
+/// Wrappings that no media type of the image-spec knows, by their first bytes.
+const UNSUPPORTED: [(&[u8], &str); 7] = [
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP\x01", "lzip"),
+    (b"\x89LZO\0\r\n", "lzop"),
+    (b"\x1f\x9d", "compress"),
+    (b"PK\x03\x04", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+];
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, in one member or many.
+    Gzip,
+    /// zstd, in one frame or many.
+    Zstd,
+}
+
+/// A layer that cannot be decompressed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The layer is encrypted.
+    #[error(
+        "the layer is encrypted ({media_type}): decrypt the image first, with `skopeo copy --decryption-key` for example"
+    )]
+    Encrypted {
+        /// Its media type.
+        media_type: String,
+    },
+    /// The layer is compressed in a way that the image-spec does not know.
+    #[error("the layer is compressed with {name}: only gzip and zstd are possible in an OCI image")]
+    Unsupported {
+        /// What it is compressed with.
+        name: &'static str,
+    },
+    /// The layer could not be read.
+    #[error("could not read the layer")]
+    Read(#[source] io::Error),
+}
+
+/// Reads what a layer holds when its compression is undone; made by [`decode()`].
+///
+/// It ends where the layer ends, never before: all members of a gzip stream and all frames of a zstd stream are read, and
+/// checksums are verified.
+pub struct Decoder<R: BufRead>(Stream<R>);
+
+enum Stream<R: BufRead> {
+    None(Peeked<R>),
+    Gzip(Members<Peeked<R>>),
+    Zstd(zstd::stream::read::Decoder<'static, Peeked<R>>),
+}
+
+/// A reader whose first bytes were looked at.
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Begins to undo the compression of a layer.
+///
+/// The first bytes say how it is compressed, whatever the media type says: both the image-spec's and Docker's tell lies in the
+/// wild, and containerd does not ask them either. [`Decoder::compression`] is for those who want to know.
+///
+/// # Errors
+///
+/// All variants of [`DecodeError`]. Damage that comes later is an error of [`Decoder::read`].
+pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, DecodeError> {
+    if media_type.ends_with("+encrypted") {
+        return Err(DecodeError::Encrypted {
+            media_type: media_type.to_owned(),
+        });
+    }
+    let mut magic = Vec::new();
+    blob.by_ref()
+        .take(MAGIC_LEN)
+        .read_to_end(&mut magic)
+        .map_err(DecodeError::Read)?;
+    if let Some(name) = unsupported(&magic) {
+        return Err(DecodeError::Unsupported { name });
+    }
+    let compression = compression(&magic);
+    let blob = Cursor::new(magic).chain(blob);
+    Ok(Decoder(match compression {
+        Compression::None => Stream::None(blob),
+        Compression::Gzip => Stream::Gzip(Members {
+            member: None,
+            rest: Some(blob),
+        }),
+        Compression::Zstd => {
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(blob).map_err(DecodeError::Read)?;
+            decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(DecodeError::Read)?;
+            Stream::Zstd(decoder)
+        }
+    }))
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// How the layer is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        match self.0 {
+            Stream::None(_) => Compression::None,
+            Stream::Gzip(_) => Compression::Gzip,
+            Stream::Zstd(_) => Compression::Zstd,
+        }
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match &mut self.0 {
+            Stream::None(blob) => blob.read(buffer),
+            Stream::Gzip(members) => members.read(buffer),
+            Stream::Zstd(frames) => frames.read(buffer),
+        }
+    }
+}
+
+fn compression(magic: &[u8]) -> Compression {
+    match magic {
+        [0x1f, 0x8b, 0x08, ..] => Compression::Gzip,
+        // A frame, or one to be skipped (RFC 8878, section 3.1).
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+fn unsupported(magic: &[u8]) -> Option<&'static str> {
+    // The level and the first block are looked at too: "BZh" alone may begin the name of a file.
+    if let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = magic
+        && (block == b"1AY&SY" || block == b"\x17\x72\x45\x38\x50\x90")
+    {
+        return Some("bzip2");
+    }
+    let (_, name) = UNSUPPORTED.iter().find(|(first, _)| magic.starts_with(first))?;
+    Some(name)
+}
+
+/// The members of a gzip stream, one after the other.
+///
+/// Zeros after the last one are padding, which GNU gzip and umoci accept too: there are builders that write it. Anything else is
+/// an error: it might be a member that was damaged.
+struct Members<R: BufRead> {
+    /// The member that is being read.
+    member: Option<Box<GzDecoder<R>>>,
+    /// What follows, between two members.
+    rest: Option<R>,
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            if let Some(member) = &mut self.member {
+                let len = member.read(buffer)?;
+                if len > 0 {
+                    return Ok(len);
+                }
+                self.rest = self.member.take().map(|member| member.into_inner());
+            }
+            let Some(rest) = &mut self.rest else {
+                return Ok(0);
+            };
+            match rest.fill_buf()? {
+                [] => return Ok(0),
+                [0, ..] => return skip_padding(rest),
+                [0x1f, ..] => self.member = self.rest.take().map(|rest| Box::new(GzDecoder::new(rest))),
+                _ => return Err(data_after_end()),
+            }
+        }
+    }
+}
+
+/// Reads zeros to the end.
+fn skip_padding(blob: &mut impl BufRead) -> io::Result<usize> {
+    loop {
+        let len = match blob.fill_buf()? {
+            [] => return Ok(0),
+            zeros if zeros.iter().all(|&byte| byte == 0) => zeros.len(),
+            _ => return Err(data_after_end()),
+        };
+        blob.consume(len);
+    }
+}
+
+fn data_after_end() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "data after the end of the gzip stream")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{GzBuilder, write::GzEncoder};
+
+    use super::*;
+
+    const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 0).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn skippable(len: u32) -> Vec<u8> {
+        let content = vec![0xff; len as usize];
+        [&b"\x5e\x2a\x4d\x18"[..], &len.to_le_bytes(), &content].concat()
+    }
+
+    /// Decodes a layer that arrives in pieces of so many bytes.
+    fn decode_in_pieces(blob: &[u8], piece: usize) -> io::Result<Vec<u8>> {
+        let mut decoded = Vec::new();
+        let reader = io::BufReader::with_capacity(piece, blob);
+        decode(reader, TAR)
+            .map_err(io::Error::other)?
+            .read_to_end(&mut decoded)?;
+        Ok(decoded)
+    }
+
+    /// Decodes a layer, and checks that it makes no difference in which pieces it arrives.
+    fn decode_all(blob: &[u8]) -> io::Result<Vec<u8>> {
+        let whole = decode_in_pieces(blob, blob.len().max(1));
+        for piece in [1, 2, 7, 512] {
+            let decoded = decode_in_pieces(blob, piece);
+            assert_eq!(decoded.as_ref().ok(), whole.as_ref().ok(), "in pieces of {piece} bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn all_members_and_all_frames_are_read() {
+        let extra = {
+            let mut encoder = GzBuilder::new()
+                .extra(&b"SG\x04\0abcd"[..])
+                .filename("x")
+                .comment("y")
+                .write(Vec::new(), flate2::Compression::none());
+            encoder.write_all(b"four").unwrap();
+            encoder.finish().unwrap()
+        };
+        for (blob, compression, expected) in [
+            (vec![], Compression::None, &b""[..]),
+            (b"plain".to_vec(), Compression::None, b"plain"),
+            (
+                b"a longer plain layer".to_vec(),
+                Compression::None,
+                b"a longer plain layer",
+            ),
+            (gzip(b"one"), Compression::Gzip, b"one"),
+            (gzip(b""), Compression::Gzip, b""),
+            (
+                [gzip(b"one"), gzip(b""), gzip(b"two"), extra, gzip(b"")].concat(),
+                Compression::Gzip,
+                b"onetwofour",
+            ),
+            ([gzip(b"one"), vec![0; 1000]].concat(), Compression::Gzip, b"one"),
+            (zstd(b"one"), Compression::Zstd, b"one"),
+            (
+                [zstd(b"one"), skippable(0), zstd(b""), zstd(b"two"), skippable(700)].concat(),
+                Compression::Zstd,
+                b"onetwo",
+            ),
+            ([skippable(3), zstd(b"one")].concat(), Compression::Zstd, b"one"),
+        ] {
+            assert_eq!(decode(&blob[..], TAR).unwrap().compression(), compression);
+            assert_eq!(decode_all(&blob).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn truncated_layers_are_errors_wherever_they_end() {
+        // Only between two members or frames nobody can tell that something is missing.
+        for (parts, complete) in [
+            (vec![gzip(b"one"), gzip(b"some more")], vec![1]),
+            (vec![zstd(b"one"), skippable(9), zstd(b"some more")], vec![1, 2]),
+        ] {
+            let blob = parts.concat();
+            let complete: Vec<usize> = complete
+                .into_iter()
+                .map(|count| parts[..count].concat().len())
+                .collect();
+            let decoded: Vec<usize> = (4..blob.len())
+                .filter(|&len| decode_all(&blob[..len]).is_ok())
+                .collect();
+            assert_eq!(decoded, complete);
+        }
+    }
+
+    #[test]
+    fn damaged_layers_are_errors() {
+        let mut checksum = gzip(b"content");
+        let crc = checksum.len() - 8;
+        checksum[crc] ^= 1;
+        let mut size = gzip(b"content");
+        *size.last_mut().unwrap() ^= 1;
+        let mut frame = zstd(b"content");
+        *frame.last_mut().unwrap() ^= 1;
+        for (blob, name) in [
+            (checksum, "wrong checksum of a gzip member"),
+            (size, "wrong size of a gzip member"),
+            (frame, "wrong checksum of a zstd frame"),
+            ([gzip(b"one"), b"garbage".to_vec()].concat(), "garbage after gzip"),
+            (
+                [gzip(b"one"), b"\x1f\x8c".to_vec()].concat(),
+                "half a header after gzip",
+            ),
+            (
+                [gzip(b"one"), vec![0; 9], gzip(b"two")].concat(),
+                "a member after the padding",
+            ),
+            ([zstd(b"one"), b"garbage".to_vec()].concat(), "garbage after zstd"),
+            ([zstd(b"one"), vec![0; 9]].concat(), "zeros after zstd"),
+        ] {
+            assert!(decode_all(&blob).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_window_of_more_than_128_mib_is_refused() {
+        let window = |log: u32| {
+            let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+            encoder.window_log(log).unwrap();
+            encoder.include_contentsize(false).unwrap();
+            encoder.write_all(b"content").unwrap();
+            encoder.finish().unwrap()
+        };
+        assert_eq!(decode_in_pieces(&window(27), 4096).unwrap(), b"content");
+        assert!(decode_in_pieces(&window(28), 4096).is_err());
+    }
+
+    #[test]
+    fn other_wrappings_are_refused_by_name() {
+        for (blob, expected) in [
+            (&b"BZh91AY&SY\x01\x02"[..], "bzip2"),
+            (b"\xfd7zXZ\0\0\x04", "xz"),
+            (b"\x04\x22\x4d\x18\x60", "lz4"),
+            (b"\x1f\x9d\x90", "compress"),
+        ] {
+            assert!(
+                matches!(decode(blob, TAR), Err(DecodeError::Unsupported { name }) if name == expected),
+                "{expected}"
+            );
+        }
+        assert_eq!(
+            decode(&b"BZhou-dynasty/"[..], TAR).unwrap().compression(),
+            Compression::None
+        );
+    }
+
+    #[test]
+    fn bytes_decide_and_not_the_media_type_but_encryption_is_refused() {
+        let gzip = gzip(b"content");
+        assert_eq!(decode(&gzip[..], TAR).unwrap().compression(), Compression::Gzip);
+        let media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        assert!(matches!(
+            decode(&gzip[..], media_type),
+            Err(DecodeError::Encrypted { .. })
+        ));
+    }
+}

@@ -1,0 +1,184 @@
+//! What can go wrong while a layer is read and applied.
+
+use std::fmt;
+use std::io;
+
+use ext4::{FormatError, TreeError};
+
+use super::path::Printable;
+
+/// A layer that could not be applied, and where in it.
+#[derive(Debug, thiserror::Error)]
+#[error("{position}")]
+pub struct LayerError {
+    /// Where in the layer.
+    pub position: Position,
+    /// What went wrong there.
+    #[source]
+    pub kind: LayerErrorKind,
+}
+
+/// A place in a layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Number of the entry, counted from 1; 0 before the first.
+    pub entry: u64,
+    /// Offset of the header in bytes from the start of the tar.
+    pub offset: u64,
+    /// Name of the entry as the tar gives it, if it was read.
+    pub name: Option<Vec<u8>>,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}", self.entry)?;
+        if let Some(name) = &self.name {
+            write!(f, " \"{}\"", Printable(name))?;
+        }
+        write!(f, ", at byte {} of the tar", self.offset)
+    }
+}
+
+/// What is wrong with a layer, or could not be done with it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayerErrorKind {
+    /// The layer could not be read, or not be decompressed.
+    #[error("could not read the layer")]
+    Read(#[source] io::Error),
+    /// The tar ends too early.
+    #[error("the tar ends {missing} bytes early, inside {what}: the layer is truncated")]
+    Truncated {
+        /// What it ends in.
+        what: &'static str,
+        /// Bytes that are missing.
+        missing: u64,
+    },
+    /// The layer does not begin with a tar header.
+    #[error("the layer is no tar archive, and neither gzip nor zstd")]
+    NotATar,
+    /// The checksum of a header is wrong.
+    #[error("no tar header where one must be, as its checksum is wrong: the layer is damaged")]
+    Checksum,
+    /// A single block of zeros between entries.
+    #[error("a block of zeros followed by something else: the end of the archive is damaged")]
+    LoneZeroBlock,
+    /// A field of a header, or a value of an extended header, that is no number.
+    #[error("the {field} \"{}\" is no number", Printable(.value))]
+    NotANumber {
+        /// The field or keyword.
+        field: &'static str,
+        /// The value as it is.
+        value: Vec<u8>,
+    },
+    /// A number beyond what an inode can hold.
+    #[error("the {field} {value} is not between 0 and {max}")]
+    OutOfRange {
+        /// The field or keyword.
+        field: &'static str,
+        /// The value.
+        value: i64,
+        /// The largest possible.
+        max: u64,
+    },
+    /// An entry of a type that has no place in a layer.
+    #[error("entries of type '{}' ({name}) have no place in a layer", char::from(*.flag).escape_default())]
+    UnsupportedType {
+        /// The type as the header gives it.
+        flag: u8,
+        /// What it is called.
+        name: &'static str,
+    },
+    /// An extended header, a long name or a sparse map that is too long.
+    #[error("{what} of {len} bytes or more: at most {max} are read")]
+    ExtensionTooLong {
+        /// What it is.
+        what: &'static str,
+        /// Length in bytes, or as much of it as was read.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// An extended header (PAX) that cannot be read.
+    #[error("broken PAX header: {reason}")]
+    InvalidExtension {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A global extended header (PAX) that would give every entry the same name, size or attributes.
+    #[error("a global PAX header sets \"{}\", which is different for every entry", Printable(.keyword))]
+    GlobalKeyword {
+        /// The keyword.
+        keyword: Vec<u8>,
+    },
+    /// The archive ends after an extended header or a long name.
+    #[error("the archive ends after an extended header, before the entry that it describes")]
+    NoEntryForExtension,
+    /// A sparse file whose map makes no sense.
+    #[error("broken sparse file: {reason}")]
+    InvalidSparseMap {
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A name or link target with a NUL in it.
+    #[error("a path with a NUL: \"{}\"", Printable(.path))]
+    NulInPath {
+        /// The path as given.
+        path: Vec<u8>,
+    },
+    /// A component of a path that is longer than any file system takes.
+    #[error("\"{}\" has {} bytes: a name can have {max} at most", Printable(.name), .name.len())]
+    NameTooLong {
+        /// The component.
+        name: Vec<u8>,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A path that no system call takes.
+    #[error("a path of {len} bytes: it can have {max} at most")]
+    PathTooLong {
+        /// Length in bytes, after `.`, `..` and superfluous slashes were taken away.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
+    /// A whiteout that names nothing to remove, or its own directory, or the one above.
+    #[error("the whiteout \"{}\" names no file", Printable(.name))]
+    InvalidWhiteout {
+        /// Name of the whiteout file.
+        name: Vec<u8>,
+    },
+    /// An entry for the root that is no directory.
+    #[error("the entry would replace the root by something that is no directory")]
+    RootNotADirectory,
+    /// A path that runs through too many symlinks, in a circle perhaps.
+    #[error("more than {max} symlinks on the way: a circle?")]
+    SymlinkLoop {
+        /// The limit.
+        max: u32,
+    },
+    /// A hard link to something that is not there.
+    #[error("hard link to \"{}\", which does not exist", Printable(.target))]
+    LinkTargetMissing {
+        /// The target as the tar gives it.
+        target: Vec<u8>,
+    },
+    /// A hard link to a directory.
+    #[error("hard link to \"{}\", which is a directory", Printable(.target))]
+    LinkToDirectory {
+        /// The target as the tar gives it.
+        target: Vec<u8>,
+    },
+    /// A hard link to itself, or to something below the directory that it replaces.
+    #[error("hard link to \"{}\", which the link itself replaces", Printable(.target))]
+    LinkReplacesTarget {
+        /// The target as the tar gives it.
+        target: Vec<u8>,
+    },
+    /// Something that no tree can hold, such as too many hard links, or a device number beyond 32 bits.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The image could not take the content of the file.
+    #[error("could not write the content into the image")]
+    Image(#[source] FormatError),
+}

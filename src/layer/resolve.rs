@@ -1,0 +1,67 @@
+//! Finds the directory of a path, following symlinks without ever leaving the root.
+
+use ext4::{InodeId, Kind, Tree};
+
+use super::error::LayerErrorKind;
+
+/// Most symlinks on the way, as in containerd (`fs.RootPath`).
+const MAX_SYMLINKS: u32 = 255;
+
+/// How far a path leads.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    /// The last directory on the way that exists.
+    pub(super) directory: InodeId,
+    /// Names below it that do not exist, or the first of which is no directory.
+    pub(super) missing: Vec<Box<[u8]>>,
+}
+
+/// Follows a path from the root, its last component too.
+///
+/// An absolute target of a symlink starts at the root again, and `..` at the root stays there. What does not exist, or is no
+/// directory, counts as a directory that is empty, so that `..` leads out of it again.
+pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
+    let mut directory = InodeId::ROOT;
+    let mut missing: Vec<&[u8]> = Vec::new();
+    let mut link_count = 0;
+    let mut pending: Vec<&[u8]> = Vec::new();
+    push_reversed(&mut pending, path);
+    while let Some(name) = pending.pop() {
+        match name {
+            b"" | b"." => {}
+            b".." => {
+                if missing.pop().is_none() {
+                    directory = tree
+                        .inode(directory)
+                        .directory()
+                        .map_or(InodeId::ROOT, ext4::Directory::parent);
+                }
+            }
+            name => {
+                let existing = tree.lookup(directory, name).filter(|_| missing.is_empty());
+                match existing.map(|id| (id, tree.inode(id).kind())) {
+                    Some((id, Kind::Directory(_))) => directory = id,
+                    Some((_, Kind::Symlink(target))) => {
+                        link_count += 1;
+                        if link_count > MAX_SYMLINKS {
+                            return Err(LayerErrorKind::SymlinkLoop { max: MAX_SYMLINKS });
+                        }
+                        if target.starts_with(b"/") {
+                            directory = InodeId::ROOT;
+                        }
+                        push_reversed(&mut pending, target);
+                    }
+                    _ => missing.push(name),
+                }
+            }
+        }
+    }
+    Ok(Resolved {
+        directory,
+        missing: missing.into_iter().map(Box::from).collect(),
+    })
+}
+
+fn push_reversed<'a>(pending: &mut Vec<&'a [u8]>, path: &'a [u8]) {
+    pending.extend(path.rsplit(|&byte| byte == b'/'));
+}

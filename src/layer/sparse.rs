@@ -1,0 +1,193 @@
+//! Sparse files: where their data belongs, in GNU tar's four ways to say so.
+
+use std::io::{self, Read};
+use std::ops::Range;
+
+use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
+
+use super::error::LayerErrorKind;
+use super::header::{self, BLOCK_SIZE};
+use super::pax;
+use super::tar::MAX_EXTENSION_LEN;
+
+/// A sparse file: its size, and the ranges that have data; the rest are holes.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Map {
+    pub(super) len: u64,
+    pub(super) ranges: Vec<Range<u64>>,
+}
+
+impl Map {
+    /// A map of offsets and lengths, which may be 0, in ascending order.
+    fn new(len: u64, pairs: &[[u64; 2]]) -> Result<Self, LayerErrorKind> {
+        let mut ranges = Vec::with_capacity(pairs.len());
+        let mut previous = 0;
+        for &[start, count] in pairs {
+            let end = start.checked_add(count).filter(|&end| end <= len);
+            let Some(end) = end else {
+                return Err(invalid("data beyond its end"));
+            };
+            if start < previous {
+                return Err(invalid("data that overlaps or is out of order"));
+            }
+            if count > 0 {
+                ranges.push(start..end);
+            }
+            previous = end;
+        }
+        Ok(Self { len, ranges })
+    }
+
+    /// Bytes of data.
+    pub(super) fn data_len(&self) -> u64 {
+        self.ranges.iter().map(|range| range.end - range.start).sum()
+    }
+}
+
+/// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more in each block that follows.
+pub(super) fn read_old(header: &GnuHeader, tar: &mut impl Read) -> Result<Map, LayerErrorKind> {
+    let mut pairs = Vec::new();
+    push_pairs(&mut pairs, &header.sparse)?;
+    let mut extended = header.isextended[0] != 0;
+    let mut len = 0;
+    while extended {
+        len += BLOCK_SIZE as u64;
+        if len > MAX_EXTENSION_LEN {
+            return Err(too_long(len));
+        }
+        let mut block = GnuExtSparseHeader::new();
+        tar.read_exact(block.as_mut_bytes()).map_err(read_error)?;
+        push_pairs(&mut pairs, block.sparse())?;
+        extended = block.is_extended();
+    }
+    Map::new(header::unsigned("size of a sparse file", &header.realsize)?, &pairs)
+}
+
+fn push_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(), LayerErrorKind> {
+    // A field that begins with a NUL ends the list (GNU tar, sparse.c).
+    for field in fields.iter().take_while(|field| field.offset[0] != 0) {
+        pairs.push([
+            header::unsigned("offset of sparse data", &field.offset)?,
+            header::unsigned("length of sparse data", &field.numbytes)?,
+        ]);
+    }
+    Ok(())
+}
+
+/// What the records of an extended header say of a sparse file.
+///
+/// Format 0.0 repeats `offset` and `numbytes` for each range, 0.1 has them in a list, and 1.0 before the data (GNU tar
+/// manual, "Storing Sparse Files").
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Keywords {
+    /// The name of the file; the path in the header is for tars that do not know the format.
+    pub(super) name: Option<Vec<u8>>,
+    len: Option<u64>,
+    major: Option<u64>,
+    minor: Option<u64>,
+    range_count: Option<u64>,
+    /// Offsets and lengths by turns.
+    list: Option<Vec<u64>>,
+}
+
+impl Keywords {
+    /// Whether there is a sparse file at all.
+    pub(super) fn describe_a_file(&self) -> bool {
+        self.major.is_some() || self.minor.is_some() || self.list.is_some()
+    }
+
+    /// Reads a record and says whether it was one of these.
+    pub(super) fn read(&mut self, keyword: &[u8], value: &[u8]) -> Result<bool, LayerErrorKind> {
+        let Some(keyword) = keyword.strip_prefix(b"GNU.sparse.") else {
+            return Ok(false);
+        };
+        match keyword {
+            b"name" => self.name = Some(value.to_vec()),
+            b"size" | b"realsize" => self.len = Some(pax::unsigned("GNU.sparse.realsize", value)?),
+            b"major" => self.major = Some(pax::unsigned("GNU.sparse.major", value)?),
+            b"minor" => self.minor = Some(pax::unsigned("GNU.sparse.minor", value)?),
+            b"numblocks" => self.range_count = Some(pax::unsigned("GNU.sparse.numblocks", value)?),
+            b"map" => {
+                let numbers = value.split(|&byte| byte == b',').filter(|number| !number.is_empty());
+                self.list = Some(
+                    numbers
+                        .map(|number| pax::unsigned("GNU.sparse.map", number))
+                        .collect::<Result<_, _>>()?,
+                );
+            }
+            b"offset" | b"numbytes" => {
+                let list = self.list.get_or_insert_default();
+                if list.len().is_multiple_of(2) != (keyword == b"offset") {
+                    return Err(invalid("offsets and lengths that do not alternate"));
+                }
+                list.push(pax::unsigned("GNU.sparse.offset", value)?);
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The map, of which that of format 1.0 is read from the content.
+    pub(super) fn map(&self, content: &mut impl Read) -> Result<Map, LayerErrorKind> {
+        let len = self.len.ok_or(invalid("no size"))?;
+        match (self.major, self.minor, &self.list) {
+            (None | Some(0), None | Some(0 | 1), Some(list)) => {
+                let (pairs, rest) = list.as_chunks::<2>();
+                if !rest.is_empty() || self.range_count.is_some_and(|count| count != pairs.len() as u64) {
+                    return Err(invalid("another number of ranges than announced"));
+                }
+                Map::new(len, pairs)
+            }
+            (Some(1), Some(0), _) => Map::new(len, &read_pairs(content)?),
+            (_, _, None) if self.major == Some(0) => Err(invalid("no map")),
+            _ => Err(invalid("a format other than 0.0, 0.1 and 1.0")),
+        }
+    }
+}
+
+/// Reads the map at the start of the content: decimal numbers, one a line, the first of which counts the ranges; it is filled
+/// up to whole blocks.
+fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
+    let mut text = Vec::new();
+    let (mut line_count, mut needed) = (0, 1);
+    while line_count < needed {
+        if text.len() as u64 >= MAX_EXTENSION_LEN {
+            return Err(too_long(text.len() as u64));
+        }
+        let mut block = [0; BLOCK_SIZE];
+        content.read_exact(&mut block).map_err(read_error)?;
+        text.extend_from_slice(&block);
+        line_count += block.split(|&byte| byte == b'\n').skip(1).count() as u64;
+        if needed == 1 && line_count > 0 {
+            let count = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
+            let count = pax::unsigned("number of sparse ranges", count)?;
+            needed = count
+                .checked_mul(2)
+                .and_then(|lines| lines.checked_add(1))
+                .ok_or(too_long(count))?;
+        }
+    }
+    let range_count = usize::try_from((needed - 1) / 2).expect("so many lines were read");
+    let mut lines = text.split(|&byte| byte == b'\n').skip(1);
+    let mut number = || pax::unsigned("sparse range", lines.next().unwrap_or_default());
+    (0..range_count).map(|_| Ok([number()?, number()?])).collect()
+}
+
+fn invalid(reason: &'static str) -> LayerErrorKind {
+    LayerErrorKind::InvalidSparseMap { reason }
+}
+
+fn too_long(len: u64) -> LayerErrorKind {
+    LayerErrorKind::ExtensionTooLong {
+        what: "a sparse map",
+        len,
+        max: MAX_EXTENSION_LEN,
+    }
+}
+
+fn read_error(error: io::Error) -> LayerErrorKind {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => invalid("a map that does not end"),
+        _ => LayerErrorKind::Read(error),
+    }
+}

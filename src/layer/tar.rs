@@ -1,0 +1,361 @@
+//! A tar from its first block to its last: headers, what extends them, contents, and the end.
+//!
+//! The `tar` crate splits PAX records at newlines, believes the first of duplicates, knows no PAX sparse files, gives
+//! directories and links a content, and bounds nothing; so only its types for a header are used here. Where dialects
+//! contradict each other, Go's `archive/tar` decides, with which containerd, moby and umoci read.
+
+use std::io::{self, BufReader, Read};
+use std::mem;
+
+use ext4::{Timestamp, Xattrs};
+
+use super::error::{LayerErrorKind, Position};
+use super::header::{BLOCK_SIZE, Header, text};
+use super::pax::Attributes;
+use super::sparse;
+
+/// Longest extended header, long name or sparse map in bytes, which is also Go's limit (`maxSpecialFileSize`).
+pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
+
+/// What the tar says of one file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: Vec<u8>,
+    pub(super) kind: EntryKind,
+    pub(super) mode: u16,
+    pub(super) uid: i64,
+    pub(super) gid: i64,
+    pub(super) modified: Timestamp,
+    pub(super) accessed: Timestamp,
+    pub(super) changed: Timestamp,
+    pub(super) xattrs: Xattrs,
+    /// ACLs that only a system with the same users could read.
+    pub(super) textual_acls: u64,
+}
+
+/// What an entry is.
+#[derive(Debug)]
+pub(super) enum EntryKind {
+    Directory,
+    /// A regular file of so many bytes.
+    File(u64),
+    /// A regular file with holes.
+    SparseFile(sparse::Map),
+    HardLink(Vec<u8>),
+    Symlink(Vec<u8>),
+    /// A character device: major and minor number.
+    CharDevice(i64, i64),
+    /// A block device: major and minor number.
+    BlockDevice(i64, i64),
+    Fifo,
+}
+
+/// Reads the entries of a tar one after the other, in memory that does not depend on its size.
+pub(super) struct Archive<R> {
+    tar: Counted<BufReader<R>>,
+    /// Bytes of the current entry's content that were not read yet.
+    content_len: u64,
+    /// What global headers say.
+    globals: Attributes,
+    position: Position,
+}
+
+impl<R: Read> Archive<R> {
+    pub(super) fn new(tar: R) -> Self {
+        Self {
+            tar: Counted {
+                inner: BufReader::with_capacity(64 << 10, tar),
+                offset: 0,
+            },
+            content_len: 0,
+            globals: Attributes::default(),
+            position: Position::default(),
+        }
+    }
+
+    /// Where the current entry is.
+    pub(super) fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The content of the current entry: the data alone if it is a sparse file. It ends early if the tar does.
+    pub(super) fn content(&mut self) -> impl Read {
+        Content {
+            tar: &mut self.tar,
+            len: &mut self.content_len,
+        }
+    }
+
+    /// Goes on to the next entry, passing over what is left of the content of this one; `None` at the end of the archive.
+    pub(super) fn next(&mut self) -> Result<Option<Entry>, LayerErrorKind> {
+        self.skip_content()?;
+        self.position.entry += 1;
+        self.position.name = None;
+        let (mut long_name, mut long_link, mut extended) = (None, None, None);
+        loop {
+            self.position.offset = self.tar.offset;
+            let Some(header) = self.read_header()? else {
+                let complete = long_name.is_none() && long_link.is_none() && extended.is_none();
+                return if complete {
+                    Ok(None)
+                } else {
+                    Err(LayerErrorKind::NoEntryForExtension)
+                };
+            };
+            match header.flag() {
+                b'x' => extended = Some(self.read_extension("a PAX header", &header)?),
+                b'g' => {
+                    let body = self.read_extension("a global PAX header", &header)?;
+                    self.globals.read_global(&body)?;
+                }
+                b'L' => long_name = Some(text(&self.read_extension("a long name", &header)?).to_vec()),
+                b'K' => long_link = Some(text(&self.read_extension("a long link target", &header)?).to_vec()),
+                // The name of the archive itself (tar --label), which GNU tar passes over too.
+                b'V' => {
+                    self.content_len = header.size()?;
+                    self.skip_content()?;
+                }
+                flag => {
+                    let mut attributes = self.globals.clone();
+                    if let Some(body) = extended {
+                        attributes.read(&body)?;
+                    }
+                    // Where both are given, GNU's long name wins, as in Go.
+                    attributes.path = long_name.or(attributes.path);
+                    attributes.link_path = long_link.or(attributes.link_path);
+                    return self.read_entry(flag, &header, attributes).map(Some);
+                }
+            }
+        }
+    }
+
+    /// Reads to the very end, behind the end of the archive, and says whether there is anything but zeros.
+    pub(super) fn drain(mut self) -> Result<bool, LayerErrorKind> {
+        let mut buffer = vec![0; 64 << 10];
+        let mut only_zeros = true;
+        loop {
+            match self.tar.inner.read(&mut buffer) {
+                Ok(0) => return Ok(!only_zeros),
+                Ok(len) => only_zeros = only_zeros && buffer[..len].iter().all(|&byte| byte == 0),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(LayerErrorKind::Read(error)),
+            }
+        }
+    }
+
+    fn read_entry(&mut self, flag: u8, header: &Header, mut attributes: Attributes) -> Result<Entry, LayerErrorKind> {
+        let sparse = attributes.sparse.describe_a_file();
+        let name = mem::take(&mut attributes.sparse.name).filter(|_| sparse);
+        let name = name.or(attributes.path.take()).unwrap_or_else(|| header.name());
+        self.position.name = Some(name.clone());
+        let modified = match attributes.modified {
+            Some(modified) => modified,
+            None => Timestamp::saturating(header.modified()?, 0),
+        };
+        let seconds = |seconds: Option<i64>| seconds.map(|seconds| Timestamp::saturating(seconds, 0));
+        let mut xattrs = Xattrs::default();
+        for (name, value) in &attributes.xattrs {
+            xattrs.set(name, value)?;
+        }
+        Ok(Entry {
+            mode: header.mode()?,
+            uid: attributes.uid.map_or_else(|| header.uid(), Ok)?,
+            gid: attributes.gid.map_or_else(|| header.gid(), Ok)?,
+            modified,
+            accessed: attributes.accessed.or(seconds(header.accessed())).unwrap_or(modified),
+            changed: attributes.changed.or(seconds(header.changed())).unwrap_or(modified),
+            xattrs,
+            textual_acls: attributes.textual_acls,
+            kind: self.read_kind(flag, header, &attributes, name.ends_with(b"/"))?,
+            name,
+        })
+    }
+
+    /// Finds out what an entry is, and how much content follows.
+    ///
+    /// Only files have content, whatever the size of the others says (Go, `isHeaderOnlyType`).
+    fn read_kind(
+        &mut self,
+        flag: u8,
+        header: &Header,
+        attributes: &Attributes,
+        ends_with_slash: bool,
+    ) -> Result<EntryKind, LayerErrorKind> {
+        let device = || {
+            let (major, minor) = header.device()?;
+            let major = attributes.device_major.unwrap_or(major);
+            Ok::<_, LayerErrorKind>((major, attributes.device_minor.unwrap_or(minor)))
+        };
+        let link_name = || attributes.link_path.clone().unwrap_or_else(|| header.link_name());
+        let is_sparse = attributes.sparse.describe_a_file();
+        let kind = match flag {
+            // v7 has no type for directories.
+            b'\0' if ends_with_slash => EntryKind::Directory,
+            b'0' | b'\0' | b'7' | b'S' => {
+                self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
+                return match header.gnu() {
+                    Some(gnu) if flag == b'S' => {
+                        let map = sparse::read_old(gnu, &mut self.tar)?;
+                        self.check_sparse(map)
+                    }
+                    None if flag == b'S' => Err(unsupported(flag)),
+                    _ if is_sparse => {
+                        let map = attributes.sparse.map(&mut self.content())?;
+                        self.check_sparse(map)
+                    }
+                    _ => Ok(EntryKind::File(self.content_len)),
+                };
+            }
+            b'1' => EntryKind::HardLink(link_name()),
+            b'2' => EntryKind::Symlink(link_name()),
+            b'3' => device().map(|(major, minor)| EntryKind::CharDevice(major, minor))?,
+            b'4' => device().map(|(major, minor)| EntryKind::BlockDevice(major, minor))?,
+            b'5' => EntryKind::Directory,
+            b'6' => EntryKind::Fifo,
+            _ => return Err(unsupported(flag)),
+        };
+        if is_sparse {
+            return Err(LayerErrorKind::InvalidSparseMap {
+                reason: "it is no regular file",
+            });
+        }
+        Ok(kind)
+    }
+
+    /// Checks that the ranges of a sparse file have as much data as follows.
+    fn check_sparse(&self, map: sparse::Map) -> Result<EntryKind, LayerErrorKind> {
+        if map.data_len() == self.content_len {
+            Ok(EntryKind::SparseFile(map))
+        } else {
+            Err(LayerErrorKind::InvalidSparseMap {
+                reason: "more or less data than its map has room for",
+            })
+        }
+    }
+
+    /// Reads the next header; `None` at the end of the archive: two blocks of zeros, or where the tar ends without them.
+    fn read_header(&mut self) -> Result<Option<Header>, LayerErrorKind> {
+        let Some(block) = self.read_block()? else {
+            return Ok(None);
+        };
+        if block == [0; BLOCK_SIZE] {
+            return match self.read_block()? {
+                Some(second) if second != [0; BLOCK_SIZE] => Err(LayerErrorKind::LoneZeroBlock),
+                _ => Ok(None),
+            };
+        }
+        match Header::new(&block) {
+            Some(header) => Ok(Some(header)),
+            None if self.position.offset == 0 => Err(LayerErrorKind::NotATar),
+            None => Err(LayerErrorKind::Checksum),
+        }
+    }
+
+    /// Reads a block; `None` if the tar ends before it.
+    fn read_block(&mut self) -> Result<Option<[u8; BLOCK_SIZE]>, LayerErrorKind> {
+        let mut block = [0; BLOCK_SIZE];
+        match read_fully(&mut self.tar, &mut block)? {
+            0 => Ok(None),
+            BLOCK_SIZE => Ok(Some(block)),
+            len if self.tar.offset == len as u64 => Err(LayerErrorKind::NotATar),
+            len => Err(LayerErrorKind::Truncated {
+                what: "a header",
+                missing: (BLOCK_SIZE - len) as u64,
+            }),
+        }
+    }
+
+    /// Reads the body of an entry that describes the next one.
+    fn read_extension(&mut self, what: &'static str, header: &Header) -> Result<Vec<u8>, LayerErrorKind> {
+        let len = header.size()?;
+        if len > MAX_EXTENSION_LEN {
+            return Err(LayerErrorKind::ExtensionTooLong {
+                what,
+                len,
+                max: MAX_EXTENSION_LEN,
+            });
+        }
+        self.content_len = len;
+        let mut body = Vec::new();
+        self.content().read_to_end(&mut body).map_err(LayerErrorKind::Read)?;
+        self.skip_content()?;
+        Ok(body)
+    }
+
+    /// Passes over what is left of the content, and the padding to whole blocks, which the last entry may lack.
+    fn skip_content(&mut self) -> Result<(), LayerErrorKind> {
+        io::copy(&mut self.content(), &mut io::sink()).map_err(LayerErrorKind::Read)?;
+        if self.content_len > 0 {
+            return Err(LayerErrorKind::Truncated {
+                what: "the content",
+                missing: self.content_len,
+            });
+        }
+        let padding = self.tar.offset.wrapping_neg() % BLOCK_SIZE as u64;
+        let mut block = [0; BLOCK_SIZE];
+        read_fully(
+            &mut self.tar,
+            &mut block[..usize::try_from(padding).expect("less than a block")],
+        )?;
+        Ok(())
+    }
+}
+
+/// Fills the buffer as far as there is something to read.
+fn read_fully(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErrorKind> {
+    let mut len = 0;
+    while len < buffer.len() {
+        match tar.read(&mut buffer[len..]) {
+            Ok(0) => break,
+            Ok(read) => len += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(LayerErrorKind::Read(error)),
+        }
+    }
+    Ok(len)
+}
+
+fn unsupported(flag: u8) -> LayerErrorKind {
+    let name = match flag {
+        b'D' => "directory of a GNU incremental backup",
+        b'M' => "continuation of a file from another volume",
+        b'N' => "list of long names of old GNU tars",
+        b'S' => "sparse file in the format of star",
+        b'A' => "ACL of Solaris or AIX",
+        b'X' => "extended header of Solaris",
+        _ => "unknown",
+    };
+    LayerErrorKind::UnsupportedType { flag, name }
+}
+
+/// A reader that knows how far it is.
+struct Counted<R> {
+    inner: R,
+    offset: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.inner.read(buffer)?;
+        self.offset += len as u64;
+        Ok(len)
+    }
+}
+
+/// The content of one entry.
+struct Content<'a, R> {
+    tar: &'a mut R,
+    len: &'a mut u64,
+}
+
+impl<R: Read> Read for Content<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let max = usize::try_from(*self.len).map_or(buffer.len(), |len| len.min(buffer.len()));
+        if max == 0 {
+            return Ok(0);
+        }
+        let len = self.tar.read(&mut buffer[..max])?;
+        *self.len -= len as u64;
+        Ok(len)
+    }
+}

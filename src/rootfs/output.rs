@@ -1,0 +1,247 @@
+//! The output file, which gets its name only when it is whole.
+
+use std::fs::{self, File, FileType};
+use std::io;
+use std::path::{Path, PathBuf, is_separator};
+
+use tempfile::{Builder, TempPath};
+
+use crate::error::{BuildError, OutputAction};
+
+/// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
+///
+/// On Linux the file has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9` included, leaves
+/// nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the
+/// target, which is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct Pending {
+    name: Option<TempPath>,
+    target: PathBuf,
+}
+
+impl Pending {
+    /// Makes an empty file in the directory of the target, with the permission bits of any new file (0666 less the umask).
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::OutputNotAFile`] if the target is a directory, device or anything else but a regular file,
+    /// [`BuildError::Output`] if its directory does not exist or cannot be written.
+    pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
+        refuse_all_but_files(target)?;
+        let directory = directory_of(target);
+        let (file, name) = match nameless(directory) {
+            Some(file) => (file, None),
+            None => named(directory).map_err(failed(OutputAction::Create, target))?,
+        };
+        let target = target.to_owned();
+        Ok((file, Self { name, target }))
+    }
+
+    /// Waits until the content of the file is on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Output`], of a full disk too: some file systems notice only now.
+    pub(super) fn sync(&self, file: &File) -> Result<(), BuildError> {
+        file.sync_all().map_err(failed(OutputAction::Sync, &self.target))
+    }
+
+    /// Gives the file the target's name, in place of an existing one, in one step.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Output`]; then an existing file is as it was.
+    pub(super) fn publish(self, file: File) -> Result<(), BuildError> {
+        let name = match self.name {
+            Some(name) => Ok(name),
+            None => link(&file, directory_of(&self.target)),
+        };
+        // An open file cannot be renamed everywhere.
+        drop(file);
+        name.and_then(|name| name.persist(&self.target).map_err(|failure| failure.error))
+            .map_err(failed(OutputAction::Rename, &self.target))
+    }
+}
+
+fn directory_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Only a regular file can be replaced by renaming: a device or a FIFO would lose its meaning, and whether a symlink or
+/// the file behind it was meant is not for us to guess.
+fn refuse_all_but_files(target: &Path) -> Result<(), BuildError> {
+    let refused = |found| {
+        Err(BuildError::OutputNotAFile {
+            path: target.to_owned(),
+            found,
+        })
+    };
+    match fs::symlink_metadata(target) {
+        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) => refused(kind_name(metadata.file_type())),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(OutputAction::Create, target)(error)),
+        Err(_) if names_a_directory(target) => refused("directory"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// Whether the path can only be that of a directory, existing or not: `images/`, `..`.
+fn names_a_directory(target: &Path) -> bool {
+    target.file_name().is_none() || target.to_string_lossy().ends_with(is_separator)
+}
+
+fn kind_name(file_type: FileType) -> &'static str {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::FileTypeExt;
+        if file_type.is_block_device() || file_type.is_char_device() {
+            return "device";
+        }
+        if file_type.is_fifo() {
+            return "FIFO";
+        }
+        if file_type.is_socket() {
+            return "socket";
+        }
+    }
+    if file_type.is_symlink() {
+        "symlink"
+    } else if file_type.is_dir() {
+        "directory"
+    } else {
+        "special file"
+    }
+}
+
+fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> BuildError {
+    move |source| BuildError::Output {
+        action,
+        path: target.to_owned(),
+        source,
+    }
+}
+
+fn hidden_name() -> Builder<'static, 'static> {
+    let mut builder = Builder::new();
+    builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
+    builder
+}
+
+fn named(directory: &Path) -> io::Result<(File, Option<TempPath>)> {
+    let create = |path: &Path| File::options().read(true).write(true).create_new(true).open(path);
+    let (file, name) = hidden_name().make_in(directory, create)?.into_parts();
+    Ok((file, Some(name)))
+}
+
+/// A file without a name, or `None` where there is no such thing or no way to name it later.
+#[cfg(target_os = "linux")]
+fn nameless(directory: &Path) -> Option<File> {
+    use rustix::fs::{Mode, OFlags, open};
+    let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    let file = File::from(open(directory, flags, Mode::from_raw_mode(0o666)).ok()?);
+    descriptor_path(&file).exists().then_some(file)
+}
+
+/// Names the file, as open(2) shows it for `O_TMPFILE`. It takes a hidden name first, since a link never replaces a file.
+#[cfg(target_os = "linux")]
+fn link(file: &File, directory: &Path) -> io::Result<TempPath> {
+    use rustix::fs::{AtFlags, CWD, linkat};
+    let descriptor = descriptor_path(file);
+    let link = |path: &Path| Ok(linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
+    Ok(hidden_name().make_in(directory, link)?.into_temp_path())
+}
+
+#[cfg(target_os = "linux")]
+fn descriptor_path(file: &File) -> PathBuf {
+    use std::os::fd::AsRawFd;
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn nameless(_directory: &Path) -> Option<File> {
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn link(_file: &File, _directory: &Path) -> io::Result<TempPath> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn is_empty(directory: &Path) -> bool {
+        fs::read_dir(directory).unwrap().next().is_none()
+    }
+
+    /// What [`Pending::create`] does where no file can be nameless.
+    fn create_named(target: &Path) -> (File, Pending) {
+        let (file, name) = named(directory_of(target)).unwrap();
+        let target = target.to_owned();
+        (file, Pending { name, target })
+    }
+
+    type Create = fn(&Path) -> (File, Pending);
+
+    const WAYS: [Create; 2] = [create_named, |target| Pending::create(target).unwrap()];
+
+    #[test]
+    fn what_is_not_published_is_gone() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let (mut file, pending) = create(&directory.path().join("disk"));
+            file.write_all(b"half").unwrap();
+            drop((file, pending));
+            assert!(is_empty(directory.path()));
+        }
+    }
+
+    #[test]
+    fn what_is_published_takes_the_place_of_what_was_there() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let target = directory.path().join("disk");
+            fs::write(&target, "before").unwrap();
+            let (mut file, pending) = create(&target);
+            file.write_all(b"after").unwrap();
+            pending.sync(&file).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "before");
+
+            pending.publish(file).unwrap();
+            assert_eq!(fs::read_to_string(&target).unwrap(), "after");
+            assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_published_is_gone() {
+        for create in WAYS {
+            let directory = TempDir::new().unwrap();
+            let target = directory.path().join("disk");
+            let (file, pending) = create(&target);
+            fs::create_dir(&target).unwrap();
+            pending.publish(file).unwrap_err();
+            fs::remove_dir(&target).unwrap();
+            assert!(is_empty(directory.path()));
+        }
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_no_target() {
+        for target in ["..", "/", "directory/", "directory/..", "."] {
+            let error = Pending::create(Path::new(target)).unwrap_err();
+            assert!(
+                matches!(error, BuildError::OutputNotAFile { found: "directory", .. }),
+                "{target}: {error}"
+            );
+        }
+    }
+}

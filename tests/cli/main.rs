@@ -1,0 +1,15 @@
+//! The `microagent` command as its users meet it: what it prints, what it returns, and what it leaves behind.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod arguments;
+mod failures;
+mod outputs;
+mod report;
+mod scene;
+#[cfg(target_os = "linux")]
+mod signals;
+#[path = "../support"]
+mod support {
+    pub(crate) mod single_image;
+    pub(crate) mod skip;
+}

@@ -1,0 +1,236 @@
+//! What is printed when an image is built, and what is in it.
+
+use std::fs;
+
+use super::scene::{Scene, failure, json, microagent, stderr, stdout};
+
+#[test]
+fn json_says_what_was_made_of_what() {
+    let (scene, image) = Scene::with_image();
+    let output = scene.build(&image).arg("--json").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+
+    let report = json(stdout(&output));
+    let keys: Vec<_> = report.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        keys,
+        [
+            "builder",
+            "builder_phase",
+            "digest",
+            "format",
+            "image_ref",
+            "inode_count",
+            "layer_digests",
+            "output_path",
+            "platform",
+            "resolved_ref",
+            "size_bytes",
+            "used_bytes",
+            "uuid",
+        ]
+    );
+    assert_eq!(report["image_ref"], image);
+    assert_eq!(report["resolved_ref"], image);
+    assert!(image.ends_with(report["digest"].as_str().unwrap()));
+    assert_eq!(
+        report["platform"],
+        serde_json::json!({"os": "linux", "architecture": "amd64", "variant": null})
+    );
+    assert_eq!(report["output_path"], scene.output().to_str().unwrap());
+    assert_eq!(report["format"], "ext4");
+    assert_eq!(report["builder"], "native");
+    assert_eq!(report["builder_phase"], "complete");
+    assert_eq!(report["layer_digests"].as_array().unwrap().len(), 2);
+    assert_eq!(report["size_bytes"], 1_u64 << 30);
+    assert_eq!(report["size_bytes"], fs::metadata(scene.output()).unwrap().len());
+    assert!(report["used_bytes"].as_u64().unwrap() < 1 << 30);
+    assert!(report["inode_count"].as_u64().unwrap() > 10);
+    assert_eq!(scene.left(), ["rootfs.ext4"]);
+}
+
+#[test]
+fn a_tag_resolves_to_a_pinned_reference() {
+    let (scene, image) = Scene::with_image();
+    let output = scene
+        .build(&scene.layout.tagged())
+        .args(["--json", "--allow-mutable"])
+        .output()
+        .unwrap();
+    let report = json(stdout(&output));
+    assert_eq!(report["image_ref"], scene.layout.tagged());
+    assert_eq!(report["resolved_ref"], image);
+}
+
+#[test]
+fn text_names_the_output() {
+    let (scene, image) = Scene::with_image();
+    let output = scene.build(&image).arg("--text").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).starts_with(&format!("built {}\n", scene.output().display())),
+        "{}",
+        stdout(&output)
+    );
+    assert!(stdout(&output).contains("1024 MiB") && stdout(&output).contains("linux/amd64, 2 layers"));
+}
+
+/// Flags, `MICROAGENT_OUTPUT`, `MICROAGENT_MODE`, and whether the result is JSON.
+type Row<'a> = (&'a [&'a str], &'a str, &'a str, bool);
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_default() {
+    let (scene, image) = Scene::with_image();
+    let table: &[Row] = &[
+        (&[], "", "", true),
+        (&[], "text", "", false),
+        (&["--json"], "text", "", true),
+        (&["--output", "text"], "json", "", false),
+        (&["--output=json", "--json"], "", "", true),
+        (&["--text"], "", "ax", false),
+        (&["--mode", "ax"], "text", "", false),
+        (&["--mode", "ux"], "", "ax", true),
+        (&[], "", "ax", true),
+    ];
+    for (arguments, output_variable, mode_variable, is_json) in table {
+        let output = scene
+            .build(&image)
+            .args(*arguments)
+            .env("MICROAGENT_OUTPUT", output_variable)
+            .env("MICROAGENT_MODE", mode_variable)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(
+            stdout(&output).starts_with('{'),
+            *is_json,
+            "{arguments:?} {output_variable:?} {mode_variable:?}"
+        );
+    }
+}
+
+#[test]
+fn global_flags_come_before_the_command_too() {
+    let (scene, image) = Scene::with_image();
+    let output = microagent()
+        .args([
+            "--text",
+            "rootfs",
+            "--mode",
+            "ax",
+            "build",
+            "--arch=amd64",
+            "--image",
+            &image,
+            "--out",
+        ])
+        .arg(scene.output())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).starts_with("built "));
+}
+
+#[test]
+fn uuid_label_and_size_are_those_asked_for() {
+    let (scene, image) = Scene::with_image();
+    let uuid = "6b8e2bd4-9d23-4c5a-9a37-0b5f1d2c3e4f";
+    let output = scene
+        .build(&image)
+        .args([
+            "--json",
+            "--uuid",
+            uuid,
+            "--label",
+            "sixteen letters!",
+            "--size-mib",
+            "64",
+        ])
+        .output()
+        .unwrap();
+    let report = json(stdout(&output));
+    assert_eq!(report["uuid"], uuid);
+    assert_eq!(report["size_bytes"], 64 << 20);
+
+    // s_uuid and s_volume_name of the superblock, which begins at byte 1024.
+    let superblock = &fs::read(scene.output()).unwrap()[1024..2048];
+    assert_eq!(superblock[0x68..0x78], *uuid::Uuid::parse_str(uuid).unwrap().as_bytes());
+    assert_eq!(superblock[0x78..0x88], *b"sixteen letters!");
+}
+
+#[test]
+fn the_same_image_gives_the_same_bytes_elsewhere() {
+    let (scene, image) = Scene::with_image();
+    let small = ["--json", "--size-mib", "16"];
+    scene
+        .build(&image)
+        .args(small)
+        .env("TZ", "Asia/Tokyo")
+        .env("LANG", "tr_TR.UTF-8")
+        .output()
+        .unwrap();
+    let first = fs::read(scene.output()).unwrap();
+
+    let (elsewhere, image) = Scene::with_image();
+    elsewhere
+        .build(&image)
+        .args(small)
+        .env("TZ", "America/Lima")
+        .env("HOME", "/nowhere")
+        .output()
+        .unwrap();
+    assert!(first == fs::read(elsewhere.output()).unwrap());
+}
+
+#[test]
+fn source_date_epoch_makes_newer_times_older() {
+    let scene = Scene::new();
+    let mut header = tar::Header::new_ustar();
+    header.set_mtime(2_000_000_000);
+    header.set_size(0);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, "file", &b""[..]).unwrap();
+    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let built = |epoch: &str| {
+        let mut build = scene.build(&image);
+        let output = build
+            .args(["--json", "--size-mib", "16"])
+            .env("SOURCE_DATE_EPOCH", epoch)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        fs::read(scene.output()).unwrap()
+    };
+    let unchanged = built("");
+    assert!(unchanged == built("2000000000"));
+    assert!(unchanged != built("1999999999"));
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_listening_is_no_failure() {
+    let (scene, image) = Scene::with_image();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = scene.build(&image).stdout(writer).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(stderr(&output), "");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_that_cannot_be_written_is_a_failure() {
+    let (scene, image) = Scene::with_image();
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let output = scene
+        .build(&image)
+        .args(["--mode", "ax"])
+        .stdout(full)
+        .output()
+        .unwrap();
+    let error = failure(&output);
+    assert_eq!(error["kind"], "resource_exhausted");
+    assert_eq!(error["partial_output"], true);
+}

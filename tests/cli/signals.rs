@@ -1,0 +1,117 @@
+//! What a signal leaves: nothing.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::scene::{Scene, json, stderr, stdout};
+use crate::support::single_image::{digest, gzip};
+
+/// A build that takes minutes, begun by a shell command that ends with `exec "$@"`: a file of 7 GiB of zeros, made of
+/// many gzip members of which each is small.
+fn start(scene: &Scene, shell: &str) -> Child {
+    const MEMBER: usize = 16 << 20;
+    const COUNT: usize = 448;
+    let mut header = tar::Header::new_ustar();
+    header.set_path("zeros").unwrap();
+    header.set_mode(0o644);
+    header.set_size((MEMBER * COUNT) as u64);
+    header.set_cksum();
+    let blob = [gzip(header.as_bytes()), gzip(&vec![0; MEMBER]).repeat(COUNT)].concat();
+    let layer = scene.layout.layer(&blob, digest(b"never reached"));
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let build = scene.build(&image);
+    let child = Command::new("sh")
+        .args(["-c", shell, "sh"])
+        .arg(build.get_program())
+        .args(build.get_args())
+        .args(["--mode", "ax"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    await_output(&child, &scene.outputs());
+    child
+}
+
+/// Waits until the process has a file open in the directory, named or not.
+fn await_output(child: &Child, directory: &Path) {
+    let descriptors = format!("/proc/{}/fd", child.id());
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while Instant::now() < deadline {
+        let open = fs::read_dir(&descriptors)
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_link(entry.path()).ok());
+        if open.into_iter().any(|path| path.starts_with(directory)) {
+            return;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no output after a minute");
+}
+
+fn send(signal: &str, child: &Child) {
+    let status = Command::new("kill")
+        .args([format!("-{signal}"), child.id().to_string()])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
+    for (signal, exit_status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        let scene = Scene::new();
+        fs::write(scene.output(), "precious").unwrap();
+        let child = start(&scene, "exec \"$@\"");
+        send(signal, &child);
+        let sent = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            sent.elapsed() < Duration::from_secs(10),
+            "{signal}: {:?}",
+            sent.elapsed()
+        );
+        assert_eq!(output.status.code(), Some(exit_status), "{signal}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+        let failure = json(stderr(&output));
+        assert_eq!(failure["error"]["kind"], "transient");
+        assert_eq!(failure["error"]["partial_output"], false);
+        assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious");
+        assert_eq!(scene.left(), ["rootfs.ext4"]);
+    }
+}
+
+#[test]
+fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+    let scene = Scene::new();
+    let mut child = start(&scene, "trap '' HUP && exec \"$@\"");
+    send("HUP", &child);
+    thread::sleep(Duration::from_millis(500));
+    assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
+    send("TERM", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn a_killed_process_leaves_nothing_where_files_can_be_nameless() {
+    let scene = Scene::new();
+    let mut child = start(&scene, "exec \"$@\"");
+    let is_nameless = scene.left().is_empty();
+    send("KILL", &child);
+    assert_eq!(child.wait().unwrap().signal(), Some(9));
+    if is_nameless {
+        assert!(scene.left().is_empty(), "{:?}", scene.left());
+    } else {
+        assert!(
+            scene
+                .left()
+                .iter()
+                .all(|name| name.starts_with(".microagent-") && name.ends_with(".partial"))
+        );
+    }
+}

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Makes OCI images out of Debian and npm packages: what real images hold, not what a test thought of.
+# Needs root, and what install-tools.sh installs. Images that are there already are kept.
+#
+#   make-images.sh [base|tools|tools-zstd|many]...      default: all
+#
+# They land in $RIG/images/<name> as OCI layouts, tag "latest"; RIG defaults to target/rig.
+#   base        1 layer   minbase, a file capability, setuid files, devices
+#   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
+#   tools-zstd  4 layers  the layers of tools, compressed with zstd
+#   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
+set -euo pipefail
+export DEBIAN_FRONTEND=noninteractive LC_ALL=C BUILDAH_ISOLATION=chroot
+umask 022
+
+here=$(cd "$(dirname "$0")" && pwd)
+rig=${RIG:-$here/../../target/rig}
+mkdir -p "$rig"/{images,log,npm,debootstrap}
+rig=$(cd "$rig" && pwd)
+
+# An overlay does not stack on the overlay that a container runs on.
+driver=overlay
+[ "$(stat -f -c %T "$rig")" = overlayfs ] && driver=vfs
+
+store() { buildah --root "$rig/storage" --runroot "$rig/runroot" --storage-driver "$driver" "$@"; }
+
+has() { store inspect --type image "localhost/rig-$1" >/dev/null 2>&1; }
+
+begin() { # CONTAINER IMAGE: prints where the container's tree is mounted
+  store rm "$1" >/dev/null 2>&1 || true
+  store from --pull-never --name "$1" "$2" >/dev/null
+  store mount "$1"
+}
+
+commit() { # CONTAINER IMAGE: one layer
+  store umount "$1" >/dev/null
+  store commit -q --format oci --rm "$1" "localhost/rig-$2" >/dev/null
+}
+
+export_layout() { # IMAGE NAME
+  rm -rf "$rig/images/$2.part"
+  store push -q "localhost/rig-$1" "oci:$rig/images/$2.part:latest"
+  mv "$rig/images/$2.part" "$rig/images/$2"
+  echo "made $rig/images/$2"
+}
+
+in_root() { # TREE COMMAND...: in a mount namespace of its own, so /proc goes with the command
+  local tree=$1
+  shift
+  cp /etc/resolv.conf "$tree/etc/resolv.conf"
+  printf '#!/bin/sh\nexit 101\n' >"$tree/usr/sbin/policy-rc.d"
+  chmod 755 "$tree/usr/sbin/policy-rc.d"
+  # shellcheck disable=SC2016 # the inner shell expands them
+  unshare --mount --propagation private sh -c 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"' "$tree" \
+    /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root DEBIAN_FRONTEND=noninteractive LC_ALL=C "$@"
+  rm -f "$tree/usr/sbin/policy-rc.d"
+}
+
+install_in() { # TREE PACKAGE...
+  local tree=$1
+  shift
+  {
+    in_root "$tree" apt-get update -qq
+    in_root "$tree" apt-get install -y -qq --no-install-recommends "$@"
+  } >>"$rig/log/apt.log" 2>&1
+  rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
+}
+
+make_base() {
+  local tree
+  tree=$(begin base scratch)
+  debootstrap --variant=minbase --cache-dir="$rig/debootstrap" \
+    --include=ca-certificates,iputils-ping,libcap2-bin,login,passwd,mount bookworm "$tree" >"$rig/log/debootstrap.log" 2>&1
+  in_root "$tree" dpkg-reconfigure iputils-ping # sets the capability of ping
+  rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
+  commit base base
+  export_layout base base
+}
+
+make_tools() {
+  local tree
+  has base || make_base
+
+  tree=$(begin tools localhost/rig-base)
+  install_in "$tree" git perl sudo less acl
+  commit tools tools-1
+
+  tree=$(begin tools localhost/rig-tools-1)
+  in_root "$tree" useradd -m -u 4242 app
+  mkdir -p "$tree/srv/app/data" "$tree/srv/shared"
+  cp -a "$tree/usr/share/perl" "$tree/srv/app/perl"
+  in_root "$tree" chown -R app:app /srv/app
+  chmod 3775 "$tree/srv/shared"
+  in_root "$tree" setfacl -m u:4242:rwx -d -m g:100:rx /srv/shared
+  setfattr -n user.note -v "kept by the image" "$tree/srv/app/data"
+  ln "$tree/usr/bin/perl" "$tree/srv/app/perl-hard"
+  mkfifo -m 0640 "$tree/srv/app/fifo"
+  mknod "$tree/srv/app/loop9" b 7 9
+  truncate -s 64M "$tree/srv/app/sparse"
+  printf end | dd of="$tree/srv/app/sparse" bs=1 seek=40000000 conv=notrunc status=none
+  commit tools tools-2
+
+  tree=$(begin tools localhost/rig-tools-2)
+  rm -rf "$tree"/usr/share/doc/* "$tree"/usr/share/man/* # whiteouts
+  rm -rf "$tree/srv/app/perl" # an opaque directory
+  mkdir "$tree/srv/app/perl"
+  echo new >"$tree/srv/app/perl/only"
+  rm -f "$tree/etc/motd" # file to directory
+  mkdir "$tree/etc/motd"
+  echo hello >"$tree/etc/motd/00-hello"
+  rm -rf "$tree/srv/app/data" # directory to symlink
+  ln -s /var "$tree/srv/app/data"
+  ln -sf issue.net "$tree/etc/issue" # file to symlink
+  chmod 0750 "$tree/srv/app" # metadata alone
+  in_root "$tree" chown -R 4242:100 /srv/app
+  rm -f "$tree/srv/app/perl-hard" # one of two links
+  in_root "$tree" apt-get purge -y -qq less >>"$rig/log/apt.log" 2>&1
+  commit tools tools-3
+  export_layout tools-3 tools
+}
+
+make_tools-zstd() {
+  [ -d "$rig/images/tools" ] || make_tools
+  rm -rf "$rig/images/tools-zstd.part"
+  skopeo copy -q --dest-compress-format zstd "oci:$rig/images/tools:latest" "oci:$rig/images/tools-zstd.part:latest"
+  mv "$rig/images/tools-zstd.part" "$rig/images/tools-zstd"
+  echo "made $rig/images/tools-zstd"
+}
+
+make_many() {
+  local tree
+  has base || make_base
+
+  tree=$(begin many localhost/rig-base)
+  install_in "$tree" nodejs
+  commit many many-1
+
+  tree=$(begin many localhost/rig-many-1)
+  mkdir "$tree/app"
+  printf '{"name":"app","version":"1.0.0","private":true}\n' >"$tree/app/package.json"
+  (cd "$tree/app" && npm install --ignore-scripts --no-audit --no-fund --legacy-peer-deps --cache "$rig/npm" \
+    typescript@5 date-fns@3 rxjs@7 lodash-es@4 core-js@3 @mui/icons-material@5) >"$rig/log/npm.log" 2>&1
+  chown -R 1000:1000 "$tree/app"
+  commit many many-2
+
+  tree=$(begin many localhost/rig-many-2)
+  find "$tree/app/node_modules" -name '*.d.ts' -delete
+  rm -rf "$tree/app/node_modules/rxjs/src"
+  commit many many-3
+  export_layout many-3 many
+}
+
+[ $# -gt 0 ] || set -- base tools tools-zstd many
+for name in "$@"; do
+  case $name in
+  base | tools | tools-zstd | many) [ -d "$rig/images/$name" ] || "make_$name" ;;
+  *)
+    echo "make-images.sh: no image is called $name" >&2
+    exit 2
+    ;;
+  esac
+done

@@ -1,0 +1,97 @@
+//! Image sources from the outside: layouts with anything wrong in them, a registry that fails in every way, a real one.
+
+#![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
+
+#[path = "sources/faults.rs"]
+mod faults;
+#[path = "support/layout.rs"]
+mod layout;
+#[path = "sources/layouts.rs"]
+mod layouts;
+#[path = "sources/real.rs"]
+mod real;
+#[path = "support/registry.rs"]
+mod registry;
+#[path = "support/server.rs"]
+mod server;
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use microagent::image::{Image, ImageError, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use tempfile::TempDir;
+
+/// A state directory, and how to use it.
+struct State {
+    directory: TempDir,
+    auth_file: Option<PathBuf>,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl State {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            auth_file: None,
+            interrupted: Arc::default(),
+        }
+    }
+
+    fn with_auth(auth_file: PathBuf) -> Self {
+        Self {
+            auth_file: Some(auth_file),
+            ..Self::new()
+        }
+    }
+
+    fn open(&self, reference: &str) -> Result<Source, ImageError> {
+        let options = SourceOptions {
+            state_dir: self.directory.path().join("state"),
+            auth_file: self.auth_file.clone(),
+            interrupted: Arc::clone(&self.interrupted),
+        };
+        Source::open(&Reference::parse(reference).unwrap(), &options)
+    }
+
+    fn files(&self) -> Vec<PathBuf> {
+        files_below(self.directory.path())
+    }
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    paths
+        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
+        .collect()
+}
+
+/// Opens a reference and resolves it for an architecture of Linux.
+fn resolve(reference: &str, architecture: &str) -> Result<Image, ImageError> {
+    State::new().open(reference)?.resolve(&linux(architecture))
+}
+
+fn linux(architecture: &str) -> Platform {
+    Platform::parse("linux", architecture).unwrap()
+}
+
+/// The verified bytes of a layer.
+fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
+    let mut blob = Verified::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
+    let mut content = Vec::new();
+    blob.read_to_end(&mut content).unwrap();
+    blob.finish().unwrap();
+    Ok(content)
+}
+
+/// An error with all its causes, as a user gets to see it.
+fn chain(error: &ImageError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,558 @@
+//! A registry that does what no registry should, and one that does what all do.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use microagent::image::{DigestError, ImageError, RegistryError};
+use serde_json::{Value, json};
+
+use crate::layout::{TestLayout, digest, for_platform};
+use crate::server::{Reply, Request, Server, stored};
+use crate::{State, chain, linux, read};
+
+const CONTENT: &str = "what the layer holds";
+
+/// `user:secret-f00d` in base64.
+const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
+
+/// A layout with one image of one layer.
+fn one_image() -> (TestLayout, Value) {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &[CONTENT]);
+    (layout, image)
+}
+
+/// Pulls the layer of the one image.
+fn pull(state: &State, reference: &str) -> Result<Vec<u8>, ImageError> {
+    let source = state.open(reference)?;
+    let image = source.resolve(&linux("amd64"))?;
+    read(&source, &image.layers[0])
+}
+
+/// What pulling ends in when `fault` happens, and that nothing is left; with the number of requests for blobs.
+fn failure(fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static) -> (ImageError, Server) {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, fault);
+    let state = State::new();
+    let error = pull(&state, &server.reference("")).unwrap_err();
+    assert_eq!(state.files(), Vec::<std::path::PathBuf>::new());
+    (error, server)
+}
+
+/// A fault of the layer's blob only.
+fn of_layer(fault: impl Fn() -> Reply + Send + Sync + 'static) -> impl Fn(&Request, usize) -> Option<Reply> {
+    let layer = layer_digest();
+    move |request, _| request.path.ends_with(&layer).then(&fault)
+}
+
+fn layer_digest() -> String {
+    digest(&TestLayout::new().blob("", CONTENT.as_bytes())).to_owned()
+}
+
+fn answer(body: &str) -> Reply {
+    Reply::Answer {
+        status: 200,
+        headers: Vec::new(),
+        body: body.into(),
+    }
+}
+
+fn registry_error(error: ImageError) -> RegistryError {
+    match error {
+        ImageError::Registry(error) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn an_image_is_pulled_once_and_then_read_from_the_store() {
+    let (layout, image) = one_image();
+    let index = layout.index(&[for_platform(image.clone(), "linux/amd64")]);
+    let server = Server::of(&layout, &index, |_, _| None);
+    let state = State::new();
+    let source = state.open(&server.reference(":latest")).unwrap();
+    let found = source.resolve(&linux("amd64")).unwrap();
+    assert_eq!(found.digest.to_string(), digest(&image));
+    assert_eq!(found.resolved_ref, server.reference(&format!("@{}", digest(&image))));
+
+    let layer = &found.layers[0];
+    for _ in 0..2 {
+        assert_eq!(read(&source, layer).unwrap(), CONTENT.as_bytes());
+        assert_eq!(server.count(&layer_digest()), 1);
+    }
+    let stored = state
+        .directory
+        .path()
+        .join("state/blobs/sha256")
+        .join(layer.digest.hex());
+    assert_eq!(state.files(), [stored.as_path()]);
+
+    fs::write(&stored, "what the disk made of").unwrap();
+    assert_eq!(
+        read(&source, layer).unwrap(),
+        CONTENT.as_bytes(),
+        "another size is fetched again"
+    );
+    fs::write(&stored, CONTENT.to_uppercase()).unwrap();
+    source.forget(layer).unwrap();
+    assert_eq!(read(&source, layer).unwrap(), CONTENT.as_bytes());
+    assert_eq!(server.count(&layer_digest()), 3);
+}
+
+#[test]
+fn several_threads_may_ask_for_blobs_at_once() {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &["one", "two", "three"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let state = State::new();
+    let source = state.open(&server.reference("")).unwrap();
+    let layers = source.resolve(&linux("amd64")).unwrap().layers;
+    let contents = thread::scope(|scope| {
+        let readers: Vec<_> = layers
+            .iter()
+            .map(|layer| scope.spawn(|| read(&source, layer).unwrap()))
+            .collect();
+        readers
+            .into_iter()
+            .map(|reader| reader.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(contents, [&b"one"[..], b"two", b"three"]);
+}
+
+#[test]
+fn a_pinned_image_must_have_its_digest() {
+    let (layout, image) = one_image();
+    let other = layout.image("linux/amd64", &["other"]);
+    let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&other).to_owned());
+    let pinned = format!("@{}", digest(&image));
+    let server = Server::start(move |request, _| {
+        let is_manifest = request.path.contains("/manifests/");
+        let path = if is_manifest {
+            "/v2/team/app/manifests/latest"
+        } else {
+            &request.path
+        };
+        stored(
+            &blobs,
+            &latest,
+            &Request {
+                path: path.to_owned(),
+                ..request.clone()
+            },
+        )
+    });
+    let error = pull(&State::new(), &server.reference(&pinned)).unwrap_err();
+    assert!(
+        matches!(&error, ImageError::Content { digest: named, source: DigestError::DigestMismatch { .. } }
+        if pinned.ends_with(&named.to_string())),
+        "{error:?}"
+    );
+    assert_eq!(
+        server.requests()[0].path,
+        format!("/v2/team/app/manifests/{}", &pinned[1..])
+    );
+    assert_eq!(pull(&State::new(), &server.reference(":tag")).unwrap(), b"other");
+}
+
+#[test]
+fn the_digest_that_a_registry_names_must_be_that_of_its_manifest() {
+    let named = |name: &'static str| {
+        failure(move |request, _| {
+            let is_manifest = request.path.contains("/manifests/");
+            is_manifest.then(|| answer("{}").with("Docker-Content-Digest", name))
+        })
+        .0
+    };
+    let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert!(matches!(
+        named(empty),
+        ImageError::Content {
+            source: DigestError::DigestMismatch { .. },
+            ..
+        }
+    ));
+    assert!(matches!(
+        registry_error(named("crc32:00000000")),
+        RegistryError::DigestHeader(_)
+    ));
+}
+
+#[test]
+fn wrong_bytes_are_final_and_leave_nothing() {
+    let wrong = CONTENT.replace("holds", "HOLDS");
+    let (error, server) = failure(of_layer(move || answer(&wrong)));
+    assert!(
+        matches!(
+            error,
+            ImageError::Content {
+                source: DigestError::DigestMismatch { .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    assert_eq!(server.count(&layer_digest()), 1);
+}
+
+#[test]
+fn a_wrong_number_of_bytes_is_final_and_leaves_nothing() {
+    let size = |error: ImageError| match error {
+        ImageError::Content {
+            source: DigestError::SizeMismatch { expected, actual },
+            ..
+        } => (expected, actual),
+        other => panic!("{other:?}"),
+    };
+    let len = CONTENT.len() as u64;
+    assert_eq!(size(failure(of_layer(|| answer("short"))).0), (len, 5));
+    assert_eq!(
+        size(
+            failure(of_layer(|| Reply::Unsized {
+                body: b"short".to_vec()
+            }))
+            .0
+        ),
+        (len, 5)
+    );
+    let (expected, actual) = size(
+        failure(of_layer(|| Reply::Unsized {
+            body: vec![b'x'; 1 << 24],
+        }))
+        .0,
+    );
+    assert!(
+        expected == len && actual > len && actual < 1 << 22,
+        "{actual} bytes were taken"
+    );
+}
+
+#[test]
+fn what_breaks_once_is_tried_again() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |_, before| match before {
+        0 => Some(Reply::status(503)),
+        1 => Some(Reply::status(429).with("Retry-After", "0")),
+        4 => Some(Reply::Cut {
+            announced: CONTENT.len(),
+            body: b"what".to_vec(),
+        }),
+        _ => None,
+    });
+    assert_eq!(pull(&State::new(), &server.reference("")).unwrap(), CONTENT.as_bytes());
+    assert_eq!(server.requests().len(), 6);
+}
+
+#[test]
+fn what_stays_broken_is_given_up() {
+    let (error, server) = failure(of_layer(|| Reply::Cut {
+        announced: CONTENT.len(),
+        body: b"what".to_vec(),
+    }));
+    assert!(matches!(registry_error(error), RegistryError::Broken { .. }));
+    assert_eq!(server.count(&layer_digest()), 3);
+
+    let (error, server) = failure(|_, _| Some(Reply::status(500)));
+    let error = registry_error(error);
+    assert!(
+        matches!(error, RegistryError::Server { status: 500, .. }) && error.is_transient(),
+        "{error:?}"
+    );
+    assert_eq!(server.requests().len(), 3);
+}
+
+#[test]
+fn a_long_wait_that_the_registry_asks_for_is_left_to_the_caller() {
+    let body = json!({"errors": [{"code": "TOOMANYREQUESTS", "message": "pull rate limit\u{7}"}]});
+    let (error, server) = failure(move |_, _| Some(Reply::json(429, &body).with("Retry-After", "120")));
+    assert!(
+        chain(&error).ends_with("refuses more requests for now: pull rate limit\\u{7}"),
+        "{}",
+        chain(&error)
+    );
+    let RegistryError::TooManyRequests { retry_after, .. } = registry_error(error) else {
+        panic!("another error")
+    };
+    assert_eq!(retry_after, Some(Duration::from_mins(2)));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[test]
+fn what_is_not_there_is_not_found() {
+    let (error, server) = failure(|_, _| Some(Reply::status(404)));
+    assert!(
+        chain(&error).ends_with("has no team/app/manifests/latest"),
+        "{}",
+        chain(&error)
+    );
+    assert!(matches!(registry_error(error), RegistryError::NotFound { .. }));
+    assert_eq!(server.requests().len(), 1);
+    let (error, _) = failure(of_layer(|| Reply::status(404)));
+    assert!(matches!(registry_error(error), RegistryError::NotFound { path, .. } if path.ends_with(&layer_digest())));
+}
+
+#[test]
+fn no_document_may_be_too_large() {
+    let (error, _) = failure(|_, _| {
+        Some(Reply::Unsized {
+            body: vec![b' '; (4 << 20) + 1],
+        })
+    });
+    assert!(matches!(
+        registry_error(error),
+        RegistryError::TooLarge { max: 4_194_304, .. }
+    ));
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_unreachable() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = registry_error(pull(&State::new(), &format!("{address}/x")).unwrap_err());
+    assert!(matches!(&error, RegistryError::Unreachable { registry, .. } if *registry == address.to_string()));
+    assert!(error.is_transient());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // The same place by an address that is not one of the loopback interface.
+    let elsewhere = format!("0.0.0.0:{}/x", listener.local_addr().unwrap().port());
+    let first_byte = thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        // Closed with something unread, the connection would be reset before the answer is seen.
+        let _ = stream.read_to_end(&mut Vec::new());
+        (byte[0], listener)
+    });
+    let error = registry_error(pull(&State::new(), &elsewhere).unwrap_err());
+    assert!(!error.is_transient(), "{error:?}");
+    match error {
+        RegistryError::Tls { .. } => assert_eq!(first_byte.join().unwrap().0, 22, "a TLS handshake record"),
+        // Without any CA certificate on the machine, it does not even come to a connection.
+        error => assert!(matches!(error, RegistryError::Setup(_)), "{error:?}"),
+    }
+}
+
+#[test]
+fn an_interruption_ends_a_wait_and_leaves_nothing() {
+    let (layout, image) = one_image();
+    let layer = layer_digest();
+    let server = Server::of(&layout, &image, move |request, _| {
+        let stall = || Reply::Stall {
+            announced: CONTENT.len(),
+            body: b"what".to_vec(),
+        };
+        request.path.ends_with(&layer).then(stall)
+    });
+    let state = State::new();
+    let interrupted = Arc::clone(&state.interrupted);
+    let start = Instant::now();
+    thread::spawn(move || {
+        thread::sleep(Duration::from_millis(500));
+        interrupted.store(true, Ordering::Relaxed);
+    });
+    let error = pull(&state, &server.reference("")).unwrap_err();
+    assert!(matches!(error, ImageError::Interrupted), "{error:?}");
+    let waited = start.elapsed();
+    assert!(
+        waited >= Duration::from_millis(500) && waited < Duration::from_secs(2),
+        "{waited:?}"
+    );
+    assert_eq!(server.count(&layer_digest()), 1);
+    assert_eq!(state.files(), Vec::<std::path::PathBuf>::new());
+}
+
+/// Writes a credentials file for the server.
+fn credentials(server: &Server, entry: &Value) -> (tempfile::TempDir, State) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("auth.json");
+    let mut auths = serde_json::Map::new();
+    auths.insert(server.address.to_string(), entry.clone());
+    fs::write(&file, json!({"auths": auths}).to_string()).unwrap();
+    (directory, State::with_auth(file))
+}
+
+#[test]
+fn basic_credentials_are_sent_when_asked_for() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |request, _| {
+        let is_known = request.authorization() == Some(&format!("Basic {PAIR}"));
+        (!is_known).then(|| Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
+    });
+    let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    assert_eq!(server.requests().len(), 4, "only the first request is refused");
+
+    let error = pull(&State::new(), &server.reference("")).unwrap_err();
+    assert!(chain(&error).contains("REGISTRY_AUTH_FILE"), "{}", chain(&error));
+    assert!(matches!(
+        registry_error(error),
+        RegistryError::Unauthorized {
+            has_credentials: false,
+            ..
+        }
+    ));
+    let (_file, state) = credentials(&server, &json!({"auth": "dXNlcjpvbGQtYmVlZg=="}));
+    let error = pull(&state, &server.reference("")).unwrap_err();
+    let shown = format!("{} {error:?}", chain(&error));
+    assert!(!shown.contains("old-beef") && !shown.contains("dXNlcjpvbGQ"), "{shown}");
+    assert!(matches!(
+        registry_error(error),
+        RegistryError::Unauthorized {
+            has_credentials: true,
+            ..
+        }
+    ));
+}
+
+/// A registry that wants a token of the server itself, which gives `t<n>` as `token` decides.
+fn with_tokens(token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> (TestLayout, Server) {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, move |request, before| {
+        if request.path.starts_with("/token") {
+            return Some(token(request, before));
+        }
+        let is_known = request
+            .authorization()
+            .is_some_and(|value| value.starts_with("Bearer t"));
+        let host = &request.headers["host"];
+        let challenge = format!(
+            "Bearer realm=\"http://{host}/token?a=b\",service=\"the registry\",scope=\"repository:team/app:pull\""
+        );
+        (!is_known).then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+    });
+    (layout, server)
+}
+
+#[test]
+fn tokens_are_fetched_once_with_what_credentials_there_are() {
+    let token = |name: &'static str| move |_: &Request, _| Reply::json(200, &json!({name: "t1", "expires_in": 300}));
+    let (_layout, server) = with_tokens(token("token"));
+    assert_eq!(pull(&State::new(), &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let requests = server.requests();
+    assert_eq!(requests.len(), 5);
+    assert_eq!(
+        requests[1].path,
+        "/token?a=b&scope=repository%3Ateam%2Fapp%3Apull&service=the+registry"
+    );
+    assert_eq!(requests[1].authorization(), None);
+    assert_eq!(requests[4].authorization(), Some("Bearer t1"));
+
+    let (_layout, server) = with_tokens(token("access_token"));
+    let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    assert_eq!(
+        server.requests()[1].authorization(),
+        Some(format!("Basic {PAIR}").as_str())
+    );
+
+    let (_layout, server) = with_tokens(token("access_token"));
+    let (_file, state) = credentials(&server, &json!({"auth": PAIR, "identitytoken": "refresh&me"}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let request = &server.requests()[1];
+    assert_eq!((request.method.as_str(), request.authorization()), ("POST", None));
+    assert_eq!(
+        request.body,
+        "scope=repository%3Ateam%2Fapp%3Apull&service=the+registry&grant_type=refresh_token&client_id=microagent\
+         &refresh_token=refresh%26me"
+    );
+}
+
+#[test]
+fn token_servers_fail_like_registries() {
+    let fail = |reply: fn() -> Reply| {
+        let (_layout, server) = with_tokens(move |_, _| reply());
+        let error = pull(&State::new(), &server.reference("")).unwrap_err();
+        (registry_error(error), server.count("/token"))
+    };
+    let (error, count) = fail(|| Reply::status(403));
+    assert!(
+        matches!(error, RegistryError::Unauthorized { .. }) && count == 1,
+        "{error:?} {count}"
+    );
+    let (error, count) = fail(|| Reply::status(502));
+    assert!(
+        matches!(error, RegistryError::Server { status: 502, .. }) && count == 3,
+        "{error:?} {count}"
+    );
+    let (error, count) = fail(|| Reply::status(429).with("Retry-After", "60"));
+    assert!(
+        matches!(error, RegistryError::TooManyRequests { .. }) && count == 1,
+        "{error:?} {count}"
+    );
+    let (error, count) = fail(|| Reply::status(307).with("Location", "http://127.0.0.1:1/"));
+    assert!(
+        matches!(error, RegistryError::UnexpectedStatus { status: 307, .. }) && count == 1,
+        "{error:?} {count}"
+    );
+    for body in ["", "{}", r#"{"token": null}"#, r#"{"token": "a\r\nb"}"#] {
+        let (_layout, server) = with_tokens(move |_, _| answer(body));
+        let error = pull(&State::new(), &server.reference("")).unwrap_err();
+        assert!(matches!(registry_error(error), RegistryError::NoToken { .. }), "{body}");
+    }
+}
+
+#[test]
+fn a_token_that_has_expired_is_fetched_anew() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |request, before| {
+        if request.path.starts_with("/token") {
+            return Some(Reply::json(200, &json!({"token": format!("t{before}")})));
+        }
+        let is_expired = request.authorization() == Some("Bearer t1") && before > 3;
+        let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
+        (is_expired || request.authorization().is_none())
+            .then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+    });
+    assert_eq!(pull(&State::new(), &server.reference("")).unwrap(), CONTENT.as_bytes());
+    assert_eq!(server.count("/token"), 2);
+}
+
+#[test]
+fn redirects_to_a_blob_store_carry_no_credentials() {
+    let (layout, image) = one_image();
+    let blobs = layout.path().join("blobs/sha256");
+    let store = Server::start(move |request, _| stored(&blobs, "", request));
+    let elsewhere = format!("http://{}/signed/{}", store.address, layer_digest());
+    let server = Server::of(&layout, &image, move |request, _| match request.authorization() {
+        None => Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"")),
+        Some(_) if request.path.ends_with(&layer_digest()) => {
+            Some(Reply::status(307).with("Location", elsewhere.clone()))
+        }
+        Some(_) => None,
+    });
+    let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    assert_eq!(store.requests().len(), 1);
+    assert_eq!(store.requests()[0].authorization(), None);
+}
+
+#[test]
+fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
+    let thief = Server::start(|request, _| {
+        let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
+        Reply::status(401).with("WWW-Authenticate", challenge)
+    });
+    let (layout, image) = one_image();
+    let elsewhere = format!("http://{}/", thief.address);
+    let server = Server::of(&layout, &image, move |_, _| {
+        Some(Reply::status(302).with("Location", elsewhere.clone()))
+    });
+    let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
+    let error = pull(&state, &server.reference("")).unwrap_err();
+    assert!(matches!(registry_error(error), RegistryError::Unauthorized { .. }));
+    assert!(
+        thief
+            .requests()
+            .iter()
+            .all(|request| request.authorization().is_none() && request.path == "/")
+    );
+}

@@ -1,0 +1,106 @@
+//! Image layouts of the test's own making, with anything wrong in them that a test wants.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use microagent::image::{Algorithm, Digest};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
+
+/// A layout in a temporary directory. What its methods give back are descriptors.
+pub(crate) struct TestLayout(TempDir);
+
+impl TestLayout {
+    pub(crate) fn new() -> Self {
+        let layout = Self(tempfile::tempdir().unwrap());
+        fs::create_dir_all(layout.path().join("blobs/sha256")).unwrap();
+        fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
+        layout.publish(&[]);
+        layout
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// A reference to the layout, `version` being empty, `:<tag>` or `@<digest>`.
+    pub(crate) fn reference(&self, version: &str) -> String {
+        format!("oci:{}{version}", self.path().display())
+    }
+
+    pub(crate) fn blob_path(&self, descriptor: &Value) -> PathBuf {
+        let (algorithm, hex) = digest(descriptor).split_once(':').unwrap();
+        self.path().join("blobs").join(algorithm).join(hex)
+    }
+
+    pub(crate) fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+        let digest = Digest::of(Algorithm::Sha256, content).to_string();
+        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": content.len()});
+        fs::write(self.blob_path(&descriptor), content).unwrap();
+        descriptor
+    }
+
+    pub(crate) fn document(&self, media_type: &str, document: &Value) -> Value {
+        self.blob(media_type, document.to_string().as_bytes())
+    }
+
+    /// An image for `platform`, such as `linux/arm/v7`, whose layers have these contents: no tar archives, for no one looks.
+    pub(crate) fn image(&self, platform: &str, layers: &[&str]) -> Value {
+        let layers: Vec<_> = layers.iter().map(|layer| self.blob(LAYER, layer.as_bytes())).collect();
+        let config = self.document(CONFIG, &config(platform, &layers));
+        self.document(MANIFEST, &manifest(&config, &layers))
+    }
+
+    pub(crate) fn index(&self, entries: &[Value]) -> Value {
+        self.document(
+            INDEX,
+            &json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}),
+        )
+    }
+
+    /// Writes `index.json`, as buildah does: without a media type.
+    pub(crate) fn publish(&self, entries: &[Value]) {
+        let index = json!({"schemaVersion": 2, "manifests": entries});
+        fs::write(self.path().join("index.json"), index.to_string()).unwrap();
+    }
+}
+
+pub(crate) fn digest(descriptor: &Value) -> &str {
+    descriptor["digest"].as_str().unwrap()
+}
+
+pub(crate) fn manifest(config: &Value, layers: &[Value]) -> Value {
+    json!({"schemaVersion": 2, "config": config, "layers": layers})
+}
+
+pub(crate) fn config(platform: &str, layers: &[Value]) -> Value {
+    let mut config = platform_object(platform);
+    let diff_ids: Vec<_> = layers.iter().map(digest).collect();
+    config["config"] = json!({"Env": ["A=b"], "Cmd": null});
+    config["rootfs"] = json!({"type": "layers", "diff_ids": diff_ids});
+    config
+}
+
+pub(crate) fn for_platform(mut descriptor: Value, platform: &str) -> Value {
+    descriptor["platform"] = platform_object(platform);
+    descriptor
+}
+
+pub(crate) fn named(mut descriptor: Value, name: &str) -> Value {
+    descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    descriptor
+}
+
+fn platform_object(platform: &str) -> Value {
+    let mut parts = platform.split('/');
+    let mut object = json!({"os": parts.next().unwrap(), "architecture": parts.next().unwrap()});
+    if let Some(variant) = parts.next() {
+        object["variant"] = variant.into();
+    }
+    object
+}

@@ -1,0 +1,111 @@
+//! The judges of an image: e2fsck, the kernel, and an unpack of the same layers by a program that is not ours.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use tempfile::TempDir;
+
+use super::skip::skip;
+
+const PROGRAMS: [&str; 14] = [
+    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "gzip", "mount", "python3", "setfattr", "setpriv", "taskset",
+    "umoci", "umount", "zstd",
+];
+
+/// Proof that the oracles can run: root, and every program there.
+pub(crate) struct Oracles {
+    scratch: TempDir,
+}
+
+impl Oracles {
+    /// `None`, with the reason on stderr, where something is missing and `REQUIRE_ORACLES` is not 1.
+    pub(crate) fn find() -> Option<Self> {
+        if fs::metadata("/proc/self").map_or(0, |process| process.uid()) != 0 {
+            skip("only root can mount an image and unpack devices");
+            return None;
+        }
+        let path = env::var_os("PATH").unwrap_or_default();
+        let directories: Vec<PathBuf> = env::split_paths(&path).collect();
+        let there = |program: &&&str| directories.iter().any(|directory| directory.join(program).is_file());
+        if let Some(program) = PROGRAMS.iter().find(|program| !there(program)) {
+            skip(&format!("{program} is not installed"));
+            return None;
+        }
+        let scratch = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("the target directory is writable");
+        Some(Self { scratch })
+    }
+
+    /// A directory that goes when the test ends.
+    pub(crate) fn scratch(&self) -> &Path {
+        self.scratch.path()
+    }
+
+    /// The tree that umoci makes of a layout.
+    pub(crate) fn reference(&self, layout: &Path, architecture: &str) -> PathBuf {
+        let tree = self.scratch().join("reference");
+        succeed(rig("reference_unpack.py").arg(layout).arg(architecture).arg(&tree));
+        tree
+    }
+
+    /// A copy of an image that a test may spoil; holes stay holes.
+    pub(crate) fn copy(&self, image: &Path) -> PathBuf {
+        let copy = self.scratch().join("copy.ext4");
+        succeed(Command::new("cp").arg("--sparse=always").arg(image).arg(&copy));
+        copy
+    }
+}
+
+/// What e2fsck has to say about an image, `Ok` where that is nothing at all.
+///
+/// Its exit status alone won't do: what it would merely improve leaves that at 0.
+pub(crate) fn e2fsck(image: &Path) -> Result<(), String> {
+    let output = Command::new("e2fsck")
+        .arg("-fn")
+        .arg(image)
+        .output()
+        .expect("e2fsck runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let summary = format!("{}: ", image.display());
+    let usual = |line: &str| line.starts_with("Pass ") || (line.starts_with(&summary) && line.contains(" files ("));
+    if output.status.success() && said.lines().count() == 6 && said.lines().all(usual) {
+        Ok(())
+    } else {
+        Err(said)
+    }
+}
+
+/// How a tree differs from the reference, `Ok` where it does not.
+pub(crate) fn compare(reference: &Path, tree: &Path) -> Result<(), String> {
+    let output = rig("compare_trees.py")
+        .arg(reference)
+        .arg(tree)
+        .output()
+        .expect("python3 runs");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    match output.status.code() {
+        Some(0) => Ok(()),
+        Some(1) => Err(said),
+        _ => panic!("{}", String::from_utf8_lossy(&output.stderr)),
+    }
+}
+
+/// Runs a command that has to succeed.
+pub(crate) fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    output
+}
+
+fn rig(script: &str) -> Command {
+    let mut command = Command::new("python3");
+    command.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig").join(script));
+    command
+}

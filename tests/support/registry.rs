@@ -1,0 +1,129 @@
+//! A real registry on loopback: Debian's `docker-registry`, filled by `skopeo`.
+
+#![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// The user and the password of a registry that wants some.
+pub(crate) const USER: &str = "someone";
+pub(crate) const PASSWORD: &str = "pass:word-f00d";
+
+/// What `htpasswd -nbB` makes of the two.
+const HTPASSWD: &str = "someone:$2y$05$abcdefghijklmnopqrstuu2Ipj.fSIeF5z.d/fN/Yx9WLI1BQTVEe\n";
+
+/// A running registry; ends with this.
+pub(crate) struct Registry {
+    process: Child,
+    pub(crate) host: String,
+    pub(crate) directory: TempDir,
+}
+
+impl Registry {
+    /// Starts a registry, open to all or only to [`USER`]. None, with a word about it, where the tools are missing and
+    /// `REQUIRE_ORACLES` is not 1.
+    pub(crate) fn start(wants_password: bool) -> Option<Self> {
+        for (tool, argument) in [("docker-registry", "--version"), ("skopeo", "--version")] {
+            let found = Command::new(tool)
+                .arg(argument)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .status();
+            if found.is_err() {
+                assert!(
+                    std::env::var_os("REQUIRE_ORACLES").is_none_or(|value| value != "1"),
+                    "{tool} is missing"
+                );
+                println!("skipped: {tool} is missing");
+                return None;
+            }
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let host = format!("127.0.0.1:{port}");
+        let root = directory.path().display();
+        let config = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\nhttp: {{addr: '{host}'}}\n"
+        );
+        let auth = format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n");
+        fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
+        let config_path = directory.path().join("config.yml");
+        fs::write(&config_path, if wants_password { config + &auth } else { config }).unwrap();
+        let log = fs::File::create(directory.path().join("log")).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(config_path)
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let registry = Self {
+            process,
+            host,
+            directory,
+        };
+        for _ in 0..100 {
+            if TcpStream::connect(&registry.host).is_ok() {
+                return Some(registry);
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!(
+            "docker-registry does not answer: {}",
+            fs::read_to_string(registry.directory.path().join("log")).unwrap()
+        );
+    }
+
+    /// A reference to an image here.
+    pub(crate) fn reference(&self, image: &str) -> String {
+        format!("{}/{image}", self.host)
+    }
+
+    /// Copies an image to here with `skopeo copy`, with more options.
+    pub(crate) fn push(&self, from: &str, image: &str, options: &[&str]) {
+        let to = format!("docker://{}", self.reference(image));
+        skopeo(&[&["copy", "-q", "--dest-tls-verify=false", from, &to], options].concat());
+    }
+
+    /// Lets `skopeo login` write a credentials file.
+    pub(crate) fn login(&self) -> PathBuf {
+        let file = self.directory.path().join("auth.json");
+        let path = file.to_str().unwrap();
+        skopeo(&[
+            "login",
+            "--tls-verify=false",
+            "--authfile",
+            path,
+            "-u",
+            USER,
+            "-p",
+            PASSWORD,
+            &self.host,
+        ]);
+        file
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+/// Runs skopeo, which must succeed.
+pub(crate) fn skopeo(arguments: &[&str]) -> Output {
+    let output = Command::new("skopeo").args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "skopeo {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}

@@ -1,0 +1,114 @@
+//! OCI image layouts (image-spec image-layout.md), made on the spot.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// A layout directory that holds one image.
+pub(crate) struct Layout {
+    directory: PathBuf,
+}
+
+/// A layer as its image's manifest and config describe it, right or wrong.
+pub(crate) struct Layer {
+    /// What the manifest says.
+    pub(crate) descriptor: Value,
+    /// The digest of the tar in the config.
+    pub(crate) diff_id: String,
+}
+
+impl Layout {
+    /// An empty layout in a directory that does not exist yet.
+    pub(crate) fn create(directory: PathBuf) -> Self {
+        fs::create_dir_all(directory.join("blobs/sha256")).unwrap();
+        fs::write(
+            directory.join("oci-layout"),
+            json!({"imageLayoutVersion": "1.0.0"}).to_string(),
+        )
+        .unwrap();
+        Self { directory }
+    }
+
+    /// Puts a gzipped tar into the layout.
+    pub(crate) fn gzip_layer(&self, tar: &[u8]) -> Layer {
+        self.layer(&gzip(tar), digest(tar))
+    }
+
+    /// Puts any bytes into the layout as a gzipped layer.
+    pub(crate) fn layer(&self, blob: &[u8], diff_id: String) -> Layer {
+        let descriptor = self.blob("application/vnd.oci.image.layer.v1.tar+gzip", blob);
+        Layer { descriptor, diff_id }
+    }
+
+    /// Makes the layers an image for `linux/amd64`, tagged `latest`, and returns the digest of its manifest.
+    pub(crate) fn image(&self, layers: &[Layer]) -> String {
+        let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        let descriptors: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();
+        let manifest = json!({
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": self.blob("application/vnd.oci.image.config.v1+json", config.to_string().as_bytes()),
+            "layers": descriptors,
+        });
+        let mut descriptor = self.blob(
+            "application/vnd.oci.image.manifest.v1+json",
+            manifest.to_string().as_bytes(),
+        );
+        let digest = descriptor["digest"].as_str().unwrap().to_owned();
+        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": "latest"});
+        let index = json!({"schemaVersion": 2, "manifests": [descriptor]});
+        fs::write(self.directory.join("index.json"), index.to_string()).unwrap();
+        digest
+    }
+
+    /// Reference of what the tag names.
+    pub(crate) fn tagged(&self) -> String {
+        format!("oci:{}:latest", self.directory.display())
+    }
+
+    /// Reference of an image by its digest.
+    pub(crate) fn pinned(&self, digest: &str) -> String {
+        format!("oci:{}@{digest}", self.directory.display())
+    }
+
+    /// Where a layer's blob is.
+    pub(crate) fn blob_path(&self, layer: &Layer) -> PathBuf {
+        let digest = layer.descriptor["digest"].as_str().unwrap();
+        blob_path(&self.directory, digest)
+    }
+
+    fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+        let digest = digest(content);
+        fs::write(blob_path(&self.directory, &digest), content).unwrap();
+        json!({"mediaType": media_type, "digest": digest, "size": content.len()})
+    }
+}
+
+fn blob_path(directory: &Path, digest: &str) -> PathBuf {
+    directory.join("blobs").join(digest.replace(':', "/"))
+}
+
+/// `sha256:` and the hash of the content.
+pub(crate) fn digest(content: &[u8]) -> String {
+    let hash = Sha256::digest(content);
+    hash.iter()
+        .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+/// One gzip member.
+pub(crate) fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
