@@ -11,18 +11,33 @@ use crate::support::tools;
 
 /// What differs at every size, and why.
 const ALWAYS: [(&str, &str); 7] = [
-    ("Reserved block count", "an option, 0 by default: a guest's image has no other users to protect from"),
-    ("Filesystem created", "an option, 0 by default: the clock is no part of an image"),
+    (
+        "Reserved block count",
+        "an option, 0 by default: a guest's image has no other users to protect from",
+    ),
+    (
+        "Filesystem created",
+        "an option, 0 by default: the clock is no part of an image",
+    ),
     ("Last write time", "the same"),
     ("Last checked", "the same"),
-    ("Lifetime writes", "not counted: the image was never a mounted file system"),
-    ("Overhead clusters", "left to the kernel, which counts what this only saves it from counting"),
+    (
+        "Lifetime writes",
+        "not counted: the image was never a mounted file system",
+    ),
+    (
+        "Overhead clusters",
+        "left to the kernel, which counts what this only saves it from counting",
+    ),
     ("Checksum", "that of all fields, so it differs with any"),
 ];
 
 /// What also differs where room is reserved to grow to 1 TiB, but not to 1,024 times the size.
 const OTHER_ROOM_TO_GROW: [(&str, &str); 2] = [
-    ("Reserved GDT blocks", "room for 1 TiB or 16 times the size, whichever is more; mke2fs's is for 1,024 times"),
+    (
+        "Reserved GDT blocks",
+        "room for 1 TiB or 16 times the size, whichever is more; mke2fs's is for 1,024 times",
+    ),
     ("Free blocks", "what that takes or leaves"),
 ];
 
@@ -52,8 +67,21 @@ fn differing(mib: u64) -> BTreeSet<String> {
         ..Options::new(*b"oracle of images")
     };
     let (ours, theirs) = (image_file(), image_file());
-    judge::build(&ours, &Setup { name: "default", options }, shapes::empty).unwrap();
-    File::options().write(true).open(&theirs).unwrap().set_len(mib * MIB).unwrap();
+    judge::build(
+        &ours,
+        &Setup {
+            name: "default",
+            options,
+        },
+        shapes::empty,
+    )
+    .unwrap();
+    File::options()
+        .write(true)
+        .open(&theirs)
+        .unwrap()
+        .set_len(mib * MIB)
+        .unwrap();
     let uuid = "6f726163-6c65-206f-6620-696d61676573";
     let hash_seed = format!("hash_seed={uuid}");
     // Kernels before 5.15 do not know `orphan_file`, and tools of their time not `metadata_csum_seed`: newer versions of

@@ -110,7 +110,14 @@ fn the_names_said_to_collide_do() {
             let name = String::from_utf8([&COLLIDING_PREFIX[..], *end].concat()).unwrap();
             let hash = format!("dx_hash -h half_md4 -s 6f726163-6c65-206f-6620-696d61676573 {name}");
             let output = tools::print("debugfs", &["-R", &hash], "/dev/null".as_ref());
-            output.split(" is ").nth(1).unwrap().split(' ').next().unwrap().to_owned()
+            output
+                .split(" is ")
+                .nth(1)
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .to_owned()
         })
         .collect();
     assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");

@@ -98,7 +98,12 @@ fn a_default_image_grows_to_a_tebibyte() {
     let setup = Setup::small("1 TiB", |options| options.size = Size::Fit(Fit::default()));
     let image = image_file();
     judge::build(&image, &setup, shapes::one_file).unwrap();
-    File::options().write(true).open(&image).unwrap().set_len(1 << 40).unwrap();
+    File::options()
+        .write(true)
+        .open(&image)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
     let resized = tools::run::<&str>("resize2fs", &[], &image);
     assert!(resized.status.success(), "{}", tools::text(&resized));
     assert_grown(&image, &setup);

@@ -49,7 +49,9 @@ impl Setup {
                 options.journal = Journal::None;
                 options.growth = false;
             }),
-            Self::small("a journal of 5 MiB", |options| options.journal = Journal::Bytes(5 * MIB)),
+            Self::small("a journal of 5 MiB", |options| {
+                options.journal = Journal::Bytes(5 * MIB)
+            }),
             Self::small("more inodes than by the ratio", |options| {
                 options.inodes = Inodes::AtLeast(70_001);
                 options.reserved_percent = 5;

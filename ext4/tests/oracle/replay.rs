@@ -39,13 +39,20 @@ fn a_journal_is_replayed_after_a_power_cut() {
 
         let mount = Mount::new(&for_kernel);
         for number in 0..50 {
-            assert_eq!(fs::read(mount.path().join(format!("last/{number}"))).unwrap(), [number; 3000]);
+            assert_eq!(
+                fs::read(mount.path().join(format!("last/{number}"))).unwrap(),
+                [number; 3000]
+            );
         }
         mount.unmount();
         tools::assert_clean_after_use(&for_kernel, setup.name);
 
         let replayed = tools::run("e2fsck", &["-fy"], &for_e2fsck);
-        assert!(tools::text(&replayed).contains("recovering journal"), "{}", tools::text(&replayed));
+        assert!(
+            tools::text(&replayed).contains("recovering journal"),
+            "{}",
+            tools::text(&replayed)
+        );
         tools::assert_clean_after_use(&for_e2fsck, setup.name);
     }
 }

@@ -57,9 +57,17 @@ pub(crate) fn every_kind(build: &mut Build<File>, _: u64) {
             build.put(format!("{number} {other}"), metadata, kind.clone()).unwrap();
         }
     }
-    let names: [&[u8]; 5] = [b"\xFF\xFE", b"new\nline", b"...", "\u{FC}ml\u{E4}ut".as_bytes(), &[b'n'; 255]];
+    let names: [&[u8]; 5] = [
+        b"\xFF\xFE",
+        b"new\nline",
+        b"...",
+        "\u{FC}ml\u{E4}ut".as_bytes(),
+        &[b'n'; 255],
+    ];
     for name in names {
-        build.put(name, permissions(0o644), Node::File(Content::dense(4, 1))).unwrap();
+        build
+            .put(name, permissions(0o644), Node::File(Content::dense(4, 1)))
+            .unwrap();
     }
 }
 
@@ -68,7 +76,9 @@ pub(crate) fn symlinks(build: &mut Build<File>, block_size: u64) {
     for len in [1, 59, 60, 61, 1023, 1024, 2047, 2048, 4095] {
         if len < block_size {
             let target = vec![b't'; usize::try_from(len).unwrap()];
-            build.put(format!("{len}"), permissions(0o777), Node::Symlink(target)).unwrap();
+            build
+                .put(format!("{len}"), permissions(0o777), Node::Symlink(target))
+                .unwrap();
         }
     }
 }
@@ -143,13 +153,28 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
     // 96 bytes in the inode: 4 of magic, 4 of zeros after the entries; an entry is 16 bytes and its name.
     let inode_room = 96 - 4 - 4 - 20;
     let block_room = usize::try_from(block_size).unwrap() - 32 - 4 - 20;
-    let lengths = [0, 1, 3, 4, inode_room - 1, inode_room, inode_room + 1, 500, block_room - 1, block_room];
+    let lengths = [
+        0,
+        1,
+        3,
+        4,
+        inode_room - 1,
+        inode_room,
+        inode_room + 1,
+        500,
+        block_room - 1,
+        block_room,
+    ];
     for (number, len) in lengths.into_iter().enumerate() {
         // The kernel takes 64 KiB at most, and so do its readers.
         let len = len.min((1 << 16) - 64);
         put_with(build, &format!("value {number}"), &[(b"user.note", &vec![b'v'; len])]);
     }
-    put_with(build, "longest name", &[(&[&b"user."[..], &[b'n'; 250]].concat(), b"value")]);
+    put_with(
+        build,
+        "longest name",
+        &[(&[&b"user."[..], &[b'n'; 250]].concat(), b"value")],
+    );
     put_with(
         build,
         "all namespaces",
@@ -158,7 +183,10 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
             (b"user.ab", b"22"),
             (b"user.aa", b"333"),
             (b"trusted.overlay.opaque", b"y"),
-            (b"security.capability", b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+            (
+                b"security.capability",
+                b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            ),
             (b"security.ima", b"\x01\n\xFF"),
             (b"user.long", &[b'l'; 300]),
             (b"user.\xFF\n=", b"odd name"),
@@ -173,12 +201,15 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
             (0x10, 7, u32::MAX),
             (0x20, 0, u32::MAX),
         ];
-        let entries = entries
-            .iter()
-            .flat_map(|(tag, permission, id)| [&tag.to_le_bytes()[..], &permission.to_le_bytes(), &id.to_le_bytes()].concat());
+        let entries = entries.iter().flat_map(|(tag, permission, id)| {
+            [&tag.to_le_bytes()[..], &permission.to_le_bytes(), &id.to_le_bytes()].concat()
+        });
         2u32.to_le_bytes().into_iter().chain(entries).collect::<Vec<_>>()
     };
-    let mut metadata = with_xattrs(0o770, &[(b"system.posix_acl_access", &acl(1)), (b"user.note", &[9; 400])]);
+    let mut metadata = with_xattrs(
+        0o770,
+        &[(b"system.posix_acl_access", &acl(1)), (b"user.note", &[9; 400])],
+    );
     build
         .put("access", metadata.clone(), Node::File(Content::dense(9, 1)))
         .unwrap();
@@ -218,11 +249,23 @@ pub(crate) fn sparse_files(build: &mut Build<File>, block_size: u64) {
         (largest, vec![0..1, largest / 2..largest / 2 + 1, largest - 1..largest]),
         (100_000, vec![0..7_000]),
         (100_000, vec![93_333..100_000]),
-        (3_000_000, vec![1_000..1_001, 5_000..9_000, 9_500..9_501, 70_001..70_001, 2_000_000..2_100_003]),
+        (
+            3_000_000,
+            vec![
+                1_000..1_001,
+                5_000..9_000,
+                9_500..9_501,
+                70_001..70_001,
+                2_000_000..2_100_003,
+            ],
+        ),
         (1 << 22, vec![(1 << 21)..(1 << 21) + block_size]),
     ];
     for (number, (len, ranges)) in files.into_iter().enumerate() {
-        build.file(format!("sparse {number}"), Content::sparse(10 + number as u64, len, ranges));
+        build.file(
+            format!("sparse {number}"),
+            Content::sparse(10 + number as u64, len, ranges),
+        );
     }
 }
 
@@ -232,7 +275,10 @@ pub(crate) fn many_extents(build: &mut Build<File>, block_size: u64) {
     for count in [4, 5, leaf, leaf + 1, 4 * leaf, 4 * leaf + 1] {
         // With large blocks so many extents are too large for a test.
         if count * block_size < 64 << 20 {
-            build.file(format!("{count} extents"), Content::in_extents(count, count, block_size));
+            build.file(
+                format!("{count} extents"),
+                Content::in_extents(count, count, block_size),
+            );
         }
     }
 }

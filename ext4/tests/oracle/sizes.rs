@@ -54,7 +54,9 @@ fn small_sizes_are_clean_or_too_small_and_never_anything_else() {
     let image = image_file();
     let mut built = 0;
     for block_size in [BlockSize::Kib1, BlockSize::Kib4, BlockSize::Kib64] {
-        for kib in [0, 1, 63, 64, 65, 100, 127, 128, 200, 300, 500, 512, 1000, 1024, 1025, 2047, 2048, 3000, 5000, 8191, 8192] {
+        for kib in [
+            0, 1, 63, 64, 65, 100, 127, 128, 200, 300, 500, 512, 1000, 1024, 1025, 2047, 2048, 3000, 5000, 8191, 8192,
+        ] {
             let made = build(&image, kib << 10, |options| {
                 options.block_size = block_size;
                 options.growth = false;
@@ -78,7 +80,12 @@ fn small_sizes_are_clean_or_too_small_and_never_anything_else() {
 
 #[test]
 fn a_file_system_that_is_exactly_full_is_clean_and_can_lose_names() {
-    for (block_size, mib) in [(BlockSize::Kib1, 16), (BlockSize::Kib2, 20), (BlockSize::Kib4, 24), (BlockSize::Kib4, 200)] {
+    for (block_size, mib) in [
+        (BlockSize::Kib1, 16),
+        (BlockSize::Kib2, 20),
+        (BlockSize::Kib4, 24),
+        (BlockSize::Kib4, 200),
+    ] {
         let setup = Setup::small("full", |options| {
             options.block_size = block_size;
             options.size = Size::Fixed(mib * MIB);

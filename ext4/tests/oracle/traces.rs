@@ -14,7 +14,9 @@ const MARKER: &[u8; 32] = b"the secret that was here before!";
 
 /// Writes content that is freed again between content that stays, and makes the image of a size.
 fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
-    let setup = Setup::small("secrets", |options| options.size = size.map_or(options.size, Size::Fixed));
+    let setup = Setup::small("secrets", |options| {
+        options.size = size.map_or(options.size, Size::Fixed)
+    });
     let mut formatter = Formatter::new(output, setup.options).unwrap();
     let mut tree = Tree::default();
     let mut names = Vec::new();
@@ -22,7 +24,8 @@ fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
         let len = u64::from(number) * 10_007 + 1;
         let name = number.to_string().into_bytes();
         let kept = formatter.write_data(std::io::repeat(b'k'), len).unwrap();
-        tree.insert(InodeId::ROOT, &name, ext4::Metadata::default(), Kind::File(kept)).unwrap();
+        tree.insert(InodeId::ROOT, &name, ext4::Metadata::default(), Kind::File(kept))
+            .unwrap();
         names.push(name);
         let secret = MARKER.repeat(2_000 + 700 * number as usize);
         let secret = formatter.write_data(&secret[..], secret.len() as u64).unwrap();
@@ -68,10 +71,16 @@ fn freed_content_takes_no_space_on_the_host() {
         let mut bytes = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
         assert!(!holds_marker(&bytes), "{size:?}");
-        let pages = bytes.chunks(4096).filter(|page| page.iter().any(|&byte| byte != 0)).count() as u64;
+        let pages = bytes
+            .chunks(4096)
+            .filter(|page| page.iter().any(|&byte| byte != 0))
+            .count() as u64;
         let on_host = fs::metadata(&path).unwrap().blocks() * 512;
         // The host's own extent tree takes a few blocks.
-        assert!(on_host <= (pages + 16) * 4096, "{on_host} bytes on the host for {pages} pages of data");
+        assert!(
+            on_host <= (pages + 16) * 4096,
+            "{on_host} bytes on the host for {pages} pages of data"
+        );
         if !tools::are_missing(&["e2fsck"]) {
             tools::assert_clean(&path, "secrets");
         }

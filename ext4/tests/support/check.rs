@@ -43,10 +43,22 @@ fn own_tables(reader: &Reader<'_>, owners: &mut Owners) {
             own(owners, [start], &format!("superblock of group {group}"));
             let after = start + 1 + descriptors;
             own(owners, start + 1..after, &format!("descriptors of group {group}"));
-            own(owners, after..after + reserved, &format!("reserved descriptors of group {group}"));
+            own(
+                owners,
+                after..after + reserved,
+                &format!("reserved descriptors of group {group}"),
+            );
         }
-        own(owners, [descriptor.block_bitmap], &format!("block bitmap of group {group}"));
-        own(owners, [descriptor.inode_bitmap], &format!("inode bitmap of group {group}"));
+        own(
+            owners,
+            [descriptor.block_bitmap],
+            &format!("block bitmap of group {group}"),
+        );
+        own(
+            owners,
+            [descriptor.inode_bitmap],
+            &format!("inode bitmap of group {group}"),
+        );
         let table_len = (u64::from(reader.inodes_per_group()) * 256).div_ceil(reader.block_size());
         let table = descriptor.inode_table..descriptor.inode_table + table_len;
         own(owners, table, &format!("inode table of group {group}"));
@@ -54,14 +66,20 @@ fn own_tables(reader: &Reader<'_>, owners: &mut Owners) {
 }
 
 fn has_superblock(group: u64) -> bool {
-    let is_power = |base: u64| (1..).map(|power| base.pow(power)).take_while(|&power| power <= group).any(|power| power == group);
+    let is_power = |base: u64| {
+        (1..)
+            .map(|power| base.pow(power))
+            .take_while(|&power| power <= group)
+            .any(|power| power == group)
+    };
     group < 2 || is_power(3) || is_power(5) || is_power(7)
 }
 
 /// Contents of all files, reserved ones included; returns all names.
 fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
     let mut names = Names::from([(ROOT, vec![])]);
-    let mut xattr_blocks = BTreeMap::<u64, u32>::new();
+    let mut references = BTreeMap::<u64, u32>::new();
+    let mut value_references = BTreeMap::<u32, u32>::new();
     let mut pending = vec![ROOT];
     for ino in [JOURNAL, RESIZE] {
         if reader.mode(ino) != 0 {
@@ -70,25 +88,26 @@ fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
     }
     while let Some(ino) = pending.pop() {
         own_content(reader, ino, owners);
-        if reader.xattr_block(ino) != 0 {
-            *xattr_blocks.entry(reader.xattr_block(ino)).or_default() += 1;
+        let block = reader.xattr_block(ino);
+        if block != 0 {
+            let users = references.entry(block).or_default();
+            *users += 1;
+            // The block's entries refer to the values, however many inodes have the block.
+            let values = if *users == 1 { reader.value_inodes(ino) } else { vec![] };
+            for value in values {
+                *value_references.entry(value).or_default() += 1;
+            }
         }
         if !reader.is_directory(ino) {
             continue;
         }
         for entry in reader.names(ino) {
-            let kind = reader.mode(entry.ino) >> 12;
-            let expected = match kind {
-                0o01 => 5,
-                0o02 => 3,
-                0o04 => 2,
-                0o06 => 4,
-                0o10 => 1,
-                0o12 => 7,
-                0o14 => 6,
-                other => panic!("inode {} of kind {other:o}", entry.ino),
-            };
-            assert_eq!(entry.file_type, expected, "kind of {:?}", entry.name.escape_ascii());
+            assert_eq!(
+                entry.file_type,
+                entry_type(reader.mode(entry.ino)),
+                "kind of {:?}",
+                entry.name
+            );
             let known = names.entry(entry.ino).or_default();
             if known.is_empty() && entry.ino != ROOT {
                 pending.push(entry.ino);
@@ -96,25 +115,64 @@ fn own_files(reader: &Reader<'_>, owners: &mut Owners) -> Names {
             known.push(entry.name);
         }
     }
-    for (block, references) in xattr_blocks {
+    for (block, expected) in references {
         own(owners, [block], "extended attributes");
-        assert_eq!(reader.xattr_references(block), references, "references of the attributes in block {block}");
+        assert_eq!(
+            reader.xattr_references(block),
+            expected,
+            "inodes with the attributes in block {block}"
+        );
+    }
+    for (ino, expected) in value_references {
+        own_content(reader, ino, owners);
+        assert_eq!(
+            reader.value_references(ino),
+            Some(expected),
+            "attributes whose value is in inode {ino}"
+        );
+        names.insert(ino, vec![b"(value)".to_vec()]);
     }
     names
 }
 
+/// Kind of file in a directory's entry (`EXT4_FT_*`).
+fn entry_type(mode: u16) -> u8 {
+    match mode >> 12 {
+        0o01 => 5,
+        0o02 => 3,
+        0o04 => 2,
+        0o06 => 4,
+        0o10 => 1,
+        0o12 => 7,
+        0o14 => 6,
+        other => panic!("an inode of kind {other:o}"),
+    }
+}
+
 fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
     let blocks = reader.blocks(ino);
-    let mut count = u64::from(reader.xattr_block(ino) != 0) + blocks.nodes.len() as u64;
+    let values = reader.value_inodes(ino).into_iter();
+    let mut count = u64::from(reader.xattr_block(ino) != 0)
+        + blocks.nodes.len() as u64
+        + values
+            .map(|value| reader.size(value).div_ceil(reader.block_size()))
+            .sum::<u64>();
     let mut end = 0;
     for extent in &blocks.extents {
         assert!(extent.logical >= end, "extents of inode {ino} that are out of order");
         end = extent.logical + extent.count;
         count += extent.count;
-        own(owners, extent.start..extent.start + extent.count, &format!("content of inode {ino}"));
+        own(
+            owners,
+            extent.start..extent.start + extent.count,
+            &format!("content of inode {ino}"),
+        );
     }
-    let kind = if ino == JOURNAL { "the journal".to_owned() } else { format!("inode {ino}") };
-    own(owners, blocks.nodes, &format!("extents of {kind}"));
+    assert!(
+        end <= reader.size(ino).div_ceil(reader.block_size()),
+        "blocks beyond the end of inode {ino}"
+    );
+    own(owners, blocks.nodes, &format!("extents of inode {ino}"));
     if ino == RESIZE {
         // Its map has no extents: the block in `i_block[13]` lists the reserved descriptors of group 0, and each of these
         // lists its likes in the other groups, which are owned already.
@@ -123,8 +181,11 @@ fn own_content(reader: &Reader<'_>, ino: u32, owners: &mut Owners) {
         let copies = (0..reader.group_count()).filter(|&group| has_superblock(group)).count() as u64;
         count = 1 + reader.descriptor_blocks().1 * copies;
     }
-    assert!(end <= reader.size(ino).div_ceil(reader.block_size()).max(end * u64::from(ino == RESIZE)));
-    assert_eq!(reader.sectors(ino), count * (reader.block_size() / 512), "blocks of inode {ino}");
+    assert_eq!(
+        reader.sectors(ino),
+        count * (reader.block_size() / 512),
+        "blocks of inode {ino}"
+    );
 }
 
 fn check_links(reader: &Reader<'_>, names: &Names) {
@@ -157,7 +218,10 @@ fn check_inodes(reader: &Reader<'_>, names: &Names) {
         }
         assert!(!descriptor.inodes_uninit || unused == reader.inodes_per_group());
         assert_eq!(descriptor.free_inodes, unused, "free inodes of group {group}");
-        assert_eq!(descriptor.unused_inodes, unused, "inodes of group {group} that were never used");
+        assert_eq!(
+            descriptor.unused_inodes, unused,
+            "inodes of group {group} that were never used"
+        );
         assert_eq!(descriptor.directories, directories, "directories of group {group}");
         free += unused;
     }
@@ -176,9 +240,17 @@ fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
             let is_used = owners.contains_key(&block);
             free_in_group += u32::from(!is_used);
             if !descriptor.blocks_uninit {
-                assert_eq!(bit(bitmap, index), is_used, "bit of block {block}: {:?}", owners.get(&block));
+                assert_eq!(
+                    bit(bitmap, index),
+                    is_used,
+                    "bit of block {block}: {:?}",
+                    owners.get(&block)
+                );
             }
-            assert!(is_used || reader.block(block).iter().all(|&byte| byte == 0), "free block {block} holds something");
+            assert!(
+                is_used || reader.block(block).iter().all(|&byte| byte == 0),
+                "free block {block} holds something"
+            );
         }
         assert_eq!(descriptor.free_blocks, free_in_group, "free blocks of group {group}");
         free += u64::from(free_in_group);

@@ -86,7 +86,9 @@ impl Read for Reader<'_> {
         let Some(range) = self.rest.front_mut() else {
             return Ok(0);
         };
-        let len = buffer.len().min(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
+        let len = buffer
+            .len()
+            .min(usize::try_from(range.end - range.start).unwrap_or(usize::MAX));
         self.content.fill(range.start, &mut buffer[..len]);
         range.start += len as u64;
         if range.is_empty() {

@@ -193,7 +193,11 @@ fn assert_listing(model: &Model, path: &[u8], directory: &Path) {
         .unwrap()
         .map(|entry| entry.unwrap().file_name().as_bytes().to_vec())
         .collect();
-    let prefix = if path.is_empty() { Vec::new() } else { [path, b"/"].concat() };
+    let prefix = if path.is_empty() {
+        Vec::new()
+    } else {
+        [path, b"/"].concat()
+    };
     let expected: BTreeSet<Vec<u8>> = model
         .paths
         .range(prefix.clone()..)
@@ -241,7 +245,13 @@ fn some_directories(model: &Model) -> BTreeSet<&[u8]> {
     let mut largest: Vec<_> = counts.iter().map(|(&path, &count)| (count, path)).collect();
     largest.sort_unstable();
     let first = counts.keys().take(5).copied();
-    largest.iter().rev().take(3).map(|&(_, path)| path).chain(first).collect()
+    largest
+        .iter()
+        .rev()
+        .take(3)
+        .map(|&(_, path)| path)
+        .chain(first)
+        .collect()
 }
 
 /// The first regular files whose attributes leave room for one more, each by one of its names.
@@ -276,7 +286,8 @@ fn change_file(path: &Path) {
     let mut file = File::options().append(true).open(path).unwrap();
     file.write_all(&[0xA5; 10_000]).unwrap();
     let file = File::options().write(true).open(path).unwrap();
-    file.write_all_at(&[0x5A; 3_000], file.metadata().unwrap().len() / 2).unwrap();
+    file.write_all_at(&[0x5A; 3_000], file.metadata().unwrap().len() / 2)
+        .unwrap();
     file.set_len(file.metadata().unwrap().len() - 1_234).unwrap();
     lsetxattr(path, "user.added", &[7; 150], XattrFlags::CREATE).unwrap();
     lsetxattr(path, "user.added", &[8; 20], XattrFlags::REPLACE).unwrap();

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ext4::{
-    Device, Directory, FormatError, Formatter, InodeId, Kind, MAX_LINKS, Metadata, Options, Output, Summary, Timestamp, Tree,
+    Device, Directory, FormatError, Formatter, InodeId, Kind, MAX_LINKS, Metadata, Options, Output, Summary, Timestamp,
+    Tree,
 };
 
 use super::content::Content;
@@ -54,6 +55,10 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn node(&self, id: Id) -> &Node {
         &self.inodes[&id].1
+    }
+
+    pub(crate) fn node_at(&self, path: &[u8]) -> &Node {
+        self.node(self.paths[path])
     }
 
     /// Bytes of the names and values of an inode's extended attributes.
@@ -160,9 +165,11 @@ impl<O: Output> Build<O> {
     pub(crate) fn put(&mut self, path: impl AsRef<[u8]>, metadata: Metadata, node: Node) -> Result<(), FormatError> {
         let kind = match &node {
             Node::Directory => Kind::Directory(Directory::new()),
-            Node::File(content) if content.has_holes() => {
-                Kind::File(self.formatter.write_sparse(content.reader(), content.len, &content.ranges)?)
-            }
+            Node::File(content) if content.has_holes() => Kind::File(self.formatter.write_sparse(
+                content.reader(),
+                content.len,
+                &content.ranges,
+            )?),
             Node::File(content) => Kind::File(self.formatter.write_data(content.reader(), content.len)?),
             Node::Symlink(target) => Kind::Symlink(target[..].into()),
             &Node::CharDevice(major, minor) => Kind::CharDevice(Device { major, minor }),

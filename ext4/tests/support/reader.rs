@@ -163,6 +163,16 @@ impl<'image> Reader<'image> {
         u64::from(self.u32_at(at + 0x4)) | u64::from(self.u32_at(at + 0x6C)) << 32
     }
 
+    /// Whether the content is in the inode.
+    fn is_inline(&self, ino: u32) -> bool {
+        self.flags(ino) & 0x1000_0000 != 0
+    }
+
+    /// How many attributes have the content of an inode as their value, if that is what it is for.
+    pub(crate) fn value_references(&self, ino: u32) -> Option<u32> {
+        (self.flags(ino) & 0x20_0000 != 0).then(|| self.u32_at(self.inode_offset(ino) + 0x24))
+    }
+
     /// Blocks in units of 512 bytes.
     pub(crate) fn sectors(&self, ino: u32) -> u64 {
         let at = self.inode_offset(ino);
@@ -215,9 +225,19 @@ impl<'image> Reader<'image> {
         }
     }
 
-    /// Content of a file with an extent tree.
+    /// Content of a file, with an extent tree or in its inode.
     pub(crate) fn content(&self, ino: u32) -> Vec<u8> {
         let len = usize::try_from(self.size(ino)).unwrap();
+        if self.is_inline(ino) {
+            let at = usize::try_from(self.inode_offset(ino) + 0x28).unwrap();
+            let rest = self
+                .raw_xattrs(ino)
+                .into_iter()
+                .find(Xattr::is_inline_data)
+                .unwrap()
+                .value;
+            return [&self.0[at..at + 60], &rest].concat()[..len].to_vec();
+        }
         let mut content = vec![0; len];
         for extent in self.blocks(ino).extents {
             for index in 0..extent.count {
@@ -234,21 +254,20 @@ impl<'image> Reader<'image> {
     pub(crate) fn names(&self, directory: u32) -> Vec<Name> {
         let content = self.content(directory);
         let mut names = Vec::new();
-        for block in content.chunks(usize::try_from(self.block_size()).unwrap()) {
-            let mut rest = block;
-            while let Some((header, after)) = rest.split_first_chunk::<8>() {
-                let ino = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
-                let len = u16::from_le_bytes([header[4], header[5]]);
-                // 65,535 stands for 65,536.
-                let len = usize::from(len) + usize::from(len == u16::MAX);
-                if ino != 0 {
-                    names.push(Name {
-                        name: after[..header[6].into()].to_vec(),
-                        ino,
-                        file_type: header[7],
-                    });
-                }
-                rest = &rest[len..];
+        if self.is_inline(directory) {
+            let parent = u32::from_le_bytes(content[..4].try_into().unwrap());
+            for (name, ino) in [(&b"."[..], directory), (b"..", parent)] {
+                names.push(Name {
+                    name: name.to_vec(),
+                    ino,
+                    file_type: 2,
+                });
+            }
+            add_names(&content[4..60], &mut names);
+            add_names(&content[60..], &mut names);
+        } else {
+            for block in content.chunks(usize::try_from(self.block_size()).unwrap()) {
+                add_names(block, &mut names);
             }
         }
         names
@@ -320,9 +339,29 @@ impl<'image> Reader<'image> {
     }
 
     fn xattrs(&self, ino: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let mut xattrs = BTreeMap::new();
+        for xattr in self.raw_xattrs(ino).into_iter().filter(|xattr| !xattr.is_inline_data()) {
+            let value = match (xattr.value_inode, xattr.index) {
+                (Some(inode), _) => self.content(inode),
+                (None, 2 | 3) => acl(&xattr.value),
+                (None, _) => xattr.value,
+            };
+            let name = [NAMESPACES[usize::from(xattr.index)], &xattr.name].concat();
+            assert!(xattrs.insert(name, value).is_none(), "an attribute that is there twice");
+        }
+        xattrs
+    }
+
+    /// Inodes that hold values of an inode's extended attributes.
+    pub(crate) fn value_inodes(&self, ino: u32) -> Vec<u32> {
+        let xattrs = self.raw_xattrs(ino).into_iter();
+        xattrs.filter_map(|xattr| xattr.value_inode).collect()
+    }
+
+    fn raw_xattrs(&self, ino: u32) -> Vec<Xattr> {
         let at = self.inode_offset(ino);
         let fields = 128 + u64::from(self.u16_at(at + 0x80));
-        let mut xattrs = BTreeMap::new();
+        let mut xattrs = Vec::new();
         if self.u32_at(at + fields) == 0xEA02_0000 {
             let start = usize::try_from(at + fields + 4).unwrap();
             let end = usize::try_from(at + 256).unwrap();
@@ -353,19 +392,61 @@ impl<'image> Reader<'image> {
     }
 }
 
+/// An extended attribute as the disk has it.
+struct Xattr {
+    index: u8,
+    name: Vec<u8>,
+    value: Vec<u8>,
+    value_inode: Option<u32>,
+}
+
+impl Xattr {
+    /// Whether it is a part of the inode's content (`system.data`).
+    fn is_inline_data(&self) -> bool {
+        self.index == 7 && self.name == b"data"
+    }
+}
+
 /// Reads the entries from `first` on, whose values have their offsets from the start of `room`.
-fn add_xattrs(room: &[u8], first: usize, xattrs: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+fn add_xattrs(room: &[u8], first: usize, xattrs: &mut Vec<Xattr>) {
     let mut at = first;
     while room[at..at + 4] != [0; 4] {
         let entry = &room[at..];
-        let (name_len, index) = (usize::from(entry[0]), usize::from(entry[1]));
-        let offset = usize::from(u16::from_le_bytes([entry[2], entry[3]]));
-        let len = u32::from_le_bytes([entry[8], entry[9], entry[10], entry[11]]) as usize;
-        let value = &room[offset..offset + len];
-        let name = [NAMESPACES[index], &entry[16..16 + name_len]].concat();
-        let value = if matches!(index, 2 | 3) { acl(value) } else { value.to_vec() };
-        assert!(xattrs.insert(name, value).is_none(), "an attribute that is there twice");
+        let word = |at: usize| u32::from_le_bytes(entry[at..at + 4].try_into().unwrap());
+        let (name_len, offset) = (
+            usize::from(entry[0]),
+            usize::from(u16::from_le_bytes([entry[2], entry[3]])),
+        );
+        let (value_inode, len) = (word(4), word(8) as usize);
+        xattrs.push(Xattr {
+            index: entry[1],
+            name: entry[16..16 + name_len].to_vec(),
+            value: if value_inode == 0 {
+                room[offset..offset + len].to_vec()
+            } else {
+                Vec::new()
+            },
+            value_inode: (value_inode != 0).then_some(value_inode),
+        });
         at += 16 + name_len.next_multiple_of(4);
+    }
+}
+
+/// Reads entries of a directory that follow one another.
+fn add_names(mut rest: &[u8], names: &mut Vec<Name>) {
+    while let Some((header, after)) = rest.split_first_chunk::<8>() {
+        let ino = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
+        let len = u16::from_le_bytes([header[4], header[5]]);
+        // 65,535 stands for 65,536.
+        let len = usize::from(len) + usize::from(len == u16::MAX);
+        if ino != 0 {
+            names.push(Name {
+                name: after[..header[6].into()].to_vec(),
+                ino,
+                file_type: header[7],
+            });
+        }
+        rest = &rest[len..];
     }
 }
 
