@@ -9,6 +9,9 @@ mod support {
     pub(crate) mod build;
     pub(crate) mod mount;
     pub(crate) mod oracles;
+    #[expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
+    #[expect(dead_code, reason = "other tests want a registry with a password")]
+    pub(crate) mod registry;
     pub(crate) mod skip;
     pub(crate) mod wear;
 }
@@ -20,16 +23,17 @@ use std::process::Command;
 use std::time::Duration;
 use std::{env, thread};
 
-use support::build::{rootfs_build, sample, sample_image};
+use support::build::{latest, rootfs_build, sample, sample_image};
 use support::mount::Mount;
 use support::oracles::{Oracles, compare, e2fsck, succeed};
+use support::registry::Registry;
 use support::skip::skip;
 use support::wear::{fill, wear};
 
 /// Builds a layout's image, then has it judged: as built, in the kernel, and after use.
 fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
     let image = oracles.scratch().join("image.ext4");
-    succeed(&mut rootfs_build(layout, architecture, &image));
+    succeed(&mut rootfs_build(&latest(layout), architecture, &image));
     assert_eq!(e2fsck(&image), Ok(()), "as built");
 
     let reference = oracles.reference(layout, architecture);
@@ -131,7 +135,7 @@ fn surroundings_do_not_change_a_byte() {
         ("nobody", "exec setpriv --reuid=65534 --regid=65534 --clear-groups"),
     ];
     let first = oracles.scratch().join("first.ext4");
-    succeed(&mut rootfs_build(&layout, "amd64", &first));
+    succeed(&mut rootfs_build(&latest(&layout), "amd64", &first));
     for (name, exec) in surroundings {
         // Times are stored in seconds: an image that took one from the clock has another by now.
         thread::sleep(Duration::from_millis(1100));
@@ -139,12 +143,29 @@ fn surroundings_do_not_change_a_byte() {
         fs::create_dir(&directory).expect("the directory is ours");
         set_mode(&directory, 0o777);
         let out = directory.join("image.ext4");
-        let build = rootfs_build(&layout, "amd64", &out);
+        let build = rootfs_build(&latest(&layout), "amd64", &out);
         let mut shell = Command::new("sh");
         shell.arg("-c").arg(format!("{exec} \"$@\"")).arg("sh");
         shell.arg(&program).args(build.get_args());
         succeed(shell.current_dir(&directory).env("TMPDIR", &directory));
         succeed(Command::new("cmp").arg(&first).arg(&out));
+    }
+}
+
+#[test]
+fn a_registry_and_a_layout_give_the_same_bytes() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let Some(registry) = Registry::start(false) else { return };
+    registry.push(&latest(&sample()), "hello:latest", &["--all", "--preserve-digests"]);
+    for architecture in ["amd64", "arm64"] {
+        let from_layout = oracles.scratch().join("layout.ext4");
+        let from_registry = oracles.scratch().join("registry.ext4");
+        succeed(&mut rootfs_build(&latest(&sample()), architecture, &from_layout));
+        let image = registry.reference("hello:latest");
+        succeed(&mut rootfs_build(&image, architecture, &from_registry));
+        succeed(Command::new("cmp").arg(&from_layout).arg(&from_registry));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Image sources from the outside: layouts with anything wrong in them, a registry that fails in every way, a real one.
 
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
+#![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
 
 #[path = "sources/faults.rs"]
 mod faults;
@@ -14,6 +15,8 @@ mod real;
 mod registry;
 #[path = "support/server.rs"]
 mod server;
+#[path = "support/skip.rs"]
+mod skip;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

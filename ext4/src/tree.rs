@@ -14,7 +14,7 @@ pub const MAX_LINKS: u32 = 65_000;
 
 /// An inode of one [`Tree`]; its number on disk comes later.
 ///
-/// Identifiers are given out once: that of a removed inode never names another.
+/// Identifiers are given out once, in ascending order: that of a removed inode never names another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeId(u32);
 

@@ -87,13 +87,13 @@ pub(super) struct Keywords {
     minor: Option<u64>,
     range_count: Option<u64>,
     /// Offsets and lengths by turns.
-    list: Option<Vec<u64>>,
+    list: Vec<u64>,
 }
 
 impl Keywords {
     /// Whether there is a sparse file at all.
     pub(super) fn describe_a_file(&self) -> bool {
-        self.major.is_some() || self.minor.is_some() || self.list.is_some()
+        *self != Self::default()
     }
 
     /// Reads a record and says whether it was one of these.
@@ -109,18 +109,15 @@ impl Keywords {
             b"numblocks" => self.range_count = Some(pax::unsigned("GNU.sparse.numblocks", value)?),
             b"map" => {
                 let numbers = value.split(|&byte| byte == b',').filter(|number| !number.is_empty());
-                self.list = Some(
-                    numbers
-                        .map(|number| pax::unsigned("GNU.sparse.map", number))
-                        .collect::<Result<_, _>>()?,
-                );
+                self.list = numbers
+                    .map(|number| pax::unsigned("GNU.sparse.map", number))
+                    .collect::<Result<_, _>>()?;
             }
             b"offset" | b"numbytes" => {
-                let list = self.list.get_or_insert_default();
-                if list.len().is_multiple_of(2) != (keyword == b"offset") {
+                if self.list.len().is_multiple_of(2) != (keyword == b"offset") {
                     return Err(invalid("offsets and lengths that do not alternate"));
                 }
-                list.push(pax::unsigned("GNU.sparse.offset", value)?);
+                self.list.push(pax::unsigned("GNU.sparse.offset", value)?);
             }
             _ => return Ok(false),
         }
@@ -130,16 +127,15 @@ impl Keywords {
     /// The map, of which that of format 1.0 is read from the content.
     pub(super) fn map(&self, content: &mut impl Read) -> Result<Map, LayerErrorKind> {
         let len = self.len.ok_or(invalid("no size"))?;
-        match (self.major, self.minor, &self.list) {
-            (None | Some(0), None | Some(0 | 1), Some(list)) => {
-                let (pairs, rest) = list.as_chunks::<2>();
+        match (self.major, self.minor) {
+            (None | Some(0), None | Some(0 | 1)) => {
+                let (pairs, rest) = self.list.as_chunks::<2>();
                 if !rest.is_empty() || self.range_count.is_some_and(|count| count != pairs.len() as u64) {
                     return Err(invalid("another number of ranges than announced"));
                 }
                 Map::new(len, pairs)
             }
-            (Some(1), Some(0), _) => Map::new(len, &read_pairs(content)?),
-            (_, _, None) if self.major == Some(0) => Err(invalid("no map")),
+            (Some(1), Some(0)) => Map::new(len, &read_pairs(content)?),
             _ => Err(invalid("a format other than 0.0, 0.1 and 1.0")),
         }
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -184,6 +185,25 @@ fn the_digest_that_a_registry_names_must_be_that_of_its_manifest() {
 }
 
 #[test]
+fn documents_must_have_the_size_that_their_descriptors_say() {
+    let (layout, mut image) = one_image();
+    image["size"] = 5.into();
+    let index = layout.index(&[for_platform(image, "linux/amd64")]);
+    let server = Server::of(&layout, &index, |_, _| None);
+    let error = pull(&State::new(), &server.reference("")).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ImageError::Content {
+                source: DigestError::SizeMismatch { expected: 5, .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+#[test]
 fn wrong_bytes_are_final_and_leave_nothing() {
     let wrong = CONTENT.replace("holds", "HOLDS");
     let (error, server) = failure(of_layer(move || answer(&wrong)));
@@ -317,9 +337,29 @@ fn a_registry_that_is_not_there_is_unreachable() {
     assert!(error.is_transient());
 }
 
+#[test]
+fn a_registry_on_this_machine_is_reached_without_the_proxy() {
+    let pull = "faults::an_image_is_pulled_once_and_then_read_from_the_store";
+    let nowhere = "http://127.0.0.1:1";
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", pull])
+        .envs(["HTTP_PROXY", "http_proxy", "ALL_PROXY"].map(|name| (name, nowhere)))
+        .output()
+        .unwrap();
+    let output = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
+    if ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
+        .iter()
+        .any(|name| std::env::var_os(name).is_some())
+    {
+        println!("skipped: a proxy stands between");
+        return;
+    }
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // The same place by an address that is not one of the loopback interface.
     let elsewhere = format!("0.0.0.0:{}/x", listener.local_addr().unwrap().port());

@@ -1,0 +1,201 @@
+//! Tars that are cut off, damaged, or something else altogether.
+
+use microagent::layer::LayerOptions;
+
+use crate::tar::{BLOCK, Entry, Header, archive, extension, pax_body};
+use crate::{apply, check_tars, empty, language, message};
+
+/// A tar with some of everything.
+fn sample() -> Vec<u8> {
+    let long = "long/".repeat(30);
+    let words = format!("d/ d/f=text {long}g=more s->d h==d/f c!1:3 x=y(user.a=b,@1.5) .wh.gone");
+    archive(&language::entries(&words))
+}
+
+/// Where the blocks of zeros at the end begin.
+fn end(tar: &[u8]) -> usize {
+    tar.len() - 2 * BLOCK
+}
+
+#[test]
+fn an_empty_layer_changes_nothing() {
+    check_tars(&[vec![]], "");
+    check_tars(&[vec![0; 2 * BLOCK]], "");
+    check_tars(&[vec![0; BLOCK]], "");
+    check_tars(&[vec![0; 20 * BLOCK]], "");
+}
+
+#[test]
+fn the_end_of_the_archive_may_be_missing() {
+    let tar = sample();
+    let expected = apply(std::slice::from_ref(&tar)).unwrap().0;
+    for len in [end(&tar), end(&tar) + BLOCK] {
+        assert_eq!(apply(&[tar[..len].to_vec()]).unwrap().0, expected);
+    }
+}
+
+/// Go takes the last padding as read where it is missing, and so does containerd.
+#[test]
+fn the_last_padding_may_be_missing() {
+    let file = Entry::file("f", "text").bytes();
+    for len in BLOCK + 4..file.len() {
+        check_tars(&[file[..len].to_vec()], "f=text");
+    }
+    for len in BLOCK..BLOCK + 4 {
+        check_tars(&[file[..len].to_vec()], "error: entry 1 \"f\" truncated content");
+    }
+}
+
+#[test]
+fn a_truncated_layer_is_an_error_or_ends_between_entries() {
+    let tar = sample();
+    let mut complete = 0;
+    for len in 1..end(&tar) {
+        let mut rootfs = empty();
+        match rootfs.apply(&tar[..len], &LayerOptions::default()) {
+            Ok(summary) => complete = summary.entry_count,
+            Err(error) => assert!(error.position.entry > complete, "{}", message(&error)),
+        }
+    }
+}
+
+#[test]
+fn what_is_no_tar_is_said_to_be_none() {
+    for layer in [
+        &b"x"[..],
+        b"{\"schemaVersion\": 2}",
+        &[b'x'; 511],
+        &[b'x'; 4096],
+        b"#!/bin/sh\n",
+    ] {
+        check_tars(&[layer.to_vec()], "error: byte 0 no tar archive gzip zstd");
+    }
+}
+
+#[test]
+fn damage_is_found_where_it_is() {
+    let tar = archive(&[Entry::file("a", "x"), Entry::file("b", "y")]);
+    let mut damaged = tar.clone();
+    damaged[2 * BLOCK] ^= 1;
+    check_tars(&[damaged], "error: entry 2 byte 1024 checksum damaged");
+    let zeros = [&tar[..2 * BLOCK], &[0; BLOCK], &tar[2 * BLOCK..]].concat();
+    check_tars(&[zeros], "error: entry 2 byte 1024 zeros");
+}
+
+/// Concatenated archives: everyone but `tar --ignore-zeros` reads the first one only.
+#[test]
+fn what_follows_the_end_of_the_archive_is_reported_and_left_out() {
+    let (a, b) = (archive(&[Entry::file("a", "x")]), archive(&[Entry::file("b", "y")]));
+    for (tail, expected) in [
+        (&[][..], false),
+        (&[0; 10_000], false),
+        (b"garbage", true),
+        (&b[..], true),
+    ] {
+        let (tree, summaries) = apply(&[[&a[..], tail].concat()]).unwrap();
+        assert_eq!(tree, ["a=x"]);
+        assert_eq!(summaries[0].data_after_end, expected);
+    }
+}
+
+/// Both digests are checked only if nothing is left unread.
+#[test]
+fn a_layer_is_read_to_its_very_end() {
+    let tar = [archive(&[Entry::file("a", "x")]), vec![0; 200_000], b"garbage".to_vec()].concat();
+    let mut rest = &tar[..];
+    empty().apply(&mut rest, &LayerOptions::default()).unwrap();
+    assert_eq!(rest, b"");
+}
+
+#[test]
+fn an_error_of_the_reader_is_passed_on() {
+    struct Broken<'a>(&'a [u8]);
+    impl std::io::Read for Broken<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(buffer)? {
+                0 => Err(std::io::Error::other("the line went dead")),
+                len => Ok(len),
+            }
+        }
+    }
+    let tar = archive(&[Entry::file("a", [7; 3000])]);
+    for len in [0, 100, 512, 1000, 3584, 4000, tar.len()] {
+        let error = empty()
+            .apply(Broken(&tar[..len]), &LayerOptions::default())
+            .unwrap_err();
+        assert!(
+            message(&error).ends_with("could not read the layer: the line went dead"),
+            "{}",
+            message(&error)
+        );
+    }
+}
+
+#[test]
+fn extended_headers_need_an_entry() {
+    let pax = extension(b'x', &pax_body(&[(b"uid".to_vec(), b"1".to_vec())]));
+    check_tars(
+        &[[pax.clone(), vec![0; 2 * BLOCK]].concat()],
+        "error: entry 1 ends extended header",
+    );
+    check_tars(&[pax], "error: entry 1 ends extended header");
+    check_tars(&[extension(b'L', b"name\0")], "error: entry 1 ends extended header");
+}
+
+/// A header says how long its body is, and nothing is allocated for it before it is there.
+#[test]
+fn extended_headers_have_a_limit() {
+    for flag in [b'x', b'g', b'L', b'K'] {
+        for size in [(1 << 20) + 1, 1 << 40, i64::MAX as u64] {
+            let header = Header::new(flag, b"f", size).seal();
+            check_tars(&[header.to_vec()], &format!("error: entry 1 {size} 1048576"));
+        }
+        let header = Header::new(flag, b"f", 1 << 20).seal();
+        check_tars(&[header.to_vec()], "error: entry 1 truncated 1048576");
+    }
+    let mut negative = Header::new(b'0', b"f", 0);
+    negative.number(124..136, -1);
+    check_tars(&[negative.seal().to_vec()], "error: entry 1 size -1");
+}
+
+#[test]
+fn names_with_a_nul_are_errors() {
+    for keyword in ["path", "linkpath"] {
+        check_tars(
+            &[archive(&[Entry::file("f", "").pax(keyword, "a\0b")])],
+            "error: entry 1 NUL a\\0b",
+        );
+    }
+    check_tars(
+        &[archive(&[Entry::file("f", "").pax("SCHILY.xattr.user.\0", "x")])],
+        "error: entry 1 \"f\" attribute",
+    );
+}
+
+#[test]
+fn messages_show_names_without_control_characters() {
+    let error = apply(&[archive(&[Entry::hard_link("\u{1b}[31m\u{202e}", "\n\"")])]).unwrap_err();
+    assert_eq!(
+        message(&error),
+        "entry 1 \"\\u{1b}[31m\\u{202e}\", at byte 0 of the tar: hard link to \"\\n\\\"\", which does not exist"
+    );
+}
+
+/// No byte of a tar makes it panic, wherever it is changed.
+#[test]
+fn no_changed_byte_leads_to_a_panic() {
+    let tar = sample();
+    for index in 0..end(&tar) {
+        let is_flag = index % BLOCK == 156;
+        for value in (0..=255).filter(|value| is_flag || [0, 0xff].contains(value)) {
+            let mut changed = tar.clone();
+            changed[index] = value;
+            let _ = empty().apply(&changed[..], &LayerOptions::default());
+            // With the right checksum, more than the checksum is tried.
+            let start = index / BLOCK * BLOCK;
+            let sealed = Header(changed[start..start + BLOCK].try_into().unwrap()).seal();
+            changed[start..start + BLOCK].copy_from_slice(&sealed);
+            let _ = empty().apply(&changed[..], &LayerOptions::default());
+        }
+    }
+}

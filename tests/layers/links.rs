@@ -1,0 +1,70 @@
+//! Hard links: into lower layers, to links, through symlinks, to what is replaced later, and those that lead nowhere.
+
+use crate::cases;
+
+cases! {
+    /// FINDINGS: error, root inode edited, or a copy.
+    a_link_to_a_link: ["a=1 b==a c==b"] => "a=1 b==a c==a";
+    a_link_to_a_file_of_a_lower_layer: ["a=1(600,1:2,user.a=b)", "d/b==a"] => "a=1(600,1:2,user.a=b) d/(@0) d/b==a";
+    a_link_to_a_link_of_a_lower_layer: ["a=1 b==a", "c==b"] => "a=1 b==a c==a";
+    a_link_to_a_symlink_of_a_lower_layer: ["a->x", "b==a"] => "a->x b==a";
+    a_link_to_a_device_of_a_lower_layer: ["a!5:1(666)", "b==a"] => "a!5:1(666) b==a";
+    /// FINDINGS: inode freed whatever its link count; `b` dangles: data loss.
+    a_file_that_is_replaced_keeps_its_other_names: ["a=1 b==a", "a=2"] => "a=2 b=1";
+    a_file_that_is_replaced_in_its_own_layer_keeps_its_other_names: ["a=1 b==a a=2"] => "a=2 b=1";
+    a_file_that_is_replaced_by_a_directory_keeps_its_other_names: ["a=1 b==a", "a/ a/f=x"] => "a/ a/f=x b=1";
+    a_link_after_its_target_was_replaced: ["a=1 b==a", "a=2 c==a"] => "a=2 b=1 c==a";
+    a_link_replaces_what_was_there: ["a=1 b=2 d/ d/f=x", "b==a d==a"] => "a=1 b==a d==a";
+    a_link_replaces_a_link_to_the_same_file: ["a=1 b==a", "b==a"] => "a=1 b==a";
+    links_of_one_file_do_not_join_those_of_another: ["a=1 b=1 c==a d==b"] => "a=1 b=1 c==a d==b";
+
+    /// umoci, TestUnpackHardlink: what the entry of a link says of owner and mode need not be true. containerd applies it.
+    the_metadata_of_a_link_is_not_applied: ["a=1(600,5:6,@7,user.a=b)", "b==a(4777,9:9,@9,user.c=d)"]
+        => "a=1(600,5:6,@7,user.a=b) b==a";
+
+    /// containerd, TestBreakouts "HardlinkRelative" to "HardlinkDirectAbsolute".
+    a_links_target_goes_through_a_symlink: ["etc/(770) /etc/passwd=in breakouts/ breakouts/d1->../../etc breakouts/mine==/breakouts/d1/passwd"]
+        => "etc/(770) etc/passwd==breakouts/mine breakouts/ breakouts/d1->../../etc breakouts/mine=in";
+    a_links_target_goes_down_and_out: [
+        "etc/ etc/passwd=in breakouts/ downandout/ breakouts/d1->../downandout/../../etc z==/breakouts/d1/passwd",
+    ] => "etc/ etc/passwd=in breakouts/ downandout/ breakouts/d1->../downandout/../../etc z==etc/passwd";
+    a_links_target_goes_through_an_absolute_symlink: ["etc/ etc/passwd=in localetc->/etc z==/localetc/passwd"]
+        => "etc/ etc/passwd=in localetc->/etc z==etc/passwd";
+    a_links_target_goes_far_up: ["etc/ etc/passwd=in localetc->../../../../../../../etc z==/localetc/passwd"]
+        => "etc/ etc/passwd=in localetc->../../../../../../../etc z==etc/passwd";
+    a_links_target_goes_up_and_out: ["etc/ etc/passwd=in localetc->upandout/../../../etc z==/localetc/passwd"]
+        => "etc/ etc/passwd=in localetc->upandout/../../../etc z==etc/passwd";
+    a_links_target_is_relative_to_the_root: ["etc/ etc/passwd=in d/z==../../../../../etc/passwd"]
+        => "etc/ etc/passwd==d/z d/(@0) d/z=in";
+    a_links_target_may_be_absolute: ["etc/ etc/passwd=in z==/etc/passwd"] => "etc/ etc/passwd=in z==etc/passwd";
+    /// "SymlinkParentRelative", "SymlinkSlashEnded", "SymlinkOverrideDirectoryRelative", "DirectoryOverrideSymlinkAndHardlink".
+    a_link_is_made_behind_a_symlink: ["etc/(770) etc/passwd=in localetc/sub/..->/etc/ /localetc/localpasswd==/etc/passwd"]
+        => "etc/(770) etc/localpasswd=in etc/passwd==etc/localpasswd localetc->/etc/";
+    a_link_is_made_in_a_directory: ["etc/ etc/passwd=in localetc/ /localetc/localpasswd==/etc/passwd"]
+        => "etc/ etc/passwd=in localetc/ localetc/localpasswd==etc/passwd";
+    a_link_is_made_behind_a_symlink_over_a_directory: ["etc/ etc/passwd=in localetc/", "localetc->../../etc /localetc/z==/etc/passwd"]
+        => "etc/ etc/passwd=in etc/z==etc/passwd localetc->../../etc";
+    a_link_disappears_with_its_symlinked_directory: [
+        "etc/ etc/passwd=in localetc->etc localetc/localpasswd==/etc/passwd",
+        "localetc/ localetc/localpasswd=different",
+    ] => "etc/ etc/localpasswd=in etc/passwd==etc/localpasswd localetc/ localetc/localpasswd=different";
+    /// "HardlinkSymlinkBeforeCreateTarget", "HardlinkSymlinkRelative", "HardlinkSymlinkAbsolute".
+    a_link_to_a_symlink_links_the_symlink: ["etc/ localpasswd->/etc/passwd z==localpasswd etc/passwd=after"]
+        => "etc/ localpasswd->/etc/passwd z==localpasswd etc/passwd=after";
+    a_link_to_a_relative_symlink_links_the_symlink: ["etc/ etc/passwd=in passwdlink->../../../../../etc/passwd z==/passwdlink"]
+        => "etc/ etc/passwd=in passwdlink->../../../../../etc/passwd z==passwdlink";
+    /// "HardlinkSymlinkChmod".
+    a_link_to_a_symlink_leaves_the_file_behind_it_alone: ["secret=x(400) l->/secret z==l(666)"] => "secret=x(400) l->/secret z==l";
+
+    a_link_to_nothing_is_an_error: ["d/b==nowhere/a"] => "error: entry 1 d/b nowhere/a exist";
+    a_link_to_something_that_comes_later_is_an_error: ["b==a a=1"] => "error: entry 1 \"b\" \"a\" exist";
+    a_link_to_something_hidden_is_an_error: ["a=1", ".wh.a b==a"] => "error: entry 2 \"b\" \"a\" exist";
+    a_link_to_itself_is_an_error: ["a=1 a==a"] => "error: entry 2 \"a\" itself";
+    a_link_to_itself_by_another_path_is_an_error: ["d/ d/a=1 l->d d/a==l/../d/a"] => "error: entry 4 d/a itself";
+    a_link_to_something_that_it_replaces_is_an_error: ["d/ d/a=1 d==d/a"] => "error: entry 3 d/a itself";
+    a_link_below_its_target_is_an_error: ["a=1 a/b==a"] => "error: entry 2 a/b directory";
+    a_link_to_the_root_is_an_error: ["a==/"] => "error: entry 1 directory";
+    a_link_to_a_symlinked_directory_links_the_symlink: ["d/ l->d z==l"] => "d/ l->d z==l";
+    a_link_without_a_target_is_an_error: ["a=="] => "error: entry 1 directory";
+    a_link_below_a_file_is_an_error: ["a=1 b==a/c"] => "error: entry 2 a/c exist";
+}

@@ -1,0 +1,86 @@
+//! Names: how they are cleaned, what they may be, and where they end.
+
+use crate::tar::{Entry, archive};
+use crate::{apply, cases, check_tars, message};
+
+cases! {
+    /// FINDINGS: literal `..` and `.` names in the image. containerd and umoci clean names as strings.
+    names_are_cleaned: ["a/../b=1 ./c/./d=2 /e=3 f//g=4 ../h=5 ../../i/../j=6 /../k=7 l/m/../../n=8"]
+        => "b=1 c/(@0) c/d=2 e=3 f/(@0) f/g=4 h=5 j=6 k=7 n=8";
+    /// umoci, TestUnpackEntrySanitiseScoping; moby refuses such names (TestApplyLayerInvalidFilenames).
+    names_do_not_lead_out_of_the_root: ["/../file=1 ../../victim/dotdot=2"] => "file=1 victim/(@0) victim/dotdot=2";
+    a_step_up_in_a_name_follows_no_symlink: ["d/e/ l->d/e", "l/../f=x"] => "d/(@0) d/e/ l->d/e f=x";
+    directories_need_no_slash_and_files_may_have_one: ["f//=x d/"] => "f=x d/";
+    names_need_not_be_utf8: ["\\xff\\xfe/ \\xff\\xfe/\\xe9=x caf\\xc3\\xa9=y l->\\x80"] => "\\xff\\xfe/ \\xff\\xfe/\\xe9=x café=y l->\\x80";
+    names_may_have_any_byte: ["a\\x0ab=1 c\\x20d=2 \\x01\\x7f=3 e\\\\f=4"] => "a\\x0ab=1 c\\x20d=2 \\x01\u{7f}=3 e\\\\f=4";
+    names_that_look_like_others: [".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7"] => ".../ ..a=1 .b=2 a.=3 -=4 ~=5 com1=6 a:b=7";
+    /// bsdtar on macOS writes such a file before each that has attributes; all engines keep it as it is.
+    names_of_apple_double_files_are_ordinary: ["._f=meta f=x d/._f=meta"] => "._f=meta f=x d/(@0) d/._f=meta";
+    symlinks_are_kept_as_they_are: ["a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow"]
+        => "a->/../x//y/./z/ b->. c->.. d->/ e->../../../../../../etc/shadow";
+    a_symlink_to_nothing_is_an_error: ["a->"] => "error: entry 1 symlink";
+    names_differ_by_case: ["A=1 a=2"] => "A=1 a=2";
+}
+
+#[test]
+fn names_may_have_255_bytes_and_paths_4095() {
+    let name = "n".repeat(255);
+    let path = [&name[..]; 15].join("/") + "/" + &"m".repeat(255);
+    let tree = apply(&[archive(&[Entry::file(&path, "x")])]).unwrap().0;
+    assert_eq!(tree.len(), 16);
+    assert_eq!(tree[15], format!("{path}=x"));
+
+    let error = apply(&[archive(&[Entry::file("n".repeat(256), "x")])]).unwrap_err();
+    assert!(
+        message(&error).ends_with("has 256 bytes: a name can have 255 at most"),
+        "{}",
+        message(&error)
+    );
+    let error = apply(&[archive(&[Entry::file(format!("{path}/n"), "x")])]).unwrap_err();
+    assert!(
+        message(&error).ends_with("a path of 4097 bytes: it can have 4095 at most"),
+        "{}",
+        message(&error)
+    );
+}
+
+#[test]
+fn symlinks_may_have_4095_bytes() {
+    for len in [1, 59, 60, 100, 101, 4095] {
+        let target = "t".repeat(len);
+        check_tars(&[archive(&[Entry::symlink("l", &target)])], &format!("l->{target}"));
+    }
+    check_tars(
+        &[archive(&[Entry::symlink("l", "t".repeat(4096))])],
+        "error: entry 1 4096 4095",
+    );
+}
+
+#[test]
+fn a_tree_may_be_deeper_than_any_path() {
+    let step = ["d"; 500].join("/");
+    let mut entries = vec![Entry::directory(&step)];
+    for level in 1..50 {
+        // Each symlink leads 500 directories further down.
+        let from = if level == 1 {
+            step.clone()
+        } else {
+            format!("l{}/{step}", level - 1)
+        };
+        entries.push(Entry::symlink(format!("l{level}"), from));
+        entries.push(Entry::directory(format!("l{level}/{step}")));
+    }
+    let mut rootfs = crate::empty();
+    let options = microagent::layer::LayerOptions::default();
+    rootfs.apply(&archive(&entries)[..], &options).unwrap();
+    rootfs
+        .apply(
+            &archive(&[Entry::file(".wh.d", ""), Entry::file("l9/new", "x")])[..],
+            &options,
+        )
+        .unwrap();
+    rootfs
+        .apply(&archive(&[Entry::file(".wh..wh..opq", "")])[..], &options)
+        .unwrap();
+    assert_eq!(crate::language::show(rootfs), [] as [&str; 0]);
+}
