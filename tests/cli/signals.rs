@@ -97,6 +97,18 @@ fn a_build_under_nohup_survives_its_terminal() {
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }
 
+#[test]
+fn signals_that_come_together_are_one() {
+    let scene = Scene::new();
+    let child = start(&scene, "exec \"$@\"");
+    for signal in ["STOP", "TERM", "INT", "CONT"] {
+        send(signal, &child);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
+    assert_eq!(json(stderr(&output))["error"]["kind"], "transient");
+}
+
 /// Scripts start background jobs with SIGINT ignored.
 #[test]
 fn a_background_job_can_be_interrupted() {
