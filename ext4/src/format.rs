@@ -20,7 +20,7 @@ use crate::output::Output;
 use crate::place::cursor::Cursor;
 use crate::place::geometry::Geometry;
 use crate::tree::Tree;
-use crate::units::{BlockNr, Run};
+use crate::units::BlockNr;
 
 /// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
 const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
@@ -33,8 +33,6 @@ pub struct Formatter<O> {
     options: Options,
     geometry: Geometry,
     cursor: Cursor,
-    /// What was written and given back.
-    freed: Vec<Run>,
 }
 
 /// What was made.
@@ -67,7 +65,6 @@ impl<O: Output> Formatter<O> {
             options,
             geometry,
             cursor: Cursor::new(geometry),
-            freed: Vec::new(),
         })
     }
 
@@ -107,9 +104,10 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Gives content back: its blocks become free, and none of its bytes stays in the image.
-    #[expect(clippy::needless_pass_by_value, reason = "who gives content back must not keep it")]
+    ///
+    /// The same happens to all content that no file of the tree has in the end, such as that which ended too early.
     pub fn free(&mut self, data: Data) {
-        self.freed.extend(data.extents().iter().map(|extent| extent.run()));
+        drop(data);
     }
 
     /// Writes all that the tree is besides content, and returns the output.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::large_values::{LargeValues, WrittenValue};
-use super::settle::{Pinned, Settling};
+use super::settle::{Pinned, Settled, Settling};
 use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
 use super::{Formatter, Summary};
@@ -22,7 +22,7 @@ use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::Seed;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
-use crate::units::Ino;
+use crate::units::{Ino, Run};
 
 /// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
 const LOST_FOUND_LEN: u64 = 16 << 10;
@@ -42,11 +42,15 @@ pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Resu
     };
     finish.write_directories_and_symlinks()?;
     let mut values = finish.count_xattrs()?;
-    let (layout, mut pinned) = finish.settle()?;
-    finish.clear_freed()?;
+    let Settled {
+        layout,
+        mut pinned,
+        freed,
+    } = finish.settle()?;
+    finish.clear(&freed)?;
     finish.write_xattrs(&mut pinned)?;
     let directory_counts = finish.write_inodes(&layout, &mut pinned, &mut values)?;
-    finish.write_tables(&layout, &directory_counts)
+    finish.write_tables(&layout, &freed, &directory_counts)
 }
 
 /// Gives the root a `lost+found` where it has none.
@@ -194,30 +198,22 @@ impl<O: Output> Finish<O> {
         self.inodes.count() + u32::try_from(self.large_values.len()).expect("each is in memory")
     }
 
-    fn settle(&mut self) -> Result<(Layout, Pinned), FormatError> {
+    fn settle(&mut self) -> Result<Settled, FormatError> {
         let inode_count = self.inode_count();
         let Formatter {
             image,
             options,
             geometry,
             cursor,
-            freed,
         } = &mut self.formatter;
         let values = self.large_values.iter_mut().map(|value| &mut value.data);
         let contents = self.tree.contents_mut().chain(self.content.values_mut()).chain(values);
         let xattr_blocks = self.xattrs.block_count();
-        Settling::new(options, *geometry, contents, xattr_blocks, inode_count).settle(cursor, freed, image)
+        Settling::new(options, *geometry, contents, xattr_blocks, inode_count).settle(cursor, image)
     }
 
     /// Leaves nothing of what was replaced in the image.
-    fn clear_freed(&mut self) -> Result<(), FormatError> {
-        let freed = &mut self.formatter.freed;
-        freed.sort_unstable();
-        freed.dedup_by(|next, last| {
-            let touches = last.end() == next.start;
-            last.count += if touches { next.count } else { 0 };
-            touches
-        });
+    fn clear(&mut self, freed: &[Run]) -> Result<(), FormatError> {
         freed.iter().try_for_each(|&run| self.formatter.image.clear(run))
     }
 
@@ -283,8 +279,13 @@ impl<O: Output> Finish<O> {
     }
 
     /// Writes what belongs to no file of the tree, the primary superblock last.
-    fn write_tables(mut self, layout: &Layout, directory_counts: &[u32]) -> Result<(O, Summary), FormatError> {
-        let usage = Usage::new(layout, &self.formatter.freed);
+    fn write_tables(
+        mut self,
+        layout: &Layout,
+        freed: &[Run],
+        directory_counts: &[u32],
+    ) -> Result<(O, Summary), FormatError> {
+        let usage = Usage::new(layout, freed);
         let inode_count = self.inode_count();
         let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
         let journal = tables.write_journal()?;

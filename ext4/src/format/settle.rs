@@ -38,6 +38,14 @@ impl Pinned {
     }
 }
 
+/// Where everything is.
+pub(super) struct Settled {
+    pub(super) layout: Layout,
+    pub(super) pinned: Pinned,
+    /// Blocks between those of the content, ascending: they hold what was written and is not part of it.
+    pub(super) freed: Vec<Run>,
+}
+
 /// What is known of the content when all of it has been written.
 pub(super) struct Settling<'content> {
     options: &'content Options,
@@ -73,15 +81,15 @@ impl<'content> Settling<'content> {
     pub(super) fn settle<O: Output>(
         mut self,
         cursor: &mut Cursor,
-        freed: &mut Vec<Run>,
         image: &mut Image<O>,
-    ) -> Result<(Layout, Pinned), FormatError> {
+    ) -> Result<Settled, FormatError> {
         let bytes = match self.options.size {
             Size::Fixed(bytes) => bytes,
             Size::Fit(Fit { min, max, .. }) => self.smallest(min, max).ok_or_else(|| self.no_space(max))?,
         };
-        if let Ok(settled) = self.place(bytes, cursor.clone(), self.node_blocks()) {
-            return Ok(settled);
+        if let Ok((layout, pinned)) = self.place(bytes, cursor.clone(), self.node_blocks()) {
+            let freed = compact::gaps(&self.contents, self.geometry, cursor.end());
+            return Ok(Settled { layout, pinned, freed });
         }
         self.fits(bytes).map_err(|_| self.no_space(bytes))?;
 
@@ -93,9 +101,14 @@ impl<'content> Settling<'content> {
             }
         }
         image.truncate(cursor.end())?;
-        freed.clear();
-        self.place(bytes, cursor.clone(), self.node_blocks())
-            .map_err(|_| self.no_space(bytes))
+        let (layout, pinned) = self
+            .place(bytes, cursor.clone(), self.node_blocks())
+            .map_err(|_| self.no_space(bytes))?;
+        Ok(Settled {
+            layout,
+            pinned,
+            freed: Vec::new(),
+        })
     }
 
     /// The layout of a size behind what the cursor has passed and so many blocks of extent trees.

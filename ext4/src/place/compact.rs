@@ -4,14 +4,27 @@
 //! size does not depend on what passed through it.
 
 use super::cursor::Cursor;
+use super::geometry::Geometry;
 use crate::data::Data;
-use crate::units::{Extent, Run};
+use crate::units::{BlockNr, Extent, Run};
 
 /// Contents in the order of their blocks; those without any are left out.
 pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut Data>) -> Vec<&'data mut Data> {
     let mut contents: Vec<_> = contents.filter(|data| !data.extents().is_empty()).collect();
     contents.sort_unstable_by_key(|data| data.extents()[0].start);
     contents
+}
+
+/// Blocks before `end` that none of the contents has, ascending.
+pub(crate) fn gaps(contents: &[&mut Data], geometry: Geometry, end: BlockNr) -> Vec<Run> {
+    let mut cursor = Cursor::new(geometry);
+    let mut gaps = Vec::new();
+    for extent in contents.iter().flat_map(|data| data.extents()) {
+        gaps.extend(cursor.take_until(extent.start));
+        cursor.take(u64::from(extent.count));
+    }
+    gaps.extend(cursor.take_until(end));
+    gaps
 }
 
 /// One move of contiguous blocks downwards.

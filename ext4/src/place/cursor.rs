@@ -55,6 +55,15 @@ impl Cursor {
         runs
     }
 
+    /// The next blocks, up to but without the one at `end`.
+    pub(crate) fn take_until(&mut self, end: BlockNr) -> Vec<Run> {
+        let mut runs = Vec::new();
+        while self.next < end {
+            runs.push(self.take(end.0 - self.next.0));
+        }
+        runs
+    }
+
     /// The next blocks, so many, for the content of an inode that fills them.
     pub(crate) fn take_data(&mut self, count: u64) -> Data {
         let mut data = Data::with_len(count << self.geometry.block_size.log2());

@@ -11,7 +11,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// What is free: what was freed and has not been used again, what the layout left out, and all after its end.
+    /// What is free: what was freed, what the layout left out, and all after its end.
     pub(crate) fn new(layout: &Layout, freed: &[Run]) -> Self {
         let mut free: Vec<Run> = freed.iter().chain(layout.end.gaps()).copied().collect();
         let end = layout.end.end();

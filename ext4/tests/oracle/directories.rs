@@ -1,0 +1,124 @@
+//! Directories that ask the most of an index: the largest, the deepest, and names whose hashes are the same.
+
+use std::fs::File;
+
+use ext4::BlockSize;
+
+use crate::judge::{Setup, build, image_file, judge};
+use crate::support::content::Content;
+use crate::support::model::Build;
+use crate::support::tools;
+
+/// Names of one hash with the seed of [`Setup::small`]: this, up to their last 11 bytes.
+const COLLIDING_PREFIX: [u8; 244] = [b'c'; 244];
+/// The ends of the names.
+const COLLIDING: [&[u8; 11]; 8] = [
+    b"ccc5922a489",
+    b"cce1d0c3166",
+    b"cce52aeb63b",
+    b"cce72634117",
+    b"ccee53e263d",
+    b"ccf10c81a7b",
+    b"ccfaa2192c2",
+    b"cch54e11d40",
+];
+
+#[test]
+fn a_directory_of_66_000_directories_has_a_link_count_of_1() {
+    let setup = Setup::small("66,000 directories", |options| options.block_size = BlockSize::Kib1);
+    judge(&[setup], |build, _| {
+        build.directory("many");
+        for number in 0..66_000 {
+            build.directory(format!("many/{number}"));
+        }
+    });
+}
+
+#[test]
+fn a_directory_of_65_000_links_still_counts_them() {
+    let setup = Setup::small("64,998 directories", |options| options.block_size = BlockSize::Kib1);
+    judge(&[setup], |build, _| {
+        build.directory("many");
+        for number in 0..64_998 {
+            build.directory(format!("many/{number}"));
+        }
+    });
+}
+
+#[test]
+fn an_index_of_three_levels_finds_every_name() {
+    let setup = Setup::small("three levels", |options| options.block_size = BlockSize::Kib1);
+    let shape = |build: &mut Build<File>, _| {
+        // Three names fill a leaf; the root has 123 nodes below it, each of which has 126 leaves.
+        build.directory("names");
+        build.file("names/file", Content::dense(1, 1));
+        for number in 0..3 * 124 * 126 {
+            build.link(format!("names/{number:x>255}"), "names/file");
+        }
+    };
+    judge(&[setup.clone()], shape);
+    if !tools::are_missing(&["debugfs"]) {
+        let image = image_file();
+        build(&image, &setup, shape).unwrap();
+        let root = tools::print("debugfs", &["-R", "htree_dump /names"], &image);
+        assert!(root.contains("Indirect levels: 2"), "{root:.500}");
+    }
+}
+
+#[test]
+fn a_directory_of_a_million_names_finds_every_one() {
+    judge(&[Setup::small("a million names", |_| {})], |build, _| {
+        build.directory("names");
+        for file in 0..16 {
+            build.file(format!("names/{file}"), Content::dense(file, 1));
+            for number in 1..62_500 {
+                build.link(format!("names/{file} {number}"), format!("names/{file}"));
+            }
+        }
+    });
+}
+
+#[test]
+fn names_of_one_hash_are_found_in_every_leaf_that_they_fill() {
+    // The leaf in which they begin differs with the names before them.
+    for others in 0..8 {
+        for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
+            let setup = Setup::small("collisions", |options| options.block_size = block_size);
+            judge(&[setup], |build, _| {
+                build.directory("names");
+                build.file("names/file", Content::dense(1, 1));
+                for number in 0..others + 40 {
+                    build.link(format!("names/{number:0>200}"), "names/file");
+                }
+                for end in COLLIDING {
+                    let name = [&b"names/"[..], &COLLIDING_PREFIX, end].concat();
+                    build.link(name, "names/file");
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn the_names_said_to_collide_do() {
+    if tools::are_missing(&["debugfs"]) {
+        return;
+    }
+    let hashes: Vec<String> = COLLIDING
+        .iter()
+        .map(|end| {
+            let name = String::from_utf8([&COLLIDING_PREFIX[..], *end].concat()).unwrap();
+            let hash = format!("dx_hash -h half_md4 -s 6f726163-6c65-206f-6620-696d61676573 {name}");
+            let output = tools::print("debugfs", &["-R", &hash], "/dev/null".as_ref());
+            output
+                .split(" is ")
+                .nth(1)
+                .unwrap()
+                .split(' ')
+                .next()
+                .unwrap()
+                .to_owned()
+        })
+        .collect();
+    assert!(hashes.iter().all(|hash| *hash == hashes[0]), "{hashes:?}");
+}

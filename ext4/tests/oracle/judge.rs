@@ -1,0 +1,117 @@
+//! One image from its first byte to the last word of e2fsck.
+
+use std::fs::File;
+use std::path::Path;
+
+use ext4::{BlockSize, Fit, FormatError, Inodes, Journal, Options, Size, Summary};
+
+use crate::support::kernel::{self, Mount};
+use crate::support::model::{Build, Model};
+use crate::support::tools;
+
+/// One MiB in bytes.
+pub(crate) const MIB: u64 = 1 << 20;
+
+/// Options to make an image with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) name: &'static str,
+    pub(crate) options: Options,
+}
+
+impl Setup {
+    /// The default but for some changes, in no more space than the content needs and 16 MiB.
+    pub(crate) fn small(name: &'static str, change: impl FnOnce(&mut Options)) -> Self {
+        let mut options = Options {
+            size: Size::Fit(Fit {
+                free: 16 * MIB,
+                free_percent: 0,
+                min: MIB,
+                max: 1 << 40,
+            }),
+            ..Options::new(*b"oracle of images")
+        };
+        change(&mut options);
+        Self { name, options }
+    }
+
+    /// One of each kind.
+    pub(crate) fn all() -> Vec<Self> {
+        vec![
+            Self {
+                name: "all defaults",
+                options: Options::new(*b"default of all i"),
+            },
+            Self::small("blocks of 1 KiB", |options| options.block_size = BlockSize::Kib1),
+            Self::small("blocks of 2 KiB", |options| options.block_size = BlockSize::Kib2),
+            Self::small("blocks of 64 KiB", |options| options.block_size = BlockSize::Kib64),
+            Self::small("no journal and no growth", |options| {
+                options.journal = Journal::None;
+                options.growth = false;
+            }),
+            Self::small("a journal of 5 MiB", |options| {
+                options.journal = Journal::Bytes(5 * MIB)
+            }),
+            Self::small("more inodes than by the ratio", |options| {
+                options.inodes = Inodes::AtLeast(70_001);
+                options.reserved_percent = 5;
+            }),
+            Self::small("300 MiB of 1 KiB blocks", |options| {
+                options.block_size = BlockSize::Kib1;
+                options.size = Size::Fixed(300 * MIB + 1024);
+            }),
+        ]
+    }
+
+    pub(crate) fn block_size(&self) -> u64 {
+        u64::from(self.options.block_size.bytes())
+    }
+}
+
+/// Makes an image in a file. The shape is told the size of a block in bytes.
+pub(crate) fn build(
+    image: &Path,
+    setup: &Setup,
+    shape: impl Fn(&mut Build<File>, u64),
+) -> Result<(Summary, Model), FormatError> {
+    let output = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(image)
+        .unwrap();
+    let mut build = Build::new(output, setup.options.clone())?;
+    shape(&mut build, setup.block_size());
+    let (_, summary, model) = build.finish()?;
+    assert_eq!(image.metadata().unwrap().len(), summary.size_bytes);
+    Ok((summary, model))
+}
+
+/// An empty file for an image.
+pub(crate) fn image_file() -> tempfile::TempPath {
+    tempfile::NamedTempFile::new().unwrap().into_temp_path()
+}
+
+/// Makes an image with each of the setups and asserts that e2fsck and the kernel have nothing against it, before and after
+/// it was used.
+pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
+    if tools::are_missing(&["e2fsck"]) {
+        return;
+    }
+    let can_mount = !kernel::is_missing();
+    for setup in setups {
+        let image = image_file();
+        let (_, model) = build(&image, setup, &shape).unwrap();
+        tools::assert_clean(&image, setup.name);
+        tools::assert_optimizable(&image, setup.name);
+        // Kernels before 6.15 mount no blocks that are larger than a page.
+        if can_mount && setup.options.block_size != BlockSize::Kib64 {
+            let mount = Mount::new(&image);
+            kernel::assert_equal(&model, mount.path(), setup.block_size());
+            kernel::exercise(&model, mount.path());
+            mount.unmount();
+            tools::assert_clean_after_use(&image, setup.name);
+        }
+    }
+}

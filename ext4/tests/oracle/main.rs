@@ -1,0 +1,17 @@
+//! Images judged from outside: by e2fsprogs and by the kernel, which mounts them, reads all back and uses them.
+
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod differences;
+mod directories;
+mod growth;
+mod judge;
+mod matrix;
+mod replay;
+mod shapes;
+mod sizes;
+mod traces;

@@ -1,0 +1,11 @@
+//! What the tests share: trees with a model of them beside, and readers and tools that judge an image.
+
+#![allow(dead_code, reason = "each test uses a part of it")]
+
+pub(crate) mod check;
+pub(crate) mod content;
+#[cfg(target_os = "linux")]
+pub(crate) mod kernel;
+pub(crate) mod model;
+pub(crate) mod reader;
+pub(crate) mod tools;

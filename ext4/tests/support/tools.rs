@@ -1,0 +1,139 @@
+//! The tools that judge an image: those of e2fsprogs.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// Says that a test cannot judge without something; fails it where `REQUIRE_ORACLES=1`.
+pub(crate) fn skip(missing: &str) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "whether a test may be skipped is no matter of the image"
+    )]
+    let is_required = std::env::var_os("REQUIRE_ORACLES").is_some_and(|value| value == "1");
+    assert!(!is_required, "no {missing}, and REQUIRE_ORACLES=1");
+    say_skipped(missing);
+}
+
+/// Says that a test cannot judge on this machine, whatever is installed.
+pub(crate) fn say_skipped(missing: &str) {
+    // Past the test harness, which hides what a passing test prints.
+    writeln!(std::io::stderr(), "skipped: no {missing}").unwrap();
+}
+
+/// Whether one of the tools is missing; says so.
+pub(crate) fn are_missing(tools: &[&str]) -> bool {
+    let missing = tools.iter().find(|tool| {
+        let found = command(tool).arg("-V").output();
+        found.is_err()
+    });
+    if let Some(tool) = missing {
+        skip(tool);
+    }
+    missing.is_some()
+}
+
+/// A tool, as it is found by root and by others, in English.
+pub(crate) fn command(tool: &str) -> Command {
+    let mut command = Command::new(tool);
+    command
+        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("LC_ALL", "C");
+    command
+}
+
+/// Runs a tool with an image as the last argument, and returns what it says.
+pub(crate) fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> Output {
+    command(tool).args(arguments).arg(image).output().unwrap()
+}
+
+/// What a tool that must not fail prints.
+pub(crate) fn print<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> String {
+    let output = run(tool, arguments, image);
+    assert!(output.status.success(), "{tool}: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Everything that a tool printed.
+pub(crate) fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+/// What `e2fsck -fn` complains of, `None` if the image is clean.
+pub(crate) fn complaint(image: &Path) -> Option<String> {
+    complaint_but(image, |_| false)
+}
+
+/// Asserts that `e2fsck -fn` has nothing to say.
+pub(crate) fn assert_clean(image: &Path, what: &str) {
+    if let Some(complaint) = complaint(image) {
+        panic!("{what}: {complaint}");
+    }
+}
+
+/// Asserts that `e2fsck -fn` has nothing to say of an image that the kernel wrote to, but how its extent trees, which the
+/// kernel does not shrink, could be smaller.
+pub(crate) fn assert_clean_after_use(image: &Path, what: &str) {
+    if let Some(complaint) = complaint_but(image, |line| line.ends_with("Optimize? no")) {
+        panic!("{what}, after use: {complaint}");
+    }
+}
+
+fn complaint_but(image: &Path, is_harmless: fn(&str) -> bool) -> Option<String> {
+    let output = run("e2fsck", &["-fn"], image);
+    let is_silent = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .all(|line| is_progress(line) || is_harmless(line) || line.is_empty());
+    (output.status.code() != Some(0) || !is_silent).then(|| text(&output))
+}
+
+/// Asserts that e2fsck, told to order the directories anew, does that to a copy and nothing else, and is content.
+pub(crate) fn assert_optimizable(image: &Path, what: &str) {
+    let copy = copy_of(image);
+    let output = run("e2fsck", &["-fyD"], &copy);
+    let others: Vec<String> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter(|line| !is_progress(line) && !line.contains("FILE SYSTEM WAS MODIFIED") && !line.is_empty())
+        .map(str::to_owned)
+        .collect();
+    assert!(others.is_empty(), "{what}: {}", text(&output));
+    assert_clean(&copy, what);
+}
+
+/// A field of the superblock as `dumpe2fs -h` prints it.
+pub(crate) fn superblock_field(image: &Path, name: &str) -> String {
+    superblock_fields(image)
+        .remove(name)
+        .unwrap_or_else(|| panic!("no {name}"))
+}
+
+/// The fields of the superblock and of the journal's as `dumpe2fs -h` prints them.
+pub(crate) fn superblock_fields(image: &Path) -> BTreeMap<String, String> {
+    print("dumpe2fs", &["-h"], image)
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
+        .collect()
+}
+
+/// A copy of an image, as sparse as it is.
+pub(crate) fn copy_of(image: &Path) -> tempfile::TempPath {
+    let copy = tempfile::NamedTempFile::new_in(image.parent().unwrap())
+        .unwrap()
+        .into_temp_path();
+    let copied = command("cp")
+        .arg("--sparse=always")
+        .arg(image)
+        .arg(&copy)
+        .output()
+        .unwrap();
+    assert!(copied.status.success(), "cp: {}", text(&copied));
+    copy
+}
+
+/// Whether a line of e2fsck's says no more than how far it is, or how full the file system.
+fn is_progress(line: &str) -> bool {
+    line.starts_with("Pass ") || (line.contains(" files (") && line.ends_with(" blocks"))
+}
