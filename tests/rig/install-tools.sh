@@ -4,11 +4,11 @@ set -euo pipefail
 export DEBIAN_FRONTEND=noninteractive
 
 packages=(
-  attr ca-certificates e2fsprogs libcap2-bin mount util-linux     # look at and mount images
-  skopeo umoci zstd                                               # read OCI layouts
-  buildah debootstrap                                             # make images
-  docker-registry                                                 # serve them
-  g++ libc6-dev python3 python3-venv                              # build, and run the scripts here
+  attr ca-certificates e2fsprogs libcap2-bin mount procps util-linux # look at images and mount them
+  skopeo umoci zstd                                                  # read OCI layouts
+  buildah debootstrap                                                # make images
+  docker-registry                                                    # serve them
+  g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )
 # Node.js from elsewhere brings its npm and conflicts with Debian's.
 command -v npm >/dev/null || packages+=(npm)
