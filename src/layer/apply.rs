@@ -77,30 +77,21 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// The target is a name like any other: its directory is found through symlinks, and it may be one itself.
     fn link(&mut self, path: &RelativePath, target: &RelativePath) -> Result<(), LayerErrorKind> {
         let target_name = || target.as_bytes().to_vec();
         let Some((parent, name)) = path.split() else {
             return Err(LayerErrorKind::RootNotADirectory);
         };
         let directory = self.make_directory(parent)?;
-        let Some((target_parent, target_base)) = target.split() else {
-            return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
-        };
-        let resolved = resolve(&self.rootfs.tree, target_parent)?;
-        let existing = self.rootfs.tree.lookup(resolved.directory, target_base);
-        let Some(inode) = existing.filter(|_| resolved.missing.is_empty()) else {
+        let Some(inode) = self.find(target)? else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
         if self.is_directory(inode) {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         }
         if self.rootfs.tree.lookup(directory, name).is_some() {
-            let itself = (resolved.directory, target_base) == (directory, name);
-            if !itself {
-                self.remove(directory, name)?;
-            }
-            if itself || !self.rootfs.tree.contains(inode) {
+            self.remove(directory, name)?;
+            if self.find(target)? != Some(inode) {
                 return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
             }
         }
@@ -195,6 +186,16 @@ impl<'a, O: Output> Applier<'a, O> {
     fn describe(&mut self, directory: InodeId, metadata: Metadata) {
         self.rootfs.tree.inode_mut(directory).metadata = metadata;
         self.upper.described(&self.rootfs.tree, directory);
+    }
+
+    /// Finds what is at a path: its directory is found through symlinks, but it may be one itself.
+    fn find(&self, path: &RelativePath) -> Result<Option<InodeId>, LayerErrorKind> {
+        let Some((parent, name)) = path.split() else {
+            return Ok(Some(InodeId::ROOT));
+        };
+        let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
+        let existing = self.rootfs.tree.lookup(directory, name);
+        Ok(existing.filter(|_| missing.is_empty()))
     }
 
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges

@@ -169,7 +169,7 @@ pub enum LayerErrorKind {
         /// The target as the tar gives it.
         target: Vec<u8>,
     },
-    /// A hard link to itself, or to something below the directory that it replaces.
+    /// A hard link to itself, or to something that is gone when the link replaces what was there.
     #[error("hard link to \"{}\", which the link itself replaces", Printable(.target))]
     LinkReplacesTarget {
         /// The target as the tar gives it.
