@@ -108,8 +108,8 @@ impl<R: Read> Archive<R> {
                     let body = self.read_extension("a global PAX header", &header)?;
                     self.globals.read_global(&body)?;
                 }
-                b'L' => long_name = Some(text(&self.read_extension("a long name", &header)?).to_vec()),
-                b'K' => long_link = Some(text(&self.read_extension("a long link target", &header)?).to_vec()),
+                b'L' => long_name = Some(self.read_extension("a long name", &header)?),
+                b'K' => long_link = Some(self.read_extension("a long link target", &header)?),
                 // The name of the archive itself (tar --label), which GNU tar passes over too.
                 b'V' => {
                     self.content_len = header.size()?;
@@ -120,9 +120,11 @@ impl<R: Read> Archive<R> {
                     if let Some(body) = extended {
                         attributes.read(&body)?;
                     }
-                    // Where both are given, GNU's long name wins, as in Go.
-                    attributes.path = long_name.or(attributes.path);
-                    attributes.link_path = long_link.or(attributes.link_path);
+                    // Where both are given, GNU's long name wins, and an empty one is none (Go).
+                    let text =
+                        |body: Option<Vec<u8>>| body.map(|body| text(&body).to_vec()).filter(|text| !text.is_empty());
+                    attributes.path = text(long_name).or(attributes.path);
+                    attributes.link_path = text(long_link).or(attributes.link_path);
                     return self.read_entry(flag, &header, attributes).map(Some);
                 }
             }
@@ -145,7 +147,7 @@ impl<R: Read> Archive<R> {
 
     fn read_entry(&mut self, flag: u8, header: &Header, mut attributes: Attributes) -> Result<Entry, LayerErrorKind> {
         let sparse = attributes.sparse.describe_a_file();
-        let name = mem::take(&mut attributes.sparse.name).filter(|_| sparse);
+        let name = mem::take(&mut attributes.sparse.name).filter(|name| sparse && !name.is_empty());
         let name = name.or(attributes.path.take()).unwrap_or_else(|| header.name());
         self.position.name = Some(name.clone());
         let modified = match attributes.modified {
