@@ -83,7 +83,10 @@ impl<'a, O: Output> Applier<'a, O> {
             return Err(LayerErrorKind::RootNotADirectory);
         };
         let directory = self.make_directory(parent)?;
-        let Some(inode) = self.find(target)? else {
+        let Some((target_parent, target_base)) = target.split() else {
+            return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
+        };
+        let Some((_, inode)) = self.find(target_parent, target_base)? else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
         if self.is_directory(inode) {
@@ -91,7 +94,7 @@ impl<'a, O: Output> Applier<'a, O> {
         }
         if self.rootfs.tree.lookup(directory, name).is_some() {
             self.remove(directory, name)?;
-            if self.find(target)? != Some(inode) {
+            if self.find(target_parent, target_base)?.is_none() {
                 return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
             }
         }
@@ -105,10 +108,8 @@ impl<'a, O: Output> Applier<'a, O> {
         let Some((parent, name)) = path.split() else {
             return Ok(());
         };
-        let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
-        let existing = self.rootfs.tree.lookup(directory, name);
-        match existing.filter(|_| missing.is_empty()) {
-            Some(id) if !self.upper.is_own(directory, name, id) => self.hide(directory, name, id),
+        match self.find(parent, name)? {
+            Some((directory, id)) if !self.upper.is_own(directory, name, id) => self.hide(directory, name, id),
             _ => Ok(()),
         }
     }
@@ -188,14 +189,11 @@ impl<'a, O: Output> Applier<'a, O> {
         self.upper.described(&self.rootfs.tree, directory);
     }
 
-    /// Finds what is at a path: its directory is found through symlinks, but it may be one itself.
-    fn find(&self, path: &RelativePath) -> Result<Option<InodeId>, LayerErrorKind> {
-        let Some((parent, name)) = path.split() else {
-            return Ok(Some(InodeId::ROOT));
-        };
+    /// Finds an entry and its directory, which is found through symlinks; the entry may be one itself.
+    fn find(&self, parent: &[u8], name: &[u8]) -> Result<Option<(InodeId, InodeId)>, LayerErrorKind> {
         let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
-        let existing = self.rootfs.tree.lookup(directory, name);
-        Ok(existing.filter(|_| missing.is_empty()))
+        let entry = self.rootfs.tree.lookup(directory, name);
+        Ok(entry.filter(|_| missing.is_empty()).map(|id| (directory, id)))
     }
 
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges

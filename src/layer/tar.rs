@@ -173,7 +173,7 @@ impl<R: Read> Archive<R> {
         })
     }
 
-    /// Finds out what an entry is, and how much content follows.
+    /// Finds out what an entry is.
     ///
     /// Only files have content, whatever the size of the others says (Go, `isHeaderOnlyType`).
     fn read_kind(
@@ -189,25 +189,10 @@ impl<R: Read> Archive<R> {
             Ok::<_, LayerErrorKind>((major, attributes.device_minor.unwrap_or(minor)))
         };
         let link_name = || attributes.link_path.clone().unwrap_or_else(|| header.link_name());
-        let is_sparse = attributes.sparse.describe_a_file();
         let kind = match flag {
             // v7 has no type for directories.
             b'\0' if ends_with_slash => EntryKind::Directory,
-            b'0' | b'\0' | b'7' | b'S' => {
-                self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
-                return match header.gnu() {
-                    Some(gnu) if flag == b'S' => {
-                        let map = sparse::read_old(gnu, &mut self.tar)?;
-                        self.check_sparse(map)
-                    }
-                    None if flag == b'S' => Err(unsupported(flag)),
-                    _ if is_sparse => {
-                        let map = attributes.sparse.map(&mut self.content())?;
-                        self.check_sparse(map)
-                    }
-                    _ => Ok(EntryKind::File(self.content_len)),
-                };
-            }
+            b'0' | b'\0' | b'7' | b'S' => return self.read_file(flag, header, attributes),
             b'1' => EntryKind::HardLink(link_name()),
             b'2' => EntryKind::Symlink(link_name()),
             b'3' => device().map(|(major, minor)| EntryKind::CharDevice(major, minor))?,
@@ -216,7 +201,7 @@ impl<R: Read> Archive<R> {
             b'6' => EntryKind::Fifo,
             _ => return Err(unsupported(flag)),
         };
-        if is_sparse {
+        if attributes.sparse.describe_a_file() {
             return Err(LayerErrorKind::InvalidSparseMap {
                 reason: "it is no regular file",
             });
@@ -224,8 +209,15 @@ impl<R: Read> Archive<R> {
         Ok(kind)
     }
 
-    /// Checks that the ranges of a sparse file have as much data as follows.
-    fn check_sparse(&self, map: sparse::Map) -> Result<EntryKind, LayerErrorKind> {
+    /// Finds out how much content a regular file has, and where in it holes are.
+    fn read_file(&mut self, flag: u8, header: &Header, attributes: &Attributes) -> Result<EntryKind, LayerErrorKind> {
+        self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
+        let map = match (flag, header.gnu()) {
+            (b'S', Some(gnu)) => sparse::read_old(gnu, &mut self.tar)?,
+            (b'S', None) => return Err(unsupported(flag)),
+            _ if attributes.sparse.describe_a_file() => attributes.sparse.map(&mut self.content())?,
+            _ => return Ok(EntryKind::File(self.content_len)),
+        };
         if map.data_len() == self.content_len {
             Ok(EntryKind::SparseFile(map))
         } else {

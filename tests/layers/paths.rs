@@ -95,8 +95,6 @@ fn symlinks_cannot_make_a_path_endless() {
 
     let steps = "d/".repeat(900);
     let deep = (0..100).map(|level| Entry::symlink(format!("l{level}"), format!("l{}/{steps}", level + 1)));
-    let layer: Vec<Entry> = deep
-        .chain([Entry::file("l98/f", ""), Entry::file("l97/f", "")])
-        .collect();
-    check_tars(&[archive(&layer)], "error: entry 102 l97/f 4095 symlinks");
+    let layer: Vec<Entry> = deep.chain([Entry::file("l97/f", "")]).collect();
+    check_tars(&[archive(&layer)], "error: entry 101 l97/f 4095 symlinks");
 }
