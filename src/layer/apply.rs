@@ -77,7 +77,6 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// The target is a name like any other: its directory is found through symlinks, and it may be one itself.
     fn link(&mut self, path: &RelativePath, target: &RelativePath) -> Result<(), LayerErrorKind> {
         let target_name = || target.as_bytes().to_vec();
         let Some((parent, name)) = path.split() else {
@@ -87,20 +86,15 @@ impl<'a, O: Output> Applier<'a, O> {
         let Some((target_parent, target_base)) = target.split() else {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         };
-        let resolved = resolve(&self.rootfs.tree, target_parent)?;
-        let existing = self.rootfs.tree.lookup(resolved.directory, target_base);
-        let Some(inode) = existing.filter(|_| resolved.missing.is_empty()) else {
+        let Some((_, inode)) = self.find(target_parent, target_base)? else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
         if self.is_directory(inode) {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         }
         if self.rootfs.tree.lookup(directory, name).is_some() {
-            let itself = (resolved.directory, target_base) == (directory, name);
-            if !itself {
-                self.remove(directory, name)?;
-            }
-            if itself || !self.rootfs.tree.contains(inode) {
+            self.remove(directory, name)?;
+            if self.find(target_parent, target_base)?.is_none() {
                 return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
             }
         }
@@ -114,10 +108,8 @@ impl<'a, O: Output> Applier<'a, O> {
         let Some((parent, name)) = path.split() else {
             return Ok(());
         };
-        let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
-        let existing = self.rootfs.tree.lookup(directory, name);
-        match existing.filter(|_| missing.is_empty()) {
-            Some(id) if !self.upper.is_own(directory, name, id) => self.hide(directory, name, id),
+        match self.find(parent, name)? {
+            Some((directory, id)) if !self.upper.is_own(directory, name, id) => self.hide(directory, name, id),
             _ => Ok(()),
         }
     }
@@ -195,6 +187,13 @@ impl<'a, O: Output> Applier<'a, O> {
     fn describe(&mut self, directory: InodeId, metadata: Metadata) {
         self.rootfs.tree.inode_mut(directory).metadata = metadata;
         self.upper.described(&self.rootfs.tree, directory);
+    }
+
+    /// Finds an entry and its directory, which is found through symlinks; the entry may be one itself.
+    fn find(&self, parent: &[u8], name: &[u8]) -> Result<Option<(InodeId, InodeId)>, LayerErrorKind> {
+        let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
+        let entry = self.rootfs.tree.lookup(directory, name);
+        Ok(entry.filter(|_| missing.is_empty()).map(|id| (directory, id)))
     }
 
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges

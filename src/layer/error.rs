@@ -134,10 +134,10 @@ pub enum LayerErrorKind {
         /// The limit in bytes.
         max: usize,
     },
-    /// A path that no system call takes.
-    #[error("a path of {len} bytes: it can have {max} at most")]
+    /// A path that no system call takes, or one that symlinks make longer than that many times over.
+    #[error("a path of {len} bytes, symlinks on the way included: it can have {max} at most")]
     PathTooLong {
-        /// Length in bytes, after `.`, `..` and superfluous slashes were taken away.
+        /// Length in bytes, without `.`, `..` and superfluous slashes.
         len: usize,
         /// The limit in bytes.
         max: usize,
@@ -169,7 +169,7 @@ pub enum LayerErrorKind {
         /// The target as the tar gives it.
         target: Vec<u8>,
     },
-    /// A hard link to itself, or to something below the directory that it replaces.
+    /// A hard link to itself, or to something that is gone when the link replaces what was there.
     #[error("hard link to \"{}\", which the link itself replaces", Printable(.target))]
     LinkReplacesTarget {
         /// The target as the tar gives it.

@@ -1,5 +1,8 @@
 //! How libarchive writes an extended attribute into a PAX header: its name like a URL, its value in base 64.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
+
 use super::error::LayerErrorKind;
 
 /// Decodes a name: `%` and two hexadecimal digits stand for a byte, everything else for itself.
@@ -23,46 +26,19 @@ pub(super) fn decode_name(encoded: &[u8]) -> Vec<u8> {
 
 /// Decodes a value: with or without padding and line breaks, as libarchive's own reader takes it.
 pub(super) fn decode_value(encoded: &[u8]) -> Result<Vec<u8>, LayerErrorKind> {
-    let mut value = Vec::with_capacity(encoded.len() / 4 * 3 + 2);
-    let (mut bits, mut bit_count) = (0_u32, 0);
-    for &byte in encoded {
-        match byte {
-            b'\r' | b'\n' => continue,
-            b'=' | b'_' => break,
-            _ => {}
-        }
-        let digit = base64(byte).ok_or(LayerErrorKind::InvalidExtension {
+    let digits = encoded.iter().copied().filter(|byte| !b"\r\n".contains(byte));
+    let digits: Vec<u8> = digits.take_while(|byte| !b"=_".contains(byte)).collect();
+    STANDARD_NO_PAD
+        .decode(digits)
+        .map_err(|_| LayerErrorKind::InvalidExtension {
             reason: "an extended attribute that is not in base 64",
-        })?;
-        bits = bits << 6 | u32::from(digit);
-        bit_count += 6;
-        if bit_count >= 8 {
-            bit_count -= 8;
-            value.push(u8::try_from(bits >> bit_count).expect("the bits above were taken away"));
-            bits &= (1 << bit_count) - 1;
-        }
-    }
-    Ok(value)
+        })
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        _ => None,
-    }
-}
-
-fn base64(digit: u8) -> Option<u8> {
-    match digit {
-        b'A'..=b'Z' => Some(digit - b'A'),
-        b'a'..=b'z' => Some(digit - b'a' + 26),
-        b'0'..=b'9' => Some(digit - b'0' + 52),
-        b'+' => Some(62),
-        b'/' => Some(63),
-        _ => None,
-    }
+    char::from(digit)
+        .to_digit(16)
+        .and_then(|value| u8::try_from(value).ok())
 }
 
 #[cfg(test)]
@@ -96,6 +72,8 @@ mod tests {
         ] {
             assert_eq!(decode_value(encoded.as_bytes()).unwrap(), value, "{encoded}");
         }
-        assert!(decode_value(b"Zm9v!").is_err());
+        for encoded in ["Zm9v!", "Z", "Zm9vY"] {
+            assert!(decode_value(encoded.as_bytes()).is_err(), "{encoded}");
+        }
     }
 }

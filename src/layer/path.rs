@@ -7,7 +7,7 @@ use ext4::MAX_NAME_LEN;
 use super::error::LayerErrorKind;
 
 /// Longest path in bytes (`PATH_MAX` less its NUL).
-const MAX_PATH_LEN: usize = 4095;
+pub(super) const MAX_PATH_LEN: usize = 4095;
 
 /// A path below the root of the image, as names separated by single slashes; the root itself has none.
 #[derive(Clone, PartialEq, Eq)]

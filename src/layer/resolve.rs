@@ -3,9 +3,13 @@
 use ext4::{InodeId, Kind, Tree};
 
 use super::error::LayerErrorKind;
+use super::path::MAX_PATH_LEN;
 
 /// Most symlinks on the way, as in containerd (`fs.RootPath`).
 const MAX_SYMLINKS: u32 = 255;
+/// Longest way in bytes: the path, and the targets of all symlinks on it. Without this limit, a layer of long symlinks would
+/// take hours.
+const MAX_WAY_LEN: usize = 16 * MAX_PATH_LEN;
 
 /// How far a path leads.
 #[derive(Debug)]
@@ -23,7 +27,7 @@ pub(super) struct Resolved {
 pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
     let mut missing: Vec<&[u8]> = Vec::new();
-    let mut link_count = 0;
+    let (mut link_count, mut way_len) = (0, path.len());
     let mut pending: Vec<&[u8]> = Vec::new();
     push_reversed(&mut pending, path);
     while let Some(name) = pending.pop() {
@@ -46,6 +50,8 @@ pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
                         if link_count > MAX_SYMLINKS {
                             return Err(LayerErrorKind::SymlinkLoop { max: MAX_SYMLINKS });
                         }
+                        way_len += target.len();
+                        check_len(way_len, MAX_WAY_LEN)?;
                         if target.starts_with(b"/") {
                             directory = InodeId::ROOT;
                         }
@@ -56,6 +62,8 @@ pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
             }
         }
     }
+    // One entry with a name of a few bytes must not make directories without end.
+    check_len(missing.iter().map(|name| name.len() + 1).sum(), MAX_PATH_LEN)?;
     Ok(Resolved {
         directory,
         missing: missing.into_iter().map(Box::from).collect(),
@@ -64,4 +72,12 @@ pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
 
 fn push_reversed<'a>(pending: &mut Vec<&'a [u8]>, path: &'a [u8]) {
     pending.extend(path.rsplit(|&byte| byte == b'/'));
+}
+
+fn check_len(len: usize, max: usize) -> Result<(), LayerErrorKind> {
+    if len > max {
+        Err(LayerErrorKind::PathTooLong { len, max })
+    } else {
+        Ok(())
+    }
 }

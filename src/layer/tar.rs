@@ -108,8 +108,8 @@ impl<R: Read> Archive<R> {
                     let body = self.read_extension("a global PAX header", &header)?;
                     self.globals.read_global(&body)?;
                 }
-                b'L' => long_name = Some(text(&self.read_extension("a long name", &header)?).to_vec()),
-                b'K' => long_link = Some(text(&self.read_extension("a long link target", &header)?).to_vec()),
+                b'L' => long_name = Some(self.read_extension("a long name", &header)?),
+                b'K' => long_link = Some(self.read_extension("a long link target", &header)?),
                 // The name of the archive itself (tar --label), which GNU tar passes over too.
                 b'V' => {
                     self.content_len = header.size()?;
@@ -120,9 +120,11 @@ impl<R: Read> Archive<R> {
                     if let Some(body) = extended {
                         attributes.read(&body)?;
                     }
-                    // Where both are given, GNU's long name wins, as in Go.
-                    attributes.path = long_name.or(attributes.path);
-                    attributes.link_path = long_link.or(attributes.link_path);
+                    // Where both are given, GNU's long name wins, and an empty one is none (Go).
+                    let text =
+                        |body: Option<Vec<u8>>| body.map(|body| text(&body).to_vec()).filter(|text| !text.is_empty());
+                    attributes.path = text(long_name).or(attributes.path);
+                    attributes.link_path = text(long_link).or(attributes.link_path);
                     return self.read_entry(flag, &header, attributes).map(Some);
                 }
             }
@@ -145,7 +147,7 @@ impl<R: Read> Archive<R> {
 
     fn read_entry(&mut self, flag: u8, header: &Header, mut attributes: Attributes) -> Result<Entry, LayerErrorKind> {
         let sparse = attributes.sparse.describe_a_file();
-        let name = mem::take(&mut attributes.sparse.name).filter(|_| sparse);
+        let name = mem::take(&mut attributes.sparse.name).filter(|name| sparse && !name.is_empty());
         let name = name.or(attributes.path.take()).unwrap_or_else(|| header.name());
         self.position.name = Some(name.clone());
         let modified = match attributes.modified {
@@ -171,7 +173,7 @@ impl<R: Read> Archive<R> {
         })
     }
 
-    /// Finds out what an entry is, and how much content follows.
+    /// Finds out what an entry is.
     ///
     /// Only files have content, whatever the size of the others says (Go, `isHeaderOnlyType`).
     fn read_kind(
@@ -187,25 +189,10 @@ impl<R: Read> Archive<R> {
             Ok::<_, LayerErrorKind>((major, attributes.device_minor.unwrap_or(minor)))
         };
         let link_name = || attributes.link_path.clone().unwrap_or_else(|| header.link_name());
-        let is_sparse = attributes.sparse.describe_a_file();
         let kind = match flag {
             // v7 has no type for directories.
             b'\0' if ends_with_slash => EntryKind::Directory,
-            b'0' | b'\0' | b'7' | b'S' => {
-                self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
-                return match header.gnu() {
-                    Some(gnu) if flag == b'S' => {
-                        let map = sparse::read_old(gnu, &mut self.tar)?;
-                        self.check_sparse(map)
-                    }
-                    None if flag == b'S' => Err(unsupported(flag)),
-                    _ if is_sparse => {
-                        let map = attributes.sparse.map(&mut self.content())?;
-                        self.check_sparse(map)
-                    }
-                    _ => Ok(EntryKind::File(self.content_len)),
-                };
-            }
+            b'0' | b'\0' | b'7' | b'S' => return self.read_file(flag, header, attributes),
             b'1' => EntryKind::HardLink(link_name()),
             b'2' => EntryKind::Symlink(link_name()),
             b'3' => device().map(|(major, minor)| EntryKind::CharDevice(major, minor))?,
@@ -214,7 +201,7 @@ impl<R: Read> Archive<R> {
             b'6' => EntryKind::Fifo,
             _ => return Err(unsupported(flag)),
         };
-        if is_sparse {
+        if attributes.sparse.describe_a_file() {
             return Err(LayerErrorKind::InvalidSparseMap {
                 reason: "it is no regular file",
             });
@@ -222,8 +209,15 @@ impl<R: Read> Archive<R> {
         Ok(kind)
     }
 
-    /// Checks that the ranges of a sparse file have as much data as follows.
-    fn check_sparse(&self, map: sparse::Map) -> Result<EntryKind, LayerErrorKind> {
+    /// Finds out how much content a regular file has, and where in it holes are.
+    fn read_file(&mut self, flag: u8, header: &Header, attributes: &Attributes) -> Result<EntryKind, LayerErrorKind> {
+        self.content_len = attributes.size.map_or_else(|| header.size(), Ok)?;
+        let map = match (flag, header.gnu()) {
+            (b'S', Some(gnu)) => sparse::read_old(gnu, &mut self.tar)?,
+            (b'S', None) => return Err(unsupported(flag)),
+            _ if attributes.sparse.describe_a_file() => attributes.sparse.map(&mut self.content())?,
+            _ => return Ok(EntryKind::File(self.content_len)),
+        };
         if map.data_len() == self.content_len {
             Ok(EntryKind::SparseFile(map))
         } else {

@@ -62,6 +62,8 @@ cases! {
     a_link_to_itself_is_an_error: ["a=1 a==a"] => "error: entry 2 \"a\" itself";
     a_link_to_itself_by_another_path_is_an_error: ["d/ d/a=1 l->d d/a==l/../d/a"] => "error: entry 4 d/a itself";
     a_link_to_something_that_it_replaces_is_an_error: ["d/ d/a=1 d==d/a"] => "error: entry 3 d/a itself";
+    a_link_to_a_name_that_it_replaces_is_an_error_even_if_the_file_has_others: ["d/ d/a=1 b==d/a d==d/a"] => "error: entry 4 d/a itself";
+    a_link_in_place_of_the_symlink_to_its_target_is_an_error: ["d/ d/a=1 l->d l==l/a"] => "error: entry 4 l/a itself";
     a_link_below_its_target_is_an_error: ["a=1 a/b==a"] => "error: entry 2 a/b directory";
     a_link_to_the_root_is_an_error: ["a==/"] => "error: entry 1 directory";
     a_link_to_a_symlinked_directory_links_the_symlink: ["d/ l->d z==l"] => "d/ l->d z==l";

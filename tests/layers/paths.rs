@@ -38,7 +38,7 @@ fn names_may_have_255_bytes_and_paths_4095() {
     );
     let error = apply(&[archive(&[Entry::file(format!("{path}/n"), "x")])]).unwrap_err();
     assert!(
-        message(&error).ends_with("a path of 4097 bytes: it can have 4095 at most"),
+        message(&error).ends_with("a path of 4097 bytes, symlinks on the way included: it can have 4095 at most"),
         "{}",
         message(&error)
     );
@@ -75,7 +75,7 @@ fn a_tree_may_be_deeper_than_any_path() {
     rootfs.apply(&archive(&entries)[..], &options).unwrap();
     rootfs
         .apply(
-            &archive(&[Entry::file(".wh.d", ""), Entry::file("l9/new", "x")])[..],
+            &archive(&[Entry::file(".wh.d", ""), Entry::file("l3/new", "x")])[..],
             &options,
         )
         .unwrap();
@@ -83,4 +83,18 @@ fn a_tree_may_be_deeper_than_any_path() {
         .apply(&archive(&[Entry::file(".wh..wh..opq", "")])[..], &options)
         .unwrap();
     assert_eq!(crate::language::show(rootfs), [] as [&str; 0]);
+}
+
+/// A few bytes of a tar must not cost hours, nor make directories without end.
+#[test]
+fn symlinks_cannot_make_a_path_endless() {
+    let detour = "d/../".repeat(800);
+    let slow = (0..100).map(|level| Entry::symlink(format!("l{level}"), format!("{detour}l{}", level + 1)));
+    let layer: Vec<Entry> = slow.chain([Entry::directory("d"), Entry::file("l0/f", "")]).collect();
+    check_tars(&[archive(&layer)], "error: entry 102 l0/f 65520 symlinks");
+
+    let steps = "d/".repeat(900);
+    let deep = (0..100).map(|level| Entry::symlink(format!("l{level}"), format!("l{}/{steps}", level + 1)));
+    let layer: Vec<Entry> = deep.chain([Entry::file("l97/f", "")]).collect();
+    check_tars(&[archive(&layer)], "error: entry 101 l97/f 4095 symlinks");
 }

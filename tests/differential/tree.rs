@@ -1,0 +1,99 @@
+//! Two directory trees, entry by entry.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// Times after this one are those of the unpack: all entries are older.
+const TODAY: i64 = 1_500_000_000;
+
+/// What there is at a path.
+struct File {
+    kind: String,
+    metadata: String,
+    time: i64,
+}
+
+/// Compares our tree with the reference.
+pub(crate) fn compare(reference: &Path, ours: &Path) -> Result<(), String> {
+    let mut ours = read(ours);
+    ours.remove(Path::new("lost+found"));
+    for (path, reference) in read(reference) {
+        let path_shown = path.display();
+        let Some(our) = ours.remove(&path) else {
+            return Err(format!("{path_shown}, a {}, is missing", reference.kind));
+        };
+        if our.kind != reference.kind {
+            return Err(format!("{path_shown} is a {}, not a {}", our.kind, reference.kind));
+        }
+        let is_directory = reference.kind == "directory";
+        let is_implied = is_directory && our.time == 0;
+        if our.metadata != reference.metadata && !is_implied {
+            return Err(format!("{path_shown}: {}, not {}", our.metadata, reference.metadata));
+        }
+        if our.time != reference.time && !is_implied && !(is_directory && reference.time > TODAY) {
+            return Err(format!("{path_shown}: time {}, not {}", our.time, reference.time));
+        }
+    }
+    match ours.first_key_value() {
+        Some((path, file)) => Err(format!("{}, a {}, is too many", path.display(), file.kind)),
+        None => Ok(()),
+    }
+}
+
+/// Reads a tree, without its root, to which umoci gives the time of the day.
+fn read(root: &Path) -> BTreeMap<PathBuf, File> {
+    let mut tree = BTreeMap::new();
+    let mut first_names = BTreeMap::new();
+    let mut pending = children(root, Path::new(""));
+    while let Some(path) = pending.pop() {
+        let full = root.join(&path);
+        let metadata = fs::symlink_metadata(&full).unwrap();
+        let file_type = metadata.file_type();
+        let first = first_names.entry(metadata.ino()).or_insert_with(|| path.clone());
+        let kind = if file_type.is_dir() {
+            pending.extend(children(root, &path));
+            "directory".to_owned()
+        } else if first != &path {
+            format!("link to {}", first.display())
+        } else if file_type.is_symlink() {
+            format!("symlink to {}", fs::read_link(&full).unwrap().display())
+        } else if file_type.is_file() {
+            let content = fs::read(&full).unwrap();
+            format!("file of {} times {:?}", content.len(), content.first())
+        } else {
+            format!("special file {:o} {:x}", metadata.mode() & 0o170_000, metadata.rdev())
+        };
+        let names = if file_type.is_dir() { 1 } else { metadata.nlink() };
+        let owner = format!("{}:{}", metadata.uid(), metadata.gid());
+        let xattrs = xattrs(&full).join(" ");
+        let time = metadata.mtime();
+        let metadata = format!("{:o} {owner} {names} names {xattrs}", metadata.mode());
+        tree.insert(path, File { kind, metadata, time });
+    }
+    tree
+}
+
+/// The entries of a directory in descending order, as the last is read first.
+fn children(root: &Path, directory: &Path) -> Vec<PathBuf> {
+    let names = fs::read_dir(root.join(directory)).unwrap();
+    let mut paths: Vec<_> = names.map(|child| directory.join(child.unwrap().file_name())).collect();
+    paths.sort_unstable_by(|a, b| b.cmp(a));
+    paths
+}
+
+fn xattrs(path: &Path) -> Vec<String> {
+    let mut list = [0; 4096];
+    let len = rustix::fs::llistxattr(path, &mut list[..]).unwrap();
+    let names = list[..len].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    let mut xattrs: Vec<String> = names
+        .map(|name| {
+            let mut value = [0; 256];
+            let len = rustix::fs::lgetxattr(path, name, &mut value[..]).unwrap();
+            format!("{}={}", name.escape_ascii(), value[..len].escape_ascii())
+        })
+        .collect();
+    xattrs.sort_unstable();
+    xattrs
+}
