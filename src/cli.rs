@@ -2,6 +2,7 @@
 
 mod arguments;
 mod failure;
+mod file_system;
 mod presentation;
 mod report;
 mod signals;

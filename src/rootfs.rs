@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ext4::{Formatter, Label, Options, Output, Size, Timestamp};
+use ext4::{Formatter, Options, Output, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
@@ -36,10 +36,8 @@ pub struct BuildOptions {
     pub state_dir: PathBuf,
     /// File with credentials for registries (containers-auth.json(5)).
     pub auth_file: Option<PathBuf>,
-    /// Size of the disk.
-    pub size: Size,
-    /// Label of the file system.
-    pub label: Label,
+    /// What the file system shall be like. Its UUID and hash seed are not taken from here.
+    pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
     pub uuid: Option<Uuid>,
     /// Time that all newer times in the image become.
@@ -107,10 +105,9 @@ impl Build<'_> {
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
         let format = Options {
+            uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
-            label: options.label,
-            size: options.size,
-            ..Options::new(uuid.into_bytes())
+            ..options.file_system.clone()
         };
         let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
         let mut layers = Vec::new();

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
-use ext4::{Fit, Label, Size, Timestamp};
+use ext4::Timestamp;
 use microagent::image::{Platform, Reference, auth_file_from_environment};
 use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use super::file_system::FileSystemArguments;
 use super::presentation::{PresentationArguments, usage_error};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -78,11 +79,6 @@ pub(super) struct Build {
     )]
     arch: String,
 
-    /// Size of the disk in MiB, 1 to 16777216; an image that does not fit fails [default: what the content uses and
-    /// a quarter of that or 256 MiB of free space, whichever is more; at least 1024]
-    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=16_777_216))]
-    size_mib: Option<u64>,
-
     /// Accept an image that is not pinned by digest, and may be another one tomorrow
     #[arg(long)]
     allow_mutable: bool,
@@ -91,13 +87,12 @@ pub(super) struct Build {
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 
-    /// Label of the file system, up to 16 bytes [default: none]
-    #[arg(long, value_name = "LABEL", value_parser = Label::new)]
-    label: Option<Label>,
-
     /// UUID of the file system [default: derived from the digest of the image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
+
+    #[command(flatten)]
+    file_system: FileSystemArguments,
 }
 
 impl Build {
@@ -116,11 +111,8 @@ impl Build {
             image,
             output: self.out.clone(),
             platform,
-            size: self
-                .size_mib
-                .map_or(Size::Fit(Fit::default()), |mib| Size::Fixed(mib << 20)),
             allow_mutable: self.allow_mutable,
-            label: self.label.unwrap_or_default(),
+            file_system: self.file_system.options(),
             uuid: self.uuid,
             newest: source_date_epoch()?,
         })

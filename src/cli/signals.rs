@@ -1,17 +1,27 @@
-//! Ctrl-C and its kin: the first asks the build to stop and leave nothing, the second ends the process at once.
+//! Ctrl-C and its kin: the first asks the build to stop and leave nothing, another one ends the process at once.
 
 use std::io;
 use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::runtime::{Builder, Runtime};
+
+/// How long after the first signal another one is taken for the same: `timeout`, for example, sends each twice.
+const ECHO: Duration = Duration::from_secs(1);
 
 /// Listens for signals as long as it lives.
 pub(super) struct Signals {
     interrupted: Arc<AtomicBool>,
-    status: Arc<AtomicU8>,
+    first: Arc<OnceLock<First>>,
     _runtime: Runtime,
+}
+
+/// The signal that came first.
+struct First {
+    exit_status: u8,
+    at: Instant,
 }
 
 impl Signals {
@@ -19,22 +29,23 @@ impl Signals {
     pub(super) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let interrupted = Arc::new(AtomicBool::new(false));
-        let status = Arc::new(AtomicU8::new(0));
+        let first = Arc::new(OnceLock::new());
         for (exit_status, mut signal) in runtime.block_on(async { subscribe() })? {
-            let (interrupted, status) = (Arc::clone(&interrupted), Arc::clone(&status));
+            let (interrupted, first) = (Arc::clone(&interrupted), Arc::clone(&first));
             runtime.spawn(async move {
                 while signal.recv().await.is_some() {
-                    let earlier = status.swap(exit_status, Ordering::SeqCst);
-                    interrupted.store(true, Ordering::SeqCst);
-                    if earlier != 0 {
-                        process::exit(i32::from(exit_status));
+                    let at = Instant::now();
+                    let first = first.get_or_init(|| First { exit_status, at });
+                    interrupted.store(true, Ordering::Relaxed);
+                    if at.duration_since(first.at) > ECHO {
+                        process::exit(i32::from(first.exit_status));
                     }
                 }
             });
         }
         Ok(Self {
             interrupted,
-            status,
+            first,
             _runtime: runtime,
         })
     }
@@ -46,7 +57,7 @@ impl Signals {
 
     /// What the process exits with after a signal, as shells put it: 128 and the number of the signal.
     pub(super) fn exit_status(&self) -> Option<u8> {
-        Some(self.status.load(Ordering::SeqCst)).filter(|&status| status != 0)
+        self.first.get().map(|first| first.exit_status)
     }
 }
 
@@ -57,30 +68,30 @@ fn subscribe() -> io::Result<Vec<(u8, tokio::signal::unix::Signal)>> {
     // Without a handler, a write beyond `ulimit -f` ends the process; with one it fails, and says why.
     drop(signal(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?);
 
-    [
-        (130, SignalKind::interrupt()),
-        (143, SignalKind::terminate()),
-        (129, SignalKind::hangup()),
-    ]
-    .into_iter()
-    .filter(|&(_, kind)| !is_ignored(kind))
-    .map(|(exit_status, kind)| Ok((exit_status, signal(kind)?)))
-    .collect()
+    let mut kinds = vec![(130, SignalKind::interrupt()), (143, SignalKind::terminate())];
+    if !hangup_is_ignored() {
+        kinds.push((129, SignalKind::hangup()));
+    }
+    let listen = |(exit_status, kind)| Ok((exit_status, signal(kind)?));
+    kinds.into_iter().map(listen).collect()
 }
 
-/// Whether the process was started with the signal ignored, as `nohup` does; then it stays ignored.
+/// Whether the process was started by `nohup` or the like, so that it shall survive its terminal.
+///
+/// SIGINT has no such exception: shells ignore it for every command in the background of a script, and who sends it to one of
+/// them means it.
 #[cfg(target_os = "linux")]
-fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
+fn hangup_is_ignored() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    mask.is_some_and(|mask| mask & (1 << (kind.as_raw_value() - 1)) != 0)
+    mask.is_some_and(|mask| mask & (1 << (tokio::signal::unix::SignalKind::hangup().as_raw_value() - 1)) != 0)
 }
 
-/// Other systems don't say, so the one signal that is commonly ignored keeps what it had.
+/// Other systems don't say, so the signal keeps the effect that it has.
 #[cfg(all(unix, not(target_os = "linux")))]
-fn is_ignored(kind: tokio::signal::unix::SignalKind) -> bool {
-    kind == tokio::signal::unix::SignalKind::hangup()
+fn hangup_is_ignored() -> bool {
+    true
 }
 
 #[cfg(windows)]

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::scene::{Scene, failure, json, microagent, stderr, stdout};
+use sha2::{Digest, Sha256};
+
+use super::scene::{Scene, failure, json, microagent, stderr, stdout, tar};
 
 #[test]
 fn json_says_what_was_made_of_what() {
@@ -48,6 +50,23 @@ fn json_says_what_was_made_of_what() {
     assert!(report["used_bytes"].as_u64().unwrap() < 1 << 30);
     assert!(report["inode_count"].as_u64().unwrap() > 10);
     assert_eq!(scene.left(), ["rootfs.ext4"]);
+}
+
+#[test]
+fn what_is_left_out_of_a_layer_is_said() {
+    let scene = Scene::new();
+    let mut layer = tar(&[("etc/motd", b"welcome\n")]);
+    layer.extend([b'x'; 512]);
+    let layer = scene.layout.gzip_layer(&layer);
+    let digest = layer.descriptor["digest"].as_str().unwrap().to_owned();
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let output = scene.build(&image).arg("--json").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(
+        stderr(&output),
+        format!("warning: layer {digest}: ignored what follows the end of the archive\n")
+    );
+    json(stdout(&output));
 }
 
 #[test]
@@ -157,6 +176,25 @@ fn uuid_label_and_size_are_those_asked_for() {
     let superblock = &fs::read(scene.output()).unwrap()[1024..2048];
     assert_eq!(superblock[0x68..0x78], *uuid::Uuid::parse_str(uuid).unwrap().as_bytes());
     assert_eq!(superblock[0x78..0x88], *b"sixteen letters!");
+}
+
+#[test]
+fn uuid_and_hash_seed_derive_from_the_digest() {
+    let (scene, image) = Scene::with_image();
+    let output = scene
+        .build(&image)
+        .args(["--json", "--size-mib", "64"])
+        .output()
+        .unwrap();
+    let report = json(stdout(&output));
+    let hash = |purpose: &str| Sha256::digest(format!("{purpose}\0{}", report["digest"].as_str().unwrap()));
+    let uuid = uuid::Builder::from_custom_bytes(hash("microagent rootfs uuid")[..16].try_into().unwrap()).into_uuid();
+    assert_eq!(report["uuid"], uuid.to_string());
+
+    // s_uuid and s_hash_seed of the superblock.
+    let superblock = &fs::read(scene.output()).unwrap()[1024..2048];
+    assert_eq!(superblock[0x68..0x78], *uuid.as_bytes());
+    assert_eq!(superblock[0xec..0xfc], hash("microagent rootfs hash seed")[..16]);
 }
 
 #[test]

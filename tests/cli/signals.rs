@@ -87,7 +87,7 @@ fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
 }
 
 #[test]
-fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
+fn a_build_under_nohup_survives_its_terminal() {
     let scene = Scene::new();
     let mut child = start(&scene, "trap '' HUP && exec \"$@\"");
     send("HUP", &child);
@@ -95,6 +95,28 @@ fn a_signal_that_was_ignored_from_the_start_stays_ignored() {
     assert!(child.try_wait().unwrap().is_none(), "SIGHUP ended it");
     send("TERM", &child);
     assert_eq!(child.wait().unwrap().code(), Some(143));
+}
+
+#[test]
+fn signals_that_come_together_are_one() {
+    let scene = Scene::new();
+    let child = start(&scene, "exec \"$@\"");
+    for signal in ["STOP", "TERM", "INT", "CONT"] {
+        send(signal, &child);
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(matches!(output.status.code(), Some(130 | 143)), "{:?}", output.status);
+    assert_eq!(json(stderr(&output))["error"]["kind"], "transient");
+}
+
+/// Scripts start background jobs with SIGINT ignored.
+#[test]
+fn a_background_job_can_be_interrupted() {
+    let scene = Scene::new();
+    let mut child = start(&scene, "trap '' INT && exec \"$@\"");
+    send("INT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(scene.left().is_empty());
 }
 
 #[test]

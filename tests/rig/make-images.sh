@@ -138,7 +138,7 @@ make_many() {
   tree=$(begin many localhost/rig-many-1)
   mkdir "$tree/app"
   printf '{"name":"app","version":"1.0.0","private":true}\n' >"$tree/app/package.json"
-  (cd "$tree/app" && npm install --ignore-scripts --no-audit --no-fund --legacy-peer-deps --cache "$rig/npm" \
+  (cd "$tree/app" && timeout 600 npm install --ignore-scripts --no-audit --no-fund --legacy-peer-deps --cache "$rig/npm" \
     typescript@5 date-fns@3 rxjs@7 lodash-es@4 core-js@3 @mui/icons-material@5) >"$rig/log/npm.log" 2>&1
   chown -R 1000:1000 "$tree/app"
   commit many many-2

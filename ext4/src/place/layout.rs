@@ -91,7 +91,8 @@ impl Layout {
             return Err(short_of(geometry.head(0).end().0));
         }
 
-        let wanted_inodes = inode_count(options, bytes, demand);
+        let most_inodes = groups * u64::from(geometry.max_inodes_per_group());
+        let wanted_inodes = inode_count(options, bytes, most_inodes, demand);
         let inodes_per_group = wanted_inodes
             .div_ceil(groups)
             .next_multiple_of(u64::from(geometry.inodes_per_block().max(8)));
@@ -213,15 +214,14 @@ fn usable_blocks(geometry: &Geometry, blocks: u64) -> u64 {
     }
 }
 
-/// Inodes that the options and the content ask for.
-fn inode_count(options: &Options, bytes: u64, demand: Demand) -> u64 {
-    let asked = match options.inodes {
-        Inodes::PerBytes(ratio) => bytes / u64::from(ratio.max(1)),
-        Inodes::AtLeast(count) => u64::from(count),
+/// Inodes that the options ask for and the content needs. A ratio counts only as far as the groups can have so many.
+fn inode_count(options: &Options, bytes: u64, most: u64, demand: Demand) -> u64 {
+    let needed = u64::from(demand.inode_count) + u64::from(demand.free_inode_count);
+    let count = match options.inodes {
+        Inodes::PerBytes(ratio) => (bytes / u64::from(ratio.max(1))).min(most).max(needed),
+        Inodes::AtLeast(count) => needed.max(u64::from(count)),
     };
-    asked
-        .max(u64::from(demand.inode_count) + u64::from(demand.free_inode_count))
-        .min(u64::from(u32::MAX))
+    count.min(u64::from(u32::MAX))
 }
 
 /// Blocks of the journal; by default those of mke2fs's table (`ext2fs_default_journal_size`).

@@ -68,7 +68,7 @@ fn own_tables(reader: &Reader<'_>, owners: &mut Owners) {
 
 fn has_superblock(group: u64) -> bool {
     let is_power = |base: u64| {
-        (1..)
+        (1..=u32::MAX)
             .map(|power| base.pow(power))
             .take_while(|&power| power <= group)
             .any(|power| power == group)

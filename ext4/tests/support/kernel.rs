@@ -128,7 +128,7 @@ fn entry(path: &Path) -> (u64, Entry) {
         uid: found.uid(),
         gid: found.gid(),
         links: found.nlink(),
-        size: (!found.is_dir()).then(|| found.len()),
+        size: (!found.is_dir()).then_some(found.len()),
         accessed: time(found.atime(), found.atime_nsec()),
         modified: time(found.mtime(), found.mtime_nsec()),
         changed: time(found.ctime(), found.ctime_nsec()),
