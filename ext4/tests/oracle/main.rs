@@ -11,6 +11,7 @@ mod directories;
 mod growth;
 mod judge;
 mod matrix;
+mod mutations;
 mod replay;
 mod shapes;
 mod sizes;

@@ -1,0 +1,88 @@
+//! The oracle's own test: e2fsck must notice when a bit of metadata is not what it was.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+
+use ext4::{BlockSize, Journal};
+
+use crate::judge::image_file;
+use crate::support::model::Build;
+use crate::support::reader::{JOURNAL, Reader};
+use crate::support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use crate::support::{check, tools};
+
+/// Bytes that are changed in each structure, evenly spread.
+const SAMPLES: usize = 14;
+
+/// The bytes of a structure that say something, and that e2fsck 1.47 looks at.
+fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u64> {
+    let first = |len| range.start..range.start + len;
+    let (descriptors, reserved) = reader.descriptor_blocks();
+    if let Some(ino) = structure.strip_prefix("content of inode ") {
+        let ino = ino.parse().unwrap();
+        let is_start = reader.blocks(ino).extents[0].start * reader.block_size() == range.start;
+        return match ino {
+            // Of the journal its magic number and version; it is the kernel that compares its length with the inode's.
+            JOURNAL if is_start => first(8),
+            // The sum over an index node leaves out what its entries do not fill: here, all but two of them.
+            ino if reader.is_indexed(ino) && is_start => first(24 + 8 + 2 * 8),
+            ino if reader.is_directory(ino) => range,
+            // Contents of files are nobody's to check.
+            _ => first(0),
+        };
+    }
+    match structure {
+        "boot block" => first(0),
+        "descriptors of group 0" => first(64 * reader.group_count()),
+        // `check_resize_inode` compares the first quarter.
+        "map of the reserved descriptors" => {
+            range.start + 4 * descriptors..range.start + 4 * (descriptors + reserved / 4)
+        }
+        // They list their likes in other groups, of which there are none.
+        "reserved descriptors of group 0" => first(0),
+        _ => range,
+    }
+}
+
+#[test]
+fn e2fsck_notices_a_changed_bit_of_metadata() {
+    if tools::are_missing(&["e2fsck"]) {
+        return;
+    }
+    let mut options = fitting();
+    options.block_size = BlockSize::Kib1;
+    options.journal = Journal::Bytes(1 << 20);
+    let mut build = Build::new(Vec::new(), options).unwrap();
+    put_one_of_each(&mut build);
+    put_indexed_directory(&mut build);
+    let (image, ..) = build.finish().unwrap();
+    let reader = Reader::new(&image);
+
+    let mut structures = BTreeMap::<String, Vec<u64>>::new();
+    for (range, structure) in check::structures(&image) {
+        let metadata = metadata(&reader, &structure, range);
+        structures.entry(structure).or_default().extend(metadata);
+    }
+    let path = image_file();
+    fs::write(&path, &image).unwrap();
+    tools::assert_clean(&path, "unchanged");
+    let file = File::options().write(true).open(&path).unwrap();
+    let mut tried = 0;
+    let mut unnoticed = Vec::new();
+    for (structure, offsets) in &structures {
+        for &at in offsets.iter().step_by(offsets.len().div_ceil(SAMPLES).max(1)) {
+            let byte = image[usize::try_from(at).unwrap()];
+            let bit = at % 8;
+            file.write_all_at(&[byte ^ 1 << bit], at).unwrap();
+            tried += 1;
+            if tools::complaint(&path).is_none() {
+                unnoticed.push(format!("{structure}, {} bytes in, bit {bit}", at - offsets[0]));
+            }
+            file.write_all_at(&[byte], at).unwrap();
+        }
+    }
+    assert!(tried > 300, "only {tried} bits");
+    assert!(unnoticed.is_empty(), "{} of {tried}: {unnoticed:#?}", unnoticed.len());
+}

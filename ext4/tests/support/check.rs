@@ -1,6 +1,7 @@
 //! What must hold of every image, checked in memory: each block has one owner or is free and zero, and all counts are right.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::reader::{JOURNAL, RESIZE, ROOT, Reader};
 
@@ -260,4 +261,29 @@ fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
 
 fn bit(bitmap: &[u8], index: usize) -> bool {
     bitmap[index / 8] >> (index % 8) & 1 == 1
+}
+
+/// Every structure of an image and every block of content: where it is in bytes, and what it is. Inodes that are not in use are
+/// left out.
+pub(crate) fn structures(image: &[u8]) -> Vec<(Range<u64>, String)> {
+    let owners = check(image);
+    let reader = Reader::new(image);
+    let mut structures = Vec::new();
+    for (block, owner) in owners {
+        let start = block * reader.block_size();
+        let range = start..start + reader.block_size();
+        if owner == "superblock of group 0" {
+            structures.push((1024..2048, owner));
+        } else if owner.starts_with("inode table") {
+            let inodes = (1..=reader.inode_count()).map(|ino| (reader.inode_offset(ino), ino));
+            for (at, ino) in inodes.filter(|(at, _)| range.contains(at)) {
+                if reader.block(block)[usize::try_from(at - start).unwrap()..][..256] != [0; 256] {
+                    structures.push((at..at + 256, format!("inode {ino}")));
+                }
+            }
+        } else {
+            structures.push((range, owner));
+        }
+    }
+    structures
 }

@@ -48,8 +48,14 @@ impl Content {
         for range in self.ranges[first..].iter().take_while(|range| range.start < end) {
             let part = range.start.max(offset)..range.end.min(end);
             let within = usize::try_from(part.start - offset).unwrap()..usize::try_from(part.end - offset).unwrap();
-            for (byte, at) in bytes[within].iter_mut().zip(part) {
-                *byte = self.byte(at);
+            let mut at = part.start;
+            let mut rest = &mut bytes[within];
+            while !rest.is_empty() {
+                let skip = usize::try_from(at % 8).unwrap();
+                let len = rest.len().min(8 - skip);
+                rest[..len].copy_from_slice(&self.word(at / 8)[skip..skip + len]);
+                rest = &mut rest[len..];
+                at += len as u64;
             }
         }
     }
@@ -69,10 +75,10 @@ impl Content {
         }
     }
 
-    /// Never zero, so that a hole is told from data.
-    fn byte(&self, offset: u64) -> u8 {
-        let word = (offset / 8 + 1).wrapping_mul(self.seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15));
-        (word ^ (word >> 29)).to_le_bytes()[usize::try_from(offset % 8).unwrap()] | 1
+    /// Eight bytes, none of which is zero, so that a hole is told from data.
+    fn word(&self, index: u64) -> [u8; 8] {
+        let word = (index + 1).wrapping_mul(self.seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15));
+        (word ^ (word >> 29) | 0x0101_0101_0101_0101).to_le_bytes()
     }
 }
 

@@ -8,4 +8,5 @@ pub(crate) mod content;
 pub(crate) mod kernel;
 pub(crate) mod model;
 pub(crate) mod reader;
+pub(crate) mod samples;
 pub(crate) mod tools;

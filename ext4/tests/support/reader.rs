@@ -154,6 +154,11 @@ impl<'image> Reader<'image> {
         self.mode(ino) & 0o170_000 == 0o040_000
     }
 
+    /// Whether an inode is a directory with an index.
+    pub(crate) fn is_indexed(&self, ino: u32) -> bool {
+        self.flags(ino) & 0x1000 != 0
+    }
+
     pub(crate) fn links(&self, ino: u32) -> u64 {
         self.u16_at(self.inode_offset(ino) + 0x1A).into()
     }

@@ -1,0 +1,73 @@
+//! Tiny images as text: every structure by its name, and its bytes but for zeros.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::fmt::Write;
+
+use support::check;
+use support::model::Build;
+use support::samples::{put_indexed_directory, put_one_of_each, tiny};
+
+/// The structures of an image, with offsets in the image; lines of zeros are left out, and `*` stands for lines like the one
+/// before.
+fn dump(image: &[u8]) -> String {
+    let mut text = format!("{} bytes\n", image.len());
+    let mut last_name = String::new();
+    for (range, name) in check::structures(image) {
+        if name != last_name {
+            writeln!(text, "\n{name}").unwrap();
+        }
+        last_name = name;
+        let bytes = &image[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()];
+        let mut last = &[0; 16][..];
+        let mut is_elided = false;
+        for (offset, line) in (range.start..).step_by(16).zip(bytes.chunks(16)) {
+            if line != last && line != [0; 16] {
+                writeln!(text, "{}", line_of(offset, line)).unwrap();
+            } else if !is_elided && line != [0; 16] {
+                text.push_str("*\n");
+            }
+            is_elided = line == last;
+            last = line;
+        }
+    }
+    text
+}
+
+/// An offset, 16 bytes, and what of them can be printed.
+fn line_of(offset: u64, line: &[u8]) -> String {
+    let hex: Vec<String> = line.chunks(4).map(hex).collect();
+    let printed = line.iter().map(|byte| match byte {
+        b' '..=b'~' => char::from(*byte),
+        _ => '.',
+    });
+    format!("{offset:06x}  {}  {}", hex.join(" "), printed.collect::<String>())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[test]
+fn an_empty_file_system() {
+    let (image, ..) = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap();
+    insta::assert_snapshot!(dump(&image));
+}
+
+#[test]
+fn one_of_each_kind() {
+    let mut build = Build::new(Vec::new(), tiny(96)).unwrap();
+    put_one_of_each(&mut build);
+    let (image, ..) = build.finish().unwrap();
+    insta::assert_snapshot!(dump(&image));
+}
+
+#[test]
+fn an_indexed_directory() {
+    let mut build = Build::new(Vec::new(), tiny(64)).unwrap();
+    put_indexed_directory(&mut build);
+    let (image, ..) = build.finish().unwrap();
+    insta::assert_snapshot!(dump(&image));
+}

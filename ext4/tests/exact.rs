@@ -1,0 +1,161 @@
+//! Sizes are exact: what an image needs is what its final content needs, to the MiB, whatever passed through.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use ext4::{BlockSize, FormatError, Inodes, Journal, Options, Size, Summary};
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use support::check;
+use support::content::Content;
+use support::model::Build;
+
+/// One MiB in bytes.
+const MIB: u64 = 1 << 20;
+
+/// A file that stays, or passes through.
+#[derive(Clone, Copy, Debug)]
+struct File {
+    len: u64,
+    /// Data in every other block only.
+    is_sparse: bool,
+    passes: bool,
+}
+
+/// Makes an image of a fixed size with files, those that pass through included or left out.
+fn build(options: &Options, bytes: u64, files: &[File], with_passing: bool) -> Result<(Vec<u8>, Summary), FormatError> {
+    let options = Options {
+        size: Size::Fixed(bytes),
+        ..options.clone()
+    };
+    let block_size = u64::from(options.block_size.bytes());
+    let mut build = Build::new(Vec::new(), options)?;
+    for (number, file) in (0..).zip(files).filter(|(_, file)| with_passing || !file.passes) {
+        let content = if file.is_sparse {
+            Content::in_extents(number, file.len / block_size / 2, block_size)
+        } else {
+            Content::dense(number, file.len)
+        };
+        build.file(number.to_string(), content);
+    }
+    for (number, _) in files.iter().enumerate().filter(|(_, file)| with_passing && file.passes) {
+        build.remove(number.to_string());
+    }
+    let (image, summary, _) = build.finish()?;
+    Ok((image, summary))
+}
+
+/// The size that the error of a size that is too small names.
+fn needed(options: &Options, bytes: u64, files: &[File]) -> u64 {
+    match build(options, bytes, files, true) {
+        Err(FormatError::NoSpace { needed, available }) => {
+            assert_eq!(available, bytes);
+            needed
+        }
+        Err(error) => panic!("{error}"),
+        Ok((_, summary)) => panic!("{bytes} bytes are enough: {summary:?}"),
+    }
+}
+
+/// Asserts that the smallest size that builds is the one that every smaller size names, and returns it.
+fn assert_exact(options: &Options, files: &[File]) -> u64 {
+    let smallest = needed(options, 0, files);
+    assert_eq!(smallest % MIB, 0);
+    for mib in [1, 2, 4].into_iter().filter(|mib| mib * MIB < smallest) {
+        assert_eq!(needed(options, smallest - mib * MIB, files), smallest, "{mib} MiB less");
+    }
+    assert_eq!(needed(options, smallest / 2 / MIB * MIB, files), smallest, "half");
+    let (image, summary) = build(options, smallest, files, true).unwrap();
+    assert_eq!(summary.size_bytes, smallest);
+    check::check(&image);
+    let (_, without) = build(options, smallest, files, false).unwrap();
+    assert_eq!(
+        summary.used_bytes, without.used_bytes,
+        "what passed through costs nothing"
+    );
+    smallest
+}
+
+fn file() -> impl Strategy<Value = File> {
+    let len = prop_oneof![0_u64..10_000, 0_u64..2_000_000];
+    (len, any::<bool>(), any::<bool>()).prop_map(|(len, is_sparse, passes)| File { len, is_sparse, passes })
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    let block_size = prop::sample::select(vec![BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4]);
+    let journal = prop::sample::select(vec![Journal::Auto, Journal::None, Journal::Bytes(1 << 20)]);
+    let inodes = prop_oneof![Just(Inodes::AtLeast(0)), Just(Inodes::default())];
+    (block_size, journal, inodes, any::<bool>()).prop_map(|(block_size, journal, inodes, growth)| Options {
+        block_size,
+        journal,
+        inodes,
+        growth,
+        ..Options::new([3; 16])
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_smallest_size_that_builds_is_the_one_that_every_smaller_one_names(
+        options in options(),
+        files in vec(file(), 0..24),
+    ) {
+        assert_exact(&options, &files);
+    }
+}
+
+#[test]
+fn sizes_are_exact_at_the_edges_of_groups() {
+    // Groups of 8 MiB; the content grows by less than a block of descriptors, over some edges with and without a copy.
+    for growth in [true, false] {
+        let options = Options {
+            block_size: BlockSize::Kib1,
+            journal: Journal::None,
+            growth,
+            ..Options::new([4; 16])
+        };
+        for edge in [1, 2, 3, 5] {
+            for kib in (0..400).step_by(57) {
+                let files = [
+                    File {
+                        len: 3 * MIB,
+                        is_sparse: false,
+                        passes: true,
+                    },
+                    File {
+                        len: edge * 8 * MIB - (kib << 10),
+                        is_sparse: false,
+                        passes: false,
+                    },
+                ];
+                assert_exact(&options, &files);
+            }
+        }
+    }
+}
+
+#[test]
+fn one_byte_more_than_fits_does_not() {
+    for block_size in [BlockSize::Kib1, BlockSize::Kib4] {
+        let options = Options {
+            block_size,
+            ..Options::new([5; 16])
+        };
+        let file = |len| {
+            [File {
+                len,
+                is_sparse: false,
+                passes: false,
+            }]
+        };
+        let (_, empty) = build(&options, 20 * MIB, &file(0), true).unwrap();
+        let free = empty.size_bytes - empty.used_bytes;
+        let (_, full) = build(&options, 20 * MIB, &file(free), true).unwrap();
+        assert_eq!(full.used_bytes, full.size_bytes);
+        assert_eq!(needed(&options, 20 * MIB, &file(free + 1)), 21 * MIB);
+    }
+}
