@@ -107,7 +107,9 @@ impl<O: Output> Finish<O> {
                         hasher: NameHasher::new(&self.formatter.options.hash_seed),
                     };
                     let entries = self.entries(directory);
-                    let may_be_inline = self.formatter.options.inline_data && Some(id) != self.lost_found;
+                    // The kernel mounts no root without a block (`ext4_fill_super`).
+                    let may_be_inline =
+                        self.formatter.options.inline_data && id != InodeId::ROOT && Some(id) != self.lost_found;
                     if let Some(content) = inline::directory(&entries, &context).filter(|_| may_be_inline) {
                         self.content.insert(id, Data::in_inode(content));
                         continue;

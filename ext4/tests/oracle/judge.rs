@@ -52,6 +52,11 @@ impl Setup {
             Self::small("a journal of 5 MiB", |options| {
                 options.journal = Journal::Bytes(5 * MIB)
             }),
+            Self::small("content in inodes", |options| options.inline_data = true),
+            Self::small("content in inodes, blocks of 1 KiB", |options| {
+                options.inline_data = true;
+                options.block_size = BlockSize::Kib1;
+            }),
             Self::small("more inodes than by the ratio", |options| {
                 options.inodes = Inodes::AtLeast(70_001);
                 options.reserved_percent = 5;

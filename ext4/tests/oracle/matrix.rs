@@ -54,6 +54,16 @@ fn blocks_of_extended_attributes_are_shared_and_counted() {
 }
 
 #[test]
+fn large_values_of_extended_attributes_are_read_back_from_inodes() {
+    judge(&Setup::all(), shapes::large_values);
+}
+
+#[test]
+fn small_files_and_directories_are_read_back_wherever_they_lie() {
+    judge(&Setup::all(), shapes::small_files);
+}
+
+#[test]
 fn holes_stay_holes_and_data_is_where_it_was() {
     judge(&Setup::all(), shapes::sparse_files);
 }

@@ -223,6 +223,48 @@ pub(crate) fn xattrs(build: &mut Build<File>, block_size: u64) {
     build.put("device", metadata, Node::CharDevice(10, 200)).unwrap();
 }
 
+/// Values of attributes that need inodes of their own, alone, together, and shared by inodes and by attributes.
+pub(crate) fn large_values(build: &mut Build<File>, _: u64) {
+    let value = |byte, len| vec![byte; len];
+    for (number, len) in [4_100, 5_000, 65_535, 65_536].into_iter().enumerate() {
+        put_with(build, &format!("length {number}"), &[(b"user.large", &value(1, len))]);
+    }
+    for number in 0..40 {
+        let attributes: [(&[u8], &[u8]); 4] = [
+            (b"user.first", &value(2, 9_000)),
+            (b"user.second", &value(2, 9_000)),
+            (b"user.third", &value(3, 60_000)),
+            (b"user.small", &value(number % 3, 80)),
+        ];
+        put_with(build, &format!("many {number}"), &attributes);
+    }
+    let metadata = with_xattrs(0o755, &[(b"trusted.large", &value(3, 60_000))]);
+    build.put("directory", metadata.clone(), Node::Directory).unwrap();
+    build.put("fifo", metadata, Node::Fifo).unwrap();
+}
+
+/// Small files and directories, around the lengths at which they leave the inode.
+pub(crate) fn small_files(build: &mut Build<File>, _: u64) {
+    for len in [0, 1, 59, 60, 61, 127, 128, 129, 160] {
+        build.file(format!("{len}"), Content::dense(len, len));
+        let path = format!("{len} with attributes");
+        let metadata = with_xattrs(0o644, &[(b"user.note", b"a note")]);
+        build.put(path, metadata, Node::File(Content::dense(len, len))).unwrap();
+    }
+    build.file("a hole", Content::sparse(1, 100, vec![]));
+    build.file("data and a hole", Content::sparse(2, 100, vec![0..1, 30..60]));
+    // Entries of 12 bytes: 56 bytes of them lie in `i_block`, 68 more in an attribute.
+    for count in [1, 4, 5, 9, 10, 11] {
+        build.directory(format!("directory {count}"));
+        for number in 0..count {
+            build.link(format!("directory {count}/{number:04}"), "60");
+        }
+    }
+    build.directory("parent");
+    build.directory("parent/child");
+    build.directory("parent/child/grandchild");
+}
+
 /// Blocks of attributes that more inodes have than can share one.
 pub(crate) fn shared_xattrs(build: &mut Build<File>, _: u64) {
     for directory in ["a", "b"] {

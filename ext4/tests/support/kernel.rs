@@ -74,7 +74,14 @@ impl Mount {
         let name = self.device.trim_start_matches("/dev/");
         let errors = fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).unwrap();
         assert_eq!(errors.trim(), "0", "the kernel met errors");
-        succeed(command("umount").arg(self.path()));
+        // Children that other tests have just made may hold what was open here until they become other programs.
+        for _ in 0..50 {
+            if command("umount").arg(self.path()).output().unwrap().status.success() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        }
+        panic!("{} stays busy", self.path().display());
     }
 }
 
