@@ -2,6 +2,7 @@
 
 mod arguments;
 mod failure;
+mod inspect;
 mod presentation;
 mod report;
 mod signals;
@@ -41,6 +42,9 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Build(build),
         } => build_rootfs(&build, presentation),
+        Command::Rootfs {
+            command: RootfsCommand::Inspect(inspect),
+        } => inspect.run(presentation.format),
     }
 }
 

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
+use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
 
@@ -110,6 +111,7 @@ impl Build<'_> {
             hash_seed: identity::hash_seed(&image.digest),
             label: options.label,
             size: options.size,
+            boot_area: Provenance::of(&image).encode(),
             ..Options::new(uuid.into_bytes())
         };
         let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);

@@ -11,6 +11,7 @@ use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -40,6 +41,9 @@ pub(super) enum RootfsCommand {
     /// Builds an ext4 disk image from an OCI image
     #[command(after_help = BUILD_HELP)]
     Build(Build),
+
+    /// Looks into an ext4 disk image, without root
+    Inspect(Inspect),
 }
 
 const BUILD_HELP: &str = "\
