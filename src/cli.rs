@@ -6,6 +6,7 @@ mod inspect;
 mod presentation;
 mod report;
 mod signals;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,6 +46,7 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Version => version::print(presentation.format).map_err(Failure::Report),
     }
 }
 

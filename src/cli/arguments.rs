@@ -34,6 +34,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: RootfsCommand,
     },
+
+    /// Says which version this is, of which commit, for which target
+    Version,
 }
 
 #[derive(Debug, Subcommand)]
