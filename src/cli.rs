@@ -3,9 +3,11 @@
 mod arguments;
 mod failure;
 mod file_system;
+mod inspect;
 mod presentation;
 mod report;
 mod signals;
+mod version;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -42,6 +44,10 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Build(build),
         } => build_rootfs(&build, presentation),
+        Command::Rootfs {
+            command: RootfsCommand::Inspect(inspect),
+        } => inspect.run(presentation.format),
+        Command::Version => version::print(presentation.format).map_err(Failure::Report),
     }
 }
 

@@ -2,5 +2,7 @@
 
 pub mod error;
 pub mod image;
+pub mod inspect;
 pub mod layer;
+pub mod provenance;
 pub mod rootfs;

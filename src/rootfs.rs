@@ -15,6 +15,7 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
+use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
 
@@ -107,6 +108,7 @@ impl Build<'_> {
         let format = Options {
             uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
+            boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
         let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);

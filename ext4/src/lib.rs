@@ -30,7 +30,7 @@
 //!
 //! | block | |
 //! |---|---|
-//! | 0 | 1,024 bytes for a boot loader, the superblock |
+//! | 0 | 1,024 bytes for a boot loader ([`Options::boot_area`]), the superblock |
 //! | 1 | descriptors of the block groups |
 //! | 2 to 128 | room for the descriptors of up to 1 TiB, owned by the resize inode |
 //! | 129 on | content of the files, in the order in which it was written, around the copies of blocks 0 to 128 that the groups 1, 3, 5 and 7 begin with |
@@ -63,6 +63,7 @@ mod image;
 mod options;
 mod output;
 mod place;
+mod read;
 mod seal;
 mod tree;
 mod units;
@@ -70,8 +71,9 @@ mod units;
 pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Formatter, Summary};
-pub use options::{Fit, Inodes, Journal, Label, Options, Size};
+pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
+pub use read::{DataRange, Facts, FoundEntry, FoundInode, FoundKind, ReadError, Reader};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };

@@ -6,6 +6,9 @@ use crate::units::BlockSize;
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
+/// Bytes before the superblock, which belong to no file system.
+pub const BOOT_AREA_LEN: usize = 1024;
+
 /// What the file system shall be like; everything else follows from the tree.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,6 +37,9 @@ pub struct Options {
     pub reserved_percent: u8,
     /// Seconds since 1970 that the superblock gives as the time of creation and of the last check and write.
     pub created: u32,
+    /// The first 1,024 bytes, written as they are: a boot loader, or anything else. Neither Linux nor e2fsprogs ever touches
+    /// them.
+    pub boot_area: [u8; BOOT_AREA_LEN],
 }
 
 impl Options {
@@ -53,6 +59,7 @@ impl Options {
             inline_data: false,
             reserved_percent: 0,
             created: 0,
+            boot_area: [0; BOOT_AREA_LEN],
         }
     }
 }

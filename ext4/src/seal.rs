@@ -9,6 +9,7 @@ use crate::disk::inode::Inode;
 use crate::disk::journal::JournalSuperblock;
 use crate::disk::superblock::Superblock;
 use crate::disk::xattr::XattrHeader;
+use crate::options::BOOT_AREA_LEN;
 use crate::units::{BlockNr, Ino, hi16, lo16};
 
 /// A structure whose checksum is right. Only this module makes one, and the image takes no other metadata.
@@ -99,6 +100,11 @@ impl JournalSuperblock {
     pub(crate) fn seal(self) -> Sealed<Self> {
         Sealed(self)
     }
+}
+
+/// The bytes before the superblock, which no sum covers.
+pub(crate) fn boot_area(bytes: &[u8; BOOT_AREA_LEN]) -> Sealed<[u8; BOOT_AREA_LEN]> {
+    Sealed(*bytes)
 }
 
 /// A block of an extent tree: the sum fills the 4 bytes after the room for entries (`ext4_extent_block_csum`).

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::file_system::FileSystemArguments;
+use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -34,6 +35,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: RootfsCommand,
     },
+
+    /// Says which version this is, of which commit, for which target
+    Version,
 }
 
 #[derive(Debug, Subcommand)]
@@ -41,6 +45,9 @@ pub(super) enum RootfsCommand {
     /// Builds an ext4 disk image from an OCI image
     #[command(after_help = BUILD_HELP)]
     Build(Build),
+
+    /// Looks into an ext4 disk image, without root
+    Inspect(Inspect),
 }
 
 const BUILD_HELP: &str = "\

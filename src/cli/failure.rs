@@ -4,10 +4,12 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::iter;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest};
+use microagent::inspect::InspectError;
 use serde::Serialize;
 
 use super::presentation::Mode;
@@ -22,6 +24,10 @@ pub(super) enum Failure {
         error: BuildError,
         signal_status: Option<u8>,
     },
+    /// A disk image could not be looked into.
+    Inspect(InspectError),
+    /// A file could not be copied out of a disk image.
+    Copy { path: PathBuf, source: io::Error },
     /// All is done, but standard output doesn't take the report.
     Report(io::Error),
     /// Signals could not be listened to.
@@ -57,7 +63,7 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
-            Self::Report(_) | Self::Signals(_) => ExitCode::from(1),
+            Self::Inspect(_) | Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => ExitCode::from(1),
         }
     }
 
@@ -95,6 +101,8 @@ impl Failure {
         match self {
             Self::Usage(_) => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
+            Self::Inspect(error) => error.kind(),
+            Self::Copy { source, .. } => source.kind().into(),
             Self::Report(error) | Self::Signals(error) => error.kind().into(),
         }
     }
@@ -104,8 +112,10 @@ impl Failure {
         let (first, source): (_, Option<&dyn Error>) = match self {
             Self::Usage(error) => (usage_message(error), None),
             Self::Build { error, .. } => (error.to_string(), error.source()),
+            Self::Inspect(error) => (error.to_string(), error.source()),
+            Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
             Self::Report(error) => (
-                "the image is built, but the report could not be printed".to_owned(),
+                "all is done, but the result could not be printed".to_owned(),
                 Some(error),
             ),
             Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
@@ -118,7 +128,8 @@ impl Failure {
         match self {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
-            Self::Report(_) | Self::Signals(_) => None,
+            Self::Inspect(error) => error.remediation(),
+            Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => None,
         }
     }
 

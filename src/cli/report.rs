@@ -43,8 +43,17 @@ pub(super) fn print(report: &Report, image_ref: &str, format: Format) -> io::Res
         Format::Json => json(report, image_ref)?,
         Format::Text => text(report),
     };
+    write(text.as_bytes())
+}
+
+/// Writes all to standard output.
+///
+/// # Errors
+///
+/// Those of standard output, besides that nobody reads it.
+pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         result => result,
     }

@@ -78,7 +78,7 @@ impl Config {
     }
 
     /// The platform that the image was built for.
-    pub(super) fn platform(&self) -> Result<Platform, ManifestError> {
+    pub(crate) fn platform(&self) -> Result<Platform, ManifestError> {
         Ok(Platform::new(&self.os, &self.architecture, self.variant.as_deref())?)
     }
 }

@@ -39,6 +39,24 @@ fn version_is_that_of_the_package() {
 }
 
 #[test]
+fn version_names_the_commit_and_the_target() {
+    let output = microagent().args(["version", "--json"]).output().unwrap();
+    let version = json(stdout(&output));
+    assert_eq!(version["version"], env!("CARGO_PKG_VERSION"));
+    let target = version["target"].as_str().unwrap();
+    assert!(target.starts_with(std::env::consts::ARCH), "{target}");
+    if let Some(commit) = version["commit"].as_str() {
+        assert!(commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    }
+    let output = microagent().args(["version", "--text"]).output().unwrap();
+    let text = stdout(&output);
+    assert!(
+        text.starts_with(&format!("microagent {}\n", env!("CARGO_PKG_VERSION"))) && text.contains(target),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_makes_no_sense_is_wrong_usage() {
     let scene = Scene::new();
     let image = format!("localhost/image@{}", digest(b""));

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod failures;
+mod inspect;
 mod outputs;
 mod report;
 mod scene;

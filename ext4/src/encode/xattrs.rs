@@ -13,10 +13,10 @@ const INODE_ROOM: usize = 96;
 const TERMINATOR: usize = 4;
 
 /// Longest value in bytes (`XATTR_SIZE_MAX`).
-const MAX_VALUE_LEN: usize = 1 << 16;
+pub(crate) const MAX_VALUE_LEN: usize = 1 << 16;
 
 /// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
-const NAMESPACES: [(&[u8], u8); 7] = [
+pub(crate) const NAMESPACES: [(&[u8], u8); 7] = [
     (b"system.posix_acl_access", 2),
     (b"system.posix_acl_default", 3),
     (b"user.", 1),

@@ -17,9 +17,9 @@ use crate::output::Output;
 use crate::place::geometry::copies;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
-use crate::seal::{Sealed, Seed};
+use crate::seal::{self, Sealed, Seed};
 use crate::tree::{Metadata, Timestamp};
-use crate::units::Ino;
+use crate::units::{BlockNr, Ino};
 
 /// The tables of one layout.
 pub(super) struct Tables<'format, O> {
@@ -157,6 +157,8 @@ impl<'format, O: Output> Tables<'format, O> {
     ) -> Result<(), FormatError> {
         let superblock = superblock::encode(self.options, self.layout, facts);
         let geometry = &self.layout.geometry;
+        let boot_area = seal::boot_area(&self.options.boot_area);
+        self.image.write_structure(BlockNr(0), 0, &boot_area)?;
         let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
         for &group in copies.iter().rev() {
             let start = geometry.group_start(group);

@@ -1,0 +1,166 @@
+//! Contents: which blocks of the image hold which of a file.
+
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::{FoundInode, ReadError, Reader, read_at};
+use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC};
+use crate::disk::inode::InodeFlags;
+use crate::units::{BlockNr, Extent};
+
+/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
+const MAX_DEPTH: u16 = 5;
+
+/// Bytes of a file that are in the image; what lies between two ranges is zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DataRange {
+    /// First byte of the file.
+    pub start: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// First byte of the image.
+    at: u64,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// Where a file has bytes, in ascending order and within its size.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
+    pub fn data(&mut self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+        let extents = self.extents(inode)?;
+        let mut ranges = Vec::with_capacity(extents.len());
+        for extent in extents {
+            let start = u64::from(extent.logical) * self.block_size as u64;
+            let len = u64::from(extent.count) * self.block_size as u64;
+            let len = len.min(inode.size.saturating_sub(start));
+            if len > 0 {
+                let at = self.offset_of_block(extent.start.get());
+                ranges.push(DataRange { start, len, at });
+            }
+        }
+        Ok(ranges)
+    }
+
+    /// Fills the buffer with bytes of a range, from so many after its start on.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Input`].
+    ///
+    /// # Panics
+    ///
+    /// If the range has fewer.
+    pub fn read_data(&mut self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+        assert!(
+            buffer.len() as u64 <= range.len.saturating_sub(skip),
+            "the buffer ends within the range"
+        );
+        read_at(&mut self.input, range.at + skip, buffer)
+    }
+
+    /// Reads content of so many bytes at once.
+    pub(super) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+        let mut bytes = vec![0; len];
+        for range in self.data(inode)? {
+            let start = usize::try_from(range.start).unwrap_or(len).min(len);
+            let end = usize::try_from(range.start + range.len).unwrap_or(len).min(len);
+            self.read_data(&range, 0, &mut bytes[start..end])?;
+        }
+        Ok(bytes)
+    }
+
+    /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
+    pub(super) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+        if inode.flags.contains(InodeFlags::INLINE_DATA) {
+            return Err(inode.damaged("its content lies in it, without the feature inline_data"));
+        }
+        if !inode.flags.contains(InodeFlags::EXTENTS) {
+            // Fast symlinks, devices and empty files of old file systems have no blocks at all.
+            return match inode.block {
+                block if block.iter().all(|&byte| byte == 0) => Ok(Vec::new()),
+                _ => Err(inode.damaged("it has a block map, which only ext2 and ext3 have")),
+            };
+        }
+        let mut extents = Vec::new();
+        let mut next = 0;
+        let mut pending = Vec::new();
+        let mut children = self.node(inode, &inode.block, None, &mut next, &mut extents)?;
+        loop {
+            // Last first, so that leaves come in ascending order.
+            pending.extend(children.into_iter().rev());
+            let Some((block, depth)) = pending.pop() else {
+                check_disjoint(inode, &extents)?;
+                return Ok(extents);
+            };
+            let node = self.read_block(inode.ino, block)?;
+            children = self.node(inode, &node, Some(depth), &mut next, &mut extents)?;
+        }
+    }
+
+    /// Takes a node apart: into extents, or the numbers of its children and their depth.
+    ///
+    /// Every node but the root must hold something, and what leaves hold must ascend from `next` on: so no node counts twice, and
+    /// a tree in circles ends soon.
+    fn node(
+        &self,
+        inode: &FoundInode,
+        node: &[u8],
+        depth: Option<u16>,
+        next: &mut u64,
+        extents: &mut Vec<Extent>,
+    ) -> Result<Vec<(BlockNr, u16)>, ReadError> {
+        let damaged = || inode.damaged("its extent tree makes no sense");
+        let (header, entries) = ExtentHeader::read_from_prefix(node).map_err(|_| damaged())?;
+        let found_depth = header.depth.get();
+        let count = usize::from(header.entries.get());
+        if header.magic.get() != MAGIC
+            || found_depth > MAX_DEPTH
+            || depth.is_some_and(|depth| depth != found_depth || count == 0)
+        {
+            return Err(damaged());
+        }
+        let entries = entries.get(..count * ENTRY_LEN).ok_or_else(damaged)?;
+        let (entries, _) = entries.as_chunks::<ENTRY_LEN>();
+        let mut children = Vec::new();
+        for entry in entries {
+            if found_depth > 0 {
+                let index = ExtentIndex::read_from_bytes(entry).map_err(|_| damaged())?;
+                let block = u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32;
+                children.push((BlockNr(block), found_depth - 1));
+                continue;
+            }
+            let leaf = ExtentLeaf::read_from_bytes(entry).map_err(|_| damaged())?;
+            let (len, max) = (u32::from(leaf.len.get()), Extent::MAX_BLOCKS);
+            let is_written = len <= max;
+            let count = if is_written { len } else { len - max };
+            let start = u64::from(leaf.start_lo.get()) | u64::from(leaf.start_hi.get()) << 32;
+            let logical = u64::from(leaf.block.get());
+            let end = start + u64::from(count);
+            if count == 0 || logical < *next || start == 0 || end > self.block_count {
+                return Err(damaged());
+            }
+            *next = logical + u64::from(count);
+            if is_written {
+                extents.push(Extent {
+                    start: BlockNr(start),
+                    logical: leaf.block.get(),
+                    count,
+                });
+            }
+        }
+        Ok(children)
+    }
+}
+
+/// Refuses one block in two places, which would make much content of few bytes.
+fn check_disjoint(inode: &FoundInode, extents: &[Extent]) -> Result<(), ReadError> {
+    let mut runs: Vec<_> = extents.iter().map(|extent| extent.run()).collect();
+    runs.sort_unstable();
+    if runs.windows(2).any(|pair| pair[1].start < pair[0].end()) {
+        return Err(inode.damaged("one block is in it twice"));
+    }
+    Ok(())
+}

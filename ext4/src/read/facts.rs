@@ -1,0 +1,149 @@
+//! What the superblock says of the whole file system.
+
+use std::io::{Read, Seek};
+
+use super::Reader;
+
+/// Features that a reader must know (`s_feature_incompat`, `EXT4_FEATURE_INCOMPAT_*`).
+pub(super) mod incompat {
+    pub(in crate::read) const FILETYPE: u32 = 0x2;
+    pub(in crate::read) const RECOVER: u32 = 0x4;
+    pub(in crate::read) const EXTENT: u32 = 0x40;
+    pub(in crate::read) const BIT64: u32 = 0x80;
+    pub(in crate::read) const MMP: u32 = 0x100;
+    pub(in crate::read) const FLEX_BG: u32 = 0x200;
+    pub(in crate::read) const EA_INODE: u32 = 0x400;
+    pub(in crate::read) const CSUM_SEED: u32 = 0x2000;
+    pub(in crate::read) const LARGE_DIR: u32 = 0x4000;
+
+    /// Those that change nothing of what is read here, or are known.
+    pub(in crate::read) const READABLE: u32 =
+        FILETYPE | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR;
+}
+
+/// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.
+const COMPAT: [&str; 13] = [
+    "dir_prealloc",
+    "imagic_inodes",
+    "has_journal",
+    "ext_attr",
+    "resize_inode",
+    "dir_index",
+    "lazy_bg",
+    "",
+    "snapshot_bitmap",
+    "sparse_super2",
+    "fast_commit",
+    "stable_inodes",
+    "orphan_file",
+];
+const INCOMPAT: [&str; 18] = [
+    "compression",
+    "filetype",
+    "needs_recovery",
+    "journal_dev",
+    "meta_bg",
+    "",
+    "extent",
+    "64bit",
+    "mmp",
+    "flex_bg",
+    "ea_inode",
+    "",
+    "dirdata",
+    "metadata_csum_seed",
+    "large_dir",
+    "inline_data",
+    "encrypt",
+    "casefold",
+];
+const RO_COMPAT: [&str; 17] = [
+    "sparse_super",
+    "large_file",
+    "",
+    "huge_file",
+    "uninit_bg",
+    "dir_nlink",
+    "extra_isize",
+    "",
+    "quota",
+    "bigalloc",
+    "metadata_csum",
+    "replica",
+    "read-only",
+    "project",
+    "shared_blocks",
+    "verity",
+    "orphan_present",
+];
+
+/// What the superblock says of the whole file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Facts {
+    /// UUID of the file system.
+    pub uuid: [u8; 16],
+    /// Label, without the NULs that fill it up.
+    pub label: Vec<u8>,
+    /// Size of a block in bytes.
+    pub block_size: u64,
+    /// Blocks of the file system.
+    pub block_count: u64,
+    /// Blocks that nothing uses, as the superblock counts them.
+    pub free_block_count: u64,
+    /// Blocks that only root can use.
+    pub reserved_block_count: u64,
+    /// Inodes that there are.
+    pub inode_count: u32,
+    /// Inodes that nothing uses, as the superblock counts them.
+    pub free_inode_count: u32,
+    /// Features as `dumpe2fs` names them, in its order.
+    pub features: Vec<String>,
+    /// Whether the journal has to be replayed before the rest means what it says.
+    pub needs_recovery: bool,
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// What the superblock says of the whole file system.
+    #[must_use]
+    pub fn facts(&self) -> Facts {
+        let superblock = &self.superblock;
+        let wide = |lo: u32, hi: u32| {
+            let hi = if self.has_incompat(incompat::BIT64) { hi } else { 0 };
+            u64::from(lo) | u64::from(hi) << 32
+        };
+        let label = superblock.volume_name.split(|&byte| byte == 0).next();
+        let compat = names(superblock.feature_compat.get(), &COMPAT, 'C');
+        let incompat = incompat_names(superblock.feature_incompat.get());
+        let ro_compat = names(superblock.feature_ro_compat.get(), &RO_COMPAT, 'R');
+        Facts {
+            uuid: superblock.uuid,
+            label: label.unwrap_or_default().to_vec(),
+            block_size: self.block_size as u64,
+            block_count: self.block_count,
+            free_block_count: wide(
+                superblock.free_blocks_count_lo.get(),
+                superblock.free_blocks_count_hi.get(),
+            ),
+            reserved_block_count: wide(superblock.r_blocks_count_lo.get(), superblock.r_blocks_count_hi.get()),
+            inode_count: superblock.inodes_count.get(),
+            free_inode_count: superblock.free_inodes_count.get(),
+            features: compat.chain(incompat).chain(ro_compat).collect(),
+            needs_recovery: self.has_incompat(incompat::RECOVER),
+        }
+    }
+}
+
+pub(super) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
+    names(bits, &INCOMPAT, 'I')
+}
+
+/// A bit without a name is `FEATURE_`, the set's letter and its position, as e2fsprogs prints it.
+fn names(bits: u32, names: &'static [&'static str], set: char) -> impl Iterator<Item = String> {
+    (0..u32::BITS)
+        .filter(move |bit| bits >> bit & 1 == 1)
+        .map(move |bit| match names.get(bit as usize) {
+            Some(name) if !name.is_empty() => (*name).to_owned(),
+            _ => format!("FEATURE_{set}{bit}"),
+        })
+}

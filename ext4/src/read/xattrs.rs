@@ -1,0 +1,130 @@
+//! Extended attributes: of the inode, of its block, and those whose values have inodes of their own.
+
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::{FoundInode, ReadError, Reader};
+use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
+use crate::tree::Xattrs;
+use crate::units::Ino;
+
+/// An attribute whose value is not there yet.
+struct Found<'a> {
+    name: Vec<u8>,
+    name_index: u8,
+    value: Place<'a>,
+}
+
+/// Where the value is.
+enum Place<'a> {
+    Near(&'a [u8]),
+    Inode { ino: Ino, len: usize },
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// The extended attributes of an inode, as the system calls show them.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
+    pub fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, ReadError> {
+        let mut xattrs = Xattrs::default();
+        if inode.room.get(..4) == Some(&MAGIC.to_le_bytes()) {
+            let room = &inode.room[4..];
+            self.collect(inode, parse(inode, room, room)?, &mut xattrs)?;
+        }
+        if let Some(block) = inode.xattr_block {
+            let block = self.read_block(inode.ino, block)?;
+            let none = || inode.damaged("its block of attributes is none");
+            let (header, entries) = XattrHeader::read_from_prefix(&block).map_err(|_| none())?;
+            if header.magic.get() != MAGIC {
+                return Err(none());
+            }
+            self.collect(inode, parse(inode, entries, &block)?, &mut xattrs)?;
+        }
+        Ok(xattrs)
+    }
+
+    fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
+        for Found {
+            name,
+            name_index,
+            value,
+        } in found
+        {
+            let value = match value {
+                Place::Near(value) => value.to_vec(),
+                Place::Inode { ino, len } => {
+                    let holder = self.inode(ino)?;
+                    self.read_whole(&holder, len)?
+                }
+            };
+            let value = match name_index {
+                2 | 3 => acl(&value).ok_or_else(|| inode.damaged("an ACL makes no sense"))?,
+                _ => value,
+            };
+            let is_new = xattrs.get(&name).is_none();
+            xattrs
+                .set(&name, &value)
+                .ok()
+                .filter(|()| is_new)
+                .ok_or_else(|| inode.damaged("the name of an attribute cannot be, or is there twice"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Entries up to four zeros; offsets of values count from the start of `base`.
+fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Result<Vec<Found<'a>>, ReadError> {
+    let damaged = || inode.damaged("its attributes make no sense");
+    let mut found = Vec::new();
+    while entries.get(..4).ok_or_else(damaged)? != [0; 4] {
+        let (entry, rest) = XattrEntry::read_from_prefix(entries).map_err(|_| damaged())?;
+        let name_len = usize::from(entry.name_len);
+        let short = rest.get(..name_len).ok_or_else(damaged)?;
+        let namespace = NAMESPACES.iter().find(|(_, index)| *index == entry.name_index);
+        let (namespace, _) = namespace.ok_or_else(|| inode.damaged("an attribute of an unknown namespace"))?;
+        let len = usize::try_from(entry.value_size.get()).map_err(|_| damaged())?;
+        if len > MAX_VALUE_LEN {
+            return Err(damaged());
+        }
+        let value = match (entry.value_inum.get(), usize::from(entry.value_offs.get())) {
+            (0, _) if len == 0 => Place::Near(&[]),
+            (0, offset) => Place::Near(base.get(offset..offset + len).ok_or_else(damaged)?),
+            (ino, _) => Place::Inode { ino: Ino(ino), len },
+        };
+        found.push(Found {
+            name: [namespace, short].concat(),
+            name_index: entry.name_index,
+            value,
+        });
+        entries = rest.get(name_len.next_multiple_of(4)..).ok_or_else(damaged)?;
+    }
+    Ok(found)
+}
+
+/// An ACL of the disk's form in that of the system call (`ext4_acl_from_disk`, `posix_acl_to_xattr`).
+fn acl(disk: &[u8]) -> Option<Vec<u8>> {
+    const USER: u16 = 0x02;
+    const GROUP: u16 = 0x08;
+    let (version, mut rest) = disk.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*version) != 1 {
+        return None;
+    }
+    let mut value = 2u32.to_le_bytes().to_vec();
+    while let Some((entry, after)) = rest.split_first_chunk::<4>() {
+        value.extend_from_slice(entry);
+        rest = after;
+        if matches!(u16::from_le_bytes([entry[0], entry[1]]), USER | GROUP) {
+            let (id, after) = rest.split_first_chunk::<4>()?;
+            value.extend_from_slice(id);
+            rest = after;
+        } else {
+            // `ACL_UNDEFINED_ID`
+            value.extend_from_slice(&u32::MAX.to_le_bytes());
+        }
+    }
+    rest.is_empty().then_some(value)
+}

@@ -1,0 +1,237 @@
+//! What a [`Reader`] makes of images: of those that the formatter writes, and of damaged ones.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use ext4::{
+    Device, Directory, Formatter, FoundInode, FoundKind, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader,
+    Size, Timestamp, Tree,
+};
+
+fn metadata(mode: u16) -> Metadata {
+    let mut metadata = Metadata {
+        mode,
+        uid: 70_000,
+        gid: 80_000,
+        accessed: Timestamp::saturating(5_000_000_000, 999_999_999),
+        modified: Timestamp::saturating(-5, 7),
+        changed: Timestamp::saturating(1 << 31, 1),
+        ..Metadata::default()
+    };
+    metadata.xattrs.set(b"user.note", b"near").expect("a good name");
+    metadata
+}
+
+/// An image with one file of each kind.
+fn sample() -> Vec<u8> {
+    let options = Options {
+        size: Size::Fixed(16 << 20),
+        journal: Journal::None,
+        ..Options::new([7; 16])
+    };
+    let mut formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
+    let mut tree = Tree::new(metadata(0o755));
+    let mut add = |name: &str, metadata, kind| {
+        tree.insert(InodeId::ROOT, name.as_bytes(), metadata, kind)
+            .expect("a new name")
+    };
+    let data = formatter
+        .write_sparse(&b"headtail"[..], 1 << 20, &[0..4, (1 << 20) - 4..1 << 20])
+        .expect("there is room");
+    let mut rich = metadata(0o4755);
+    rich.xattrs.set(b"user.large", &[b'x'; 9000]).expect("a good name");
+    rich.xattrs
+        .set(b"security.capability", b"\x01\0\0\x02binary\n")
+        .expect("a good name");
+    let acl = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\0\x04\0\x04\0\xff\xff\xff\xff\
+        \x10\0\x06\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
+    rich.xattrs.set(b"system.posix_acl_access", acl).expect("a good name");
+    let file = add("file", rich, Kind::File(data));
+    add("fast", metadata(0o777), Kind::Symlink(b"../target"[..].into()));
+    add("slow", metadata(0o777), Kind::Symlink(vec![b'/'; 60].into()));
+    let small = Device { major: 1, minor: 3 };
+    let large = Device {
+        major: 4095,
+        minor: 0xF_FFFF,
+    };
+    add("char", metadata(0o600), Kind::CharDevice(small));
+    add("block", metadata(0o600), Kind::BlockDevice(large));
+    add("fifo", metadata(0o600), Kind::Fifo);
+    add("socket", metadata(0o600), Kind::Socket);
+    let many = add("many", metadata(0o755), Kind::Directory(Directory::new()));
+    for number in 0..600 {
+        tree.link(many, format!("a longer name, number {number:03}").as_bytes(), file)
+            .expect("a new name");
+    }
+    formatter.finish(tree).expect("16 MiB hold it").0
+}
+
+fn reader(image: &[u8]) -> Reader<Cursor<&[u8]>> {
+    Reader::open(Cursor::new(image)).expect("it is an image")
+}
+
+fn names(reader: &mut Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<String, FoundInode> {
+    let entries = reader.entries(inode).expect("it is a good directory");
+    let found = |entry: ext4::FoundEntry| {
+        let name = String::from_utf8(entry.name.into()).expect("names are text here");
+        (name, reader.inode(entry.ino).expect("the inode is good"))
+    };
+    entries.into_iter().map(found).collect()
+}
+
+#[test]
+fn every_kind_of_file_comes_back_as_it_was_written() {
+    let image = sample();
+    let mut reader = reader(&image);
+    let root = reader.root().expect("there is a root");
+    let found = names(&mut reader, &root);
+    let kinds: Vec<_> = found.iter().map(|(name, inode)| (name.as_str(), inode.kind)).collect();
+    let small = Device { major: 1, minor: 3 };
+    let large = Device {
+        major: 4095,
+        minor: 0xF_FFFF,
+    };
+    assert_eq!(
+        kinds,
+        [
+            ("block", FoundKind::BlockDevice(large)),
+            ("char", FoundKind::CharDevice(small)),
+            ("fast", FoundKind::Symlink),
+            ("fifo", FoundKind::Fifo),
+            ("file", FoundKind::File),
+            ("lost+found", FoundKind::Directory),
+            ("many", FoundKind::Directory),
+            ("slow", FoundKind::Symlink),
+            ("socket", FoundKind::Socket),
+        ]
+    );
+    assert_eq!(reader.target(&found["fast"]).expect("a target"), b"../target");
+    assert_eq!(reader.target(&found["slow"]).expect("a target"), [b'/'; 60]);
+
+    let file = &found["file"];
+    let Metadata {
+        accessed,
+        modified,
+        changed,
+        ..
+    } = metadata(0);
+    assert_eq!(
+        (file.mode, file.uid, file.gid, file.size),
+        (0o4755, 70_000, 80_000, 1 << 20)
+    );
+    assert_eq!(
+        (file.accessed, file.modified, file.changed),
+        (accessed, modified, changed)
+    );
+    assert_eq!(file.links, 601);
+    let many = names(&mut reader, &found["many"]);
+    assert_eq!(many.len(), 600);
+    assert!(many.values().all(|inode| inode.ino == file.ino));
+}
+
+#[test]
+fn attributes_come_back_from_wherever_they_are() {
+    let image = sample();
+    let mut reader = reader(&image);
+    let root = reader.root().expect("there is a root");
+    let file = &names(&mut reader, &root)["file"];
+    let xattrs = reader.xattrs(file).expect("good attributes");
+    let sizes: Vec<_> = xattrs
+        .iter()
+        .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), value.len()))
+        .collect();
+    let expected = [
+        ("security.capability", 11),
+        ("system.posix_acl_access", 44),
+        ("user.large", 9000),
+        ("user.note", 4),
+    ];
+    assert_eq!(sizes, expected.map(|(name, len)| (name.to_owned(), len)));
+    assert_eq!(xattrs.get(b"user.large"), Some(&[b'x'; 9000][..]));
+    let acl = xattrs.get(b"system.posix_acl_access").expect("it is there");
+    assert_eq!(
+        acl[..20],
+        *b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\0"
+    );
+}
+
+#[test]
+fn holes_are_no_data() {
+    let image = sample();
+    let mut reader = reader(&image);
+    let root = reader.root().expect("there is a root");
+    let file = &names(&mut reader, &root)["file"];
+    let ranges = reader.data(file).expect("good extents");
+    let places: Vec<_> = ranges.iter().map(|range| (range.start, range.len)).collect();
+    assert_eq!(places, [(0, 4096), ((1 << 20) - 4096, 4096)]);
+    let mut end = [0; 4];
+    reader.read_data(&ranges[1], 4092, &mut end).expect("it is there");
+    assert_eq!(end, *b"tail");
+}
+
+#[test]
+fn the_facts_are_those_of_the_superblock() {
+    let image = sample();
+    let facts = reader(&image).facts();
+    assert_eq!((facts.uuid, facts.block_size, facts.block_count), ([7; 16], 4096, 4096));
+    assert!(facts.free_block_count < 4096 && facts.free_inode_count < facts.inode_count);
+    assert_eq!(facts.label, b"");
+    assert!(!facts.needs_recovery);
+    let features = "ext_attr resize_inode dir_index filetype extent 64bit flex_bg ea_inode sparse_super large_file \
+        huge_file dir_nlink extra_isize metadata_csum";
+    assert_eq!(facts.features.join(" "), features);
+}
+
+#[test]
+fn what_is_no_file_system_is_an_error() {
+    for bytes in [&b""[..], &[0; 1024], &[0; 4096], &[0xFF; 4096]] {
+        let result = Reader::open(Cursor::new(bytes)).err().expect("it is none");
+        assert!(matches!(result, ReadError::NotExt4), "{result}");
+    }
+}
+
+/// Reads all there is to read, and counts the inodes.
+fn read_all(image: &[u8]) -> Result<usize, ReadError> {
+    let mut reader = Reader::open(Cursor::new(image))?;
+    let _ = reader.facts();
+    let mut pending = vec![reader.root()?];
+    let mut count = 0;
+    while let Some(inode) = pending.pop().filter(|_| count < 2_000) {
+        count += 1;
+        reader.xattrs(&inode)?;
+        match inode.kind {
+            FoundKind::Directory => {
+                for entry in reader.entries(&inode)? {
+                    pending.push(reader.inode(entry.ino)?);
+                }
+            }
+            FoundKind::File => {
+                reader.data(&inode)?;
+            }
+            FoundKind::Symlink => {
+                reader.target(&inode)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(count)
+}
+
+#[test]
+fn no_damage_makes_a_panic() {
+    let good = sample();
+    assert_eq!(read_all(&good).expect("nothing is wrong with it"), 10 + 600);
+    // Every byte that is not zero means something: each is damaged once, in one of four ways.
+    let places: Vec<_> = (1024..good.len()).filter(|&at| good[at] != 0).collect();
+    let mut damaged = good.clone();
+    let mut failures = 0;
+    for (round, &at) in places.iter().enumerate().step_by(47) {
+        damaged[at] = [0, 0xFF, good[at] ^ 0x10, good[at].wrapping_add(1)][round % 4];
+        failures += usize::from(read_all(&damaged).is_err());
+        damaged[at] = good[at];
+    }
+    assert!(failures > 100, "{failures} of {} were noticed", places.len() / 47);
+    for len in [1500, 3000, 5000] {
+        read_all(&good[..len]).expect_err("the end is missing");
+    }
+}

@@ -1,0 +1,307 @@
+//! `rootfs inspect`: what a disk image says of itself, and files out of it.
+
+use std::fmt::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use ext4::{Facts, Timestamp};
+use microagent::inspect::{Content, Disk, Listed};
+use microagent::provenance::Provenance;
+use serde::Serialize;
+use tempfile::NamedTempFile;
+use uuid::Uuid;
+
+use super::failure::Failure;
+use super::presentation::Format;
+use super::report;
+
+/// Arguments of `rootfs inspect`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Inspect {
+    /// The ext4 disk image
+    image: PathBuf,
+
+    #[command(subcommand)]
+    command: Option<Look>,
+}
+
+const HELP: &str = "\
+Without a command: size, free space, label, UUID, features, and which container image it was built of.
+
+Examples:
+  microagent rootfs inspect rootfs.ext4
+  microagent rootfs inspect rootfs.ext4 ls /etc
+  microagent rootfs inspect rootfs.ext4 cat /etc/os-release
+  microagent rootfs inspect rootfs.ext4 cp /usr/bin/env ./env";
+
+#[derive(Debug, Subcommand)]
+enum Look {
+    /// Lists a directory, or says what a file is
+    Ls {
+        /// Path in the disk image
+        #[arg(default_value = "/")]
+        path: PathBuf,
+    },
+    /// Writes the content of a file to standard output
+    Cat {
+        /// Path in the disk image
+        path: PathBuf,
+    },
+    /// Copies a file out of the disk image
+    Cp {
+        /// Path in the disk image
+        path: PathBuf,
+        /// File to write; it replaces an existing one
+        to: PathBuf,
+    },
+}
+
+impl Inspect {
+    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+        let mut disk = Disk::open(&self.image).map_err(Failure::Inspect)?;
+        let text = match &self.command {
+            None => {
+                let provenance = disk.provenance().map_err(Failure::Inspect)?;
+                summary(&self.image, &disk.facts(), provenance.as_ref(), format)
+            }
+            Some(Look::Ls { path }) => {
+                let entries = disk.list(bytes(path)).map_err(Failure::Inspect)?;
+                listing(path, &entries, format)
+            }
+            Some(Look::Cat { path }) => {
+                return cat(disk.content(bytes(path)).map_err(Failure::Inspect)?);
+            }
+            Some(Look::Cp { path, to }) => {
+                let content = disk.content(bytes(path)).map_err(Failure::Inspect)?;
+                let size_bytes = content.size_bytes();
+                copy(content, to).map_err(|source| {
+                    let path = to.clone();
+                    Failure::Copy { path, source }
+                })?;
+                copied(path, to, size_bytes, format)
+            }
+        };
+        text.and_then(|text| report::write(text.as_bytes()))
+            .map_err(Failure::Report)
+    }
+}
+
+fn bytes(path: &Path) -> &[u8] {
+    path.as_os_str().as_encoded_bytes()
+}
+
+/// The form of what a disk image says of itself, for programs.
+#[derive(Serialize)]
+struct JsonSummary<'a> {
+    path: String,
+    format: &'static str,
+    uuid: String,
+    label: String,
+    size_bytes: u64,
+    used_bytes: u64,
+    free_bytes: u64,
+    block_size: u64,
+    inode_count: u32,
+    free_inode_count: u32,
+    features: &'a [String],
+    needs_recovery: bool,
+    provenance: Option<&'a Provenance>,
+}
+
+fn summary(path: &Path, facts: &Facts, provenance: Option<&Provenance>, format: Format) -> io::Result<String> {
+    let used = facts.block_count.saturating_sub(facts.free_block_count);
+    let json = JsonSummary {
+        path: path.to_string_lossy().into_owned(),
+        format: "ext4",
+        uuid: Uuid::from_bytes(facts.uuid).to_string(),
+        label: String::from_utf8_lossy(&facts.label).into_owned(),
+        size_bytes: facts.block_count * facts.block_size,
+        used_bytes: used * facts.block_size,
+        free_bytes: (facts.block_count - used) * facts.block_size,
+        block_size: facts.block_size,
+        inode_count: facts.inode_count.saturating_sub(facts.free_inode_count),
+        free_inode_count: facts.free_inode_count,
+        features: &facts.features,
+        needs_recovery: facts.needs_recovery,
+        provenance,
+    };
+    if format == Format::Json {
+        return Ok(serde_json::to_string(&json)? + "\n");
+    }
+    let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
+    let (image, platform, version) = match provenance {
+        Some(of) => (
+            of.digest.clone(),
+            of.platform.clone().unwrap_or_else(|| "unknown".to_owned()),
+            format!("microagent {}", of.version),
+        ),
+        None => ["unknown"; 3].map(str::to_owned).into(),
+    };
+    let mut text = format!("{}\n", path.display());
+    for (name, value) in [
+        ("image", image),
+        ("platform", platform),
+        ("built by", version),
+        (
+            "size",
+            format!(
+                "{}, {} used, {} MiB free",
+                mib(json.size_bytes),
+                mib(json.used_bytes),
+                json.free_bytes >> 20
+            ),
+        ),
+        (
+            "inodes",
+            format!("{} used, {} free", json.inode_count, json.free_inode_count),
+        ),
+        ("label", printable(&facts.label)),
+        ("uuid", json.uuid),
+        ("features", facts.features.join(" ")),
+    ] {
+        let line = format!("  {name:<9} {value}");
+        writeln!(text, "{}", line.trim_end()).expect("memory takes it");
+    }
+    if facts.needs_recovery {
+        text += "  not unmounted cleanly: the journal has to be replayed\n";
+    }
+    Ok(text)
+}
+
+/// The form of a directory, for programs.
+#[derive(Serialize)]
+struct JsonListing {
+    path: String,
+    entries: Vec<JsonEntry>,
+}
+
+#[derive(Serialize)]
+struct JsonEntry {
+    name: String,
+    #[serde(rename = "type")]
+    kind: &'static str,
+    mode: String,
+    uid: u32,
+    gid: u32,
+    size_bytes: u64,
+    mtime: String,
+    target: Option<String>,
+}
+
+fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String> {
+    let lossy = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    if format == Format::Json {
+        let json = JsonListing {
+            path: path.to_string_lossy().into_owned(),
+            entries: entries
+                .iter()
+                .map(|entry| JsonEntry {
+                    name: lossy(&entry.name),
+                    kind: entry.kind,
+                    mode: format!("{:04o}", entry.mode),
+                    uid: entry.uid,
+                    gid: entry.gid,
+                    size_bytes: entry.size_bytes,
+                    mtime: seconds(entry.modified),
+                    target: entry.target.as_deref().map(lossy),
+                })
+                .collect(),
+        };
+        return Ok(serde_json::to_string(&json)? + "\n");
+    }
+    let mut text = String::new();
+    for entry in entries {
+        let Listed {
+            kind,
+            mode,
+            uid,
+            gid,
+            size_bytes,
+            ..
+        } = entry;
+        let target = entry
+            .target
+            .as_deref()
+            .map(|target| format!(" -> {}", printable(target)));
+        let (name, target) = (printable(&entry.name), target.unwrap_or_default());
+        writeln!(
+            text,
+            "{mode:04o} {uid:>5} {gid:>5} {size_bytes:>11} {kind:<16} {name}{target}"
+        )
+        .expect("memory takes it");
+    }
+    Ok(text)
+}
+
+/// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before 1970.
+fn seconds(time: Timestamp) -> String {
+    format!("{}.{:09}", time.seconds(), time.nanoseconds())
+}
+
+/// A name as text, without anything that a terminal would obey.
+fn printable(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).chars().flat_map(escape).collect()
+}
+
+fn escape(character: char) -> Vec<char> {
+    match character {
+        '\\' => vec!['\\', '\\'],
+        _ if character.is_control() => character.escape_default().collect(),
+        _ => vec![character],
+    }
+}
+
+fn cat(mut content: Content) -> Result<(), Failure> {
+    let mut buffer = vec![0; 128 << 10];
+    let mut stdout = io::stdout().lock();
+    let mut copy = || loop {
+        match content.read(&mut buffer)? {
+            0 => return stdout.flush(),
+            len => stdout.write_all(&buffer[..len])?,
+        }
+    };
+    match copy() {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Report(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Copies to a file that gets its name when it is whole.
+fn copy(mut content: Content, to: &Path) -> io::Result<()> {
+    if to.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    io::copy(&mut content, &mut file)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = u32::from(content.mode() & 0o777);
+        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
+    }
+    file.persist(to)?;
+    Ok(())
+}
+
+/// The form of a copy, for programs.
+#[derive(Serialize)]
+struct JsonCopied {
+    path: String,
+    output_path: String,
+    size_bytes: u64,
+}
+
+fn copied(path: &Path, to: &Path, size_bytes: u64, format: Format) -> io::Result<String> {
+    if format == Format::Text {
+        return Ok(format!("copied {} to {}\n", path.display(), to.display()));
+    }
+    let json = JsonCopied {
+        path: path.to_string_lossy().into_owned(),
+        output_path: to.to_string_lossy().into_owned(),
+        size_bytes,
+    };
+    Ok(serde_json::to_string(&json)? + "\n")
+}

@@ -1,0 +1,41 @@
+//! `version`: which program this is.
+
+use std::io;
+
+use serde::Serialize;
+
+use super::presentation::Format;
+use super::report;
+
+/// Which program this is; for programs, as it is.
+#[derive(Serialize)]
+struct Program {
+    version: &'static str,
+    /// None where the program was not built of a checkout.
+    commit: Option<&'static str>,
+    target: &'static str,
+}
+
+/// Prints version, commit and target on standard output.
+///
+/// # Errors
+///
+/// Those of standard output, besides that nobody reads it.
+pub(super) fn print(format: Format) -> io::Result<()> {
+    let program = Program {
+        version: env!("CARGO_PKG_VERSION"),
+        commit: option_env!("MICROAGENT_COMMIT"),
+        target: env!("MICROAGENT_TARGET"),
+    };
+    let text = match format {
+        Format::Json => serde_json::to_string(&program)?,
+        Format::Text => {
+            let commit = program.commit.unwrap_or("unknown");
+            format!(
+                "microagent {}\n  commit    {commit}\n  target    {}",
+                program.version, program.target
+            )
+        }
+    };
+    report::write((text + "\n").as_bytes())
+}

@@ -1,0 +1,100 @@
+//! Why a disk image, or something in it, cannot be looked at.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use ext4::ReadError;
+use ext4_view::Ext4Error;
+
+use crate::error::ErrorKind;
+use crate::provenance::ProvenanceError;
+
+/// A disk image that could not be looked into.
+#[derive(Debug, thiserror::Error)]
+#[error("could not look into {}", .image.display())]
+pub struct InspectError {
+    /// Path of the disk image.
+    pub image: PathBuf,
+    /// Why not.
+    #[source]
+    pub reason: InspectReason,
+}
+
+/// Why a disk image could not be looked into.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InspectReason {
+    /// The file could not be opened.
+    #[error("could not open it")]
+    Open(#[source] io::Error),
+    /// It is no ext4 file system, or a damaged or unknown one.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// What it says of its provenance is damaged.
+    #[error("could not tell where it comes from")]
+    Provenance(#[from] ProvenanceError),
+    /// Nothing is at a path of it, or nothing that could be read.
+    #[error("could not read {path:?} in it")]
+    View {
+        /// The path as given.
+        path: String,
+        /// Why not.
+        #[source]
+        source: Ext4Error,
+    },
+}
+
+impl InspectError {
+    pub(super) fn new(image: &Path, reason: InspectReason) -> Self {
+        Self {
+            image: image.to_owned(),
+            reason,
+        }
+    }
+
+    /// What kind of failure it is, by its type alone.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match &self.reason {
+            InspectReason::Open(source) => source.kind().into(),
+            InspectReason::Read(error) => error.into(),
+            InspectReason::Provenance(ProvenanceError::Unknown(_)) => ErrorKind::Unsupported,
+            InspectReason::Provenance(_) => ErrorKind::Permanent,
+            InspectReason::View { source, .. } => match source {
+                Ext4Error::NotFound => ErrorKind::NotFound,
+                Ext4Error::Incompatible(_) | Ext4Error::Encrypted => ErrorKind::Unsupported,
+                _ => ErrorKind::Permanent,
+            },
+        }
+    }
+
+    /// What to do about it; none where there is nothing to say but the error itself.
+    #[must_use]
+    pub fn remediation(&self) -> Option<String> {
+        let text = match &self.reason {
+            InspectReason::Read(ReadError::NeedsRecovery) => {
+                "replay the journal with e2fsck -p, or by mounting it once"
+            }
+            InspectReason::View {
+                source: Ext4Error::IsADirectory,
+                ..
+            } => "name a regular file, or list the directory with ls",
+            InspectReason::View {
+                source: Ext4Error::Corrupt(_),
+                ..
+            } => "check the file system with e2fsck -fn",
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}
+
+impl From<&ReadError> for ErrorKind {
+    fn from(error: &ReadError) -> Self {
+        match error {
+            ReadError::Input { source, .. } => source.kind().into(),
+            ReadError::Unsupported { .. } => Self::Unsupported,
+            _ => Self::Permanent,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What `rootfs inspect` says of a disk image, and gets out of it.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
+
+/// `microagent rootfs inspect` of the scene's output.
+fn inspect(scene: &Scene, arguments: &[&str]) -> Command {
+    let mut command = microagent();
+    command.args(["rootfs", "inspect"]).arg(scene.output()).args(arguments);
+    command
+}
+
+fn built(scene: &Scene, image: &str) -> Output {
+    let mut build = scene.build(image);
+    let output = build
+        .args(["--json", "--size-mib", "16", "--label", "disk"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    output
+}
+
+/// A scene with an image of these tar entries, built.
+fn scene_of(entries: impl FnOnce(&mut tar::Builder<Vec<u8>>)) -> Scene {
+    let scene = Scene::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    entries(&mut tar);
+    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    built(&scene, &image);
+    scene
+}
+
+fn link(tar: &mut tar::Builder<Vec<u8>>, name: &str, target: &str) {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Symlink);
+    header.set_size(0);
+    header.set_mode(0o777);
+    tar.append_link(&mut header, name, target).unwrap();
+}
+
+fn file(tar: &mut tar::Builder<Vec<u8>>, name: &str, mode: u32, content: &[u8]) {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(content.len() as u64);
+    header.set_mode(mode);
+    tar.append_data(&mut header, name, content).unwrap();
+}
+
+#[test]
+fn a_disk_image_says_what_it_is_and_where_it_comes_from() {
+    let (scene, image) = Scene::with_image();
+    let report = json(stdout(&built(&scene, &image)));
+    let output = inspect(&scene, &["--json"]).output().unwrap();
+    let facts = json(stdout(&output));
+    for key in ["uuid", "size_bytes", "used_bytes", "inode_count", "format"] {
+        assert_eq!(facts[key], report[key], "{key}");
+    }
+    assert_eq!(facts["label"], "disk");
+    let free = facts["free_bytes"].as_u64().unwrap();
+    assert_eq!(facts["used_bytes"].as_u64().unwrap() + free, 16 << 20);
+    assert!(facts["features"].as_array().unwrap().contains(&"metadata_csum".into()));
+    assert_eq!(
+        facts["provenance"],
+        serde_json::json!({
+            "digest": report["digest"],
+            "platform": "linux/amd64",
+            "version": env!("CARGO_PKG_VERSION"),
+        })
+    );
+
+    let output = inspect(&scene, &["--text"]).output().unwrap();
+    for part in [
+        report["digest"].as_str().unwrap(),
+        "linux/amd64",
+        "16 MiB",
+        "disk",
+        "extent 64bit",
+    ] {
+        assert!(stdout(&output).contains(part), "{part} is not in\n{}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_file_system_from_elsewhere_has_no_provenance() {
+    let (scene, image) = Scene::with_image();
+    built(&scene, &image);
+    let mut bytes = fs::read(scene.output()).unwrap();
+    bytes[..1024].fill(0);
+    fs::write(scene.output(), &bytes).unwrap();
+    let output = inspect(&scene, &["--json"]).output().unwrap();
+    assert!(json(stdout(&output))["provenance"].is_null());
+
+    bytes[..24].copy_from_slice(b"microagent/ext4\n\xff\xff\xff\xff\0\0\0\0");
+    fs::write(scene.output(), &bytes).unwrap();
+    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    let message = failure(&output)["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("the record is damaged"), "{message}");
+}
+
+#[test]
+fn files_come_out_through_symlinks_that_stay_inside() {
+    let scene = scene_of(|tar| {
+        file(tar, "etc/motd", 0o640, b"welcome\n");
+        link(tar, "out", "../../../etc/motd");
+        link(tar, "conf", "/etc");
+    });
+    for path in ["/etc/motd", "etc/motd", "/out", "conf/motd", "/etc/../conf/./motd"] {
+        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        assert_eq!(stdout(&output), "welcome\n", "{path}: {}", stderr(&output));
+    }
+    let copy = scene.outputs().join("motd");
+    let output = inspect(&scene, &["--json", "cp", "/out", copy.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(json(stdout(&output))["size_bytes"], 8);
+    assert_eq!(fs::read(&copy).unwrap(), b"welcome\n");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o640);
+    }
+    assert_eq!(names(&scene.outputs()), ["motd", "rootfs.ext4"]);
+}
+
+#[test]
+fn directories_are_listed_without_what_a_terminal_would_obey() {
+    let scene = scene_of(|tar| {
+        file(tar, "etc/motd", 0o4755, b"welcome\n");
+        file(tar, "etc/\u{1b}[31mred\n", 0o644, b"");
+        link(tar, "etc/broken", "nowhere");
+    });
+    let output = inspect(&scene, &["--json", "ls", "/etc"]).output().unwrap();
+    let listing = json(stdout(&output));
+    let entries = listing["entries"].as_array().unwrap();
+    let found: Vec<_> = entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
+    assert_eq!(found, ["\u{1b}[31mred\n", "broken", "motd"]);
+    assert_eq!(entries[1]["target"], "nowhere");
+    assert_eq!(entries[1]["type"], "symlink");
+    assert_eq!(entries[2]["mode"], "4755");
+    assert_eq!(entries[2]["size_bytes"], 8);
+
+    let output = inspect(&scene, &["--text", "ls", "/etc"]).output().unwrap();
+    assert!(stdout(&output).contains("\\u{1b}[31mred\\n"), "{}", stdout(&output));
+    assert_eq!(stdout(&output).lines().count(), 3);
+    let output = inspect(&scene, &["--json", "ls", "/etc/broken"]).output().unwrap();
+    assert_eq!(json(stdout(&output))["entries"][0]["name"], "broken");
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_a_failure_of_its_kind() {
+    let scene = scene_of(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
+    for (arguments, kind) in [
+        (&["cat", "/nothing"][..], "not_found"),
+        (&["ls", "/nothing/here"], "not_found"),
+        (&["cat", "/etc"], "permanent"),
+        (&["cp", "/etc/motd", "/nowhere/at/all"], "not_found"),
+    ] {
+        let output = inspect(&scene, arguments).args(["--mode", "ax"]).output().unwrap();
+        assert_eq!(failure(&output)["kind"], kind, "{arguments:?}");
+    }
+    fs::write(scene.output(), "nothing of the kind").unwrap();
+    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    let message = failure(&output)["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("not an ext2, ext3 or ext4 file system"), "{message}");
+    fs::remove_file(scene.output()).unwrap();
+    let output = inspect(&scene, &["--mode", "ax"]).output().unwrap();
+    assert_eq!(failure(&output)["kind"], "not_found");
+}
