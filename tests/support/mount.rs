@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
 use super::oracles::succeed;
 
@@ -36,9 +38,27 @@ impl Mount {
         &self.directory
     }
 
-    /// Unmounts, and fails where that cannot be done: an image that is still in use is not to be checked.
+    /// Unmounts. Fails where that cannot be done, as an image in use is not to be checked, or where the kernel met errors.
     pub(crate) fn unmount(self) {
-        succeed(Command::new("umount").arg(&self.directory));
+        assert_eq!(self.kernel_errors(), 0, "the kernel met errors");
+        // Children that other tests have just made may hold what was open here until they become other programs.
+        for _ in 0..50 {
+            let umount = Command::new("umount").arg(&self.directory).status();
+            if umount.expect("umount runs").success() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("{} stays busy", self.directory.display());
+    }
+
+    /// What `/sys/fs/ext4/<device>/errors_count` counts.
+    fn kernel_errors(&self) -> u64 {
+        let findmnt = succeed(Command::new("findmnt").args(["-no", "SOURCE"]).arg(&self.directory));
+        let source = String::from_utf8_lossy(&findmnt.stdout);
+        let device = source.trim().trim_start_matches("/dev/");
+        let count = fs::read_to_string(format!("/sys/fs/ext4/{device}/errors_count")).expect("the image is mounted");
+        count.trim().parse().expect("the count is a number")
     }
 }
 
