@@ -4,13 +4,11 @@
 
 mod support;
 
-use ext4::{BlockSize, FormatError, Inodes, Journal, Options, Size, Summary};
+use ext4::{BlockSize, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Summary, Tree};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use support::check;
-use support::content::Content;
-use support::model::Build;
 
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
@@ -31,20 +29,31 @@ fn build(options: &Options, bytes: u64, files: &[File], with_passing: bool) -> R
         ..options.clone()
     };
     let block_size = u64::from(options.block_size.bytes());
-    let mut build = Build::new(Vec::new(), options)?;
-    for (number, file) in (0..).zip(files).filter(|(_, file)| with_passing || !file.passes) {
-        let content = if file.is_sparse {
-            Content::in_extents(number, file.len / block_size / 2, block_size)
+    let mut formatter = Formatter::new(Vec::new(), options)?;
+    let mut tree = Tree::default();
+    for (number, file) in files.iter().enumerate() {
+        if file.passes && !with_passing {
+            continue;
+        }
+        let content = std::io::repeat(1);
+        let data = if file.is_sparse {
+            let ranges = (0..file.len / block_size / 2).map(|index| 2 * index * block_size);
+            let ranges: Vec<_> = ranges.map(|start| start..start + block_size).collect();
+            formatter.write_sparse(content, file.len, &ranges)?
         } else {
-            Content::dense(number, file.len)
+            formatter.write_data(content, file.len)?
         };
-        build.file(number.to_string(), content);
+        let name = number.to_string().into_bytes();
+        tree.insert(InodeId::ROOT, &name, Metadata::default(), Kind::File(data))
+            .unwrap();
+        // In the middle of the others, so that there are gaps.
+        if file.passes {
+            for data in tree.remove(InodeId::ROOT, &name).unwrap() {
+                formatter.free(data);
+            }
+        }
     }
-    for (number, _) in files.iter().enumerate().filter(|(_, file)| with_passing && file.passes) {
-        build.remove(number.to_string());
-    }
-    let (image, summary, _) = build.finish()?;
-    Ok((image, summary))
+    formatter.finish(tree)
 }
 
 /// The size that the error of a size that is too small names.
@@ -118,11 +127,11 @@ fn sizes_are_exact_at_the_edges_of_groups() {
             growth,
             ..Options::new([4; 16])
         };
-        for edge in [1, 2, 3, 5] {
-            for kib in (0..400).step_by(57) {
+        for edge in [1, 3] {
+            for kib in (0..400).step_by(90) {
                 let files = [
                     File {
-                        len: 3 * MIB,
+                        len: MIB,
                         is_sparse: false,
                         passes: true,
                     },

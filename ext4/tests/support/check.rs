@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::rc::Rc;
 
 use super::reader::{JOURNAL, RESIZE, ROOT, Reader};
 
 /// What each block in use is part of.
-pub(crate) type Owners = BTreeMap<u64, String>;
+pub(crate) type Owners = BTreeMap<u64, Rc<str>>;
 
 /// Asserts that an image is consistent in itself, and says what its blocks are.
 pub(crate) fn check(image: &[u8]) -> Owners {
@@ -24,8 +25,9 @@ pub(crate) fn check(image: &[u8]) -> Owners {
 type Names = BTreeMap<u32, Vec<Vec<u8>>>;
 
 fn own(owners: &mut Owners, blocks: impl IntoIterator<Item = u64>, owner: &str) {
+    let owner: Rc<str> = owner.into();
     for block in blocks {
-        if let Some(other) = owners.insert(block, owner.to_owned()) {
+        if let Some(other) = owners.insert(block, Rc::clone(&owner)) {
             panic!("block {block} belongs to {other} and to {owner}");
         }
     }
@@ -231,6 +233,7 @@ fn check_inodes(reader: &Reader<'_>, names: &Names) {
 
 /// The block bitmaps, the counts of free blocks, and that free blocks hold nothing.
 fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
+    let zeros = vec![0; usize::try_from(reader.block_size()).unwrap()];
     let mut free = 0;
     for group in 0..reader.group_count() {
         let descriptor = reader.group(group);
@@ -249,7 +252,7 @@ fn check_blocks(reader: &Reader<'_>, owners: &Owners) {
                 );
             }
             assert!(
-                is_used || reader.block(block).iter().all(|&byte| byte == 0),
+                is_used || reader.block(block) == &zeros[..],
                 "free block {block} holds something"
             );
         }
@@ -272,8 +275,8 @@ pub(crate) fn structures(image: &[u8]) -> Vec<(Range<u64>, String)> {
     for (block, owner) in owners {
         let start = block * reader.block_size();
         let range = start..start + reader.block_size();
-        if owner == "superblock of group 0" {
-            structures.push((1024..2048, owner));
+        if &*owner == "superblock of group 0" {
+            structures.push((1024..2048, owner.to_string()));
         } else if owner.starts_with("inode table") {
             let inodes = (1..=reader.inode_count()).map(|ino| (reader.inode_offset(ino), ino));
             for (at, ino) in inodes.filter(|(at, _)| range.contains(at)) {
@@ -282,7 +285,7 @@ pub(crate) fn structures(image: &[u8]) -> Vec<(Range<u64>, String)> {
                 }
             }
         } else {
-            structures.push((range, owner));
+            structures.push((range, owner.to_string()));
         }
     }
     structures
