@@ -12,9 +12,11 @@ test:
 
 format:
     cargo fmt --all --check
+    cd guest/init && cargo fmt --check
 
 clippy:
     cargo clippy --workspace --all-targets -- -D warnings
+    cd guest/init && cargo clippy --target x86_64-unknown-linux-gnu --target-dir ../../target/init -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -49,6 +51,11 @@ images:
 oracles: images
     REQUIRE_ORACLES=1 cargo test --release --test oracle
 
+# Whole images in QEMU, on two kernels, which are fetched from Debian (on Debian)
+boot:
+    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+    REQUIRE_ORACLES=1 cargo test --test boot --test init
+
 # Every fuzz target for some seconds
 fuzz seconds="60":
     for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit; done
@@ -57,3 +64,12 @@ fuzz seconds="60":
 hello:
     rm -rf examples/hello
     python3 -B examples/make-hello
+
+# The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
+init:
+    cd guest/init && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+    for cpu in x86_64 aarch64; do just init-for $cpu && cp target/init/$cpu-unknown-linux-gnu/release/microagent-init src/guest/init/$cpu || exit; done
+
+# One of them, into target/init, and nowhere else
+init-for cpu:
+    cd guest/init && cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init

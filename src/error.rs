@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use ext4::FormatError;
 
+use crate::guest::GuestError;
 use crate::image::{Digest, DigestError, ImageError, Reference, RegistryError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
@@ -67,6 +68,9 @@ pub enum BuildError {
         #[source]
         source: Box<LayerFailure>,
     },
+    /// The image cannot run as a machine.
+    #[error("could not prepare the image to run as a machine")]
+    Guest(#[from] GuestError),
     /// The file system could not be begun or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),

@@ -23,6 +23,9 @@ use ext4::{Formatter, Output, Timestamp, Tree};
 pub use self::decode::{Compression, DecodeError, Decoder, decode};
 pub use self::error::{LayerError, LayerErrorKind, Position};
 
+pub(crate) use self::path::Printable;
+pub(crate) use self::resolve::resolve;
+
 use self::apply::Applier;
 use self::change::Change;
 use self::tar::Archive;

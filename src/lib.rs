@@ -1,6 +1,7 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
 pub mod error;
+pub mod guest;
 pub mod image;
 pub mod inspect;
 pub mod layer;

@@ -13,6 +13,7 @@ use ext4::{Formatter, Options, Output, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
+use crate::guest::{Guest, Init, InitPath};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
@@ -41,6 +42,8 @@ pub struct BuildOptions {
     pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
     pub uuid: Option<Uuid>,
+    /// The init that the image gets, if any.
+    pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
 }
@@ -56,6 +59,8 @@ pub struct Report {
     pub platform: Platform,
     /// Its layers, lowest first.
     pub layers: Vec<AppliedLayer>,
+    /// Where in it the init is, if it got one.
+    pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
     /// UUID of the file system.
@@ -104,6 +109,9 @@ impl Build<'_> {
         let (file, pending) = Pending::create(&options.output)?;
         let (source, image) = self.resolve()?;
 
+        let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
+        let guest = guest.transpose()?;
+
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
         let format = Options {
             uuid: uuid.into_bytes(),
@@ -127,6 +135,9 @@ impl Build<'_> {
                 }
             }
         }
+        if let Some(guest) = &guest {
+            guest.install(&mut rootfs)?;
+        }
         let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
 
         let file = output.into_inner();
@@ -138,6 +149,7 @@ impl Build<'_> {
             digest: image.digest,
             platform: image.platform,
             layers,
+            init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
             uuid,
             size_bytes: summary.size_bytes,

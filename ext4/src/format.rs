@@ -1,5 +1,6 @@
 //! [`Formatter`]: stream content, then write the metadata, step by step.
 
+mod content;
 mod finish;
 mod large_values;
 mod settle;
@@ -21,6 +22,8 @@ use crate::place::cursor::Cursor;
 use crate::place::geometry::Geometry;
 use crate::tree::Tree;
 use crate::units::BlockNr;
+
+pub use content::Content;
 
 /// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
 const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
@@ -101,6 +104,16 @@ impl<O: Output> Formatter<O> {
             )?;
         }
         Ok(data)
+    }
+
+    /// Reads content back.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::Image`] if what was written cannot be completed; reading gives the errors of the output.
+    pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
+        self.image.extend(self.cursor.end())?;
+        Ok(Content::new(&mut self.image, data))
     }
 
     /// Gives content back: its blocks become free, and none of its bytes stays in the image.

@@ -88,6 +88,16 @@ impl<O: Output> Image<O> {
         self.set_len(end.offset(self.block_size))
     }
 
+    /// The size of a block.
+    pub(crate) fn block_size(&self) -> BlockSize {
+        self.block_size
+    }
+
+    /// Reads what was written, once [`Image::extend`] has seen to it that it can be read.
+    pub(crate) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.output.read_at(buffer, offset)
+    }
+
     /// Moves blocks downwards, over whatever is there.
     pub(crate) fn copy(&mut self, step: Move) -> Result<(), FormatError> {
         let (from, to) = (

@@ -70,7 +70,7 @@ mod units;
 
 pub use data::Data;
 pub use error::{FormatError, TreeError};
-pub use format::{Formatter, Summary};
+pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
 pub use read::{DataRange, Facts, FoundEntry, FoundInode, FoundKind, ReadError, Reader};

@@ -38,16 +38,13 @@ fn dump(image: &[u8]) -> String {
 
 /// An offset, 16 bytes, and what of them can be printed.
 fn line_of(offset: u64, line: &[u8]) -> String {
+    let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let hex: Vec<String> = line.chunks(4).map(hex).collect();
     let printed = line.iter().map(|byte| match byte {
         b' '..=b'~' => char::from(*byte),
         _ => '.',
     });
     format!("{offset:06x}  {}  {}", hex.join(" "), printed.collect::<String>())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! What can be asked for on the command line.
 
 use std::env;
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use ext4::Timestamp;
+use microagent::guest::{Init, InitPath, InitPathError};
 use microagent::image::{Platform, Reference, auth_file_from_environment};
 use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
@@ -44,7 +46,7 @@ pub(super) enum Command {
 pub(super) enum RootfsCommand {
     /// Builds an ext4 disk image from an OCI image
     #[command(after_help = BUILD_HELP)]
-    Build(Build),
+    Build(Box<Build>),
 
     /// Looks into an ext4 disk image, without root
     Inspect(Inspect),
@@ -59,6 +61,10 @@ With SOURCE_DATE_EPOCH set, newer times in the image become that time (seconds s
 Examples:
   microagent rootfs build --image docker.io/library/debian@sha256:<digest> --out debian.ext4
   microagent rootfs build --image oci:./layout:latest --allow-mutable --arch arm64 --out rootfs.ext4
+  microagent rootfs build --image debian:12 --allow-mutable --exec 'uname -a' --out uname.ext4
+
+Boot the image with root=/dev/vda init=/sbin/microagent-init on the kernel's command line. The init prints \
+\"microagent-init: exit status=<n>\" or \"microagent-init: exit signal=<n>\", and powers off, when the command ends.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SIGTERM.";
 
@@ -85,6 +91,14 @@ pub(super) struct Build {
         help = "Architecture of the image, with or without a variant: amd64 or x86_64, arm64 or aarch64, arm/v7, …"
     )]
     arch: String,
+
+    /// Path in the image at which an init is put, to boot with init=<PATH>; none leaves the image as it is
+    #[arg(long, value_name = "PATH|none", default_value = "/sbin/microagent-init", value_parser = parse_init)]
+    init: InitArgument,
+
+    /// Command for /bin/sh -c that the init runs [default: the image's Entrypoint and Cmd]
+    #[arg(long, value_name = "COMMAND")]
+    exec: Option<OsString>,
 
     /// Accept an image that is not pinned by digest, and may be another one tomorrow
     #[arg(long)]
@@ -121,8 +135,24 @@ impl Build {
             allow_mutable: self.allow_mutable,
             file_system: self.file_system.options(),
             uuid: self.uuid,
+            init: self.init()?,
             newest: source_date_epoch()?,
         })
+    }
+
+    fn init(&self) -> Result<Option<Init>, clap::Error> {
+        let exec = self.exec.clone().map(OsString::into_encoded_bytes);
+        match &self.init {
+            InitArgument::Path(path) => Ok(Some(Init {
+                path: path.clone(),
+                exec,
+            })),
+            InitArgument::None if exec.is_none() => Ok(None),
+            InitArgument::None => Err(usage_error(
+                ErrorKind::ArgumentConflict,
+                "--exec needs an init to run the command, and --init is none",
+            )),
+        }
     }
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
@@ -137,6 +167,20 @@ impl Build {
                 "--state-dir is required where there is no home directory",
             )),
         }
+    }
+}
+
+/// What `--init` can say.
+#[derive(Debug, Clone)]
+enum InitArgument {
+    Path(InitPath),
+    None,
+}
+
+fn parse_init(text: &str) -> Result<InitArgument, InitPathError> {
+    match text {
+        "none" => Ok(InitArgument::None),
+        path => path.parse().map(InitArgument::Path),
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
+use microagent::guest::InitPath;
 use microagent::rootfs::{AppliedLayer, Report};
 use serde::Serialize;
 
@@ -24,6 +25,7 @@ struct Json<'a> {
     builder: &'static str,
     builder_phase: &'static str,
     layer_digests: Vec<String>,
+    init_path: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -111,6 +113,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
         builder: "native",
         builder_phase: "complete",
         layer_digests: report.layers.iter().map(|layer| layer.digest.to_string()).collect(),
+        init_path: report.init_path.as_ref().map(InitPath::as_str),
     };
     Ok(serde_json::to_string(&json)? + "\n")
 }
@@ -137,6 +140,10 @@ fn text(report: &Report) -> String {
             ),
         ),
         ("inodes", report.inode_count.to_string()),
+        (
+            "init",
+            report.init_path.as_ref().map_or("none".to_owned(), ToString::to_string),
+        ),
         ("uuid", report.uuid.to_string()),
     ] {
         writeln!(text, "  {name:<9} {value}").expect("memory takes it");

@@ -6,6 +6,7 @@ use ext4::FormatError;
 use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
+use crate::guest::GuestError;
 use crate::image::{AuthError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
@@ -40,6 +41,7 @@ impl BuildError {
             Self::Output { source, .. } => source.kind().into(),
             Self::Image { source, .. } => source.into(),
             Self::Layer { source, .. } => source.as_ref().into(),
+            Self::Guest(error) => error.into(),
             Self::Format(error) => error.into(),
             Self::Interrupted => ErrorKind::Transient,
         }
@@ -156,6 +158,19 @@ impl From<&LayerErrorKind> for ErrorKind {
             LayerErrorKind::Read(source) => source.kind().into(),
             LayerErrorKind::Image(error) => error.into(),
             LayerErrorKind::UnsupportedType { .. } | LayerErrorKind::Tree(_) => Self::Unsupported,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+impl From<&GuestError> for ErrorKind {
+    fn from(error: &GuestError) -> Self {
+        match error {
+            GuestError::Platform { .. } | GuestError::TooLarge { .. } => Self::Unsupported,
+            GuestError::NoShell | GuestError::UnknownUser { .. } | GuestError::UnknownGroup { .. } => Self::NotFound,
+            GuestError::Taken { .. } => Self::Conflict,
+            GuestError::Read { source, .. } => source.kind().into(),
+            GuestError::Image(error) => error.into(),
             _ => Self::Permanent,
         }
     }

@@ -6,6 +6,7 @@ use std::path::Path;
 use ext4::FormatError;
 
 use super::{BuildError, LayerFailure};
+use crate::guest::GuestError;
 use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
 use crate::layer::{LayerError, LayerErrorKind};
 
@@ -21,6 +22,7 @@ impl BuildError {
             Self::Output { path, source, .. } => output(path, source.kind()),
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
+            Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
             Self::Interrupted => Some(RUN_AGAIN.to_owned()),
         }
@@ -127,6 +129,24 @@ fn layer(failure: &LayerFailure) -> Option<String> {
         LayerFailure::Content(_) | LayerFailure::Apply(_) => Some(BUILD_AGAIN.to_owned()),
         LayerFailure::Read(_) | LayerFailure::Decode(_) => None,
     }
+}
+
+fn guest(error: &GuestError) -> Option<String> {
+    let text = match error {
+        GuestError::Platform { .. } => "leave the init away with --init none, and boot with one of your own",
+        GuestError::NoCommand => {
+            "say what to run with --exec, or leave the init away with --init none and boot with the image's own"
+        }
+        GuestError::NoShell => {
+            "leave --exec away to run the image's own command, or build an image whose command is what you want"
+        }
+        GuestError::Taken { .. } => "name another path with --init",
+        GuestError::Image(error) => return format(error),
+        GuestError::Read { source, .. } => return disk(source.kind()),
+        GuestError::Tree(_) => return None,
+        _ => "correct the image's config, or leave the init away with --init none",
+    };
+    Some(text.to_owned())
 }
 
 fn format(error: &FormatError) -> Option<String> {

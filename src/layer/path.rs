@@ -80,7 +80,7 @@ impl fmt::Debug for RelativePath {
 }
 
 /// Bytes for a message: UTF-8 as it is, all that is not printable escaped.
-pub(super) struct Printable<'a>(pub(super) &'a [u8]);
+pub(crate) struct Printable<'a>(pub(crate) &'a [u8]);
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,18 +13,18 @@ const MAX_WAY_LEN: usize = 16 * MAX_PATH_LEN;
 
 /// How far a path leads.
 #[derive(Debug)]
-pub(super) struct Resolved {
+pub(crate) struct Resolved {
     /// The last directory on the way that exists.
-    pub(super) directory: InodeId,
+    pub(crate) directory: InodeId,
     /// Names below it that do not exist, or the first of which is no directory.
-    pub(super) missing: Vec<Box<[u8]>>,
+    pub(crate) missing: Vec<Box<[u8]>>,
 }
 
 /// Follows a path from the root, its last component too.
 ///
 /// An absolute target of a symlink starts at the root again, and `..` at the root stays there. What does not exist, or is no
 /// directory, counts as a directory that is empty, so that `..` leads out of it again.
-pub(super) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
+pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
     let mut missing: Vec<&[u8]> = Vec::new();
     let (mut link_count, mut way_len) = (0, path.len());

@@ -3,6 +3,7 @@
 
 mod arguments;
 mod failures;
+mod guest;
 mod inspect;
 mod outputs;
 mod report;
@@ -13,4 +14,6 @@ mod signals;
 mod support {
     pub(crate) mod single_image;
     pub(crate) mod skip;
+    #[expect(dead_code, reason = "other tests want broken tars too")]
+    pub(crate) mod tar;
 }

@@ -23,6 +23,7 @@ fn json_says_what_was_made_of_what() {
             "digest",
             "format",
             "image_ref",
+            "init_path",
             "inode_count",
             "layer_digests",
             "output_path",
@@ -42,6 +43,7 @@ fn json_says_what_was_made_of_what() {
     );
     assert_eq!(report["output_path"], scene.output().to_str().unwrap());
     assert_eq!(report["format"], "ext4");
+    assert_eq!(report["init_path"], "/sbin/microagent-init");
     assert_eq!(report["builder"], "native");
     assert_eq!(report["builder_phase"], "complete");
     assert_eq!(report["layer_digests"].as_array().unwrap().len(), 2);

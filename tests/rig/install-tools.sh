@@ -5,6 +5,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages=(
   attr ca-certificates e2fsprogs libcap2-bin mount procps util-linux # look at images and mount them
+  xz-utils                                                           # unpack kernels' modules
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
   docker-registry                                                    # serve them

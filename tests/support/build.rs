@@ -15,10 +15,10 @@ pub(crate) fn latest(layout: &Path) -> String {
     format!("oci:{}:latest", layout.display())
 }
 
-/// `microagent rootfs build`, with its temporary files beside the output.
+/// `microagent rootfs build` of what is in the image and nothing else, with its temporary files beside the output.
 pub(crate) fn rootfs_build(image: &str, architecture: &str, out: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
-    command.args(["--json", "rootfs", "build", "--allow-mutable"]);
+    command.args(["--json", "rootfs", "build", "--allow-mutable", "--init", "none"]);
     command.args(["--image", image, "--arch", architecture]);
     command.arg("--out").arg(out);
     command.arg("--state-dir").arg(out.with_extension("state"));

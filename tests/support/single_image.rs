@@ -45,13 +45,18 @@ impl Layout {
         Layer { descriptor, diff_id }
     }
 
-    /// Makes the layers an image for `linux/amd64`, tagged `latest`, and returns the digest of its manifest.
+    /// Makes the layers an image for `linux/amd64` with a command, tagged `latest`, and returns the digest of its manifest.
     pub(crate) fn image(&self, layers: &[Layer]) -> String {
+        self.image_that_runs(layers, &json!({"Cmd": ["/bin/true"]}))
+    }
+
+    /// An image that is run as this says.
+    pub(crate) fn image_that_runs(&self, layers: &[Layer], execution: &Value) -> String {
         let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
             "architecture": "amd64",
             "os": "linux",
-            "config": {},
+            "config": execution,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
         });
         let descriptors: Vec<_> = layers.iter().map(|layer| &layer.descriptor).collect();

@@ -56,7 +56,7 @@ fn an_index_of_three_levels_finds_every_name() {
             build.link(format!("names/{number:x>255}"), "names/file");
         }
     };
-    judge(&[setup.clone()], shape);
+    judge(std::slice::from_ref(&setup), shape);
     if !tools::are_missing(&["debugfs"]) {
         let image = image_file();
         build(&image, &setup, shape).unwrap();

@@ -50,7 +50,7 @@ impl Setup {
                 options.growth = false;
             }),
             Self::small("a journal of 5 MiB", |options| {
-                options.journal = Journal::Bytes(5 * MIB)
+                options.journal = Journal::Bytes(5 * MIB);
             }),
             Self::small("content in inodes", |options| options.inline_data = true),
             Self::small("content in inodes, blocks of 1 KiB", |options| {

@@ -34,14 +34,13 @@ fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u6
         };
     }
     match structure {
-        "boot block" => first(0),
+        // Nobody's, and a list of its likes in other groups, of which there are none.
+        "boot block" | "reserved descriptors of group 0" => first(0),
         "descriptors of group 0" => first(64 * reader.group_count()),
         // `check_resize_inode` compares the first quarter.
         "map of the reserved descriptors" => {
             range.start + 4 * descriptors..range.start + 4 * (descriptors + reserved / 4)
         }
-        // They list their likes in other groups, of which there are none.
-        "reserved descriptors of group 0" => first(0),
         _ => range,
     }
 }

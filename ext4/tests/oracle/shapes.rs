@@ -140,7 +140,7 @@ pub(crate) fn nested_directories(build: &mut Build<File>, _: u64) {
     let mut path = String::from("d");
     build.directory(&path);
     for depth in 0..150 {
-        path += &format!("/{depth}");
+        path = format!("{path}/{depth}");
         build.directory(&path);
     }
     for number in 0..300 {
@@ -284,13 +284,14 @@ pub(crate) fn shared_xattrs(build: &mut Build<File>, _: u64) {
 
 /// Sparse files: all hole, a hole first or last, ranges that begin and end within a block, and far ends.
 pub(crate) fn sparse_files(build: &mut Build<File>, block_size: u64) {
+    let one = |range| Vec::from([range]);
     let largest = (1_u64 << 40).min(block_size << 31);
     let files = [
         (1, vec![]),
         (largest, vec![]),
         (largest, vec![0..1, largest / 2..largest / 2 + 1, largest - 1..largest]),
-        (100_000, vec![0..7_000]),
-        (100_000, vec![93_333..100_000]),
+        (100_000, one(0..7_000)),
+        (100_000, one(93_333..100_000)),
         (
             3_000_000,
             vec![
@@ -301,7 +302,7 @@ pub(crate) fn sparse_files(build: &mut Build<File>, block_size: u64) {
                 2_000_000..2_100_003,
             ],
         ),
-        (1 << 22, vec![(1 << 21)..(1 << 21) + block_size]),
+        (1 << 22, one((1 << 21)..(1 << 21) + block_size)),
     ];
     for (number, (len, ranges)) in files.into_iter().enumerate() {
         build.file(

@@ -94,9 +94,9 @@ fn a_file_system_that_is_exactly_full_is_clean_and_can_lose_names() {
         let image = image_file();
         let (empty, _) = judge::build(&image, &setup, fill(0)).unwrap();
         let free = empty.size_bytes - empty.used_bytes;
-        let (full, _) = judge::build(&image, &setup, fill(free)).unwrap();
-        assert_eq!(full.used_bytes, full.size_bytes);
-        judge(&[setup.clone()], fill(free));
+        let (summary, _) = judge::build(&image, &setup, fill(free)).unwrap();
+        assert_eq!(summary.used_bytes, summary.size_bytes);
+        judge(std::slice::from_ref(&setup), fill(free));
         let error = judge::build(&image, &setup, fill(free + 1)).unwrap_err();
         assert!(matches!(error, FormatError::NoSpace { .. }), "{error}");
     }

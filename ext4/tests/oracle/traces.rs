@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
+use std::slice;
 
 use ext4::{Formatter, InodeId, Kind, Output, Size, Tree};
 
@@ -15,7 +16,7 @@ const MARKER: &[u8; 32] = b"the secret that was here before!";
 /// Writes content that is freed again between content that stays, and makes the image of a size.
 fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
     let setup = Setup::small("secrets", |options| {
-        options.size = size.map_or(options.size, Size::Fixed)
+        options.size = size.map_or(options.size, Size::Fixed);
     });
     let mut formatter = Formatter::new(output, setup.options).unwrap();
     let mut tree = Tree::default();
@@ -29,8 +30,10 @@ fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
         names.push(name);
         let secret = MARKER.repeat(2_000 + 700 * number as usize);
         let secret = formatter.write_data(&secret[..], secret.len() as u64).unwrap();
+        let part = MARKER.repeat(200);
+        let range = 5_000..5_000 + part.len() as u64;
         let sparse = formatter
-            .write_sparse(&MARKER.repeat(200)[..], 1 << 20, &[5_000..5_000 + 6_400])
+            .write_sparse(&part[..], 1 << 20, slice::from_ref(&range))
             .unwrap();
         formatter.free(secret);
         formatter.free(sparse);

@@ -56,7 +56,7 @@ pub(crate) struct Blocks {
 }
 
 /// An entry of a directory.
-pub(crate) struct Name {
+pub(crate) struct DirEntry {
     pub(crate) name: Vec<u8>,
     pub(crate) ino: u32,
     pub(crate) file_type: u8,
@@ -256,13 +256,13 @@ impl<'image> Reader<'image> {
     }
 
     /// Entries of a directory, `.` and `..` included, block by block: nodes of an index look like entries not in use.
-    pub(crate) fn names(&self, directory: u32) -> Vec<Name> {
+    pub(crate) fn names(&self, directory: u32) -> Vec<DirEntry> {
         let content = self.content(directory);
         let mut names = Vec::new();
         if self.is_inline(directory) {
             let parent = u32::from_le_bytes(content[..4].try_into().unwrap());
             for (name, ino) in [(&b"."[..], directory), (b"..", parent)] {
-                names.push(Name {
+                names.push(DirEntry {
                     name: name.to_vec(),
                     ino,
                     file_type: 2,
@@ -283,7 +283,7 @@ impl<'image> Reader<'image> {
         let mut paths = BTreeMap::from([(Vec::new(), ROOT)]);
         let mut pending = vec![(Vec::new(), ROOT)];
         while let Some((path, directory)) = pending.pop() {
-            for Name { name, ino, .. } in self.names(directory) {
+            for DirEntry { name, ino, .. } in self.names(directory) {
                 if name == b"." || name == b".." {
                     continue;
                 }
@@ -438,14 +438,14 @@ fn add_xattrs(room: &[u8], first: usize, xattrs: &mut Vec<Xattr>) {
 }
 
 /// Reads entries of a directory that follow one another.
-fn add_names(mut rest: &[u8], names: &mut Vec<Name>) {
+fn add_names(mut rest: &[u8], names: &mut Vec<DirEntry>) {
     while let Some((header, after)) = rest.split_first_chunk::<8>() {
         let ino = u32::from_le_bytes([header[0], header[1], header[2], header[3]]);
         let len = u16::from_le_bytes([header[4], header[5]]);
         // 65,535 stands for 65,536.
         let len = usize::from(len) + usize::from(len == u16::MAX);
         if ino != 0 {
-            names.push(Name {
+            names.push(DirEntry {
                 name: after[..header[6].into()].to_vec(),
                 ino,
                 file_type: header[7],

@@ -1,0 +1,105 @@
+//! What an image needs to run as a machine: an init, which knows what to run and as whom.
+//!
+//! A container engine reads the image's config, finds out who the user is, and makes the system calls. In a machine the init
+//! makes them (`guest/init`), so all that can be found out in the image is found out here, when it is built: what is wrong with
+//! it shows then, and not on a console.
+
+mod accounts;
+mod error;
+mod install;
+mod path;
+mod process;
+mod program;
+mod signal;
+mod volatile;
+
+use ext4::Output;
+
+use crate::image::{Execution, Image};
+use crate::layer::Rootfs;
+
+pub use error::GuestError;
+pub use path::{InitPath, InitPathError};
+
+/// The init that an image is to have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Init {
+    /// Where in the image it will be.
+    pub path: InitPath,
+    /// A command for `/bin/sh -c` in place of the image's own, without NUL.
+    pub exec: Option<Vec<u8>>,
+}
+
+/// An init that can be put into an image once its layers are there.
+pub(crate) struct Guest<'a> {
+    init: &'a Init,
+    program: &'static [u8],
+    execution: &'a Execution,
+}
+
+impl<'a> Guest<'a> {
+    /// The init for an image.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestError::Platform`] and [`GuestError::NoCommand`]: what shows before any layer is there.
+    pub(crate) fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
+        let program = program::program(&image.platform).ok_or_else(|| GuestError::Platform {
+            platform: Box::new(image.platform.clone()),
+        })?;
+        let execution = &image.config.execution;
+        if init.exec.is_none() && execution.entrypoint.is_empty() && execution.cmd.is_empty() {
+            return Err(GuestError::NoCommand);
+        }
+        Ok(Self {
+            init,
+            program,
+            execution,
+        })
+    }
+
+    /// Puts the init into an image, and what it needs to be there.
+    ///
+    /// # Errors
+    ///
+    /// [`GuestError`]: the image lacks something, or has something in the way.
+    pub(crate) fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+        install::install(self, rootfs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::image::Platform;
+
+    fn refused(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
+        let config = json!({
+            "os": "linux", "architecture": architecture, "config": execution, "rootfs": {"type": "layers"}
+        });
+        let image = Image {
+            resolved_ref: "oci:image".to_owned(),
+            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            platform: Platform::new("linux", architecture, None).unwrap(),
+            config: serde_json::from_value(config).unwrap(),
+            layers: Vec::new(),
+        };
+        let path = "/init".parse().unwrap();
+        Guest::new(&Init { path, exec }, &image).err()
+    }
+
+    #[test]
+    fn what_cannot_boot_is_refused_before_any_layer_is_read() {
+        let command = json!({"Cmd": ["x"]});
+        assert!(refused("amd64", &command, None).is_none() && refused("arm64", &command, None).is_none());
+        let error = refused("riscv64", &command, None).unwrap();
+        assert!(matches!(error, GuestError::Platform { platform } if platform.architecture == "riscv64"));
+        assert!(matches!(
+            refused("amd64", &json!({}), None),
+            Some(GuestError::NoCommand)
+        ));
+        assert!(refused("amd64", &json!({}), Some(b"true".to_vec())).is_none());
+    }
+}

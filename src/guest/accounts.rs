@@ -1,0 +1,224 @@
+//! Users and groups: who the config's `User` is, by the image's own /etc/passwd and /etc/group.
+//!
+//! The rules are those of Docker, containerd and runc (`GetExecUser` of moby/sys/user), except that a line whose numbers are none
+//! is passed over, where they take the numbers for 0, which is root.
+
+use super::error::GuestError;
+
+/// Largest number of a user or group (`maxID` of moby/sys/user).
+const MAX_ID: u32 = i32::MAX.cast_unsigned();
+
+/// Who a process runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: u32,
+    pub(super) group: u32,
+    /// All groups, the first among them, each once.
+    pub(super) groups: Vec<u32>,
+    /// The user's home directory: `/` for one that the image does not know.
+    pub(super) home: Vec<u8>,
+}
+
+/// A line of passwd(5).
+struct User<'a> {
+    name: &'a [u8],
+    id: u32,
+    group: u32,
+    home: &'a [u8],
+}
+
+/// A line of group(5).
+struct Group<'a> {
+    name: &'a [u8],
+    id: u32,
+    members: &'a [u8],
+}
+
+/// Finds out who a user is: nobody in particular (root), `user`, `uid`, either with `:group` or `:gid`.
+///
+/// Without a group, it is that of the user, who then also has the groups that list the name as a member.
+pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Credentials, GuestError> {
+    let mut parts = user.split(':');
+    let (user_part, group_part) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let known = if user_part.is_empty() {
+        users(passwd).find(|known| known.id == 0)
+    } else {
+        let number = number(user_part);
+        users(passwd).find(|known| known.name == user_part.as_bytes() || Some(known.id) == number)
+    };
+    let (user_id, mut group_id) = match &known {
+        Some(known) => (known.id, known.group),
+        None if user_part.is_empty() => (0, 0),
+        None => match number(user_part) {
+            Some(id) if id <= MAX_ID => (id, 0),
+            Some(_) => return Err(too_large(user)),
+            None if is_number(user_part) => return Err(too_large(user)),
+            None => {
+                return Err(GuestError::UnknownUser {
+                    name: user_part.to_owned(),
+                });
+            }
+        },
+    };
+    let mut groups = Vec::new();
+    if !group_part.is_empty() {
+        let number = number(group_part);
+        group_id =
+            match self::groups(group).find(|known| known.name == group_part.as_bytes() || Some(known.id) == number) {
+                Some(known) => known.id,
+                None => match number {
+                    Some(id) if id <= MAX_ID => id,
+                    Some(_) => return Err(too_large(user)),
+                    None if is_number(group_part) => return Err(too_large(user)),
+                    None => {
+                        return Err(GuestError::UnknownGroup {
+                            name: group_part.to_owned(),
+                        });
+                    }
+                },
+            };
+    } else if let Some(known) = &known {
+        groups.extend(
+            self::groups(group)
+                .filter(|group| group.has(known.name))
+                .map(|group| group.id),
+        );
+    }
+    // Containerd and Docker list the first group too, so that nobody gains anything by leaving it (CVE-2022-36109).
+    groups.insert(0, group_id);
+    let mut seen = std::collections::BTreeSet::new();
+    groups.retain(|&group| seen.insert(group));
+    let home = users(passwd).find(|known| known.id == user_id).map(|known| known.home);
+    Ok(Credentials {
+        user: user_id,
+        group: group_id,
+        groups,
+        home: home.filter(|home| !home.is_empty()).unwrap_or(b"/").to_vec(),
+    })
+}
+
+fn too_large(user: &str) -> GuestError {
+    GuestError::IdTooLarge {
+        user: user.to_owned(),
+        max: MAX_ID,
+    }
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+fn number(text: &str) -> Option<u32> {
+    is_number(text).then(|| text.parse().ok())?
+}
+
+fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
+    file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii)
+}
+
+fn users(passwd: &[u8]) -> impl Iterator<Item = User<'_>> {
+    lines(passwd).filter_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        let name = fields.next()?;
+        let mut field = |skipped| fields.nth(skipped);
+        Some(User {
+            name,
+            id: id(field(1)?)?,
+            group: id(field(0)?)?,
+            home: field(1).unwrap_or_default(),
+        })
+    })
+}
+
+fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
+    lines(group).filter_map(|line| {
+        let mut fields = line.split(|&byte| byte == b':');
+        Some(Group {
+            name: fields.next()?,
+            id: id(fields.nth(1)?)?,
+            members: fields.next().unwrap_or_default(),
+        })
+    })
+}
+
+fn id(field: &[u8]) -> Option<u32> {
+    number(str::from_utf8(field).ok().filter(|field| !field.is_empty())?)
+}
+
+impl Group<'_> {
+    fn has(&self, name: &[u8]) -> bool {
+        !name.is_empty() && self.members.split(|&byte| byte == b',').any(|member| member == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &[u8] = b"root:x:0:0:root:/root:/bin/sh\n\
+        # a comment\n\
+        broken:x:none:0::/:\n\
+        +::::::\n\
+        ana:x:1000:1001:Ana:/home/ana:/bin/sh\n\
+        ana:x:5:5::/second:\n\
+        short:x:7:7\n\
+        b\xe9b:x:1002:1002::/home/b\xe9b:\n\
+        1004:x:2000:2000::/home/number:\n";
+    const GROUP: &[u8] = b"root:x:0:\nadm:x:4:root,ana\nana:x:1001:\naudio:x:29:ana,bob\nvideo:x:44:anastasia\n\
+        twice:x:29:ana\nlarge:x:4294967296:ana\nbin:x:1:root\n";
+
+    fn resolved(user: &str) -> (u32, u32, Vec<u32>, String) {
+        let credentials = credentials(user, PASSWD, GROUP).unwrap();
+        let home = String::from_utf8_lossy(&credentials.home).into_owned();
+        (credentials.user, credentials.group, credentials.groups, home)
+    }
+
+    #[test]
+    fn users_are_who_container_engines_say_they_are() {
+        for (user, id, group, groups, home) in [
+            ("", 0, 0, &[0, 4, 1][..], "/root"),
+            ("root", 0, 0, &[0, 4, 1], "/root"),
+            ("0", 0, 0, &[0, 4, 1], "/root"),
+            ("ana", 1000, 1001, &[1001, 4, 29], "/home/ana"),
+            ("1000", 1000, 1001, &[1001, 4, 29], "/home/ana"),
+            ("ana:audio", 1000, 29, &[29], "/home/ana"),
+            ("ana:44", 1000, 44, &[44], "/home/ana"),
+            ("ana:5000", 1000, 5000, &[5000], "/home/ana"),
+            ("ana:", 1000, 1001, &[1001, 4, 29], "/home/ana"),
+            (":audio", 0, 29, &[29], "/root"),
+            ("5", 5, 5, &[5, 4, 29], "/second"),
+            ("4242", 4242, 0, &[0], "/"),
+            ("4242:4243", 4242, 4243, &[4243], "/"),
+            ("short", 7, 7, &[7], "/"),
+            ("1004", 2000, 2000, &[2000], "/home/number"),
+            ("2147483647", 2_147_483_647, 0, &[0], "/"),
+        ] {
+            assert_eq!(
+                resolved(user),
+                (id, group, groups.to_vec(), home.to_owned()),
+                "{user:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_files_numbers_are_who_they_are() {
+        let nobody = credentials("65534:65533", b"", b"").unwrap();
+        assert_eq!((nobody.user, nobody.group, nobody.groups), (65534, 65533, vec![65533]));
+        assert_eq!(credentials("", b"", b"").unwrap().user, 0);
+    }
+
+    #[test]
+    fn who_is_not_there_is_an_error() {
+        let error = |user: &str| credentials(user, PASSWD, GROUP).unwrap_err();
+        assert!(matches!(error("eve"), GuestError::UnknownUser { name } if name == "eve"));
+        assert!(matches!(error("broken"), GuestError::UnknownUser { .. }));
+        assert!(matches!(error("+"), GuestError::UnknownUser { .. }));
+        assert!(matches!(error("-1"), GuestError::UnknownUser { .. }));
+        assert!(matches!(error("ana:eve"), GuestError::UnknownGroup { name } if name == "eve"));
+        assert!(matches!(error("ana:large"), GuestError::UnknownGroup { .. }));
+        for user in ["2147483648", "99999999999", "ana:2147483648", "1:99999999999"] {
+            assert!(matches!(error(user), GuestError::IdTooLarge { .. }), "{user}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Puts the init into a tree, and the directories that it needs.
+
+use std::io::Read;
+
+use ext4::{Directory, InodeId, Kind, Metadata, Output, Tree};
+
+use super::error::GuestError;
+use super::process::Process;
+use super::program::{Configuration, configured};
+use super::{Guest, accounts, volatile};
+use crate::layer::{Rootfs, resolve};
+
+/// Largest passwd(5) or group(5) that is read, in bytes.
+const MAX_FILE_LEN: u64 = 16 << 20;
+/// `HOST_NAME_MAX`.
+const MAX_HOSTNAME_LEN: usize = 64;
+/// What a machine is called whose image has no name for it.
+const HOSTNAME: &[u8] = b"microagent";
+const DIRECTORY_MODE: u16 = 0o755;
+const PROGRAM_MODE: u16 = 0o755;
+/// Where the init mounts file systems, and the modes of the directories if the image does not have them.
+const MOUNT_POINTS: [(&[u8], u16); 5] = [
+    (b"proc", DIRECTORY_MODE),
+    (b"sys", DIRECTORY_MODE),
+    (b"dev", DIRECTORY_MODE),
+    (b"run", DIRECTORY_MODE),
+    (b"tmp", 0o1777),
+];
+
+/// Puts the init into the file system of an image whose layers are all there.
+pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+    if guest.init.exec.is_some() && !find(&rootfs.tree, b"bin/sh")?.is_some_and(|id| is_program(&rootfs.tree, id)) {
+        return Err(GuestError::NoShell);
+    }
+    let passwd = read(rootfs, "/etc/passwd")?;
+    let group = read(rootfs, "/etc/group")?;
+    let credentials = accounts::credentials(&guest.execution.user, &passwd, &group)?;
+    let process = Process::new(guest.init, guest.execution, &credentials.home)?;
+    let hostname = hostname(&read(rootfs, "/etc/hostname")?);
+    // Container engines make them too, and a root that is read-only leaves no other time for it.
+    for (path, mode) in MOUNT_POINTS {
+        directory(&mut rootfs.tree, path, mode)?;
+    }
+    directory(&mut rootfs.tree, &process.working_directory, DIRECTORY_MODE)?;
+
+    let program = configured(
+        guest.program,
+        &Configuration {
+            process: &process,
+            credentials: &credentials,
+            hostname: &hostname,
+            directories: &volatile::directories(&rootfs.tree),
+        },
+    );
+    put(rootfs, guest, &program)
+}
+
+/// Puts the program where it belongs; whatever is there gives way, unless it is a directory.
+fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> Result<(), GuestError> {
+    let (parent, name) = guest.init.path.split();
+    let parent = directory(&mut rootfs.tree, parent, DIRECTORY_MODE)?;
+    if let Some(existing) = rootfs.tree.lookup(parent, name) {
+        if rootfs.tree.inode(existing).directory().is_some() {
+            return Err(GuestError::Taken {
+                path: guest.init.path.to_string(),
+            });
+        }
+        for data in rootfs.tree.remove(parent, name)? {
+            rootfs.formatter.free(data);
+        }
+    }
+    let data = rootfs.formatter.write_data(program, program.len() as u64)?;
+    rootfs
+        .tree
+        .insert(parent, name, metadata(PROGRAM_MODE), Kind::File(data))?;
+    Ok(())
+}
+
+/// Finds a directory, and makes those on the way that do not exist.
+fn directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestError> {
+    let resolved = resolve(tree, path).map_err(|source| GuestError::Path {
+        path: path.to_vec(),
+        source,
+    })?;
+    let mut directory = resolved.directory;
+    for (index, name) in resolved.missing.iter().enumerate() {
+        if tree.lookup(directory, name).is_some() {
+            let path = path.strip_prefix(b"/").unwrap_or(path).to_vec();
+            return Err(GuestError::NotADirectory { path });
+        }
+        let is_last = index + 1 == resolved.missing.len();
+        let mode = if is_last { mode } else { DIRECTORY_MODE };
+        directory = tree.insert(directory, name, metadata(mode), Kind::Directory(Directory::new()))?;
+    }
+    Ok(directory)
+}
+
+/// Finds what a path leads to, through symlinks.
+fn find(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> {
+    let resolved = resolve(tree, path).map_err(|source| GuestError::Path {
+        path: path.to_vec(),
+        source,
+    })?;
+    Ok(match &resolved.missing[..] {
+        [] => Some(resolved.directory),
+        [name] => tree.lookup(resolved.directory, name),
+        _ => None,
+    })
+}
+
+fn is_program(tree: &Tree, id: InodeId) -> bool {
+    let inode = tree.inode(id);
+    matches!(inode.kind(), Kind::File(_)) && inode.metadata.mode & 0o111 != 0
+}
+
+/// The content of a file; what is no file has none.
+fn read<O: Output>(rootfs: &mut Rootfs<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
+    let mut content = Vec::new();
+    let Some(id) = find(&rootfs.tree, path.as_bytes())? else {
+        return Ok(content);
+    };
+    if let Kind::File(data) = rootfs.tree.inode(id).kind() {
+        if data.len() > MAX_FILE_LEN {
+            return Err(GuestError::TooLarge {
+                path,
+                len: data.len(),
+                max: MAX_FILE_LEN,
+            });
+        }
+        let mut reader = rootfs.formatter.read_data(data)?;
+        reader
+            .read_to_end(&mut content)
+            .map_err(|source| GuestError::Read { path, source })?;
+    }
+    Ok(content)
+}
+
+/// The first line of hostname(5), if it is a name.
+fn hostname(file: &[u8]) -> Vec<u8> {
+    let line = file
+        .split(|&byte| byte == b'\n')
+        .next()
+        .unwrap_or_default()
+        .trim_ascii();
+    let is_legal = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+    let is_name = (1..=MAX_HOSTNAME_LEN).contains(&line.len()) && line.iter().all(is_legal);
+    if is_name { line } else { HOSTNAME }.to_vec()
+}
+
+/// Metadata of what no layer has: root's, at the epoch.
+fn metadata(mode: u16) -> Metadata {
+    Metadata {
+        mode,
+        ..Metadata::default()
+    }
+}

@@ -1,0 +1,91 @@
+//! Where the init is in an image.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ext4::MAX_NAME_LEN;
+
+/// Longest path in bytes that the kernel reads from `init=` (`COMMAND_LINE_SIZE` is 2,048, and there is more on it).
+const MAX_LEN: usize = 1024;
+
+/// An absolute path of a file, without `.`, `..` and empty names, and without what a kernel's command line cannot hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InitPath(String);
+
+/// A path that the kernel could not be told.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{path:?} is no path of an init: it has to be absolute, of at most {MAX_LEN} printable ASCII characters without \
+     spaces and quotes, and of names other than . and .."
+)]
+pub struct InitPathError {
+    path: String,
+}
+
+impl InitPath {
+    /// The path as it is in the guest.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The directory and the name in it.
+    pub(super) fn split(&self) -> (&[u8], &[u8]) {
+        let (directory, name) = self.0.rsplit_once('/').expect("it begins with a slash");
+        (directory.as_bytes(), name.as_bytes())
+    }
+}
+
+impl FromStr for InitPath {
+    type Err = InitPathError;
+
+    fn from_str(path: &str) -> Result<Self, InitPathError> {
+        let is_name = |name: &str| !matches!(name, "" | "." | "..") && name.len() <= MAX_NAME_LEN;
+        let is_legal = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'');
+        match path.strip_prefix('/') {
+            Some(names) if path.len() <= MAX_LEN && names.split('/').all(is_name) && path.bytes().all(is_legal) => {
+                Ok(Self(path.to_owned()))
+            }
+            _ => Err(InitPathError { path: path.to_owned() }),
+        }
+    }
+}
+
+impl fmt::Display for InitPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_leads_from_the_root_to_a_file() {
+        let path: InitPath = "/sbin/microagent-init".parse().unwrap();
+        assert_eq!(path.split(), (&b"/sbin"[..], &b"microagent-init"[..]));
+        assert_eq!("/init".parse::<InitPath>().unwrap().split(), (&b""[..], &b"init"[..]));
+    }
+
+    #[test]
+    fn what_the_kernel_cannot_be_told_is_no_path() {
+        for path in [
+            "",
+            "/",
+            "init",
+            "sbin/init",
+            "/sbin/",
+            "/sbin//init",
+            "/../init",
+            "/./init",
+            "/my init",
+            "/i\"",
+            "/é",
+        ] {
+            assert!(path.parse::<InitPath>().is_err(), "{path}");
+        }
+        assert!(format!("/{}", "n".repeat(256)).parse::<InitPath>().is_err());
+        assert!("/n".repeat(600).parse::<InitPath>().is_err());
+    }
+}

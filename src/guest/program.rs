@@ -1,0 +1,282 @@
+//! The init's program, and the segment in it that says what to run.
+//!
+//! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`). It is put in the place of what
+//! is there, in the form in which the program uses it: a structure with addresses (`guest/init/src/configuration.rs`), which the
+//! kernel maps where they are right. So there is nothing to open at boot, nothing to parse, and no length that could be too much.
+
+use super::accounts::Credentials;
+use super::process::Process;
+use super::volatile::{Directory, Place};
+use crate::image::Platform;
+
+/// Size of the structure at the start of the segment, in bytes.
+const HEADER_LEN: usize = 80;
+/// `e_phoff`, `e_phnum` of an ELF header, and the size of a program header (elf(5)).
+const PROGRAM_HEADERS: usize = 64;
+const PROGRAM_HEADER_COUNT: usize = 56;
+const PROGRAM_HEADER_LEN: usize = 56;
+/// `p_type` and `p_flags` of the segment: `PT_LOAD`, `PF_R`.
+const READ_ONLY_SEGMENT: [u8; 8] = [1, 0, 0, 0, 4, 0, 0, 0];
+
+/// All that the init has to know.
+pub(super) struct Configuration<'a> {
+    pub(super) process: &'a Process,
+    pub(super) credentials: &'a Credentials,
+    pub(super) hostname: &'a [u8],
+    /// Directories in memory, each after the one that it is in.
+    pub(super) directories: &'a [Directory],
+}
+
+/// The program for a platform, if there is one.
+pub(super) fn program(platform: &Platform) -> Option<&'static [u8]> {
+    match (platform.os.as_str(), platform.architecture.as_str()) {
+        ("linux", "amd64") => Some(include_bytes!("init/x86_64")),
+        ("linux", "arm64") => Some(include_bytes!("init/aarch64")),
+        _ => None,
+    }
+}
+
+/// The program with a configuration.
+pub(super) fn configured(program: &[u8], configuration: &Configuration<'_>) -> Vec<u8> {
+    let header = PROGRAM_HEADERS
+        + PROGRAM_HEADER_LEN
+            * (0..usize::from(program[PROGRAM_HEADER_COUNT]))
+                .find(|index| program[PROGRAM_HEADERS + index * PROGRAM_HEADER_LEN..].starts_with(&READ_ONLY_SEGMENT))
+                .expect("the program has one segment that is only read");
+    let field = |index: usize| {
+        let bytes = program[header + 8 * index..]
+            .first_chunk()
+            .expect("the header is whole");
+        u64::from_le_bytes(*bytes)
+    };
+    let (offset, address) = (field(1), field(2));
+    let segment = Segment::new(address).with(configuration);
+
+    let offset = usize::try_from(offset).expect("the program is small");
+    let mut program = program[..offset].to_vec();
+    let len = (segment.len() as u64).to_le_bytes();
+    program[header + 32..header + 40].copy_from_slice(&len);
+    program[header + 40..header + 48].copy_from_slice(&len);
+    program.extend(segment);
+    program
+}
+
+/// The segment while it is put together: what is in it, each thing behind those that it points to, and their addresses.
+struct Segment {
+    address: u64,
+    bytes: Vec<u8>,
+}
+
+impl Segment {
+    fn new(address: u64) -> Self {
+        Self {
+            address,
+            bytes: vec![0; HEADER_LEN],
+        }
+    }
+
+    fn with(mut self, configuration: &Configuration<'_>) -> Vec<u8> {
+        let Configuration {
+            process,
+            credentials,
+            hostname,
+            directories,
+        } = configuration;
+        let mut header = Vec::with_capacity(HEADER_LEN);
+        for strings in [&process.arguments, &process.environment] {
+            let mut list: Vec<u8> = strings
+                .iter()
+                .flat_map(|string| self.add_string(string).to_le_bytes())
+                .collect();
+            list.extend([0; 8]);
+            header.extend(self.add(&list).to_le_bytes());
+        }
+        let groups: Vec<u8> = credentials
+            .groups
+            .iter()
+            .flat_map(|group| group.to_le_bytes())
+            .collect();
+        header.extend(self.add(&groups).to_le_bytes());
+        header.extend((credentials.groups.len() as u64).to_le_bytes());
+        let mut list = Vec::new();
+        for directory in *directories {
+            list.extend(self.add_string(&directory.path).to_le_bytes());
+            let mount: u32 = match directory.place {
+                Place::Inside => 0,
+                Place::Mount => 1,
+                Place::MountIfReadOnly => 2,
+            };
+            for number in [directory.mode.into(), directory.user, directory.group, mount] {
+                list.extend(number.to_le_bytes());
+            }
+        }
+        header.extend(self.add(&list).to_le_bytes());
+        header.extend((directories.len() as u64).to_le_bytes());
+        for string in [&process.working_directory, *hostname] {
+            header.extend(self.add_string(string).to_le_bytes());
+        }
+        for number in [credentials.user, credentials.group, process.stop_signal, 0] {
+            header.extend(number.to_le_bytes());
+        }
+        self.bytes[..HEADER_LEN].copy_from_slice(&header);
+        self.bytes
+    }
+
+    /// Adds bytes, at an address that is a multiple of 8 as the segment's is, and returns it.
+    fn add(&mut self, bytes: &[u8]) -> u64 {
+        self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
+        let address = self.address + self.bytes.len() as u64;
+        self.bytes.extend(bytes);
+        address
+    }
+
+    fn add_string(&mut self, string: &[u8]) -> u64 {
+        let address = self.address + self.bytes.len() as u64;
+        self.bytes.extend(string);
+        self.bytes.push(0);
+        address
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a kernel would map.
+    struct Mapped {
+        address: usize,
+        bytes: Vec<u8>,
+    }
+
+    impl Mapped {
+        fn number(&self, address: usize) -> usize {
+            let bytes = self.bytes[address - self.address..].first_chunk().unwrap();
+            u64::from_le_bytes(*bytes).try_into().unwrap()
+        }
+
+        fn short(&self, address: usize) -> u32 {
+            u32::from_le_bytes(*self.bytes[address - self.address..].first_chunk().unwrap())
+        }
+
+        fn string(&self, address: usize) -> &[u8] {
+            let string = &self.bytes[address - self.address..];
+            &string[..string.iter().position(|&byte| byte == 0).unwrap()]
+        }
+
+        fn strings(&self, list: usize) -> Vec<&[u8]> {
+            let addresses = (0..).map(|index| self.number(list + 8 * index));
+            addresses
+                .take_while(|&address| address != 0)
+                .map(|address| self.string(address))
+                .collect()
+        }
+    }
+
+    /// The configuration's segment, found the way a loader does it.
+    fn load(program: &[u8]) -> Mapped {
+        let u64_at = |at: usize| usize::try_from(u64::from_le_bytes(*program[at..].first_chunk().unwrap())).unwrap();
+        assert_eq!(program[..5], *b"\x7fELF\x02");
+        assert_eq!(u64_at(32), PROGRAM_HEADERS);
+        let headers = (0..usize::from(program[56])).map(|index| PROGRAM_HEADERS + index * 56);
+        let loaded: Vec<_> = headers.filter(|&header| program[header] == 1).collect();
+        let [_, last] = loaded[..] else {
+            panic!("{} segments", loaded.len())
+        };
+        let (offset, address, len) = (u64_at(last + 8), u64_at(last + 16), u64_at(last + 32));
+        assert_eq!(u64_at(last + 40), len);
+        assert!(offset + len <= program.len());
+        assert_eq!(offset % 65536, address % 65536);
+        assert_eq!(address % 8, 0);
+        Mapped {
+            address,
+            bytes: program[offset..offset + len].to_vec(),
+        }
+    }
+
+    #[test]
+    fn any_bytes_reach_the_guest() {
+        let arguments: Vec<Vec<u8>> = [
+            &b"/bin/e"[..],
+            b"",
+            b" a  b ",
+            b"\n\t\r",
+            b"$HOME `x` \"'\\",
+            b"\xff\xfe",
+            &[b'x'; 10_000],
+        ]
+        .map(<[u8]>::to_vec)
+        .into();
+        let process = Process {
+            arguments,
+            environment: vec![b"A=\xff\n".to_vec(), b"HOME=/".to_vec()],
+            working_directory: b"/srv/a b".to_vec(),
+            stop_signal: 37,
+        };
+        let credentials = Credentials {
+            user: 1000,
+            group: 1001,
+            groups: vec![1001, 4, 29],
+            home: b"/".to_vec(),
+        };
+        let directories = [
+            Directory {
+                path: b"/run".to_vec(),
+                mode: 0o755,
+                user: 0,
+                group: 0,
+                place: Place::Mount,
+            },
+            Directory {
+                path: b"/run/lock".to_vec(),
+                mode: 0o1777,
+                user: 1,
+                group: 2,
+                place: Place::Inside,
+            },
+        ];
+        for architecture in ["amd64", "arm64"] {
+            let platform = Platform::new("linux", architecture, None).unwrap();
+            let mapped = load(&configured(
+                program(&platform).unwrap(),
+                &Configuration {
+                    process: &process,
+                    credentials: &credentials,
+                    hostname: b"machine",
+                    directories: &directories,
+                },
+            ));
+            let header = |index: usize| mapped.number(mapped.address + 8 * index);
+            assert_eq!(mapped.strings(header(0)), process.arguments);
+            assert_eq!(mapped.strings(header(1)), process.environment);
+            let groups: Vec<_> = (0..header(3))
+                .map(|index| mapped.short(header(2) + 4 * index))
+                .collect();
+            assert_eq!(groups, credentials.groups);
+            let numbers = |index: usize| [8, 12, 16, 20].map(|at| mapped.short(header(4) + 24 * index + at));
+            assert_eq!(header(5), 2);
+            assert_eq!(mapped.string(mapped.number(header(4))), b"/run");
+            assert_eq!(numbers(0), [0o755, 0, 0, 1]);
+            assert_eq!(mapped.string(mapped.number(header(4) + 24)), b"/run/lock");
+            assert_eq!(numbers(1), [0o1777, 1, 2, 0]);
+            assert_eq!(mapped.string(header(6)), b"/srv/a b");
+            assert_eq!(mapped.string(header(7)), b"machine");
+            assert_eq!(
+                [0, 4, 8].map(|at| mapped.short(mapped.address + 64 + at)),
+                [1000, 1001, 37]
+            );
+        }
+    }
+
+    #[test]
+    fn programs_are_small_and_of_their_architecture() {
+        for (architecture, machine) in [("amd64", 62), ("arm64", 183)] {
+            let program = program(&Platform::new("linux", architecture, None).unwrap()).unwrap();
+            assert_eq!(program[18], machine, "e_machine of {architecture}");
+            assert!(program.len() < 16 << 10);
+            load(program);
+        }
+        for (os, architecture) in [("linux", "riscv64"), ("windows", "amd64"), ("linux", "arm")] {
+            assert!(program(&Platform::new(os, architecture, None).unwrap()).is_none());
+        }
+    }
+}

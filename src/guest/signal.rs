@@ -1,0 +1,80 @@
+//! Signals by name: what `StopSignal` can say.
+
+/// Signals of Linux on amd64 and arm64 (signal(7)), from 1.
+const NAMES: [&str; 31] = [
+    "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM",
+    "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO",
+    "PWR", "SYS",
+];
+const ALIASES: [(&str, u32); 4] = [("IOT", 6), ("CLD", 17), ("POLL", 29), ("UNUSED", 31)];
+/// First and last of the real-time signals that programs can use: the C library keeps two for itself.
+const RTMIN: u32 = 34;
+const RTMAX: u32 = 64;
+
+/// The number of a signal: of `SIGTERM`, `TERM` and `15`, `SIGRTMIN+3` and `RTMAX-1`, in any case, as Docker reads it.
+pub(super) fn number(signal: &str) -> Option<u32> {
+    if signal.bytes().all(|byte| byte.is_ascii_digit()) {
+        return signal.parse().ok().filter(|number| (1..=RTMAX).contains(number));
+    }
+    let name = signal.to_ascii_uppercase();
+    let name = name.strip_prefix("SIG").unwrap_or(&name);
+    if let Some(rest) = name.strip_prefix("RTMIN") {
+        return real_time(RTMIN.checked_add(distance(rest, '+')?));
+    }
+    if let Some(rest) = name.strip_prefix("RTMAX") {
+        return real_time(RTMAX.checked_sub(distance(rest, '-')?));
+    }
+    let aliases = ALIASES.into_iter().find(|(alias, _)| *alias == name);
+    let numbered = (1..).zip(NAMES).find(|(_, known)| *known == name);
+    numbered.map(|(number, _)| number).or(aliases.map(|(_, number)| number))
+}
+
+/// What follows `RTMIN` or `RTMAX`: nothing, or a sign and a number.
+fn distance(rest: &str, sign: char) -> Option<u32> {
+    if rest.is_empty() {
+        return Some(0);
+    }
+    let digits = rest.strip_prefix(sign)?;
+    digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit())
+        .then(|| digits.parse().ok())?
+}
+
+fn real_time(number: Option<u32>) -> Option<u32> {
+    number.filter(|number| (RTMIN..=RTMAX).contains(number))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_numbers() {
+        for (signal, expected) in [
+            ("SIGTERM", Some(15)),
+            ("term", Some(15)),
+            ("15", Some(15)),
+            ("SIGHUP", Some(1)),
+            ("SIGKILL", Some(9)),
+            ("SIGWINCH", Some(28)),
+            ("SIGPWR", Some(30)),
+            ("SIGSYS", Some(31)),
+            ("SIGIOT", Some(6)),
+            ("RTMIN", Some(34)),
+            ("SIGRTMIN+3", Some(37)),
+            ("SIGRTMAX-1", Some(63)),
+            ("RTMAX", Some(64)),
+            ("0", None),
+            ("65", None),
+            ("", None),
+            ("SIGRTMIN+31", None),
+            ("SIGRTMIN-1", None),
+            ("SIGRTMIN+", None),
+            ("SIGRTMAX-é", None),
+            ("SIGNOTHING", None),
+        ] {
+            assert_eq!(number(signal), expected, "{signal:?}");
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! What an image gets so that it can boot, and what is said if it cannot.
+
+use std::process::Output;
+
+use ext4_view::{Ext4, FileType};
+use serde_json::{Value, json};
+
+use super::scene::{Scene, failure, json, stderr, stdout};
+use crate::support::tar::Entry;
+
+const INIT: &str = "/sbin/microagent-init";
+
+fn program(name: &str) -> Entry {
+    Entry {
+        mode: 0o755,
+        ..Entry::file(name, b"#!")
+    }
+}
+
+/// A scene whose image is made of these entries, runs as this says, and was built with more arguments.
+fn built(entries: &[Entry], execution: &Value, arguments: &[&str]) -> (Scene, Output) {
+    let scene = Scene::new();
+    let tar: Vec<u8> = entries.iter().flat_map(Entry::bytes).chain([0; 1024]).collect();
+    let digest = scene
+        .layout
+        .image_that_runs(&[scene.layout.gzip_layer(&tar)], execution);
+    let reference = scene.layout.pinned(&digest);
+    let output = scene
+        .build(&reference)
+        .args(["--size-mib", "16"])
+        .args(arguments)
+        .output();
+    (scene, output.unwrap())
+}
+
+/// The file system that was built.
+fn tree(entries: &[Entry], execution: &Value, arguments: &[&str]) -> Ext4 {
+    let (scene, output) = built(entries, execution, arguments);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    Ext4::load(Box::new(std::fs::read(scene.output()).unwrap())).unwrap()
+}
+
+fn command() -> Value {
+    json!({"Cmd": ["/bin/command"]})
+}
+
+#[test]
+fn the_init_is_roots_and_the_image_keeps_its_own() {
+    let tree = tree(&[program("sbin/init")], &command(), &[]);
+    let metadata = tree.metadata(INIT).unwrap();
+    assert_eq!((metadata.mode(), metadata.uid(), metadata.gid()), (0o755, 0, 0));
+    let init = tree.read(INIT).unwrap();
+    assert!(init.starts_with(b"\x7fELF"));
+    assert!(init.windows(13).any(|window| window == b"/bin/command\0"));
+    assert_eq!(tree.read("/sbin/init").unwrap(), b"#!");
+}
+
+#[test]
+fn directories_that_the_init_needs_are_there() {
+    let execution = json!({"Cmd": ["x"], "WorkingDir": "srv/a/b"});
+    let tmp = Entry {
+        mode: 0o700,
+        ..Entry::directory("tmp")
+    };
+    let tree = tree(&[tmp], &execution, &[]);
+    for (path, mode) in [
+        ("/proc", 0o755),
+        ("/sys", 0o755),
+        ("/dev", 0o755),
+        ("/run", 0o755),
+        ("/tmp", 0o700),
+        ("/srv/a/b", 0o755),
+    ] {
+        let metadata = tree.metadata(path).unwrap();
+        assert_eq!(
+            (metadata.file_type(), metadata.mode()),
+            (FileType::Directory, mode),
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn the_path_of_the_init_follows_the_images_symlinks() {
+    let entries = [Entry::symlink("sbin", "/usr/sbin"), Entry::directory("usr/sbin")];
+    let merged = tree(&entries, &command(), &[]);
+    assert_eq!(merged.symlink_metadata("/sbin").unwrap().file_type(), FileType::Symlink);
+    assert!(merged.exists("/usr/sbin/microagent-init").unwrap());
+
+    let entries = [Entry::symlink("opt", "../../../outside")];
+    let elsewhere = tree(&entries, &command(), &["--init", "/opt/deep/init"]);
+    assert!(elsewhere.exists("/outside/deep/init").unwrap());
+    assert!(!elsewhere.exists(INIT).unwrap());
+}
+
+#[test]
+fn what_is_in_the_place_of_the_init_gives_way_unless_it_is_a_directory() {
+    let entries = [program("bin/sh"), Entry::symlink("sbin/microagent-init", "/bin/sh")];
+    let replaced = tree(&entries, &command(), &[]);
+    assert_eq!(replaced.symlink_metadata(INIT).unwrap().file_type(), FileType::Regular);
+    assert_eq!(replaced.read("/bin/sh").unwrap(), b"#!");
+
+    let (scene, output) = built(
+        &[Entry::directory("sbin/microagent-init")],
+        &command(),
+        &["--mode", "ax"],
+    );
+    assert_eq!(failure(&output)["kind"], "conflict");
+    assert!(scene.left().is_empty());
+}
+
+#[test]
+fn none_leaves_the_image_as_it_is() {
+    let (_, output) = built(&[], &json!({}), &["--init", "none", "--json"]);
+    assert_eq!(json(stdout(&output))["init_path"], Value::Null);
+    let tree = tree(&[], &json!({"WorkingDir": "/srv"}), &["--init", "none"]);
+    let entries = tree.read_dir("/").unwrap().map(Result::unwrap);
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.file_name().as_str().unwrap().to_owned())
+        .collect();
+    names.sort();
+    assert_eq!(names, [".", "..", "lost+found"]);
+}
+
+#[test]
+fn the_same_command_gives_the_same_bytes_and_another_one_others() {
+    let bytes = |exec: &str| {
+        let (scene, output) = built(&[program("bin/sh")], &json!({}), &["--exec", exec]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        std::fs::read(scene.output()).unwrap()
+    };
+    let first = bytes("true");
+    assert!(first == bytes("true"));
+    assert!(first != bytes("false"));
+}
+
+#[test]
+fn a_shell_is_found_through_symlinks() {
+    let entries = [
+        Entry::symlink("bin", "usr/bin"),
+        program("usr/bin/dash"),
+        Entry::symlink("usr/bin/sh", "dash"),
+    ];
+    let tree = tree(&entries, &json!({}), &["--exec", "echo"]);
+    assert!(tree.exists(INIT).unwrap());
+}
+
+#[test]
+fn an_image_that_cannot_boot_says_what_to_do() {
+    let passwd = Entry::file("etc/passwd", b"ana:x:1000:1000::/:\n");
+    let not_executable = Entry::file("bin/sh", b"#!");
+    let file = Entry::file("srv", b"");
+    for (entries, execution, arguments, kind, message, remediation) in [
+        (
+            vec![],
+            json!({}),
+            vec![],
+            "permanent",
+            "neither Entrypoint nor Cmd",
+            "--exec",
+        ),
+        (
+            vec![],
+            json!({}),
+            vec!["--exec", "x"],
+            "not_found",
+            "/bin/sh",
+            "leave --exec away",
+        ),
+        (
+            vec![not_executable],
+            json!({}),
+            vec!["--exec", "x"],
+            "not_found",
+            "/bin/sh",
+            "leave --exec away",
+        ),
+        (
+            vec![passwd.clone()],
+            json!({"Cmd": ["x"], "User": "eve"}),
+            vec![],
+            "not_found",
+            "\"eve\"",
+            "--init none",
+        ),
+        (
+            vec![passwd],
+            json!({"Cmd": ["x"], "User": "ana:eve"}),
+            vec![],
+            "not_found",
+            "group \"eve\"",
+            "--init none",
+        ),
+        (
+            vec![file],
+            json!({"Cmd": ["x"], "WorkingDir": "/srv/x"}),
+            vec![],
+            "permanent",
+            "\"/srv/x\"",
+            "--init none",
+        ),
+        (
+            vec![],
+            json!({"Cmd": ["x"], "StopSignal": "STOPIT"}),
+            vec![],
+            "permanent",
+            "STOPIT",
+            "--init none",
+        ),
+        (
+            vec![Entry::symlink("sbin", "sbin")],
+            command(),
+            vec![],
+            "permanent",
+            "could not follow \"/sbin\"",
+            "--init none",
+        ),
+    ] {
+        let (scene, output) = built(&entries, &execution, &[&["--mode", "ax"], &arguments[..]].concat());
+        let error = failure(&output);
+        assert_eq!(error["kind"], kind, "{error}");
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+        assert!(error["remediation"].as_str().unwrap().contains(remediation), "{error}");
+        assert!(scene.left().is_empty());
+    }
+}
+
+#[test]
+fn init_and_exec_can_be_wrong_usage() {
+    for (arguments, named) in [
+        (&["--init", "none", "--exec", "true"][..], "--exec"),
+        (&["--init", "sbin/init"], "--init"),
+        (&["--init", "/"], "--init"),
+        (&["--init", "/sbin/../init"], "--init"),
+        (&["--init", ""], "--init"),
+    ] {
+        let (scene, output) = built(&[], &command(), arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(stderr(&output).contains(named), "{}", stderr(&output));
+        assert!(scene.left().is_empty());
+    }
+}

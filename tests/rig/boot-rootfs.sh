@@ -1,0 +1,159 @@
+#!/usr/bin/env bash
+# boot-rootfs.sh IMAGE [--init PATH] [--marker TEXT] [--kernel PACKAGE] [--timeout SECONDS] [--append ARGUMENTS]
+#                [--ro] [--write] [--cut]
+#
+# Boots a raw ext4 image (a whole disk) in QEMU, without hardware acceleration, and prints its console.
+#   exit 0  the marker (default "microagent-init: exit ") was on the console
+#   exit 1  the machine ended without it    124  time ran out    2  wrong usage, or something is missing
+#
+# The image is not changed unless --write is given. --cut takes the power away at the marker; otherwise the machine has 10 s
+# from there to power off by itself. The kernel is Debian's newest of the package (linux-image-cloud-amd64 is 6.1,
+# linux-image-6.12-cloud-amd64 is 6.12), and the root is mounted from an initramfs that loads its drivers.
+#
+# QEMU and kernels are downloaded once, and unpacked into $BOOT_CACHE: nothing is installed, because Debian's
+# qemu-system-x86 may not be installed beside a newer qemu-utils. `boot-rootfs.sh --fetch [PACKAGE...]` does no more than that.
+set -euo pipefail
+cache=${BOOT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boot-rootfs}
+image='' init=/sbin/microagent-init marker='microagent-init: exit ' kernel=linux-image-cloud-amd64 timeout=120 append=''
+flags=rw snapshot=on cut='' fetch='' grace=10
+die() { echo "boot-rootfs: $*" >&2; exit 2; }
+
+while [ $# -gt 0 ]; do
+  case $1 in --init|--marker|--kernel|--timeout|--append) [ $# -ge 2 ] || die "$1 needs a value" ;; esac
+  case $1 in
+    --init) init=$2; shift ;;
+    --marker) marker=$2; shift ;;
+    --kernel) kernel=$2; shift ;;
+    --timeout) timeout=$2; shift ;;
+    --append) append=$2; shift ;;
+    --ro) flags=ro ;;
+    --write) snapshot=off ;;
+    --cut) cut=1 ;;
+    --fetch) shift; fetch=("${@:-$kernel}"); break ;;
+    -*) die "unknown option $1" ;;
+    *) [ -z "$image" ] || die "one image only"; image=$1 ;;
+  esac
+  shift
+done
+
+mkdir -p "$cache"
+exec 9>"$cache/lock"; flock 9
+
+# An apt command, once more with new package lists if the old ones do not do.
+apt() {
+  local options=(-qq -o APT::Sandbox::User=root -o Debug::NoLocking=true)
+  apt-get "${options[@]}" "$@" >&2 || { apt-get "${options[@]}" update >&2 && apt-get "${options[@]}" "$@" >&2; }
+}
+# unpack DIRECTORY PACKAGE: that package alone.
+unpack() {
+  local debs; debs=$(mktemp -d "$cache/debs.XXXXXX")
+  rm -rf "${cache:?}/$1"; mkdir -p "$cache/$1.part"
+  (cd "$debs" && apt download "$2") || die "cannot download $2"
+  dpkg -x "$debs"/*.deb "$cache/$1.part" && mv "$cache/$1.part" "$cache/$1" && rm -rf "$debs"
+}
+# unpack_all DIRECTORY PACKAGE: with all that it needs and this machine lacks.
+unpack_all() {
+  local debs deb; debs=$(mktemp -d "$cache/debs.XXXXXX"); mkdir "$debs/partial"
+  rm -rf "${cache:?}/$1"; mkdir -p "$cache/$1.part"
+  apt -y --no-install-recommends --download-only -o "Dir::Cache::archives=$debs" install "$2" || die "cannot download $2"
+  for deb in "$debs"/*.deb; do dpkg -x "$deb" "$cache/$1.part"; done
+  mv "$cache/$1.part" "$cache/$1"; rm -rf "$debs"
+}
+
+qemu=("$cache/qemu/usr/bin/qemu-system-x86_64" -L "$cache/qemu/usr/share/qemu" -L "$cache/qemu/usr/share/seabios")
+libraries=$cache/qemu/usr/lib/x86_64-linux-gnu:$cache/qemu/lib/x86_64-linux-gnu
+if command -v qemu-system-x86_64 >/dev/null; then
+  qemu=(qemu-system-x86_64) libraries=
+elif [ ! -x "${qemu[0]}" ]; then
+  unpack_all qemu qemu-system-x86
+fi
+busybox=$cache/busybox/bin/busybox
+[ -x "$busybox" ] || unpack busybox busybox-static
+
+# The kernel of a package, with an initramfs that mounts /dev/vda and starts its init.
+prepare() {
+  local directory=$cache/$1 real scratch module path number=10
+  [ ! -s "$directory/initramfs" ] || return 0
+  apt-cache show "$1" >/dev/null 2>&1 || apt update
+  real=$(apt-cache depends "$1" 2>/dev/null | awk '$1 == "Depends:" && $2 ~ /^linux-image-[0-9]/ { print $2; exit }')
+  unpack "$1" "${real:-$1}"
+  scratch=$(mktemp -d "$cache/initramfs.XXXXXX")
+  mkdir -p "$scratch"/{bin,dev,proc,mnt,modules}
+  cp "$busybox" "$scratch/bin/busybox"; ln -s busybox "$scratch/bin/sh"
+  # In the order of their dependencies; what is built in or absent is left out.
+  for module in virtio_ring virtio virtio_pci_legacy_dev virtio_pci_modern_dev virtio_pci virtio_blk \
+    crc16 crc32c_generic crc32c-intel libcrc32c mbcache jbd2 ext4; do
+    path=$(find "$directory"/lib/modules "$directory"/usr/lib/modules -name "$module.ko*" 2>/dev/null | head -n1 || true)
+    [ -n "$path" ] || continue
+    number=$((number + 1))
+    case $path in *.xz) xz -dc "$path" ;; *.zst) zstd -dqc "$path" ;; *) cat "$path" ;; esac >"$scratch/modules/$number.ko"
+  done
+  cat >"$scratch/init" <<'INIT'
+#!/bin/sh
+b=/bin/busybox
+$b mount -t devtmpfs dev /dev; exec </dev/console >/dev/console 2>&1
+$b mount -t proc proc /proc
+init=/sbin/init flags=ro
+for word in $($b cat /proc/cmdline); do
+  case $word in init=*) init=${word#init=} ;; ro|rw) flags=$word ;; esac
+done
+for module in /modules/*.ko; do $b insmod $module || echo "boot-rootfs: cannot load $module"; done
+i=0; while [ ! -b /dev/vda ] && [ $i -lt 200 ]; do $b usleep 50000; i=$((i + 1)); done
+if ! $b mount -t ext4 -o $flags /dev/vda /mnt; then
+  echo "boot-rootfs: cannot mount the image"; $b dmesg | $b tail -n 5; $b poweroff -f
+fi
+# As a kernel without an initramfs has it: /dev is mounted (CONFIG_DEVTMPFS_MOUNT), nothing else.
+[ -d /mnt/dev ] && $b mount --move /dev /mnt/dev
+$b umount /proc
+exec $b switch_root /mnt $init
+INIT
+  chmod 755 "$scratch/init"
+  (cd "$scratch" && find . | "$busybox" cpio -o -H newc -R 0:0 2>/dev/null | gzip -1) >"$directory/initramfs.part"
+  mv "$directory/initramfs.part" "$directory/initramfs"; rm -rf "$scratch"
+}
+if [ -n "${fetch[*]}" ]; then
+  for package in "${fetch[@]}"; do prepare "$package"; done
+  exit 0
+fi
+prepare "$kernel"
+exec 9>&-
+
+[ -r "$image" ] || die "cannot read the image \"$image\""
+vmlinuz=$(find "$cache/$kernel/boot" -name 'vmlinuz-*' | head -n1)
+[ -s "$vmlinuz" ] || die "no kernel in $cache/$kernel"
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/boot-rootfs.XXXXXX")
+vm='' log=$scratch/console
+ended() { [ -z "$vm" ] || ! kill -0 "$vm" 2>/dev/null; }
+trap 'ended || kill -KILL "$vm"; rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM HUP
+LD_LIBRARY_PATH=$libraries QEMU_MODULE_DIR=${libraries:+${libraries%%:*}/qemu} \
+  "${qemu[@]}" -M q35 -accel tcg -cpu max -m 256 -smp 1 -nodefaults -no-user-config \
+  -display none -no-reboot -serial stdio -kernel "$vmlinuz" -initrd "$cache/$kernel/initramfs" \
+  -drive "file=${image//,/,,},format=raw,if=virtio,snapshot=$snapshot" \
+  -append "console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on root=/dev/vda $flags init=$init $append" \
+  </dev/null >"$log" 2>&1 &
+vm=$!
+
+shown=0 seen='' status=1 start=$(date +%s%N)
+show() {
+  local size; size=$(stat -c %s "$log")
+  if [ "$size" -gt "$shown" ]; then tail -c +$((shown + 1)) "$log" | head -c $((size - shown)) | tr -d '\r'; shown=$size; fi
+}
+elapsed() { echo $((($(date +%s%N) - start) / 1000000)); }
+while :; do
+  # In this order, or the last words would be missed.
+  over=''; ended && over=1
+  show
+  if [ -z "$seen" ] && grep -qaF -- "$marker" "$log"; then seen=$(elapsed); status=0; fi
+  if [ -n "$over" ] || { [ -n "$seen" ] && [ -n "$cut" ]; }; then break; fi
+  if [ -n "$seen" ] && [ "$(elapsed)" -gt $((seen + grace * 1000)) ]; then
+    echo "boot-rootfs: no power-off within $grace s of the marker" >&2; status=1; break
+  fi
+  if [ -z "$seen" ] && [ "$(elapsed)" -gt $((timeout * 1000)) ]; then status=124; break; fi
+  sleep 0.1
+done
+ended || kill -KILL "$vm"
+wait "$vm" 2>/dev/null || true
+show
+echo "boot-rootfs: $(basename "$vmlinuz"), marker after ${seen:-∞} ms, end after $(elapsed) ms" >&2
+exit "$status"
