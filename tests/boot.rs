@@ -1,6 +1,6 @@
 //! Whole machines: images that boot, run what a container would have run, and leave a clean disk.
 //!
-//! Needs e2fsck, and what `just boot` fetches into `$BOOT_CACHE`, by default `target/boot`. What is missing skips a test, and
+//! Needs e2fsck, and what `just machines` fetches into `$BOOT_CACHE`, by default `target/boot`. What is missing skips a test, and
 //! fails it where `REQUIRE_ORACLES=1`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
@@ -59,7 +59,7 @@ impl Machine {
             .iter()
             .find(|kernel| !cache().join(kernel).join("initramfs").is_file())
         {
-            skip(&format!("there is no {kernel} to boot: `just boot` fetches it"));
+            skip(&format!("there is no {kernel} to boot: `just machines` fetches it"));
             return None;
         }
         let busybox = fs::read(cache().join("busybox/bin/busybox")).unwrap();
