@@ -32,6 +32,7 @@ mod specification;
 #[path = "../support/tar.rs"]
 mod tar;
 mod whiteouts;
+mod wrappings;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
 use microagent::layer::{LayerError, LayerOptions, LayerSummary, Rootfs};

@@ -9,7 +9,7 @@ packages=(
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
   docker-registry                                                    # serve them
-  libarchive-tools pax                                               # write tars
+  bzip2 git libarchive-tools lz4 pax                                 # write layers
   g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )
 # What comes from elsewhere, such as npm with Node.js, containerd with Docker, busybox-static, conflicts with Debian's package.
