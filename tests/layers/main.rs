@@ -29,6 +29,7 @@ mod programs;
 mod skip;
 mod sparse;
 mod specification;
+mod suites;
 #[path = "../support/tar.rs"]
 mod tar;
 mod whiteouts;
