@@ -51,6 +51,10 @@ images:
 oracles: images
     REQUIRE_ORACLES=1 cargo test --release --test oracle
 
+# Layers made of the seeds from..to, applied by us, umoci and containerd, as root
+differential from to:
+    REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --release --test differential
+
 # QEMU and the two kernels that the boot tests start, into target/boot, on Debian
 machines:
     BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
-use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
+use crate::layer::{self, Compression, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
@@ -78,6 +78,10 @@ pub struct Report {
 pub struct AppliedLayer {
     /// Digest of its blob.
     pub digest: Digest,
+    /// Media type of its blob.
+    pub media_type: String,
+    /// How it is compressed, which the media type may say otherwise.
+    pub compression: Compression,
     /// What it held.
     pub summary: LayerSummary,
 }
@@ -122,14 +126,13 @@ impl Build<'_> {
         let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
         let mut layers = Vec::new();
         for layer in &image.layers {
-            let digest = layer.digest.clone();
             match self.add_layer(&source, layer, &mut rootfs) {
-                Ok(summary) => layers.push(AppliedLayer { digest, summary }),
+                Ok(applied) => layers.push(applied),
                 Err(source) => {
                     return Err(BuildError::Layer {
                         number: layers.len() + 1,
                         count: image.layers.len(),
-                        digest,
+                        digest: layer.digest.clone(),
                         source: Box::new(source),
                     });
                 }
@@ -198,7 +201,7 @@ impl Build<'_> {
         source: &Source,
         layer: &Layer,
         rootfs: &mut Rootfs<O>,
-    ) -> Result<LayerSummary, LayerFailure> {
+    ) -> Result<AppliedLayer, LayerFailure> {
         let blob = Interruptible::new(source.blob(layer)?, self.interrupted);
         let mut blob = Verified::new(blob, layer.digest.clone(), Some(layer.size));
         let applied = self.apply_tar(&mut blob, layer, rootfs);
@@ -225,13 +228,19 @@ impl Build<'_> {
         blob: impl Read,
         layer: &Layer,
         rootfs: &mut Rootfs<O>,
-    ) -> Result<LayerSummary, LayerFailure> {
+    ) -> Result<AppliedLayer, LayerFailure> {
         let tar = layer::decode(BufReader::with_capacity(BLOB_BUFFER, blob), &layer.media_type)?;
+        let compression = tar.compression();
         let mut tar = Verified::new(tar, layer.diff_id.clone(), None);
         let newest = self.options.newest;
         let summary = rootfs.apply(&mut tar, &LayerOptions { newest })?;
         tar.finish().map_err(LayerFailure::Content)?;
-        Ok(summary)
+        Ok(AppliedLayer {
+            digest: layer.digest.clone(),
+            media_type: layer.media_type.clone(),
+            compression,
+            summary,
+        })
     }
 
     fn check_interrupted(&self) -> Result<(), BuildError> {

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use microagent::guest::InitPath;
+use microagent::layer::Compression;
 use microagent::rootfs::{AppliedLayer, Report};
 use serde::Serialize;
 
@@ -61,14 +62,26 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Says on standard error what of the image is not in the disk image.
+/// Says on standard error what of the image is not in the disk image, or not what it is called.
 ///
 /// # Errors
 ///
 /// Those of standard error.
 pub(super) fn warn(report: &Report) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
-    for AppliedLayer { digest, summary } in &report.layers {
+    for layer in &report.layers {
+        let AppliedLayer {
+            digest,
+            media_type,
+            compression,
+            summary,
+        } = layer;
+        if *compression != Compression::announced(media_type) {
+            writeln!(
+                stderr,
+                "warning: layer {digest}: is {compression}, though its media type is {media_type}"
+            )?;
+        }
         if summary.ignored_xattrs > 0 {
             let count = summary.ignored_xattrs;
             writeln!(

@@ -126,6 +126,7 @@ impl From<&ManifestError> for ErrorKind {
             | ManifestError::SchemaVersion { .. }
             | ManifestError::Unrecognised { .. }
             | ManifestError::NotAnImage { .. }
+            | ManifestError::EncryptedLayer { .. }
             | ManifestError::UnknownLayer { .. }
             | ManifestError::RootfsType { .. } => Self::Unsupported,
             ManifestError::Json(_)

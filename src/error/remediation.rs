@@ -8,7 +8,7 @@ use ext4::FormatError;
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
 use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
-use crate::layer::{LayerError, LayerErrorKind};
+use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 const MIB: u64 = 1 << 20;
 
@@ -109,6 +109,10 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Content { .. } => FETCH_AGAIN,
         ImageError::NoPlatform { .. } => "ask for one of those that there are with --os and --arch",
         ImageError::Document {
+            source: ManifestError::EncryptedLayer { .. },
+            ..
+        } => "decrypt the image first, for example with skopeo copy --decryption-key",
+        ImageError::Document {
             source: ManifestError::NotAnImage { .. } | ManifestError::UnknownLayer { .. },
             ..
         } => "name a container image",
@@ -127,6 +131,12 @@ fn layer(failure: &LayerFailure) -> Option<String> {
             ..
         }) => format(error),
         LayerFailure::Content(_) | LayerFailure::Apply(_) => Some(BUILD_AGAIN.to_owned()),
+        LayerFailure::Decode(DecodeError::Encrypted { .. }) => {
+            Some("decrypt the image first, for example with skopeo copy --decryption-key".to_owned())
+        }
+        LayerFailure::Decode(DecodeError::Unsupported { .. }) => {
+            Some("build the image again with layers in gzip or zstd".to_owned())
+        }
         LayerFailure::Read(_) | LayerFailure::Decode(_) => None,
     }
 }

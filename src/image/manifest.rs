@@ -119,6 +119,11 @@ impl Manifest {
             });
         }
         match self.layers.iter().find(|layer| !is_tar_layer(&layer.media_type)) {
+            Some(Descriptor { media_type, .. }) if media_type.ends_with("+encrypted") => {
+                Err(ManifestError::EncryptedLayer {
+                    media_type: media_type.clone(),
+                })
+            }
             Some(layer) => Err(ManifestError::UnknownLayer {
                 media_type: layer.media_type.clone(),
             }),
@@ -273,7 +278,13 @@ pub enum ManifestError {
         /// The artifact's type, or that of its config.
         media_type: String,
     },
-    /// A layer that is no tar archive, or an encrypted one.
+    /// An encrypted layer.
+    #[error("its layers are encrypted ({media_type})")]
+    EncryptedLayer {
+        /// The layer's media type.
+        media_type: String,
+    },
+    /// A layer that is no tar archive.
     #[error("layers of type {media_type:?} are not supported")]
     UnknownLayer {
         /// The layer's media type.
@@ -427,11 +438,10 @@ mod tests {
         ] {
             image_check(&manifest(IMAGE_DOCKER_CONFIG_MEDIA_TYPE, layer)).unwrap();
         }
-        for layer in [
-            "",
-            "application/vnd.oci.image.layer.v1.tar+gzip+encrypted",
-            "application/vnd.in-toto+json",
-        ] {
+        let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, encrypted));
+        assert!(matches!(refused, Err(ManifestError::EncryptedLayer { media_type }) if media_type == encrypted));
+        for layer in ["", "application/vnd.in-toto+json"] {
             let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, layer));
             assert!(matches!(refused, Err(ManifestError::UnknownLayer { media_type }) if media_type == layer));
         }

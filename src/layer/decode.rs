@@ -1,5 +1,6 @@
 //! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
 
+use std::fmt;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
 use flate2::bufread::GzDecoder;
@@ -32,14 +33,36 @@ pub enum Compression {
     Zstd,
 }
 
+impl Compression {
+    /// What a media type says, the image-spec's or Docker's. It may be a lie: see [`decode()`].
+    #[must_use]
+    pub fn announced(media_type: &str) -> Self {
+        if media_type.ends_with("+gzip") || media_type.ends_with(".gzip") {
+            Self::Gzip
+        } else if media_type.ends_with("+zstd") || media_type.ends_with(".zstd") {
+            Self::Zstd
+        } else {
+            Self::None
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "not compressed",
+            Self::Gzip => "compressed with gzip",
+            Self::Zstd => "compressed with zstd",
+        })
+    }
+}
+
 /// A layer that cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
     /// The layer is encrypted.
-    #[error(
-        "the layer is encrypted ({media_type}): decrypt the image first, with `skopeo copy --decryption-key` for example"
-    )]
+    #[error("the layer is encrypted ({media_type})")]
     Encrypted {
         /// Its media type.
         media_type: String,

@@ -228,6 +228,21 @@ fn a_damaged_blob_is_named_whatever_its_bytes_break() {
 }
 
 #[test]
+fn an_encrypted_layer_is_called_one() {
+    let scene = Scene::new();
+    let media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+    let layer = scene.layout.layer_of(media_type, b"secret", digest(b"content"));
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let error = failure(&scene.build(&image).args(["--mode", "ax"]).output().unwrap());
+    assert_eq!(error["kind"], "unsupported");
+    let said = |field: &str| error[field].as_str().unwrap().to_owned();
+    assert!(
+        said("message").contains(media_type) && said("remediation").contains("decrypt"),
+        "{error}"
+    );
+}
+
+#[test]
 fn an_image_that_does_not_fit_says_what_it_needs() {
     let scene = Scene::new();
     let content: Vec<u8> = (0..8 << 20)

@@ -5,6 +5,7 @@ use std::fs;
 use sha2::{Digest, Sha256};
 
 use super::scene::{Scene, failure, json, microagent, stderr, stdout, tar};
+use crate::support::single_image::{digest, gzip};
 
 #[test]
 fn json_says_what_was_made_of_what() {
@@ -69,6 +70,62 @@ fn what_is_left_out_of_a_layer_is_said() {
         format!("warning: layer {digest}: ignored what follows the end of the archive\n")
     );
     json(stdout(&output));
+}
+
+/// Bytes decide how a layer is compressed, and a media type that says otherwise is said to.
+#[test]
+fn media_types_that_lie_are_said() {
+    let tar = tar(&[("etc/motd", b"welcome\n")]);
+    for (media_type, blob, said) in [
+        (
+            "application/vnd.oci.image.layer.v1.tar",
+            gzip(&tar),
+            "compressed with gzip",
+        ),
+        (
+            "application/vnd.oci.image.layer.v1.tar+zstd",
+            gzip(&tar),
+            "compressed with gzip",
+        ),
+        (
+            "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            tar.clone(),
+            "not compressed",
+        ),
+    ] {
+        let scene = Scene::new();
+        let layer = scene.layout.layer_of(media_type, &blob, digest(&tar));
+        let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+        let output = scene.build(&image).arg("--json").output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let digest = digest(&blob);
+        assert_eq!(
+            stderr(&output),
+            format!("warning: layer {digest}: is {said}, though its media type is {media_type}\n")
+        );
+    }
+}
+
+/// layer.md, "Non-Distributable Layers": the media type changes nothing, nor do `urls`.
+#[test]
+fn layers_that_are_not_distributed_are_layers() {
+    let tar = tar(&[("etc/motd", b"welcome\n")]);
+    for media_type in [
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+    ] {
+        let scene = Scene::new();
+        let mut layer = scene.layout.layer_of(media_type, &gzip(&tar), digest(&tar));
+        layer.descriptor["urls"] = serde_json::json!(["http://127.0.0.1:9/layer"]);
+        let blob = scene.layout.blob_path(&layer);
+        let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+        let output = scene.build(&image).arg("--json").output().unwrap();
+        assert_eq!((output.status.code(), stderr(&output)), (Some(0), ""));
+
+        fs::remove_file(blob).unwrap();
+        let output = scene.build(&image).args(["--mode", "ax"]).output().unwrap();
+        assert_eq!(failure(&output)["kind"], "not_found");
+    }
 }
 
 #[test]

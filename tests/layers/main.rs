@@ -29,9 +29,11 @@ mod programs;
 mod skip;
 mod sparse;
 mod specification;
+mod suites;
 #[path = "../support/tar.rs"]
 mod tar;
 mod whiteouts;
+mod wrappings;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
 use microagent::layer::{LayerError, LayerOptions, LayerSummary, Rootfs};

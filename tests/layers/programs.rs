@@ -1,4 +1,4 @@
-//! Tars as GNU tar and bsdtar write them, in all their formats.
+//! Tars as programs write them, in all their formats: GNU tar, bsdtar, Python, BusyBox, pax, git.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -17,10 +17,15 @@ enum Ability {
     LongNames,
     /// Times before 1970.
     Gnu,
-    /// Nanoseconds, extended attributes.
+    /// Nanoseconds.
     Pax,
+    /// Extended attributes.
+    Xattrs,
 }
-use Ability::{Gnu, LongNames, Pax, Ustar, V7};
+use Ability::{Gnu, LongNames, Pax, Ustar, V7, Xattrs};
+
+/// The owner and group that programs are told to write.
+const OWNER: (u32, u32) = (70_000, 5);
 
 #[test]
 fn tars_of_gnu_tar() {
@@ -33,7 +38,11 @@ fn tars_of_gnu_tar() {
         (Gnu, &["--format=gnu"]),
         (Gnu, &["--format=gnu", "--sparse"]),
     ] {
-        check_program(Command::new("tar").args(options).args(format), ability);
+        check_program(
+            Command::new("tar").args(options).args(format).args(WRITE),
+            ability,
+            OWNER,
+        );
     }
     for format in [
         &[][..],
@@ -41,7 +50,12 @@ fn tars_of_gnu_tar() {
         &["--sparse-version=0.1"],
         &["--sparse-version=1.0"],
     ] {
-        check_program(Command::new("tar").args(options).args(posix).args(format), Pax);
+        let mut command = Command::new("tar");
+        check_program(
+            command.args(options).args(posix).args(format).args(WRITE),
+            Xattrs,
+            OWNER,
+        );
     }
 }
 
@@ -52,16 +66,72 @@ fn tars_of_bsdtar() {
         (V7, &["--format=v7"][..]),
         (Ustar, &["--format=ustar"]),
         (LongNames, &["--format=gnutar"]),
-        (Pax, &["--format=pax", "--xattrs"]),
+        (Xattrs, &["--format=pax", "--xattrs"]),
     ] {
-        check_program(Command::new("bsdtar").args(options).args(format), ability);
+        let mut command = Command::new("bsdtar");
+        check_program(command.args(options).args(format).args(WRITE), ability, OWNER);
     }
 }
 
-fn check_program(command: &mut Command, ability: Ability) {
+#[test]
+fn tars_of_python() {
+    let script = "
+import sys, tarfile
+def filter(member):
+    member.uid, member.gid, member.uname, member.gname = 70000, 5, '', ''
+    return member
+with tarfile.open(fileobj=sys.stdout.buffer, mode='w|', format=getattr(tarfile, sys.argv[1])) as tar:
+    tar.add('.', filter=filter)";
+    for (ability, format) in [(Ustar, "USTAR_FORMAT"), (Gnu, "GNU_FORMAT"), (Pax, "PAX_FORMAT")] {
+        check_program(Command::new("python3").args(["-c", script, format]), ability, OWNER);
+    }
+}
+
+#[test]
+fn tars_of_busybox() {
+    check_program(Command::new("busybox").arg("tar").args(WRITE), LongNames, user());
+}
+
+#[test]
+fn tars_of_pax() {
+    for (ability, format) in [(V7, "tar"), (Ustar, "ustar")] {
+        check_program(Command::new("pax").args(["-w", "-x", format, "."]), ability, user());
+    }
+}
+
+/// A global header with the commit's hash, which is no file.
+#[test]
+fn tars_of_git() {
+    let directory = tempfile::tempdir().unwrap();
+    let git = |arguments: &[&str]| {
+        let mut git = Command::new("git");
+        git.args(["-c", "user.name=a", "-c", "user.email=a@b", "-c", "tar.umask=022"]);
+        git.args(arguments).current_dir(directory.path());
+        git.env("GIT_COMMITTER_DATE", "@5 +0000").output()
+    };
+    if git(&["init", "--quiet"]).is_err() {
+        return skip("git is not installed");
+    }
+    std::fs::write(directory.path().join("file"), "content").unwrap();
+    git(&["add", "."]).unwrap();
+    git(&["commit", "--quiet", "--message=x"]).unwrap();
+    let archive = git(&["archive", "--prefix=project/", "HEAD"]).unwrap();
+    let (tree, _) = apply(&[archive.stdout]).unwrap();
+    compare(&tree, "project/(@5) project/file=content(@5)");
+}
+
+/// What makes a program like tar write all of a directory.
+const WRITE: [&str; 3] = ["-cf", "-", "."];
+
+/// The user who runs the tests, to whom what they make belongs.
+fn user() -> (u32, u32) {
+    (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw())
+}
+
+fn check_program(command: &mut Command, ability: Ability, owner: (u32, u32)) {
     let directory = tempfile::tempdir().unwrap();
     let has_xattrs = make_tree(directory.path(), ability);
-    let command = command.args(["-cf", "-", "-C"]).arg(directory.path()).arg(".");
+    let command = command.current_dir(directory.path());
     let Ok(output) = command.output() else {
         return skip(&format!("{} is not installed", command.get_program().display()));
     };
@@ -69,7 +139,7 @@ fn check_program(command: &mut Command, ability: Ability) {
     assert!(output.status.success(), "{command:?}: {messages}");
     let (tree, _) = apply(&[output.stdout]).unwrap();
     let tree: Vec<String> = tree.iter().map(|word| without_today(word)).collect();
-    compare(&tree, &expected(ability, has_xattrs));
+    compare(&tree, &expected(ability, owner, has_xattrs));
 }
 
 /// Takes the times of access and change away, which are those of the test where a format has them at all.
@@ -112,12 +182,17 @@ fn make_tree(root: &Path, ability: Ability) -> bool {
         // Without a fraction, which bsdtar adds in the wrong direction.
         shell("touch -d @-6 old");
     }
-    ability >= Pax && attribute.is_ok()
+    ability >= Xattrs && attribute.is_ok()
 }
 
-fn expected(ability: Ability, has_xattrs: bool) -> String {
+fn expected(ability: Ability, (uid, gid): (u32, u32), has_xattrs: bool) -> String {
     let fraction = if ability >= Pax { ".123456789" } else { "" };
-    let attributes = format!("70000:5,@5{fraction}");
+    let owner = if (uid, gid) == (0, 0) {
+        String::new()
+    } else {
+        format!("{uid}:{gid},")
+    };
+    let attributes = format!("{owner}@5{fraction}");
     let plain = |word: &str| format!("{word}({attributes})");
     let mut words = vec![
         plain("./"),
@@ -133,7 +208,7 @@ fn expected(ability: Ability, has_xattrs: bool) -> String {
         words.push(plain("pipe|"));
     }
     if ability >= Gnu {
-        words.push("old=(70000:5,@-6)".to_owned());
+        words.push(format!("old=({owner}@-6)"));
     }
     if ability >= LongNames {
         words.push(plain(&format!("longlink->{}", long_name())));

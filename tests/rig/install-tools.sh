@@ -9,10 +9,13 @@ packages=(
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
   docker-registry                                                    # serve them
+  bzip2 git libarchive-tools lz4 pax                                 # write layers
   g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )
-# Node.js from elsewhere brings its npm and conflicts with Debian's.
-command -v npm >/dev/null || packages+=(npm)
+# What comes from elsewhere, such as npm with Node.js, containerd with Docker, busybox-static, conflicts with Debian's package.
+for package in busybox containerd npm; do
+  command -v "$package" >/dev/null || packages+=("$package")
+done
 
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

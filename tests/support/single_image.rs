@@ -41,7 +41,12 @@ impl Layout {
 
     /// Puts any bytes into the layout as a gzipped layer.
     pub(crate) fn layer(&self, blob: &[u8], diff_id: String) -> Layer {
-        let descriptor = self.blob("application/vnd.oci.image.layer.v1.tar+gzip", blob);
+        self.layer_of("application/vnd.oci.image.layer.v1.tar+gzip", blob, diff_id)
+    }
+
+    /// Puts any bytes into the layout as a layer of any media type.
+    pub(crate) fn layer_of(&self, media_type: &str, blob: &[u8], diff_id: String) -> Layer {
+        let descriptor = self.blob(media_type, blob);
         Layer { descriptor, diff_id }
     }
 
@@ -75,6 +80,11 @@ impl Layout {
         let index = json!({"schemaVersion": 2, "manifests": [descriptor]});
         fs::write(self.directory.join("index.json"), index.to_string()).unwrap();
         digest
+    }
+
+    /// Where the layout is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.directory
     }
 
     /// Reference of what the tag names.
