@@ -6,9 +6,8 @@
 //! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory, which we replace; what either
 //! says of the metadata of a directory counts only if a layer has an entry for it, for they give others the time of the day, and
 //! umoci those that a whiteout hides the metadata that they had. containerd makes the directories of whiteouts, and sets the
-//! times of all directories in the end by name: where a symlink has replaced one, it hits another, or fails if there is none or
-//! the symlink leads in a circle.
-//! It gets tame layers (`containerd::tame`).
+//! times of all directories in the end by name: where something has replaced one, that gets its time, or there is an error if it
+//! is a symlink to nothing or in a circle. It gets tame layers (`containerd::tame`).
 //!
 //! Needs Linux, root, umoci and containerd. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
 #![cfg(target_os = "linux")]
