@@ -89,6 +89,15 @@ pub enum LayerErrorKind {
         /// What it is called.
         name: &'static str,
     },
+    /// A later volume of an archive of several, which begins amid a file.
+    #[error(
+        "the tar continues \"{}\" from an earlier volume (tar --multi-volume): a layer is a whole archive",
+        Printable(.file)
+    )]
+    OtherVolume {
+        /// The file that it continues.
+        file: Vec<u8>,
+    },
     /// An extended header, a long name or a sparse map that is too long.
     #[error("{what} of {len} bytes or more: at most {max} are read")]
     ExtensionTooLong {

@@ -96,6 +96,7 @@ impl Attributes {
             b"SCHILY.devminor" => {
                 self.device_minor = unless_empty(value, |value| integer("SCHILY.devminor", value))?;
             }
+            b"GNU.volume.filename" => return Err(LayerErrorKind::OtherVolume { file: value.to_vec() }),
             b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.textual_acls += 1,
             _ => {}
         }

@@ -20,7 +20,12 @@ impl Reference {
     pub(crate) fn may_fail(self, message: &str) -> bool {
         let reasons: &[&str] = match self {
             Self::Umoci => &["not a directory"],
-            Self::Containerd => &["not a directory", "UtimesNanoAt", "too many levels of symbolic links"],
+            Self::Containerd => &[
+                "not a directory",
+                "UtimesNanoAt",
+                "too many levels of symbolic links",
+                "too many links",
+            ],
         };
         reasons.iter().any(|reason| message.contains(reason))
     }
