@@ -152,7 +152,7 @@ pub enum LayerErrorKind {
         max: usize,
     },
     /// A whiteout that names nothing to remove, or its own directory, or the one above.
-    #[error("the whiteout \"{}\" names no file", Printable(.name))]
+    #[error("the whiteout \"{}\" names nothing that it could hide", Printable(.name))]
     InvalidWhiteout {
         /// Name of the whiteout file.
         name: Vec<u8>,
@@ -161,13 +161,13 @@ pub enum LayerErrorKind {
     #[error("the entry would replace the root by something that is no directory")]
     RootNotADirectory,
     /// A path that runs through too many symlinks, in a circle perhaps.
-    #[error("more than {max} symlinks on the way: a circle?")]
+    #[error("more than {max} symlinks on the way to the entry, which may be a circle")]
     SymlinkLoop {
         /// The limit.
         max: u32,
     },
     /// A hard link to something that is not there.
-    #[error("hard link to \"{}\", which does not exist", Printable(.target))]
+    #[error("hard link to \"{}\", which does not exist so far", Printable(.target))]
     LinkTargetMissing {
         /// The target as the tar gives it.
         target: Vec<u8>,
