@@ -171,13 +171,14 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
         LayerErrorKind::InvalidWhiteout { .. } => {
             "leave the entry out of the layer, or name it .wh.<name of the file that it hides>"
         }
-        LayerErrorKind::RootNotADirectory => "leave the entry out of the layer",
+        LayerErrorKind::RootNotADirectory | LayerErrorKind::LinkReplacesTarget { .. } => {
+            "leave the entry out of the layer"
+        }
         LayerErrorKind::SymlinkLoop { .. } => "build the image without the circle, or leave the entry out",
         LayerErrorKind::LinkTargetMissing { .. } => {
             "build the image again with the file before its links, in the same layer or one below"
         }
         LayerErrorKind::LinkToDirectory { .. } => "build the image with a symlink there",
-        LayerErrorKind::LinkReplacesTarget { .. } => "leave the entry out of the layer",
         LayerErrorKind::Tree(_) => "change or leave out the entry: no ext4 file system can hold it",
     };
     Some(text.to_owned())

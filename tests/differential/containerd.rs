@@ -40,10 +40,10 @@ impl Containerd {
         fs::create_dir(directory).unwrap();
         let sockets = TempDir::new().unwrap();
         let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = {DISABLED_PLUGINS:?}\n[grpc]\naddress = {:?}\n",
-            directory.join("root"),
-            directory.join("state"),
-            sockets.path().join("sock"),
+            "version = 2\nroot = '{}'\nstate = '{}'\ndisabled_plugins = {DISABLED_PLUGINS:?}\n[grpc]\naddress = '{}'\n",
+            directory.join("root").display(),
+            directory.join("state").display(),
+            sockets.path().join("sock").display(),
         );
         fs::write(directory.join("config.toml"), config).unwrap();
         let log = File::create(directory.join("log")).unwrap();
@@ -118,7 +118,7 @@ impl Drop for Containerd {
     }
 }
 
-/// The name of the tree that layers make one above the other (image-spec config.md, "Layer ChainID").
+/// The name of the tree that layers make one above the other (image-spec config.md, "Layer `ChainID`").
 fn chain_id(diff_ids: &[String]) -> String {
     let mut ids = diff_ids.iter();
     let first = ids.next().unwrap().clone();

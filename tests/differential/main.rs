@@ -45,6 +45,9 @@ use support::single_image::Layout;
 use support::tar::{Entry, archive};
 use tree::Reference;
 
+/// The layout in the directory of a seed.
+const LAYOUT: &str = "layout";
+
 #[test]
 fn random_layers_come_out_as_umoci_unpacks_them() {
     let Some(oracles) = Oracles::find() else {
@@ -77,7 +80,7 @@ fn tame_layers_come_out_as_containerd_unpacks_them() {
         if seed % 4 != 0 {
             repair(&directory.0, &mut layers);
         }
-        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack(layout.path(), diff_ids);
+        let unpack = |_: &Layout, diff_ids: &[String]| containerd.unpack(&directory.0.join(LAYOUT), diff_ids);
         try_layers(&directory.0, &layers, Reference::Containerd, unpack)
     });
 }
@@ -145,7 +148,7 @@ fn try_layers(
     let image = directory.join("image.ext4");
     let ours = apply(&image, &tars);
 
-    let layout = Layout::create(directory.join("layout"));
+    let layout = Layout::create(directory.join(LAYOUT));
     let blobs: Vec<_> = tars.iter().map(|tar| layout.gzip_layer(tar)).collect();
     layout.image(&blobs);
     let diff_ids: Vec<String> = blobs.into_iter().map(|blob| blob.diff_id).collect();
