@@ -141,6 +141,9 @@ fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'st
         .iter()
         .position(|&byte| byte == b'=')
         .ok_or("a record without '='")?;
+    if equals == 0 {
+        return Err("a record without a keyword");
+    }
     *records = rest;
     Ok((&record[..equals], &record[equals + 1..]))
 }
@@ -363,6 +366,7 @@ mod tests {
             b"7 uid=1\n",
             b"8 uid=1 ",
             b"8 uid:1\n",
+            b"5 =1\n",
             b"uid=1\n",
             b" uid=1\n",
             b"-8 uid=1\n",
