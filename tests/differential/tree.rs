@@ -73,9 +73,9 @@ pub(crate) fn compare(reference: &Path, ours: &Path, maker: Reference) -> Result
 }
 
 impl File {
-    /// Whether it is a directory for which there was no entry.
+    /// Whether it is a directory for which there was no entry, even if it was given the time of another.
     fn is_made_unasked(&self) -> bool {
-        self.kind == "directory" && self.time > TODAY
+        self.kind == "directory" && (self.time > TODAY || self.metadata.starts_with("40755 0:0 "))
     }
 }
 
