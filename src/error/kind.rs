@@ -158,7 +158,9 @@ impl From<&LayerErrorKind> for ErrorKind {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
             LayerErrorKind::Image(error) => error.into(),
-            LayerErrorKind::UnsupportedType { .. } | LayerErrorKind::Tree(_) => Self::Unsupported,
+            LayerErrorKind::UnsupportedType { .. } | LayerErrorKind::OtherVolume { .. } | LayerErrorKind::Tree(_) => {
+                Self::Unsupported
+            }
             _ => Self::Permanent,
         }
     }

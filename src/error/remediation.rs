@@ -31,6 +31,8 @@ impl BuildError {
 
 const FETCH_AGAIN: &str = "fetch or push the image again: what is there now is not what its digests promise";
 const RUN_AGAIN: &str = "run the same command again";
+const DAMAGED: &str =
+    "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
 const BUILD_AGAIN: &str = "build the image again: it contradicts itself, so no other copy of it is better";
 
 fn pin(pinned: Option<&str>) -> String {
@@ -126,11 +128,8 @@ fn layer(failure: &LayerFailure) -> Option<String> {
         LayerFailure::Source(error) => image(error),
         LayerFailure::Blob(_) => Some(FETCH_AGAIN.to_owned()),
         LayerFailure::Copy(_) => Some(RUN_AGAIN.to_owned()),
-        LayerFailure::Apply(LayerError {
-            kind: LayerErrorKind::Image(error),
-            ..
-        }) => format(error),
-        LayerFailure::Content(_) | LayerFailure::Apply(_) => Some(BUILD_AGAIN.to_owned()),
+        LayerFailure::Apply(LayerError { kind, .. }) => entry(kind),
+        LayerFailure::Content(_) => Some(BUILD_AGAIN.to_owned()),
         LayerFailure::Decode(DecodeError::Encrypted { .. }) => {
             Some("decrypt the image first, for example with skopeo copy --decryption-key".to_owned())
         }
@@ -139,6 +138,58 @@ fn layer(failure: &LayerFailure) -> Option<String> {
         }
         LayerFailure::Read(_) | LayerFailure::Decode(_) => None,
     }
+}
+
+fn entry(error: &LayerErrorKind) -> Option<String> {
+    let text = match error {
+        LayerErrorKind::Image(error) => return format(error),
+        LayerErrorKind::Read(source) if is_of_the_content(source.kind()) => DAMAGED,
+        LayerErrorKind::Read(_) => return None,
+        LayerErrorKind::Truncated { .. }
+        | LayerErrorKind::Checksum
+        | LayerErrorKind::LoneZeroBlock
+        | LayerErrorKind::NoEntryForExtension => DAMAGED,
+        LayerErrorKind::NotATar => "build the image again with layers that are tar archives, in gzip, zstd or neither",
+        LayerErrorKind::UnsupportedType { flag: b'D', .. } => "make the layer without tar's --listed-incremental",
+        LayerErrorKind::UnsupportedType { flag: b'M', .. } | LayerErrorKind::OtherVolume { .. } => {
+            "make the layer without tar's --multi-volume"
+        }
+        LayerErrorKind::UnsupportedType { flag: b'S', .. } => "make the layer without star's -sparse, or with GNU tar",
+        LayerErrorKind::UnsupportedType { .. }
+        | LayerErrorKind::NotANumber { .. }
+        | LayerErrorKind::OutOfRange { .. }
+        | LayerErrorKind::ExtensionTooLong { .. }
+        | LayerErrorKind::InvalidExtension { .. }
+        | LayerErrorKind::GlobalKeyword { .. }
+        | LayerErrorKind::InvalidSparseMap { .. }
+        | LayerErrorKind::NulInPath { .. } => {
+            "build the image again with another tool: what made this layer wrote an entry that cannot be read"
+        }
+        LayerErrorKind::NameTooLong { .. } | LayerErrorKind::PathTooLong { .. } => {
+            "build the image with shorter names and symlinks: Linux could not open this path either"
+        }
+        LayerErrorKind::InvalidWhiteout { .. } => {
+            "leave the entry out of the layer, or name it .wh.<name of the file that it hides>"
+        }
+        LayerErrorKind::RootNotADirectory | LayerErrorKind::LinkReplacesTarget { .. } => {
+            "leave the entry out of the layer"
+        }
+        LayerErrorKind::SymlinkLoop { .. } => "build the image without the circle, or leave the entry out",
+        LayerErrorKind::LinkTargetMissing { .. } => {
+            "build the image again with the file before its links, in the same layer or one below"
+        }
+        LayerErrorKind::LinkToDirectory { .. } => "build the image with a symlink there",
+        LayerErrorKind::Tree(_) => "change or leave out the entry: no ext4 file system can hold it",
+    };
+    Some(text.to_owned())
+}
+
+/// Whether a decoder met bytes that it could not decode, rather than a disk that it could not read.
+fn is_of_the_content(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other
+    )
 }
 
 fn guest(error: &GuestError) -> Option<String> {
@@ -169,6 +220,16 @@ fn format(error: &FormatError) -> Option<String> {
         }
         FormatError::TooLarge { max, .. } => Some(format!("ask for --size-mib {} or less", max / MIB)),
         FormatError::Image { source, .. } => disk(source.kind()),
+        FormatError::FileTooLarge { .. } => {
+            Some("leave the file out of the image, or ask for a larger --block-size".to_owned())
+        }
+        FormatError::SymlinkTooLong { .. } => Some("ask for a larger --block-size".to_owned()),
+        FormatError::XattrsTooLarge { .. } => {
+            Some("shorten the attribute or leave it out: ext4 holds values of at most 64 KiB".to_owned())
+        }
+        FormatError::InvalidAcl { .. } => {
+            Some("build the image again with the ACL as getxattr(2) shows it, or without".to_owned())
+        }
         _ => None,
     }
 }

@@ -37,12 +37,11 @@ impl Compression {
     /// What a media type says, the image-spec's or Docker's. It may be a lie: see [`decode()`].
     #[must_use]
     pub fn announced(media_type: &str) -> Self {
-        if media_type.ends_with("+gzip") || media_type.ends_with(".gzip") {
-            Self::Gzip
-        } else if media_type.ends_with("+zstd") || media_type.ends_with(".zstd") {
-            Self::Zstd
-        } else {
-            Self::None
+        // The image-spec writes `+gzip`, and Docker `.gzip`.
+        match media_type.rsplit(['+', '.']).next() {
+            Some("gzip") => Self::Gzip,
+            Some("zstd") => Self::Zstd,
+            _ => Self::None,
         }
     }
 }

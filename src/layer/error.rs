@@ -89,6 +89,15 @@ pub enum LayerErrorKind {
         /// What it is called.
         name: &'static str,
     },
+    /// A later volume of an archive of several, which begins amid a file.
+    #[error(
+        "the tar continues \"{}\" from an earlier volume (tar --multi-volume): a layer is a whole archive",
+        Printable(.file)
+    )]
+    OtherVolume {
+        /// The file that it continues.
+        file: Vec<u8>,
+    },
     /// An extended header, a long name or a sparse map that is too long.
     #[error("{what} of {len} bytes or more: at most {max} are read")]
     ExtensionTooLong {
@@ -143,7 +152,7 @@ pub enum LayerErrorKind {
         max: usize,
     },
     /// A whiteout that names nothing to remove, or its own directory, or the one above.
-    #[error("the whiteout \"{}\" names no file", Printable(.name))]
+    #[error("the whiteout \"{}\" names nothing that it could hide", Printable(.name))]
     InvalidWhiteout {
         /// Name of the whiteout file.
         name: Vec<u8>,
@@ -152,13 +161,13 @@ pub enum LayerErrorKind {
     #[error("the entry would replace the root by something that is no directory")]
     RootNotADirectory,
     /// A path that runs through too many symlinks, in a circle perhaps.
-    #[error("more than {max} symlinks on the way: a circle?")]
+    #[error("more than {max} symlinks on the way to the entry, which may be a circle")]
     SymlinkLoop {
         /// The limit.
         max: u32,
     },
     /// A hard link to something that is not there.
-    #[error("hard link to \"{}\", which does not exist", Printable(.target))]
+    #[error("hard link to \"{}\", which does not exist so far", Printable(.target))]
     LinkTargetMissing {
         /// The target as the tar gives it.
         target: Vec<u8>,

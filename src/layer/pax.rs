@@ -96,6 +96,7 @@ impl Attributes {
             b"SCHILY.devminor" => {
                 self.device_minor = unless_empty(value, |value| integer("SCHILY.devminor", value))?;
             }
+            b"GNU.volume.filename" => return Err(LayerErrorKind::OtherVolume { file: value.to_vec() }),
             b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.textual_acls += 1,
             _ => {}
         }
@@ -140,6 +141,9 @@ fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'st
         .iter()
         .position(|&byte| byte == b'=')
         .ok_or("a record without '='")?;
+    if equals == 0 {
+        return Err("a record without a keyword");
+    }
     *records = rest;
     Ok((&record[..equals], &record[equals + 1..]))
 }
@@ -362,6 +366,7 @@ mod tests {
             b"7 uid=1\n",
             b"8 uid=1 ",
             b"8 uid:1\n",
+            b"5 =1\n",
             b"uid=1\n",
             b" uid=1\n",
             b"-8 uid=1\n",

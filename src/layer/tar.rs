@@ -118,6 +118,8 @@ impl<R: Read> Archive<R> {
                 flag => {
                     let mut attributes = self.globals.clone();
                     if let Some(body) = extended {
+                        // What is wrong with them is said of the entry that they describe.
+                        self.position.name = Some(header.name());
                         attributes.read(&body)?;
                     }
                     // Where both are given, GNU's long name wins, and an empty one is none (Go).

@@ -40,10 +40,10 @@ impl Containerd {
         fs::create_dir(directory).unwrap();
         let sockets = TempDir::new().unwrap();
         let config = format!(
-            "version = 2\nroot = {:?}\nstate = {:?}\ndisabled_plugins = {DISABLED_PLUGINS:?}\n[grpc]\naddress = {:?}\n",
-            directory.join("root"),
-            directory.join("state"),
-            sockets.path().join("sock"),
+            "version = 2\nroot = '{}'\nstate = '{}'\ndisabled_plugins = {DISABLED_PLUGINS:?}\n[grpc]\naddress = '{}'\n",
+            directory.join("root").display(),
+            directory.join("state").display(),
+            sockets.path().join("sock").display(),
         );
         fs::write(directory.join("config.toml"), config).unwrap();
         let log = File::create(directory.join("log")).unwrap();
@@ -118,7 +118,7 @@ impl Drop for Containerd {
     }
 }
 
-/// The name of the tree that layers make one above the other (image-spec config.md, "Layer ChainID").
+/// The name of the tree that layers make one above the other (image-spec config.md, "Layer `ChainID`").
 fn chain_id(diff_ids: &[String]) -> String {
     let mut ids = diff_ids.iter();
     let first = ids.next().unwrap().clone();
@@ -130,7 +130,8 @@ fn chain_id(diff_ids: &[String]) -> String {
 }
 
 /// Takes away what containerd does otherwise (tests/layers/README.md says why): whiteouts that come after what their layer
-/// wrote, owners and modes that hard links claim, attributes of a directory that outlive a new entry for it, and `trusted.*`.
+/// wrote, owners and modes that hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`, and
+/// times, of which a file in place of a directory of its own layer gets the directory's.
 pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         let is_whiteout = |entry: &Entry| {
@@ -139,11 +140,12 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
         };
         layer.sort_by_key(|entry| !is_whiteout(entry));
         for entry in layer {
+            entry.mtime = 3;
             if entry.flag == b'5' {
                 entry.pax.clear();
             } else {
                 entry.pax.retain(|(keyword, _)| keyword != b"SCHILY.xattr.trusted.b");
-                (entry.mode, entry.uid, entry.gid, entry.mtime) = (0o640, 1, 2, 3);
+                (entry.mode, entry.uid, entry.gid) = (0o640, 1, 2);
             }
         }
     }

@@ -6,9 +6,8 @@
 //! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory, which we replace; what either
 //! says of the metadata of a directory counts only if a layer has an entry for it, for they give others the time of the day, and
 //! umoci those that a whiteout hides the metadata that they had. containerd makes the directories of whiteouts, and sets the
-//! times of all directories in the end by name: where a symlink has replaced one, it hits another, or fails if there is none or
-//! the symlink leads in a circle.
-//! It gets tame layers (`containerd::tame`).
+//! times of all directories in the end by name: where something has replaced one, that gets its time, or there is an error if it
+//! is a symlink to nothing or in a circle. It gets tame layers (`containerd::tame`).
 //!
 //! Needs Linux, root, umoci and containerd. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
 #![cfg(target_os = "linux")]
@@ -46,6 +45,9 @@ use support::single_image::Layout;
 use support::tar::{Entry, archive};
 use tree::Reference;
 
+/// The layout in the directory of a seed.
+const LAYOUT: &str = "layout";
+
 #[test]
 fn random_layers_come_out_as_umoci_unpacks_them() {
     let Some(oracles) = Oracles::find() else {
@@ -78,7 +80,7 @@ fn tame_layers_come_out_as_containerd_unpacks_them() {
         if seed % 4 != 0 {
             repair(&directory.0, &mut layers);
         }
-        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack(layout.path(), diff_ids);
+        let unpack = |_: &Layout, diff_ids: &[String]| containerd.unpack(&directory.0.join(LAYOUT), diff_ids);
         try_layers(&directory.0, &layers, Reference::Containerd, unpack)
     });
 }
@@ -146,7 +148,7 @@ fn try_layers(
     let image = directory.join("image.ext4");
     let ours = apply(&image, &tars);
 
-    let layout = Layout::create(directory.join("layout"));
+    let layout = Layout::create(directory.join(LAYOUT));
     let blobs: Vec<_> = tars.iter().map(|tar| layout.gzip_layer(tar)).collect();
     layout.image(&blobs);
     let diff_ids: Vec<String> = blobs.into_iter().map(|blob| blob.diff_id).collect();

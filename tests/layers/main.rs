@@ -32,6 +32,7 @@ mod specification;
 mod suites;
 #[path = "../support/tar.rs"]
 mod tar;
+mod tar_crate;
 mod whiteouts;
 mod wrappings;
 

@@ -120,6 +120,29 @@ fn tars_of_git() {
     compare(&tree, "project/(@5) project/file=content(@5)");
 }
 
+/// Neither is a layer: a file begins in another archive, and a directory says what is not there any more.
+#[test]
+fn volumes_and_incremental_backups_of_gnu_tar_are_refused_by_name() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("big"), vec![b'x'; 30_000]).unwrap();
+    for (format, word) in [("gnu", "volume"), ("posix", "\"big\"")] {
+        let script = format!("yes '' 2>&- | tar -c -M -L 20 --format={format} -f 1.tar -f 2.tar -f 3.tar big >&2");
+        let output = Command::new("sh")
+            .args(["-c", &script])
+            .current_dir(directory.path())
+            .output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let volume = |name| std::fs::read(directory.path().join(name)).unwrap();
+        crate::check_tars(&[volume("1.tar")], "error: entry 1 \"big\" truncated");
+        crate::check_tars(&[volume("2.tar")], &format!("error: entry 1 volume {word}"));
+    }
+    let mut tar = Command::new("tar");
+    let tar = tar.args(["--format=gnu", "--listed-incremental=snapshot", "-cf", "-", "."]);
+    let output = tar.current_dir(directory.path()).output().unwrap();
+    crate::check_tars(&[output.stdout], "error: entry 1 'D' incremental");
+}
+
 /// What makes a program like tar write all of a directory.
 const WRITE: [&str; 3] = ["-cf", "-", "."];
 

@@ -264,5 +264,6 @@ fn the_empty_layer_of_docker() {
 fn digest(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(bytes);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.iter()
+        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }

@@ -82,11 +82,6 @@ impl Layout {
         digest
     }
 
-    /// Where the layout is.
-    pub(crate) fn path(&self) -> &Path {
-        &self.directory
-    }
-
     /// Reference of what the tag names.
     pub(crate) fn tagged(&self) -> String {
         format!("oci:{}:latest", self.directory.display())
