@@ -1,12 +1,14 @@
 //! The command line: arguments and environment in; text or JSON, and an exit status, out.
 
 mod arguments;
+mod cache;
 mod failure;
 mod file_system;
 mod inspect;
 mod presentation;
 mod report;
 mod signals;
+mod state;
 mod version;
 
 use std::ffi::OsString;
@@ -47,6 +49,7 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
     }
 }

@@ -14,14 +14,15 @@ mod reference;
 mod registry;
 mod resolve;
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use auth::{AuthError, file_from_environment as auth_file_from_environment};
-pub use blobs::StoreError;
+pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
 pub use error::ImageError;
@@ -34,7 +35,7 @@ pub use registry::RegistryError;
 use blobs::BlobStore;
 use layout::Layout;
 use manifest::Descriptor;
-use registry::Registry;
+use registry::{Download, Growing, Opened, Registry};
 
 /// An image for one platform.
 #[derive(Debug, Clone)]
@@ -85,7 +86,15 @@ pub struct Source {
 
 enum Place {
     Layout(Layout),
-    Registry { registry: Box<Registry>, store: BlobStore },
+    Registry(Box<Remote>),
+}
+
+/// A registry, and the store of what comes from it.
+struct Remote {
+    registry: Registry,
+    store: BlobStore,
+    /// Downloads that were begun and not yet asked about for the last time.
+    downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
 }
 
 impl Source {
@@ -98,10 +107,11 @@ impl Source {
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let place = match reference {
             Reference::Layout(reference) => Place::Layout(Layout::open(reference)?),
-            Reference::Registry(reference) => Place::Registry {
-                registry: Box::new(Registry::open(reference, options)?),
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote {
+                registry: Registry::open(reference, options)?,
                 store: BlobStore::new(&options.state_dir),
-            },
+                downloads: Mutex::default(),
+            })),
         };
         Ok(Self {
             reference: reference.clone(),
@@ -119,24 +129,45 @@ impl Source {
         resolve::resolve(self, platform)
     }
 
-    /// Opens the blob of a layer; downloads it first, unless the state directory has it already.
-    ///
-    /// A download is held against digest and size. What is on this machine's disks already is not: read it through
-    /// [`Verified`], and [`Source::forget`] it if it turns out wrong.
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Content`] when the size or the digest of a download is wrong, or the size of a file in a layout;
-    /// otherwise what went wrong at the source or in the state directory.
+    /// [`ImageError::Store`] when the state directory cannot be read.
+    pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
+        match &self.place {
+            Place::Layout(_) => Ok(()),
+            Place::Registry(remote) => remote.prefetch(layers),
+        }
+    }
+
+    /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
+    ///
+    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`] it
+    /// if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong at
+    /// the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        let file = match &self.place {
-            Place::Layout(layout) => layout.blob(&layer.digest, layer.size)?,
-            Place::Registry { registry, store } => match store.get(&layer.digest, layer.size)? {
-                Some(file) => file,
-                None => registry.download(&layer.digest, layer.size, store)?,
-            },
-        };
-        Ok(Blob(file))
+        match &self.place {
+            Place::Layout(layout) => Ok(Blob(Bytes::File(layout.blob(&layer.digest, layer.size)?))),
+            Place::Registry(remote) => remote.blob(layer),
+        }
+    }
+
+    /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one that
+    /// the manifest names.
+    pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        match &self.place {
+            Place::Layout(_) => Ok(()),
+            Place::Registry(remote) => remote.finish(layer),
+        }
     }
 
     /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again.
@@ -149,7 +180,7 @@ impl Source {
     pub fn forget(&self, layer: &Layer) -> Result<(), ImageError> {
         match &self.place {
             Place::Layout(_) => Ok(()),
-            Place::Registry { store, .. } => Ok(store.remove(&layer.digest)?),
+            Place::Registry(remote) => Ok(remote.store.remove(&layer.digest)?),
         }
     }
 
@@ -167,7 +198,7 @@ impl Source {
                 }
                 None => self.manifest(&layout.listed()?),
             },
-            Place::Registry { registry, .. } => registry.root(),
+            Place::Registry(remote) => remote.root(),
         }
     }
 
@@ -184,7 +215,7 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
             Place::Layout(layout) => layout.document(digest, Some(*size))?,
-            Place::Registry { registry, .. } => registry.manifest(digest, *size)?,
+            Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
         };
         Ok(Fetched {
             digest: digest.clone(),
@@ -201,8 +232,87 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
             Place::Layout(layout) => layout.document(digest, Some(*size)),
-            Place::Registry { registry, .. } => registry.config(digest, *size),
+            Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
+    }
+}
+
+impl Remote {
+    /// What the reference means: of a pinned one, the registry is asked only once.
+    fn root(&self) -> Result<Fetched, ImageError> {
+        if let Some(digest) = self.registry.pinned()
+            && let Some(json) = self.store.document(digest, None)?
+        {
+            return Ok(Fetched {
+                digest: digest.clone(),
+                media_type: String::new(),
+                json,
+            });
+        }
+        let fetched = self.registry.root()?;
+        self.store.put(&fetched.digest, &fetched.json)?;
+        Ok(fetched)
+    }
+
+    fn document(
+        &self,
+        digest: &Digest,
+        size: u64,
+        fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
+    ) -> Result<Vec<u8>, ImageError> {
+        if let Some(json) = self.store.document(digest, Some(size))? {
+            return Ok(json);
+        }
+        let json = fetch(&self.registry, digest, size)?;
+        self.store.put(digest, &json)?;
+        Ok(json)
+    }
+
+    fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
+        let mut downloads = self.downloads();
+        let mut missing: Vec<Layer> = Vec::new();
+        for layer in layers {
+            let is_begun =
+                downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
+            if !is_begun && self.store.get(&layer.digest, layer.size)?.is_none() {
+                missing.push(layer.clone());
+            }
+        }
+        let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
+        downloads.extend(digests.into_iter().zip(self.registry.download(missing, &self.store)));
+        Ok(())
+    }
+
+    fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
+        let digest = &layer.digest;
+        loop {
+            let download = self.downloads().get(digest).map(Arc::clone);
+            let Some(download) = download else {
+                match self.store.get(digest, layer.size)? {
+                    Some(file) => return Ok(Blob(Bytes::File(file))),
+                    None => self.prefetch(std::slice::from_ref(layer))?,
+                }
+                continue;
+            };
+            match download.open(&self.store, digest) {
+                Ok(Opened::Growing(growing)) => return Ok(Blob(Bytes::Growing(growing))),
+                // If it is gone again, somebody has evicted it, and it is downloaded once more.
+                Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
+                Err(error) => {
+                    self.downloads().remove(digest);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        let download = self.downloads().remove(&layer.digest);
+        download.map_or(Ok(()), |download| download.finish())
+    }
+
+    fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {
+        self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -216,10 +326,19 @@ struct Fetched {
 
 /// The bytes of a layer as they are at the source, compressed or not.
 #[derive(Debug)]
-pub struct Blob(File);
+pub struct Blob(Bytes);
+
+#[derive(Debug)]
+enum Bytes {
+    File(File),
+    Growing(Growing),
+}
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        match &mut self.0 {
+            Bytes::File(file) => file.read(buffer),
+            Bytes::Growing(growing) => growing.read(buffer),
+        }
     }
 }

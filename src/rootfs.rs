@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
-use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use crate::image::{Cache, Digest, Image, ImageError, Layer, Platform, Reference, Source, SourceOptions, Verified};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
@@ -22,6 +22,9 @@ use output::Pending;
 
 /// Bytes of a blob that are read at once.
 const BLOB_BUFFER: usize = 128 << 10;
+
+/// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
+const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
@@ -36,6 +39,8 @@ pub struct BuildOptions {
     pub allow_mutable: bool,
     /// Directory for temporary files and caches, which need not exist yet.
     pub state_dir: PathBuf,
+    /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
+    pub cache_limit: u64,
     /// File with credentials for registries (containers-auth.json(5)).
     pub auth_file: Option<PathBuf>,
     /// What the file system shall be like. Its UUID and hash seed are not taken from here.
@@ -90,7 +95,14 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
     let build = Build { options, interrupted };
-    build.run().map_err(|error| match build.check_interrupted() {
+    let mut result = build.run();
+    for _ in 0..MAX_REPAIRS {
+        if result.as_ref().is_err_and(BuildError::is_repaired) {
+            result = build.run();
+        }
+    }
+    build.trim_cache();
+    result.map_err(|error| match build.check_interrupted() {
         Ok(()) => error,
         Err(interrupted) => interrupted,
     })
@@ -108,6 +120,9 @@ impl Build<'_> {
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let (source, image) = self.resolve()?;
+        source
+            .prefetch(&image.layers)
+            .map_err(|source| self.image_failure(source))?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
         let guest = guest.transpose()?;
@@ -186,10 +201,21 @@ impl Build<'_> {
             let image = source.resolve(&self.options.platform)?;
             Ok((source, image))
         };
-        resolve().map_err(|source| BuildError::Image {
+        resolve().map_err(|source| self.image_failure(source))
+    }
+
+    fn image_failure(&self, source: ImageError) -> BuildError {
+        BuildError::Image {
             reference: Box::new(self.options.image.clone()),
             source,
-        })
+        }
+    }
+
+    /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
+    fn trim_cache(&self) {
+        if matches!(self.options.image, Reference::Registry(_)) {
+            let _ = Cache::new(&self.options.state_dir).trim(self.options.cache_limit);
+        }
     }
 
     /// Applies a layer, and holds its blob against the digest in the manifest.
@@ -205,8 +231,10 @@ impl Build<'_> {
         if applied.as_ref().is_err_and(LayerFailure::is_of_the_output) {
             return applied;
         }
-        // What is wrong with the content may come from a damaged blob, so that has the first word.
-        if let Err(error) = blob.drain() {
+        // What is wrong with the content may come from a damaged blob, so that has the first word, after the source.
+        let drained = blob.drain();
+        source.finish(layer)?;
+        if let Err(error) = drained {
             return applied.and(Err(LayerFailure::Read(error)));
         }
         match (blob.finish(), &self.options.image) {

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
 #![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
 
+#[path = "sources/downloads.rs"]
+mod downloads;
 #[path = "sources/faults.rs"]
 mod faults;
 #[path = "support/layout.rs"]
@@ -17,9 +19,11 @@ mod registry;
 mod server;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "sources/store.rs"]
+mod store;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -58,16 +62,16 @@ impl State {
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        files_below(self.directory.path())
+    /// Where the store has a blob.
+    fn stored(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.directory.path().join("state/blobs/sha256").join(hex)
     }
-}
 
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
-        .collect()
+    /// Where the store has the beginning of a blob.
+    fn partial(&self, digest: &str) -> PathBuf {
+        self.stored(digest).with_extension("partial")
+    }
 }
 
 /// Opens a reference and resolves it for an architecture of Linux.
@@ -83,7 +87,9 @@ fn linux(architecture: &str) -> Platform {
 fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
     let mut blob = Verified::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
     let mut content = Vec::new();
-    blob.read_to_end(&mut content).unwrap();
+    let read = blob.read_to_end(&mut content);
+    source.finish(layer)?;
+    read.unwrap();
     blob.finish().unwrap();
     Ok(content)
 }

@@ -13,9 +13,11 @@ use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use super::cache::Cache;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
+use super::state::{CacheArguments, StateArguments};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
@@ -37,6 +39,9 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: RootfsCommand,
     },
+
+    /// What is kept of downloads, for builds of the same images and layers
+    Cache(Cache),
 
     /// Says which version this is, of which commit, for which target
     Version,
@@ -104,9 +109,11 @@ pub(super) struct Build {
     #[arg(long)]
     allow_mutable: bool,
 
-    /// Directory for temporary files and caches [default: .microagent in the home directory]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    state: StateArguments,
+
+    #[command(flatten)]
+    cache: CacheArguments,
 
     /// UUID of the file system [default: derived from the digest of the image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
@@ -128,6 +135,7 @@ impl Build {
         let platform = Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error))?;
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
+            cache_limit: self.cache.limit()?,
             auth_file: auth_file_from_environment(),
             image,
             output: self.out.clone(),
@@ -156,16 +164,10 @@ impl Build {
     }
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
-        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        match (&self.state_dir, home, image) {
-            (Some(directory), ..) => Ok(directory.clone()),
-            (None, Some(home), _) => Ok(home.join(".microagent")),
+        match image {
             // Nothing of a layout is kept.
-            (None, None, Reference::Layout(_)) => Ok(PathBuf::new()),
-            (None, None, _) => Err(usage_error(
-                ErrorKind::MissingRequiredArgument,
-                "--state-dir is required where there is no home directory",
-            )),
+            Reference::Layout(_) => Ok(self.state.find().unwrap_or_default()),
+            _ => self.state.directory(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use microagent::error::{BuildError, ErrorKind};
-use microagent::image::{Algorithm, Digest};
+use microagent::image::{Algorithm, Digest, StoreError};
 use microagent::inspect::InspectError;
 use serde::Serialize;
 
@@ -28,6 +28,12 @@ pub(super) enum Failure {
     Inspect(InspectError),
     /// A file could not be copied out of a disk image.
     Copy { path: PathBuf, source: io::Error },
+    /// The cache could not be read or changed.
+    Cache(StoreError),
+    /// Blobs in the cache were damaged.
+    Damaged { count: usize },
+    /// A signal ended it, with the status to exit with.
+    Signal { status: u8 },
     /// All is done, but standard output doesn't take the report.
     Report(io::Error),
     /// Signals could not be listened to.
@@ -63,7 +69,8 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
-            Self::Inspect(_) | Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => ExitCode::from(1),
+            Self::Signal { status } => ExitCode::from(*status),
+            _ => ExitCode::from(1),
         }
     }
 
@@ -99,10 +106,12 @@ impl Failure {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) => ErrorKind::Permanent,
+            Self::Usage(_) | Self::Damaged { .. } => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Copy { source, .. } => source.kind().into(),
+            Self::Cache(error) => error.kind(),
+            Self::Signal { .. } => ErrorKind::Transient,
             Self::Report(error) | Self::Signals(error) => error.kind().into(),
         }
     }
@@ -114,6 +123,9 @@ impl Failure {
             Self::Build { error, .. } => (error.to_string(), error.source()),
             Self::Inspect(error) => (error.to_string(), error.source()),
             Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
+            Self::Cache(error) => (error.to_string(), error.source()),
+            Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
+            Self::Signal { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "all is done, but the result could not be printed".to_owned(),
                 Some(error),
@@ -129,7 +141,9 @@ impl Failure {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
-            Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => None,
+            Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
+            Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
+            _ => None,
         }
     }
 

@@ -79,16 +79,25 @@ impl From<&ImageError> for ErrorKind {
         match error {
             ImageError::Layout(error) => error.into(),
             ImageError::Registry(error) => error.into(),
-            ImageError::Auth(AuthError::Read { source, .. })
-            | ImageError::Store(StoreError::Read { source, .. } | StoreError::Write { source, .. }) => {
-                source.kind().into()
-            }
+            ImageError::Auth(AuthError::Read { source, .. }) => source.kind().into(),
+            ImageError::Store(error) => error.kind(),
             ImageError::Auth(AuthError::Json { .. } | AuthError::Entry { .. })
             | ImageError::Content { .. }
             | ImageError::WrongPlatform { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
             ImageError::NoPlatform { .. } => Self::NotFound,
             ImageError::Interrupted => Self::Transient,
+        }
+    }
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. } => source.kind().into(),
+            Self::Damaged { .. } => ErrorKind::Transient,
         }
     }
 }

@@ -7,7 +7,7 @@ use ext4::FormatError;
 
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
+use crate::image::{ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{LayerError, LayerErrorKind};
 
 const MIB: u64 = 1 << 20;
@@ -105,6 +105,7 @@ fn image(error: &ImageError) -> Option<String> {
         }
         ImageError::Registry(RegistryError::NotFound { .. }) => "check the repository, and the tag or digest",
         ImageError::Registry(error) if error.is_transient() => "try again later; check the network if it goes on",
+        ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
         ImageError::Content { .. } => FETCH_AGAIN,
         ImageError::NoPlatform { .. } => "ask for one of those that there are with --os and --arch",

@@ -241,6 +241,11 @@ impl Check {
         Ok(())
     }
 
+    /// Bytes that came so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     pub(super) fn finish(self) -> Result<(), DigestError> {
         if let Some(expected) = self.size.filter(|&expected| expected != self.seen) {
             return Err(DigestError::SizeMismatch {

@@ -5,34 +5,32 @@
 //! a token when it got none, knows no refresh tokens, and panics at a token that cannot stand in a header. Requests are
 //! therefore made here with `reqwest`, which it builds on: [`http`] makes one, [`token`] answers the challenge.
 
+mod download;
 mod http;
+mod retry;
 mod token;
 
-use std::fs::File;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::auth::Credentials;
 use super::blobs::BlobStore;
-use super::digest::{Algorithm, Digest, DigestError, ParseDigestError};
+use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
-use super::{Fetched, ImageError, SourceOptions};
+use super::{Fetched, ImageError, Layer, SourceOptions};
+pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
+use retry::retry;
 
-/// How often a request is made that fails in a way that may pass.
-const ATTEMPTS: u32 = 3;
-
-/// The wait after the first failure; each later one is four times as long.
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-
-/// The longest wait that a registry may ask for and get; a longer one is left to the caller.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How many blobs are downloaded at once.
+const PARALLEL_DOWNLOADS: usize = 4;
 
 /// How often a wait looks whether it has been interrupted.
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
@@ -40,7 +38,8 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 /// A repository in a registry.
 pub(super) struct Registry {
     image: RegistryReference,
-    http: Http,
+    http: Arc<Http>,
+    slots: Arc<Semaphore>,
     interrupted: Arc<AtomicBool>,
     /// Taken only when this is dropped.
     runtime: Option<Runtime>,
@@ -61,16 +60,22 @@ impl Registry {
             None => None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(2)
             .enable_all()
             .build()
             .map_err(RegistryError::Runtime)?;
         Ok(Self {
             image: image.clone(),
-            http: Http::new(image, credentials, timeouts)?,
+            http: Arc::new(Http::new(image, credentials, timeouts)?),
+            slots: Arc::new(Semaphore::new(PARALLEL_DOWNLOADS)),
             interrupted: Arc::clone(&options.interrupted),
             runtime: Some(runtime),
         })
+    }
+
+    /// The digest that the reference names.
+    pub(super) fn pinned(&self) -> Option<&Digest> {
+        self.image.digest.as_ref()
     }
 
     /// The manifest or index that the reference means.
@@ -119,31 +124,36 @@ impl Registry {
         Ok(body)
     }
 
-    /// Downloads a blob into the store and opens it there.
-    pub(super) fn download(&self, digest: &Digest, size: u64, store: &BlobStore) -> Result<File, ImageError> {
-        self.wait(async || {
-            let response = self.http.get(&format!("blobs/{digest}"), &["*/*"]).await?;
-            if let Some(actual) = response.content_length().filter(|&actual| actual != size) {
-                return Err(ImageError::content(
-                    digest,
-                    DigestError::SizeMismatch { expected: size, actual },
-                ));
+    /// Begins to download blobs into the store, in this order, some at once.
+    pub(super) fn download(&self, layers: Vec<Layer>, store: &BlobStore) -> Vec<Arc<Download>> {
+        let (downloads, duties): (Vec<_>, Vec<_>) = layers.iter().map(|_| Download::queue()).unzip();
+        let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
+        let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
+        self.runtime().spawn(async move {
+            for (layer, duty) in layers.into_iter().zip(duties) {
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                let (http, store, interrupted) = (Arc::clone(&http), store.clone(), Arc::clone(&interrupted));
+                tokio::spawn(async move {
+                    duty.perform(&http, &store, &layer, &interrupted).await;
+                    drop(slot);
+                });
             }
-            let mut incoming = store.begin(digest, size)?;
-            self.http.stream(response, |bytes| incoming.write(bytes)).await?;
-            incoming.commit()
-        })
+        });
+        downloads
     }
 
     /// Waits for a request, made again as long as its failure may pass, or for the interruption.
     fn wait<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-        let runtime = self.runtime.as_ref().expect("the runtime is there until drop");
-        runtime.block_on(async {
+        self.runtime().block_on(async {
             tokio::select! {
                 result = retry(request) => result,
                 () = raised(&self.interrupted) => Err(ImageError::Interrupted),
             }
         })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is there until drop")
     }
 }
 
@@ -154,21 +164,6 @@ impl Drop for Registry {
             runtime.shutdown_background();
         }
     }
-}
-
-async fn retry<T>(request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    let mut backoff = FIRST_BACKOFF;
-    for _ in 1..ATTEMPTS {
-        match request().await {
-            Err(ImageError::Registry(error)) => match error.retry_in(backoff) {
-                Some(wait) => sleep(wait).await,
-                None => return Err(error.into()),
-            },
-            done => return done,
-        }
-        backoff *= 4;
-    }
-    request().await
 }
 
 async fn raised(flag: &AtomicBool) {
@@ -259,6 +254,8 @@ pub enum RegistryError {
         registry: String,
         /// The HTTP status.
         status: u16,
+        /// How long to wait, if the registry says so.
+        retry_after: Option<Duration>,
         /// What the registry says about it; may be empty.
         problem: String,
     },
@@ -313,18 +310,12 @@ impl RegistryError {
         )
     }
 
-    /// How long to wait before the next attempt, if there should be one.
-    fn retry_in(&self, backoff: Duration) -> Option<Duration> {
+    /// How long to wait before the next attempt, if the registry says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyRequests {
-                retry_after: Some(wait),
-                ..
-            } if *wait > MAX_RETRY_AFTER => None,
-            Self::TooManyRequests {
-                retry_after: Some(wait),
-                ..
-            } => Some(backoff.max(*wait)),
-            other => other.is_transient().then_some(backoff),
+            Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }
@@ -384,6 +375,7 @@ mod tests {
             connect: Duration::from_millis(500),
             read: Duration::from_millis(100),
             document: Duration::from_millis(200),
+            ..Timeouts::default()
         };
         let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();
         registry.root().map(drop).unwrap_err()

@@ -16,6 +16,8 @@ fn help_shows_every_flag_and_examples() {
         "--size-mib <MIB>",
         "--allow-mutable",
         "--state-dir <DIR>",
+        "--cache-limit-mib <MIB>",
+        "MICROAGENT_CACHE_LIMIT_MIB",
         "--label <LABEL>",
         "--uuid <UUID>",
         "--json",

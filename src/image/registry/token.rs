@@ -24,6 +24,8 @@ pub(super) struct Authorizer {
     is_loopback: bool,
     credentials: Option<Credentials>,
     current: Mutex<Option<HeaderValue>>,
+    /// Held while a challenge is answered, so that requests at the same time get one token between them.
+    answering: tokio::sync::Mutex<()>,
 }
 
 /// What a registry asks for.
@@ -54,6 +56,7 @@ impl Authorizer {
             is_loopback,
             credentials,
             current: Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
         }
     }
 
@@ -66,8 +69,16 @@ impl Authorizer {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The `Authorization` that the challenge in these headers of a 401 asks for.
-    pub(super) async fn answer(&self, headers: &HeaderMap) -> Result<HeaderValue, RegistryError> {
+    /// The `Authorization` that the challenge in these headers of a 401 asks for, which came in answer to `used`.
+    pub(super) async fn answer(
+        &self,
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, RegistryError> {
+        let _answering = self.answering.lock().await;
+        if let Some(newer) = self.current().filter(|current| Some(current) != used) {
+            return Ok(newer);
+        }
         let authorization = match (Challenge::find(headers), &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
