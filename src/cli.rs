@@ -2,10 +2,12 @@
 
 mod arguments;
 mod cache;
+mod core_dump;
 mod failure;
 mod file_system;
 mod inspect;
 mod presentation;
+mod registry;
 mod report;
 mod signals;
 mod state;
@@ -26,6 +28,7 @@ use signals::Signals;
 /// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
 /// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+    core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { presentation, command }) => match presentation.resolve() {
             Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
@@ -49,6 +52,7 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Registry { command } => command.run(presentation.format),
         Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
     }

@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use auth::{AuthError, file_from_environment as auth_file_from_environment};
+pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
@@ -30,7 +30,7 @@ pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use reference::{LayoutReference, Reference, ReferenceError, RegistryReference};
-pub use registry::RegistryError;
+pub use registry::{RegistryError, RegistryOptions, check_login};
 
 use blobs::BlobStore;
 use layout::Layout;
@@ -72,8 +72,8 @@ pub struct Layer {
 pub struct SourceOptions {
     /// The directory for what is downloaded. It need not exist yet.
     pub state_dir: PathBuf,
-    /// A file with credentials as containers-auth.json(5) describes it; without one, access is anonymous.
-    pub auth_file: Option<PathBuf>,
+    /// How to speak to registries.
+    pub registry: RegistryOptions,
     /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
     pub interrupted: Arc<AtomicBool>,
 }
@@ -117,6 +117,15 @@ impl Source {
             reference: reference.clone(),
             place,
         })
+    }
+
+    /// A helper that a credentials file leaves the registry's credentials to, and that was not asked.
+    #[must_use]
+    pub fn unasked_helper(&self) -> Option<&Helper> {
+        match &self.place {
+            Place::Layout(_) => None,
+            Place::Registry(remote) => remote.registry.helper(),
+        }
     }
 
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.

@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
-use crate::image::{Cache, Digest, Image, ImageError, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use crate::image::{
+    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Reference, RegistryOptions, Source, SourceOptions,
+    Verified,
+};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
@@ -41,8 +44,8 @@ pub struct BuildOptions {
     pub state_dir: PathBuf,
     /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
     pub cache_limit: u64,
-    /// File with credentials for registries (containers-auth.json(5)).
-    pub auth_file: Option<PathBuf>,
+    /// How to speak to registries.
+    pub registry: RegistryOptions,
     /// What the file system shall be like. Its UUID and hash seed are not taken from here.
     pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
@@ -76,6 +79,8 @@ pub struct Report {
     pub used_bytes: u64,
     /// Inodes in use.
     pub inode_count: u32,
+    /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
+    pub unasked_helper: Option<Helper>,
 }
 
 /// A layer that is in the disk image.
@@ -170,6 +175,7 @@ impl Build<'_> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
+            unasked_helper: source.unasked_helper().cloned(),
         })
     }
 
@@ -193,7 +199,7 @@ impl Build<'_> {
     fn resolve(&self) -> Result<(Source, Image), BuildError> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
-            auth_file: self.options.auth_file.clone(),
+            registry: self.options.registry.clone(),
             interrupted: Arc::clone(self.interrupted),
         };
         let resolve = || {

@@ -11,6 +11,8 @@ mod faults;
 mod layout;
 #[path = "sources/layouts.rs"]
 mod layouts;
+#[path = "sources/logins.rs"]
+mod logins;
 #[path = "sources/real.rs"]
 mod real;
 #[path = "support/registry.rs"]
@@ -27,13 +29,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use microagent::image::{Image, ImageError, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use microagent::image::{
+    AuthFiles, Image, ImageError, Layer, Platform, Reference, RegistryOptions, Source, SourceOptions, Verified,
+};
 use tempfile::TempDir;
 
 /// A state directory, and how to use it.
 struct State {
     directory: TempDir,
-    auth_file: Option<PathBuf>,
+    registry: RegistryOptions,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -41,14 +45,20 @@ impl State {
     fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            auth_file: None,
+            registry: RegistryOptions::default(),
             interrupted: Arc::default(),
         }
     }
 
     fn with_auth(auth_file: PathBuf) -> Self {
         Self {
-            auth_file: Some(auth_file),
+            registry: RegistryOptions {
+                auth_files: AuthFiles {
+                    named: Some(auth_file),
+                    default: None,
+                },
+                ..RegistryOptions::default()
+            },
             ..Self::new()
         }
     }
@@ -56,7 +66,7 @@ impl State {
     fn open(&self, reference: &str) -> Result<Source, ImageError> {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
-            auth_file: self.auth_file.clone(),
+            registry: self.registry.clone(),
             interrupted: Arc::clone(&self.interrupted),
         };
         Source::open(&Reference::parse(reference).unwrap(), &options)

@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use ext4::Timestamp;
 use microagent::guest::{Init, InitPath, InitPathError};
-use microagent::image::{Platform, Reference, auth_file_from_environment};
+use microagent::image::{Platform, Reference};
 use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
@@ -17,6 +17,7 @@ use super::cache::Cache;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
+use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -38,6 +39,12 @@ pub(super) enum Command {
     Rootfs {
         #[command(subcommand)]
         command: RootfsCommand,
+    },
+
+    /// Registries: logging in to those that do not give everything to everyone
+    Registry {
+        #[command(subcommand)]
+        command: RegistryCommand,
     },
 
     /// What is kept of downloads, for builds of the same images and layers
@@ -115,6 +122,9 @@ pub(super) struct Build {
     #[command(flatten)]
     cache: CacheArguments,
 
+    #[command(flatten)]
+    registry: RegistryArguments,
+
     /// UUID of the file system [default: derived from the digest of the image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
@@ -136,7 +146,7 @@ impl Build {
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
             cache_limit: self.cache.limit()?,
-            auth_file: auth_file_from_environment(),
+            registry: self.registry.options(),
             image,
             output: self.out.clone(),
             platform,

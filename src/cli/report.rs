@@ -61,13 +61,16 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Says on standard error what of the image is not in the disk image.
+/// Says on standard error what of the image is not in the disk image, and what else went other than one may think.
 ///
 /// # Errors
 ///
 /// Those of standard error.
 pub(super) fn warn(report: &Report) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
+    if let Some(helper) = &report.unasked_helper {
+        writeln!(stderr, "warning: {helper}: the registry was asked anonymously")?;
+    }
     for AppliedLayer { digest, summary } in &report.layers {
         if summary.ignored_xattrs > 0 {
             let count = summary.ignored_xattrs;

@@ -79,14 +79,23 @@ impl From<&ImageError> for ErrorKind {
         match error {
             ImageError::Layout(error) => error.into(),
             ImageError::Registry(error) => error.into(),
-            ImageError::Auth(AuthError::Read { source, .. }) => source.kind().into(),
             ImageError::Store(error) => error.kind(),
-            ImageError::Auth(AuthError::Json { .. } | AuthError::Entry { .. })
-            | ImageError::Content { .. }
-            | ImageError::WrongPlatform { .. } => Self::Permanent,
+            ImageError::Auth(error) => error.kind(),
+            ImageError::Content { .. } | ImageError::WrongPlatform { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
             ImageError::NoPlatform { .. } => Self::NotFound,
             ImageError::Interrupted => Self::Transient,
+        }
+    }
+}
+
+impl AuthError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => source.kind().into(),
+            Self::Json { .. } | Self::Entry { .. } => ErrorKind::Permanent,
         }
     }
 }
@@ -119,9 +128,11 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&RegistryError> for ErrorKind {
     fn from(error: &RegistryError) -> Self {
         match error {
-            RegistryError::Runtime(source) => source.kind().into(),
+            RegistryError::Runtime(source) | RegistryError::CaFile { source, .. } => source.kind().into(),
             RegistryError::NotFound { .. } => Self::NotFound,
-            RegistryError::Unauthorized { .. } | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
+            RegistryError::Unauthorized { .. }
+            | RegistryError::LoginRefused { .. }
+            | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
             error if error.is_transient() => Self::Transient,
             _ => Self::Permanent,
         }

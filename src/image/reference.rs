@@ -12,7 +12,7 @@ pub use layout::LayoutReference;
 pub(super) use layout::Version;
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
-pub(super) use registry::is_loopback;
+pub(super) use registry::{host_of, is_loopback};
 
 /// Transports of other tools (containers-transports(5), and `tar`), refused by name: `dir:x` is no tag of an image `dir`.
 const OTHER_TRANSPORTS: [&str; 10] = [

@@ -7,10 +7,13 @@
 
 mod download;
 mod http;
+mod login;
+mod options;
 mod retry;
 mod token;
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -19,7 +22,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::auth::Credentials;
+use super::auth::Helper;
 use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
@@ -27,6 +30,8 @@ use super::reference::RegistryReference;
 use super::{Fetched, ImageError, Layer, SourceOptions};
 pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
+pub use login::check_login;
+pub use options::RegistryOptions;
 use retry::retry;
 
 /// How many blobs are downloaded at once.
@@ -39,6 +44,7 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 pub(super) struct Registry {
     image: RegistryReference,
     http: Arc<Http>,
+    helper: Option<Helper>,
     slots: Arc<Semaphore>,
     interrupted: Arc<AtomicBool>,
     /// Taken only when this is dropped.
@@ -55,22 +61,22 @@ impl Registry {
         options: &SourceOptions,
         timeouts: Timeouts,
     ) -> Result<Self, ImageError> {
-        let credentials = match &options.auth_file {
-            Some(file) => Credentials::find(file, image)?,
-            None => None,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .map_err(RegistryError::Runtime)?;
+        let found = options.registry.auth_files.find(image)?;
+        let helper = found.helper.clone().filter(|_| found.credentials.is_none());
+        let http = Http::new(&image.registry, &image.repository, found, &options.registry, timeouts)?;
         Ok(Self {
             image: image.clone(),
-            http: Arc::new(Http::new(image, credentials, timeouts)?),
+            http: Arc::new(http),
+            helper,
             slots: Arc::new(Semaphore::new(PARALLEL_DOWNLOADS)),
             interrupted: Arc::clone(&options.interrupted),
-            runtime: Some(runtime),
+            runtime: Some(runtime()?),
         })
+    }
+
+    /// The helper that may have had credentials.
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        self.helper.as_ref()
     }
 
     /// The digest that the reference names.
@@ -166,6 +172,14 @@ impl Drop for Registry {
     }
 }
 
+fn runtime() -> Result<Runtime, RegistryError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RegistryError::Runtime)
+}
+
 async fn raised(flag: &AtomicBool) {
     while !flag.load(Ordering::Relaxed) {
         sleep(INTERRUPT_POLL).await;
@@ -216,16 +230,47 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// The registry wants other credentials than it got.
-    #[error("{}", unauthorized(registry, repository, *has_credentials, problem))]
+    #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
     Unauthorized {
-        /// Host and port.
+        /// Host and port; `docker.io` for Docker Hub.
         registry: String,
         /// The repository.
         repository: String,
-        /// Whether there were credentials for the registry.
-        has_credentials: bool,
+        /// The file with the credentials that it got, if there were any.
+        credentials: Option<PathBuf>,
+        /// The helper that would have had to be asked for some.
+        helper: Option<Box<Helper>>,
         /// What the registry says about it; may be empty.
         problem: String,
+    },
+    /// The registry does not accept a user with a password.
+    #[error("{registry} does not accept this user with this password{}", colon(problem))]
+    LoginRefused {
+        /// Host and port; `docker.io` for Docker Hub.
+        registry: String,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The file with certificates of authorities could not be read.
+    #[error("could not read the certificates in {}", .path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file with certificates of authorities holds none, or something else.
+    #[error("{} is no PEM file with certificates", .path.display())]
+    CaFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A request in plain HTTP, where TLS is spoken.
+    #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
+    SpeaksTls {
+        /// Host and port.
+        registry: String,
     },
     /// The registry does not have it.
     #[error("{registry} has no {repository}/{path}")]
@@ -320,14 +365,21 @@ impl RegistryError {
     }
 }
 
-fn unauthorized(registry: &str, repository: &str, has_credentials: bool, problem: &str) -> String {
+fn unauthorized(
+    registry: &str,
+    repository: &str,
+    credentials: Option<&Path>,
+    helper: Option<&Helper>,
+    problem: &str,
+) -> String {
     let problem = colon(problem);
-    if has_credentials {
-        return format!("{registry} does not accept the credentials in REGISTRY_AUTH_FILE for {repository}{problem}");
+    if let Some(file) = credentials {
+        let file = file.display();
+        return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
     }
+    let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
     format!(
-        "{registry} does not give {repository} to everyone, if it exists: name a file with credentials for it in \
-         REGISTRY_AUTH_FILE, such as `skopeo login --authfile` writes{problem}"
+        "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
     )
 }
 
@@ -368,7 +420,7 @@ mod tests {
         };
         let options = SourceOptions {
             state_dir: "unused".into(),
-            auth_file: None,
+            registry: RegistryOptions::default(),
             interrupted: Arc::default(),
         };
         let timeouts = Timeouts {

@@ -430,13 +430,11 @@ fn basic_credentials_are_sent_when_asked_for() {
     assert_eq!(server.requests().len(), 4, "only the first request is refused");
 
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    assert!(chain(&error).contains("REGISTRY_AUTH_FILE"), "{}", chain(&error));
+    let login = format!("microagent registry login {} -u <user>", server.address);
+    assert!(error.remediation().unwrap().contains(&login), "{error}");
     assert!(matches!(
         registry_error(error),
-        RegistryError::Unauthorized {
-            has_credentials: false,
-            ..
-        }
+        RegistryError::Unauthorized { credentials: None, .. }
     ));
     let (_file, state) = credentials(&server, &json!({"auth": "dXNlcjpvbGQtYmVlZg=="}));
     let error = pull(&state, &server.reference("")).unwrap_err();
@@ -445,7 +443,7 @@ fn basic_credentials_are_sent_when_asked_for() {
     assert!(matches!(
         registry_error(error),
         RegistryError::Unauthorized {
-            has_credentials: true,
+            credentials: Some(_),
             ..
         }
     ));

@@ -1,23 +1,29 @@
 //! One request to a registry, and what its answer means.
 
 use std::error::Error;
+use std::fs;
 use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, ClientBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout};
 
-use super::RegistryError;
-use super::token::Authorizer;
+use super::token::{Authorizer, Realms};
+use super::{RegistryError, RegistryOptions};
 use crate::image::ImageError;
-use crate::image::auth::Credentials;
+use crate::image::auth::{Found, Helper};
 use crate::image::digest::Digest;
 use crate::image::manifest::MAX_DOCUMENT_LEN;
-use crate::image::reference::RegistryReference;
+use crate::image::reference::{host_of, is_loopback};
+
+/// Where Docker Hub is.
+const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// The most that is read of an error page, in bytes.
 const MAX_PROBLEM_LEN: usize = 64 << 10;
@@ -69,32 +75,58 @@ pub(super) struct Answer {
 }
 
 impl Http {
+    /// A client for a repository, or with an empty name for the registry as such.
     pub(super) fn new(
-        image: &RegistryReference,
-        credentials: Option<Credentials>,
+        registry: &str,
+        repository: &str,
+        found: Found,
+        options: &RegistryOptions,
         timeouts: Timeouts,
     ) -> Result<Self, RegistryError> {
-        let is_loopback = image.is_loopback();
-        let host = if image.registry == "docker.io" {
-            "registry-1.docker.io"
-        } else {
-            &image.registry
-        };
-        let scheme = if is_loopback { "http" } else { "https" };
-        let base = format!("{scheme}://{host}/v2/{}", image.repository);
+        let is_loopback = is_loopback(host_of(registry));
+        let is_plain = options.is_plain(is_loopback);
+        let host = if registry == "docker.io" { DOCKER_HUB } else { registry };
+        let scheme = if is_plain { "http" } else { "https" };
+        let base = format!("{scheme}://{host}/v2/{repository}");
         let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
         let server = Server {
             registry: host.to_owned(),
-            repository: image.repository.clone(),
+            repository: repository.to_owned(),
+            credentials: found.credentials.as_ref().map(|(_, file)| file.clone()),
+            helper: found.helper,
         };
-        let tokens = client(timeouts, is_loopback, redirect::Policy::none)?;
+        let certificates = match &options.tls_ca {
+            Some(path) => authorities(path)?,
+            None => Vec::new(),
+        };
+        let client = |redirects| {
+            let client = ClientOptions {
+                timeouts,
+                is_loopback,
+                is_plain,
+                certificates: &certificates,
+                accept_any_certificate: options.accept_any_certificate,
+            };
+            client.build(redirects)
+        };
+        let realms = match (is_plain, is_loopback) {
+            (false, _) => Realms::Secure,
+            (true, true) => Realms::SecureOrLoopback,
+            (true, false) => Realms::Any,
+        };
+        let credentials = found.credentials.map(|(credentials, _)| credentials);
         Ok(Self {
-            client: client(timeouts, is_loopback, redirect::Policy::default)?,
-            authorizer: Authorizer::new(tokens, server.clone(), is_loopback, credentials),
+            client: client(redirect::Policy::default())?,
+            authorizer: Authorizer::new(client(redirect::Policy::none())?, server.clone(), realms, credentials),
             server,
             base,
             timeouts,
         })
+    }
+
+    /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
+    pub(super) async fn ping(&self) -> Result<(), RegistryError> {
+        self.in_time(self.exchange("", &["*/*"], None)).await.map(drop)
     }
 
     /// Gets a document, whole.
@@ -181,7 +213,7 @@ impl Http {
     ///
     /// Redirects are followed, without credentials where they lead to another host.
     async fn exchange(&self, path: &str, accept: &[&str], from: Option<u64>) -> Result<Response, RegistryError> {
-        let url = format!("{}/{path}", self.base);
+        let url = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
         let used = self.authorizer.current();
         let mut response = self.send(&url, accept, from, used.clone()).await?;
         // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
@@ -192,11 +224,11 @@ impl Http {
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self
-                .server
-                .unauthorized(self.authorizer.has_credentials(), problem(response).await)),
-            StatusCode::NOT_FOUND => {
-                let Server { registry, repository } = self.server.clone();
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.server.unauthorized(problem(response).await)),
+            StatusCode::NOT_FOUND if !self.server.repository.is_empty() => {
+                let Server {
+                    registry, repository, ..
+                } = self.server.clone();
                 Err(RegistryError::NotFound {
                     registry,
                     repository,
@@ -225,31 +257,67 @@ impl Http {
     }
 }
 
-fn client(timeouts: Timeouts, is_loopback: bool, redirects: fn() -> redirect::Policy) -> Result<Client, RegistryError> {
-    // An error only says that there is a provider already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = || {
-        let builder = ClientBuilder::new()
+/// What a client is made of.
+struct ClientOptions<'a> {
+    timeouts: Timeouts,
+    is_loopback: bool,
+    is_plain: bool,
+    certificates: &'a [Certificate],
+    accept_any_certificate: bool,
+}
+
+impl ClientOptions<'_> {
+    fn build(&self, redirects: redirect::Policy) -> Result<Client, RegistryError> {
+        // An error only says that there is a provider already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = ClientBuilder::new()
             .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(timeouts.connect)
-            .read_timeout(timeouts.read)
+            .connect_timeout(self.timeouts.connect)
+            .read_timeout(self.timeouts.read)
             .referer(false)
-            .redirect(redirects());
-        if is_loopback { builder.no_proxy() } else { builder }
-    };
-    match builder().build() {
-        // A machine without CA certificates can still speak plain HTTP to itself.
-        Err(_) if is_loopback => builder().tls_certs_only([]).build(),
-        built => built,
+            .redirect(redirects)
+            .tls_danger_accept_invalid_certs(self.accept_any_certificate);
+        if self.is_loopback {
+            builder = builder.no_proxy();
+        }
+        if self.is_plain && !has_authorities() {
+            // A machine without CA certificates can still speak plain HTTP.
+            builder = builder.tls_certs_only(self.certificates.iter().cloned());
+        } else {
+            builder = builder.tls_certs_merge(self.certificates.iter().cloned());
+        }
+        builder.build().map_err(RegistryError::Setup)
     }
-    .map_err(RegistryError::Setup)
+}
+
+/// Whether TLS can be set up with the certificates of this machine.
+fn has_authorities() -> bool {
+    static HAS_AUTHORITIES: OnceLock<bool> = OnceLock::new();
+    *HAS_AUTHORITIES.get_or_init(|| ClientBuilder::new().build().is_ok())
+}
+
+/// The certificates in a PEM file.
+fn authorities(path: &Path) -> Result<Vec<Certificate>, RegistryError> {
+    let pem = fs::read(path).map_err(|source| RegistryError::CaFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    match Certificate::from_pem_bundle(&pem) {
+        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
+        _ => Err(RegistryError::CaFormat { path: path.to_owned() }),
+    }
 }
 
 /// What errors tell about the server.
 #[derive(Clone)]
 pub(super) struct Server {
+    /// Host and port.
     pub(super) registry: String,
+    /// Empty for the registry as such.
     pub(super) repository: String,
+    /// The file with the credentials.
+    pub(super) credentials: Option<PathBuf>,
+    pub(super) helper: Option<Helper>,
 }
 
 impl Server {
@@ -268,12 +336,16 @@ impl Server {
         }
     }
 
-    pub(super) fn unauthorized(&self, has_credentials: bool, problem: String) -> RegistryError {
-        let Self { registry, repository } = self.clone();
+    pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
+        let registry = match self.registry.as_str() {
+            DOCKER_HUB => "docker.io",
+            other => other,
+        };
         RegistryError::Unauthorized {
-            registry,
-            repository,
-            has_credentials,
+            registry: registry.to_owned(),
+            repository: self.repository.clone(),
+            credentials: self.credentials.clone(),
+            helper: self.helper.clone().map(Box::new),
             problem,
         }
     }
@@ -294,11 +366,20 @@ impl Server {
                 retry_after,
                 problem: problem(response).await,
             },
-            status => RegistryError::UnexpectedStatus {
-                registry,
-                status: status.as_u16(),
-                problem: problem(response).await,
-            },
+            status => {
+                let body = error_page(response).await;
+                // What servers in Go say in plain HTTP to who does.
+                if status == StatusCode::BAD_REQUEST
+                    && body.starts_with(b"Client sent an HTTP request to an HTTPS server")
+                {
+                    return RegistryError::SpeaksTls { registry };
+                }
+                RegistryError::UnexpectedStatus {
+                    registry,
+                    status: status.as_u16(),
+                    problem: message(&body),
+                }
+            }
         }
     }
 
@@ -332,14 +413,22 @@ impl Server {
 }
 
 /// What an error page says in the form of distribution-spec, "Error codes"; empty if it has another.
-pub(super) async fn problem(mut response: Response) -> String {
+pub(super) async fn problem(response: Response) -> String {
+    message(&error_page(response).await)
+}
+
+async fn error_page(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < MAX_PROBLEM_LEN
         && let Ok(Some(bytes)) = response.chunk().await
     {
         body.extend_from_slice(&bytes);
     }
-    let first = serde_json::from_slice::<OciEnvelope>(&body)
+    body
+}
+
+fn message(body: &[u8]) -> String {
+    let first = serde_json::from_slice::<OciEnvelope>(body)
         .ok()
         .and_then(|envelope| envelope.errors.into_iter().next());
     let message = first.map(|error| error.message).unwrap_or_default();
