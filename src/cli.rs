@@ -66,6 +66,6 @@ fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Fai
         signal_status: signals.exit_status(),
     })?;
     // Whoever closed standard error doesn't want to know.
-    let _ = report::warn(&report);
+    let _ = report::warn(&report, &options.platform);
     report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
 }

@@ -92,6 +92,10 @@ pub(super) struct Build {
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
 
+    /// Platform of the image; short for --os and --arch
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch"])]
+    platform: Option<String>,
+
     /// Operating system of the image
     #[arg(long, value_name = "OS", default_value = "linux")]
     os: String,
@@ -142,7 +146,7 @@ impl Build {
     pub(super) fn options(&self) -> Result<BuildOptions, clap::Error> {
         // Not by clap, which would print a reference that it refuses, and one can hold a password.
         let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
-        let platform = Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error))?;
+        let platform = self.platform()?;
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
             cache_limit: self.cache.limit()?,
@@ -156,6 +160,13 @@ impl Build {
             init: self.init()?,
             newest: source_date_epoch()?,
         })
+    }
+
+    fn platform(&self) -> Result<Platform, clap::Error> {
+        match &self.platform {
+            Some(platform) => Platform::parse_whole(platform).map_err(|error| invalid("--platform", &error)),
+            None => Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error)),
+        }
     }
 
     fn init(&self) -> Result<Option<Init>, clap::Error> {

@@ -112,7 +112,7 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
         ImageError::Content { .. } => FETCH_AGAIN,
-        ImageError::NoPlatform { .. } => "ask for one of those that there are with --os and --arch",
+        ImageError::NoPlatform { .. } => "ask for one of those that there are with --platform",
         ImageError::Document {
             source: ManifestError::NotAnImage { .. } | ManifestError::UnknownLayer { .. },
             ..

@@ -137,8 +137,8 @@ fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
     assert_eq!(list["logins"][0]["registry"], registry.host);
     assert_eq!(list["logins"][0]["user"], USER);
 
-    let built = user.run(&mut build);
-    assert!(built.status.success(), "{}", text(&built.stderr));
+    let done = user.run(&mut build);
+    assert!(done.status.success(), "{}", text(&done.stderr));
 
     let mut logout = user.command(&["registry", "logout", &registry.host]);
     assert!(user.run(&mut logout).status.success());
@@ -198,8 +198,8 @@ fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
         .unwrap();
     assert_eq!(token.path, "/token?service=s");
     let mut build = user.build(&server.reference(""), &[]);
-    let built = user.run(&mut build);
-    assert!(built.status.success(), "{}", text(&built.stderr));
+    let done = user.run(&mut build);
+    assert!(done.status.success(), "{}", text(&done.stderr));
     assert!(!user.printed.contains(PASSWORD));
 }
 

@@ -292,3 +292,17 @@ fn the_cache_is_listed_verified_and_pruned() {
     assert_eq!(builds.listed(&["prune"]).len(), 3);
     assert!(builds.listed(&["ls"]).is_empty());
 }
+
+#[test]
+fn an_image_for_32_bits_serves_with_a_warning() {
+    let layout = TestLayout::new();
+    let version = format!("@{}", digest(&layout.image("linux/386", &[&tar("one", 10)])));
+    let builds = Builds::new();
+    let output = builds.build(&layout.reference(&version), "out").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("there is no image for linux/amd64, so this is the one for linux/386"),
+        "{stderr}"
+    );
+}
