@@ -2,10 +2,13 @@
 //!
 //! Everything waits where it is called, so call it from a thread, not from asynchronous code.
 
+mod archive;
 mod auth;
 mod blobs;
 mod config;
 mod digest;
+mod directory;
+mod docker_archive;
 mod error;
 mod layout;
 mod manifest;
@@ -13,29 +16,38 @@ mod platform;
 mod reference;
 mod registry;
 mod resolve;
+mod tarball;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
-pub use reference::{LayoutReference, Reference, ReferenceError, RegistryReference};
+pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 pub use registry::{RegistryError, RegistryOptions, check_login};
 
+use crate::layer::Decoder;
+use archive::Section;
 use blobs::BlobStore;
+use directory::Directory;
+use docker_archive::DockerArchive;
 use layout::Layout;
 use manifest::Descriptor;
+use reference::Transport;
 use registry::{Download, Growing, Opened, Registry};
+use tarball::Tarball;
 
 /// An image for one platform.
 #[derive(Debug, Clone)]
@@ -85,8 +97,21 @@ pub struct Source {
 }
 
 enum Place {
-    Layout(Layout),
+    Local(Box<dyn Local>),
+    Tarball(Tarball),
     Registry(Box<Remote>),
+}
+
+/// Files on this machine that hold an image.
+trait Local: Send + Sync {
+    /// The document that the reference means.
+    fn root(&self) -> Result<Fetched, ImageError>;
+
+    /// An index, a manifest or a config.
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
+
+    /// The blob of a layer, which must have the right size.
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError>;
 }
 
 /// A registry, and the store of what comes from it.
@@ -102,11 +127,17 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Layout`] when there is no image layout, [`ImageError::Auth`] when the credentials cannot be read,
+    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image, [`ImageError::Auth`] when the credentials cannot be read,
     /// [`ImageError::Registry`] when this machine lacks what it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
+        let scratch = scratch(&options.state_dir);
         let place = match reference {
-            Reference::Layout(reference) => Place::Layout(Layout::open(reference)?),
+            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, &scratch)?)),
+            Reference::Local(reference) => match reference.transport {
+                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, &scratch)?)),
+                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
+                Transport::Tarball => Place::Tarball(Tarball::open(reference, &scratch)?),
+            },
             Reference::Registry(reference) => Place::Registry(Box::new(Remote {
                 registry: Registry::open(reference, options)?,
                 store: BlobStore::new(&options.state_dir),
@@ -123,7 +154,7 @@ impl Source {
     #[must_use]
     pub fn unasked_helper(&self) -> Option<&Helper> {
         match &self.place {
-            Place::Layout(_) => None,
+            Place::Local(_) | Place::Tarball(_) => None,
             Place::Registry(remote) => remote.registry.helper(),
         }
     }
@@ -135,7 +166,10 @@ impl Source {
     /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
     /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
-        resolve::resolve(self, platform)
+        match (&self.place, &self.reference) {
+            (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
+            _ => resolve::resolve(self, platform),
+        }
     }
 
     /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks.
@@ -145,7 +179,7 @@ impl Source {
     /// [`ImageError::Store`] when the state directory cannot be read.
     pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
         match &self.place {
-            Place::Layout(_) => Ok(()),
+            Place::Local(_) | Place::Tarball(_) => Ok(()),
             Place::Registry(remote) => remote.prefetch(layers),
         }
     }
@@ -161,7 +195,8 @@ impl Source {
     /// the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
         match &self.place {
-            Place::Layout(layout) => Ok(Blob(Bytes::File(layout.blob(&layer.digest, layer.size)?))),
+            Place::Local(local) => local.blob(&layer.digest, layer.size).map(Blob),
+            Place::Tarball(tarball) => Ok(Blob(Bytes::Section(tarball.blob()))),
             Place::Registry(remote) => remote.blob(layer),
         }
     }
@@ -174,21 +209,21 @@ impl Source {
     /// the manifest names.
     pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
         match &self.place {
-            Place::Layout(_) => Ok(()),
+            Place::Local(_) | Place::Tarball(_) => Ok(()),
             Place::Registry(remote) => remote.finish(layer),
         }
     }
 
     /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again.
     ///
-    /// An image layout is not touched.
+    /// Files that are named by their path are not touched.
     ///
     /// # Errors
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
     pub fn forget(&self, layer: &Layer) -> Result<(), ImageError> {
         match &self.place {
-            Place::Layout(_) => Ok(()),
+            Place::Local(_) | Place::Tarball(_) => Ok(()),
             Place::Registry(remote) => Ok(remote.store.remove(&layer.digest)?),
         }
     }
@@ -196,17 +231,8 @@ impl Source {
     /// The document that the reference means.
     fn root(&self) -> Result<Fetched, ImageError> {
         match &self.place {
-            Place::Layout(layout) => match layout.pinned() {
-                Some(digest) => {
-                    let json = layout.document(digest, None)?;
-                    Ok(Fetched {
-                        digest: digest.clone(),
-                        media_type: String::new(),
-                        json,
-                    })
-                }
-                None => self.manifest(&layout.listed()?),
-            },
+            Place::Local(local) => local.root(),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.root(),
         }
     }
@@ -223,7 +249,8 @@ impl Source {
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
-            Place::Layout(layout) => layout.document(digest, Some(*size))?,
+            Place::Local(local) => local.document(digest, Some(*size))?,
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
         };
         Ok(Fetched {
@@ -240,7 +267,8 @@ impl Source {
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
-            Place::Layout(layout) => layout.document(digest, Some(*size)),
+            Place::Local(local) => local.document(digest, Some(*size)),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
     }
@@ -298,7 +326,7 @@ impl Remote {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Blob(Bytes::File(file))),
+                    Some(file) => return Ok(Blob(Bytes::Section(Section::whole(file, layer.size)))),
                     None => self.prefetch(std::slice::from_ref(layer))?,
                 }
                 continue;
@@ -325,6 +353,15 @@ impl Remote {
     }
 }
 
+/// Where what must be kept for a while is: below the state directory, or where the system has such files.
+fn scratch(state_dir: &Path) -> PathBuf {
+    if state_dir.as_os_str().is_empty() {
+        std::env::temp_dir()
+    } else {
+        state_dir.join("tmp")
+    }
+}
+
 /// A document whose bytes have been held against its digest.
 struct Fetched {
     digest: Digest,
@@ -337,17 +374,29 @@ struct Fetched {
 #[derive(Debug)]
 pub struct Blob(Bytes);
 
-#[derive(Debug)]
 enum Bytes {
-    File(File),
+    Section(Section),
     Growing(Growing),
+    /// Of an archive that holds a layer in another form than its manifest says.
+    Decoded(Box<Decoder<BufReader<Section>>>),
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(section) => section.fmt(f),
+            Self::Growing(growing) => growing.fmt(f),
+            Self::Decoded(_) => f.write_str("Decoded"),
+        }
+    }
 }
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match &mut self.0 {
-            Bytes::File(file) => file.read(buffer),
+            Bytes::Section(section) => section.read(buffer),
             Bytes::Growing(growing) => growing.read(buffer),
+            Bytes::Decoded(decoder) => decoder.read(buffer),
         }
     }
 }

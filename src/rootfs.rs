@@ -186,7 +186,7 @@ impl Build<'_> {
             return Ok(());
         }
         let pinned = match reference {
-            Reference::Layout(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
+            Reference::Layout(_) | Reference::Local(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
             // A registry isn't asked for what is not allowed.
             _ => None,
         };
@@ -245,11 +245,11 @@ impl Build<'_> {
         }
         match (blob.finish(), &self.options.image) {
             (Ok(_), _) => applied,
-            (Err(error), Reference::Layout(_)) => Err(LayerFailure::Blob(error)),
-            (Err(error), _) => {
+            (Err(error), Reference::Registry(_)) => {
                 source.forget(layer)?;
                 Err(LayerFailure::Copy(error))
             }
+            (Err(error), _) => Err(LayerFailure::Blob(error)),
         }
     }
 

@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
 #![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
 
+#[path = "sources/archives.rs"]
+mod archives;
 #[path = "sources/downloads.rs"]
 mod downloads;
 #[path = "sources/faults.rs"]

@@ -83,8 +83,9 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
 pub(super) struct Build {
-    /// Image to build from: [docker://]<registry>/<repository>@<digest>, or oci:<directory>@<digest> for an OCI image
-    /// layout; with --allow-mutable also :<tag>
+    /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
+    /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file system;
+    /// with --allow-mutable also :<tag>, or none
     #[arg(long, value_name = "REF")]
     pub(super) image: String,
 
@@ -186,8 +187,8 @@ impl Build {
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
         match image {
-            // Nothing of a layout is kept.
-            Reference::Layout(_) => Ok(self.state.find().unwrap_or_default()),
+            // Nothing of files is kept.
+            Reference::Layout(_) | Reference::Local(_) => Ok(self.state.find().unwrap_or_default()),
             _ => self.state.directory(),
         }
     }

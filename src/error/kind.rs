@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{AuthError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{
+    ArchiveError, AuthError, DockerArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError,
+};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 /// What can be done about a failure.
@@ -78,12 +80,17 @@ impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
             ImageError::Layout(error) => error.into(),
+            ImageError::Archive(error) => error.into(),
             ImageError::Registry(error) => error.into(),
             ImageError::Store(error) => error.kind(),
             ImageError::Auth(error) => error.kind(),
-            ImageError::Content { .. } | ImageError::WrongPlatform { .. } => Self::Permanent,
+            ImageError::NoPlatform { .. } | ImageError::DockerArchive(DockerArchiveError::NoSuchImage { .. }) => {
+                Self::NotFound
+            }
+            ImageError::DockerArchive(_) | ImageError::Content { .. } | ImageError::WrongPlatform { .. } => {
+                Self::Permanent
+            }
             ImageError::Document { source, .. } => source.into(),
-            ImageError::NoPlatform { .. } => Self::NotFound,
             ImageError::Interrupted => Self::Transient,
         }
     }
@@ -121,6 +128,24 @@ impl From<&LayoutError> for ErrorKind {
             LayoutError::Read { source, .. } => source.kind().into(),
             LayoutError::Version { .. } => Self::Unsupported,
             LayoutError::NotAFile { .. } | LayoutError::Ambiguous { .. } => Self::Permanent,
+        }
+    }
+}
+
+impl From<&ArchiveError> for ErrorKind {
+    fn from(error: &ArchiveError) -> Self {
+        match error {
+            ArchiveError::Read { source, .. }
+            | ArchiveError::Scratch { source, .. }
+            | ArchiveError::Decode {
+                source: DecodeError::Read(source),
+                ..
+            } => source.kind().into(),
+            ArchiveError::Decode { .. } => Self::Unsupported,
+            ArchiveError::Missing { .. } => Self::NotFound,
+            ArchiveError::NotAFile { .. } | ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => {
+                Self::Permanent
+            }
         }
     }
 }

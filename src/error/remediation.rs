@@ -7,7 +7,7 @@ use ext4::FormatError;
 
 use super::{BuildError, ErrorKind, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{ArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{LayerError, LayerErrorKind};
 
 const MIB: u64 = 1 << 20;
@@ -100,13 +100,24 @@ fn image(error: &ImageError) -> Option<String> {
             "make the layout readable for you"
         }
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
-            "name the directory that holds the file oci-layout, as oci:<directory>"
+            "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
         }
         ImageError::Layout(LayoutError::MissingBlob { .. }) => {
             "copy the image into the layout again, whole: skopeo copy --all, for example"
         }
-        ImageError::Layout(LayoutError::NoSuchTag { .. } | LayoutError::Ambiguous { .. }) => {
-            "name one of those that there are"
+        ImageError::Layout(LayoutError::NoSuchTag { .. } | LayoutError::Ambiguous { .. })
+        | ImageError::DockerArchive(_) => "name one of those that there are",
+        ImageError::Archive(ArchiveError::Missing { name, .. }) if name == "manifest.json" => {
+            "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
+        }
+        ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
+            "make the archive again, with skopeo copy or docker save, for example"
+        }
+        ImageError::Archive(ArchiveError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            "check the path"
+        }
+        ImageError::Archive(ArchiveError::Scratch { .. }) => {
+            "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,

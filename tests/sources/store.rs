@@ -18,7 +18,7 @@ use crate::server::{Reply, Server, stored};
 const PLATFORM: &str = "linux/amd64";
 
 /// A tar with one file, which is different for each name.
-fn tar(name: &str, len: usize) -> String {
+pub(crate) fn tar(name: &str, len: usize) -> String {
     let mut state = name
         .bytes()
         .fold(7_u32, |state, byte| state.wrapping_mul(31) + u32::from(byte));

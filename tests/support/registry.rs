@@ -38,11 +38,8 @@ impl Registry {
     }
 
     fn start_with(wants_password: bool, speaks_tls: bool) -> Option<Self> {
-        for tool in ["docker-registry", "skopeo", "openssl"] {
-            if Command::new(tool).arg("version").output().is_err() {
-                skip(&format!("{tool} is not installed"));
-                return None;
-            }
+        if !has_tools() {
+            return None;
         }
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -154,6 +151,17 @@ impl Drop for Registry {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// Whether the tools are there. If not, says so, and fails if `REQUIRE_ORACLES` is 1.
+pub(crate) fn has_tools() -> bool {
+    for tool in ["docker-registry", "skopeo", "openssl"] {
+        if Command::new(tool).arg("version").output().is_err() {
+            skip(&format!("{tool} is not installed"));
+            return false;
+        }
+    }
+    true
 }
 
 /// Runs skopeo, which must succeed.
