@@ -7,6 +7,7 @@ mod failure;
 mod file_system;
 mod inspect;
 mod presentation;
+mod progress;
 mod registry;
 mod report;
 mod signals;
@@ -21,6 +22,7 @@ use clap::Parser;
 use arguments::{Arguments, Build, Command, RootfsCommand};
 use failure::Failure;
 use presentation::{Mode, Presentation};
+use progress::Display;
 use signals::Signals;
 
 /// Runs the command that the arguments (the program's name first) ask for.
@@ -61,7 +63,10 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {
     let options = arguments.options().map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::Signals)?;
-    let report = microagent::rootfs::build(&options, signals.interrupted()).map_err(|error| Failure::Build {
+    let display = Display::start(arguments.progress, presentation.mode, &options.progress);
+    let result = microagent::rootfs::build(&options, signals.interrupted());
+    drop(display);
+    let report = result.map_err(|error| Failure::Build {
         error,
         signal_status: signals.exit_status(),
     })?;

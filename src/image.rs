@@ -13,6 +13,7 @@ mod error;
 mod layout;
 mod manifest;
 mod platform;
+mod progress;
 mod reference;
 mod registry;
 mod resolve;
@@ -35,6 +36,7 @@ pub use error::ImageError;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
+pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 pub use registry::{RegistryError, RegistryOptions, check_login};
 
@@ -86,6 +88,8 @@ pub struct SourceOptions {
     pub state_dir: PathBuf,
     /// How to speak to registries.
     pub registry: RegistryOptions,
+    /// Told how far the layers are.
+    pub progress: Arc<Progress>,
     /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
     pub interrupted: Arc<AtomicBool>,
 }
@@ -94,6 +98,7 @@ pub struct SourceOptions {
 pub struct Source {
     reference: Reference,
     place: Place,
+    progress: Arc<Progress>,
 }
 
 enum Place {
@@ -147,6 +152,7 @@ impl Source {
         Ok(Self {
             reference: reference.clone(),
             place,
+            progress: Arc::clone(&options.progress),
         })
     }
 
@@ -172,15 +178,22 @@ impl Source {
         }
     }
 
-    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks.
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now on,
+    /// it is known how far they are.
     ///
     /// # Errors
     ///
     /// [`ImageError::Store`] when the state directory cannot be read.
     pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
+        self.progress.begin(layers);
         match &self.place {
-            Place::Local(_) | Place::Tarball(_) => Ok(()),
-            Place::Registry(remote) => remote.prefetch(layers),
+            Place::Local(_) | Place::Tarball(_) => {
+                for layer in self.progress.layers() {
+                    layer.set_here(layer.size());
+                }
+                Ok(())
+            }
+            Place::Registry(remote) => remote.prefetch(layers, &self.progress),
         }
     }
 
@@ -194,11 +207,13 @@ impl Source {
     /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong at
     /// the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        match &self.place {
-            Place::Local(local) => local.blob(&layer.digest, layer.size).map(Blob),
-            Place::Tarball(tarball) => Ok(Blob(Bytes::Section(tarball.blob()))),
-            Place::Registry(remote) => remote.blob(layer),
-        }
+        let bytes = match &self.place {
+            Place::Local(local) => local.blob(&layer.digest, layer.size)?,
+            Place::Tarball(tarball) => Bytes::Section(tarball.blob()),
+            Place::Registry(remote) => remote.blob(layer, &self.progress)?,
+        };
+        let progress = self.progress.layer(&layer.digest);
+        Ok(Blob { bytes, progress })
     }
 
     /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
@@ -208,10 +223,13 @@ impl Source {
     /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one that
     /// the manifest names.
     pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
-        match &self.place {
-            Place::Local(_) | Place::Tarball(_) => Ok(()),
-            Place::Registry(remote) => remote.finish(layer),
+        if let Place::Registry(remote) = &self.place {
+            remote.finish(layer)?;
         }
+        if let Some(progress) = self.progress.layer(&layer.digest) {
+            progress.finish();
+        }
+        Ok(())
     }
 
     /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again.
@@ -305,34 +323,40 @@ impl Remote {
         Ok(json)
     }
 
-    fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
+    fn prefetch(&self, layers: &[Layer], progress: &Progress) -> Result<(), ImageError> {
         let mut downloads = self.downloads();
         let mut missing: Vec<Layer> = Vec::new();
         for layer in layers {
             let is_begun =
                 downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
-            if !is_begun && self.store.get(&layer.digest, layer.size)?.is_none() {
+            if is_begun {
+                continue;
+            }
+            if self.store.get(&layer.digest, layer.size)?.is_none() {
                 missing.push(layer.clone());
+            } else if let Some(progress) = progress.layer(&layer.digest) {
+                progress.set_here(layer.size);
             }
         }
         let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
-        downloads.extend(digests.into_iter().zip(self.registry.download(missing, &self.store)));
+        let begun = self.registry.download(missing, &self.store, progress);
+        downloads.extend(digests.into_iter().zip(begun));
         Ok(())
     }
 
-    fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
+    fn blob(&self, layer: &Layer, progress: &Progress) -> Result<Bytes, ImageError> {
         let digest = &layer.digest;
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Blob(Bytes::Section(Section::whole(file, layer.size)))),
-                    None => self.prefetch(std::slice::from_ref(layer))?,
+                    Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
+                    None => self.prefetch(std::slice::from_ref(layer), progress)?,
                 }
                 continue;
             };
             match download.open(&self.store, digest) {
-                Ok(Opened::Growing(growing)) => return Ok(Blob(Bytes::Growing(growing))),
+                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
                 // If it is gone again, somebody has evicted it, and it is downloaded once more.
                 Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
                 Err(error) => {
@@ -372,7 +396,10 @@ struct Fetched {
 
 /// The bytes of a layer as they are at the source, compressed or not.
 #[derive(Debug)]
-pub struct Blob(Bytes);
+pub struct Blob {
+    bytes: Bytes,
+    progress: Option<Arc<LayerProgress>>,
+}
 
 enum Bytes {
     Section(Section),
@@ -393,10 +420,14 @@ impl fmt::Debug for Bytes {
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0 {
+        let count = match &mut self.bytes {
             Bytes::Section(section) => section.read(buffer),
             Bytes::Growing(growing) => growing.read(buffer),
             Bytes::Decoded(decoder) => decoder.read(buffer),
+        }?;
+        if let Some(progress) = &self.progress {
+            progress.apply(count);
         }
+        Ok(count)
     }
 }

@@ -15,8 +15,8 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{
-    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Reference, RegistryOptions, Source, SourceOptions,
-    Verified,
+    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
+    SourceOptions, Verified,
 };
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
@@ -46,6 +46,8 @@ pub struct BuildOptions {
     pub cache_limit: u64,
     /// How to speak to registries.
     pub registry: RegistryOptions,
+    /// Told how far the layers are.
+    pub progress: Arc<Progress>,
     /// What the file system shall be like. Its UUID and hash seed are not taken from here.
     pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
@@ -200,6 +202,7 @@ impl Build<'_> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
+            progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
         let resolve = || {

@@ -32,7 +32,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use microagent::image::{
-    AuthFiles, Image, ImageError, Layer, Platform, Reference, RegistryOptions, Source, SourceOptions, Verified,
+    AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
+    Verified,
 };
 use tempfile::TempDir;
 
@@ -40,6 +41,7 @@ use tempfile::TempDir;
 struct State {
     directory: TempDir,
     registry: RegistryOptions,
+    progress: Arc<Progress>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -48,6 +50,7 @@ impl State {
         Self {
             directory: tempfile::tempdir().unwrap(),
             registry: RegistryOptions::default(),
+            progress: Arc::default(),
             interrupted: Arc::default(),
         }
     }
@@ -69,6 +72,7 @@ impl State {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
+            progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };
         Source::open(&Reference::parse(reference).unwrap(), &options)

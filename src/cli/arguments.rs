@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -17,6 +18,7 @@ use super::cache::Cache;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
+use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
 
@@ -134,6 +136,10 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
+    /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
+    pub(super) progress: Style,
+
     #[command(flatten)]
     file_system: FileSystemArguments,
 }
@@ -152,6 +158,7 @@ impl Build {
             state_dir: self.state_dir(&image)?,
             cache_limit: self.cache.limit()?,
             registry: self.registry.options(),
+            progress: Arc::default(),
             image,
             output: self.out.clone(),
             platform,

@@ -27,7 +27,7 @@ use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
-use super::{Fetched, ImageError, Layer, SourceOptions};
+use super::{Fetched, ImageError, Layer, Progress, SourceOptions};
 pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
 pub use login::check_login;
@@ -131,8 +131,9 @@ impl Registry {
     }
 
     /// Begins to download blobs into the store, in this order, some at once.
-    pub(super) fn download(&self, layers: Vec<Layer>, store: &BlobStore) -> Vec<Arc<Download>> {
-        let (downloads, duties): (Vec<_>, Vec<_>) = layers.iter().map(|_| Download::queue()).unzip();
+    pub(super) fn download(&self, layers: Vec<Layer>, store: &BlobStore, progress: &Progress) -> Vec<Arc<Download>> {
+        let queue = |layer: &Layer| Download::queue(progress.layer(&layer.digest));
+        let (downloads, duties): (Vec<_>, Vec<_>) = layers.iter().map(queue).unzip();
         let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
         let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
         self.runtime().spawn(async move {
@@ -152,7 +153,7 @@ impl Registry {
     fn wait<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
         self.runtime().block_on(async {
             tokio::select! {
-                result = retry(request) => result,
+                result = retry(self.http.backoff(), request) => result,
                 () = raised(&self.interrupted) => Err(ImageError::Interrupted),
             }
         })
@@ -421,12 +422,14 @@ mod tests {
         let options = SourceOptions {
             state_dir: "unused".into(),
             registry: RegistryOptions::default(),
+            progress: Arc::default(),
             interrupted: Arc::default(),
         };
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),
             read: Duration::from_millis(100),
             document: Duration::from_millis(200),
+            backoff: Duration::from_millis(1),
             ..Timeouts::default()
         };
         let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();

@@ -17,6 +17,7 @@ fn help_shows_every_flag_and_examples() {
         "--size-mib <MIB>",
         "--allow-mutable",
         "--state-dir <DIR>",
+        "--progress <STYLE>",
         "--cache-limit-mib <MIB>",
         "MICROAGENT_CACHE_LIMIT_MIB",
         "--label <LABEL>",

@@ -208,9 +208,15 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     let source = state.open(&server.reference("")).unwrap();
     let layers = source.resolve(&linux("amd64")).unwrap().layers;
     source.prefetch(&layers).unwrap();
-    source.prefetch(&layers).unwrap();
     for (layer, content) in layers.iter().zip(&contents) {
         assert_eq!(read(&source, layer).unwrap(), content.as_bytes());
+    }
+    for progress in state.progress.layers() {
+        let numbers = [progress.here(), progress.applied()];
+        assert!(
+            numbers == [progress.size(); 2] && progress.is_finished(),
+            "{progress:?}"
+        );
     }
     assert_eq!(seen.load(Ordering::SeqCst), 4);
     assert_eq!(server.requests().len(), 12);

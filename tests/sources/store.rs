@@ -306,3 +306,34 @@ fn an_image_for_32_bits_serves_with_a_warning() {
         "{stderr}"
     );
 }
+
+#[test]
+fn progress_is_one_line_a_second_and_never_in_the_result() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two"]);
+    let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
+    let server = Server::start(move |request, _| Reply::Slow {
+        reply: Box::new(stored(&blobs, &latest, request)),
+        pause: Duration::from_millis(if request.path.contains("/manifests/") { 0 } else { 70 }),
+    });
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    for (style, has_lines) in [("plain", true), ("auto", false), ("none", false)] {
+        let builds = Builds::new();
+        let mut build = builds.build(&reference, "out");
+        let output = build
+            .args(["--json", "--progress", style])
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        assert_eq!(stderr.lines().count() > 0, has_lines, "{stderr}");
+        if has_lines {
+            assert!(stderr.lines().all(|line| line.starts_with("progress: ")), "{stderr}");
+            let last = stderr.lines().last().unwrap();
+            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB here, 1 applied");
+            assert!(stderr.lines().count() < 8, "{stderr}");
+        }
+    }
+}

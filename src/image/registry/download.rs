@@ -14,7 +14,7 @@ use super::raised;
 use super::retry::Retries;
 use crate::image::blobs::{Begin, BlobStore, Partial};
 use crate::image::digest::{Digest, DigestError};
-use crate::image::{ImageError, Layer};
+use crate::image::{ImageError, Layer, LayerProgress};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -27,6 +27,7 @@ const PROGRESS: u64 = 64;
 pub(in crate::image) struct Download {
     phase: Mutex<Phase>,
     changed: Condvar,
+    progress: Option<Arc<LayerProgress>>,
 }
 
 #[derive(Debug)]
@@ -51,10 +52,11 @@ pub(in crate::image) enum Opened {
 
 impl Download {
     /// A download that waits for its turn, and the duty to see to it.
-    pub(super) fn queue() -> (Arc<Self>, Duty) {
+    pub(super) fn queue(progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
         let download = Arc::new(Self {
             phase: Mutex::new(Phase::Waiting),
             changed: Condvar::new(),
+            progress,
         });
         (Arc::clone(&download), Duty(download))
     }
@@ -108,6 +110,9 @@ impl Download {
     }
 
     fn set(&self, phase: Phase) {
+        if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
+            progress.set_here(*len);
+        }
         *self.lock() = phase;
         self.changed.notify_all();
     }
@@ -176,13 +181,13 @@ impl Duty {
 
     /// Asks for what is missing, again as long as that helps.
     async fn complete(&self, http: &Http, layer: &Layer, partial: &mut Partial) -> Result<(), ImageError> {
-        let mut retries = Retries::new();
+        let mut retries = Retries::new(http.backoff());
         while partial.len() < layer.size {
             let before = partial.len();
             match self.attempt(http, layer, partial).await {
                 Err(ImageError::Registry(error)) => {
                     if partial.len() - before > layer.size / PROGRESS {
-                        retries = Retries::new();
+                        retries = Retries::new(http.backoff());
                     }
                     match retries.wait_after(&error) {
                         Some(wait) => sleep(wait).await,

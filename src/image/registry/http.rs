@@ -39,6 +39,8 @@ pub(super) struct Timeouts {
     pub(super) document: Duration,
     /// For each 64 KiB of a blob.
     pub(super) slow: Duration,
+    /// After the first failure that may pass.
+    pub(super) backoff: Duration,
 }
 
 /// What must come in [`Timeouts::slow`], in bytes.
@@ -51,6 +53,7 @@ impl Default for Timeouts {
             read: Duration::from_secs(30),
             document: Duration::from_mins(1),
             slow: Duration::from_mins(1),
+            backoff: Duration::from_millis(400),
         }
     }
 }
@@ -194,6 +197,11 @@ impl Http {
                 take(bytes)
             })
             .await
+    }
+
+    /// How long to wait after the first failure that may pass.
+    pub(super) fn backoff(&self) -> Duration {
+        self.timeouts.backoff
     }
 
     fn timed_out(&self) -> RegistryError {

@@ -30,7 +30,7 @@ pub fn check_login(
     let runtime = super::runtime()?;
     let result = runtime.block_on(async {
         tokio::select! {
-            result = retry(async || Ok(http.ping().await?)) => result,
+            result = retry(http.backoff(), async || Ok(http.ping().await?)) => result,
             () = raised(interrupted) => Err(ImageError::Interrupted),
         }
     });

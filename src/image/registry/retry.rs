@@ -11,9 +11,6 @@ use crate::image::ImageError;
 /// How often a request is made that fails in a way that may pass.
 const ATTEMPTS: u32 = 5;
 
-/// The wait after the first failure, give or take a half; each later one is twice as long.
-const FIRST_BACKOFF: Duration = Duration::from_millis(400);
-
 /// The longest wait that a registry may ask for and get; a longer one is left to the caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
@@ -24,10 +21,11 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    pub(super) fn new() -> Self {
+    /// Begins to count. `backoff` is the wait after the first failure, give or take a half; each later one is twice as long.
+    pub(super) fn new(backoff: Duration) -> Self {
         Self {
             left: ATTEMPTS - 1,
-            backoff: FIRST_BACKOFF,
+            backoff,
         }
     }
 
@@ -54,8 +52,11 @@ fn jitter() -> f64 {
 }
 
 /// Makes a request until it succeeds, or fails in a way that will not pass.
-pub(super) async fn retry<T>(request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    let mut retries = Retries::new();
+pub(super) async fn retry<T>(
+    backoff: Duration,
+    request: impl AsyncFn() -> Result<T, ImageError>,
+) -> Result<T, ImageError> {
+    let mut retries = Retries::new(backoff);
     loop {
         match request().await {
             Err(ImageError::Registry(error)) => match retries.wait_after(&error) {
@@ -71,6 +72,8 @@ pub(super) async fn retry<T>(request: impl AsyncFn() -> Result<T, ImageError>) -
 mod tests {
     use super::*;
 
+    const FIRST_BACKOFF: Duration = Duration::from_millis(400);
+
     fn busy(retry_after: Option<u64>) -> RegistryError {
         RegistryError::TooManyRequests {
             registry: "localhost".to_owned(),
@@ -81,30 +84,32 @@ mod tests {
 
     #[test]
     fn waits_grow_and_end() {
-        let mut retries = Retries::new();
+        let mut retries = Retries::new(FIRST_BACKOFF);
         let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&busy(None))).collect();
         assert_eq!(waits.len(), 4);
         for (nr, wait) in waits.iter().enumerate() {
             let backoff = FIRST_BACKOFF * (1 << nr);
             assert!(*wait >= backoff / 2 && *wait <= backoff * 3 / 2, "{nr}: {wait:?}");
         }
-        let waits: Vec<_> = (0..20).map(|_| Retries::new().wait_after(&busy(None))).collect();
+        let waits: Vec<_> = (0..20)
+            .map(|_| Retries::new(FIRST_BACKOFF).wait_after(&busy(None)))
+            .collect();
         assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
     }
 
     #[test]
     fn a_registry_says_how_long_to_wait_within_bounds() {
-        let wait = Retries::new().wait_after(&busy(Some(60))).unwrap();
+        let wait = Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(60))).unwrap();
         assert!(
             wait >= Duration::from_mins(1) && wait < Duration::from_secs(61),
             "{wait:?}"
         );
-        assert_eq!(Retries::new().wait_after(&busy(Some(61))), None);
+        assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(61))), None);
     }
 
     #[test]
     fn what_will_not_pass_is_not_tried_again() {
         let error = RegistryError::NoToken { realm: "x".to_owned() };
-        assert_eq!(Retries::new().wait_after(&error), None);
+        assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&error), None);
     }
 }
