@@ -17,6 +17,7 @@ mod progress;
 mod reference;
 mod registry;
 mod resolve;
+mod section;
 mod tarball;
 
 use std::collections::BTreeMap;
@@ -41,7 +42,6 @@ pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, 
 pub use registry::{RegistryError, RegistryOptions, check_login};
 
 use crate::layer::Decoder;
-use archive::Section;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
@@ -49,6 +49,7 @@ use layout::Layout;
 use manifest::Descriptor;
 use reference::Transport;
 use registry::{Download, Growing, Opened, Registry};
+use section::Section;
 use tarball::Tarball;
 
 /// An image for one platform.

@@ -1,15 +1,14 @@
 //! Archives that hold an image: tars, read where they are, by an index of their members.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tar::{EntryType, Header, PaxExtensions};
 
-use super::error::ImageError;
-use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
+use super::section::Section;
 use crate::layer::{Compression, DecodeError, decode};
 
 /// Size of a block of a tar in bytes.
@@ -64,7 +63,7 @@ impl Archive {
         })?;
         Ok(Self {
             path: path.to_owned(),
-            file: reader.into_inner().file,
+            file: reader.into_inner().into_file(),
             members,
         })
     }
@@ -80,12 +79,7 @@ impl Archive {
         for _ in 0..MAX_LINKS {
             match self.members.get(&name)? {
                 Member::File { start, len } => {
-                    return Some(Section {
-                        file: Arc::clone(&self.file),
-                        start: *start,
-                        len: *len,
-                        position: 0,
-                    });
+                    return Some(Section::new(Arc::clone(&self.file), *start, *len));
                 }
                 Member::Link(target) => name.clone_from(target),
             }
@@ -103,110 +97,16 @@ fn plain(path: &Path, scratch: &Path) -> Result<Section, ArchiveError> {
     };
     let mut decoder = decode(BufReader::new(&mut section), "").map_err(decode_failed)?;
     if decoder.compression() == Compression::None {
-        section.position = 0;
+        section.rewind().map_err(|source| ArchiveError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
         return Ok(section);
     }
     Section::spool(&mut decoder, scratch).map_err(|source| ArchiveError::Scratch {
         path: scratch.to_owned(),
         source,
     })
-}
-
-/// A part of a file, read independently of others.
-#[derive(Debug, Clone)]
-pub(super) struct Section {
-    file: Arc<File>,
-    start: u64,
-    len: u64,
-    position: u64,
-}
-
-impl Section {
-    /// A whole regular file: opening a FIFO would wait for ever.
-    pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let failed = |source| ArchiveError::Read {
-            path: path.to_owned(),
-            source,
-        };
-        let metadata = fs::metadata(path).map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(ArchiveError::NotAFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(failed)?;
-        Ok(Self::whole(file, metadata.len()))
-    }
-
-    /// All that a reader gives, kept in a file without a name in a directory, which is made if need be.
-    pub(super) fn spool(reader: &mut impl Read, directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let mut file = tempfile::tempfile_in(directory)?;
-        let len = io::copy(reader, &mut file)?;
-        Ok(Self::whole(file, len))
-    }
-
-    /// The first bytes of a file.
-    pub(super) fn whole(file: File, len: u64) -> Self {
-        Self {
-            file: Arc::new(file),
-            start: 0,
-            len,
-            position: 0,
-        }
-    }
-
-    /// All of it, as the document that errors call so.
-    pub(super) fn document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
-        if self.len > MAX_DOCUMENT_LEN {
-            return Err(ImageError::document(
-                path.display(),
-                ManifestError::TooLarge { len: self.len },
-            ));
-        }
-        let mut content = Vec::new();
-        self.read_to_end(&mut content).map_err(|source| ArchiveError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(content)
-    }
-
-    /// Its length in bytes.
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
-}
-
-impl Read for Section {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let left = self.len - self.position;
-        let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let count = read_at(&self.file, &mut buffer[..len], self.start + self.position)?;
-        self.position += count as u64;
-        Ok(count)
-    }
-}
-
-impl Seek for Section {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(position) => Some(position),
-            SeekFrom::End(offset) => self.len.checked_add_signed(offset),
-            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
-        };
-        // What is beyond the end is nothing.
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?.min(self.len);
-        Ok(self.position)
-    }
-}
-
-#[cfg(unix)]
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
-}
-
-#[cfg(windows)]
-fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
 enum IndexError {

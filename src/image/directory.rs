@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::archive::{ArchiveError, Section};
+use super::archive::ArchiveError;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
+use super::section::Section;
 use super::{Bytes, Fetched, Local};
 
 /// A directory with a manifest, and blobs named by their hashes.

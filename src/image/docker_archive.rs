@@ -9,12 +9,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, ArchiveError, Section};
+use super::archive::{Archive, ArchiveError};
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{ManifestError, null_is_default};
 use super::reference::{Choice, LocalReference, RegistryReference};
+use super::section::Section;
 use super::{Bytes, Fetched, Local};
 use crate::layer::{Compression, decode};
 

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, ArchiveError, Section};
+use super::archive::{Archive, ArchiveError};
 use super::digest::{Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{Descriptor, Document, ManifestError};
 use super::reference::{LayoutReference, Version};
+use super::section::Section;
 use super::{Bytes, Fetched, Local};
 
 /// An opened image layout, and which of its images is meant.

@@ -5,6 +5,7 @@
 //! a token when it got none, knows no refresh tokens, and panics at a token that cannot stand in a header. Requests are
 //! therefore made here with `reqwest`, which it builds on: [`http`] makes one, [`token`] answers the challenge.
 
+mod client;
 mod download;
 mod http;
 mod login;

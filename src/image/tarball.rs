@@ -3,11 +3,12 @@
 use std::io::{BufReader, stdin};
 use std::path::Path;
 
-use super::archive::{ArchiveError, Section};
+use super::archive::ArchiveError;
 use super::config::Config;
 use super::digest::{Algorithm, Digest, Verified};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
+use super::section::Section;
 use super::{Image, Layer, Platform};
 use crate::layer::{Compression, decode};
 

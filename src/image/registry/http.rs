@@ -1,19 +1,18 @@
 //! One request to a registry, and what its answer means.
 
 use std::error::Error;
-use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, ClientBuilder, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url, redirect};
 use tokio::time::{Instant, timeout};
 
+use super::client::{ClientOptions, authorities};
 use super::token::{Authorizer, Realms};
 use super::{RegistryError, RegistryOptions};
 use crate::image::ImageError;
@@ -262,57 +261,6 @@ impl Http {
             request = request.header(AUTHORIZATION, authorization);
         }
         request.send().await.map_err(|error| self.server.failure(error))
-    }
-}
-
-/// What a client is made of.
-struct ClientOptions<'a> {
-    timeouts: Timeouts,
-    is_loopback: bool,
-    is_plain: bool,
-    certificates: &'a [Certificate],
-    accept_any_certificate: bool,
-}
-
-impl ClientOptions<'_> {
-    fn build(&self, redirects: redirect::Policy) -> Result<Client, RegistryError> {
-        // An error only says that there is a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = ClientBuilder::new()
-            .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.timeouts.connect)
-            .read_timeout(self.timeouts.read)
-            .referer(false)
-            .redirect(redirects)
-            .tls_danger_accept_invalid_certs(self.accept_any_certificate);
-        if self.is_loopback {
-            builder = builder.no_proxy();
-        }
-        if self.is_plain && !has_authorities() {
-            // A machine without CA certificates can still speak plain HTTP.
-            builder = builder.tls_certs_only(self.certificates.iter().cloned());
-        } else {
-            builder = builder.tls_certs_merge(self.certificates.iter().cloned());
-        }
-        builder.build().map_err(RegistryError::Setup)
-    }
-}
-
-/// Whether TLS can be set up with the certificates of this machine.
-fn has_authorities() -> bool {
-    static HAS_AUTHORITIES: OnceLock<bool> = OnceLock::new();
-    *HAS_AUTHORITIES.get_or_init(|| ClientBuilder::new().build().is_ok())
-}
-
-/// The certificates in a PEM file.
-fn authorities(path: &Path) -> Result<Vec<Certificate>, RegistryError> {
-    let pem = fs::read(path).map_err(|source| RegistryError::CaFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(RegistryError::CaFormat { path: path.to_owned() }),
     }
 }
 
