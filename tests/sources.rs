@@ -15,6 +15,8 @@ mod layout;
 mod layouts;
 #[path = "sources/logins.rs"]
 mod logins;
+#[path = "sources/luck.rs"]
+mod luck;
 #[path = "sources/real.rs"]
 mod real;
 #[path = "support/registry.rs"]

@@ -37,16 +37,16 @@ pub(crate) fn tar(name: &str, len: usize) -> String {
 }
 
 /// An image of these layers.
-fn image(layout: &TestLayout, layers: &[&str]) -> Value {
+pub(crate) fn image(layout: &TestLayout, layers: &[&str]) -> Value {
     let tars: Vec<_> = layers.iter().map(|name| tar(name, 100_000)).collect();
     layout.image(PLATFORM, &tars.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 /// A directory for a store and outputs.
-struct Builds(TempDir);
+pub(crate) struct Builds(TempDir);
 
 impl Builds {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 
@@ -54,7 +54,7 @@ impl Builds {
         self.0.path().join("state")
     }
 
-    fn output(&self, name: &str) -> PathBuf {
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
@@ -63,7 +63,7 @@ impl Builds {
         self.state().join("blobs/sha256").join(hex)
     }
 
-    fn build(&self, reference: &str, name: &str) -> Command {
+    pub(crate) fn build(&self, reference: &str, name: &str) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
         command.args([
             "rootfs",
@@ -104,7 +104,7 @@ impl Builds {
     }
 }
 
-fn succeed(command: &mut Command) {
+pub(crate) fn succeed(command: &mut Command) {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
