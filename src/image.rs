@@ -133,8 +133,9 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image, [`ImageError::Auth`] when the credentials cannot be read,
-    /// [`ImageError::Registry`] when this machine lacks what it takes to speak to one.
+    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
+    /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
+    /// it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let scratch = scratch(&options.state_dir);
         let place = match reference {
@@ -179,8 +180,8 @@ impl Source {
         }
     }
 
-    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now on,
-    /// it is known how far they are.
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now
+    /// on, it is known how far they are.
     ///
     /// # Errors
     ///
@@ -200,13 +201,13 @@ impl Source {
 
     /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
     ///
-    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`] it
-    /// if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
+    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`]
+    /// it if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong at
-    /// the source or in the state directory until the first bytes came.
+    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
+    /// at the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
         let bytes = match &self.place {
             Place::Local(local) => local.blob(&layer.digest, layer.size)?,
@@ -221,8 +222,8 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one that
-    /// the manifest names.
+    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
+    /// that the manifest names.
     pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
         if let Place::Registry(remote) = &self.place {
             remote.finish(layer)?;

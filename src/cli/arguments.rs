@@ -86,8 +86,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 #[derive(Debug, Args)]
 pub(super) struct Build {
     /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
-    /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file system;
-    /// with --allow-mutable also :<tag>, or none
+    /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
+    /// system; with --allow-mutable also :<tag>, or none
     #[arg(long, value_name = "REF")]
     pub(super) image: String,
 

@@ -207,6 +207,9 @@ fn list(format: Format) -> Result<(), Failure> {
         logins.extend(file.logins().map_err(failed)?.into_iter().map(json));
     }
     let mut text = String::new();
+    if logins.is_empty() {
+        text.push_str("no logins");
+    }
     for Json {
         registry,
         user,

@@ -17,7 +17,7 @@ const DEFAULT_LIMIT_MIB: u64 = 20 << 10;
 #[derive(Debug, Args)]
 pub(super) struct StateArguments {
     /// Directory for temporary files and caches [default: .microagent in the home directory]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, global = true, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
 

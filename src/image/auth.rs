@@ -16,7 +16,8 @@ use super::reference::RegistryReference;
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
-/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part of.
+/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
+/// of.
 #[derive(Debug, Clone, Default)]
 pub struct AuthFiles {
     /// A file that somebody named. It must exist.

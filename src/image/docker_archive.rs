@@ -1,7 +1,7 @@
 //! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset Format".
 //!
-//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte by byte: what they say
-//! the digest is, it is.
+//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte by byte: what they
+//! say the digest is, it is.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};

@@ -55,7 +55,8 @@ struct Marker {
 }
 
 impl Layout {
-    /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need be.
+    /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need
+    /// be.
     pub(super) fn open(reference: &LayoutReference, scratch: &Path) -> Result<Self, ImageError> {
         let LayoutReference {
             directory,

@@ -84,9 +84,10 @@ impl Builds {
     fn cache(&self, arguments: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
         command
-            .args(["--json", "cache", "--state-dir"])
-            .arg(self.state())
-            .args(arguments);
+            .args(["--json", "cache"])
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(self.state());
         command.output().unwrap()
     }
 

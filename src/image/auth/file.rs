@@ -180,7 +180,8 @@ impl AuthFile {
     }
 }
 
-/// Waits for whoever else is changing the file. The lock has a file of its own, which stays: the file itself is replaced.
+/// Waits for whoever else is changing the file. The lock has a file of its own, which stays: the file itself is
+/// replaced.
 fn lock(path: &Path) -> io::Result<File> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");

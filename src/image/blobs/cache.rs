@@ -83,8 +83,8 @@ impl Cache {
         Ok(removed)
     }
 
-    /// Holds every blob against its digest, and removes those that are damaged; says which. Stops, with what it found so
-    /// far, when `interrupted` is set.
+    /// Holds every blob against its digest, and removes those that are damaged; says which. Stops, with what it found
+    /// so far, when `interrupted` is set.
     ///
     /// # Errors
     ///

@@ -11,7 +11,8 @@ use crate::image::error::ImageError;
 /// Bytes that are hashed at once of what is there already.
 const BUFFER_LEN: usize = 128 << 10;
 
-/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes next.
+/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes
+/// next.
 pub(in crate::image) struct Partial {
     file: File,
     path: PathBuf,

@@ -53,8 +53,8 @@ impl LayoutReference {
     }
 }
 
-/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image` says
-/// is one wins, and without any the part before the first colon.
+/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
+/// says is one wins, and without any the part before the first colon.
 pub(super) fn split_version(
     text: &str,
     is_image: impl Fn(&Path) -> bool,

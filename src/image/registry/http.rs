@@ -160,8 +160,8 @@ impl Http {
         self.in_time(get).await
     }
 
-    /// Gets a blob from byte `from` on, or from where the server is willing to begin: the answer, with its body to come,
-    /// and the position of the first byte of that.
+    /// Gets a blob from byte `from` on, or from where the server is willing to begin: the answer, with its body to
+    /// come, and the position of the first byte of that.
     pub(super) async fn blob(&self, digest: &Digest, from: u64) -> Result<(Response, u64), RegistryError> {
         let path = format!("blobs/{digest}");
         if from > 0 {
@@ -411,8 +411,8 @@ fn starts_at(response: &Response, from: u64) -> bool {
         .is_some_and(|start: u64| start == from)
 }
 
-/// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's own
-/// clock.
+/// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's
+/// own clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     let wait = text(RETRY_AFTER)?.trim();

@@ -13,8 +13,8 @@ use crate::image::auth::{Credentials, Found, LoginTarget, Secret};
 ///
 /// # Errors
 ///
-/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Interrupted`] once
-/// `interrupted` is set.
+/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Interrupted`]
+/// once `interrupted` is set.
 pub fn check_login(
     target: &LoginTarget,
     user: &str,

@@ -11,10 +11,11 @@ pub struct RegistryOptions {
     pub auth_files: AuthFiles,
     /// A PEM file with certificates of authorities that are trusted besides those of the system.
     pub tls_ca: Option<PathBuf>,
-    /// Whether any certificate is accepted, so that anyone between may read and change what is sent, credentials included.
+    /// Whether any certificate is accepted, so that anyone between may read and change what is sent, credentials
+    /// included.
     pub accept_any_certificate: bool,
-    /// Whether registries are spoken to in plain HTTP. Without a word, those on this machine are, unless something is said
-    /// of certificates.
+    /// Whether registries are spoken to in plain HTTP. Without a word, those on this machine are, unless something is
+    /// said of certificates.
     pub plain_http: Option<bool>,
 }
 
