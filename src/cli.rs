@@ -1,12 +1,17 @@
 //! The command line: arguments and environment in; text or JSON, and an exit status, out.
 
 mod arguments;
+mod cache;
+mod core_dump;
 mod failure;
 mod file_system;
 mod inspect;
 mod presentation;
+mod progress;
+mod registry;
 mod report;
 mod signals;
+mod state;
 mod version;
 
 use std::ffi::OsString;
@@ -17,6 +22,7 @@ use clap::Parser;
 use arguments::{Arguments, Build, Command, RootfsCommand};
 use failure::Failure;
 use presentation::{Mode, Presentation};
+use progress::Display;
 use signals::Signals;
 
 /// Runs the command that the arguments (the program's name first) ask for.
@@ -24,6 +30,7 @@ use signals::Signals;
 /// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
 /// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
+    core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { presentation, command }) => match presentation.resolve() {
             Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
@@ -47,6 +54,8 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Registry { command } => command.run(presentation.format),
+        Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
     }
 }
@@ -54,11 +63,14 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {
     let options = arguments.options().map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::Signals)?;
-    let report = microagent::rootfs::build(&options, signals.interrupted()).map_err(|error| Failure::Build {
+    let display = Display::start(arguments.progress, presentation.mode, &options.progress);
+    let result = microagent::rootfs::build(&options, signals.interrupted());
+    drop(display);
+    let report = result.map_err(|error| Failure::Build {
         error,
         signal_status: signals.exit_status(),
     })?;
     // Whoever closed standard error doesn't want to know.
-    let _ = report::warn(&report);
+    let _ = report::warn(&report, &options.platform);
     report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
 }

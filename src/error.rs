@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use ext4::FormatError;
 
 use crate::guest::GuestError;
-use crate::image::{Digest, DigestError, ImageError, Reference, RegistryError};
+use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 pub use kind::ErrorKind;
@@ -145,14 +145,17 @@ impl BuildError {
     /// How long to wait before the next attempt, in milliseconds, where the source says so.
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
-        let ImageError::Registry(RegistryError::TooManyRequests {
-            retry_after: Some(wait),
-            ..
-        }) = self.image_error()?
-        else {
+        let ImageError::Registry(error) = self.image_error()? else {
             return None;
         };
+        let wait = error.retry_after()?;
         Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Whether something was damaged in the state directory that is removed now, so that the same again succeeds.
+    pub(crate) fn is_repaired(&self) -> bool {
+        let is_copy = matches!(self, Self::Layer { source, .. } if matches!(**source, LayerFailure::Copy(_)));
+        is_copy || matches!(self.image_error(), Some(ImageError::Store(StoreError::Damaged { .. })))
     }
 
     /// What the source says, if it is to blame.

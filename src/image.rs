@@ -2,39 +2,55 @@
 //!
 //! Everything waits where it is called, so call it from a thread, not from asynchronous code.
 
+mod archive;
 mod auth;
 mod blobs;
 mod config;
 mod digest;
+mod directory;
+mod docker_archive;
 mod error;
 mod layout;
 mod manifest;
 mod platform;
+mod progress;
 mod reference;
 mod registry;
 mod resolve;
+mod section;
+mod tarball;
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-pub use auth::{AuthError, file_from_environment as auth_file_from_environment};
-pub use blobs::StoreError;
+pub use archive::ArchiveError;
+pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
-pub use reference::{LayoutReference, Reference, ReferenceError, RegistryReference};
-pub use registry::RegistryError;
+pub use progress::{LayerProgress, Progress};
+pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
+pub use registry::{RegistryError, RegistryOptions, check_login};
 
+use crate::layer::Decoder;
 use blobs::BlobStore;
+use directory::Directory;
+use docker_archive::DockerArchive;
 use layout::Layout;
 use manifest::Descriptor;
-use registry::Registry;
+use reference::Transport;
+use registry::{Download, Growing, Opened, Registry};
+use section::Section;
+use tarball::Tarball;
 
 /// An image for one platform.
 #[derive(Debug, Clone)]
@@ -71,8 +87,10 @@ pub struct Layer {
 pub struct SourceOptions {
     /// The directory for what is downloaded. It need not exist yet.
     pub state_dir: PathBuf,
-    /// A file with credentials as containers-auth.json(5) describes it; without one, access is anonymous.
-    pub auth_file: Option<PathBuf>,
+    /// How to speak to registries.
+    pub registry: RegistryOptions,
+    /// Told how far the layers are.
+    pub progress: Arc<Progress>,
     /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
     pub interrupted: Arc<AtomicBool>,
 }
@@ -81,11 +99,33 @@ pub struct SourceOptions {
 pub struct Source {
     reference: Reference,
     place: Place,
+    progress: Arc<Progress>,
 }
 
 enum Place {
-    Layout(Layout),
-    Registry { registry: Box<Registry>, store: BlobStore },
+    Local(Box<dyn Local>),
+    Tarball(Tarball),
+    Registry(Box<Remote>),
+}
+
+/// Files on this machine that hold an image.
+trait Local: Send + Sync {
+    /// The document that the reference means.
+    fn root(&self) -> Result<Fetched, ImageError>;
+
+    /// An index, a manifest or a config.
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
+
+    /// The blob of a layer, which must have the right size.
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError>;
+}
+
+/// A registry, and the store of what comes from it.
+struct Remote {
+    registry: Registry,
+    store: BlobStore,
+    /// Downloads that were begun and not yet asked about for the last time.
+    downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
 }
 
 impl Source {
@@ -93,20 +133,38 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Layout`] when there is no image layout, [`ImageError::Auth`] when the credentials cannot be read,
-    /// [`ImageError::Registry`] when this machine lacks what it takes to speak to one.
+    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
+    /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
+    /// it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
+        let scratch = scratch(&options.state_dir);
         let place = match reference {
-            Reference::Layout(reference) => Place::Layout(Layout::open(reference)?),
-            Reference::Registry(reference) => Place::Registry {
-                registry: Box::new(Registry::open(reference, options)?),
-                store: BlobStore::new(&options.state_dir),
+            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, &scratch)?)),
+            Reference::Local(reference) => match reference.transport {
+                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, &scratch)?)),
+                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
+                Transport::Tarball => Place::Tarball(Tarball::open(reference, &scratch)?),
             },
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote {
+                registry: Registry::open(reference, options)?,
+                store: BlobStore::new(&options.state_dir),
+                downloads: Mutex::default(),
+            })),
         };
         Ok(Self {
             reference: reference.clone(),
             place,
+            progress: Arc::clone(&options.progress),
         })
+    }
+
+    /// A helper that a credentials file leaves the registry's credentials to, and that was not asked.
+    #[must_use]
+    pub fn unasked_helper(&self) -> Option<&Helper> {
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => None,
+            Place::Registry(remote) => remote.registry.helper(),
+        }
     }
 
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
@@ -116,58 +174,86 @@ impl Source {
     /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
     /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
-        resolve::resolve(self, platform)
+        match (&self.place, &self.reference) {
+            (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
+            _ => resolve::resolve(self, platform),
+        }
     }
 
-    /// Opens the blob of a layer; downloads it first, unless the state directory has it already.
-    ///
-    /// A download is held against digest and size. What is on this machine's disks already is not: read it through
-    /// [`Verified`], and [`Source::forget`] it if it turns out wrong.
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now
+    /// on, it is known how far they are.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Content`] when the size or the digest of a download is wrong, or the size of a file in a layout;
-    /// otherwise what went wrong at the source or in the state directory.
+    /// [`ImageError::Store`] when the state directory cannot be read.
+    pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
+        self.progress.begin(layers);
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => {
+                for layer in self.progress.layers() {
+                    layer.set_here(layer.size());
+                }
+                Ok(())
+            }
+            Place::Registry(remote) => remote.prefetch(layers, &self.progress),
+        }
+    }
+
+    /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
+    ///
+    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`]
+    /// it if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
+    /// at the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        let file = match &self.place {
-            Place::Layout(layout) => layout.blob(&layer.digest, layer.size)?,
-            Place::Registry { registry, store } => match store.get(&layer.digest, layer.size)? {
-                Some(file) => file,
-                None => registry.download(&layer.digest, layer.size, store)?,
-            },
+        let bytes = match &self.place {
+            Place::Local(local) => local.blob(&layer.digest, layer.size)?,
+            Place::Tarball(tarball) => Bytes::Section(tarball.blob()),
+            Place::Registry(remote) => remote.blob(layer, &self.progress)?,
         };
-        Ok(Blob(file))
+        let progress = self.progress.layer(&layer.digest);
+        Ok(Blob { bytes, progress })
+    }
+
+    /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
+    /// that the manifest names.
+    pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        if let Place::Registry(remote) = &self.place {
+            remote.finish(layer)?;
+        }
+        if let Some(progress) = self.progress.layer(&layer.digest) {
+            progress.finish();
+        }
+        Ok(())
     }
 
     /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again.
     ///
-    /// An image layout is not touched.
+    /// Files that are named by their path are not touched.
     ///
     /// # Errors
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
     pub fn forget(&self, layer: &Layer) -> Result<(), ImageError> {
         match &self.place {
-            Place::Layout(_) => Ok(()),
-            Place::Registry { store, .. } => Ok(store.remove(&layer.digest)?),
+            Place::Local(_) | Place::Tarball(_) => Ok(()),
+            Place::Registry(remote) => Ok(remote.store.remove(&layer.digest)?),
         }
     }
 
     /// The document that the reference means.
     fn root(&self) -> Result<Fetched, ImageError> {
         match &self.place {
-            Place::Layout(layout) => match layout.pinned() {
-                Some(digest) => {
-                    let json = layout.document(digest, None)?;
-                    Ok(Fetched {
-                        digest: digest.clone(),
-                        media_type: String::new(),
-                        json,
-                    })
-                }
-                None => self.manifest(&layout.listed()?),
-            },
-            Place::Registry { registry, .. } => registry.root(),
+            Place::Local(local) => local.root(),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.root(),
         }
     }
 
@@ -183,8 +269,9 @@ impl Source {
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
-            Place::Layout(layout) => layout.document(digest, Some(*size))?,
-            Place::Registry { registry, .. } => registry.manifest(digest, *size)?,
+            Place::Local(local) => local.document(digest, Some(*size))?,
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
         };
         Ok(Fetched {
             digest: digest.clone(),
@@ -200,9 +287,104 @@ impl Source {
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
-            Place::Layout(layout) => layout.document(digest, Some(*size)),
-            Place::Registry { registry, .. } => registry.config(digest, *size),
+            Place::Local(local) => local.document(digest, Some(*size)),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
+    }
+}
+
+impl Remote {
+    /// What the reference means: of a pinned one, the registry is asked only once.
+    fn root(&self) -> Result<Fetched, ImageError> {
+        if let Some(digest) = self.registry.pinned()
+            && let Some(json) = self.store.document(digest, None)?
+        {
+            return Ok(Fetched {
+                digest: digest.clone(),
+                media_type: String::new(),
+                json,
+            });
+        }
+        let fetched = self.registry.root()?;
+        self.store.put(&fetched.digest, &fetched.json)?;
+        Ok(fetched)
+    }
+
+    fn document(
+        &self,
+        digest: &Digest,
+        size: u64,
+        fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
+    ) -> Result<Vec<u8>, ImageError> {
+        if let Some(json) = self.store.document(digest, Some(size))? {
+            return Ok(json);
+        }
+        let json = fetch(&self.registry, digest, size)?;
+        self.store.put(digest, &json)?;
+        Ok(json)
+    }
+
+    fn prefetch(&self, layers: &[Layer], progress: &Progress) -> Result<(), ImageError> {
+        let mut downloads = self.downloads();
+        let mut missing: Vec<Layer> = Vec::new();
+        for layer in layers {
+            let is_begun =
+                downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
+            if is_begun {
+                continue;
+            }
+            if self.store.get(&layer.digest, layer.size)?.is_none() {
+                missing.push(layer.clone());
+            } else if let Some(progress) = progress.layer(&layer.digest) {
+                progress.set_here(layer.size);
+            }
+        }
+        let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
+        let begun = self.registry.download(missing, &self.store, progress);
+        downloads.extend(digests.into_iter().zip(begun));
+        Ok(())
+    }
+
+    fn blob(&self, layer: &Layer, progress: &Progress) -> Result<Bytes, ImageError> {
+        let digest = &layer.digest;
+        loop {
+            let download = self.downloads().get(digest).map(Arc::clone);
+            let Some(download) = download else {
+                match self.store.get(digest, layer.size)? {
+                    Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
+                    None => self.prefetch(std::slice::from_ref(layer), progress)?,
+                }
+                continue;
+            };
+            match download.open(&self.store, digest) {
+                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
+                // If it is gone again, somebody has evicted it, and it is downloaded once more.
+                Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
+                Err(error) => {
+                    self.downloads().remove(digest);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        let download = self.downloads().remove(&layer.digest);
+        download.map_or(Ok(()), |download| download.finish())
+    }
+
+    fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {
+        self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Where what must be kept for a while is: below the state directory, or where the system has such files.
+fn scratch(state_dir: &Path) -> PathBuf {
+    if state_dir.as_os_str().is_empty() {
+        std::env::temp_dir()
+    } else {
+        state_dir.join("tmp")
     }
 }
 
@@ -216,10 +398,38 @@ struct Fetched {
 
 /// The bytes of a layer as they are at the source, compressed or not.
 #[derive(Debug)]
-pub struct Blob(File);
+pub struct Blob {
+    bytes: Bytes,
+    progress: Option<Arc<LayerProgress>>,
+}
+
+enum Bytes {
+    Section(Section),
+    Growing(Growing),
+    /// Of an archive that holds a layer in another form than its manifest says.
+    Decoded(Box<Decoder<BufReader<Section>>>),
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(section) => section.fmt(f),
+            Self::Growing(growing) => growing.fmt(f),
+            Self::Decoded(_) => f.write_str("Decoded"),
+        }
+    }
+}
 
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.0.read(buffer)
+        let count = match &mut self.bytes {
+            Bytes::Section(section) => section.read(buffer),
+            Bytes::Growing(growing) => growing.read(buffer),
+            Bytes::Decoded(decoder) => decoder.read(buffer),
+        }?;
+        if let Some(progress) = &self.progress {
+            progress.apply(count);
+        }
+        Ok(count)
     }
 }

@@ -14,7 +14,10 @@ use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
-use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use crate::image::{
+    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
+    SourceOptions, Verified,
+};
 use crate::layer::{self, Compression, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
@@ -22,6 +25,9 @@ use output::Pending;
 
 /// Bytes of a blob that are read at once.
 const BLOB_BUFFER: usize = 128 << 10;
+
+/// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
+const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
@@ -36,8 +42,12 @@ pub struct BuildOptions {
     pub allow_mutable: bool,
     /// Directory for temporary files and caches, which need not exist yet.
     pub state_dir: PathBuf,
-    /// File with credentials for registries (containers-auth.json(5)).
-    pub auth_file: Option<PathBuf>,
+    /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
+    pub cache_limit: u64,
+    /// How to speak to registries.
+    pub registry: RegistryOptions,
+    /// Told how far the layers are.
+    pub progress: Arc<Progress>,
     /// What the file system shall be like. Its UUID and hash seed are not taken from here.
     pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
@@ -71,6 +81,8 @@ pub struct Report {
     pub used_bytes: u64,
     /// Inodes in use.
     pub inode_count: u32,
+    /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
+    pub unasked_helper: Option<Helper>,
 }
 
 /// A layer that is in the disk image.
@@ -94,7 +106,14 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
     let build = Build { options, interrupted };
-    build.run().map_err(|error| match build.check_interrupted() {
+    let mut result = build.run();
+    for _ in 0..MAX_REPAIRS {
+        if result.as_ref().is_err_and(BuildError::is_repaired) {
+            result = build.run();
+        }
+    }
+    build.trim_cache();
+    result.map_err(|error| match build.check_interrupted() {
         Ok(()) => error,
         Err(interrupted) => interrupted,
     })
@@ -112,6 +131,9 @@ impl Build<'_> {
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let (source, image) = self.resolve()?;
+        source
+            .prefetch(&image.layers)
+            .map_err(|source| self.image_failure(source))?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
         let guest = guest.transpose()?;
@@ -158,6 +180,7 @@ impl Build<'_> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
+            unasked_helper: source.unasked_helper().cloned(),
         })
     }
 
@@ -168,7 +191,7 @@ impl Build<'_> {
             return Ok(());
         }
         let pinned = match reference {
-            Reference::Layout(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
+            Reference::Layout(_) | Reference::Local(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
             // A registry isn't asked for what is not allowed.
             _ => None,
         };
@@ -181,7 +204,8 @@ impl Build<'_> {
     fn resolve(&self) -> Result<(Source, Image), BuildError> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
-            auth_file: self.options.auth_file.clone(),
+            registry: self.options.registry.clone(),
+            progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
         let resolve = || {
@@ -189,10 +213,21 @@ impl Build<'_> {
             let image = source.resolve(&self.options.platform)?;
             Ok((source, image))
         };
-        resolve().map_err(|source| BuildError::Image {
+        resolve().map_err(|source| self.image_failure(source))
+    }
+
+    fn image_failure(&self, source: ImageError) -> BuildError {
+        BuildError::Image {
             reference: Box::new(self.options.image.clone()),
             source,
-        })
+        }
+    }
+
+    /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
+    fn trim_cache(&self) {
+        if matches!(self.options.image, Reference::Registry(_)) {
+            let _ = Cache::new(&self.options.state_dir).trim(self.options.cache_limit);
+        }
     }
 
     /// Applies a layer, and holds its blob against the digest in the manifest.
@@ -208,17 +243,19 @@ impl Build<'_> {
         if applied.as_ref().is_err_and(LayerFailure::is_of_the_output) {
             return applied;
         }
-        // What is wrong with the content may come from a damaged blob, so that has the first word.
-        if let Err(error) = blob.drain() {
+        // What is wrong with the content may come from a damaged blob, so that has the first word, after the source.
+        let drained = blob.drain();
+        source.finish(layer)?;
+        if let Err(error) = drained {
             return applied.and(Err(LayerFailure::Read(error)));
         }
         match (blob.finish(), &self.options.image) {
             (Ok(_), _) => applied,
-            (Err(error), Reference::Layout(_)) => Err(LayerFailure::Blob(error)),
-            (Err(error), _) => {
+            (Err(error), Reference::Registry(_)) => {
                 source.forget(layer)?;
                 Err(LayerFailure::Copy(error))
             }
+            (Err(error), _) => Err(LayerFailure::Blob(error)),
         }
     }
 

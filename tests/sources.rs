@@ -3,12 +3,20 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
 #![expect(clippy::print_stdout, reason = "a skipped test has to say so")]
 
+#[path = "sources/archives.rs"]
+mod archives;
+#[path = "sources/downloads.rs"]
+mod downloads;
 #[path = "sources/faults.rs"]
 mod faults;
 #[path = "support/layout.rs"]
 mod layout;
 #[path = "sources/layouts.rs"]
 mod layouts;
+#[path = "sources/logins.rs"]
+mod logins;
+#[path = "sources/luck.rs"]
+mod luck;
 #[path = "sources/real.rs"]
 mod real;
 #[path = "support/registry.rs"]
@@ -17,19 +25,25 @@ mod registry;
 mod server;
 #[path = "support/skip.rs"]
 mod skip;
+#[path = "sources/store.rs"]
+mod store;
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use microagent::image::{Image, ImageError, Layer, Platform, Reference, Source, SourceOptions, Verified};
+use microagent::image::{
+    AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
+    Verified,
+};
 use tempfile::TempDir;
 
 /// A state directory, and how to use it.
 struct State {
     directory: TempDir,
-    auth_file: Option<PathBuf>,
+    registry: RegistryOptions,
+    progress: Arc<Progress>,
     interrupted: Arc<AtomicBool>,
 }
 
@@ -37,14 +51,21 @@ impl State {
     fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
-            auth_file: None,
+            registry: RegistryOptions::default(),
+            progress: Arc::default(),
             interrupted: Arc::default(),
         }
     }
 
     fn with_auth(auth_file: PathBuf) -> Self {
         Self {
-            auth_file: Some(auth_file),
+            registry: RegistryOptions {
+                auth_files: AuthFiles {
+                    named: Some(auth_file),
+                    default: None,
+                },
+                ..RegistryOptions::default()
+            },
             ..Self::new()
         }
     }
@@ -52,22 +73,23 @@ impl State {
     fn open(&self, reference: &str) -> Result<Source, ImageError> {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
-            auth_file: self.auth_file.clone(),
+            registry: self.registry.clone(),
+            progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }
 
-    fn files(&self) -> Vec<PathBuf> {
-        files_below(self.directory.path())
+    /// Where the store has a blob.
+    fn stored(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.directory.path().join("state/blobs/sha256").join(hex)
     }
-}
 
-fn files_below(directory: &Path) -> Vec<PathBuf> {
-    let paths = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-    paths
-        .flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] })
-        .collect()
+    /// Where the store has the beginning of a blob.
+    fn partial(&self, digest: &str) -> PathBuf {
+        self.stored(digest).with_extension("partial")
+    }
 }
 
 /// Opens a reference and resolves it for an architecture of Linux.
@@ -83,7 +105,9 @@ fn linux(architecture: &str) -> Platform {
 fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
     let mut blob = Verified::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
     let mut content = Vec::new();
-    blob.read_to_end(&mut content).unwrap();
+    let read = blob.read_to_end(&mut content);
+    source.finish(layer)?;
+    read.unwrap();
     blob.finish().unwrap();
     Ok(content)
 }

@@ -3,19 +3,24 @@
 use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
 use ext4::Timestamp;
 use microagent::guest::{Init, InitPath, InitPathError};
-use microagent::image::{Platform, Reference, auth_file_from_environment};
+use microagent::image::{Platform, Reference};
 use microagent::rootfs::BuildOptions;
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
+use super::cache::Cache;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::presentation::{PresentationArguments, usage_error};
+use super::progress::Style;
+use super::registry::{RegistryArguments, RegistryCommand};
+use super::state::{CacheArguments, StateArguments};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
@@ -37,6 +42,15 @@ pub(super) enum Command {
         #[command(subcommand)]
         command: RootfsCommand,
     },
+
+    /// Registries: logging in to those that do not give everything to everyone
+    Registry {
+        #[command(subcommand)]
+        command: RegistryCommand,
+    },
+
+    /// What is kept of downloads, for builds of the same images and layers
+    Cache(Cache),
 
     /// Says which version this is, of which commit, for which target
     Version,
@@ -71,14 +85,19 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
 pub(super) struct Build {
-    /// Image to build from: [docker://]<registry>/<repository>@<digest>, or oci:<directory>@<digest> for an OCI image
-    /// layout; with --allow-mutable also :<tag>
+    /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
+    /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
+    /// system; with --allow-mutable also :<tag>, or none
     #[arg(long, value_name = "REF")]
     pub(super) image: String,
 
     /// File to write; it replaces an existing one
     #[arg(long, value_name = "PATH")]
     out: PathBuf,
+
+    /// Platform of the image; short for --os and --arch
+    #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch"])]
+    platform: Option<String>,
 
     /// Operating system of the image
     #[arg(long, value_name = "OS", default_value = "linux")]
@@ -104,13 +123,22 @@ pub(super) struct Build {
     #[arg(long)]
     allow_mutable: bool,
 
-    /// Directory for temporary files and caches [default: .microagent in the home directory]
-    #[arg(long, value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    state: StateArguments,
+
+    #[command(flatten)]
+    cache: CacheArguments,
+
+    #[command(flatten)]
+    registry: RegistryArguments,
 
     /// UUID of the file system [default: derived from the digest of the image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
+
+    /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
+    pub(super) progress: Style,
 
     #[command(flatten)]
     file_system: FileSystemArguments,
@@ -125,10 +153,12 @@ impl Build {
     pub(super) fn options(&self) -> Result<BuildOptions, clap::Error> {
         // Not by clap, which would print a reference that it refuses, and one can hold a password.
         let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
-        let platform = Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error))?;
+        let platform = self.platform()?;
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
-            auth_file: auth_file_from_environment(),
+            cache_limit: self.cache.limit()?,
+            registry: self.registry.options(),
+            progress: Arc::default(),
             image,
             output: self.out.clone(),
             platform,
@@ -138,6 +168,13 @@ impl Build {
             init: self.init()?,
             newest: source_date_epoch()?,
         })
+    }
+
+    fn platform(&self) -> Result<Platform, clap::Error> {
+        match &self.platform {
+            Some(platform) => Platform::parse_whole(platform).map_err(|error| invalid("--platform", &error)),
+            None => Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error)),
+        }
     }
 
     fn init(&self) -> Result<Option<Init>, clap::Error> {
@@ -156,16 +193,10 @@ impl Build {
     }
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
-        let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-        match (&self.state_dir, home, image) {
-            (Some(directory), ..) => Ok(directory.clone()),
-            (None, Some(home), _) => Ok(home.join(".microagent")),
-            // Nothing of a layout is kept.
-            (None, None, Reference::Layout(_)) => Ok(PathBuf::new()),
-            (None, None, _) => Err(usage_error(
-                ErrorKind::MissingRequiredArgument,
-                "--state-dir is required where there is no home directory",
-            )),
+        match image {
+            // Nothing of files is kept.
+            Reference::Layout(_) | Reference::Local(_) => Ok(self.state.find().unwrap_or_default()),
+            _ => self.state.directory(),
         }
     }
 }

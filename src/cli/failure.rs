@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use microagent::error::{BuildError, ErrorKind};
-use microagent::image::{Algorithm, Digest};
+use microagent::image::{Algorithm, Digest, ImageError, StoreError};
 use microagent::inspect::InspectError;
 use serde::Serialize;
 
@@ -28,6 +28,18 @@ pub(super) enum Failure {
     Inspect(InspectError),
     /// A file could not be copied out of a disk image.
     Copy { path: PathBuf, source: io::Error },
+    /// A registry, or a credentials file, does not do what it should.
+    Registry(ImageError),
+    /// There are no credentials to forget.
+    NotLoggedIn { registry: String, file: PathBuf },
+    /// No password could be read.
+    Password(io::Error),
+    /// The cache could not be read or changed.
+    Cache(StoreError),
+    /// Blobs in the cache were damaged.
+    Damaged { count: usize },
+    /// A signal ended it, with the status to exit with.
+    Signal { status: u8 },
     /// All is done, but standard output doesn't take the report.
     Report(io::Error),
     /// Signals could not be listened to.
@@ -63,7 +75,8 @@ impl Failure {
         match self {
             Self::Usage(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
-            Self::Inspect(_) | Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => ExitCode::from(1),
+            Self::Signal { status } => ExitCode::from(*status),
+            _ => ExitCode::from(1),
         }
     }
 
@@ -99,11 +112,15 @@ impl Failure {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) => ErrorKind::Permanent,
+            Self::Usage(_) | Self::Damaged { .. } => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Copy { source, .. } => source.kind().into(),
-            Self::Report(error) | Self::Signals(error) => error.kind().into(),
+            Self::Registry(error) => error.kind(),
+            Self::NotLoggedIn { .. } => ErrorKind::NotFound,
+            Self::Cache(error) => error.kind(),
+            Self::Signal { .. } => ErrorKind::Transient,
+            Self::Password(error) | Self::Report(error) | Self::Signals(error) => error.kind().into(),
         }
     }
 
@@ -114,6 +131,15 @@ impl Failure {
             Self::Build { error, .. } => (error.to_string(), error.source()),
             Self::Inspect(error) => (error.to_string(), error.source()),
             Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
+            Self::Registry(error) => (error.to_string(), error.source()),
+            Self::NotLoggedIn { registry, file } => (
+                format!("there are no credentials for {registry} in {}", file.display()),
+                None,
+            ),
+            Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
+            Self::Cache(error) => (error.to_string(), error.source()),
+            Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
+            Self::Signal { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "all is done, but the result could not be printed".to_owned(),
                 Some(error),
@@ -129,7 +155,12 @@ impl Failure {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
-            Self::Copy { .. } | Self::Report(_) | Self::Signals(_) => None,
+            Self::Registry(error) => error.remediation(),
+            Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
+            Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
+            Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
+            Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
+            _ => None,
         }
     }
 

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 
 use microagent::guest::InitPath;
+use microagent::image::Platform;
 use microagent::layer::Compression;
 use microagent::rootfs::{AppliedLayer, Report};
 use serde::Serialize;
@@ -62,13 +63,24 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Says on standard error what of the image is not in the disk image, or not what it is called.
+/// Says on standard error what of the image is not in the disk image, and what else went other than one may think.
 ///
 /// # Errors
 ///
 /// Those of standard error.
-pub(super) fn warn(report: &Report) -> io::Result<()> {
+pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
     let mut stderr = io::stderr().lock();
+    let platform = &report.platform;
+    if platform.architecture != wanted.architecture {
+        writeln!(
+            stderr,
+            "warning: there is no image for {wanted}, so this is the one for {platform}: boot it with a kernel that runs \
+             32-bit programs"
+        )?;
+    }
+    if let Some(helper) = &report.unasked_helper {
+        writeln!(stderr, "warning: {helper}: the registry was asked anonymously")?;
+    }
     for layer in &report.layers {
         let AppliedLayer {
             digest,

@@ -7,7 +7,9 @@ use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{AuthError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{
+    ArchiveError, AuthError, DockerArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError,
+};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 /// What can be done about a failure.
@@ -78,17 +80,40 @@ impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
             ImageError::Layout(error) => error.into(),
+            ImageError::Archive(error) => error.into(),
             ImageError::Registry(error) => error.into(),
-            ImageError::Auth(AuthError::Read { source, .. })
-            | ImageError::Store(StoreError::Read { source, .. } | StoreError::Write { source, .. }) => {
-                source.kind().into()
+            ImageError::Store(error) => error.kind(),
+            ImageError::Auth(error) => error.kind(),
+            ImageError::NoPlatform { .. } | ImageError::DockerArchive(DockerArchiveError::NoSuchImage { .. }) => {
+                Self::NotFound
             }
-            ImageError::Auth(AuthError::Json { .. } | AuthError::Entry { .. })
-            | ImageError::Content { .. }
-            | ImageError::WrongPlatform { .. } => Self::Permanent,
+            ImageError::DockerArchive(_) | ImageError::Content { .. } | ImageError::WrongPlatform { .. } => {
+                Self::Permanent
+            }
             ImageError::Document { source, .. } => source.into(),
-            ImageError::NoPlatform { .. } => Self::NotFound,
             ImageError::Interrupted => Self::Transient,
+        }
+    }
+}
+
+impl AuthError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } => source.kind().into(),
+            Self::Json { .. } | Self::Entry { .. } => ErrorKind::Permanent,
+        }
+    }
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. } => source.kind().into(),
+            Self::Damaged { .. } => ErrorKind::Transient,
         }
     }
 }
@@ -107,12 +132,32 @@ impl From<&LayoutError> for ErrorKind {
     }
 }
 
+impl From<&ArchiveError> for ErrorKind {
+    fn from(error: &ArchiveError) -> Self {
+        match error {
+            ArchiveError::Read { source, .. }
+            | ArchiveError::Scratch { source, .. }
+            | ArchiveError::Decode {
+                source: DecodeError::Read(source),
+                ..
+            } => source.kind().into(),
+            ArchiveError::Decode { .. } => Self::Unsupported,
+            ArchiveError::Missing { .. } => Self::NotFound,
+            ArchiveError::NotAFile { .. } | ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => {
+                Self::Permanent
+            }
+        }
+    }
+}
+
 impl From<&RegistryError> for ErrorKind {
     fn from(error: &RegistryError) -> Self {
         match error {
-            RegistryError::Runtime(source) => source.kind().into(),
+            RegistryError::Runtime(source) | RegistryError::CaFile { source, .. } => source.kind().into(),
             RegistryError::NotFound { .. } => Self::NotFound,
-            RegistryError::Unauthorized { .. } | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
+            RegistryError::Unauthorized { .. }
+            | RegistryError::LoginRefused { .. }
+            | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
             error if error.is_transient() => Self::Transient,
             _ => Self::Permanent,
         }

@@ -5,12 +5,26 @@ use std::path::Path;
 
 use ext4::FormatError;
 
-use super::{BuildError, LayerFailure};
+use super::{BuildError, ErrorKind, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
+use crate::image::{ArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 const MIB: u64 = 1 << 20;
+
+impl ImageError {
+    /// What to do about it, in words for the command line; none where there is nothing to say but the error itself.
+    #[must_use]
+    pub fn remediation(&self) -> Option<String> {
+        image(self)
+    }
+
+    /// What kind of failure it is, by its type alone.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.into()
+    }
+}
 
 impl BuildError {
     /// What to do about it, in words for the command line; none where there is nothing to say but the error itself.
@@ -88,28 +102,30 @@ fn image(error: &ImageError) -> Option<String> {
             "make the layout readable for you"
         }
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
-            "name the directory that holds the file oci-layout, as oci:<directory>"
+            "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
         }
         ImageError::Layout(LayoutError::MissingBlob { .. }) => {
             "copy the image into the layout again, whole: skopeo copy --all, for example"
         }
-        ImageError::Layout(LayoutError::NoSuchTag { .. } | LayoutError::Ambiguous { .. }) => {
-            "name one of those that there are"
+        ImageError::Layout(LayoutError::NoSuchTag { .. } | LayoutError::Ambiguous { .. })
+        | ImageError::DockerArchive(_) => "name one of those that there are",
+        ImageError::Archive(ArchiveError::Missing { name, .. }) if name == "manifest.json" => {
+            "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
         }
-        ImageError::Registry(RegistryError::Unauthorized {
-            has_credentials: false, ..
-        }) => {
-            "check the name; for a private image, set REGISTRY_AUTH_FILE to a file with credentials \
-             (containers-auth.json(5), as podman login --authfile writes it)"
+        ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
+            "make the archive again, with skopeo copy or docker save, for example"
         }
-        ImageError::Registry(RegistryError::Unauthorized { .. }) => {
-            "check the credentials in REGISTRY_AUTH_FILE, and that they may pull this repository"
+        ImageError::Archive(ArchiveError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            "check the path"
         }
-        ImageError::Registry(RegistryError::NotFound { .. }) => "check the repository, and the tag or digest",
-        ImageError::Registry(error) if error.is_transient() => "try again later; check the network if it goes on",
+        ImageError::Archive(ArchiveError::Scratch { .. }) => {
+            "name a directory with --state-dir that you can write to, with space for what is in the archive"
+        }
+        ImageError::Registry(error) => return registry(error),
+        ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
         ImageError::Content { .. } => FETCH_AGAIN,
-        ImageError::NoPlatform { .. } => "ask for one of those that there are with --os and --arch",
+        ImageError::NoPlatform { .. } => "ask for one of those that there are with --platform",
         ImageError::Document {
             source: ManifestError::EncryptedLayer { .. },
             ..
@@ -118,6 +134,41 @@ fn image(error: &ImageError) -> Option<String> {
             source: ManifestError::NotAnImage { .. } | ManifestError::UnknownLayer { .. },
             ..
         } => "name a container image",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn registry(error: &RegistryError) -> Option<String> {
+    let text = match error {
+        RegistryError::Unauthorized {
+            registry,
+            credentials: None,
+            ..
+        } => {
+            return Some(format!(
+                "check the name; for a private image, log in first: microagent registry login {registry} -u <user>"
+            ));
+        }
+        RegistryError::Unauthorized { registry, .. } => {
+            return Some(format!(
+                "check the name, and that the user may pull it; log in as another one with: microagent registry login \
+                 {registry} -u <user>"
+            ));
+        }
+        RegistryError::LoginRefused { .. } => {
+            "check the user and the password; many registries want an access token in place of the password"
+        }
+        RegistryError::NotFound { .. } => "check the repository, and the tag or digest",
+        RegistryError::Tls { .. } => {
+            "if its certificate is of an authority of your own, name that with --tls-ca <file>; if it speaks plain HTTP, \
+             accept that with --plain-http"
+        }
+        RegistryError::SpeaksTls { .. } => "say --plain-http=false, with --tls-ca <file> for an authority of your own",
+        RegistryError::CaFile { .. } | RegistryError::CaFormat { .. } => {
+            "name a file with certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----"
+        }
+        error if error.is_transient() => "try again later; check the network if it goes on",
         _ => return None,
     };
     Some(text.to_owned())

@@ -1,6 +1,9 @@
-//! Credentials from a file as containers-auth.json(5) describes it. Helpers that it names are never executed.
+//! Credentials from files as containers-auth.json(5) describes them. Helpers that they name are never executed.
+
+mod file;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,19 +14,95 @@ use serde::Deserialize;
 
 use super::reference::RegistryReference;
 
-/// The file that the environment names for credentials, by `REGISTRY_AUTH_FILE`.
-#[must_use]
-pub fn file_from_environment() -> Option<PathBuf> {
-    std::env::var_os("REGISTRY_AUTH_FILE")
-        .filter(|path| !path.is_empty())
-        .map(PathBuf::from)
+pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
+
+/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
+/// of.
+#[derive(Debug, Clone, Default)]
+pub struct AuthFiles {
+    /// A file that somebody named. It must exist.
+    pub named: Option<PathBuf>,
+    /// A file that may exist, for what the other one says nothing of.
+    pub default: Option<PathBuf>,
+}
+
+impl AuthFiles {
+    /// The files of a user: the one that `REGISTRY_AUTH_FILE` names, and `.microagent/auth.json` in the home directory.
+    #[must_use]
+    pub fn of_user(home: Option<&Path>) -> Self {
+        let named = std::env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty());
+        Self {
+            named: named.map(PathBuf::from),
+            default: home.map(|home| home.join(".microagent/auth.json")),
+        }
+    }
+
+    /// The file that a login is kept in; none where nobody named one and there is no home directory.
+    #[must_use]
+    pub fn to_change(&self) -> Option<AuthFile> {
+        self.named.clone().or_else(|| self.default.clone()).map(AuthFile::new)
+    }
+
+    /// The credentials for a repository.
+    pub(super) fn find(&self, image: &RegistryReference) -> Result<Found, AuthError> {
+        let mut found = Found::default();
+        for (path, must_exist) in [(&self.named, true), (&self.default, false)] {
+            let Some(path) = path else { continue };
+            let file = match read(path) {
+                Err(AuthError::Read { source, .. }) if !must_exist && source.kind() == io::ErrorKind::NotFound => {
+                    continue;
+                }
+                file => file?,
+            };
+            found.helper = found.helper.or_else(|| file.helper(image, path));
+            if let Some(credentials) = file.find(path, image)? {
+                found.credentials = Some((credentials, path.clone()));
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What the files say of a repository.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Credentials, and the file that has them.
+    pub(super) credentials: Option<(Credentials, PathBuf)>,
+    /// A helper that would have to be asked.
+    pub(super) helper: Option<Helper>,
+}
+
+/// A credential helper that a file names: a program, which is never executed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Helper {
+    name: String,
+    file: PathBuf,
+}
+
+impl fmt::Display for Helper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, file } = self;
+        write!(
+            f,
+            "{} leaves credentials to the helper docker-credential-{}, which is never executed",
+            file.display(),
+            name.escape_debug()
+        )
+    }
 }
 
 /// A text that must not be shown: without `Debug` and `Display`, it cannot slip into an error or a log.
 #[derive(Clone)]
-pub(super) struct Secret(String);
+pub struct Secret(String);
 
 impl Secret {
+    /// Takes a text that must not be shown.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
     /// The text, for the request that needs it.
     pub(super) fn reveal(&self) -> &str {
         &self.0
@@ -40,33 +119,26 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// The credentials that `file` has for the repository, or for the nearest of what it is part of.
-    pub(super) fn find(file: &Path, image: &RegistryReference) -> Result<Option<Self>, AuthError> {
-        let json = fs::read(file).map_err(|source| AuthError::Read {
-            path: file.to_owned(),
-            source,
-        })?;
-        let mut auths = serde_json::from_slice::<AuthFile>(&json)
-            .map_err(|error| AuthError::Json {
-                path: file.to_owned(),
-                line: error.line(),
-                column: error.column(),
-            })?
-            .auths;
-        let key = keys(image).find(|key| auths.contains_key(key)).or_else(|| {
-            auths
-                .keys()
-                .find(|key| legacy_registry(key).is_some_and(|registry| registry == image.registry))
-                .cloned()
-        });
-        match key.and_then(|key| auths.remove_entry(&key)) {
-            Some((key, entry)) => entry.credentials().map_err(|InvalidPair| AuthError::Entry {
-                path: file.to_owned(),
-                key,
-            }),
-            None => Ok(None),
-        }
+    /// User and password.
+    pub(super) fn basic(user: &str, password: &Secret) -> Self {
+        Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
     }
+}
+
+fn read(path: &Path) -> Result<Content, AuthError> {
+    let json = fs::read(path).map_err(|source| AuthError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    // A file that is being made by others, or was made by `mktemp`.
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Content::default());
+    }
+    serde_json::from_slice(&json).map_err(|error| AuthError::Json {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
 }
 
 /// From `host/namespace/repository` up to `host`.
@@ -86,10 +158,52 @@ fn legacy_registry(key: &str) -> Option<&str> {
     }
 }
 
-#[derive(Deserialize)]
-struct AuthFile {
+/// What is of interest in a file.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
     #[serde(default)]
     auths: BTreeMap<String, Entry>,
+    #[serde(default)]
+    cred_helpers: BTreeMap<String, String>,
+    #[serde(default)]
+    creds_store: String,
+}
+
+impl Content {
+    /// The credentials for the repository, or for the nearest of what it is part of.
+    fn find(mut self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
+        let key = keys(image).find(|key| self.auths.contains_key(key)).or_else(|| {
+            self.auths
+                .keys()
+                .find(|key| legacy_registry(key).is_some_and(|registry| registry == image.registry))
+                .cloned()
+        });
+        match key.and_then(|key| self.auths.remove_entry(&key)) {
+            Some((key, entry)) => entry.credentials().map_err(|InvalidPair| AuthError::Entry {
+                path: file.to_owned(),
+                key,
+            }),
+            None => Ok(None),
+        }
+    }
+
+    /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
+    fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
+        let own = keys(image).find_map(|key| self.cred_helpers.get(&key));
+        let is_meant = |key: &str| {
+            key == image.registry || legacy_registry(key).is_some_and(|registry| registry == image.registry)
+        };
+        let own = own.or_else(|| {
+            let mut helpers = self.cred_helpers.iter();
+            helpers.find(|(key, _)| is_meant(key)).map(|(_, name)| name)
+        });
+        let stored = || Some(&self.creds_store).filter(|name| !name.is_empty());
+        own.or_else(stored).map(|name| Helper {
+            name: name.clone(),
+            file: file.to_owned(),
+        })
+    }
 }
 
 #[derive(Deserialize)]
@@ -129,6 +243,15 @@ pub enum AuthError {
     /// The file could not be read.
     #[error("could not read the credentials file {}", .path.display())]
     Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("could not write the credentials file {}", .path.display())]
+    Write {
         /// The file.
         path: PathBuf,
         /// Why not.
@@ -175,7 +298,12 @@ mod tests {
             Credentials::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
             Credentials::IdentityToken(token) => format!("token {}", token.reveal()),
         };
-        Credentials::find(file.path(), &image).map(|credentials| credentials.map(shown))
+        let files = AuthFiles {
+            named: Some(file.path().to_owned()),
+            default: None,
+        };
+        let found = files.find(&image)?;
+        Ok(found.credentials.map(|(credentials, _)| shown(credentials)))
     }
 
     fn auths(entries: &[(&str, &str)]) -> String {
@@ -244,7 +372,67 @@ mod tests {
         let Reference::Registry(image) = Reference::parse("a.example/x").unwrap() else {
             panic!("no registry")
         };
-        let missing = Credentials::find(Path::new("/nonexistent/auth.json"), &image);
-        assert!(matches!(missing.err(), Some(AuthError::Read { .. })));
+        let missing = AuthFiles {
+            named: Some("/nonexistent/auth.json".into()),
+            default: None,
+        };
+        assert!(matches!(missing.find(&image).err(), Some(AuthError::Read { .. })));
+    }
+
+    fn image(reference: &str) -> RegistryReference {
+        match Reference::parse(reference).unwrap() {
+            Reference::Registry(image) => image,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_default_file_has_the_second_word_and_need_not_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(directory.path().join(name));
+        fs::write(
+            path("named").unwrap(),
+            auths(&[("a.example", "a:1"), ("b.example/x", "b:1")]),
+        )
+        .unwrap();
+        fs::write(
+            path("default").unwrap(),
+            auths(&[("a.example", "a:2"), ("b.example", "b:2")]),
+        )
+        .unwrap();
+        let from = |default: &str, reference: &str| {
+            let files = AuthFiles {
+                named: path("named"),
+                default: path(default),
+            };
+            let found = files.find(&image(reference)).unwrap();
+            found
+                .credentials
+                .map(|(_, file)| file.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        assert_eq!(from("default", "a.example/x").as_deref(), Some("named"));
+        assert_eq!(from("default", "b.example/x/y").as_deref(), Some("named"));
+        assert_eq!(from("default", "b.example/z").as_deref(), Some("default"));
+        assert_eq!(from("missing", "b.example/z"), None);
+    }
+
+    #[test]
+    fn helpers_are_named_and_never_asked() {
+        let helper = |content: &Value, reference: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), content.to_string()).unwrap();
+            let files = AuthFiles {
+                named: Some(file.path().to_owned()),
+                default: None,
+            };
+            files.find(&image(reference)).unwrap().helper.map(|helper| helper.name)
+        };
+        let own = json!({"credHelpers": {"a.example": "gcloud", "https://index.docker.io/v1/": "hub"}});
+        assert_eq!(helper(&own, "a.example/x").as_deref(), Some("gcloud"));
+        assert_eq!(helper(&own, "debian").as_deref(), Some("hub"));
+        assert_eq!(helper(&own, "b.example/x"), None);
+        let store = json!({"credsStore": "desktop"});
+        assert_eq!(helper(&store, "b.example/x").as_deref(), Some("desktop"));
+        assert_eq!(helper(&json!({"credsStore": ""}), "b.example/x"), None);
     }
 }

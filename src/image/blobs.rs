@@ -1,20 +1,42 @@
-//! The store of downloaded blobs, named by what they hold: `<state>/blobs/<algorithm>/<hex>`.
+//! The store of blobs, shared by all builds that use the same state directory.
 //!
-//! A blob appears under its name only when its size and digest are right. Nothing is synced: who reads a blob checks it
-//! again, and removes it from the store if a crash of the machine has spoilt it.
+//! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are right.
+//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of one, which whoever comes next goes on with.
+//! - `blobs/locks/<3 hex digits>` is locked by who writes one of the blobs whose hash begins so. Locks end with the process
+//!   that holds them, `kill -9` included, and their files stay: nobody can wait for one that another removes.
+//!
+//! When a blob was last used is its time of modification. Nothing is synced: who reads a blob checks it again, and
+//! removes it from the store if a crash of the machine has spoilt it.
 
-use std::fs::{self, File};
-use std::io::{self, Seek, Write};
+mod cache;
+mod partial;
+
+use std::fs::{self, File, FileTimes, TryLockError};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use tempfile::NamedTempFile;
-
-use super::digest::{Check, Digest};
+use super::digest::Digest;
 use super::error::ImageError;
+use super::manifest::MAX_DOCUMENT_LEN;
+
+pub use cache::{Cache, CacheEntry};
+pub(super) use partial::Partial;
 
 /// A store of blobs in a directory.
+#[derive(Debug, Clone)]
 pub(super) struct BlobStore {
     directory: PathBuf,
+}
+
+/// What comes of wanting to write a blob.
+pub(super) enum Begin {
+    /// Nobody else does, so it can begin or go on.
+    Partial(Box<Partial>),
+    /// The store has it by now.
+    Stored,
+    /// Somebody else is writing it, or a blob that shares its lock.
+    Taken,
 }
 
 impl BlobStore {
@@ -28,94 +50,127 @@ impl BlobStore {
     /// The blob, if the store has it. A file of another size is not it.
     pub(super) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
         let path = self.path(digest);
-        let read = |source| StoreError::Read {
-            path: path.clone(),
-            source,
-        };
-        match File::open(&path) {
-            Ok(file) if file.metadata().map_err(read)?.len() == size => Ok(Some(file)),
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(read(error)),
+        let Some(file) = open(&path)? else { return Ok(None) };
+        let read = |source| StoreError::Read { path, source };
+        if file.metadata().map_err(read)?.len() != size {
+            return Ok(None);
+        }
+        mark_used(&file);
+        Ok(Some(file))
+    }
+
+    /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
+    pub(super) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+        let path = self.path(digest);
+        let Some(file) = open(&path)? else { return Ok(None) };
+        let mut content = Vec::new();
+        (&file)
+            .take(MAX_DOCUMENT_LEN + 1)
+            .read_to_end(&mut content)
+            .map_err(|source| StoreError::Read { path, source })?;
+        if digest.check(&content, None).is_err() {
+            self.remove(digest)?;
+            return Ok(None);
+        }
+        mark_used(&file);
+        Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
+    }
+
+    /// Takes an index, a manifest or a config whose digest is right, unless somebody else is doing so.
+    pub(super) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), ImageError> {
+        match self.begin(digest, content.len() as u64)? {
+            Begin::Partial(mut partial) => {
+                partial.restart()?;
+                partial.write(content)?;
+                partial.commit()
+            }
+            Begin::Stored | Begin::Taken => Ok(()),
         }
     }
 
-    /// Begins to take a blob.
-    pub(super) fn begin(&self, digest: &Digest, size: u64) -> Result<Incoming, StoreError> {
-        let path = self.path(digest);
-        let directory = path
-            .parent()
-            .expect("a blob's path has the store's directory before it");
-        let write = |source| StoreError::Write {
-            path: path.clone(),
-            source,
+    /// Begins to write a blob, or goes on where somebody stopped.
+    pub(super) fn begin(&self, digest: &Digest, size: u64) -> Result<Begin, StoreError> {
+        let Some(lock) = self.try_lock(digest)? else {
+            return Ok(Begin::Taken);
         };
-        fs::create_dir_all(directory).map_err(write)?;
-        let file = tempfile::Builder::new()
-            .prefix(".incoming-")
-            .tempfile_in(directory)
-            .map_err(write)?;
-        Ok(Incoming {
-            file,
-            path,
-            digest: digest.clone(),
-            check: Check::new(digest.clone(), Some(size)),
-        })
+        if self.get(digest, size)?.is_some() {
+            return Ok(Begin::Stored);
+        }
+        Partial::open(self.path(digest), self.partial_path(digest), digest, size, lock)
+            .map(|partial| Begin::Partial(Box::new(partial)))
+    }
+
+    /// Opens what there is of a blob that is being written.
+    pub(super) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
+        let path = self.partial_path(digest);
+        File::open(&path).map_err(|source| StoreError::Read { path, source })
     }
 
     /// Removes a blob, if the store has it.
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        let path = self.path(digest);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Write { path, source }),
-            _ => Ok(()),
+        remove(self.path(digest))
+    }
+
+    /// Locks the right to write a blob. None while somebody else has it.
+    fn try_lock(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
+        let directory = self.directory.join("locks");
+        let path = directory.join(&digest.hex()[..3]);
+        let failed = |source| StoreError::Lock {
+            path: path.clone(),
+            source,
+        };
+        fs::create_dir_all(&directory).map_err(failed)?;
+        let file = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
         }
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
         self.directory.join(digest.algorithm().name()).join(digest.hex())
     }
+
+    fn partial_path(&self, digest: &Digest) -> PathBuf {
+        self.path(digest).with_extension(PARTIAL)
+    }
 }
 
-/// A blob on its way into the store. Dropped before [`Incoming::commit`], it leaves nothing.
-pub(super) struct Incoming {
-    file: NamedTempFile,
-    path: PathBuf,
-    digest: Digest,
-    check: Check,
+/// The extension of a blob's beginning.
+const PARTIAL: &str = "partial";
+
+fn open(path: &Path) -> Result<Option<File>, StoreError> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(StoreError::Read {
+            path: path.to_owned(),
+            source,
+        }),
+    }
 }
 
-impl Incoming {
-    /// Takes the next bytes.
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
-        self.check
-            .update(bytes)
-            .map_err(|source| ImageError::content(&self.digest, source))?;
-        let path = &self.path;
-        self.file.write_all(bytes).map_err(|source| StoreError::Write {
-            path: path.clone(),
-            source,
-        })?;
-        Ok(())
+fn remove(path: PathBuf) -> Result<(), StoreError> {
+    match fs::remove_file(&path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Write { path, source }),
+        _ => Ok(()),
     }
+}
 
-    /// Gives the blob its name, if it is complete and right, and opens it from the start.
-    pub(super) fn commit(self) -> Result<File, ImageError> {
-        let Self {
-            file,
-            path,
-            digest,
-            check,
-        } = self;
-        check.finish().map_err(|source| ImageError::content(&digest, source))?;
-        let write = |source| StoreError::Write {
-            path: path.clone(),
-            source,
-        };
-        let mut file = file.persist(&path).map_err(|error| write(error.error))?;
-        file.rewind().map_err(write)?;
-        Ok(file)
-    }
+/// Makes a blob the one that was used last. Where that cannot be, it is only evicted earlier.
+fn mark_used(file: &File) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "it decides what is evicted from the store, and nothing of an image"
+    )]
+    let now = SystemTime::now();
+    let _ = file.set_times(FileTimes::new().set_modified(now));
 }
 
 /// The blob store could not be read or written.
@@ -140,44 +195,70 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
+    /// A lock could not be taken.
+    #[error("could not lock {} in the blob store", .path.display())]
+    Lock {
+        /// The file that is locked.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A download that went on where an earlier one had stopped did not come to its digest; what there was is removed.
+    #[error("the beginning of {digest} that an earlier download had left was damaged, and is removed")]
+    Damaged {
+        /// The digest of the blob.
+        digest: Digest,
+    },
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
     use super::*;
     use crate::image::digest::{Algorithm, DigestError};
 
-    fn files_below(directory: &Path) -> usize {
-        let Ok(entries) = fs::read_dir(directory) else { return 0 };
-        let paths = entries.map(|entry| entry.unwrap().path());
-        paths
-            .map(|path| if path.is_dir() { files_below(&path) } else { 1 })
-            .sum()
+    const CONTENT: &[u8] = b"abc";
+
+    fn store() -> (tempfile::TempDir, BlobStore, Digest) {
+        let state = tempfile::tempdir().unwrap();
+        let store = BlobStore::new(state.path());
+        (state, store, Digest::of(Algorithm::Sha256, CONTENT))
+    }
+
+    fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
+        match store.begin(digest, 3).unwrap() {
+            Begin::Partial(partial) => partial,
+            Begin::Stored => panic!("it is there"),
+            Begin::Taken => panic!("it is locked"),
+        }
+    }
+
+    fn blobs(state: &tempfile::TempDir) -> Vec<String> {
+        let entries = fs::read_dir(state.path().join("blobs/sha256")).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
     }
 
     #[test]
-    fn a_right_blob_is_kept_and_read_from_the_start() {
-        let state = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(state.path());
-        let digest = Digest::of(Algorithm::Sha256, b"abc");
+    fn a_right_blob_is_kept() {
+        let (state, store, digest) = store();
         assert!(store.get(&digest, 3).unwrap().is_none());
-
-        let mut incoming = store.begin(&digest, 3).unwrap();
-        incoming.write(b"a").unwrap();
-        incoming.write(b"bc").unwrap();
-        let mut content = String::new();
-        incoming.commit().unwrap().read_to_string(&mut content).unwrap();
+        let mut partial = begin(&store, &digest);
+        partial.write(b"a").unwrap();
+        assert!(store.get(&digest, 3).unwrap().is_none());
+        partial.write(b"bc").unwrap();
+        partial.commit().unwrap();
+        assert_eq!(blobs(&state), [digest.hex()]);
+        let mut content = Vec::new();
         store
             .get(&digest, 3)
             .unwrap()
             .unwrap()
-            .read_to_string(&mut content)
+            .read_to_end(&mut content)
             .unwrap();
-        assert_eq!(content, "abcabc");
-        assert!(state.path().join("blobs/sha256").join(digest.hex()).is_file());
-        assert_eq!(files_below(state.path()), 1);
+        assert_eq!(content, CONTENT);
+        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Stored));
 
         assert!(
             store.get(&digest, 4).unwrap().is_none(),
@@ -185,16 +266,13 @@ mod tests {
         );
         store.remove(&digest).unwrap();
         store.remove(&digest).unwrap();
-        assert_eq!(files_below(state.path()), 0);
+        assert_eq!(blobs(&state), Vec::<String>::new());
     }
 
     #[test]
     fn a_wrong_blob_leaves_nothing() {
-        let state = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(state.path());
-        let digest = Digest::of(Algorithm::Sha256, b"abc");
-
-        let mut other = store.begin(&digest, 3).unwrap();
+        let (state, store, digest) = store();
+        let mut other = begin(&store, &digest);
         other.write(b"abd").unwrap();
         assert!(matches!(
             other.commit(),
@@ -203,14 +281,69 @@ mod tests {
                 ..
             })
         ));
-        let mut short = store.begin(&digest, 3).unwrap();
-        short.write(b"ab").unwrap();
+        assert_eq!(blobs(&state), Vec::<String>::new());
+
         let size = |expected, actual| DigestError::SizeMismatch { expected, actual };
+        let mut short = begin(&store, &digest);
+        short.write(b"ab").unwrap();
         assert!(matches!(short.commit(), Err(ImageError::Content { source, .. }) if source == size(3, 2)));
-        let mut long = store.begin(&digest, 3).unwrap();
+        assert_eq!(blobs(&state), Vec::<String>::new());
+
+        let mut long = begin(&store, &digest);
         let surplus = long.write(b"abcd");
         assert!(matches!(surplus, Err(ImageError::Content { source, .. }) if source == size(3, 4)));
-        drop(long);
-        assert_eq!(files_below(state.path()), 0);
+        long.discard();
+        assert_eq!(blobs(&state), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_was_begun_goes_on() {
+        let (_state, store, digest) = store();
+        begin(&store, &digest).write(b"ab").unwrap();
+        let mut partial = begin(&store, &digest);
+        assert_eq!(partial.len(), 2);
+        partial.write(b"c").unwrap();
+        partial.commit().unwrap();
+        assert!(store.get(&digest, 3).unwrap().is_some());
+    }
+
+    #[test]
+    fn what_was_begun_wrongly_is_found_out_and_removed() {
+        let (state, store, digest) = store();
+        begin(&store, &digest).write(b"ax").unwrap();
+        let mut partial = begin(&store, &digest);
+        partial.write(b"c").unwrap();
+        assert!(matches!(
+            partial.commit(),
+            Err(ImageError::Store(StoreError::Damaged { .. }))
+        ));
+        assert_eq!(blobs(&state), Vec::<String>::new());
+
+        fs::write(store.partial_path(&digest), "longer than the blob").unwrap();
+        assert_eq!(begin(&store, &digest).len(), 0);
+    }
+
+    #[test]
+    fn one_writes_while_others_wait() {
+        let (_state, store, digest) = store();
+        let partial = begin(&store, &digest);
+        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Taken));
+        store.put(&digest, CONTENT).unwrap();
+        drop(partial);
+        store.put(&digest, CONTENT).unwrap();
+        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Stored));
+    }
+
+    #[test]
+    fn documents_are_only_given_when_they_are_right() {
+        let (_state, store, digest) = store();
+        assert_eq!(store.document(&digest, None).unwrap(), None);
+        store.put(&digest, CONTENT).unwrap();
+        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
+        assert_eq!(store.document(&digest, Some(4)).unwrap(), None);
+        fs::write(store.path(&digest), "abd").unwrap();
+        assert_eq!(store.document(&digest, None).unwrap(), None);
+        store.put(&digest, CONTENT).unwrap();
+        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
     }
 }

@@ -77,6 +77,21 @@ impl Config {
         Ok(config)
     }
 
+    /// What there is to say of one layer without a config.
+    pub(super) fn of_layer(platform: &Platform, diff_id: Digest) -> Self {
+        Self {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            created: None,
+            execution: Execution::default(),
+            rootfs: Rootfs {
+                kind: "layers".to_owned(),
+                diff_ids: vec![diff_id],
+            },
+        }
+    }
+
     /// The platform that the image was built for.
     pub(crate) fn platform(&self) -> Result<Platform, ManifestError> {
         Ok(Platform::new(&self.os, &self.architecture, self.variant.as_deref())?)

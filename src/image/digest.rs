@@ -52,6 +52,24 @@ impl Digest {
         hasher.finish()
     }
 
+    /// The digest of all that a reader gives.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    pub fn of_reader(algorithm: Algorithm, mut reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::new(algorithm);
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(hasher.finish()),
+                Ok(count) => hasher.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// The hash function.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
@@ -239,6 +257,11 @@ impl Check {
         self.within_size()?;
         self.hasher.update(bytes);
         Ok(())
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
     }
 
     pub(super) fn finish(self) -> Result<(), DigestError> {

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use super::archive::ArchiveError;
 use super::auth::AuthError;
 use super::blobs::StoreError;
 use super::digest::{Digest, DigestError};
+use super::docker_archive::DockerArchiveError;
 use super::layout::LayoutError;
 use super::manifest::ManifestError;
 use super::platform::Platform;
@@ -17,6 +19,12 @@ pub enum ImageError {
     /// The image layout directory does not hold it.
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive of `docker save` does not hold it.
+    #[error(transparent)]
+    DockerArchive(#[from] DockerArchiveError),
     /// The registry does not give it.
     #[error(transparent)]
     Registry(#[from] RegistryError),

@@ -1,20 +1,50 @@
-//! OCI image layout directories: image-spec image-layout.md.
+//! OCI image layouts, in a directory or a tar: image-spec image-layout.md.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::archive::{Archive, ArchiveError};
 use super::digest::{Digest, DigestError};
 use super::error::{ImageError, Listing};
-use super::manifest::{Descriptor, Document, MAX_DOCUMENT_LEN, ManifestError};
+use super::manifest::{Descriptor, Document, ManifestError};
 use super::reference::{LayoutReference, Version};
+use super::section::Section;
+use super::{Bytes, Fetched, Local};
 
 /// An opened image layout, and which of its images is meant.
 pub(super) struct Layout {
-    directory: PathBuf,
+    files: Files,
     version: Option<Version>,
+}
+
+/// Where the files of a layout are.
+enum Files {
+    Directory(PathBuf),
+    Archive(Archive),
+}
+
+impl Files {
+    /// Opens a regular file.
+    fn open(&self, name: &str) -> Result<Section, LayoutError> {
+        let path = self.path(name);
+        match self {
+            Self::Directory(_) => open(&path),
+            Self::Archive(archive) => archive.get(name).ok_or_else(|| LayoutError::Read {
+                path,
+                source: io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    /// What a file is called in errors.
+    fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.join(name),
+            Self::Archive(archive) => archive.path().join(name),
+        }
+    }
 }
 
 /// Content of the `oci-layout` file.
@@ -25,15 +55,25 @@ struct Marker {
 }
 
 impl Layout {
-    /// Opens a layout; its `oci-layout` file must say that it is one.
-    pub(super) fn open(reference: &LayoutReference) -> Result<Self, ImageError> {
-        let LayoutReference { directory, version } = reference.clone();
-        let path = directory.join("oci-layout");
-        let marker = match open(&path) {
+    /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need
+    /// be.
+    pub(super) fn open(reference: &LayoutReference, scratch: &Path) -> Result<Self, ImageError> {
+        let LayoutReference {
+            directory,
+            is_archive,
+            version,
+        } = reference.clone();
+        let files = if is_archive {
+            Files::Archive(Archive::open(&directory, scratch)?)
+        } else {
+            Files::Directory(directory.clone())
+        };
+        let path = files.path("oci-layout");
+        let marker = match files.open("oci-layout") {
             Err(LayoutError::Read { source, .. }) if is_absence(&source) => {
                 return Err(LayoutError::NoLayout { directory }.into());
             }
-            file => read_document(file?, &path)?,
+            file => file?.document(&path)?,
         };
         let marker: Marker = serde_json::from_slice(&marker)
             .map_err(|source| ImageError::document(path.display(), ManifestError::Json(source)))?;
@@ -43,21 +83,13 @@ impl Layout {
             }
             .into());
         }
-        Ok(Self { directory, version })
-    }
-
-    /// The digest that the reference names.
-    pub(super) fn pinned(&self) -> Option<&Digest> {
-        match &self.version {
-            Some(Version::Digest(digest)) => Some(digest),
-            _ => None,
-        }
+        Ok(Self { files, version })
     }
 
     /// What `index.json` lists under the tag that the reference names, or as the only image.
-    pub(super) fn listed(&self) -> Result<Descriptor, ImageError> {
-        let path = self.directory.join("index.json");
-        let index = read_document(open(&path)?, &path)?;
+    fn listed(&self) -> Result<Descriptor, ImageError> {
+        let path = self.files.path("index.json");
+        let index = self.files.open("index.json")?.document(&path)?;
         let index = match Document::parse(&index, "") {
             Ok(Document::Index(index)) => index,
             Ok(Document::Manifest(_)) => {
@@ -74,49 +106,67 @@ impl Layout {
             Some(Version::Tag(tag)) => Some(tag.as_str()),
             _ => None,
         };
-        Ok(choose(&images, tag)?.clone())
+        let chosen = choose(&images, tag)?.clone();
+        chosen
+            .check_len()
+            .map_err(|error| ImageError::document(&chosen.digest, error))?;
+        Ok(chosen)
     }
 
-    /// Reads an index, a manifest or a config.
-    pub(super) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
-        let (file, path) = self.open_blob(digest)?;
-        let content = read_document(file, &path)?;
-        digest
-            .check(&content, size)
-            .map_err(|source| ImageError::content(digest, source))?;
-        Ok(content)
-    }
-
-    /// Opens the blob of a layer, which must have the right size.
-    pub(super) fn blob(&self, digest: &Digest, size: u64) -> Result<File, ImageError> {
-        let (file, path) = self.open_blob(digest)?;
-        let actual = file
-            .metadata()
-            .map_err(|source| LayoutError::Read { path, source })?
-            .len();
-        if actual != size {
-            return Err(ImageError::content(
-                digest,
-                DigestError::SizeMismatch { expected: size, actual },
-            ));
-        }
-        Ok(file)
-    }
-
-    fn open_blob(&self, digest: &Digest) -> Result<(File, PathBuf), LayoutError> {
-        let path = self
-            .directory
-            .join("blobs")
-            .join(digest.algorithm().name())
-            .join(digest.hex());
-        match open(&path) {
-            Ok(file) => Ok((file, path)),
+    fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), LayoutError> {
+        let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+        match self.files.open(&name) {
+            Ok(file) => Ok((file, self.files.path(&name))),
             Err(LayoutError::Read { source, path }) if is_absence(&source) => Err(LayoutError::MissingBlob {
                 digest: digest.clone(),
                 path,
             }),
             Err(error) => Err(error),
         }
+    }
+}
+
+impl Local for Layout {
+    fn root(&self) -> Result<Fetched, ImageError> {
+        if let Some(Version::Digest(digest)) = &self.version {
+            return Ok(Fetched {
+                digest: digest.clone(),
+                media_type: String::new(),
+                json: self.document(digest, None)?,
+            });
+        }
+        let Descriptor {
+            digest,
+            size,
+            media_type,
+            ..
+        } = self.listed()?;
+        Ok(Fetched {
+            json: self.document(&digest, Some(size))?,
+            digest,
+            media_type,
+        })
+    }
+
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
+        let (file, path) = self.open_blob(digest)?;
+        let content = file.document(&path)?;
+        digest
+            .check(&content, size)
+            .map_err(|source| ImageError::content(digest, source))?;
+        Ok(content)
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+        let (file, _) = self.open_blob(digest)?;
+        let actual = file.len();
+        if actual != size {
+            return Err(ImageError::content(
+                digest,
+                DigestError::SizeMismatch { expected: size, actual },
+            ));
+        }
+        Ok(Bytes::Section(file))
     }
 }
 
@@ -154,45 +204,26 @@ fn describe(image: &Descriptor) -> String {
     }
 }
 
-/// Opens a regular file: opening a FIFO would wait for ever.
-fn open(path: &Path) -> Result<File, LayoutError> {
-    let read = |source| LayoutError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    if !fs::metadata(path).map_err(read)?.is_file() {
-        return Err(LayoutError::NotAFile { path: path.to_owned() });
-    }
-    File::open(path).map_err(read)
+fn open(path: &Path) -> Result<Section, LayoutError> {
+    Section::open(path).map_err(|error| match error {
+        ArchiveError::NotAFile { path } => LayoutError::NotAFile { path },
+        ArchiveError::Read { path, source } => LayoutError::Read { path, source },
+        _ => unreachable!("a file is opened, and no more"),
+    })
 }
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn read_document(file: File, path: &Path) -> Result<Vec<u8>, ImageError> {
-    let mut content = Vec::new();
-    file.take(MAX_DOCUMENT_LEN + 1)
-        .read_to_end(&mut content)
-        .map_err(|source| LayoutError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-    if content.len() as u64 > MAX_DOCUMENT_LEN {
-        let len = content.len() as u64;
-        return Err(ImageError::document(path.display(), ManifestError::TooLarge { len }));
-    }
-    Ok(content)
-}
-
-/// An image layout directory that does not hold the image.
+/// An image layout that does not hold the image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
-    /// The directory does not exist or has no `oci-layout` file.
+    /// The directory or archive does not exist or has no `oci-layout` file.
     #[error("{} is no OCI image layout: it has no file oci-layout", .directory.display())]
     NoLayout {
-        /// The directory.
+        /// The directory, or the archive.
         directory: PathBuf,
     },
     /// A layout of a version other than 1.

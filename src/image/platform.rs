@@ -17,6 +17,9 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// Farther than any level of the same architecture.
+const FAR: u32 = 1 << 20;
+
 impl Platform {
     /// The platform of these names, normalised. An empty variant is none.
     ///
@@ -51,6 +54,18 @@ impl Platform {
         }
     }
 
+    /// The platform of a text such as `linux/arm64` or `linux/arm/v7`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Platform::new`].
+    pub fn parse_whole(text: &str) -> Result<Self, PlatformError> {
+        match text.split_once('/') {
+            Some((os, architecture)) => Self::parse(os, architecture),
+            None => Self::parse(text, ""),
+        }
+    }
+
     /// The architecture of this machine, as image-spec calls it.
     #[must_use]
     pub fn host_architecture() -> &'static str {
@@ -67,13 +82,14 @@ impl Platform {
     }
 
     /// How far what is `offered` is from this platform: 0 is the same, more is an older level of the same
-    /// architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for `arm/v7`). None is no match.
-    ///
-    /// Unlike containerd's default, another architecture never matches, even where the processor could run it (`386`
-    /// on `amd64`, `arm` on `arm64`).
+    /// architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for `arm/v7`), and most of all is the
+    /// 32-bit architecture that such processors run (`386` for `amd64`, `arm` for `arm64`). None is no match.
     pub(super) fn distance(&self, offered: &Self) -> Option<u32> {
-        if self.os != offered.os || self.architecture != offered.architecture {
+        if self.os != offered.os {
             return None;
+        }
+        if self.architecture != offered.architecture {
+            return self.distance_of_32_bits(offered).map(|distance| FAR + distance);
         }
         if self.variant == offered.variant {
             return Some(0);
@@ -84,6 +100,17 @@ impl Platform {
                 wanted.checked_sub(offered)
             }
             ("amd64" | "arm", (wanted, 0), (offered, 0)) => wanted.checked_sub(offered),
+            _ => None,
+        }
+    }
+
+    fn distance_of_32_bits(&self, offered: &Self) -> Option<u32> {
+        match (self.architecture.as_str(), offered.architecture.as_str()) {
+            ("amd64", "386") => Some(0),
+            ("arm64", "arm") => match offered.level()? {
+                (level @ 5..=8, 0) => Some(8 - level),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -183,6 +210,21 @@ mod tests {
     }
 
     #[test]
+    fn a_platform_is_one_text_too() {
+        for (given, normal) in [
+            ("linux/arm64", "linux/arm64"),
+            ("Linux/aarch64/v8", "linux/arm64"),
+            ("linux/arm/v7", "linux/arm/v7"),
+            ("windows/amd64", "windows/amd64"),
+        ] {
+            assert_eq!(Platform::parse_whole(given).unwrap().to_string(), normal);
+        }
+        for text in ["", "linux", "arm64", "linux/", "/arm64", "linux/arm/v7/x"] {
+            assert!(Platform::parse_whole(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
     fn impossible_names_are_refused() {
         for architecture in [
             "",
@@ -216,7 +258,20 @@ mod tests {
                 "arm64/v9.1",
                 &["arm64/v9.1", "arm64/v9", "arm64/v8.6", "arm64/v8.5", "arm64/v8"],
             ),
-            ("arm64/v8.2", &["arm64/v8.2", "arm64/v8.1", "arm64"]),
+            (
+                "arm64/v8.2",
+                &[
+                    "arm64/v8.2",
+                    "arm64/v8.1",
+                    "arm64",
+                    "arm/v8",
+                    "arm/v7",
+                    "arm/v6",
+                    "arm/v5",
+                ],
+            ),
+            ("amd64", &["amd64", "386"]),
+            ("amd64/v3", &["amd64/v3", "amd64", "386"]),
             ("ppc64le/power9", &["ppc64le/power9"]),
         ] {
             let distances: Vec<_> = from_near_to_far
@@ -232,9 +287,11 @@ mod tests {
     fn newer_levels_and_other_architectures_never_match() {
         for (wanted, offered) in [
             ("amd64", "amd64/v2"),
-            ("amd64", "386"),
+            ("386", "amd64"),
             ("amd64", "arm/v7"),
-            ("arm64", "arm/v7"),
+            ("arm", "arm64"),
+            ("arm64", "arm/v9"),
+            ("arm64", "386"),
             ("arm64", "arm64/v9"),
             ("arm64/v8.9", "arm64/v9"),
             ("arm64/v9", "arm64/v8.6"),

@@ -1,27 +1,25 @@
 //! Image references: where an image is, and which of the images there.
 
 mod layout;
+mod local;
 mod registry;
 
 use std::fmt;
-use std::path::Path;
 
 use super::digest::{Digest, ParseDigestError};
 
 pub use layout::LayoutReference;
 pub(super) use layout::Version;
+pub use local::LocalReference;
+pub(super) use local::{Choice, Transport};
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
-pub(super) use registry::is_loopback;
+pub(super) use registry::{host_of, is_loopback};
 
-/// Transports of other tools (containers-transports(5), and `tar`), refused by name: `dir:x` is no tag of an image `dir`.
-const OTHER_TRANSPORTS: [&str; 10] = [
-    "oci-archive",
-    "docker-archive",
+/// Transports of other tools (containers-transports(5)), refused by name: `ostree:x` is no tag of an image `ostree`.
+const OTHER_TRANSPORTS: [&str; 6] = [
     "docker-daemon",
     "containers-storage",
-    "dir",
-    "tar",
     "ostree",
     "sif",
     "atomic",
@@ -34,8 +32,11 @@ const OTHER_TRANSPORTS: [&str; 10] = [
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reference {
-    /// In an OCI image layout directory: `oci:<dir>[:<tag>|@<digest>]`.
+    /// In an OCI image layout: `oci:<dir>[:<tag>|@<digest>]`, or `oci-archive:<file>` for a tar of one.
     Layout(LayoutReference),
+    /// In other files: `docker-archive:<file>[:<tag>|:@<position>|@<digest>]`, `dir:<dir>[@<digest>]`, or
+    /// `tar:<file>[@<digest>]` for a tar of a root file system, which is on standard input if it is `-`.
+    Local(LocalReference),
     /// In a registry: `[docker://]host[:port]/repository[:tag|@digest]`, or a short name of Docker Hub.
     Registry(RegistryReference),
 }
@@ -59,8 +60,15 @@ impl Reference {
             return Err(ReferenceError::Empty);
         }
         if let Some(rest) = text.strip_prefix("oci:").filter(|rest| !rest.starts_with("//")) {
-            let is_layout = |directory: &Path| directory.join("oci-layout").is_file();
-            return LayoutReference::parse(rest, is_layout).map(Self::Layout);
+            return LayoutReference::parse(rest, false).map(Self::Layout);
+        }
+        if let Some((name, rest)) = text.split_once(':') {
+            if name == "oci-archive" {
+                return LayoutReference::parse(rest, true).map(Self::Layout);
+            }
+            if let Some(transport) = Transport::ALL.into_iter().find(|transport| transport.name() == name) {
+                return LocalReference::parse(transport, rest).map(Self::Local);
+            }
         }
         let name = text.strip_prefix("docker://").unwrap_or(text);
         if let Some((scheme, _)) = name.split_once("://") {
@@ -80,6 +88,7 @@ impl Reference {
     pub fn is_pinned(&self) -> bool {
         match self {
             Self::Layout(layout) => matches!(layout.version, Some(Version::Digest(_))),
+            Self::Local(local) => matches!(local.choice, Some(Choice::Digest(_))),
             Self::Registry(registry) => registry.digest.is_some(),
         }
     }
@@ -92,6 +101,7 @@ impl Reference {
                 version: Some(Version::Digest(digest.clone())),
                 ..layout
             }),
+            Self::Local(local) => Self::Local(local.pinned(digest)),
             Self::Registry(registry) => Self::Registry(RegistryReference {
                 tag: None,
                 digest: Some(digest.clone()),
@@ -105,6 +115,7 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layout(layout) => layout.fmt(f),
+            Self::Local(local) => local.fmt(f),
             Self::Registry(registry) => registry.fmt(f),
         }
     }
@@ -118,13 +129,18 @@ pub enum ReferenceError {
     #[error("an image reference cannot be empty")]
     Empty,
     /// A prefix that says where the image is, but none that this program knows.
-    #[error("transport {transport:?} is not supported: oci:<directory> and docker://<registry>/<repository> are")]
+    #[error(
+        "transport {transport:?} is not supported: docker://<registry>/<repository>, oci:<directory>, oci-archive:<file>, \
+         docker-archive:<file>, dir:<directory> and tar:<file> are"
+    )]
     UnknownTransport {
         /// The prefix, with its colon.
         transport: String,
     },
     /// A path without a transport.
-    #[error("{path:?} is a path: an OCI image layout directory is written oci:<directory>")]
+    #[error(
+        "{path:?} is a path: an OCI image layout directory is written oci:<directory>, an archive oci-archive:<file>"
+    )]
     Path {
         /// The text.
         path: String,
@@ -132,6 +148,12 @@ pub enum ReferenceError {
     /// `oci:` without a directory.
     #[error("oci: needs a directory: oci:<directory>[:<tag>|@<digest>]")]
     NoDirectory,
+    /// Another transport without a path.
+    #[error("{transport}: needs a path")]
+    NoPath {
+        /// The transport, without its colon.
+        transport: &'static str,
+    },
     /// A host or a port that cannot be.
     #[error("{registry:?} is no registry: <host>[:<port>]")]
     InvalidRegistry {
@@ -231,8 +253,7 @@ mod tests {
         for (text, transport) in [
             ("https://ghcr.io/a/b", "https://"),
             ("oci://ghcr.io/a/b", "oci://"),
-            ("docker-archive:/x.tar", "docker-archive:"),
-            ("dir:/x", "dir:"),
+            ("docker-daemon:x", "docker-daemon:"),
             ("containers-storage:x", "containers-storage:"),
         ] {
             assert_eq!(

@@ -5,34 +5,38 @@
 //! a token when it got none, knows no refresh tokens, and panics at a token that cannot stand in a header. Requests are
 //! therefore made here with `reqwest`, which it builds on: [`http`] makes one, [`token`] answers the challenge.
 
+mod client;
+mod download;
 mod http;
+mod login;
+mod options;
+mod retry;
 mod token;
 
-use std::fs::File;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
-use super::auth::Credentials;
+use super::auth::Helper;
 use super::blobs::BlobStore;
-use super::digest::{Algorithm, Digest, DigestError, ParseDigestError};
+use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
-use super::{Fetched, ImageError, SourceOptions};
+use super::{Fetched, ImageError, Layer, Progress, SourceOptions};
+pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
+pub use login::check_login;
+pub use options::RegistryOptions;
+use retry::retry;
 
-/// How often a request is made that fails in a way that may pass.
-const ATTEMPTS: u32 = 3;
-
-/// The wait after the first failure; each later one is four times as long.
-const FIRST_BACKOFF: Duration = Duration::from_millis(250);
-
-/// The longest wait that a registry may ask for and get; a longer one is left to the caller.
-const MAX_RETRY_AFTER: Duration = Duration::from_secs(10);
+/// How many blobs are downloaded at once.
+const PARALLEL_DOWNLOADS: usize = 4;
 
 /// How often a wait looks whether it has been interrupted.
 const INTERRUPT_POLL: Duration = Duration::from_millis(100);
@@ -40,7 +44,9 @@ const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 /// A repository in a registry.
 pub(super) struct Registry {
     image: RegistryReference,
-    http: Http,
+    http: Arc<Http>,
+    helper: Option<Helper>,
+    slots: Arc<Semaphore>,
     interrupted: Arc<AtomicBool>,
     /// Taken only when this is dropped.
     runtime: Option<Runtime>,
@@ -56,21 +62,27 @@ impl Registry {
         options: &SourceOptions,
         timeouts: Timeouts,
     ) -> Result<Self, ImageError> {
-        let credentials = match &options.auth_file {
-            Some(file) => Credentials::find(file, image)?,
-            None => None,
-        };
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .map_err(RegistryError::Runtime)?;
+        let found = options.registry.auth_files.find(image)?;
+        let helper = found.helper.clone().filter(|_| found.credentials.is_none());
+        let http = Http::new(&image.registry, &image.repository, found, &options.registry, timeouts)?;
         Ok(Self {
             image: image.clone(),
-            http: Http::new(image, credentials, timeouts)?,
+            http: Arc::new(http),
+            helper,
+            slots: Arc::new(Semaphore::new(PARALLEL_DOWNLOADS)),
             interrupted: Arc::clone(&options.interrupted),
-            runtime: Some(runtime),
+            runtime: Some(runtime()?),
         })
+    }
+
+    /// The helper that may have had credentials.
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        self.helper.as_ref()
+    }
+
+    /// The digest that the reference names.
+    pub(super) fn pinned(&self) -> Option<&Digest> {
+        self.image.digest.as_ref()
     }
 
     /// The manifest or index that the reference means.
@@ -119,31 +131,37 @@ impl Registry {
         Ok(body)
     }
 
-    /// Downloads a blob into the store and opens it there.
-    pub(super) fn download(&self, digest: &Digest, size: u64, store: &BlobStore) -> Result<File, ImageError> {
-        self.wait(async || {
-            let response = self.http.get(&format!("blobs/{digest}"), &["*/*"]).await?;
-            if let Some(actual) = response.content_length().filter(|&actual| actual != size) {
-                return Err(ImageError::content(
-                    digest,
-                    DigestError::SizeMismatch { expected: size, actual },
-                ));
+    /// Begins to download blobs into the store, in this order, some at once.
+    pub(super) fn download(&self, layers: Vec<Layer>, store: &BlobStore, progress: &Progress) -> Vec<Arc<Download>> {
+        let queue = |layer: &Layer| Download::queue(progress.layer(&layer.digest));
+        let (downloads, duties): (Vec<_>, Vec<_>) = layers.iter().map(queue).unzip();
+        let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
+        let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
+        self.runtime().spawn(async move {
+            for (layer, duty) in layers.into_iter().zip(duties) {
+                let slot = Arc::clone(&slots).acquire_owned().await;
+                let (http, store, interrupted) = (Arc::clone(&http), store.clone(), Arc::clone(&interrupted));
+                tokio::spawn(async move {
+                    duty.perform(&http, &store, &layer, &interrupted).await;
+                    drop(slot);
+                });
             }
-            let mut incoming = store.begin(digest, size)?;
-            self.http.stream(response, |bytes| incoming.write(bytes)).await?;
-            incoming.commit()
-        })
+        });
+        downloads
     }
 
     /// Waits for a request, made again as long as its failure may pass, or for the interruption.
     fn wait<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-        let runtime = self.runtime.as_ref().expect("the runtime is there until drop");
-        runtime.block_on(async {
+        self.runtime().block_on(async {
             tokio::select! {
-                result = retry(request) => result,
+                result = retry(self.http.backoff(), request) => result,
                 () = raised(&self.interrupted) => Err(ImageError::Interrupted),
             }
         })
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime.as_ref().expect("the runtime is there until drop")
     }
 }
 
@@ -156,19 +174,12 @@ impl Drop for Registry {
     }
 }
 
-async fn retry<T>(request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    let mut backoff = FIRST_BACKOFF;
-    for _ in 1..ATTEMPTS {
-        match request().await {
-            Err(ImageError::Registry(error)) => match error.retry_in(backoff) {
-                Some(wait) => sleep(wait).await,
-                None => return Err(error.into()),
-            },
-            done => return done,
-        }
-        backoff *= 4;
-    }
-    request().await
+fn runtime() -> Result<Runtime, RegistryError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(RegistryError::Runtime)
 }
 
 async fn raised(flag: &AtomicBool) {
@@ -221,16 +232,47 @@ pub enum RegistryError {
         source: reqwest::Error,
     },
     /// The registry wants other credentials than it got.
-    #[error("{}", unauthorized(registry, repository, *has_credentials, problem))]
+    #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
     Unauthorized {
-        /// Host and port.
+        /// Host and port; `docker.io` for Docker Hub.
         registry: String,
         /// The repository.
         repository: String,
-        /// Whether there were credentials for the registry.
-        has_credentials: bool,
+        /// The file with the credentials that it got, if there were any.
+        credentials: Option<PathBuf>,
+        /// The helper that would have had to be asked for some.
+        helper: Option<Box<Helper>>,
         /// What the registry says about it; may be empty.
         problem: String,
+    },
+    /// The registry does not accept a user with a password.
+    #[error("{registry} does not accept this user with this password{}", colon(problem))]
+    LoginRefused {
+        /// Host and port; `docker.io` for Docker Hub.
+        registry: String,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The file with certificates of authorities could not be read.
+    #[error("could not read the certificates in {}", .path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file with certificates of authorities holds none, or something else.
+    #[error("{} is no PEM file with certificates", .path.display())]
+    CaFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A request in plain HTTP, where TLS is spoken.
+    #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
+    SpeaksTls {
+        /// Host and port.
+        registry: String,
     },
     /// The registry does not have it.
     #[error("{registry} has no {repository}/{path}")]
@@ -259,6 +301,8 @@ pub enum RegistryError {
         registry: String,
         /// The HTTP status.
         status: u16,
+        /// How long to wait, if the registry says so.
+        retry_after: Option<Duration>,
         /// What the registry says about it; may be empty.
         problem: String,
     },
@@ -313,30 +357,31 @@ impl RegistryError {
         )
     }
 
-    /// How long to wait before the next attempt, if there should be one.
-    fn retry_in(&self, backoff: Duration) -> Option<Duration> {
+    /// How long to wait before the next attempt, if the registry says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::TooManyRequests {
-                retry_after: Some(wait),
-                ..
-            } if *wait > MAX_RETRY_AFTER => None,
-            Self::TooManyRequests {
-                retry_after: Some(wait),
-                ..
-            } => Some(backoff.max(*wait)),
-            other => other.is_transient().then_some(backoff),
+            Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
+            _ => None,
         }
     }
 }
 
-fn unauthorized(registry: &str, repository: &str, has_credentials: bool, problem: &str) -> String {
+fn unauthorized(
+    registry: &str,
+    repository: &str,
+    credentials: Option<&Path>,
+    helper: Option<&Helper>,
+    problem: &str,
+) -> String {
     let problem = colon(problem);
-    if has_credentials {
-        return format!("{registry} does not accept the credentials in REGISTRY_AUTH_FILE for {repository}{problem}");
+    if let Some(file) = credentials {
+        let file = file.display();
+        return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
     }
+    let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
     format!(
-        "{registry} does not give {repository} to everyone, if it exists: name a file with credentials for it in \
-         REGISTRY_AUTH_FILE, such as `skopeo login --authfile` writes{problem}"
+        "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
     )
 }
 
@@ -377,13 +422,16 @@ mod tests {
         };
         let options = SourceOptions {
             state_dir: "unused".into(),
-            auth_file: None,
+            registry: RegistryOptions::default(),
+            progress: Arc::default(),
             interrupted: Arc::default(),
         };
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),
             read: Duration::from_millis(100),
             document: Duration::from_millis(200),
+            backoff: Duration::from_millis(1),
+            ..Timeouts::default()
         };
         let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();
         registry.root().map(drop).unwrap_err()

@@ -8,7 +8,7 @@ packages=(
   xz-utils                                                           # unpack kernels' modules
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
-  docker-registry                                                    # serve them
+  docker-registry openssl                                            # serve them
   bzip2 git libarchive-tools lz4 pax                                 # write layers
   g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )

@@ -16,32 +16,34 @@ use crate::layout::{TestLayout, digest, for_platform};
 use crate::server::{Reply, Request, Server, stored};
 use crate::{State, chain, linux, read};
 
-const CONTENT: &str = "what the layer holds";
+pub(crate) const CONTENT: &str = "what the layer holds";
 
 /// `user:secret-f00d` in base64.
 const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
 
 /// A layout with one image of one layer.
-fn one_image() -> (TestLayout, Value) {
+pub(crate) fn one_image() -> (TestLayout, Value) {
     let layout = TestLayout::new();
     let image = layout.image("linux/amd64", &[CONTENT]);
     (layout, image)
 }
 
 /// Pulls the layer of the one image.
-fn pull(state: &State, reference: &str) -> Result<Vec<u8>, ImageError> {
+pub(crate) fn pull(state: &State, reference: &str) -> Result<Vec<u8>, ImageError> {
     let source = state.open(reference)?;
     let image = source.resolve(&linux("amd64"))?;
     read(&source, &image.layers[0])
 }
 
-/// What pulling ends in when `fault` happens, and that nothing is left; with the number of requests for blobs.
+/// What pulling ends in when `fault` happens, and that no wrong layer is left.
 fn failure(fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static) -> (ImageError, Server) {
     let (layout, image) = one_image();
     let server = Server::of(&layout, &image, fault);
     let state = State::new();
     let error = pull(&state, &server.reference("")).unwrap_err();
-    assert_eq!(state.files(), Vec::<std::path::PathBuf>::new());
+    assert!(!state.stored(&layer_digest()).exists());
+    let may_go_on = matches!(&error, ImageError::Registry(error) if error.is_transient());
+    assert!(may_go_on || !state.partial(&layer_digest()).exists());
     (error, server)
 }
 
@@ -51,11 +53,11 @@ fn of_layer(fault: impl Fn() -> Reply + Send + Sync + 'static) -> impl Fn(&Reque
     move |request, _| request.path.ends_with(&layer).then(&fault)
 }
 
-fn layer_digest() -> String {
+pub(crate) fn layer_digest() -> String {
     digest(&TestLayout::new().blob("", CONTENT.as_bytes())).to_owned()
 }
 
-fn answer(body: &str) -> Reply {
+pub(crate) fn answer(body: &str) -> Reply {
     Reply::Answer {
         status: 200,
         headers: Vec::new(),
@@ -86,12 +88,8 @@ fn an_image_is_pulled_once_and_then_read_from_the_store() {
         assert_eq!(read(&source, layer).unwrap(), CONTENT.as_bytes());
         assert_eq!(server.count(&layer_digest()), 1);
     }
-    let stored = state
-        .directory
-        .path()
-        .join("state/blobs/sha256")
-        .join(layer.digest.hex());
-    assert_eq!(state.files(), [stored.as_path()]);
+    let stored = state.stored(&layer_digest());
+    assert!(!state.partial(&layer_digest()).exists());
 
     fs::write(&stored, "what the disk made of").unwrap();
     assert_eq!(
@@ -275,7 +273,7 @@ fn what_stays_broken_is_given_up() {
         body: b"what".to_vec(),
     }));
     assert!(matches!(registry_error(error), RegistryError::Broken { .. }));
-    assert_eq!(server.count(&layer_digest()), 3);
+    assert_eq!(server.count(&layer_digest()), 5);
 
     let (error, server) = failure(|_, _| Some(Reply::status(500)));
     let error = registry_error(error);
@@ -283,7 +281,7 @@ fn what_stays_broken_is_given_up() {
         matches!(error, RegistryError::Server { status: 500, .. }) && error.is_transient(),
         "{error:?}"
     );
-    assert_eq!(server.requests().len(), 3);
+    assert_eq!(server.requests().len(), 5);
 }
 
 #[test]
@@ -382,7 +380,7 @@ fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
 }
 
 #[test]
-fn an_interruption_ends_a_wait_and_leaves_nothing() {
+fn an_interruption_ends_a_wait_and_leaves_the_beginning() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let server = Server::of(&layout, &image, move |request, _| {
@@ -407,7 +405,7 @@ fn an_interruption_ends_a_wait_and_leaves_nothing() {
         "{waited:?}"
     );
     assert_eq!(server.count(&layer_digest()), 1);
-    assert_eq!(state.files(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(fs::read(state.partial(&layer_digest())).unwrap(), b"what");
 }
 
 /// Writes a credentials file for the server.
@@ -432,13 +430,11 @@ fn basic_credentials_are_sent_when_asked_for() {
     assert_eq!(server.requests().len(), 4, "only the first request is refused");
 
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    assert!(chain(&error).contains("REGISTRY_AUTH_FILE"), "{}", chain(&error));
+    let login = format!("microagent registry login {} -u <user>", server.address);
+    assert!(error.remediation().unwrap().contains(&login), "{error}");
     assert!(matches!(
         registry_error(error),
-        RegistryError::Unauthorized {
-            has_credentials: false,
-            ..
-        }
+        RegistryError::Unauthorized { credentials: None, .. }
     ));
     let (_file, state) = credentials(&server, &json!({"auth": "dXNlcjpvbGQtYmVlZg=="}));
     let error = pull(&state, &server.reference("")).unwrap_err();
@@ -447,7 +443,7 @@ fn basic_credentials_are_sent_when_asked_for() {
     assert!(matches!(
         registry_error(error),
         RegistryError::Unauthorized {
-            has_credentials: true,
+            credentials: Some(_),
             ..
         }
     ));
@@ -520,10 +516,10 @@ fn token_servers_fail_like_registries() {
     );
     let (error, count) = fail(|| Reply::status(502));
     assert!(
-        matches!(error, RegistryError::Server { status: 502, .. }) && count == 3,
+        matches!(error, RegistryError::Server { status: 502, .. }) && count == 5,
         "{error:?} {count}"
     );
-    let (error, count) = fail(|| Reply::status(429).with("Retry-After", "60"));
+    let (error, count) = fail(|| Reply::status(429).with("Retry-After", "90"));
     assert!(
         matches!(error, RegistryError::TooManyRequests { .. }) && count == 1,
         "{error:?} {count}"

@@ -4,7 +4,7 @@ use microagent::image::{ImageError, RegistryError};
 use serde_json::Value;
 
 use crate::layout::{TestLayout, digest, for_platform, named};
-use crate::registry::{PASSWORD, Registry, skopeo};
+use crate::registry::{Registry, skopeo};
 use crate::{State, chain, linux, read, resolve};
 
 /// A layout with an index for two platforms, tagged `latest`.
@@ -119,10 +119,8 @@ fn the_credentials_that_skopeo_login_writes_open_a_private_registry() {
         .unwrap_err();
     assert!(matches!(
         &error,
-        ImageError::Registry(RegistryError::Unauthorized {
-            has_credentials: false,
-            ..
-        })
+        ImageError::Registry(RegistryError::Unauthorized { credentials: None, .. })
     ));
-    assert!(chain(&error).contains("REGISTRY_AUTH_FILE") && !chain(&error).contains(PASSWORD));
+    let login = format!("microagent registry login {} -u <user>", registry.host);
+    assert!(error.remediation().unwrap().contains(&login), "{error}");
 }

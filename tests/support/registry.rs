@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -29,18 +29,30 @@ impl Registry {
     /// Starts a registry, open to all or only to [`USER`]. None, with a word about it, where the tools are missing and
     /// `REQUIRE_ORACLES` is not 1.
     pub(crate) fn start(wants_password: bool) -> Option<Self> {
-        for tool in ["docker-registry", "skopeo"] {
-            if Command::new(tool).arg("--version").output().is_err() {
-                skip(&format!("{tool} is not installed"));
-                return None;
-            }
+        Self::start_with(wants_password, false)
+    }
+
+    /// Starts a registry that speaks TLS, with a certificate of the authority in [`Registry::authority`].
+    pub(crate) fn start_with_tls() -> Option<Self> {
+        Self::start_with(false, true)
+    }
+
+    fn start_with(wants_password: bool, speaks_tls: bool) -> Option<Self> {
+        if !has_tools() {
+            return None;
         }
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let host = format!("127.0.0.1:{port}");
         let root = directory.path().display();
+        let tls = if speaks_tls {
+            make_certificates(directory.path());
+            format!(", tls: {{certificate: {root}/server.pem, key: {root}/server.key}}")
+        } else {
+            String::new()
+        };
         let config = format!(
-            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\nhttp: {{addr: '{host}'}}\n"
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {root}/data}}}}\nhttp: {{addr: '{host}'{tls}}}\n"
         );
         let auth = format!("auth: {{htpasswd: {{realm: test, path: {root}/htpasswd}}}}\n");
         fs::write(directory.path().join("htpasswd"), HTPASSWD).unwrap();
@@ -69,6 +81,11 @@ impl Registry {
             "docker-registry does not answer: {}",
             fs::read_to_string(registry.directory.path().join("log")).unwrap()
         );
+    }
+
+    /// The certificate of the authority that the registry's is of.
+    pub(crate) fn authority(&self) -> PathBuf {
+        self.directory.path().join("authority.pem")
     }
 
     /// A reference to an image here.
@@ -101,11 +118,50 @@ impl Registry {
     }
 }
 
+/// Makes an authority, and a certificate of it for this machine.
+fn make_certificates(directory: &Path) {
+    let openssl = |arguments: &str| {
+        let output = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(directory)
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    openssl(&format!(
+        "req -x509 {key} -days 9 -subj /CN=test -keyout authority.key -out authority.pem"
+    ));
+    openssl(&format!(
+        "req {key} -subj /CN=127.0.0.1 -keyout server.key -out server.csr"
+    ));
+    fs::write(
+        directory.join("extensions"),
+        "subjectAltName=IP:127.0.0.1,DNS:localhost\n",
+    )
+    .unwrap();
+    openssl(
+        "x509 -req -days 9 -in server.csr -CA authority.pem -CAkey authority.key -CAcreateserial -extfile extensions \
+         -out server.pem",
+    );
+}
+
 impl Drop for Registry {
     fn drop(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
+}
+
+/// Whether the tools are there. If not, says so, and fails if `REQUIRE_ORACLES` is 1.
+pub(crate) fn has_tools() -> bool {
+    for tool in ["docker-registry", "skopeo", "openssl"] {
+        if Command::new(tool).arg("version").output().is_err() {
+            skip(&format!("{tool} is not installed"));
+            return false;
+        }
+    }
+    true
 }
 
 /// Runs skopeo, which must succeed.

@@ -26,6 +26,12 @@ impl Request {
     pub(crate) fn authorization(&self) -> Option<&str> {
         self.headers.get("authorization").map(String::as_str)
     }
+
+    /// The first byte that is wanted.
+    pub(crate) fn range_start(&self) -> Option<usize> {
+        let range = self.headers.get("range")?;
+        Some(range.strip_prefix("bytes=")?.strip_suffix('-')?.parse().unwrap())
+    }
 }
 
 /// What to do about a request.
@@ -37,8 +43,12 @@ pub(crate) enum Reply {
     },
     /// Fewer bytes than `Content-Length` says, and the end.
     Cut { announced: usize, body: Vec<u8> },
+    /// The body from a position on, as far as it goes of all.
+    Part { start: usize, body: Vec<u8>, all: usize },
     /// Bytes of unknown length, up to the end of the connection.
     Unsized { body: Vec<u8> },
+    /// In 16 pieces, with pauses between them.
+    Slow { reply: Box<Reply>, pause: Duration },
     /// The first bytes of a longer body, and then nothing more.
     Stall { announced: usize, body: Vec<u8> },
 }
@@ -129,6 +139,14 @@ pub(crate) fn stored(blobs: &Path, latest: &str, request: &Request) -> Reply {
     let name = request.path.rsplit('/').next().unwrap();
     let digest = if name == "latest" { latest } else { name };
     match std::fs::read(blobs.join(digest.trim_start_matches("sha256:"))) {
+        Ok(body) if request.range_start().is_some_and(|start| start < body.len()) => {
+            let (start, all) = (request.range_start().unwrap(), body.len());
+            Reply::Part {
+                start,
+                body: body[start..].to_vec(),
+                all,
+            }
+        }
         Ok(body) => {
             let is_index = String::from_utf8_lossy(&body).contains("\"manifests\"");
             let media_type = if is_index { INDEX } else { MANIFEST };
@@ -185,8 +203,17 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
 }
 
 fn write_reply(mut stream: TcpStream, reply: &Reply) -> io::Result<()> {
+    let (reply, pause) = match reply {
+        Reply::Slow { reply, pause } => (&**reply, *pause),
+        reply => (reply, Duration::ZERO),
+    };
     let (status, mut headers, announced, body) = match reply {
+        Reply::Slow { .. } => unreachable!("slow is slow enough"),
         Reply::Answer { status, headers, body } => (*status, headers.clone(), Some(body.len()), body),
+        Reply::Part { start, body, all } => {
+            let range = format!("bytes {start}-{}/{all}", all - 1);
+            (206, vec![("Content-Range", range)], Some(all - start), body)
+        }
         Reply::Cut { announced, body } | Reply::Stall { announced, body } => (200, Vec::new(), Some(*announced), body),
         Reply::Unsized { body } => (200, Vec::new(), None, body),
     };
@@ -196,7 +223,14 @@ fn write_reply(mut stream: TcpStream, reply: &Reply) -> io::Result<()> {
         write!(stream, "{name}: {value}\r\n")?;
     }
     stream.write_all(b"\r\n")?;
-    stream.write_all(body)?;
+    for piece in body.chunks(if pause.is_zero() {
+        usize::MAX
+    } else {
+        body.len() / 16 + 1
+    }) {
+        stream.write_all(piece)?;
+        thread::sleep(pause);
+    }
     if matches!(reply, Reply::Stall { .. }) {
         thread::sleep(Duration::from_mins(2));
     }

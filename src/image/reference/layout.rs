@@ -9,10 +9,12 @@ use crate::image::digest::Digest;
 /// What the digests begin with that image-spec registers: other text after an `@` belongs to the directory.
 const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
 
-/// An image in an OCI image layout directory.
+/// An image in an OCI image layout, a directory or a tar of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LayoutReference {
+    /// The directory, or the tar.
     pub(in crate::image) directory: PathBuf,
+    pub(in crate::image) is_archive: bool,
     pub(in crate::image) version: Option<Version>,
 }
 
@@ -24,20 +26,44 @@ pub(in crate::image) enum Version {
 }
 
 impl LayoutReference {
-    pub(super) fn parse(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<Self, ReferenceError> {
-        let (directory, version) = match text.rsplit_once('@') {
-            Some((directory, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
-                (directory, Some(Version::Digest(digest.parse()?)))
+    /// Reads what follows `oci:`, or `oci-archive:`.
+    pub(super) fn parse(text: &str, is_archive: bool) -> Result<Self, ReferenceError> {
+        let is_layout = |path: &Path| {
+            if is_archive {
+                path.is_file()
+            } else {
+                path.join("oci-layout").is_file()
             }
-            _ => split_tag(text, is_layout)?,
         };
+        let (directory, version) = split_version(text, is_layout)?;
         if directory.is_empty() {
-            return Err(ReferenceError::NoDirectory);
+            return Err(if is_archive {
+                ReferenceError::NoPath {
+                    transport: "oci-archive",
+                }
+            } else {
+                ReferenceError::NoDirectory
+            });
         }
         Ok(Self {
             directory: directory.into(),
+            is_archive,
             version,
         })
+    }
+}
+
+/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
+/// says is one wins, and without any the part before the first colon.
+pub(super) fn split_version(
+    text: &str,
+    is_image: impl Fn(&Path) -> bool,
+) -> Result<(&str, Option<Version>), ReferenceError> {
+    match text.rsplit_once('@') {
+        Some((path, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
+            Ok((path, Some(Version::Digest(digest.parse()?))))
+        }
+        _ => split_tag(text, is_image),
     }
 }
 
@@ -68,7 +94,8 @@ fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Opt
 
 impl fmt::Display for LayoutReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "oci:{}", self.directory.display())?;
+        let transport = if self.is_archive { "oci-archive" } else { "oci" };
+        write!(f, "{transport}:{}", self.directory.display())?;
         match &self.version {
             Some(Version::Tag(tag)) => write!(f, ":{tag}"),
             Some(Version::Digest(digest)) => write!(f, "@{digest}"),
@@ -87,13 +114,13 @@ mod tests {
     fn layout_references_split_where_a_layout_is() {
         let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
         let parse = |text: &str| {
-            let reference = LayoutReference::parse(text, |path| layouts.iter().any(|layout| Path::new(layout) == path));
-            let LayoutReference { directory, version } = reference.unwrap();
+            let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);
+            let (directory, version) = split_version(text, is_layout).unwrap();
             let tag = version.map(|version| match version {
                 Version::Tag(tag) => tag,
                 Version::Digest(digest) => digest.to_string(),
             });
-            (directory.to_str().unwrap().to_owned(), tag)
+            (directory.to_owned(), tag)
         };
         for (text, directory, tag) in [
             ("/none", "/none", None),

@@ -22,7 +22,7 @@ pub struct RegistryReference {
 }
 
 impl RegistryReference {
-    pub(super) fn parse(text: &str) -> Result<Self, ReferenceError> {
+    pub(in crate::image) fn parse(text: &str) -> Result<Self, ReferenceError> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse()?)),
             None => (text, None),
@@ -58,11 +58,6 @@ impl RegistryReference {
             digest,
         })
     }
-
-    /// Whether the registry is on this machine, which is when it is spoken to in plain HTTP.
-    pub(in crate::image) fn is_loopback(&self) -> bool {
-        is_loopback(host_of(&self.registry).0)
-    }
 }
 
 /// Whether `host`, without a port, is `localhost` or an address of the loopback interface.
@@ -76,7 +71,12 @@ fn is_host(component: &str) -> bool {
     component == "localhost" || component.contains(['.', ':'])
 }
 
-fn host_of(registry: &str) -> (&str, Option<&str>) {
+/// A registry without its port.
+pub(in crate::image) fn host_of(registry: &str) -> &str {
+    split_port(registry).0
+}
+
+fn split_port(registry: &str) -> (&str, Option<&str>) {
     match registry.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (registry, None),
@@ -84,7 +84,7 @@ fn host_of(registry: &str) -> (&str, Option<&str>) {
 }
 
 fn check_host(registry: &str) -> Result<(), ReferenceError> {
-    let (host, port) = host_of(registry);
+    let (host, port) = split_port(registry);
     let is_label = |label: &str| {
         !label.is_empty()
             && !label.starts_with('-')
@@ -160,7 +160,7 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_loopback() {
-        let is_loopback = |text| RegistryReference::parse(text).unwrap().is_loopback();
+        let is_loopback = |text| is_loopback(host_of(&RegistryReference::parse(text).unwrap().registry));
         for text in [
             "localhost/a",
             "localhost:5000/a",

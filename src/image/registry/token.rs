@@ -21,9 +21,22 @@ pub(super) struct Authorizer {
     /// Follows no redirects: they could carry credentials away.
     client: Client,
     server: Server,
-    is_loopback: bool,
+    realms: Realms,
     credentials: Option<Credentials>,
     current: Mutex<Option<HeaderValue>>,
+    /// Held while a challenge is answered, so that requests at the same time get one token between them.
+    answering: tokio::sync::Mutex<()>,
+}
+
+/// Which token servers get credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Realms {
+    /// Those that speak TLS.
+    Secure,
+    /// Those on this machine too.
+    SecureOrLoopback,
+    /// Those that speak plain HTTP too, as the user wanted.
+    Any,
 }
 
 /// What a registry asks for.
@@ -47,18 +60,15 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, is_loopback: bool, credentials: Option<Credentials>) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Credentials>) -> Self {
         Self {
             client,
             server,
-            is_loopback,
+            realms,
             credentials,
             current: Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
         }
-    }
-
-    pub(super) fn has_credentials(&self) -> bool {
-        self.credentials.is_some()
     }
 
     /// The `Authorization` that was good last time.
@@ -66,15 +76,23 @@ impl Authorizer {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The `Authorization` that the challenge in these headers of a 401 asks for.
-    pub(super) async fn answer(&self, headers: &HeaderMap) -> Result<HeaderValue, RegistryError> {
+    /// The `Authorization` that the challenge in these headers of a 401 asks for, which came in answer to `used`.
+    pub(super) async fn answer(
+        &self,
+        headers: &HeaderMap,
+        used: Option<&HeaderValue>,
+    ) -> Result<HeaderValue, RegistryError> {
+        let _answering = self.answering.lock().await;
+        if let Some(newer) = self.current().filter(|current| Some(current) != used) {
+            return Ok(newer);
+        }
         let authorization = match (Challenge::find(headers), &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
                 header("Bearer", &token).ok_or(RegistryError::NoToken { realm })?
             }
             (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
-            _ => return Err(self.server.unauthorized(self.has_credentials(), String::new())),
+            _ => return Err(self.server.unauthorized(String::new())),
         };
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
         Ok(authorization)
@@ -87,8 +105,9 @@ impl Authorizer {
         scope: Option<String>,
     ) -> Result<String, RegistryError> {
         let mut url = self.realm(realm)?;
-        let scope = scope.unwrap_or_else(|| format!("repository:{}:pull", self.server.repository));
-        let mut parameters = vec![("scope", scope)];
+        let repository = Some(&self.server.repository).filter(|repository| !repository.is_empty());
+        let scope = scope.or_else(|| repository.map(|repository| format!("repository:{repository}:pull")));
+        let mut parameters: Vec<_> = scope.map(|scope| ("scope", scope)).into_iter().collect();
         parameters.extend(service.map(|service| ("service", service)));
         let request = if let Some(Credentials::IdentityToken(token)) = &self.credentials {
             parameters.push(("grant_type", "refresh_token".to_owned()));
@@ -107,9 +126,7 @@ impl Authorizer {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(self
-                    .server
-                    .unauthorized(self.has_credentials(), problem(response).await));
+                return Err(self.server.unauthorized(problem(response).await));
             }
             _ => return Err(self.server.refusal(response).await),
         }
@@ -128,7 +145,11 @@ impl Authorizer {
     fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
         let is_secure = |url: &Url| match url.scheme() {
             "https" => true,
-            "http" => self.is_loopback && url.host_str().is_some_and(is_loopback),
+            "http" => match self.realms {
+                Realms::Secure => false,
+                Realms::SecureOrLoopback => url.host_str().is_some_and(is_loopback),
+                Realms::Any => true,
+            },
             _ => false,
         };
         Url::parse(realm)
@@ -237,28 +258,32 @@ mod tests {
 
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
-        let realm = |is_loopback, realm: &str| {
+        let realm = |realms, realm: &str| {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let server = Server {
                 registry: "r".to_owned(),
                 repository: "a".to_owned(),
+                credentials: None,
+                helper: None,
             };
             Authorizer::new(
                 Client::builder().tls_certs_only([]).build().unwrap(),
                 server,
-                is_loopback,
+                realms,
                 None,
             )
             .realm(realm)
             .is_ok()
         };
-        assert!(realm(false, "https://auth.example/token?x=y"));
-        assert!(!realm(false, "http://auth.example/token"));
-        assert!(!realm(false, "http://127.0.0.1/token"));
-        assert!(!realm(true, "http://auth.example/token"));
-        assert!(realm(true, "http://127.0.0.1:5001/token"));
-        assert!(realm(true, "http://[::1]:5001/token"));
-        assert!(!realm(true, "/token"));
-        assert!(!realm(true, "file:///token"));
+        assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
+        assert!(!realm(Realms::Secure, "http://auth.example/token"));
+        assert!(!realm(Realms::Secure, "http://127.0.0.1/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "http://auth.example/token"));
+        assert!(realm(Realms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
+        assert!(realm(Realms::SecureOrLoopback, "http://[::1]:5001/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "file:///token"));
+        assert!(realm(Realms::Any, "http://auth.example/token"));
+        assert!(!realm(Realms::Any, "file:///token"));
     }
 }

@@ -1,0 +1,133 @@
+//! `microagent cache`: what is kept of downloads.
+
+use std::fmt::Write as _;
+use std::io;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use microagent::image::{Cache as Blobs, CacheEntry};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::presentation::Format;
+use super::report::write;
+use super::signals::Signals;
+use super::state::StateArguments;
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+pub(super) struct Cache {
+    #[command(flatten)]
+    state: StateArguments,
+
+    #[command(subcommand)]
+    command: CacheCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum CacheCommand {
+    /// Lists what is kept, the most recently used first
+    #[command(visible_alias = "list")]
+    Ls,
+
+    /// Removes what is kept
+    Prune {
+        /// Keep so much of what was used last
+        #[arg(long, value_name = "MIB", default_value_t = 0)]
+        keep_mib: u64,
+    },
+
+    /// Holds all that is kept against its digests, and removes what is damaged
+    Verify,
+}
+
+/// The form of a result for programs.
+#[derive(Serialize)]
+struct Json {
+    blobs: Vec<JsonEntry>,
+    size_bytes: u64,
+}
+
+#[derive(Serialize)]
+struct JsonEntry {
+    digest: String,
+    size_bytes: u64,
+    last_used: u64,
+    complete: bool,
+}
+
+impl Cache {
+    /// Does what is asked for, and prints the result on standard output.
+    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+        let blobs = Blobs::new(&self.state.directory().map_err(Failure::Usage)?);
+        match self.command {
+            CacheCommand::Ls => print("kept", &blobs.entries().map_err(Failure::Cache)?, format),
+            CacheCommand::Prune { keep_mib } => {
+                let removed = blobs.trim(keep_mib.saturating_mul(1 << 20)).map_err(Failure::Cache)?;
+                print("removed", &removed, format)
+            }
+            CacheCommand::Verify => {
+                let signals = Signals::listen().map_err(Failure::Signals)?;
+                let damaged = blobs.verify(signals.interrupted()).map_err(Failure::Cache)?;
+                print("damaged, and removed", &damaged, format)?;
+                match (signals.exit_status(), damaged.len()) {
+                    (Some(status), _) => Err(Failure::Signal { status }),
+                    (None, 0) => Ok(()),
+                    (None, count) => Err(Failure::Damaged { count }),
+                }
+            }
+        }
+    }
+}
+
+fn print(what: &str, entries: &[CacheEntry], format: Format) -> Result<(), Failure> {
+    let text = match format {
+        Format::Json => json(entries).map_err(Failure::Report)?,
+        Format::Text => text(what, entries),
+    };
+    write(text.as_bytes()).map_err(Failure::Report)
+}
+
+fn json(entries: &[CacheEntry]) -> io::Result<String> {
+    let entry = |entry: &CacheEntry| JsonEntry {
+        digest: entry.digest.to_string(),
+        size_bytes: entry.size,
+        last_used: seconds(entry.last_used),
+        complete: !entry.is_partial,
+    };
+    let json = Json {
+        blobs: entries.iter().map(entry).collect(),
+        size_bytes: sum(entries),
+    };
+    Ok(serde_json::to_string(&json)? + "\n")
+}
+
+fn text(what: &str, entries: &[CacheEntry]) -> String {
+    let mut text = String::new();
+    for entry in entries {
+        let partial = if entry.is_partial { "  incomplete" } else { "" };
+        let size = size(entry.size);
+        let last_used = httpdate::fmt_http_date(entry.last_used.max(UNIX_EPOCH));
+        writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest).expect("memory takes it");
+    }
+    let (count, total) = (entries.len(), size(sum(entries)));
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(text, "{what}: {count} blob{plural}, {total}").expect("memory takes it");
+    text
+}
+
+fn sum(entries: &[CacheEntry]) -> u64 {
+    entries.iter().map(|entry| entry.size).sum()
+}
+
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..1024 => format!("{bytes} B"),
+        1024..1_048_576 => format!("{} KiB", bytes.div_ceil(1 << 10)),
+        _ => format!("{} MiB", bytes.div_ceil(1 << 20)),
+    }
+}

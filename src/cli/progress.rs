@@ -1,0 +1,219 @@
+//! What is shown of a build on its way, on standard error.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use microagent::image::{LayerProgress, Progress};
+
+use super::presentation::Mode;
+
+/// How often bars move.
+const BAR_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How often there is a line.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How progress is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Style {
+    /// Bars for people at a terminal, nothing elsewhere
+    Auto,
+    /// One line a second
+    Plain,
+    /// Nothing
+    None,
+}
+
+/// Shows progress as long as it lives.
+pub(super) struct Display {
+    ended: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Display {
+    /// Begins to show it.
+    pub(super) fn start(style: Style, mode: Mode, progress: &Arc<Progress>) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let (watched, until) = (Arc::clone(progress), Arc::clone(&ended));
+        let thread = match style {
+            Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() => {
+                Some(thread::spawn(move || Bars::new(&watched).run(&until)))
+            }
+            Style::Plain => Some(thread::spawn(move || print_lines(&watched, &until))),
+            Style::Auto | Style::None => None,
+        };
+        Self { ended, thread }
+    }
+}
+
+impl Drop for Display {
+    /// Clears the bars, so that what is printed next has standard error for itself.
+    fn drop(&mut self) {
+        self.ended.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.thread().unpark();
+            // A display that failed is no failure of the build.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Bytes of all layers.
+struct Sum {
+    finished: usize,
+    count: usize,
+    here: u64,
+    applied: u64,
+    size: u64,
+}
+
+impl Sum {
+    fn of(layers: &[Arc<LayerProgress>]) -> Self {
+        let sum = |value: fn(&LayerProgress) -> u64| layers.iter().map(|layer| value(layer)).sum();
+        Self {
+            finished: layers.iter().filter(|layer| layer.is_finished()).count(),
+            count: layers.len(),
+            here: sum(LayerProgress::here),
+            applied: sum(LayerProgress::applied),
+            size: sum(LayerProgress::size),
+        }
+    }
+}
+
+fn print_lines(progress: &Progress, ended: &AtomicBool) {
+    let mut last = String::new();
+    while !ended.load(Ordering::Relaxed) {
+        let start = Instant::now();
+        while start.elapsed() < LINE_INTERVAL && !ended.load(Ordering::Relaxed) {
+            thread::park_timeout(LINE_INTERVAL);
+        }
+        let line = line(&Sum::of(&progress.layers()));
+        if line != last {
+            // Nobody is left to tell if standard error is closed.
+            let _ = io::stderr().write_all(line.as_bytes());
+        }
+        last = line;
+    }
+}
+
+fn line(sum: &Sum) -> String {
+    let mut line = String::new();
+    let write = match sum.count {
+        0 => writeln!(line, "progress: looking for the image"),
+        count => writeln!(
+            line,
+            "progress: {} of {count} layers done; {} of {} MiB here, {} applied",
+            sum.finished,
+            mebibytes(sum.here),
+            mebibytes(sum.size),
+            mebibytes(sum.applied)
+        ),
+    };
+    write.expect("memory takes it");
+    line
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+/// A bar for the whole, and one for each layer that is on its way.
+struct Bars<'a> {
+    progress: &'a Progress,
+    all: MultiProgress,
+    whole: ProgressBar,
+    layers: Vec<Option<ProgressBar>>,
+}
+
+impl<'a> Bars<'a> {
+    fn new(progress: &'a Progress) -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        let whole = all
+            .add(ProgressBar::new(0).with_style(style("{msg:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} applied")));
+        whole.set_message("looking for the image");
+        Self {
+            progress,
+            all,
+            whole,
+            layers: Vec::new(),
+        }
+    }
+
+    fn run(mut self, ended: &AtomicBool) {
+        while !ended.load(Ordering::Relaxed) {
+            self.update(&self.progress.layers());
+            thread::park_timeout(BAR_INTERVAL);
+        }
+        // What cannot be cleared can stay.
+        let _ = self.all.clear();
+    }
+
+    fn update(&mut self, layers: &[Arc<LayerProgress>]) {
+        let sum = Sum::of(layers);
+        if sum.count > 0 {
+            self.whole
+                .set_message(format!("{} of {} layers done", sum.finished, sum.count));
+        }
+        self.whole.set_length(sum.size);
+        self.whole.set_position(sum.applied);
+        self.layers.resize(layers.len(), None);
+        for (layer, bar) in layers.iter().zip(&mut self.layers) {
+            let is_under_way = (layer.here() > 0 || layer.applied() > 0) && !layer.is_finished();
+            match bar {
+                Some(bar) if layer.is_finished() => bar.finish_and_clear(),
+                Some(bar) => show(bar, layer),
+                None if is_under_way => {
+                    let new = ProgressBar::new(layer.size()).with_style(style(
+                        "{prefix:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} {bytes_per_sec:<13} {msg}",
+                    ));
+                    let new = self.all.insert_before(&self.whole, new);
+                    let (short, _) = layer.digest().hex().split_at(12);
+                    new.set_prefix(format!("layer {short}"));
+                    *bar = Some(new);
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+/// What is downloaded, and once all is, what is applied.
+fn show(bar: &ProgressBar, layer: &LayerProgress) {
+    let is_here = layer.here() == layer.size();
+    let (position, message) = match (is_here, layer.applied()) {
+        (false, _) => (layer.here(), "downloading"),
+        (true, 0) => (layer.here(), "waiting"),
+        (true, applied) => (applied, "applying"),
+    };
+    bar.set_message(message);
+    bar.set_position(position);
+}
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+    style.progress_chars("=> ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_far_all_is() {
+        let sum = Sum {
+            finished: 1,
+            count: 3,
+            here: 2 << 20,
+            applied: 1 << 20,
+            size: (5 << 20) + 1,
+        };
+        assert_eq!(line(&sum), "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied\n");
+        assert_eq!(line(&Sum::of(&[])), "progress: looking for the image\n");
+    }
+}

@@ -1,0 +1,255 @@
+//! `microagent registry`: logging in and out; and the flags that say how to speak to registries.
+
+use std::fmt::Write as _;
+use std::io::{self, Read};
+use std::path::PathBuf;
+
+use clap::error::ErrorKind;
+use clap::{ArgAction, Args, Subcommand};
+use microagent::image::{AuthFile, AuthFiles, ImageError, Login, LoginTarget, RegistryOptions, Secret, check_login};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::presentation::Format;
+use super::report::write;
+use super::signals::Signals;
+use super::state::home;
+
+/// More than any password or token.
+const MAX_PASSWORD_LEN: u64 = 1 << 20;
+
+/// How to speak to registries.
+#[derive(Debug, Args)]
+pub(super) struct RegistryArguments {
+    /// PEM file with certificates of authorities that registries are trusted by, besides those of the system
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+
+    /// With =false, accept any certificate of a registry: anyone between can read and change what is sent
+    #[arg(
+        long,
+        value_name = "BOOL",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value_t = true,
+        default_missing_value = "true",
+        action = ArgAction::Set
+    )]
+    tls_verify: bool,
+
+    /// Speak plain HTTP to the registry [default: only to one on this machine]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    plain_http: Option<bool>,
+}
+
+impl RegistryArguments {
+    /// What the arguments and the environment ask for.
+    pub(super) fn options(&self) -> RegistryOptions {
+        RegistryOptions {
+            auth_files: auth_files(),
+            tls_ca: self.tls_ca.clone(),
+            accept_any_certificate: !self.tls_verify,
+            plain_http: self.plain_http,
+        }
+    }
+}
+
+/// Where this user's credentials are.
+fn auth_files() -> AuthFiles {
+    AuthFiles::of_user(home().as_deref())
+}
+
+/// What `registry` can do.
+#[derive(Debug, Subcommand)]
+pub(super) enum RegistryCommand {
+    /// Keeps a user and a password for a registry, once the registry accepts them
+    #[command(after_help = LOGIN_HELP)]
+    Login(LoginArguments),
+
+    /// Forgets them
+    Logout {
+        /// Registry, with the namespace that the login was for, if any
+        #[arg(value_name = "REGISTRY")]
+        registry: String,
+    },
+
+    /// Lists for what there are credentials
+    #[command(visible_alias = "list")]
+    Ls,
+}
+
+const LOGIN_HELP: &str = "\
+The password is asked for, or read from standard input. It is kept, in base64, in the file that REGISTRY_AUTH_FILE names, \
+or else in .microagent/auth.json in the home directory, which only you can read; podman and skopeo use the same form \
+(containers-auth.json(5)).
+
+Examples:
+  microagent registry login ghcr.io -u me
+  microagent registry login docker.io -u me --password-stdin < token";
+
+/// Arguments of `registry login`.
+#[derive(Debug, Args)]
+pub(super) struct LoginArguments {
+    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub; with a namespace, for that alone
+    #[arg(value_name = "REGISTRY")]
+    registry: String,
+
+    /// User
+    #[arg(short, long, value_name = "USER")]
+    user: String,
+
+    /// Read the password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+
+    #[command(flatten)]
+    options: RegistryArguments,
+}
+
+/// The form of a login for programs.
+#[derive(Serialize)]
+struct Json {
+    registry: String,
+    user: Option<String>,
+    auth_file: String,
+}
+
+impl RegistryCommand {
+    /// Does what is asked for, and prints the result on standard output.
+    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+        match self {
+            Self::Login(login) => login.run(format),
+            Self::Logout { registry } => logout(registry, format),
+            Self::Ls => list(format),
+        }
+    }
+}
+
+impl LoginArguments {
+    fn run(&self, format: Format) -> Result<(), Failure> {
+        let target = target(&self.registry)?;
+        if self.user.is_empty() || self.user.contains([':', '\n', '\r']) {
+            return Err(wrong("a user has a name, without a colon"));
+        }
+        let file = file_to_change()?;
+        let password = self.password()?;
+        let signals = Signals::listen().map_err(Failure::Signals)?;
+        let options = self.options.options();
+        check_login(&target, &self.user, &password, &options, signals.interrupted()).map_err(|error| match signals
+            .exit_status()
+        {
+            Some(status) => Failure::Signal { status },
+            None => Failure::Registry(error),
+        })?;
+        file.add(&target, &self.user, &password).map_err(failed)?;
+        let login = Json {
+            registry: target.as_str().to_owned(),
+            user: Some(self.user.clone()),
+            auth_file: file.path().display().to_string(),
+        };
+        let text = format!(
+            "logged in to {} as {}; kept in {}",
+            target.as_str(),
+            self.user,
+            login.auth_file
+        );
+        print(&login, &text, format)
+    }
+
+    fn password(&self) -> Result<Secret, Failure> {
+        let password = if self.password_stdin {
+            let mut password = String::new();
+            io::stdin()
+                .take(MAX_PASSWORD_LEN)
+                .read_to_string(&mut password)
+                .map_err(Failure::Password)?;
+            password
+        } else {
+            rpassword::prompt_password(format!("Password for {} at {}: ", self.user, self.registry))
+                .map_err(Failure::Password)?
+        };
+        match password.trim_end_matches(['\n', '\r']) {
+            "" => Err(wrong("the password is empty")),
+            password => Ok(Secret::new(password.to_owned())),
+        }
+    }
+}
+
+fn logout(registry: &str, format: Format) -> Result<(), Failure> {
+    let target = target(registry)?;
+    let file = file_to_change()?;
+    let auth_file = file.path().display().to_string();
+    if !file.remove(&target).map_err(failed)? {
+        return Err(Failure::NotLoggedIn {
+            registry: target.as_str().to_owned(),
+            file: file.path().to_owned(),
+        });
+    }
+    let text = format!("logged out of {}; removed from {auth_file}", target.as_str());
+    let login = Json {
+        registry: target.as_str().to_owned(),
+        user: None,
+        auth_file,
+    };
+    print(&login, &text, format)
+}
+
+fn list(format: Format) -> Result<(), Failure> {
+    let AuthFiles { named, default } = auth_files();
+    let mut logins = Vec::new();
+    for file in [named, default].into_iter().flatten().map(AuthFile::new) {
+        let auth_file = file.path().display().to_string();
+        let json = |Login { registry, user, .. }| Json {
+            registry,
+            user,
+            auth_file: auth_file.clone(),
+        };
+        logins.extend(file.logins().map_err(failed)?.into_iter().map(json));
+    }
+    let mut text = String::new();
+    if logins.is_empty() {
+        text.push_str("no logins");
+    }
+    for Json {
+        registry,
+        user,
+        auth_file,
+    } in &logins
+    {
+        let user = user.as_deref().unwrap_or("-");
+        writeln!(
+            text,
+            "{}  {}  {auth_file}",
+            registry.escape_debug(),
+            user.escape_debug()
+        )
+        .expect("memory takes it");
+    }
+    print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
+}
+
+fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Failure> {
+    let text = match format {
+        Format::Json => serde_json::to_string(json).map_err(|error| Failure::Report(error.into()))?,
+        Format::Text => text.to_owned(),
+    };
+    write((text + "\n").as_bytes()).map_err(Failure::Report)
+}
+
+fn target(registry: &str) -> Result<LoginTarget, Failure> {
+    LoginTarget::parse(registry).map_err(|error| wrong(&error.to_string()))
+}
+
+fn file_to_change() -> Result<AuthFile, Failure> {
+    auth_files()
+        .to_change()
+        .ok_or_else(|| wrong("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
+}
+
+fn wrong(message: &str) -> Failure {
+    Failure::Usage(clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")))
+}
+
+fn failed(error: impl Into<ImageError>) -> Failure {
+    Failure::Registry(error.into())
+}

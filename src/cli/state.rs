@@ -1,0 +1,90 @@
+//! Where downloads are kept, and how many.
+
+use std::env;
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::error::ErrorKind;
+
+use super::presentation::usage_error;
+
+const LIMIT_VARIABLE: &str = "MICROAGENT_CACHE_LIMIT_MIB";
+
+/// 20 GiB.
+const DEFAULT_LIMIT_MIB: u64 = 20 << 10;
+
+/// The flag that says where downloads are kept.
+#[derive(Debug, Args)]
+pub(super) struct StateArguments {
+    /// Directory for temporary files and caches [default: .microagent in the home directory]
+    #[arg(long, global = true, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+}
+
+impl StateArguments {
+    /// The directory; none where nobody named one and there is no home directory.
+    pub(super) fn find(&self) -> Option<PathBuf> {
+        self.state_dir
+            .clone()
+            .or_else(|| home().map(|home| home.join(".microagent")))
+    }
+
+    /// The directory.
+    ///
+    /// # Errors
+    ///
+    /// That there is none.
+    pub(super) fn directory(&self) -> Result<PathBuf, clap::Error> {
+        self.find().ok_or_else(|| {
+            usage_error(
+                ErrorKind::MissingRequiredArgument,
+                "--state-dir is required where there is no home directory",
+            )
+        })
+    }
+}
+
+/// The flag that says how much is kept.
+#[derive(Debug, Args)]
+pub(super) struct CacheArguments {
+    #[arg(
+        long,
+        value_name = "MIB",
+        help = "How much of the downloads stays for other builds when this one is over; what was not used for longest \
+                goes first [env: MICROAGENT_CACHE_LIMIT_MIB] [default: 20480]"
+    )]
+    cache_limit_mib: Option<u64>,
+}
+
+impl CacheArguments {
+    /// The limit in bytes.
+    ///
+    /// # Errors
+    ///
+    /// A variable that is no number.
+    pub(super) fn limit(&self) -> Result<u64, clap::Error> {
+        let mib = match self.cache_limit_mib {
+            Some(mib) => mib,
+            None => limit_from_environment()?.unwrap_or(DEFAULT_LIMIT_MIB),
+        };
+        Ok(mib.saturating_mul(1 << 20))
+    }
+}
+
+fn limit_from_environment() -> Result<Option<u64>, clap::Error> {
+    let Some(value) = env::var_os(LIMIT_VARIABLE).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let value = value.to_string_lossy();
+    value.parse().map(Some).map_err(|_| {
+        usage_error(
+            ErrorKind::InvalidValue,
+            format!("{LIMIT_VARIABLE} is {value:?}: it must be a number of MiB"),
+        )
+    })
+}
+
+/// The home directory, if there is one.
+pub(super) fn home() -> Option<PathBuf> {
+    env::home_dir().filter(|home| !home.as_os_str().is_empty())
+}

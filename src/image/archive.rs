@@ -1,0 +1,405 @@
+//! Archives that hold an image: tars, read where they are, by an index of their members.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tar::{EntryType, Header, PaxExtensions};
+
+use super::section::Section;
+use crate::layer::{Compression, DecodeError, decode};
+
+/// Size of a block of a tar in bytes.
+const BLOCK_SIZE: usize = 512;
+
+/// Most members of an archive: images have a few for each layer.
+const MAX_MEMBERS: usize = 100_000;
+
+/// Longest extended header or long name in bytes.
+const MAX_EXTENSION_LEN: u64 = 1 << 20;
+
+/// Most links from one name to the next.
+const MAX_LINKS: usize = 8;
+
+/// A tar on this machine, and what is where in it.
+#[derive(Debug)]
+pub(super) struct Archive {
+    path: PathBuf,
+    file: Arc<File>,
+    members: BTreeMap<String, Member>,
+}
+
+#[derive(Debug)]
+enum Member {
+    File {
+        start: u64,
+        len: u64,
+    },
+    /// The name of another member.
+    Link(String),
+}
+
+impl Archive {
+    /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
+    /// `scratch`.
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ArchiveError> {
+        let whole = plain(path, scratch)?;
+        let mut reader = BufReader::new(whole);
+        let members = index(&mut reader).map_err(|error| match error {
+            IndexError::Read(source) => ArchiveError::Read {
+                path: path.to_owned(),
+                source,
+            },
+            IndexError::Damaged { offset } => ArchiveError::Damaged {
+                path: path.to_owned(),
+                offset,
+            },
+            IndexError::TooMany => ArchiveError::TooManyMembers {
+                path: path.to_owned(),
+                max: MAX_MEMBERS,
+            },
+        })?;
+        Ok(Self {
+            path: path.to_owned(),
+            file: reader.into_inner().into_file(),
+            members,
+        })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in it, through links if need be.
+    pub(super) fn get(&self, name: &str) -> Option<Section> {
+        let mut name = clean(name);
+        for _ in 0..MAX_LINKS {
+            match self.members.get(&name)? {
+                Member::File { start, len } => {
+                    return Some(Section::new(Arc::clone(&self.file), *start, *len));
+                }
+                Member::Link(target) => name.clone_from(target),
+            }
+        }
+        None
+    }
+}
+
+/// Opens a tar that may be compressed, as one that is not.
+fn plain(path: &Path, scratch: &Path) -> Result<Section, ArchiveError> {
+    let mut section = Section::open(path)?;
+    let decode_failed = |source| ArchiveError::Decode {
+        path: path.to_owned(),
+        source,
+    };
+    let mut decoder = decode(BufReader::new(&mut section), "").map_err(decode_failed)?;
+    if decoder.compression() == Compression::None {
+        section.rewind().map_err(|source| ArchiveError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        return Ok(section);
+    }
+    Section::spool(&mut decoder, scratch).map_err(|source| ArchiveError::Scratch {
+        path: scratch.to_owned(),
+        source,
+    })
+}
+
+enum IndexError {
+    Read(io::Error),
+    Damaged { offset: u64 },
+    TooMany,
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Reads the headers of a tar. Of members with the same name, the last counts.
+fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, IndexError> {
+    let len = tar.get_ref().len();
+    let mut members = BTreeMap::new();
+    let (mut long_name, mut long_link, mut pax_len) = (None, None, None);
+    let mut offset = 0;
+    while offset < len {
+        let damaged = || IndexError::Damaged { offset };
+        let mut block = [0; BLOCK_SIZE];
+        match tar.read_exact(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
+            result => result?,
+        }
+        if block == [0; BLOCK_SIZE] {
+            break;
+        }
+        let header = Header::from_byte_slice(&block);
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        let field: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
+        if header.cksum().ok() != Some(sum - field + 8 * u32::from(b' ')) {
+            return Err(damaged());
+        }
+        let kind = header.entry_type();
+        let has_content = !matches!(kind, EntryType::Link | EntryType::Symlink | EntryType::Directory);
+        let size = match pax_len.take() {
+            Some(size) if !is_extension(kind) => size,
+            _ => header.entry_size().map_err(|_| damaged())?,
+        };
+        let size = if has_content { size } else { 0 };
+        let start = offset + BLOCK_SIZE as u64;
+        let next = size
+            .checked_next_multiple_of(BLOCK_SIZE as u64)
+            .and_then(|size| start.checked_add(size));
+        // Some writers leave out the padding of the last member.
+        let next = next.filter(|_| start + size <= len).ok_or_else(damaged)?;
+        if is_extension(kind) {
+            let body = extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
+            match kind {
+                EntryType::GNULongName => long_name = Some(text(&body)),
+                EntryType::GNULongLink => long_link = Some(text(&body)),
+                EntryType::XHeader => {
+                    for record in PaxExtensions::new(&body) {
+                        let record = record.map_err(|_| damaged())?;
+                        match record.key_bytes() {
+                            b"path" => long_name = Some(text(record.value_bytes())),
+                            b"linkpath" => long_link = Some(text(record.value_bytes())),
+                            b"size" => pax_len = record.value().ok().and_then(|size| size.parse().ok()),
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        } else {
+            let name = long_name.take().unwrap_or_else(|| text(&header.path_bytes()));
+            let target = long_link.take();
+            let target = || target.or_else(|| header.link_name_bytes().map(|name| text(&name)));
+            let name = clean(&name);
+            let member = match kind {
+                EntryType::Symlink => target().map(|target| Member::Link(clean(&beside(&name, &target)))),
+                EntryType::Link => target().map(|target| Member::Link(clean(&target))),
+                EntryType::Regular | EntryType::Continuous => Some(Member::File { start, len: size }),
+                _ => None,
+            };
+            members.extend(member.map(|member| (name, member)));
+        }
+        if members.len() > MAX_MEMBERS {
+            return Err(IndexError::TooMany);
+        }
+        tar.seek(SeekFrom::Start(next))?;
+        offset = next;
+    }
+    Ok(members)
+}
+
+fn is_extension(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader
+    )
+}
+
+/// The body of an extended header; no error if it is too long.
+fn extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<IndexError>> {
+    if size > MAX_EXTENSION_LEN {
+        return Err(None);
+    }
+    let mut body = Vec::new();
+    tar.take(size)
+        .read_to_end(&mut body)
+        .map_err(|error| Some(error.into()))?;
+    Ok(body)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// What a relative link of a member leads to, seen from the root of the archive.
+fn beside(name: &str, target: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((directory, _)) if !target.starts_with('/') => format!("{directory}/{target}"),
+        _ => target.to_owned(),
+    }
+}
+
+/// A name without `.`, `..` and double slashes.
+fn clean(name: &str) -> String {
+    let mut parts = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+/// An archive that cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ArchiveError {
+    /// The file could not be read.
+    #[error("could not read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory, device or FIFO.
+    #[error("{} is no regular file", .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
+    /// It is compressed in a way that is unknown.
+    #[error("could not decompress {}", .path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
+    /// What was decompressed, or came through a pipe, could not be kept.
+    #[error("could not unpack into a temporary file in {}", .path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// It is no tar, or it ends early.
+    #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// Where in the tar.
+        offset: u64,
+    },
+    /// More files than any image has.
+    #[error("{} holds more than {max} files", .path.display())]
+    TooManyMembers {
+        /// The file.
+        path: PathBuf,
+        /// The limit.
+        max: usize,
+    },
+    /// A file that belongs in it is missing.
+    #[error("{} holds no {name}", .path.display())]
+    Missing {
+        /// The file.
+        path: PathBuf,
+        /// The name in it.
+        name: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tar::Builder;
+
+    use super::*;
+
+    fn archive(tar: &[u8]) -> Result<Archive, ArchiveError> {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(tar).unwrap();
+        Archive::open(file.path(), &std::env::temp_dir())
+    }
+
+    fn content(archive: &Archive, name: &str) -> Option<String> {
+        let mut content = String::new();
+        archive.get(name)?.read_to_string(&mut content).unwrap();
+        Some(content)
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut tar = Builder::new(Vec::new());
+        let long = format!("{}/b", "d".repeat(200));
+        let file = |name: &str, content: &str, tar: &mut Builder<Vec<u8>>| {
+            let mut header = Header::new_gnu();
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, name, content.as_bytes()).unwrap();
+        };
+        file("a", "old", &mut tar);
+        file("x/a", "one", &mut tar);
+        file(&long, "two", &mut tar);
+        file("a", "new", &mut tar);
+        tar.append_pax_extensions([("path", "pax/name".as_bytes())]).unwrap();
+        file("short", "pax", &mut tar);
+        for (kind, name, target) in [
+            (EntryType::Symlink, "x/link", "../a"),
+            (EntryType::Symlink, "x/far", &long[..]),
+            (EntryType::Link, "x/hard", "x/a"),
+            (EntryType::Symlink, "loop", "loop"),
+            (EntryType::Symlink, "out", "../../../../etc/passwd"),
+        ] {
+            let mut header = Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(0);
+            tar.append_link(&mut header, name, target).unwrap();
+        }
+        tar.into_inner().unwrap()
+    }
+
+    #[test]
+    fn members_are_found_by_their_last_name_and_through_links() {
+        let archive = archive(&sample()).unwrap();
+        let long = format!("{}/b", "d".repeat(200));
+        for (name, expected) in [
+            ("a", Some("new")),
+            ("./x//a", Some("one")),
+            (&long, Some("two")),
+            ("pax/name", Some("pax")),
+            ("short", None),
+            ("x/link", Some("new")),
+            ("x/hard", Some("one")),
+            ("loop", None),
+            ("out", None),
+            ("x", None),
+        ] {
+            assert_eq!(content(&archive, name).as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn damage_is_found_and_never_a_panic() {
+        let tar = sample();
+        assert!(archive(&tar[..tar.len() - 1024]).is_ok(), "without an end");
+        for len in (1..2000).step_by(13).filter(|len| len % 512 != 0) {
+            // Up to the padding of a member, nothing is lost.
+            let is_padding = (515..1024).contains(&len) || (1539..2048).contains(&len);
+            assert_eq!(archive(&tar[..len]).is_ok(), is_padding, "{len}");
+        }
+        for at in 0..tar.len() {
+            let mut damaged = tar.clone();
+            damaged[at] ^= 0xff;
+            let _ = archive(&damaged);
+        }
+        let mut huge = Header::new_gnu();
+        huge.set_entry_type(EntryType::XHeader);
+        huge.set_size(1 << 40);
+        huge.set_cksum();
+        assert!(matches!(archive(huge.as_bytes()), Err(ArchiveError::Damaged { .. })));
+    }
+
+    #[test]
+    fn an_archive_may_be_compressed() {
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&sample()).unwrap();
+        for compressed in [gzip.finish().unwrap(), zstd::encode_all(&sample()[..], 1).unwrap()] {
+            assert_eq!(content(&archive(&compressed).unwrap(), "a").as_deref(), Some("new"));
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Changing a credentials file: other entries, and what this program does not know, stay as they are.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value, json};
+
+use super::{AuthError, Secret, legacy_registry};
+use crate::image::reference::RegistryReference;
+
+/// What a login is for: a registry, or the repositories in a namespace of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoginTarget {
+    /// Host with or without port, in lower case; `docker.io` for Docker Hub.
+    pub(in crate::image) registry: String,
+    /// The registry, or the registry and a namespace.
+    key: String,
+}
+
+impl LoginTarget {
+    /// Reads `<host>[:<port>][/<namespace>]`, as image references begin.
+    ///
+    /// # Errors
+    ///
+    /// The text, if it is none.
+    pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
+        let invalid = || InvalidLoginTarget(text.to_owned());
+        let name = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("docker://"))
+            .unwrap_or(text);
+        let name = name.trim_end_matches('/');
+        let (host, namespace) = name.split_once('/').unwrap_or((name, ""));
+        // A name that is no host would be one of Docker Hub's users.
+        if host != "localhost" && !host.contains(['.', ':']) {
+            return Err(invalid());
+        }
+        let repository = if namespace.is_empty() { "a/b" } else { namespace };
+        let reference = RegistryReference::parse(&format!("{host}/{repository}@{ANY_DIGEST}"));
+        let registry = reference.map_err(|_| invalid())?.registry;
+        let key = match namespace {
+            "" => registry.clone(),
+            namespace => format!("{registry}/{namespace}"),
+        };
+        Ok(Self { registry, key })
+    }
+
+    /// The registry, and the namespace if there is one.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.key
+    }
+
+    /// Whether an entry of a credentials file is for this, in whatever style.
+    fn is(&self, key: &str) -> bool {
+        key == self.key || legacy_registry(key).is_some_and(|registry| registry == self.key)
+    }
+}
+
+/// So that a port is not taken for a tag.
+const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+/// A text that names no registry.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no registry: <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub")]
+pub struct InvalidLoginTarget(String);
+
+/// An entry of a credentials file, without what is secret in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Login {
+    /// The registry, and the namespace if there is one, as the file names it.
+    pub registry: String,
+    /// The user; none for a token, and where the entry is of another form.
+    pub user: Option<String>,
+}
+
+/// A file with credentials as containers-auth.json(5) describes it, which may not exist yet.
+#[derive(Debug, Clone)]
+pub struct AuthFile {
+    path: PathBuf,
+}
+
+impl AuthFile {
+    /// The file at a path.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        Self { path }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its entries, in order of their names.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Read`] and [`AuthError::Json`].
+    pub fn logins(&self) -> Result<Vec<Login>, AuthError> {
+        let content = read(&self.path)?;
+        let Some(auths) = content.get("auths").and_then(Value::as_object) else {
+            return Ok(Vec::new());
+        };
+        let login = |(registry, entry): (&String, &Value)| Login {
+            registry: registry.clone(),
+            user: user(entry),
+        };
+        Ok(auths.iter().map(login).collect())
+    }
+
+    /// Keeps credentials, in place of older ones for the same.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthError::Read`] and [`AuthError::Json`] when what the file holds cannot be kept, [`AuthError::Write`].
+    pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
+        let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
+        self.change(|auths| {
+            auths.retain(|key, _| !target.is(key));
+            auths.insert(target.key.clone(), json!({"auth": auth}));
+            true
+        })
+        .map(drop)
+    }
+
+    /// Removes credentials; says whether there were any.
+    ///
+    /// # Errors
+    ///
+    /// As [`AuthFile::add`].
+    pub fn remove(&self, target: &LoginTarget) -> Result<bool, AuthError> {
+        if !self.path.exists() {
+            return Ok(false);
+        }
+        self.change(|auths| {
+            let before = auths.len();
+            auths.retain(|key, _| !target.is(key));
+            auths.len() < before
+        })
+    }
+
+    /// Changes the entries, alone and in one step, if `change` says that it did.
+    fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, AuthError> {
+        let failed = |source| AuthError::Write {
+            path: self.path.clone(),
+            source,
+        };
+        // What a link leads to is changed, and not the link.
+        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let _lock = lock(&path).map_err(failed)?;
+        let mut content = read(&path)?;
+        let malformed = || AuthError::Json {
+            path: path.clone(),
+            line: 1,
+            column: 1,
+        };
+        let auths = content
+            .as_object_mut()
+            .ok_or_else(malformed)?
+            .entry("auths")
+            .or_insert_with(|| json!({}));
+        let did = change(auths.as_object_mut().ok_or_else(malformed)?);
+        if did {
+            let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
+            json.push(b'\n');
+            replace(&path, directory, &json).map_err(failed)?;
+        }
+        Ok(did)
+    }
+}
+
+/// Waits for whoever else is changing the file. The lock has a file of its own, which stays: the file itself is
+/// replaced.
+fn lock(path: &Path) -> io::Result<File> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    let file = File::options().write(true).create(true).truncate(false).open(name)?;
+    file.lock()?;
+    Ok(file)
+}
+
+fn read(path: &Path) -> Result<Value, AuthError> {
+    let json = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(json!({})),
+        json => json.map_err(|source| AuthError::Read {
+            path: path.to_owned(),
+            source,
+        })?,
+    };
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Ok(json!({}));
+    }
+    serde_json::from_slice(&json).map_err(|error| AuthError::Json {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+/// Puts a file, which only its owner can read, in the place of another.
+fn replace(path: &Path, directory: &Path, content: &[u8]) -> io::Result<()> {
+    // Made with 0600 where there are modes.
+    let mut file = tempfile::Builder::new().prefix(".auth-").tempfile_in(directory)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    Ok(())
+}
+
+fn user(entry: &Value) -> Option<String> {
+    let pair = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
+    let end = pair.iter().position(|byte| *byte == b':')?;
+    String::from_utf8(pair[..end].to_vec()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(text: &str) -> LoginTarget {
+        LoginTarget::parse(text).unwrap()
+    }
+
+    fn users(file: &AuthFile) -> Vec<(String, String)> {
+        let pair = |login: Login| (login.registry, login.user.unwrap_or_default());
+        file.logins().unwrap().into_iter().map(pair).collect()
+    }
+
+    #[test]
+    fn registries_are_named_as_in_references() {
+        for (text, key, registry) in [
+            ("ghcr.io", "ghcr.io", "ghcr.io"),
+            ("GHCR.io/", "ghcr.io", "ghcr.io"),
+            ("https://ghcr.io", "ghcr.io", "ghcr.io"),
+            ("localhost:5000", "localhost:5000", "localhost:5000"),
+            ("localhost", "localhost", "localhost"),
+            ("[::1]:5000", "[::1]:5000", "[::1]:5000"),
+            ("docker.io", "docker.io", "docker.io"),
+            ("index.docker.io", "docker.io", "docker.io"),
+            ("quay.io/team", "quay.io/team", "quay.io"),
+            ("quay.io/team/app", "quay.io/team/app", "quay.io"),
+        ] {
+            let target = target(text);
+            assert_eq!((target.as_str(), target.registry.as_str()), (key, registry), "{text}");
+        }
+        for text in [
+            "",
+            "ghcr",
+            "team/app",
+            "http://x.y/z",
+            "a b.c",
+            "u@h.x",
+            "x.y:0",
+            "x.y/Team",
+        ] {
+            assert!(LoginTarget::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_meant_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/auth.json");
+        let file = AuthFile::new(path.clone());
+        assert!(!file.remove(&target("a.example")).unwrap());
+        assert!(!path.exists());
+        file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
+            .unwrap();
+        let mut content = read(&path).unwrap();
+        content["credHelpers"] = json!({"b.example": "helper"});
+        content["auths"]["a.example"]["unknown"] = json!(1);
+        content["auths"]["https://index.docker.io/v1/"] = json!({"auth": STANDARD.encode("hub:x")});
+        fs::write(&path, content.to_string()).unwrap();
+
+        file.add(&target("c.example/team"), "two", &Secret::new("p:q".to_owned()))
+            .unwrap();
+        let content = read(&path).unwrap();
+        assert_eq!(content["credHelpers"], json!({"b.example": "helper"}));
+        assert_eq!(content["auths"]["a.example"]["unknown"], 1);
+        assert_eq!(content["auths"]["c.example/team"]["auth"], STANDARD.encode("two:p:q"));
+
+        file.add(&target("docker.io"), "three", &Secret::new("p".to_owned()))
+            .unwrap();
+        let user = |name: &str, user: &str| (name.to_owned(), user.to_owned());
+        assert_eq!(
+            users(&file),
+            [
+                user("a.example", "one"),
+                user("c.example/team", "two"),
+                user("docker.io", "three")
+            ]
+        );
+        assert!(file.remove(&target("a.example")).unwrap());
+        assert!(!file.remove(&target("a.example")).unwrap());
+        assert_eq!(users(&file).len(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn only_the_owner_can_read_the_file() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+
+        let directory = tempfile::tempdir().unwrap();
+        let (path, link) = (directory.path().join("auth.json"), directory.path().join("link"));
+        fs::write(&path, " \n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        symlink(&path, &link).unwrap();
+        AuthFile::new(link.clone())
+            .add(&target("a.example"), "one", &Secret::new("p".to_owned()))
+            .unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(users(&AuthFile::new(path)).len(), 1);
+    }
+
+    #[test]
+    fn logins_at_once_are_all_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = AuthFile::new(directory.path().join("auth.json"));
+        std::thread::scope(|scope| {
+            for nr in 0..8 {
+                let file = &file;
+                scope.spawn(move || {
+                    let password = Secret::new("p".to_owned());
+                    file.add(&target(&format!("r{nr}.example")), "u", &password).unwrap();
+                });
+            }
+        });
+        assert_eq!(users(&file).len(), 8);
+        let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
+        assert_eq!(left.len(), 2, "the file and its lock");
+    }
+
+    #[test]
+    fn a_file_of_another_form_is_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.json");
+        for content in ["[]", "{\"auths\": []}", "{", "secret"] {
+            fs::write(&path, content).unwrap();
+            let error = AuthFile::new(path.clone())
+                .add(&target("a.example"), "u", &Secret::new("p".to_owned()))
+                .unwrap_err();
+            assert!(matches!(error, AuthError::Json { .. }), "{error:?}");
+            assert_eq!(fs::read_to_string(&path).unwrap(), content);
+        }
+    }
+}

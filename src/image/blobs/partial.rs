@@ -1,0 +1,150 @@
+//! A blob on its way into the store.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::PathBuf;
+
+use super::{StoreError, remove};
+use crate::image::digest::{Check, Digest};
+use crate::image::error::ImageError;
+
+/// Bytes that are hashed at once of what is there already.
+const BUFFER_LEN: usize = 128 << 10;
+
+/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes
+/// next.
+pub(in crate::image) struct Partial {
+    file: File,
+    path: PathBuf,
+    target: PathBuf,
+    digest: Digest,
+    size: u64,
+    check: Check,
+    /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
+    is_resumed: bool,
+    /// Released when this is dropped.
+    _lock: File,
+}
+
+impl Partial {
+    /// Opens what there is of a blob, and hashes it. What cannot be the beginning of it is emptied.
+    pub(super) fn open(
+        target: PathBuf,
+        path: PathBuf,
+        digest: &Digest,
+        size: u64,
+        lock: File,
+    ) -> Result<Self, StoreError> {
+        let open = || {
+            fs::create_dir_all(
+                path.parent()
+                    .expect("a blob's path has the store's directory before it"),
+            )?;
+            let mut file = File::options()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            let mut check = Check::new(digest.clone(), Some(size));
+            if file.metadata()?.len() > size {
+                file.set_len(0)?;
+            }
+            hash(&mut file, &mut check)?;
+            Ok((file, check))
+        };
+        match open() {
+            Ok((file, check)) => Ok(Self {
+                file,
+                path,
+                target,
+                digest: digest.clone(),
+                size,
+                is_resumed: check.seen() > 0,
+                check,
+                _lock: lock,
+            }),
+            Err(source) => Err(StoreError::Write { path, source }),
+        }
+    }
+
+    /// Bytes that there are.
+    pub(in crate::image) fn len(&self) -> u64 {
+        self.check.seen()
+    }
+
+    /// Says that what comes next is of another request than what there is.
+    pub(in crate::image) fn resume(&mut self) {
+        self.is_resumed |= self.len() > 0;
+    }
+
+    /// Empties it.
+    pub(in crate::image) fn restart(&mut self) -> Result<(), StoreError> {
+        self.check = Check::new(self.digest.clone(), Some(self.size));
+        self.is_resumed = false;
+        let empty = self.file.set_len(0).and_then(|()| self.file.rewind());
+        empty.map_err(|source| self.failed(source))
+    }
+
+    /// Takes the next bytes.
+    pub(in crate::image) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.check
+            .update(bytes)
+            .map_err(|source| ImageError::content(&self.digest, source))?;
+        self.file.write_all(bytes).map_err(|source| self.failed(source))?;
+        Ok(())
+    }
+
+    /// Gives the blob its name, if it is complete and right; removes it if it is not.
+    pub(in crate::image) fn commit(self) -> Result<(), ImageError> {
+        let Self {
+            file,
+            path,
+            target,
+            digest,
+            check,
+            is_resumed,
+            _lock,
+            ..
+        } = self;
+        // An open file cannot be renamed everywhere.
+        drop(file);
+        match check.finish() {
+            Ok(()) => fs::rename(&path, target).map_err(|source| StoreError::Write { path, source }.into()),
+            Err(source) => {
+                remove(path)?;
+                Err(if is_resumed {
+                    StoreError::Damaged { digest }.into()
+                } else {
+                    ImageError::content(&digest, source)
+                })
+            }
+        }
+    }
+
+    /// Removes it.
+    pub(in crate::image) fn discard(self) {
+        let Self { file, path, _lock, .. } = self;
+        drop(file);
+        // What cannot be removed is found out to be wrong by whoever goes on with it.
+        let _ = remove(path);
+    }
+
+    fn failed(&self, source: io::Error) -> StoreError {
+        StoreError::Write {
+            path: self.path.clone(),
+            source,
+        }
+    }
+}
+
+/// Reads a file to its end, where writing goes on.
+fn hash(file: &mut File, check: &mut Check) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_LEN];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => check.update(&buffer[..count]).map_err(io::Error::other)?,
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Directories as skopeo's and podman's `dir:` transport writes them (containers-transports(5)).
+
+use std::path::{Path, PathBuf};
+
+use super::archive::ArchiveError;
+use super::digest::{Algorithm, Digest, DigestError};
+use super::error::ImageError;
+use super::reference::{Choice, LocalReference};
+use super::section::Section;
+use super::{Bytes, Fetched, Local};
+
+/// A directory with a manifest, and blobs named by their hashes.
+pub(super) struct Directory {
+    path: PathBuf,
+    pinned: Option<Digest>,
+}
+
+impl Directory {
+    pub(super) fn new(reference: &LocalReference) -> Self {
+        let pinned = match &reference.choice {
+            Some(Choice::Digest(digest)) => Some(digest.clone()),
+            _ => None,
+        };
+        Self {
+            path: reference.path.clone(),
+            pinned,
+        }
+    }
+
+    fn file(&self, digest: &Digest) -> PathBuf {
+        self.path.join(match digest.algorithm() {
+            Algorithm::Sha256 => digest.hex().to_owned(),
+            other => format!("{}-{}", other.name(), digest.hex()),
+        })
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
+    Section::open(path)?.document(path)
+}
+
+impl Local for Directory {
+    /// `manifest.json`, or the one of several that the digest names.
+    fn root(&self) -> Result<Fetched, ImageError> {
+        let json = read(&self.path.join("manifest.json"))?;
+        let (digest, json) = match &self.pinned {
+            None => (Digest::of(Algorithm::Sha256, &json), json),
+            Some(digest) if digest.check(&json, None).is_ok() => (digest.clone(), json),
+            Some(digest) => match self.document(digest, None) {
+                // Of one manifest and another digest, it is the manifest that is not what was promised.
+                Err(ImageError::Archive(ArchiveError::Read { .. })) => {
+                    let error = digest.check(&json, None).expect_err("its digest is another one");
+                    return Err(ImageError::content(digest, error));
+                }
+                document => (digest.clone(), document?),
+            },
+        };
+        Ok(Fetched {
+            digest,
+            media_type: String::new(),
+            json,
+        })
+    }
+
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
+        let blob = self.file(digest);
+        let manifest = blob.with_extension("manifest.json");
+        let content = read(if manifest.exists() { &manifest } else { &blob })?;
+        digest
+            .check(&content, size)
+            .map_err(|source| ImageError::content(digest, source))?;
+        Ok(content)
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+        let section = Section::open(&self.file(digest))?;
+        if section.len() != size {
+            let actual = section.len();
+            return Err(ImageError::content(
+                digest,
+                DigestError::SizeMismatch { expected: size, actual },
+            ));
+        }
+        Ok(Bytes::Section(section))
+    }
+}

@@ -1,0 +1,262 @@
+//! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset Format".
+//!
+//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte by byte: what they
+//! say the digest is, it is.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::archive::{Archive, ArchiveError};
+use super::config::Config;
+use super::digest::{Algorithm, Digest, DigestError};
+use super::error::{ImageError, Listing};
+use super::manifest::{ManifestError, null_is_default};
+use super::reference::{Choice, LocalReference, RegistryReference};
+use super::section::Section;
+use super::{Bytes, Fetched, Local};
+use crate::layer::{Compression, decode};
+
+/// An image of an archive.
+pub(super) struct DockerArchive {
+    path: PathBuf,
+    manifest: Vec<u8>,
+    digest: Digest,
+    config: (Digest, Vec<u8>),
+    layers: BTreeMap<Digest, Layer>,
+}
+
+struct Layer {
+    section: Section,
+    /// Uncompressed, as docker writes them; others also do otherwise.
+    size: u64,
+    is_compressed: bool,
+}
+
+/// An image in `manifest.json`.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Saved {
+    config: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    repo_tags: Vec<String>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    layers: Vec<String>,
+}
+
+impl DockerArchive {
+    /// Opens an archive, and finds the image that the reference means.
+    pub(super) fn open(reference: &LocalReference, scratch: &Path) -> Result<Self, ImageError> {
+        let archive = Archive::open(&reference.path, scratch)?;
+        let path = archive.path().to_owned();
+        let manifest = document(&archive, "manifest.json")?;
+        let saved: Vec<Saved> = serde_json::from_slice(&manifest)
+            .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
+        let mut found: Vec<Self> = Vec::new();
+        for (nr, saved) in saved.iter().enumerate() {
+            if !is_meant(reference.choice.as_ref(), nr, saved) {
+                continue;
+            }
+            let image = Self::read(&archive, saved)?;
+            let is_wanted = match &reference.choice {
+                Some(Choice::Digest(digest)) => *digest == image.digest,
+                _ => true,
+            };
+            if is_wanted && found.iter().all(|other| other.digest != image.digest) {
+                found.push(image);
+            }
+        }
+        let images = || saved.iter().enumerate().map(describe).collect();
+        match (found.pop(), found.is_empty()) {
+            (Some(image), true) => Ok(image),
+            (Some(_), false) => Err(DockerArchiveError::Ambiguous { path, images: images() }.into()),
+            (None, _) => Err(DockerArchiveError::NoSuchImage {
+                path,
+                wanted: reference.choice.as_ref().map(ToString::to_string).unwrap_or_default(),
+                images: images(),
+            }
+            .into()),
+        }
+    }
+
+    fn read(archive: &Archive, saved: &Saved) -> Result<Self, ImageError> {
+        let config = document(archive, &saved.config)?;
+        let config_digest = Digest::of(Algorithm::Sha256, &config);
+        let unusable = |error| ImageError::document(&saved.config, error);
+        let diff_ids = Config::parse(&config).map_err(unusable)?.rootfs.diff_ids;
+        if diff_ids.len() != saved.layers.len() {
+            return Err(unusable(ManifestError::LayerCount {
+                layers: saved.layers.len(),
+                diff_ids: diff_ids.len(),
+            }));
+        }
+        let mut layers = BTreeMap::new();
+        let mut descriptors = Vec::new();
+        for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
+            let layer = Layer::open(archive, name)?;
+            descriptors.push(descriptor(
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+                layer.size,
+                &diff_id,
+            ));
+            layers.insert(diff_id, layer);
+        }
+        let config_descriptor = descriptor(
+            "application/vnd.docker.container.image.v1+json",
+            config.len() as u64,
+            &config_digest,
+        );
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{config_descriptor},"layers":[{}]}}"#,
+            descriptors.join(",")
+        );
+        Ok(Self {
+            path: archive.path().to_owned(),
+            digest: Digest::of(Algorithm::Sha256, manifest.as_bytes()),
+            manifest: manifest.into_bytes(),
+            config: (config_digest, config),
+            layers,
+        })
+    }
+}
+
+impl Layer {
+    fn open(archive: &Archive, name: &str) -> Result<Self, ImageError> {
+        let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
+        let failed = |source| ArchiveError::Decode {
+            path: archive.path().join(name),
+            source,
+        };
+        let mut decoder = decode(BufReader::new(section.clone()), "").map_err(failed)?;
+        let is_compressed = decoder.compression() != Compression::None;
+        let size = if is_compressed {
+            io::copy(&mut decoder, &mut io::sink()).map_err(|source| ArchiveError::Read {
+                path: archive.path().join(name),
+                source,
+            })?
+        } else {
+            section.len()
+        };
+        Ok(Self {
+            section,
+            size,
+            is_compressed,
+        })
+    }
+}
+
+impl Local for DockerArchive {
+    fn root(&self) -> Result<Fetched, ImageError> {
+        Ok(Fetched {
+            digest: self.digest.clone(),
+            media_type: String::new(),
+            json: self.manifest.clone(),
+        })
+    }
+
+    fn document(&self, digest: &Digest, _size: Option<u64>) -> Result<Vec<u8>, ImageError> {
+        let (config_digest, config) = &self.config;
+        if config_digest == digest {
+            return Ok(config.clone());
+        }
+        Err(self.missing(digest))
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+        let layer = self.layers.get(digest).ok_or_else(|| self.missing(digest))?;
+        if layer.size != size {
+            let actual = layer.size;
+            return Err(ImageError::content(
+                digest,
+                DigestError::SizeMismatch { expected: size, actual },
+            ));
+        }
+        if !layer.is_compressed {
+            return Ok(Bytes::Section(layer.section.clone()));
+        }
+        let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Decode {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(Bytes::Decoded(Box::new(decoder)))
+    }
+}
+
+impl DockerArchive {
+    fn missing(&self, digest: &Digest) -> ImageError {
+        ArchiveError::Missing {
+            path: self.path.clone(),
+            name: digest.to_string(),
+        }
+        .into()
+    }
+}
+
+/// Whether an image may be the one that is meant, as far as its names tell.
+fn is_meant(choice: Option<&Choice>, nr: usize, saved: &Saved) -> bool {
+    match choice {
+        None | Some(Choice::Digest(_)) => true,
+        Some(Choice::Index(index)) => *index == nr,
+        Some(Choice::Tag(tag)) => {
+            let wanted = RegistryReference::parse(tag).ok();
+            let is_same =
+                |name: &String| name == tag || (wanted.is_some() && RegistryReference::parse(name).ok() == wanted);
+            saved.repo_tags.iter().any(is_same)
+        }
+    }
+}
+
+fn describe((nr, saved): (usize, &Saved)) -> String {
+    if saved.repo_tags.is_empty() {
+        format!("@{nr}")
+    } else {
+        format!("@{nr} ({})", saved.repo_tags.join(", "))
+    }
+}
+
+fn descriptor(media_type: &str, size: u64, digest: &Digest) -> String {
+    format!(r#"{{"mediaType":"{media_type}","size":{size},"digest":"{digest}"}}"#)
+}
+
+fn document(archive: &Archive, name: &str) -> Result<Vec<u8>, ImageError> {
+    let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
+    section.document(&archive.path().join(name))
+}
+
+fn missing(archive: &Archive, name: &str) -> ImageError {
+    ArchiveError::Missing {
+        path: archive.path().to_owned(),
+        name: name.to_owned(),
+    }
+    .into()
+}
+
+/// An archive of `docker save` that does not hold the image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DockerArchiveError {
+    /// No image of that name.
+    #[error("{} holds no image {wanted:?}; there is {}", .path.display(), Listing(images))]
+    NoSuchImage {
+        /// The archive.
+        path: PathBuf,
+        /// What was asked for; empty if nothing was.
+        wanted: String,
+        /// Position and names of each image.
+        images: Vec<String>,
+    },
+    /// Several images, and nothing that says which.
+    #[error(
+        "several images could be meant, name one by :<name>:<tag> or :@<position>; {} holds {}",
+        .path.display(),
+        Listing(images)
+    )]
+    Ambiguous {
+        /// The archive.
+        path: PathBuf,
+        /// Position and names of each image.
+        images: Vec<String>,
+    },
+}

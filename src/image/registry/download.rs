@@ -1,0 +1,244 @@
+//! A blob on its way from a registry into the store, read while it grows.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::block_in_place;
+use tokio::time::sleep;
+
+use super::http::Http;
+use super::raised;
+use super::retry::Retries;
+use crate::image::blobs::{Begin, BlobStore, Partial};
+use crate::image::digest::{Digest, DigestError};
+use crate::image::{ImageError, Layer, LayerProgress};
+
+/// How often it is looked whether somebody else has downloaded a blob.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
+const PROGRESS: u64 = 64;
+
+/// What is known of a download, by who downloads and by who reads.
+#[derive(Debug)]
+pub(in crate::image) struct Download {
+    phase: Mutex<Phase>,
+    changed: Condvar,
+    progress: Option<Arc<LayerProgress>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// For its turn, for an answer, or for another process that downloads the same.
+    Waiting,
+    /// So many bytes are there.
+    Growing(u64),
+    /// The store has it.
+    Done,
+    /// Until somebody asked why.
+    Failed(Option<ImageError>),
+}
+
+/// What reading a download begins with.
+pub(in crate::image) enum Opened {
+    /// What there is, which grows.
+    Growing(Growing),
+    /// The store has it.
+    Stored,
+}
+
+impl Download {
+    /// A download that waits for its turn, and the duty to see to it.
+    pub(super) fn queue(progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
+        let download = Arc::new(Self {
+            phase: Mutex::new(Phase::Waiting),
+            changed: Condvar::new(),
+            progress,
+        });
+        (Arc::clone(&download), Duty(download))
+    }
+
+    /// Waits until there is something to read.
+    pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore, digest: &Digest) -> Result<Opened, ImageError> {
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
+        match &mut *phase {
+            // It keeps this name as long as the phase is locked.
+            Phase::Waiting | Phase::Growing(_) => Ok(Opened::Growing(Growing {
+                file: store.open_partial(digest)?,
+                position: 0,
+                download: Arc::clone(self),
+            })),
+            Phase::Done => Ok(Opened::Stored),
+            Phase::Failed(error) => Err(error.take().unwrap_or(ImageError::Interrupted)),
+        }
+    }
+
+    /// Waits for the end.
+    pub(in crate::image) fn finish(&self) -> Result<(), ImageError> {
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(_)));
+        match &mut *phase {
+            Phase::Failed(error) => Err(error.take().unwrap_or(ImageError::Interrupted)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for bytes beyond a position, and says how many there are; none if there is no limit any more.
+    fn beyond(&self, position: u64) -> io::Result<Option<u64>> {
+        let phase = self.wait_while(|phase| match phase {
+            Phase::Waiting => true,
+            Phase::Growing(len) => *len <= position,
+            Phase::Done | Phase::Failed(_) => false,
+        });
+        match &*phase {
+            Phase::Growing(len) => Ok(Some(len - position)),
+            Phase::Failed(_) => Err(io::Error::other("the download failed")),
+            Phase::Waiting | Phase::Done => Ok(None),
+        }
+    }
+
+    fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
+        self.changed
+            .wait_while(self.lock(), |phase| waiting(phase))
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, phase: Phase) {
+        if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
+            progress.set_here(*len);
+        }
+        *self.lock() = phase;
+        self.changed.notify_all();
+    }
+}
+
+/// A blob that is read while it is downloaded.
+#[derive(Debug)]
+pub(in crate::image) struct Growing {
+    file: File,
+    position: u64,
+    download: Arc<Download>,
+}
+
+impl Read for Growing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.download.beyond(self.position)?.unwrap_or(u64::MAX);
+        let len = usize::try_from(available).map_or(buffer.len(), |available| available.min(buffer.len()));
+        let count = self.file.read(&mut buffer[..len])?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// The duty to bring a download to an end. Dropped before, it fails: nobody waits for what nobody does.
+pub(super) struct Duty(Arc<Download>);
+
+impl Duty {
+    /// Downloads the blob, unless somebody else does it first.
+    pub(super) async fn perform(self, http: &Http, store: &BlobStore, layer: &Layer, interrupted: &AtomicBool) {
+        let result = tokio::select! {
+            result = self.download(http, store, layer) => result,
+            () = raised(interrupted) => Err(ImageError::Interrupted),
+        };
+        if let Err(error) = result {
+            self.0.set(Phase::Failed(Some(error)));
+        }
+    }
+
+    async fn download(&self, http: &Http, store: &BlobStore, layer: &Layer) -> Result<(), ImageError> {
+        let Layer { digest, size, .. } = layer;
+        let mut partial = loop {
+            // It hashes what there is.
+            match block_in_place(|| store.begin(digest, *size))? {
+                Begin::Partial(partial) => break partial,
+                Begin::Taken => sleep(LOCK_POLL).await,
+                Begin::Stored => {
+                    self.0.set(Phase::Done);
+                    return Ok(());
+                }
+            }
+        };
+        self.0.set(Phase::Growing(partial.len()));
+        if let Err(error) = self.complete(http, layer, &mut partial).await {
+            if partial.len() == 0 || matches!(error, ImageError::Content { .. }) {
+                partial.discard();
+            }
+            return Err(error);
+        }
+        let mut phase = self.0.lock();
+        partial.commit()?;
+        *phase = Phase::Done;
+        drop(phase);
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    /// Asks for what is missing, again as long as that helps.
+    async fn complete(&self, http: &Http, layer: &Layer, partial: &mut Partial) -> Result<(), ImageError> {
+        let mut retries = Retries::new(http.backoff());
+        while partial.len() < layer.size {
+            let before = partial.len();
+            match self.attempt(http, layer, partial).await {
+                Err(ImageError::Registry(error)) => {
+                    if partial.len() - before > layer.size / PROGRESS {
+                        retries = Retries::new(http.backoff());
+                    }
+                    match retries.wait_after(&error) {
+                        Some(wait) => sleep(wait).await,
+                        None => return Err(error.into()),
+                    }
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what is missing, and takes it as it comes.
+    async fn attempt(&self, http: &Http, layer: &Layer, partial: &mut Partial) -> Result<(), ImageError> {
+        let Layer { digest, size, .. } = layer;
+        let (response, start) = http.blob(digest, partial.len()).await?;
+        if let Some(len) = response.content_length()
+            && start.checked_add(len) != Some(*size)
+        {
+            let actual = start.saturating_add(len);
+            return Err(ImageError::content(
+                digest,
+                DigestError::SizeMismatch {
+                    expected: *size,
+                    actual,
+                },
+            ));
+        }
+        partial.resume();
+        // A server that does not know ranges sends again what is here.
+        let mut known = partial.len() - start;
+        http.stream(response, |bytes| {
+            let skipped = usize::try_from(known).map_or(bytes.len(), |known| known.min(bytes.len()));
+            known -= skipped as u64;
+            if skipped < bytes.len() {
+                partial.write(&bytes[skipped..])?;
+                self.0.set(Phase::Growing(partial.len()));
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let mut phase = self.0.lock();
+        if matches!(*phase, Phase::Waiting | Phase::Growing(_)) {
+            *phase = Phase::Failed(None);
+        }
+        drop(phase);
+        self.0.changed.notify_all();
+    }
+}

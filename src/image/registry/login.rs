@@ -1,0 +1,44 @@
+//! Asking a registry whether it accepts credentials, before they are kept.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::http::{Http, Timeouts};
+use super::retry::retry;
+use super::{RegistryError, RegistryOptions, raised};
+use crate::image::ImageError;
+use crate::image::auth::{Credentials, Found, LoginTarget, Secret};
+
+/// Asks the registry whether it accepts a user and a password. One that wants none accepts all.
+///
+/// # Errors
+///
+/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Interrupted`]
+/// once `interrupted` is set.
+pub fn check_login(
+    target: &LoginTarget,
+    user: &str,
+    password: &Secret,
+    options: &RegistryOptions,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<(), ImageError> {
+    let found = Found {
+        credentials: Some((Credentials::basic(user, password), "".into())),
+        helper: None,
+    };
+    let http = Http::new(&target.registry, "", found, options, Timeouts::default())?;
+    let runtime = super::runtime()?;
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = retry(http.backoff(), async || Ok(http.ping().await?)) => result,
+            () = raised(interrupted) => Err(ImageError::Interrupted),
+        }
+    });
+    runtime.shutdown_background();
+    match result {
+        Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
+            Err(RegistryError::LoginRefused { registry, problem }.into())
+        }
+        result => result,
+    }
+}

@@ -1,0 +1,117 @@
+//! Parts of files, which several readers can have at once.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::archive::ArchiveError;
+use super::error::ImageError;
+use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
+
+/// A part of a file, read independently of others.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    file: Arc<File>,
+    start: u64,
+    len: u64,
+    position: u64,
+}
+
+impl Section {
+    /// A whole regular file: opening a FIFO would wait for ever.
+    pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
+        let failed = |source| ArchiveError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let metadata = fs::metadata(path).map_err(failed)?;
+        if !metadata.is_file() {
+            return Err(ArchiveError::NotAFile { path: path.to_owned() });
+        }
+        let file = File::open(path).map_err(failed)?;
+        Ok(Self::whole(file, metadata.len()))
+    }
+
+    /// All that a reader gives, kept in a file without a name in a directory, which is made if need be.
+    pub(super) fn spool(reader: &mut impl Read, directory: &Path) -> io::Result<Self> {
+        fs::create_dir_all(directory)?;
+        let mut file = tempfile::tempfile_in(directory)?;
+        let len = io::copy(reader, &mut file)?;
+        Ok(Self::whole(file, len))
+    }
+
+    /// A part of a file.
+    pub(super) fn new(file: Arc<File>, start: u64, len: u64) -> Self {
+        Self {
+            file,
+            start,
+            len,
+            position: 0,
+        }
+    }
+
+    /// The first bytes of a file.
+    pub(super) fn whole(file: File, len: u64) -> Self {
+        Self::new(Arc::new(file), 0, len)
+    }
+
+    /// The file that it is of.
+    pub(super) fn into_file(self) -> Arc<File> {
+        self.file
+    }
+
+    /// All of it, as the document that errors call so.
+    pub(super) fn document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
+        if self.len > MAX_DOCUMENT_LEN {
+            return Err(ImageError::document(
+                path.display(),
+                ManifestError::TooLarge { len: self.len },
+            ));
+        }
+        let mut content = Vec::new();
+        self.read_to_end(&mut content).map_err(|source| ArchiveError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(content)
+    }
+
+    /// Its length in bytes.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+}
+
+impl Read for Section {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.len - self.position;
+        let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let count = read_at(&self.file, &mut buffer[..len], self.start + self.position)?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Section {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::End(offset) => self.len.checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        // What is beyond the end is nothing.
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?.min(self.len);
+        Ok(self.position)
+    }
+}
+
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::unix::fs::FileExt::read_at(file, buffer, offset)
+}
+
+#[cfg(windows)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
+}

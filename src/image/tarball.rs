@@ -1,0 +1,85 @@
+//! A plain tar of a root file system, compressed or not, as an image of one layer that says nothing of itself.
+
+use std::io::{BufReader, stdin};
+use std::path::Path;
+
+use super::archive::ArchiveError;
+use super::config::Config;
+use super::digest::{Algorithm, Digest, Verified};
+use super::error::ImageError;
+use super::reference::{Choice, LocalReference};
+use super::section::Section;
+use super::{Image, Layer, Platform};
+use crate::layer::{Compression, decode};
+
+/// The path that means standard input.
+const STANDARD_INPUT: &str = "-";
+
+/// A tar whose digest is known.
+pub(super) struct Tarball {
+    section: Section,
+    digest: Digest,
+    diff_id: Digest,
+}
+
+impl Tarball {
+    /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `scratch`.
+    pub(super) fn open(reference: &LocalReference, scratch: &Path) -> Result<Self, ImageError> {
+        let path = &reference.path;
+        let section = if path.as_os_str() == STANDARD_INPUT {
+            Section::spool(&mut stdin().lock(), scratch).map_err(|source| ArchiveError::Scratch {
+                path: scratch.to_owned(),
+                source,
+            })?
+        } else {
+            Section::open(path)?
+        };
+        let read = |source| ArchiveError::Read {
+            path: path.clone(),
+            source,
+        };
+        let digest = match &reference.choice {
+            Some(Choice::Digest(pinned)) => {
+                let mut whole = Verified::new(section.clone(), pinned.clone(), None);
+                whole.drain().map_err(read)?;
+                whole.finish().map_err(|source| ImageError::content(pinned, source))?;
+                pinned.clone()
+            }
+            _ => Digest::of_reader(Algorithm::Sha256, section.clone()).map_err(read)?,
+        };
+        let decoder = decode(BufReader::new(section.clone()), "").map_err(|source| ArchiveError::Decode {
+            path: path.clone(),
+            source,
+        })?;
+        let diff_id = match decoder.compression() {
+            Compression::None => digest.clone(),
+            _ => Digest::of_reader(Algorithm::Sha256, decoder).map_err(read)?,
+        };
+        Ok(Self {
+            section,
+            digest,
+            diff_id,
+        })
+    }
+
+    /// The image, which is for whatever platform it is taken for.
+    pub(super) fn image(&self, reference: &LocalReference, platform: &Platform) -> Image {
+        let layer = Layer {
+            digest: self.digest.clone(),
+            size: self.section.len(),
+            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+            diff_id: self.diff_id.clone(),
+        };
+        Image {
+            resolved_ref: reference.pinned(&self.digest).to_string(),
+            digest: self.digest.clone(),
+            platform: platform.clone(),
+            config: Config::of_layer(platform, self.diff_id.clone()),
+            layers: vec![layer],
+        }
+    }
+
+    pub(super) fn blob(&self) -> Section {
+        self.section.clone()
+    }
+}

@@ -1,0 +1,385 @@
+//! Images in archives and directories: what skopeo writes, what docker writes, and plain tars.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use microagent::image::{
+    Algorithm, ArchiveError, Digest, DigestError, DockerArchiveError, Image, ImageError, LayoutError, ManifestError,
+};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::layout::{TestLayout, config, digest, named};
+use crate::registry::{has_tools, skopeo};
+use crate::store::tar;
+use crate::{State, linux, read};
+
+/// An image, as it is resolved, and what its layers hold.
+fn pull(reference: &str) -> Result<(Image, Vec<Vec<u8>>), ImageError> {
+    let source = State::new().open(reference)?;
+    let image = source.resolve(&linux("amd64"))?;
+    let layers = image.layers.iter().map(|layer| read(&source, layer));
+    let layers = layers.collect::<Result<_, _>>()?;
+    Ok((image, layers))
+}
+
+fn diff_ids(image: &Image) -> Vec<Digest> {
+    image.layers.iter().map(|layer| layer.diff_id.clone()).collect()
+}
+
+/// A layout with an image of two layers, tagged `latest`; and what the layers hold.
+fn two_layers() -> (TestLayout, Value, Vec<Vec<u8>>) {
+    let layout = TestLayout::new();
+    let layers = ["one", "two"].map(|name| tar(name, 3000));
+    let image = layout.image("linux/amd64", &layers.each_ref().map(String::as_str));
+    layout.publish(&[named(image.clone(), "latest")]);
+    (layout, image, layers.map(String::into_bytes).to_vec())
+}
+
+fn gzip(file: &Path) -> PathBuf {
+    let compressed = file.with_extension("tar.gz");
+    let mut encoder = GzEncoder::new(fs::File::create(&compressed).unwrap(), Compression::fast());
+    encoder.write_all(&fs::read(file).unwrap()).unwrap();
+    encoder.finish().unwrap();
+    compressed
+}
+
+/// Writes an archive of these members.
+fn archive(directory: &TempDir, members: &[(&str, &[u8])]) -> PathBuf {
+    let path = directory.path().join("made.tar");
+    let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
+    for (name, content) in members {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(content.len() as u64);
+        if let Some(target) = content.strip_prefix(b"-> ") {
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder
+                .append_link(&mut header, name, str::from_utf8(target).unwrap())
+                .unwrap();
+        } else {
+            builder.append_data(&mut header, name, *content).unwrap();
+        }
+    }
+    builder.into_inner().unwrap();
+    path
+}
+
+#[test]
+fn what_skopeo_writes_is_what_it_was() {
+    if !has_tools() {
+        return;
+    }
+    let (layout, image, layers) = two_layers();
+    let expected: Vec<_> = layers
+        .iter()
+        .map(|layer| Digest::of(Algorithm::Sha256, layer))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    for target in [
+        format!("oci-archive:{}", path("oci.tar")),
+        format!("dir:{}", path("dir")),
+    ] {
+        skopeo(&["copy", "-q", &layout.reference(":latest"), &target]);
+        let (found, contents) = pull(&target).unwrap();
+        // In an archive, skopeo compresses the layers.
+        let is_same = contents == layers || target.starts_with("oci-archive:");
+        assert!(is_same && diff_ids(&found) == expected, "{target}");
+        assert_eq!(found.resolved_ref, format!("{target}@{}", found.digest));
+        if target.starts_with("dir:") {
+            assert_eq!(found.digest.to_string(), digest(&image));
+        }
+        assert_eq!(pull(&found.resolved_ref).unwrap().0.digest, found.digest);
+    }
+    let compressed = gzip(&directory.path().join("oci.tar"));
+    let (found, _) = pull(&format!("oci-archive:{}", compressed.display())).unwrap();
+    assert_eq!(diff_ids(&found), expected);
+
+    let saved = format!("docker-archive:{}", path("docker.tar"));
+    skopeo(&[
+        "copy",
+        "-q",
+        &layout.reference(":latest"),
+        &format!("{saved}:team/app:1"),
+    ]);
+    let (found, contents) = pull(&saved).unwrap();
+    assert!(contents == layers);
+    let raw = skopeo(&["inspect", "--raw", &saved]).stdout;
+    assert_eq!(
+        found.digest,
+        Digest::of(Algorithm::Sha256, &raw),
+        "the digest that skopeo says"
+    );
+    let compressed = format!(
+        "docker-archive:{}",
+        gzip(&directory.path().join("docker.tar")).display()
+    );
+    for reference in [
+        &found.resolved_ref,
+        &format!("{saved}:team/app:1"),
+        &format!("{saved}:docker.io/team/app:1"),
+        &format!("{saved}:@0"),
+        &compressed,
+    ] {
+        assert_eq!(pull(reference).unwrap().0.digest, found.digest, "{reference}");
+    }
+}
+
+#[test]
+fn a_directory_of_several_platforms_is_searched() {
+    if !has_tools() {
+        return;
+    }
+    let layout = TestLayout::new();
+    let image = |platform: &str| {
+        let image = layout.image(platform, &[&tar(platform, 100)]);
+        crate::layout::for_platform(image, platform)
+    };
+    let index = layout.index(&[image("linux/arm64"), image("linux/amd64")]);
+    layout.publish(&[named(index.clone(), "latest")]);
+    let directory = tempfile::tempdir().unwrap();
+    let target = format!("dir:{}", directory.path().join("d").display());
+    skopeo(&["copy", "-q", "--all", &layout.reference(":latest"), &target]);
+    let (found, contents) = pull(&target).unwrap();
+    assert_eq!(contents, [tar("linux/amd64", 100).into_bytes()]);
+    for pinned in [digest(&index), &found.digest.to_string()] {
+        assert_eq!(pull(&format!("{target}@{pinned}")).unwrap().1, contents);
+    }
+    let other = format!("{target}@sha256:{}", "0".repeat(64));
+    let error = pull(&other).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            ImageError::Content {
+                source: DigestError::DigestMismatch { .. },
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+}
+
+/// The config of an image of these layers.
+fn config_of(layout: &TestLayout, layers: &[&[u8]]) -> Vec<u8> {
+    let layers: Vec<_> = layers.iter().map(|layer| layout.blob("", layer)).collect();
+    config("linux/amd64", &layers).to_string().into_bytes()
+}
+
+#[test]
+fn old_and_new_docker_save_and_compressed_layers_give_the_same_image() {
+    let layout = TestLayout::new();
+    let (one, two) = (tar("one", 2000), tar("two", 2000));
+    let (one, two) = (one.as_bytes(), two.as_bytes());
+    let config = config_of(&layout, &[one, two]);
+    let manifest = |config: &str, layers: &[&str]| {
+        json!([{"Config": config, "RepoTags": ["app:1"], "Layers": layers}])
+            .to_string()
+            .into_bytes()
+    };
+    let directory = tempfile::tempdir().unwrap();
+    let expected = [one.to_vec(), two.to_vec()];
+    let mut digests = Vec::new();
+    let mut check = |members: &[(&str, &[u8])]| {
+        let reference = format!("docker-archive:{}", archive(&directory, members).display());
+        let (image, contents) = pull(&reference).unwrap();
+        assert!(contents == expected);
+        digests.push(image.digest);
+    };
+    check(&[
+        ("aa/layer.tar", one),
+        ("bb/VERSION", b"1.0"),
+        ("bb/layer.tar", two),
+        ("c.json", &config),
+        ("manifest.json", &manifest("c.json", &["aa/layer.tar", "bb/layer.tar"])),
+    ]);
+    check(&[
+        ("aa/layer.tar", one),
+        ("bb/layer.tar", b"-> ../cc/layer.tar"),
+        ("cc/layer.tar", two),
+        ("c.json", &config),
+        ("manifest.json", &manifest("c.json", &["aa/layer.tar", "bb/layer.tar"])),
+    ]);
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    compressed.write_all(two).unwrap();
+    check(&[
+        ("blobs/sha256/1", one),
+        ("blobs/sha256/2", &compressed.finish().unwrap()),
+        ("blobs/sha256/c", &config),
+        (
+            "manifest.json",
+            &manifest("blobs/sha256/c", &["blobs/sha256/1", "blobs/sha256/2"]),
+        ),
+        ("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#),
+    ]);
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+#[test]
+fn of_several_saved_images_one_is_named() {
+    let layout = TestLayout::new();
+    let (one, two) = (tar("one", 2000), tar("two", 2000));
+    let configs = [&one, &two].map(|layer| config_of(&layout, &[layer.as_bytes()]));
+    let manifest = json!([
+        {"Config": "1.json", "RepoTags": ["app:1", "app:latest"], "Layers": ["1.tar"]},
+        {"Config": "2.json", "RepoTags": null, "Layers": ["2.tar"]},
+    ]);
+    let directory = tempfile::tempdir().unwrap();
+    let path = archive(
+        &directory,
+        &[
+            ("manifest.json", manifest.to_string().as_bytes()),
+            ("1.tar", one.as_bytes()),
+            ("1.json", &configs[0]),
+            ("2.tar", two.as_bytes()),
+            ("2.json", &configs[1]),
+        ],
+    );
+    let pull = |version: &str| pull(&format!("docker-archive:{}{version}", path.display()));
+    for version in [":app:1", ":app", ":docker.io/library/app:latest", ":@0"] {
+        assert_eq!(pull(version).unwrap().1, [one.clone().into_bytes()], "{version}");
+    }
+    let (second, _) = pull(":@1").unwrap();
+    assert_eq!(
+        pull(&format!("@{}", second.digest)).unwrap().1,
+        [two.clone().into_bytes()]
+    );
+
+    let ambiguous = pull("").unwrap_err().to_string();
+    assert!(ambiguous.contains("@0 (app:1, app:latest), @1"), "{ambiguous}");
+    for version in [":app:2", ":@2", &format!("@sha256:{}", "0".repeat(64))] {
+        let error = pull(version).unwrap_err();
+        assert!(
+            matches!(&error, ImageError::DockerArchive(DockerArchiveError::NoSuchImage { images, .. }) if images.len() == 2),
+            "{version}: {error:?}"
+        );
+    }
+}
+
+#[test]
+fn archives_of_no_use_are_refused_by_name() {
+    let layout = TestLayout::new();
+    let layer = tar("one", 2000);
+    let good = config_of(&layout, &[layer.as_bytes()]);
+    let manifest = br#"[{"Config": "c", "Layers": ["l"]}]"#;
+    let directory = tempfile::tempdir().unwrap();
+    let error = |members: &[(&str, &[u8])]| {
+        let path = archive(&directory, members);
+        pull(&format!("docker-archive:{}", path.display())).unwrap_err()
+    };
+    let missing = |error: ImageError| match error {
+        ImageError::Archive(ArchiveError::Missing { name, .. }) => name,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(missing(error(&[("repositories", b"{}")])), "manifest.json");
+    assert_eq!(missing(error(&[("manifest.json", manifest)])), "c");
+    assert_eq!(missing(error(&[("manifest.json", manifest), ("c", &good)])), "l");
+    let no_layers = br#"[{"Config": "c", "Layers": []}]"#;
+    assert!(matches!(
+        error(&[("manifest.json", no_layers), ("c", &good)]),
+        ImageError::Document {
+            source: ManifestError::LayerCount { layers: 0, diff_ids: 1 },
+            ..
+        }
+    ));
+    let large = vec![b' '; (4 << 20) + 1];
+    assert!(matches!(
+        error(&[("manifest.json", &large)]),
+        ImageError::Document {
+            source: ManifestError::TooLarge { .. },
+            ..
+        }
+    ));
+    let oci = archive(&directory, &[("manifest.json", b"{}")]);
+    assert!(matches!(
+        pull(&format!("oci-archive:{}", oci.display())).unwrap_err(),
+        ImageError::Layout(LayoutError::NoLayout { .. })
+    ));
+    fs::write(&oci, "no tar").unwrap();
+    for transport in ["oci-archive", "docker-archive"] {
+        assert!(matches!(
+            pull(&format!("{transport}:{}", oci.display())).unwrap_err(),
+            ImageError::Archive(ArchiveError::Damaged { offset: 0, .. })
+        ));
+        assert!(matches!(
+            pull(&format!("{transport}:{}", directory.path().display())).unwrap_err(),
+            ImageError::Archive(ArchiveError::NotAFile { .. })
+        ));
+    }
+}
+
+#[test]
+fn a_plain_tar_is_an_image_of_one_layer() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("root.tar");
+    let content = tar("one", 5000).into_bytes();
+    fs::write(&path, &content).unwrap();
+    let (image, contents) = pull(&format!("tar:{}", path.display())).unwrap();
+    assert_eq!(contents, std::slice::from_ref(&content));
+    assert_eq!(image.digest, Digest::of(Algorithm::Sha256, &content));
+    assert_eq!(image.layers[0].diff_id, image.digest);
+    assert_eq!(pull(&image.resolved_ref).unwrap().0.digest, image.digest);
+
+    let compressed = gzip(&path);
+    let (image, _) = pull(&format!("tar:{}", compressed.display())).unwrap();
+    assert_eq!(
+        image.digest,
+        Digest::of(Algorithm::Sha256, &fs::read(&compressed).unwrap())
+    );
+    assert_eq!(image.layers[0].diff_id, Digest::of(Algorithm::Sha256, &content));
+
+    let other = format!("tar:{}@sha256:{}", path.display(), "0".repeat(64));
+    assert!(matches!(pull(&other).unwrap_err(), ImageError::Content { .. }));
+}
+
+#[test]
+fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
+    let directory = tempfile::tempdir().unwrap();
+    let content = tar("one", 5000);
+    let pinned = format!("tar:-@{}", Digest::of(Algorithm::Sha256, content.as_bytes()));
+    let build = |reference: &str, more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+        command.args([
+            "rootfs",
+            "build",
+            "--arch",
+            "amd64",
+            "--init",
+            "none",
+            "--size-mib",
+            "64",
+        ]);
+        command
+            .args(["--image", reference, "--out"])
+            .arg(directory.path().join("out"));
+        command
+            .arg("--state-dir")
+            .arg(directory.path().join("state"))
+            .args(more);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(content.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let refused = build("tar:-", &[]);
+    assert_eq!(refused.status.code(), Some(1));
+    let hint = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(hint.contains(&format!("--image {pinned}")), "{hint}");
+
+    let mut outputs = Vec::new();
+    for (reference, more) in [(pinned.as_str(), &[][..]), ("tar:-", &["--allow-mutable"])] {
+        let output = build(reference, more);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        outputs.push(fs::read(directory.path().join("out")).unwrap());
+    }
+    assert!(outputs[0] == outputs[1]);
+    let left: Vec<_> = fs::read_dir(directory.path().join("state/tmp")).unwrap().collect();
+    assert!(left.is_empty());
+}

@@ -1,0 +1,282 @@
+//! Downloads that go on where they stopped, several at once, read while they grow; and what is not downloaded again.
+
+use std::fs;
+use std::io::Read;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use microagent::image::{ImageError, RegistryError, StoreError};
+
+use crate::faults::{CONTENT, answer, layer_digest, one_image, pull};
+use crate::layout::{TestLayout, digest, for_platform};
+use crate::server::{Reply, Request, Server};
+use crate::{State, linux, read};
+
+/// The requests for the layer, by the first byte that they ask for.
+fn starts(server: &Server) -> Vec<Option<usize>> {
+    let requests = server.requests();
+    let of_layer = requests
+        .iter()
+        .filter(|request| request.path.ends_with(&layer_digest()));
+    of_layer.map(Request::range_start).collect()
+}
+
+/// Up to four bytes from where the request asks for.
+fn four_bytes(request: &Request) -> Reply {
+    let start = request.range_start().unwrap_or(0);
+    let body = CONTENT.as_bytes()[start..].iter().copied().take(4).collect();
+    match request.range_start() {
+        Some(start) => Reply::Part {
+            start,
+            body,
+            all: CONTENT.len(),
+        },
+        None => Reply::Cut {
+            announced: CONTENT.len(),
+            body,
+        },
+    }
+}
+
+#[test]
+fn a_second_pull_of_a_pinned_image_asks_for_nothing() {
+    let (layout, image) = one_image();
+    let index = layout.index(&[for_platform(image, "linux/amd64")]);
+    let server = Server::of(&layout, &index, |_, _| None);
+    let state = State::new();
+    let pinned = server.reference(&format!("@{}", digest(&index)));
+    assert_eq!(pull(&state, &pinned).unwrap(), CONTENT.as_bytes());
+    let before = server.requests().len();
+    assert_eq!(before, 4, "index, manifest, config, layer");
+    assert_eq!(pull(&state, &pinned).unwrap(), CONTENT.as_bytes());
+    assert_eq!(server.requests().len(), before);
+
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let requests = server.requests();
+    assert_eq!(requests.len(), before + 1);
+    assert!(requests[before].path.ends_with("/manifests/latest"));
+}
+
+#[test]
+fn documents_that_the_disk_has_spoilt_are_fetched_again() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |_, _| None);
+    let state = State::new();
+    let pinned = server.reference(&format!("@{}", digest(&image)));
+    pull(&state, &pinned).unwrap();
+    let stored = state.stored(digest(&image));
+    let good = fs::read_to_string(&stored).unwrap();
+    fs::write(&stored, good.replace("layers", "lavers")).unwrap();
+    pull(&state, &pinned).unwrap();
+    assert_eq!(fs::read_to_string(&stored).unwrap(), good);
+    assert_eq!(server.count("/manifests/"), 2);
+}
+
+#[test]
+fn a_download_goes_on_where_it_broke() {
+    let (layout, image) = one_image();
+    let layer = layer_digest();
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&layer).then(|| four_bytes(request))
+    });
+    let start = Instant::now();
+    assert_eq!(pull(&State::new(), &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let expected: Vec<_> = (0..CONTENT.len())
+        .step_by(4)
+        .map(|at| Some(at).filter(|at| *at > 0))
+        .collect();
+    assert_eq!(starts(&server), expected, "more attempts than without progress");
+    assert!(start.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn a_download_goes_on_where_an_earlier_process_stopped() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |_, _| None);
+    let state = State::new();
+    let partial = state.partial(&layer_digest());
+    for (kept, asked) in [
+        ("what", Some(4)),
+        ("", None),
+        (CONTENT, None),
+        (&format!("{CONTENT}!"), None),
+    ] {
+        let before = starts(&server).len();
+        fs::create_dir_all(partial.parent().unwrap()).unwrap();
+        fs::write(&partial, kept).unwrap();
+        assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+        let expected = if kept == CONTENT { vec![] } else { vec![asked] };
+        assert_eq!(starts(&server)[before..], expected, "{kept:?}");
+        assert!(!partial.exists());
+        fs::remove_file(state.stored(&layer_digest())).unwrap();
+    }
+}
+
+/// Another part than the one that was asked for.
+fn wrong_part(start: usize) -> Reply {
+    Reply::Part {
+        start: start + 1,
+        body: b"x".to_vec(),
+        all: CONTENT.len(),
+    }
+}
+
+type Answer = fn(&Request) -> Option<Reply>;
+
+#[test]
+fn a_server_without_ranges_begins_again() {
+    let (layout, image) = one_image();
+    let layer = layer_digest();
+    let answers: [Answer; 3] = [
+        |_| Some(answer(CONTENT)),
+        |request| request.range_start().map(|_| Reply::status(416)),
+        |request| request.range_start().map(wrong_part),
+    ];
+    for answer in answers {
+        let layer = layer.clone();
+        let server = Server::of(&layout, &image, move |request, _| {
+            request.path.ends_with(&layer).then(|| answer(request)).flatten()
+        });
+        let state = State::new();
+        let partial = state.partial(&layer_digest());
+        fs::create_dir_all(partial.parent().unwrap()).unwrap();
+        fs::write(&partial, "what").unwrap();
+        assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+        assert_eq!(starts(&server)[0], Some(4));
+    }
+}
+
+#[test]
+fn a_damaged_beginning_is_found_out_and_the_next_pull_succeeds() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, |_, _| None);
+    let state = State::new();
+    let partial = state.partial(&layer_digest());
+    fs::create_dir_all(partial.parent().unwrap()).unwrap();
+    fs::write(&partial, "that").unwrap();
+    let error = pull(&state, &server.reference("")).unwrap_err();
+    assert!(
+        matches!(error, ImageError::Store(StoreError::Damaged { .. })),
+        "{error:?}"
+    );
+    assert!(!partial.exists() && !state.stored(&layer_digest()).exists());
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+}
+
+#[test]
+fn a_blob_is_read_while_it_grows() {
+    let (layout, image) = one_image();
+    let layer = layer_digest();
+    let server = Server::of(&layout, &image, move |request, _| {
+        let stall = || Reply::Stall {
+            announced: CONTENT.len(),
+            body: CONTENT.as_bytes()[..4].to_vec(),
+        };
+        request.path.ends_with(&layer).then(stall)
+    });
+    let state = State::new();
+    let source = state.open(&server.reference("")).unwrap();
+    let layers = source.resolve(&linux("amd64")).unwrap().layers;
+    let mut blob = source.blob(&layers[0]).unwrap();
+    let mut first = [0; 4];
+    blob.read_exact(&mut first).unwrap();
+    assert_eq!(&first, b"what");
+    // What nobody will download any more ends.
+    drop(source);
+    assert!(blob.read(&mut first).is_err());
+}
+
+#[test]
+fn some_layers_are_downloaded_at_once_in_their_order() {
+    let layout = TestLayout::new();
+    let contents: Vec<_> = (0..10).map(|nr| format!("layer {nr}")).collect();
+    let image = layout.image("linux/amd64", &contents.iter().map(String::as_str).collect::<Vec<_>>());
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let server = Server::of(&layout, &image, move |request, before| {
+        if request.path.contains("/blobs/") && before > 1 {
+            let current = now.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(current, Ordering::SeqCst);
+            thread::sleep(Duration::from_millis(100));
+            now.fetch_sub(1, Ordering::SeqCst);
+        }
+        None
+    });
+    let state = State::new();
+    let source = state.open(&server.reference("")).unwrap();
+    let layers = source.resolve(&linux("amd64")).unwrap().layers;
+    source.prefetch(&layers).unwrap();
+    for (layer, content) in layers.iter().zip(&contents) {
+        assert_eq!(read(&source, layer).unwrap(), content.as_bytes());
+    }
+    for progress in state.progress.layers() {
+        let numbers = [progress.here(), progress.applied()];
+        assert!(
+            numbers == [progress.size(); 2] && progress.is_finished(),
+            "{progress:?}"
+        );
+    }
+    assert_eq!(seen.load(Ordering::SeqCst), 4);
+    assert_eq!(server.requests().len(), 12);
+    let requests = server.requests();
+    for (nr, layer) in layers.iter().enumerate() {
+        let digest = layer.digest.to_string();
+        let at = requests
+            .iter()
+            .position(|request| request.path.ends_with(&digest))
+            .unwrap();
+        assert!(
+            (nr.saturating_sub(1)..nr + 6).contains(&at),
+            "layer {nr} was request {at}"
+        );
+    }
+}
+
+#[test]
+fn downloads_at_once_share_a_token() {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &["one", "two", "three", "four"]);
+    let server = Server::of(&layout, &image, |request, _| {
+        if request.path.starts_with("/token") {
+            thread::sleep(Duration::from_millis(200));
+            return Some(Reply::json(200, &serde_json::json!({"token": "t"})));
+        }
+        let challenge = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
+        let is_open = request.authorization().is_some() || !request.path.contains("/blobs/");
+        (!is_open).then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+    });
+    let state = State::new();
+    let pinned = server.reference(&format!("@{}", digest(&image)));
+    let resolved = state.open(&pinned).unwrap().resolve(&linux("amd64")).unwrap();
+    let before = server.count("/token");
+    let source = state.open(&pinned).unwrap();
+    source.prefetch(&resolved.layers).unwrap();
+    for layer in &resolved.layers {
+        read(&source, layer).unwrap();
+    }
+    assert_eq!(server.count("/token"), before + 1);
+}
+
+#[test]
+fn a_layer_that_fails_says_why_and_others_do_not_suffer() {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &["good", "bad"]);
+    let bad = digest(&layout.blob("", b"bad")).to_owned();
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&bad).then(|| Reply::status(404))
+    });
+    let state = State::new();
+    let source = state.open(&server.reference("")).unwrap();
+    let layers = source.resolve(&linux("amd64")).unwrap().layers;
+    source.prefetch(&layers).unwrap();
+    assert_eq!(read(&source, &layers[0]).unwrap(), b"good");
+    for _ in 0..2 {
+        let error = read(&source, &layers[1]).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Registry(RegistryError::NotFound { .. })),
+            "{error:?}"
+        );
+    }
+}

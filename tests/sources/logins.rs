@@ -1,0 +1,322 @@
+//! From `401` to an image; and registries that are reached by TLS, by a proxy, or in plain HTTP.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::layout::{TestLayout, digest, named};
+use crate::registry::{PASSWORD, Registry, USER};
+use crate::server::{Reply, Request, Server};
+
+/// [`USER`] and [`PASSWORD`] in base64.
+const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";
+
+/// A user with a home directory, who remembers all that was ever printed.
+struct User {
+    home: TempDir,
+    printed: String,
+}
+
+impl User {
+    fn new() -> Self {
+        Self {
+            home: tempfile::tempdir().unwrap(),
+            printed: String::new(),
+        }
+    }
+
+    fn auth_file(&self) -> PathBuf {
+        self.home.path().join(".microagent/auth.json")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+        command.args(arguments).env("HOME", self.home.path());
+        for variable in [
+            "REGISTRY_AUTH_FILE",
+            "MICROAGENT_MODE",
+            "SSL_CERT_FILE",
+            "MICROAGENT_OUTPUT",
+        ] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    fn build(&self, reference: &str, more: &[&str]) -> Command {
+        let out = self.home.path().join("out.ext4");
+        let mut command = self.command(&[
+            "rootfs",
+            "build",
+            "--arch",
+            "amd64",
+            "--init",
+            "none",
+            "--allow-mutable",
+        ]);
+        command
+            .args(["--image", reference, "--size-mib", "64", "--out"])
+            .arg(out);
+        command.args(more);
+        command
+    }
+
+    fn run(&mut self, command: &mut Command) -> Output {
+        self.run_with_input(command, "")
+    }
+
+    fn run_with_input(&mut self, command: &mut Command, input: &str) -> Output {
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // Who refuses the arguments does not wait for input.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        self.printed += &String::from_utf8_lossy(&output.stdout);
+        self.printed += &String::from_utf8_lossy(&output.stderr);
+        output
+    }
+
+    fn login(&mut self, registry: &str, password: &str) -> Output {
+        let mut command = self.command(&["registry", "login", registry, "-u", USER, "--password-stdin"]);
+        self.run_with_input(&mut command, password)
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A layout with an image of one empty layer, tagged `latest`.
+fn image() -> (TestLayout, Value) {
+    let layout = TestLayout::new();
+    let tar = "\0".repeat(1024);
+    let image = layout.image("linux/amd64", &[&tar]);
+    layout.publish(&[named(image.clone(), "latest")]);
+    (layout, image)
+}
+
+#[test]
+fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
+    let Some(registry) = Registry::start(true) else { return };
+    let (layout, _) = image();
+    let pusher = registry.login();
+    let authfile = ["--authfile", pusher.to_str().unwrap()];
+    registry.push(&layout.reference(":latest"), "private:1", &authfile);
+    let reference = registry.reference("private:1");
+
+    let mut user = User::new();
+    let mut build = user.build(&reference, &[]);
+    let refused = user.run(&mut build);
+    assert_eq!(refused.status.code(), Some(1));
+    let hint = format!("microagent registry login {} -u <user>", registry.host);
+    assert!(text(&refused.stderr).contains(&hint), "{}", text(&refused.stderr));
+
+    let wrong = user.login(&registry.host, "wrong-beef");
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(text(&wrong.stderr).contains("does not accept this user with this password"));
+    assert!(!user.auth_file().exists());
+
+    let login = user.login(&registry.host, &format!("{PASSWORD}\n"));
+    assert!(login.status.success(), "{}", text(&login.stderr));
+    let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+    assert_eq!(kept, json!({"auths": {registry.host.clone(): {"auth": PAIR}}}));
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(user.auth_file()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let mut list = user.command(&["registry", "ls", "--json"]);
+    let list: Value = serde_json::from_slice(&user.run(&mut list).stdout).unwrap();
+    assert_eq!(list["logins"][0]["registry"], registry.host);
+    assert_eq!(list["logins"][0]["user"], USER);
+
+    let done = user.run(&mut build);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+
+    let mut logout = user.command(&["registry", "logout", &registry.host]);
+    assert!(user.run(&mut logout).status.success());
+    assert_eq!(user.run(&mut logout).status.code(), Some(1));
+    fs::remove_dir_all(user.home.path().join(".microagent/blobs")).unwrap();
+    assert_eq!(user.run(&mut build).status.code(), Some(1));
+
+    for secret in [PASSWORD, PAIR, "wrong-beef"] {
+        assert!(!user.printed.contains(secret), "{}", user.printed);
+        let found = Command::new("grep")
+            .args(["-rqF", secret])
+            .arg(user.home.path())
+            .status()
+            .unwrap();
+        assert_eq!(found.code(), Some(1), "{secret} is in a file");
+    }
+}
+
+/// A registry with a token server, which lets in who has [`PAIR`].
+fn with_tokens() -> (TestLayout, Server) {
+    let (layout, image) = image();
+    let server = Server::of(&layout, &image, |request: &Request, _| {
+        if request.path.starts_with("/token") {
+            let is_known = request.authorization() == Some(&format!("Basic {PAIR}"));
+            return Some(if is_known {
+                Reply::json(200, &json!({"token": "t"}))
+            } else {
+                Reply::status(401)
+            });
+        }
+        let challenge = format!(
+            "Bearer realm=\"http://{}/token\",service=\"s\"",
+            request.headers["host"]
+        );
+        match request.authorization() {
+            Some("Bearer t") if request.path == "/v2/" => Some(Reply::status(200)),
+            Some("Bearer t") => None,
+            _ => Some(Reply::status(401).with("WWW-Authenticate", challenge)),
+        }
+    });
+    (layout, server)
+}
+
+#[test]
+fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
+    let (_layout, server) = with_tokens();
+    let registry = server.address.to_string();
+    let mut user = User::new();
+    assert_eq!(user.login(&registry, "wrong-beef").status.code(), Some(1));
+    assert!(!user.auth_file().exists());
+    let login = user.login(&registry, PASSWORD);
+    assert!(login.status.success(), "{}", text(&login.stderr));
+    let requests = server.requests();
+    let token = requests
+        .iter()
+        .rfind(|request| request.path.starts_with("/token"))
+        .unwrap();
+    assert_eq!(token.path, "/token?service=s");
+    let mut build = user.build(&server.reference(""), &[]);
+    let done = user.run(&mut build);
+    assert!(done.status.success(), "{}", text(&done.stderr));
+    assert!(!user.printed.contains(PASSWORD));
+}
+
+#[test]
+fn a_login_that_makes_no_sense_asks_nobody() {
+    let mut user = User::new();
+    for (registry, password) in [
+        ("team", "x"),
+        ("http://a.b/c", "x"),
+        ("127.0.0.1:1", ""),
+        ("127.0.0.1:1", "\n"),
+    ] {
+        let output = user.login(registry, password);
+        assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    }
+    let mut command = user.command(&["registry", "login", "a.b", "-u", "x:y", "--password-stdin"]);
+    assert_eq!(user.run(&mut command).status.code(), Some(2));
+    assert!(!user.auth_file().exists());
+}
+
+#[test]
+fn a_helper_is_never_executed_and_the_user_is_told() {
+    let (layout, image) = image();
+    let is_private = |request: &Request| request.path.contains("/private/");
+    let server = Server::of(&layout, &image, move |request, _| {
+        is_private(request).then(|| Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
+    });
+    let mut user = User::new();
+    let file = user.home.path().join("config.json");
+    fs::write(
+        &file,
+        json!({"credHelpers": {server.address.to_string(): "trap"}}).to_string(),
+    )
+    .unwrap();
+    let trap = user.home.path().join("docker-credential-trap");
+    let sprung = user.home.path().join("sprung");
+    fs::write(&trap, format!("#!/bin/sh\ntouch {}\n", sprung.display())).unwrap();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        fs::set_permissions(&trap, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let told = "leaves credentials to the helper docker-credential-trap, which is never executed";
+    for (reference, status) in [
+        (server.reference(""), 0),
+        (format!("{}/private/app", server.address), 1),
+    ] {
+        let mut build = user.build(&reference, &[]);
+        build
+            .env("REGISTRY_AUTH_FILE", &file)
+            .env("PATH", format!("{}:/usr/bin:/bin", user.home.path().display()));
+        let output = user.run(&mut build);
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+        assert!(text(&output.stderr).contains(told), "{}", text(&output.stderr));
+    }
+    assert!(!sprung.exists());
+}
+
+#[test]
+fn a_registry_with_tls_is_trusted_by_its_authority() {
+    let Some(registry) = Registry::start_with_tls() else {
+        return;
+    };
+    let (layout, _) = image();
+    registry.push(&layout.reference(":latest"), "app:1", &[]);
+    let reference = registry.reference("app:1");
+    let authority = registry.authority().display().to_string();
+    let mut user = User::new();
+    let mut attempt = |more: &[&str], variable: Option<&Path>| {
+        let _ = fs::remove_dir_all(user.home.path().join(".microagent"));
+        let mut build = user.build(&reference, more);
+        if let Some(file) = variable {
+            build.env("SSL_CERT_FILE", file);
+        }
+        let output = user.run(&mut build);
+        (output.status.code(), text(&output.stderr))
+    };
+    let succeeds = |(status, stderr): (Option<i32>, String)| assert_eq!(status, Some(0), "{stderr}");
+    succeeds(attempt(&["--tls-ca", &authority], None));
+    succeeds(attempt(&["--tls-verify=false"], None));
+    if cfg!(target_os = "linux") {
+        succeeds(attempt(&["--plain-http=false"], Some(&registry.authority())));
+    }
+
+    let fails = |(status, stderr): (Option<i32>, String), word: &str| {
+        assert!(status == Some(1) && stderr.contains(word), "{stderr}");
+    };
+    fails(attempt(&[], None), "--plain-http=false");
+    fails(attempt(&["--plain-http=false"], None), "--tls-ca <file>");
+    fails(attempt(&["--tls-ca", "/nonexistent"], None), "/nonexistent");
+    let no_pem = registry.directory.path().join("config.yml").display().to_string();
+    fails(attempt(&["--tls-ca", &no_pem], None), "BEGIN CERTIFICATE");
+}
+
+#[test]
+fn registries_elsewhere_are_reached_through_the_proxy() {
+    let (layout, image) = image();
+    let proxy = Server::of(&layout, &image, |_, _| None);
+    let mut user = User::new();
+    let reference = format!("registry.example/team/app@{}", digest(&image));
+    for (no_proxy, status) in [("", 0), ("registry.example", 1)] {
+        let _ = fs::remove_dir_all(user.home.path().join(".microagent"));
+        let mut build = user.build(&reference, &["--plain-http"]);
+        build
+            .env("HTTP_PROXY", format!("http://{}", proxy.address))
+            .env("http_proxy", format!("http://{}", proxy.address))
+            .env("NO_PROXY", no_proxy)
+            .env("no_proxy", no_proxy);
+        let output = user.run(&mut build);
+        assert_eq!(output.status.code(), Some(status), "{}", text(&output.stderr));
+    }
+    let requests = proxy.requests();
+    assert_eq!(requests.len(), 3);
+    assert!(
+        requests[0]
+            .path
+            .starts_with("http://registry.example/v2/team/app/manifests/")
+    );
+}

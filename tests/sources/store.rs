@@ -1,0 +1,340 @@
+//! Builds that share a store: one after the other, at once, killed, and with what the disk has spoilt.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::layout::{TestLayout, digest};
+use crate::server::{Reply, Server, stored};
+
+/// The architecture of every image here.
+const PLATFORM: &str = "linux/amd64";
+
+/// A tar with one file, which is different for each name.
+pub(crate) fn tar(name: &str, len: usize) -> String {
+    let mut state = name
+        .bytes()
+        .fold(7_u32, |state, byte| state.wrapping_mul(31) + u32::from(byte));
+    let content: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        b'a' + u8::try_from(state >> 28).unwrap()
+    })
+    .take(len)
+    .collect();
+    let mut header = tar::Header::new_ustar();
+    header.set_mode(0o644);
+    header.set_size(len as u64);
+    let mut tar = tar::Builder::new(Vec::new());
+    tar.append_data(&mut header, name, content.as_slice()).unwrap();
+    String::from_utf8(tar.into_inner().unwrap()).unwrap()
+}
+
+/// An image of these layers.
+pub(crate) fn image(layout: &TestLayout, layers: &[&str]) -> Value {
+    let tars: Vec<_> = layers.iter().map(|name| tar(name, 100_000)).collect();
+    layout.image(PLATFORM, &tars.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// A directory for a store and outputs.
+pub(crate) struct Builds(TempDir);
+
+impl Builds {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.path().join("state")
+    }
+
+    pub(crate) fn output(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn blob(&self, digest: &str) -> PathBuf {
+        let hex = digest.strip_prefix("sha256:").unwrap();
+        self.state().join("blobs/sha256").join(hex)
+    }
+
+    pub(crate) fn build(&self, reference: &str, name: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+        command.args([
+            "rootfs",
+            "build",
+            "--arch",
+            "amd64",
+            "--init",
+            "none",
+            "--size-mib",
+            "64",
+        ]);
+        command.args(["--image", reference, "--out"]).arg(self.output(name));
+        command.arg("--state-dir").arg(self.state());
+        command.env_remove("MICROAGENT_CACHE_LIMIT_MIB").stdout(Stdio::null());
+        command
+    }
+
+    fn cache(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+        command
+            .args(["--json", "cache"])
+            .args(arguments)
+            .arg("--state-dir")
+            .arg(self.state());
+        command.output().unwrap()
+    }
+
+    /// What a subcommand of `cache` lists.
+    fn listed(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.cache(arguments);
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        json["blobs"].as_array().unwrap().clone()
+    }
+
+    fn partial_count(&self) -> usize {
+        let blobs = self.listed(&["ls"]);
+        let has_begun = |blob: &&Value| blob["complete"] == false && blob["size_bytes"] != 0;
+        blobs.iter().filter(has_begun).count()
+    }
+}
+
+pub(crate) fn succeed(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn same(a: &Path, b: &Path) -> bool {
+    fs::read(a).unwrap() == fs::read(b).unwrap()
+}
+
+#[test]
+fn a_second_build_asks_for_nothing_and_gives_the_same_bytes() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two", "three"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let builds = Builds::new();
+    let version = format!("@{}", digest(&image));
+    succeed(&mut builds.build(&server.reference(&version), "first"));
+    let requests = server.requests().len();
+    assert_eq!(requests, 5);
+    succeed(&mut builds.build(&server.reference(&version), "second"));
+    assert_eq!(server.requests().len(), requests);
+    assert!(same(&builds.output("first"), &builds.output("second")));
+
+    succeed(&mut builds.build(&layout.reference(&version), "layout"));
+    assert!(same(&builds.output("first"), &builds.output("layout")));
+}
+
+#[test]
+fn what_the_disk_has_spoilt_is_downloaded_again_within_the_build() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two", "three"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let builds = Builds::new();
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    succeed(&mut builds.build(&reference, "first"));
+    for layer in ["one", "three"] {
+        let tar = tar(layer, 100_000);
+        let path = builds.blob(digest(&layout.blob("", tar.as_bytes())));
+        assert!(path.exists());
+        fs::write(path, tar.replace('a', "b")).unwrap();
+    }
+    succeed(&mut builds.build(&reference, "second"));
+    assert!(same(&builds.output("first"), &builds.output("second")));
+    assert_eq!(server.requests().len(), 7);
+}
+
+#[test]
+fn a_damaged_beginning_is_downloaded_again_within_the_build() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let builds = Builds::new();
+    let layer = layout.blob("", tar("one", 100_000).as_bytes());
+    let partial = builds.blob(digest(&layer)).with_extension("partial");
+    fs::create_dir_all(partial.parent().unwrap()).unwrap();
+    fs::write(&partial, [0; 1000]).unwrap();
+    succeed(&mut builds.build(&server.reference(&format!("@{}", digest(&image))), "first"));
+    assert!(!partial.exists());
+    assert_eq!(server.count(digest(&layer)), 2);
+}
+
+#[test]
+fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two", "three", "four", "five", "six"]);
+    let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
+    let is_slow = Arc::new(AtomicBool::new(true));
+    let slow = Arc::clone(&is_slow);
+    let server = Server::start(move |request, _| {
+        let reply = stored(&blobs, &latest, request);
+        let is_slow = slow.load(Ordering::Relaxed) && request.path.contains("/blobs/");
+        let pause = Duration::from_millis(if is_slow { 20 } else { 0 });
+        Reply::Slow {
+            reply: Box::new(reply),
+            pause,
+        }
+    });
+    let builds = Builds::new();
+    let version = format!("@{}", digest(&image));
+    let reference = server.reference(&version);
+    for nr in 0..12 {
+        let mut child = builds.build(&reference, "killed").spawn().unwrap();
+        thread::sleep(Duration::from_millis(20 + 37 * nr));
+        // However slow this machine is, one of them gets to the layers.
+        while nr == 11 && builds.partial_count() == 0 {
+            assert!(child.try_wait().unwrap().is_none(), "it ended before its layers came");
+        }
+        // SIGKILL, where there is such a thing.
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let verified = builds.cache(&["verify"]);
+        assert!(
+            verified.status.success(),
+            "{}",
+            String::from_utf8_lossy(&verified.stdout)
+        );
+    }
+    is_slow.store(false, Ordering::Relaxed);
+    succeed(&mut builds.build(&reference, "first"));
+    succeed(&mut builds.build(&layout.reference(&version), "layout"));
+    assert!(same(&builds.output("first"), &builds.output("layout")));
+    assert_eq!(builds.partial_count(), 0);
+    let went_on = |request: &crate::server::Request| request.range_start().is_some();
+    assert!(server.requests().iter().any(went_on));
+}
+
+#[test]
+fn builds_at_once_share_what_they_download() {
+    let layout = TestLayout::new();
+    let images = [
+        image(&layout, &["base", "one"]),
+        image(&layout, &["base", "two"]),
+        image(&layout, &["base", "one", "two"]),
+    ];
+    let blobs = layout.path().join("blobs/sha256");
+    let server = Server::start(move |request, _| Reply::Slow {
+        reply: Box::new(stored(&blobs, "", request)),
+        pause: Duration::from_millis(10),
+    });
+    let builds = Builds::new();
+    let spawned: Vec<_> = (0..6)
+        .map(|nr| {
+            let reference = server.reference(&format!("@{}", digest(&images[nr % 3])));
+            builds.build(&reference, &format!("out{nr}")).spawn().unwrap()
+        })
+        .collect();
+    for mut child in spawned {
+        assert!(child.wait().unwrap().success());
+    }
+    for layer in ["base", "one", "two"] {
+        let layer = layout.blob("", tar(layer, 100_000).as_bytes());
+        assert_eq!(server.count(digest(&layer)), 1);
+    }
+    for nr in 0..3 {
+        let (a, b) = (format!("out{nr}"), format!("out{}", nr + 3));
+        assert!(same(&builds.output(&a), &builds.output(&b)));
+    }
+}
+
+#[test]
+fn the_cache_keeps_to_its_limit() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let builds = Builds::new();
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    succeed(&mut builds.build(&reference, "first"));
+    assert_eq!(builds.listed(&["ls"]).len(), 4);
+    succeed(builds.build(&reference, "first").args(["--cache-limit-mib", "0"]));
+    assert_eq!(builds.listed(&["ls"]).len(), 0);
+    succeed(builds.build(&reference, "first").env("MICROAGENT_CACHE_LIMIT_MIB", "0"));
+    assert_eq!(builds.listed(&["ls"]).len(), 0);
+    let output = builds
+        .build(&reference, "first")
+        .env("MICROAGENT_CACHE_LIMIT_MIB", "much")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_cache_is_listed_verified_and_pruned() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let builds = Builds::new();
+    assert!(builds.listed(&["ls"]).is_empty());
+    succeed(&mut builds.build(&server.reference(&format!("@{}", digest(&image))), "first"));
+
+    let blobs = builds.listed(&["ls"]);
+    let manifest = blobs.iter().find(|blob| blob["digest"] == image["digest"]).unwrap();
+    assert_eq!(manifest["size_bytes"], image["size"]);
+    assert_eq!(manifest["complete"], true);
+    assert!(manifest["last_used"].as_u64().unwrap() > 1_700_000_000);
+
+    assert!(builds.cache(&["verify"]).status.success());
+    let layer = layout.blob("", tar("two", 100_000).as_bytes());
+    fs::write(builds.blob(digest(&layer)), "short").unwrap();
+    let output = builds.cache(&["verify"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stdout).contains(digest(&layer)));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("1 damaged in the cache"));
+    assert!(builds.listed(&["verify"]).is_empty());
+
+    assert_eq!(builds.listed(&["prune", "--keep-mib", "1"]).len(), 0);
+    assert_eq!(builds.listed(&["prune"]).len(), 3);
+    assert!(builds.listed(&["ls"]).is_empty());
+}
+
+#[test]
+fn an_image_for_32_bits_serves_with_a_warning() {
+    let layout = TestLayout::new();
+    let version = format!("@{}", digest(&layout.image("linux/386", &[&tar("one", 10)])));
+    let builds = Builds::new();
+    let output = builds.build(&layout.reference(&version), "out").output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(
+        stderr.contains("there is no image for linux/amd64, so this is the one for linux/386"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn progress_is_one_line_a_second_and_never_in_the_result() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two"]);
+    let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
+    let server = Server::start(move |request, _| Reply::Slow {
+        reply: Box::new(stored(&blobs, &latest, request)),
+        pause: Duration::from_millis(if request.path.contains("/manifests/") { 0 } else { 70 }),
+    });
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    for (style, has_lines) in [("plain", true), ("auto", false), ("none", false)] {
+        let builds = Builds::new();
+        let mut build = builds.build(&reference, "out");
+        let output = build
+            .args(["--json", "--progress", style])
+            .stdout(Stdio::piped())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        serde_json::from_slice::<Value>(&output.stdout).unwrap();
+        assert_eq!(stderr.lines().count() > 0, has_lines, "{stderr}");
+        if has_lines {
+            assert!(stderr.lines().all(|line| line.starts_with("progress: ")), "{stderr}");
+            let last = stderr.lines().last().unwrap();
+            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB here, 1 applied");
+            assert!(stderr.lines().count() < 8, "{stderr}");
+        }
+    }
+}
