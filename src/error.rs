@@ -12,6 +12,7 @@ use ext4::FormatError;
 use crate::guest::GuestError;
 use crate::image::{Digest, DigestError, ImageError, Reference, RegistryError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+use crate::stage::StageError;
 
 pub use kind::ErrorKind;
 
@@ -74,6 +75,9 @@ pub enum BuildError {
     /// The file system could not be begun or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),
+    /// The tree could not be exported.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,

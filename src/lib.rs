@@ -7,3 +7,4 @@ pub mod inspect;
 pub mod layer;
 pub mod provenance;
 pub mod rootfs;
+pub mod stage;

@@ -3,6 +3,7 @@
 mod identity;
 mod interrupt;
 mod output;
+mod stages;
 
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
@@ -19,6 +20,7 @@ use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
+use stages::Stages;
 
 /// Bytes of a blob that are read at once.
 const BLOB_BUFFER: usize = 128 << 10;
@@ -46,6 +48,10 @@ pub struct BuildOptions {
     pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
+    /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
+    pub keep_stage: bool,
+    /// Directory to export the tree of the finished image to, at a path where nothing is yet.
+    pub stage_snapshot: Option<PathBuf>,
 }
 
 /// What was built, of what.
@@ -63,6 +69,10 @@ pub struct Report {
     pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
+    /// The directory beside it with its tree, if that was asked for.
+    pub stage_dir: Option<PathBuf>,
+    /// The directory elsewhere with its tree, if that was asked for.
+    pub stage_snapshot: Option<PathBuf>,
     /// UUID of the file system.
     pub uuid: Uuid,
     /// Size of the file system in bytes.
@@ -107,6 +117,7 @@ impl Build<'_> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
+        let mut stages = Stages::begin(options)?;
         let (source, image) = self.resolve()?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
@@ -142,8 +153,11 @@ impl Build<'_> {
 
         let file = output.into_inner();
         pending.sync(&file)?;
+        stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
+        stages.publish()?;
         pending.publish(file)?;
+        let stages = stages.keep();
         Ok(Report {
             resolved_ref: image.resolved_ref,
             digest: image.digest,
@@ -151,6 +165,8 @@ impl Build<'_> {
             layers,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
+            stage_dir: stages.beside,
+            stage_snapshot: stages.snapshot,
             uuid,
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,

@@ -112,6 +112,15 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
+    /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
+    /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
+    #[arg(long)]
+    keep_stage: bool,
+
+    /// Export the tree in the same way to this directory, which must not exist, and to <DIR>.mtree
+    #[arg(long, value_name = "DIR")]
+    stage_snapshot: Option<PathBuf>,
+
     #[command(flatten)]
     file_system: FileSystemArguments,
 }
@@ -137,6 +146,8 @@ impl Build {
             uuid: self.uuid,
             init: self.init()?,
             newest: source_date_epoch()?,
+            keep_stage: self.keep_stage,
+            stage_snapshot: self.stage_snapshot.clone(),
         })
     }
 

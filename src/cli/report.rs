@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use microagent::guest::InitPath;
 use microagent::rootfs::{AppliedLayer, Report};
@@ -26,6 +27,8 @@ struct Json<'a> {
     builder_phase: &'static str,
     layer_digests: Vec<String>,
     init_path: Option<&'a str>,
+    stage_dir: Option<String>,
+    stage_snapshot: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -104,7 +107,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             architecture: &report.platform.architecture,
             variant: report.platform.variant.as_deref(),
         },
-        output_path: report.output_path.to_string_lossy().into_owned(),
+        output_path: text_of(&report.output_path),
         format: "ext4",
         uuid: report.uuid.to_string(),
         size_bytes: report.size_bytes,
@@ -114,6 +117,8 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
         builder_phase: "complete",
         layer_digests: report.layers.iter().map(|layer| layer.digest.to_string()).collect(),
         init_path: report.init_path.as_ref().map(InitPath::as_str),
+        stage_dir: report.stage_dir.as_deref().map(text_of),
+        stage_snapshot: report.stage_snapshot.as_deref().map(text_of),
     };
     Ok(serde_json::to_string(&json)? + "\n")
 }
@@ -148,7 +153,14 @@ fn text(report: &Report) -> String {
     ] {
         writeln!(text, "  {name:<9} {value}").expect("memory takes it");
     }
+    for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
+        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");
+    }
     text
+}
+
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Whole MiB, rounded up.

@@ -9,6 +9,7 @@ use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
 use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
 use crate::layer::{LayerError, LayerErrorKind};
+use crate::stage::{StageError, StageReason};
 
 const MIB: u64 = 1 << 20;
 
@@ -24,6 +25,7 @@ impl BuildError {
             Self::Layer { source, .. } => layer(source),
             Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
+            Self::Stage(error) => stage(error),
             Self::Interrupted => Some(RUN_AGAIN.to_owned()),
         }
     }
@@ -147,6 +149,29 @@ fn guest(error: &GuestError) -> Option<String> {
         _ => "correct the image's config, or leave the init away with --init none",
     };
     Some(text.to_owned())
+}
+
+fn stage(error: &StageError) -> Option<String> {
+    match &error.reason {
+        StageReason::Exists(path) => Some(format!(
+            "remove {}, or name another directory with --stage-snapshot: a stage replaces nothing",
+            path.display()
+        )),
+        StageReason::Target { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            let directory = error.target.parent().unwrap_or(&error.target).display();
+            Some(format!("make the directory first: mkdir -p {directory}"))
+        }
+        StageReason::Target { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some("name a directory with --stage-snapshot where you can write".to_owned())
+        }
+        StageReason::SameName { .. } | StageReason::Name { .. } => Some(
+            "name a directory with --stage-snapshot on a file system that takes all names of Linux, or look into the \
+             image with rootfs inspect"
+                .to_owned(),
+        ),
+        StageReason::Target { source, .. } | StageReason::Write { source, .. } => disk(source.kind()),
+        _ => None,
+    }
 }
 
 fn format(error: &FormatError) -> Option<String> {
