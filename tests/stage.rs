@@ -21,6 +21,7 @@ mod support {
 }
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
@@ -98,8 +99,20 @@ impl Unprivileged {
             directory.path().join("microagent"),
         )
         .unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let out = directory.path().join("out");
+        fs::create_dir(&out).unwrap();
+        chown(&out, Some(65534), Some(65534)).unwrap();
         Self(directory)
+    }
+
+    /// What the user can write to.
+    fn out(&self) -> PathBuf {
+        self.path().join("out")
+    }
+
+    fn image(&self) -> PathBuf {
+        self.out().join("image.ext4")
     }
 
     fn path(&self) -> &Path {
@@ -108,7 +121,7 @@ impl Unprivileged {
 
     /// A build, as this user.
     fn build(&self, layout: &Path, arguments: &[&str]) -> Command {
-        let build = rootfs_build(&latest(layout), "amd64", &self.path().join("image.ext4"));
+        let build = rootfs_build(&latest(layout), "amd64", &self.image());
         let mut command = Command::new("setpriv");
         command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         command.arg(self.path().join("microagent"));
@@ -122,7 +135,7 @@ fn what_a_user_cannot_set_is_in_the_description() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
     let layout = hostile_layout(user.path(), true);
-    let snapshot = user.path().join("snapshot");
+    let snapshot = user.out().join("snapshot");
     succeed(user.build(&layout, &["--stage-snapshot"]).arg(&snapshot));
     let as_root = oracles.scratch().join("image.ext4");
     let mut build = rootfs_build(&latest(&layout), "amd64", &as_root);
@@ -174,28 +187,72 @@ fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
     }
     let user = Unprivileged::new();
     let layout = hostile_layout(user.path(), true);
-    let out = user.path().join("out");
-    fs::create_dir(&out).unwrap();
-    chown(&out, Some(65534), Some(65534)).unwrap();
-    // Both want the same place, and the second does not get it.
-    let both = out.join("image.ext4.stage");
-    let mut build = user.build(&layout, &["--keep-stage", "--stage-snapshot"]);
-    let output = build.arg(&both).arg("--out").arg(out.join("image.ext4")).output().unwrap();
-    let _ = output;
+    // Both want one place, and the second doesn't get it.
+    let taken = user.out().join("image.ext4.stage");
+    let mut build = user.build(&layout, &["--mode", "ax", "--keep-stage", "--stage-snapshot"]);
+    let output = build.arg(&taken).output().unwrap();
+    let failure: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(failure["error"]["kind"], "conflict", "{failure}");
+    assert!(failure["error"]["message"].as_str().unwrap().contains(taken.to_str().unwrap()));
+    assert_eq!(names(&user.out()), [PathBuf::new(); 0]);
+}
+
+/// A stage that another user exported, as its directory and its description without attributes, which only go-mtree knows.
+fn unprivileged_stage(user: &Unprivileged) -> (PathBuf, PathBuf) {
+    let layout = hostile_layout(user.path(), true);
+    let snapshot = user.out().join("snapshot");
+    succeed(user.build(&layout, &["--stage-snapshot"]).arg(&snapshot));
+    let description = user.path().join("plain.mtree");
+    let text = fs::read_to_string(user.out().join("snapshot.mtree")).unwrap();
+    let plain = |line: &str| line.split(" xattr.").next().unwrap().to_owned() + "\n";
+    fs::write(&description, text.lines().map(plain).collect::<String>()).unwrap();
+    (snapshot, description)
 }
 
 #[test]
-fn readers_of_mtree_understand_the_description() {
+fn an_archive_of_the_description_is_the_image() {
     let Some(oracles) = Oracles::find() else { return };
-    let layout = hostile_layout(oracles.scratch(), true);
-    stage_equals_image(&layout, &oracles, &[]);
-    let stage = oracles.scratch().join("image.ext4.stage");
-    let description = oracles.scratch().join("image.ext4.stage.mtree");
-    // It fills the archive with what the description says, and reads contents alone from the directory.
+    let user = Unprivileged::new();
+    let (snapshot, description) = unprivileged_stage(&user);
+    // Bsdtar takes contents from the directory, and all else from the description.
     let archive = oracles.scratch().join("archive.tar");
-    let mut tar = Command::new("bsdtar");
-    tar.args(["--format=pax", "-cf"]).arg(&archive);
-    let mut at = std::ffi::OsString::from("@");
-    at.push(&description);
-    succeed(tar.arg("-C").arg(&stage).arg(at));
+    let mut at = OsString::from("@");
+    at.push(description);
+    let mut pack = Command::new("bsdtar");
+    pack.args(["--format=pax", "-cf"]).arg(&archive).arg("-C").arg(&snapshot);
+    succeed(pack.arg(at));
+    let tree = oracles.scratch().join("tree");
+    fs::create_dir(&tree).unwrap();
+    let mut unpack = Command::new("bsdtar");
+    unpack.args(["--numeric-owner", "-xpf"]).arg(&archive).arg("-C").arg(&tree);
+    succeed(&mut unpack);
+    let mount = Mount::read_only(&user.image());
+    let differences = compare(mount.tree(), &tree).unwrap_err();
+    mount.unmount();
+    // It makes an archive of attributes and hard links only where it finds those itself, and writes into the root at the end.
+    let expected = ["links: /", "xattrs: /", "mtime: / "];
+    let (lines, summary) = differences.trim_end().rsplit_once('\n').unwrap();
+    let is_expected = |line: &str| expected.iter().any(|start| line.starts_with(start));
+    assert!(lines.lines().all(is_expected), "{differences}");
+    let kinds = summary.split(", ").map(|kind| kind.split_once(' ').unwrap().1);
+    assert_eq!(kinds.collect::<Vec<_>>(), ["links", "mtime", "xattrs"], "{differences}");
+}
+
+#[test]
+fn the_description_is_true_of_a_stage_of_root() {
+    let Some(oracles) = Oracles::find() else { return };
+    let user = Unprivileged::new();
+    let (_, description) = unprivileged_stage(&user);
+    let image = oracles.scratch().join("image.ext4");
+    let layout = user.path().join("hostile");
+    succeed(rootfs_build(&latest(&layout), "amd64", &image).arg("--keep-stage"));
+    let stage = oracles.scratch().join("image.ext4.stage");
+    let verify = || {
+        let mut mtree = Command::new("mtree");
+        mtree.arg("-p").arg(&stage).arg("-f").arg(&description).output().unwrap()
+    };
+    let said = verify();
+    assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}");
+    fs::write(stage.join("large"), "small").unwrap();
+    assert!(!verify().status.success());
 }

@@ -1,4 +1,4 @@
-//! A tree in words: mtree(5), as bsdtar, libarchive and go-mtree read it.
+//! A tree in words: mtree(5), as mtree(8) of the BSDs, libarchive (bsdtar) and go-mtree read it.
 //!
 //! One line for each path, parents first, beginning with `.`: names and targets are encoded as vis(3) does with
 //! `VIS_OCTAL`, so that a line has printable ASCII and single spaces alone. Its keywords:
@@ -13,8 +13,11 @@
 //! | `link` | target of a symlink |
 //! | `device` | `native,<major>,<minor>` |
 //! | `sha256digest` | of the content of files, holes included; not there for a file with more than 4 GiB of holes |
-//! | `inode` | of all but directories that have more than one name: hard links have the same one |
-//! | `xattr.<name>` | value of an extended attribute in base64, which is go-mtree's extension; others ignore it |
+//! | `tags` | `inode<number>`, of all but directories that have more than one name: hard links have the same one |
+//! | `xattr.<name>` | value of an extended attribute in base64 |
+//!
+//! Mtree(5) has no extended attributes. This is go-mtree's extension, which libarchive warns of and mtree(8) refuses. For them,
+//! `sed 's/ xattr[.][^ ]*//g'` takes it out of a file.
 
 use std::io::{self, Write};
 
@@ -77,7 +80,7 @@ pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &FoundInode, facts
         write!(line, " sha256digest={digest}")?;
     }
     if inode.kind != FoundKind::Directory && inode.links > 1 {
-        write!(line, " inode={}", inode.ino.get())?;
+        write!(line, " tags=inode{}", inode.ino.get())?;
     }
     for (name, value) in facts.xattrs.iter() {
         line.extend(b" xattr.");

@@ -9,8 +9,8 @@ use tempfile::TempDir;
 
 use super::skip::skip;
 
-const PROGRAMS: [&str; 15] = [
-    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "findmnt", "gzip", "mount", "python3", "setfattr", "setpriv",
+const PROGRAMS: [&str; 17] = [
+    "bsdtar", "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "findmnt", "gzip", "mount", "mtree", "python3", "setfattr", "setpriv",
     "taskset", "umoci", "umount", "zstd",
 ];
 
