@@ -12,6 +12,7 @@ use ext4::FormatError;
 use crate::guest::GuestError;
 use crate::image::{Digest, DigestError, ImageError, Reference, RegistryError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
 
 pub use kind::ErrorKind;
@@ -75,6 +76,9 @@ pub enum BuildError {
     /// The file system could not be begun or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),
+    /// E2fsprogs, which was asked for, does not make the image.
+    #[error("could not build the image with mke2fs")]
+    Mke2fs(#[from] Mke2fsError),
     /// The tree could not be exported.
     #[error(transparent)]
     Stage(#[from] StageError),

@@ -5,18 +5,20 @@ mod interrupt;
 mod output;
 mod stages;
 
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ext4::{Formatter, Options, Output, Timestamp};
+use ext4::{Formatter, Options, Output, Summary, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
 use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
+use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
@@ -48,6 +50,8 @@ pub struct BuildOptions {
     pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
+    /// The mke2fs that makes the file system in place of the native writer.
+    pub mke2fs: Option<PathBuf>,
     /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
@@ -73,6 +77,8 @@ pub struct Report {
     pub stage_dir: Option<PathBuf>,
     /// The directory elsewhere with its tree, if that was asked for.
     pub stage_snapshot: Option<PathBuf>,
+    /// What made the file system.
+    pub builder: Builder,
     /// UUID of the file system.
     pub uuid: Uuid,
     /// Size of the file system in bytes.
@@ -81,6 +87,16 @@ pub struct Report {
     pub used_bytes: u64,
     /// Inodes in use.
     pub inode_count: u32,
+}
+
+/// What makes a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Builder {
+    /// The writer of this program.
+    Native,
+    /// An mke2fs that the user named.
+    Mke2fs,
 }
 
 /// A layer that is in the disk image.
@@ -117,6 +133,7 @@ impl Build<'_> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
+        let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
         let (source, image) = self.resolve()?;
 
@@ -130,7 +147,8 @@ impl Build<'_> {
             boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
-        let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
+        let output = Interruptible::new(file, self.interrupted);
+        let mut rootfs = Rootfs::new(Formatter::new(output, format.clone())?);
         let mut layers = Vec::new();
         for layer in &image.layers {
             let digest = layer.digest.clone();
@@ -151,7 +169,10 @@ impl Build<'_> {
         }
         let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
 
-        let file = output.into_inner();
+        let (file, pending, summary) = match &programs {
+            None => (output.into_inner(), pending, summary),
+            Some(programs) => self.rebuild(programs, &format, &output.into_inner())?,
+        };
         pending.sync(&file)?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
@@ -167,11 +188,31 @@ impl Build<'_> {
             output_path: options.output.clone(),
             stage_dir: stages.beside,
             stage_snapshot: stages.snapshot,
+            builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),
             uuid,
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
         })
+    }
+
+    /// Has mke2fs make what the native writer made.
+    fn rebuild(
+        &self,
+        programs: &Programs,
+        format: &Options,
+        native: &File,
+    ) -> Result<(File, Pending, Summary), BuildError> {
+        let (mut file, pending, path) = Pending::create_named(&self.options.output)?;
+        let scratch = pending.scratch()?;
+        let mke2fs = Mke2fs {
+            programs,
+            options: format,
+            scratch: scratch.path(),
+            interrupted: self.interrupted,
+        };
+        let summary = mke2fs.build(native, &mut file, &path)?;
+        Ok((file, pending, summary))
     }
 
     /// Refuses a reference that may mean another image tomorrow, unless that is accepted.

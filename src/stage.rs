@@ -23,7 +23,8 @@ use tempfile::{Builder, TempPath};
 pub use error::{StageError, StageReason};
 
 use confined::Root;
-use export::{Exporter, Fidelity};
+use export::Exporter;
+pub(crate) use export::Fidelity;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Drop for Stage {
 
 impl Staged {
     /// Takes an empty directory.
-    fn new(path: PathBuf) -> io::Result<Self> {
+    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
         Ok(Self {
             root: Root::open(&path)?,
             path: Some(path),
@@ -130,7 +131,8 @@ impl Staged {
         })
     }
 
-    fn export<R: Read + Seek>(
+    /// Exports an image into it, with a file for the description.
+    pub(crate) fn export<R: Read + Seek>(
         &mut self,
         reader: &mut Reader<R>,
         fidelity: Fidelity,

@@ -121,6 +121,11 @@ pub(super) struct Build {
     #[arg(long, value_name = "DIR")]
     stage_snapshot: Option<PathBuf>,
 
+    /// Have this mke2fs of e2fsprogs make the file system, with the debugfs beside it or in PATH: the same tree, but bytes that
+    /// depend on its version
+    #[arg(long, value_name = "PATH")]
+    mke2fs: Option<PathBuf>,
+
     #[command(flatten)]
     file_system: FileSystemArguments,
 }
@@ -146,6 +151,7 @@ impl Build {
             uuid: self.uuid,
             init: self.init()?,
             newest: source_date_epoch()?,
+            mke2fs: self.mke2fs.clone(),
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
         })

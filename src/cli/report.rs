@@ -5,7 +5,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use microagent::guest::InitPath;
-use microagent::rootfs::{AppliedLayer, Report};
+use microagent::rootfs::{AppliedLayer, Builder, Report};
 use serde::Serialize;
 
 use super::presentation::Format;
@@ -113,7 +113,10 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
         size_bytes: report.size_bytes,
         used_bytes: report.used_bytes,
         inode_count: report.inode_count,
-        builder: "native",
+        builder: match report.builder {
+            Builder::Mke2fs => "mke2fs",
+            _ => "native",
+        },
         builder_phase: "complete",
         layer_digests: report.layers.iter().map(|layer| layer.digest.to_string()).collect(),
         init_path: report.init_path.as_ref().map(InitPath::as_str),

@@ -9,6 +9,7 @@ use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
 use crate::image::{ImageError, LayoutError, ManifestError, RegistryError};
 use crate::layer::{LayerError, LayerErrorKind};
+use crate::mke2fs::Mke2fsError;
 use crate::stage::{StageError, StageReason};
 
 const MIB: u64 = 1 << 20;
@@ -25,6 +26,7 @@ impl BuildError {
             Self::Layer { source, .. } => layer(source),
             Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
+            Self::Mke2fs(error) => Some(mke2fs(error)),
             Self::Stage(error) => stage(error),
             Self::Interrupted => Some(RUN_AGAIN.to_owned()),
         }
@@ -149,6 +151,19 @@ fn guest(error: &GuestError) -> Option<String> {
         _ => "correct the image's config, or leave the init away with --init none",
     };
     Some(text.to_owned())
+}
+
+fn mke2fs(error: &Mke2fsError) -> String {
+    let advice = "leave --mke2fs away: images are built without it";
+    let first = match error {
+        Mke2fsError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some("name the mke2fs of e2fsprogs with its path".to_owned())
+        }
+        Mke2fsError::NoDebugfs { .. } => Some("install e2fsprogs whole".to_owned()),
+        Mke2fsError::Work { source, .. } => disk(source.kind()),
+        _ => None,
+    };
+    first.map_or_else(|| advice.to_owned(), |first| format!("{first}, or {advice}"))
 }
 
 fn stage(error: &StageError) -> Option<String> {

@@ -92,7 +92,13 @@ impl StageError {
     /// What kind of failure it is, by its type alone.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
-        match &self.reason {
+        self.reason.kind()
+    }
+}
+
+impl StageReason {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
             StageReason::Exists(_) => ErrorKind::Conflict,
             StageReason::Target { source, .. } | StageReason::Write { source, .. } => source.kind().into(),
             StageReason::Read { source, .. } => source.into(),
