@@ -18,29 +18,21 @@ mod support {
     pub(crate) mod skip;
     #[expect(dead_code, reason = "other tests want broken tars too")]
     pub(crate) mod tar;
+    pub(crate) mod unprivileged;
 }
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::build::{latest, rootfs_build, sample};
-use support::hostile;
+use support::hostile::hostile_layout;
 use support::mount::Mount;
 use support::oracles::{Oracles, compare, e2fsck, succeed};
-use support::single_image::Layout;
-use tempfile::TempDir;
-
-/// A layout of the hostile tree.
-fn hostile_layout(directory: &Path, breaks: bool) -> PathBuf {
-    let path = directory.join("hostile");
-    let layout = Layout::create(path.clone());
-    layout.image(&[layout.gzip_layer(&hostile::layer(breaks))]);
-    path
-}
+use support::unprivileged::Unprivileged;
 
 /// `ls -R` of all that a directory holds, with what an unprivileged user can set.
 fn names(directory: &Path) -> Vec<PathBuf> {
@@ -80,7 +72,7 @@ fn as_root_a_stage_equals_the_image() {
 fn as_root_a_stage_of_a_hostile_tree_equals_the_image() {
     for arguments in [&[][..], &["--inline-data"]] {
         let Some(oracles) = Oracles::find() else { return };
-        let layout = hostile_layout(oracles.scratch(), true);
+        let layout = hostile_layout(oracles.scratch());
         stage_equals_image(&layout, &oracles, arguments);
         let sparse = fs::metadata(oracles.scratch().join("image.ext4.stage/sparse")).unwrap();
         assert_eq!(sparse.len(), 20_000_000);
@@ -88,53 +80,11 @@ fn as_root_a_stage_of_a_hostile_tree_equals_the_image() {
     }
 }
 
-/// A directory that another user can write to, with the program in it.
-struct Unprivileged(TempDir);
-
-impl Unprivileged {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        fs::copy(
-            env!("CARGO_BIN_EXE_microagent"),
-            directory.path().join("microagent"),
-        )
-        .unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        let out = directory.path().join("out");
-        fs::create_dir(&out).unwrap();
-        chown(&out, Some(65534), Some(65534)).unwrap();
-        Self(directory)
-    }
-
-    /// What the user can write to.
-    fn out(&self) -> PathBuf {
-        self.path().join("out")
-    }
-
-    fn image(&self) -> PathBuf {
-        self.out().join("image.ext4")
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    /// A build, as this user.
-    fn build(&self, layout: &Path, arguments: &[&str]) -> Command {
-        let build = rootfs_build(&latest(layout), "amd64", &self.image());
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        command.arg(self.path().join("microagent"));
-        command.args(build.get_args()).args(arguments);
-        command
-    }
-}
-
 #[test]
 fn what_a_user_cannot_set_is_in_the_description() {
     let Some(oracles) = Oracles::find() else { return };
     let user = Unprivileged::new();
-    let layout = hostile_layout(user.path(), true);
+    let layout = hostile_layout(user.path());
     let snapshot = user.out().join("snapshot");
     succeed(user.build(&layout, &["--stage-snapshot"]).arg(&snapshot));
     let as_root = oracles.scratch().join("image.ext4");
@@ -186,7 +136,7 @@ fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
         return;
     }
     let user = Unprivileged::new();
-    let layout = hostile_layout(user.path(), true);
+    let layout = hostile_layout(user.path());
     // Both want one place, and the second doesn't get it.
     let taken = user.out().join("image.ext4.stage");
     let mut build = user.build(&layout, &["--mode", "ax", "--keep-stage", "--stage-snapshot"]);
@@ -199,7 +149,7 @@ fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
 
 /// A stage that another user exported, as its directory and its description without attributes, which only go-mtree knows.
 fn unprivileged_stage(user: &Unprivileged) -> (PathBuf, PathBuf) {
-    let layout = hostile_layout(user.path(), true);
+    let layout = hostile_layout(user.path());
     let snapshot = user.out().join("snapshot");
     succeed(user.build(&layout, &["--stage-snapshot"]).arg(&snapshot));
     let description = user.path().join("plain.mtree");

@@ -159,7 +159,7 @@ fn mke2fs(error: &Mke2fsError) -> String {
         Mke2fsError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             Some("name the mke2fs of e2fsprogs with its path".to_owned())
         }
-        Mke2fsError::NoDebugfs { .. } => Some("install e2fsprogs whole".to_owned()),
+        Mke2fsError::Missing { .. } => Some("install e2fsprogs whole".to_owned()),
         Mke2fsError::Work { source, .. } => disk(source.kind()),
         _ => None,
     };

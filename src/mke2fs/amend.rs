@@ -15,6 +15,9 @@ use super::error::Mke2fsError;
 use super::pair::{Image, Missing, Paired, Pairing, pair};
 use super::program::Workshop;
 
+/// Longest entry of a directory in bytes, and its checksum.
+const ENTRY_LEN: u64 = 8 + 256 + 12;
+
 /// Makes the image that mke2fs made like the native one, and returns what debugfs said, which fails at nothing.
 pub(super) fn amend(
     workshop: &Workshop<'_>,
@@ -63,14 +66,38 @@ pub(super) fn amend(
         set_xattrs(&mut script, &mut values, workshop, paired.ino, &present, &wanted)?;
     }
     // Only now, as a name says of what kind it is, and debugfs looks that up.
-    for missing in &missing {
-        if let Some(paired) = inodes.get(&missing.native.ino) {
-            script.link(paired.ino, missing.directory, &missing.name);
-        }
-    }
+    script.link_all(&inodes, &missing);
     said.push(script.run(workshop, path)?);
+    let missing = pair(native, &mut made)?.missing;
+    said.push(make_room(workshop, &inodes, &missing, made.facts().block_size, path)?);
     said.retain(|said| !said.is_empty());
     Ok(said.join("; "))
+}
+
+/// Gives the names that found no room in their directories some, as debugfs does not by itself.
+fn make_room(
+    workshop: &Workshop<'_>,
+    inodes: &BTreeMap<Ino, Paired>,
+    missing: &[Missing],
+    block_size: u64,
+    path: &Path,
+) -> Result<String, Mke2fsError> {
+    let mut lengths: BTreeMap<Ino, u64> = BTreeMap::new();
+    for missing in missing {
+        *lengths.entry(missing.directory).or_default() += ENTRY_LEN;
+    }
+    let mut script = Script::default();
+    for (directory, len) in lengths {
+        // The end of each block may be too short for an entry.
+        for _ in 0..=len / (block_size - ENTRY_LEN) {
+            script.push(format!("expand_dir <{}>", directory.get()));
+        }
+    }
+    script.link_all(inodes, missing);
+    if missing.is_empty() {
+        return Ok(String::new());
+    }
+    script.run(workshop, path)
 }
 
 /// Where inodes get a name for a while: `lost+found`, which has room, or else the root.
@@ -241,10 +268,17 @@ impl Script {
         self.push(command);
     }
 
-    /// Gives an inode a name, which it does not count.
-    fn link(&mut self, ino: Ino, directory: Ino, name: &[u8]) {
-        let path = [format!("<{}>/", directory.get()).as_bytes(), name].concat();
-        self.push([format!("link <{}> ", ino.get()).as_bytes(), &quoted(&path)].concat());
+    /// Gives inodes the names that they lack, which they do not count.
+    fn link_all(&mut self, inodes: &BTreeMap<Ino, Paired>, missing: &[Missing]) {
+        for Missing {
+            directory, name, native, ..
+        } in missing
+        {
+            if let Some(paired) = inodes.get(&native.ino) {
+                let path = [format!("<{}>/", directory.get()).as_bytes(), name].concat();
+                self.push([format!("link <{}> ", paired.ino.get()).as_bytes(), &quoted(&path)].concat());
+            }
+        }
     }
 
     fn run(self, workshop: &Workshop<'_>, image: &Path) -> Result<String, Mke2fsError> {

@@ -24,9 +24,11 @@ pub enum Mke2fsError {
         #[source]
         source: io::Error,
     },
-    /// There is no debugfs to put right what mke2fs makes.
-    #[error("there is no debugfs beside {}, and none in PATH", .mke2fs.display())]
-    NoDebugfs {
+    /// There is no debugfs or e2fsck to put right what mke2fs makes.
+    #[error("there is no {missing} beside {}, and none in PATH", .mke2fs.display())]
+    Missing {
+        /// The program that is needed, too.
+        missing: &'static str,
         /// The program that was asked for.
         mke2fs: PathBuf,
     },
@@ -97,7 +99,7 @@ impl Mke2fsError {
         match self {
             Self::Platform | Self::Different { .. } => ErrorKind::Unsupported,
             Self::Run { source, .. } | Self::Work { source, .. } => source.kind().into(),
-            Self::NoDebugfs { .. } => ErrorKind::NotFound,
+            Self::Missing { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.into(),
             Self::Stage(reason) => reason.kind(),

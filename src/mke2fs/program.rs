@@ -54,7 +54,8 @@ impl Programs {
             beside.is_file().then_some(beside).or_else(|| in_path(name.as_ref()))
         };
         let Some(debugfs) = find("debugfs") else {
-            return Err(Mke2fsError::NoDebugfs { mke2fs });
+            let missing = "debugfs";
+            return Err(Mke2fsError::Missing { missing, mke2fs });
         };
         let e2fsck = find("e2fsck");
         Ok(Self { mke2fs, debugfs, e2fsck })
@@ -133,14 +134,23 @@ impl<'a> Workshop<'a> {
     /// As [`Workshop::run`], with an error if the program fails.
     pub(super) fn succeed(&self, command: &mut Command, is_all_heard: bool) -> Result<String, Mke2fsError> {
         let (status, message) = self.run(command, is_all_heard)?;
-        if status.success() {
-            return Ok(message);
+        succeeded(command, status, message)
+    }
+
+    /// Has e2fsck correct what is safe to correct.
+    pub(super) fn mend(&self, image: &Path) -> Result<(), Mke2fsError> {
+        let Some(e2fsck) = &self.programs.e2fsck else {
+            return Err(Mke2fsError::Missing {
+                missing: "e2fsck",
+                mke2fs: self.programs.mke2fs.clone(),
+            });
+        };
+        let mut command = self.command(e2fsck);
+        match self.run(command.arg("-fp").arg(image), true)? {
+            // It has corrected something.
+            (status, _) if status.code() == Some(1) => Ok(()),
+            (status, message) => succeeded(&command, status, message).map(|_| ()),
         }
-        Err(Mke2fsError::Failed {
-            program: command.get_program().into(),
-            status: status.to_string(),
-            message: if message.is_empty() { "it says nothing".to_owned() } else { message },
-        })
     }
 
     /// Has e2fsck look at the image, where there is one.
@@ -149,6 +159,21 @@ impl<'a> Workshop<'a> {
         let mut command = self.command(e2fsck);
         self.succeed(command.arg("-fn").arg(image), true).map(|_| ())
     }
+}
+
+fn succeeded(command: &Command, status: ExitStatus, message: String) -> Result<String, Mke2fsError> {
+    if status.success() {
+        return Ok(message);
+    }
+    Err(Mke2fsError::Failed {
+        program: command.get_program().into(),
+        status: status.to_string(),
+        message: if message.is_empty() {
+            "it says nothing".to_owned()
+        } else {
+            message
+        },
+    })
 }
 
 /// What a program said, on one line, without what a terminal would obey, and without the name and version that each says first.

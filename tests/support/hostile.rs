@@ -1,5 +1,8 @@
 //! A tree with everything in it that is hard to carry from one file system to another.
 
+use std::path::{Path, PathBuf};
+
+use super::single_image::Layout;
 use super::tar::{Entry, archive};
 
 /// A POSIX ACL as the system call shows it, of mode 0644: user 5 reads, too.
@@ -7,7 +10,7 @@ const ACL: &[u8] = b"\x02\0\0\0\x01\0\x06\0\xff\xff\xff\xff\x02\0\x04\0\x05\0\0\
     \x10\0\x04\0\xff\xff\xff\xff\x20\0\x04\0\xff\xff\xff\xff";
 
 /// Names that mean something to shells, parsers or terminals.
-pub(crate) const NAMES: [&[u8]; 16] = [
+const NAMES: [&[u8]; 16] = [
     b"two  words ",
     b"new\nline",
     b"tab\tand\rreturn",
@@ -26,8 +29,15 @@ pub(crate) const NAMES: [&[u8]; 16] = [
     b"...",
 ];
 
-/// A layer of all kinds of files. Without `breaks`, no name of a device has a line break, and no further name of a symlink.
-pub(crate) fn layer(breaks: bool) -> Vec<u8> {
+/// A layout of an image with all of it.
+pub(crate) fn hostile_layout(directory: &Path) -> PathBuf {
+    let path = directory.join("hostile");
+    let layout = Layout::create(path.clone());
+    layout.image(&[layout.gzip_layer(&layer())]);
+    path
+}
+
+fn layer() -> Vec<u8> {
     let mut entries = vec![
         Entry {
             mode: 0o750,
@@ -52,23 +62,21 @@ pub(crate) fn layer(breaks: bool) -> Vec<u8> {
         entries.push(Entry::directory(at(b"directories")));
         entries.push(Entry::file([&at(b"directories"), &b"/"[..], name].concat(), "inside"));
         entries.push(Entry::symlink(at(b"symlinks"), name));
-        entries.push(Entry::hard_link(at(b"links"), at(b"names")));
-        if breaks || !name.contains(&b'\n') {
-            for (flag, kind) in [(b'3', b"char"), (b'4', b"bloc"), (b'6', b"fifo")] {
-                let mut special = Entry::new(flag, [&at(b"specials"), &b"."[..], kind].concat());
-                special.device = (number as u32 * 250, number as u32 * 60_000);
-                special.uid = 70_000;
-                special.mode = 0o4620;
-                entries.push(special);
-            }
-            entries.push(Entry::hard_link(
-                [&at(b"specials"), &b".again"[..]].concat(),
-                [&at(b"specials"), &b".bloc"[..]].concat(),
-            ));
-            entries.push(Entry::hard_link(
-                [&at(b"links"), &b".symlink"[..]].concat(),
-                at(b"symlinks"),
-            ));
+        for (flag, kind) in [(b'3', b"char"), (b'4', b"bloc"), (b'6', b"fifo")] {
+            let mut special = Entry::new(flag, [&at(b"specials"), &b"."[..], kind].concat());
+            let number = u32::try_from(number).unwrap();
+            special.device = (number * 250, number * 60_000);
+            special.uid = 70_000;
+            special.mode = 0o4620;
+            entries.push(special);
+        }
+        let name_and = |directory: &[u8], more: &[u8]| [&at(directory), more].concat();
+        for (link, first) in [
+            (at(b"links"), at(b"names")),
+            (name_and(b"specials", b".again"), name_and(b"specials", b".bloc")),
+            (name_and(b"links", b".symlink"), at(b"symlinks")),
+        ] {
+            entries.push(Entry::hard_link(link, first));
         }
     }
     let capability = b"\x01\0\0\x02\0\x20\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
