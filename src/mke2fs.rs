@@ -5,7 +5,7 @@
 //! debugfs puts right: special files, names, owners, modes, times, attributes. In the end both images are read and compared,
 //! entry by entry, so that whatever some version of e2fsprogs cannot do is an error which names it.
 //!
-//! The bytes are those of the mke2fs that was used.
+//! The bytes are those of the mke2fs that was used. `inline_data` is not: mke2fs 1.47.0 cuts sparse files off with it.
 
 mod amend;
 mod compare;
@@ -64,7 +64,7 @@ impl Mke2fs<'_> {
             workshop.mend(path)?;
         }
         let mut made = Reader::open(&*image)?;
-        compare::compare(&mut native, &mut made, self.interrupted).map_err(|error| error.explained_by(said))?;
+        compare::compare(&mut native, &mut made, self.interrupted).map_err(|error| error.explained_by(&said))?;
         workshop.check(path)?;
 
         let facts = made.facts();

@@ -83,8 +83,8 @@ impl Stage {
     /// Exports all that is in an image.
     pub(crate) fn export<R: Read + Seek>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
         let file = self.specification.as_mut().map(|(file, _)| BufWriter::new(file));
-        let result = open(image)
-            .and_then(|mut reader| self.directory.export(&mut reader, Fidelity::Full, file, interrupted));
+        let result =
+            open(image).and_then(|mut reader| self.directory.export(&mut reader, Fidelity::Full, file, interrupted));
         result.map_err(|reason| reason.at(&self.target))
     }
 

@@ -93,7 +93,10 @@ fn what_a_user_cannot_set_is_in_the_description() {
 
     let root_stage = as_root.with_extension("ext4.stage");
     let description = |path: &Path| fs::read(path.with_extension(format!("{}mtree", extension(path)))).unwrap();
-    assert!(description(&snapshot) == description(&root_stage), "whoever describes it");
+    assert!(
+        description(&snapshot) == description(&root_stage),
+        "whoever describes it"
+    );
     let relative = |directory: &Path| {
         names(directory)
             .into_iter()
@@ -110,7 +113,12 @@ fn what_a_user_cannot_set_is_in_the_description() {
         };
         assert_eq!(found.uid(), 65534);
         assert_eq!(found.mode() & 0o6000, 0, "nothing lends the rights of this user");
-        assert_eq!(found.mode() & 0o171_777, expected.mode() & 0o171_777, "{}", name.display());
+        assert_eq!(
+            found.mode() & 0o171_777,
+            expected.mode() & 0o171_777,
+            "{}",
+            name.display()
+        );
         assert_eq!(
             (found.mtime(), found.mtime_nsec()),
             (expected.mtime(), expected.mtime_nsec()),
@@ -119,7 +127,11 @@ fn what_a_user_cannot_set_is_in_the_description() {
         );
         if expected.is_file() {
             assert_eq!((found.nlink(), found.len()), (expected.nlink(), expected.len()));
-            assert!(fs::read(&ours[name]).unwrap() == fs::read(path).unwrap(), "{}", name.display());
+            assert!(
+                fs::read(&ours[name]).unwrap() == fs::read(path).unwrap(),
+                "{}",
+                name.display()
+            );
         }
     }
 }
@@ -143,8 +155,13 @@ fn a_failure_leaves_nothing_even_of_directories_that_cannot_be_entered() {
     let output = build.arg(&taken).output().unwrap();
     let failure: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
     assert_eq!(failure["error"]["kind"], "conflict", "{failure}");
-    assert!(failure["error"]["message"].as_str().unwrap().contains(taken.to_str().unwrap()));
-    assert_eq!(names(&user.out()), [PathBuf::new(); 0]);
+    assert!(
+        failure["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains(taken.to_str().unwrap())
+    );
+    assert_eq!(names(&user.out()), Vec::<PathBuf>::new());
 }
 
 /// A stage that another user exported, as its directory and its description without attributes, which only go-mtree knows.
@@ -169,12 +186,19 @@ fn an_archive_of_the_description_is_the_image() {
     let mut at = OsString::from("@");
     at.push(description);
     let mut pack = Command::new("bsdtar");
-    pack.args(["--format=pax", "-cf"]).arg(&archive).arg("-C").arg(&snapshot);
+    pack.args(["--format=pax", "-cf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(&snapshot);
     succeed(pack.arg(at));
     let tree = oracles.scratch().join("tree");
     fs::create_dir(&tree).unwrap();
     let mut unpack = Command::new("bsdtar");
-    unpack.args(["--numeric-owner", "-xpf"]).arg(&archive).arg("-C").arg(&tree);
+    unpack
+        .args(["--numeric-owner", "-xpf"])
+        .arg(&archive)
+        .arg("-C")
+        .arg(&tree);
     succeed(&mut unpack);
     let mount = Mount::read_only(&user.image());
     let differences = compare(mount.tree(), &tree).unwrap_err();
@@ -199,10 +223,19 @@ fn the_description_is_true_of_a_stage_of_root() {
     let stage = oracles.scratch().join("image.ext4.stage");
     let verify = || {
         let mut mtree = Command::new("mtree");
-        mtree.arg("-p").arg(&stage).arg("-f").arg(&description).output().unwrap()
+        mtree
+            .arg("-p")
+            .arg(&stage)
+            .arg("-f")
+            .arg(&description)
+            .output()
+            .unwrap()
     };
     let said = verify();
-    assert!(said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(), "{said:?}");
+    assert!(
+        said.status.success() && said.stdout.is_empty() && said.stderr.is_empty(),
+        "{said:?}"
+    );
     fs::write(stage.join("large"), "small").unwrap();
     assert!(!verify().status.success());
 }

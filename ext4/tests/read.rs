@@ -185,7 +185,10 @@ fn what_lies_in_inodes_comes_back() {
                 .expect("it is there");
         }
         assert_eq!(content, vec![b'x'; len], "{name}");
-        assert!(reader.xattrs(&found[name]).expect("good attributes").is_empty(), "{name}");
+        assert!(
+            reader.xattrs(&found[name]).expect("good attributes").is_empty(),
+            "{name}"
+        );
     }
     let entries = names(&mut reader, &found["directory"]);
     let expected: Vec<_> = (0..4).map(|number| format!("a name, number {number}")).collect();

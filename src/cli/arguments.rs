@@ -123,7 +123,7 @@ pub(super) struct Build {
 
     /// Have this mke2fs of e2fsprogs make the file system, with the debugfs beside it or in PATH: the same tree, but bytes that
     /// depend on its version
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", conflicts_with = "inline_data")]
     mke2fs: Option<PathBuf>,
 
     #[command(flatten)]

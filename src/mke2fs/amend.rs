@@ -51,7 +51,7 @@ pub(super) fn amend(
     for (ino, (name, missing)) in newborn {
         let Some(&made_ino) = found.get(name.as_bytes()) else {
             let error = Mke2fsError::different(&missing.path, "it could not be made");
-            return Err(error.explained_by(said.join("; ")));
+            return Err(error.explained_by(&said.join("; ")));
         };
         script.push(format!("unlink {name}"));
         let path = missing.path.clone();
@@ -187,8 +187,8 @@ fn words(Device { major, minor }: Device) -> (u32, u32) {
 #[expect(clippy::cast_possible_truncation, reason = "the other bits go elsewhere")]
 fn split(time: Timestamp) -> (u32, u32) {
     let low = time.seconds() as i32;
-    let epoch = (time.seconds() - i64::from(low)) >> 32 & 3;
-    (low.cast_unsigned(), epoch as u32 | time.nanoseconds() << 2)
+    let epoch = ((time.seconds() - i64::from(low)) >> 32).cast_unsigned() as u32 & 3;
+    (low.cast_unsigned(), epoch | time.nanoseconds() << 2)
 }
 
 /// Values of attributes as files, each content once.
@@ -271,7 +271,10 @@ impl Script {
     /// Gives inodes the names that they lack, which they do not count.
     fn link_all(&mut self, inodes: &BTreeMap<Ino, Paired>, missing: &[Missing]) {
         for Missing {
-            directory, name, native, ..
+            directory,
+            name,
+            native,
+            ..
         } in missing
         {
             if let Some(paired) = inodes.get(&native.ino) {

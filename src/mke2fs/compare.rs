@@ -98,7 +98,11 @@ impl<'a, 'b> Content<'a, 'b> {
 
     /// Where the next data is, from an offset on.
     fn next(&mut self, offset: u64) -> Option<u64> {
-        while self.ranges.last().is_some_and(|range| range.start + range.len <= offset) {
+        while self
+            .ranges
+            .last()
+            .is_some_and(|range| range.start + range.len <= offset)
+        {
             self.ranges.pop();
         }
         self.ranges.last().map(|range| range.start.max(offset))
@@ -108,7 +112,8 @@ impl<'a, 'b> Content<'a, 'b> {
     fn part(&mut self, start: u64) -> Result<&[u8], Mke2fsError> {
         let end = start + CHUNK;
         self.buffer.clear();
-        self.buffer.resize(usize::try_from(CHUNK).expect("a chunk fits memory"), 0);
+        self.buffer
+            .resize(usize::try_from(CHUNK).expect("a chunk fits memory"), 0);
         let index = |offset: u64| usize::try_from(offset - start).expect("it lies in the chunk");
         for range in self.ranges.iter().rev().take_while(|range| range.start < end) {
             let (from, to) = (range.start.max(start), (range.start + range.len).min(end));

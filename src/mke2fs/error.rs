@@ -84,7 +84,7 @@ impl Mke2fsError {
     }
 
     /// Adds to a difference what may be its cause.
-    pub(super) fn explained_by(mut self, message: String) -> Self {
+    pub(super) fn explained_by(mut self, message: &str) -> Self {
         if let Self::Different { said, .. } = &mut self
             && !message.is_empty()
         {

@@ -41,7 +41,7 @@ pub(super) fn format(
     let configuration = workshop.write("mke2fs.conf", CONFIGURATION)?;
     let has = |feature: &str| facts.features.iter().any(|found| found == feature);
     let mut features = FEATURES.to_owned();
-    for feature in ["has_journal", "large_dir", "ea_inode", "inline_data"] {
+    for feature in ["has_journal", "large_dir", "ea_inode"] {
         if has(feature) {
             features = format!("{features},{feature}");
         }
@@ -50,7 +50,12 @@ pub(super) fn format(
     command.env("MKE2FS_CONFIG", configuration);
     // Twice, since it isn't asked whether blocks are larger than this machine's pages.
     command.args(["-q", "-F", "-F", "-t", "ext4", "-I", "256", "-O", &features]);
-    command.args(["-b", &facts.block_size.to_string(), "-N", &facts.inode_count.to_string()]);
+    command.args([
+        "-b",
+        &facts.block_size.to_string(),
+        "-N",
+        &facts.inode_count.to_string(),
+    ]);
     command.args(["-m", &options.reserved_percent.to_string()]);
     command.args(["-U", &Uuid::from_bytes(options.uuid).to_string()]);
     let seed = Uuid::from_bytes(options.hash_seed);
@@ -62,7 +67,10 @@ pub(super) fn format(
     if !facts.label.is_empty() {
         command.arg("-L").arg(label(&facts.label));
     }
-    command.args(["-d", "tree"]).arg(image).arg(facts.block_count.to_string());
+    command
+        .args(["-d", "tree"])
+        .arg(image)
+        .arg(facts.block_count.to_string());
     workshop.succeed(&mut command, false).map(|_| ())
 }
 

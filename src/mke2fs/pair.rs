@@ -74,7 +74,10 @@ pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairi
             }
         }
         if let Some(other) = found.next() {
-            return Err(Mke2fsError::different(&join(&path, &other.name), "the image has no such name"));
+            return Err(Mke2fsError::different(
+                &join(&path, &other.name),
+                "the image has no such name",
+            ));
         }
         subdirectories.reverse();
         pending.extend(subdirectories);

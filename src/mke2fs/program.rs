@@ -58,7 +58,11 @@ impl Programs {
             return Err(Mke2fsError::Missing { missing, mke2fs });
         };
         let e2fsck = find("e2fsck");
-        Ok(Self { mke2fs, debugfs, e2fsck })
+        Ok(Self {
+            mke2fs,
+            debugfs,
+            e2fsck,
+        })
     }
 }
 
@@ -66,7 +70,9 @@ fn in_path(name: &OsStr) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let directories = env::split_paths(&path).chain(usual);
-    directories.map(|directory| directory.join(name)).find(|path| path.is_file())
+    directories
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
 }
 
 impl<'a> Workshop<'a> {
@@ -155,7 +161,9 @@ impl<'a> Workshop<'a> {
 
     /// Has e2fsck look at the image, where there is one.
     pub(super) fn check(&self, image: &Path) -> Result<(), Mke2fsError> {
-        let Some(e2fsck) = &self.programs.e2fsck else { return Ok(()) };
+        let Some(e2fsck) = &self.programs.e2fsck else {
+            return Ok(());
+        };
         let mut command = self.command(e2fsck);
         self.succeed(command.arg("-fn").arg(image), true).map(|_| ())
     }
@@ -180,11 +188,18 @@ fn succeeded(command: &Command, status: ExitStatus, message: String) -> Result<S
 fn printable(said: &[u8]) -> String {
     let said = String::from_utf8_lossy(said);
     let is_banner = |line: &str| {
-        ["mke2fs ", "debugfs ", "e2fsck "]
-            .iter()
-            .any(|name| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit())))
+        ["mke2fs ", "debugfs ", "e2fsck "].iter().any(|name| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        })
     };
-    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty() && !is_banner(line));
-    let lines: Vec<_> = lines.take(MAX_LINES).map(|line| line.escape_debug().to_string()).collect();
+    let lines = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !is_banner(line));
+    let lines: Vec<_> = lines
+        .take(MAX_LINES)
+        .map(|line| line.escape_debug().to_string())
+        .collect();
     lines.join("; ").replace("\\\"", "\"").replace("\\'", "'")
 }

@@ -29,12 +29,11 @@ impl Pending {
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
         refuse_all_but_files(target)?;
         let directory = directory_of(target);
-        let (file, name) = match nameless(directory) {
-            Some(file) => (file, None),
-            None => {
-                let (file, name) = named(directory).map_err(failed(OutputAction::Create, target))?;
-                (file, Some(name))
-            }
+        let (file, name) = if let Some(file) = nameless(directory) {
+            (file, None)
+        } else {
+            let (file, name) = named(directory).map_err(failed(OutputAction::Create, target))?;
+            (file, Some(name))
         };
         let target = target.to_owned();
         Ok((file, Self { name, target }))

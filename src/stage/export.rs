@@ -254,14 +254,16 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
         Ok(hash.map(|hash| hexadecimal(&hash.finalize())))
     }
 
-    fn hash_zeros(&self, hash: &mut Option<Sha256>, len: u64) -> Result<(), StageReason> {
+    fn hash_zeros(&mut self, hash: &mut Option<Sha256>, len: u64) -> Result<(), StageReason> {
         let Some(hash) = hash else { return Ok(()) };
-        let zeros = [0; 64 << 10];
         let mut left = len;
+        if left > 0 {
+            self.buffer.fill(0);
+        }
         while left > 0 {
             self.check_interrupted()?;
-            let part = usize::try_from(left).unwrap_or(zeros.len()).min(zeros.len());
-            hash.update(&zeros[..part]);
+            let part = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            hash.update(&self.buffer[..part]);
             left -= part as u64;
         }
         Ok(())

@@ -99,8 +99,12 @@ fn layer() -> Vec<u8> {
         .pax("SCHILY.xattr.system.posix_acl_default", ACL),
         Entry::symlink("attributed", "names").pax("SCHILY.xattr.trusted.note", "of a symlink"),
         Entry::symlink("long", "long/".repeat(300)),
-        Entry::file("earliest", "").pax("mtime", "-2147483648").pax("atime", "-1.5"),
-        Entry::file("before 1970", "").pax("mtime", "-1").pax("atime", "-0.000000001"),
+        Entry::file("earliest", "")
+            .pax("mtime", "-2147483648")
+            .pax("atime", "-1.5"),
+        Entry::file("before 1970", "")
+            .pax("mtime", "-1")
+            .pax("atime", "-0.000000001"),
         Entry::file("after 2038", "").pax("mtime", "4294967295.999999999"),
         Entry::file("latest", "").pax("mtime", "15032385534.999999999"),
         Entry {
@@ -124,6 +128,9 @@ fn layer() -> Vec<u8> {
     ]);
     for number in 0..600 {
         entries.push(Entry::file(format!("many/{number:0200}"), ""));
+    }
+    for number in 0..200 {
+        entries.push(Entry::new(b'3', format!("crowd/{number:0200}")));
     }
     for depth in 1..200 {
         entries.push(Entry::directory("deep/".repeat(depth)));

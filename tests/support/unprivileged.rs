@@ -15,11 +15,7 @@ pub(crate) struct Unprivileged(TempDir);
 impl Unprivileged {
     pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        fs::copy(
-            env!("CARGO_BIN_EXE_microagent"),
-            directory.path().join("microagent"),
-        )
-        .unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_microagent"), directory.path().join("microagent")).unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let out = directory.path().join("out");
         fs::create_dir(&out).unwrap();

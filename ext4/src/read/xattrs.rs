@@ -22,7 +22,10 @@ struct Found<'a> {
 enum Place<'a> {
     /// So many bytes after the start of what holds the attributes.
     Near(usize, &'a [u8]),
-    Inode { ino: Ino, len: usize },
+    Inode {
+        ino: Ino,
+        len: usize,
+    },
 }
 
 impl<R: Read + Seek> Reader<R> {
