@@ -49,7 +49,7 @@ images:
 
 # Whole images before e2fsck, the kernel and an independent unpack, as root
 oracles: images
-    REQUIRE_ORACLES=1 cargo test --release --test oracle
+    REQUIRE_ORACLES=1 cargo test --release --test oracle --test stage --test mke2fs
 
 # Whole images in QEMU, on two kernels, which are fetched from Debian (on Debian)
 boot:
