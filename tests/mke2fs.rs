@@ -25,6 +25,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use support::build::{latest, rootfs_build, sample};
@@ -103,7 +104,7 @@ fn as_another_user_a_hostile_tree_is_the_native_one() {
     assert_equal(&native, &user.image());
     let first = oracles.copy(&user.image());
     // Times are stored in seconds: an image that took one from the clock has another by now.
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(Duration::from_millis(1100));
     succeed(&mut user.build(&layout, &["--mke2fs", mke2fs]));
     succeed(Command::new("cmp").arg(&first).arg(user.image()));
 }
@@ -213,4 +214,28 @@ fn what_goes_wrong_with_e2fsprogs_is_said() {
         );
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
     }
+}
+
+#[test]
+fn a_signal_ends_mke2fs_too() {
+    let Some(oracles) = Oracles::find() else { return };
+    let out = oracles.scratch().join("out");
+    fs::create_dir(&out).unwrap();
+    let pid = oracles.scratch().join("pid");
+    let endless = format!("echo $$ >{0}.new; mv {0}.new {0}; exec sleep 1000", pid.display());
+    let mut build = rootfs_build(&latest(&sample()), "amd64", &out.join("image.ext4"));
+    build
+        .arg("--keep-stage")
+        .arg("--mke2fs")
+        .arg(programs(oracles.scratch(), &[("mke2fs", &endless)]));
+    let mut child = build.spawn().unwrap();
+    while !pid.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended early");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    succeed(Command::new("kill").args(["-TERM", &child.id().to_string()]));
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
+    let mke2fs = fs::read_to_string(pid).unwrap();
+    assert!(!Path::new("/proc").join(mke2fs.trim()).exists(), "nothing goes on");
 }

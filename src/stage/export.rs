@@ -332,3 +332,97 @@ fn write(path: &[u8]) -> impl FnOnce(io::Error) -> StageReason {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// An image with a directory in a directory, and a file in that.
+    fn image() -> Vec<u8> {
+        let options = Options {
+            size: Size::Fixed(4 << 20),
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let mut formatter = Formatter::new(Vec::new(), options).unwrap();
+        let mut tree = Tree::default();
+        let mut parent = InodeId::ROOT;
+        for name in [&b"outer-directory"[..], b"inner-directory"] {
+            let kind = Kind::Directory(ext4::Directory::new());
+            parent = tree.insert(parent, name, Metadata::default(), kind).unwrap();
+        }
+        let data = formatter.write_data(&b"content"[..], 7).unwrap();
+        tree.insert(parent, b"file", Metadata::default(), Kind::File(data))
+            .unwrap();
+        formatter.finish(tree).unwrap().0
+    }
+
+    fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
+        let mut reader = Reader::open(Cursor::new(image)).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let mut specification = Vec::new();
+        let interrupted = AtomicBool::new(interrupted);
+        let out = Some(&mut specification);
+        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run(&mut Vec::new())?;
+        Ok(String::from_utf8(specification).unwrap())
+    }
+
+    #[test]
+    fn a_directory_in_itself_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let mut image = image();
+        let sound = export(&image, &directory, false).unwrap();
+        assert!(
+            sound.contains("./outer-directory/inner-directory/file type=file"),
+            "{sound}"
+        );
+
+        let name = image.windows(15).position(|name| name == b"inner-directory").unwrap();
+        // The number before the length of the entry, that of the name, and the type: now it is the root's.
+        image[name - 8..name - 4].copy_from_slice(&2_u32.to_le_bytes());
+        let directory = TempDir::new().unwrap();
+        let error = export(&image, &directory, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the directory \"/outer-directory/inner-directory\" of the image is also elsewhere in it"
+        );
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_not_replaced() {
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("outer-directory"), "precious").unwrap();
+        let error = export(&image(), &directory, false).unwrap_err();
+        assert!(matches!(error, StageReason::SameName { .. }), "{error}");
+        assert_eq!(
+            std::fs::read(directory.path().join("outer-directory")).unwrap(),
+            b"precious"
+        );
+    }
+
+    #[test]
+    fn whoever_asks_to_stop_is_heard() {
+        let error = export(&image(), &TempDir::new().unwrap(), true).unwrap_err();
+        assert!(matches!(error, StageReason::Interrupted), "{error}");
+    }
+
+    #[test]
+    fn pages_of_zeros_are_left_out_wherever_they_are() {
+        let mut content = vec![0; 5 * PAGE + 100];
+        content[PAGE + 5] = 1;
+        content[2 * PAGE] = 2;
+        content[5 * PAGE + 99] = 3;
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(content.len() as u64 + 7).unwrap();
+        write_sparsely(&mut file, 7, &content).unwrap();
+        let mut found = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert!(found[7..] == content);
+    }
+}

@@ -217,3 +217,65 @@ fn explain(error: Errno) -> io::Error {
         error => error.into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_reached_through_a_symlink() {
+        let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        std::fs::create_dir(outside.path().join("sub")).unwrap();
+        symlink(outside.path(), inside.path().join("link")).unwrap();
+        symlink(outside.path().join("new"), inside.path().join("dangling")).unwrap();
+        let root = Root::open(inside.path()).unwrap();
+        for path in ["link", "link/sub", "..", "./link", "a/../link"] {
+            assert!(root.directory(path.as_bytes()).is_err(), "{path}");
+        }
+        Root::open(&inside.path().join("link")).unwrap_err();
+        let directory = root.directory(b"").unwrap();
+        for name in ["link", "dangling"] {
+            let name = name.as_bytes();
+            for error in [
+                directory.make_file(name).err(),
+                directory.make_directory(name).err(),
+                directory.make_symlink(name, b"target").err(),
+                directory.make_special(name, FoundKind::Fifo).err(),
+            ] {
+                // Where there are no special files, none is in the way.
+                let kind = error.map_or(io::ErrorKind::AlreadyExists, |error| error.kind());
+                assert_eq!(kind, io::ErrorKind::AlreadyExists);
+            }
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_is_no_path() {
+        let inside = TempDir::new().unwrap();
+        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b"] {
+            directory.make_file(name).unwrap_err();
+            directory.make_directory(name).unwrap_err();
+            directory.make_symlink(name, b"target").unwrap_err();
+            assert!(!directory.make_special(name, FoundKind::Fifo).unwrap_or(false));
+        }
+        assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_the_same() {
+        let inside = TempDir::new().unwrap();
+        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        directory.make_file(b"one").unwrap();
+        directory.make_file(b"two").unwrap();
+        directory.make_link(b"ONE", &directory, b"one").unwrap();
+        assert!(directory.are_same(b"one", b"ONE"));
+        assert!(!directory.are_same(b"one", b"two"));
+        assert!(!directory.are_same(b"one", b"three"));
+    }
+}
