@@ -63,6 +63,7 @@ struct Content<'a, 'b> {
     image: &'a mut Image<'b>,
     /// Ranges that end after the part that is looked at, the first one last.
     ranges: Vec<DataRange>,
+    size: u64,
     buffer: Vec<u8>,
 }
 
@@ -92,8 +93,12 @@ impl<'a, 'b> Content<'a, 'b> {
     fn new(image: &'a mut Image<'b>, inode: &FoundInode) -> Result<Self, Mke2fsError> {
         let mut ranges = image.data(inode)?;
         ranges.reverse();
-        let buffer = Vec::new();
-        Ok(Self { image, ranges, buffer })
+        Ok(Self {
+            image,
+            ranges,
+            size: inode.size,
+            buffer: Vec::new(),
+        })
     }
 
     /// Where the next data is, from an offset on.
@@ -108,13 +113,12 @@ impl<'a, 'b> Content<'a, 'b> {
         self.ranges.last().map(|range| range.start.max(offset))
     }
 
-    /// A chunk from an offset on, with zeros for holes and what lies behind the end.
+    /// A chunk from an offset on, with zeros for holes.
     fn part(&mut self, start: u64) -> Result<&[u8], Mke2fsError> {
-        let end = start + CHUNK;
-        self.buffer.clear();
-        self.buffer
-            .resize(usize::try_from(CHUNK).expect("a chunk fits memory"), 0);
+        let end = self.size.min(start + CHUNK);
         let index = |offset: u64| usize::try_from(offset - start).expect("it lies in the chunk");
+        self.buffer.clear();
+        self.buffer.resize(index(end), 0);
         for range in self.ranges.iter().rev().take_while(|range| range.start < end) {
             let (from, to) = (range.start.max(start), (range.start + range.len).min(end));
             if from < to {
