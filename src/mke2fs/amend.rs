@@ -68,7 +68,8 @@ pub(super) fn amend(
     // Only now, as a name says of what kind it is, and debugfs looks that up.
     script.link_all(&inodes, &missing);
     said.push(script.run(workshop, path)?);
-    let missing = pair(native, &mut made)?.missing;
+    let linked = pair(native, &mut made).map_err(|error| error.explained_by(&said.join("; ")));
+    let missing = linked?.missing;
     said.push(make_room(workshop, &inodes, &missing, made.facts().block_size, path)?);
     said.retain(|said| !said.is_empty());
     Ok(said.join("; "))

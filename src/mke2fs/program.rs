@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,6 +14,8 @@ use super::error::{Mke2fsError, working};
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How variables begin that e2fsprogs obeys.
+const SETTINGS: [&[u8]; 4] = [b"MKE2FS_", b"E2FSPROGS_", b"E2FSCK_", b"DEBUGFS_"];
 /// Lines of what a program says that are passed on.
 const MAX_LINES: usize = 20;
 
@@ -43,7 +46,13 @@ impl Programs {
             }
             _ => mke2fs.to_owned(),
         };
-        fs::metadata(&mke2fs).map_err(|source| Mke2fsError::Run {
+        let found = match fs::metadata(&mke2fs) {
+            Ok(metadata) if metadata.is_file() => Ok(()),
+            // What running it would say.
+            Ok(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            Err(source) => Err(source),
+        };
+        found.map_err(|source| Mke2fsError::Run {
             program: mke2fs.clone(),
             source,
         })?;
@@ -96,7 +105,8 @@ impl<'a> Workshop<'a> {
     pub(super) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new(program);
         for (name, _) in env::vars_os() {
-            if name.as_encoded_bytes().starts_with(b"MKE2FS_") {
+            let name_bytes = name.as_encoded_bytes();
+            if SETTINGS.iter().any(|start| name_bytes.starts_with(start)) {
                 command.env_remove(name);
             }
         }

@@ -112,6 +112,12 @@ fn a_build_that_fails_leaves_no_stage() {
     build.args(["--mode", "ax", "--keep-stage", "--init", "none", "--size-mib", "2"]);
     assert_eq!(failure(&build.output().unwrap())["kind"], "resource_exhausted");
     assert!(scene.left().is_empty());
+
+    // The stage has its name when the output turns out to have no place.
+    let mut build = scene.build(&image);
+    build.args(["--mode", "ax", "--size-mib", "16", "--init", "none", "--stage-snapshot"]);
+    failure(&build.arg(scene.output()).output().unwrap());
+    assert!(scene.left().is_empty());
 }
 
 #[cfg(unix)]
@@ -161,7 +167,7 @@ fn a_missing_mke2fs_is_not_found_before_the_image_is_read() {
         "{error}"
     );
     let directory = scene.root.path().to_str().unwrap();
-    assert_ne!(refused(&scene, &["--mke2fs", directory])["kind"], "transient");
+    assert_eq!(refused(&scene, &["--mke2fs", directory])["kind"], "permanent");
     assert!(scene.left().is_empty());
 }
 

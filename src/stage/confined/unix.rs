@@ -1,10 +1,8 @@
 //! Confinement by directory descriptors (openat(2) and its like).
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
@@ -173,7 +171,9 @@ impl Directory {
     /// Sets the attributes that this user may set, and this file system holds.
     #[cfg(target_os = "linux")]
     fn set_xattrs(&self, name: &[u8], xattrs: &Xattrs) -> io::Result<()> {
+        use std::ffi::OsStr;
         use std::os::fd::AsRawFd as _;
+        use std::os::unix::ffi::OsStrExt as _;
 
         use rustix::fs::{XattrFlags, lsetxattr};
         if xattrs.is_empty() {
