@@ -25,7 +25,7 @@ const MAX_HASHED_HOLES: u64 = 4 << 30;
 pub(crate) enum Fidelity {
     /// All that this user can make and set.
     Full,
-    /// Names, contents, targets and hard links of files, readable and writable for this user.
+    /// Names, contents, targets and hard links of files, readable and writable for this user, but no devices.
     Content,
 }
 
@@ -192,6 +192,10 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
                     let mut file = directory.make_file(name).map_err(write(path))?;
                     digest = self.copy(path, inode, &mut file)?;
                     Ok(true)
+                }
+                // So that it makes no difference who exports.
+                (FoundKind::CharDevice(_) | FoundKind::BlockDevice(_), _) if self.fidelity == Fidelity::Content => {
+                    Ok(false)
                 }
                 (kind, _) => directory.make_special(name, kind),
             };
