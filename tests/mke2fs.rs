@@ -178,10 +178,7 @@ fn what_goes_wrong_with_e2fsprogs_is_said() {
             "unsupported",
         ),
         (
-            &[(
-                "debugfs",
-                "sed -i '/ea_set/d' $3; exec /usr/sbin/debugfs \"$@\"",
-            )],
+            &[("debugfs", "sed -i '/ea_set/d' $3; exec /usr/sbin/debugfs \"$@\"")],
             &[],
             "its extended attributes",
             "unsupported",
