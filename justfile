@@ -49,7 +49,7 @@ images:
 
 # Whole images before e2fsck, the kernel and an independent unpack, as root
 oracles: images
-    REQUIRE_ORACLES=1 cargo test --release --test oracle
+    REQUIRE_ORACLES=1 cargo test --release --test oracle --test stage --test mke2fs
 
 # Layers made of the seeds from..to, applied by us, umoci and containerd, as root
 differential from to:

@@ -12,6 +12,8 @@ use ext4::FormatError;
 use crate::guest::GuestError;
 use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+use crate::mke2fs::Mke2fsError;
+use crate::stage::StageError;
 
 pub use kind::ErrorKind;
 
@@ -74,6 +76,12 @@ pub enum BuildError {
     /// The file system could not be begun or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),
+    /// E2fsprogs, which was asked for, does not make the image.
+    #[error("could not build the image with mke2fs")]
+    Mke2fs(#[from] Mke2fsError),
+    /// The tree could not be exported.
+    #[error(transparent)]
+    Stage(#[from] StageError),
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,

@@ -5,5 +5,7 @@ pub mod guest;
 pub mod image;
 pub mod inspect;
 pub mod layer;
+pub mod mke2fs;
 pub mod provenance;
 pub mod rootfs;
+pub mod stage;

@@ -3,13 +3,15 @@
 mod identity;
 mod interrupt;
 mod output;
+mod stages;
 
+use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ext4::{Formatter, Options, Output, Timestamp};
+use ext4::{Formatter, Options, Output, Summary, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
@@ -19,9 +21,11 @@ use crate::image::{
     SourceOptions, Verified,
 };
 use crate::layer::{self, Compression, LayerOptions, LayerSummary, Rootfs};
+use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
+use stages::Stages;
 
 /// Bytes of a blob that are read at once.
 const BLOB_BUFFER: usize = 128 << 10;
@@ -56,6 +60,12 @@ pub struct BuildOptions {
     pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
+    /// The mke2fs that makes the file system in place of the native writer.
+    pub mke2fs: Option<PathBuf>,
+    /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
+    pub keep_stage: bool,
+    /// Directory to export the tree of the finished image to, at a path where nothing is yet.
+    pub stage_snapshot: Option<PathBuf>,
 }
 
 /// What was built, of what.
@@ -73,6 +83,12 @@ pub struct Report {
     pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
+    /// The directory beside it with its tree, if that was asked for.
+    pub stage_dir: Option<PathBuf>,
+    /// The directory elsewhere with its tree, if that was asked for.
+    pub stage_snapshot: Option<PathBuf>,
+    /// What made the file system.
+    pub builder: Builder,
     /// UUID of the file system.
     pub uuid: Uuid,
     /// Size of the file system in bytes.
@@ -83,6 +99,16 @@ pub struct Report {
     pub inode_count: u32,
     /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
     pub unasked_helper: Option<Helper>,
+}
+
+/// What makes a file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Builder {
+    /// The writer of this program.
+    Native,
+    /// An mke2fs that the user named.
+    Mke2fs,
 }
 
 /// A layer that is in the disk image.
@@ -130,6 +156,8 @@ impl Build<'_> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
+        let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
+        let mut stages = Stages::begin(options)?;
         let (source, image) = self.resolve()?;
         source
             .prefetch(&image.layers)
@@ -145,7 +173,8 @@ impl Build<'_> {
             boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
-        let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
+        let output = Interruptible::new(file, self.interrupted);
+        let mut rootfs = Rootfs::new(Formatter::new(output, format.clone())?);
         let mut layers = Vec::new();
         for layer in &image.layers {
             match self.add_layer(&source, layer, &mut rootfs) {
@@ -165,10 +194,16 @@ impl Build<'_> {
         }
         let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
 
-        let file = output.into_inner();
+        let (file, pending, summary) = match &programs {
+            None => (output.into_inner(), pending, summary),
+            Some(programs) => self.rebuild(programs, &format, &output.into_inner())?,
+        };
         pending.sync(&file)?;
+        stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
+        stages.publish()?;
         pending.publish(file)?;
+        let stages = stages.keep();
         Ok(Report {
             resolved_ref: image.resolved_ref,
             digest: image.digest,
@@ -176,12 +211,34 @@ impl Build<'_> {
             layers,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
+            stage_dir: stages.beside,
+            stage_snapshot: stages.snapshot,
+            builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),
             uuid,
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
             unasked_helper: source.unasked_helper().cloned(),
         })
+    }
+
+    /// Has mke2fs make what the native writer made.
+    fn rebuild(
+        &self,
+        programs: &Programs,
+        format: &Options,
+        native: &File,
+    ) -> Result<(File, Pending, Summary), BuildError> {
+        let (mut file, pending, path) = Pending::create_named(&self.options.output)?;
+        let scratch = pending.scratch()?;
+        let mke2fs = Mke2fs {
+            programs,
+            options: format,
+            scratch: scratch.path(),
+            interrupted: self.interrupted,
+        };
+        let summary = mke2fs.build(native, &mut file, &path)?;
+        Ok((file, pending, summary))
     }
 
     /// Refuses a reference that may mean another image tomorrow, unless that is accepted.

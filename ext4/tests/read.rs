@@ -170,6 +170,62 @@ fn holes_are_no_data() {
 }
 
 #[test]
+fn what_lies_in_inodes_comes_back() {
+    let image = inline_sample();
+    let mut reader = reader(&image);
+    let root = reader.root().expect("there is a root");
+    let found = names(&mut reader, &root);
+    for (name, len) in [("empty", 0), ("short", 60), ("long", 128)] {
+        let mut content = vec![0; len];
+        for range in reader.data(&found[name]).expect("good content") {
+            let start = usize::try_from(range.start).expect("it is small");
+            let end = start + usize::try_from(range.len).expect("it is small");
+            reader
+                .read_data(&range, 0, &mut content[start..end])
+                .expect("it is there");
+        }
+        assert_eq!(content, vec![b'x'; len], "{name}");
+        assert!(
+            reader.xattrs(&found[name]).expect("good attributes").is_empty(),
+            "{name}"
+        );
+    }
+    let entries = names(&mut reader, &found["directory"]);
+    let expected: Vec<_> = (0..4).map(|number| format!("a name, number {number}")).collect();
+    assert_eq!(entries.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
+    assert!(names(&mut reader, &found["nothing"]).is_empty());
+}
+
+/// An image whose files and directories lie in their inodes.
+fn inline_sample() -> Vec<u8> {
+    let options = Options {
+        size: Size::Fixed(16 << 20),
+        journal: Journal::None,
+        inline_data: true,
+        ..Options::new([7; 16])
+    };
+    let mut formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
+    let mut tree = Tree::default();
+    for (name, len) in [("empty", 0), ("short", 60), ("long", 128)] {
+        let data = formatter.write_data(&[b'x'; 128][..], len).expect("there is room");
+        tree.insert(InodeId::ROOT, name.as_bytes(), Metadata::default(), Kind::File(data))
+            .expect("a new name");
+    }
+    for name in ["directory", "nothing"] {
+        let kind = Kind::Directory(Directory::new());
+        let directory = tree
+            .insert(InodeId::ROOT, name.as_bytes(), Metadata::default(), kind)
+            .expect("a new name");
+        for number in 0..if name == "nothing" { 0 } else { 4 } {
+            let name = format!("a name, number {number}");
+            tree.insert(directory, name.as_bytes(), Metadata::default(), Kind::Fifo)
+                .expect("a new name");
+        }
+    }
+    formatter.finish(tree).expect("16 MiB hold it").0
+}
+
+#[test]
 fn the_facts_are_those_of_the_superblock() {
     let image = sample();
     let facts = reader(&image).facts();
@@ -219,19 +275,27 @@ fn read_all(image: &[u8]) -> Result<usize, ReadError> {
 
 #[test]
 fn no_damage_makes_a_panic() {
+    let good = inline_sample();
+    assert_eq!(read_all(&good).expect("nothing is wrong with it"), 7 + 4);
+    assert!(noticed(&good, 1) > 100);
     let good = sample();
     assert_eq!(read_all(&good).expect("nothing is wrong with it"), 10 + 600);
+    assert!(noticed(&good, 47) > 100);
+    for len in [1500, 3000, 5000] {
+        read_all(&good[..len]).expect_err("the end is missing");
+    }
+}
+
+/// How often damage to every so many bytes that mean something is noticed.
+fn noticed(good: &[u8], step: usize) -> usize {
     // Every byte that is not zero means something: each is damaged once, in one of four ways.
     let places: Vec<_> = (1024..good.len()).filter(|&at| good[at] != 0).collect();
-    let mut damaged = good.clone();
+    let mut damaged = good.to_vec();
     let mut failures = 0;
-    for (round, &at) in places.iter().enumerate().step_by(47) {
+    for (round, &at) in places.iter().enumerate().step_by(step) {
         damaged[at] = [0, 0xFF, good[at] ^ 0x10, good[at].wrapping_add(1)][round % 4];
         failures += usize::from(read_all(&damaged).is_err());
         damaged[at] = good[at];
     }
-    assert!(failures > 100, "{failures} of {} were noticed", places.len() / 47);
-    for len in [1500, 3000, 5000] {
-        read_all(&good[..len]).expect_err("the end is missing");
-    }
+    failures
 }

@@ -136,6 +136,20 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
+    /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
+    /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
+    #[arg(long)]
+    keep_stage: bool,
+
+    /// Export the tree in the same way to this directory, which must not exist, and to <DIR>.mtree
+    #[arg(long, value_name = "DIR")]
+    stage_snapshot: Option<PathBuf>,
+
+    /// Have this mke2fs of e2fsprogs make the file system, with the debugfs beside it or in PATH: the same tree, but bytes that
+    /// depend on its version
+    #[arg(long, value_name = "PATH", conflicts_with = "inline_data")]
+    mke2fs: Option<PathBuf>,
+
     /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
     #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
     pub(super) progress: Style,
@@ -167,6 +181,9 @@ impl Build {
             uuid: self.uuid,
             init: self.init()?,
             newest: source_date_epoch()?,
+            mke2fs: self.mke2fs.clone(),
+            keep_stage: self.keep_stage,
+            stage_snapshot: self.stage_snapshot.clone(),
         })
     }
 

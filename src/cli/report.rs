@@ -2,11 +2,12 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
+use std::path::Path;
 
 use microagent::guest::InitPath;
 use microagent::image::Platform;
 use microagent::layer::Compression;
-use microagent::rootfs::{AppliedLayer, Report};
+use microagent::rootfs::{AppliedLayer, Builder, Report};
 use serde::Serialize;
 
 use super::presentation::Format;
@@ -28,6 +29,8 @@ struct Json<'a> {
     builder_phase: &'static str,
     layer_digests: Vec<String>,
     init_path: Option<&'a str>,
+    stage_dir: Option<String>,
+    stage_snapshot: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -129,16 +132,21 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             architecture: &report.platform.architecture,
             variant: report.platform.variant.as_deref(),
         },
-        output_path: report.output_path.to_string_lossy().into_owned(),
+        output_path: text_of(&report.output_path),
         format: "ext4",
         uuid: report.uuid.to_string(),
         size_bytes: report.size_bytes,
         used_bytes: report.used_bytes,
         inode_count: report.inode_count,
-        builder: "native",
+        builder: match report.builder {
+            Builder::Mke2fs => "mke2fs",
+            _ => "native",
+        },
         builder_phase: "complete",
         layer_digests: report.layers.iter().map(|layer| layer.digest.to_string()).collect(),
         init_path: report.init_path.as_ref().map(InitPath::as_str),
+        stage_dir: report.stage_dir.as_deref().map(text_of),
+        stage_snapshot: report.stage_snapshot.as_deref().map(text_of),
     };
     Ok(serde_json::to_string(&json)? + "\n")
 }
@@ -173,7 +181,14 @@ fn text(report: &Report) -> String {
     ] {
         writeln!(text, "  {name:<9} {value}").expect("memory takes it");
     }
+    for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
+        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");
+    }
     text
+}
+
+fn text_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
 }
 
 /// Whole MiB, rounded up.

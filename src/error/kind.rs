@@ -45,6 +45,8 @@ impl BuildError {
             Self::Layer { source, .. } => source.as_ref().into(),
             Self::Guest(error) => error.into(),
             Self::Format(error) => error.into(),
+            Self::Mke2fs(error) => error.kind(),
+            Self::Stage(error) => error.kind(),
             Self::Interrupted => ErrorKind::Transient,
         }
     }

@@ -9,6 +9,8 @@ use super::{BuildError, ErrorKind, LayerFailure};
 use crate::guest::GuestError;
 use crate::image::{ArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+use crate::mke2fs::Mke2fsError;
+use crate::stage::{StageError, StageReason};
 
 const MIB: u64 = 1 << 20;
 
@@ -38,6 +40,8 @@ impl BuildError {
             Self::Layer { source, .. } => layer(source),
             Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
+            Self::Mke2fs(error) => Some(mke2fs(error)),
+            Self::Stage(error) => stage(error),
             Self::Interrupted => Some(RUN_AGAIN.to_owned()),
         }
     }
@@ -259,6 +263,42 @@ fn guest(error: &GuestError) -> Option<String> {
         _ => "correct the image's config, or leave the init away with --init none",
     };
     Some(text.to_owned())
+}
+
+fn mke2fs(error: &Mke2fsError) -> String {
+    let advice = "leave --mke2fs away: images are built without it";
+    let first = match error {
+        Mke2fsError::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            Some("name the mke2fs of e2fsprogs with its path".to_owned())
+        }
+        Mke2fsError::Missing { .. } => Some("install e2fsprogs whole".to_owned()),
+        Mke2fsError::Work { source, .. } => disk(source.kind()),
+        _ => None,
+    };
+    first.map_or_else(|| advice.to_owned(), |first| format!("{first}, or {advice}"))
+}
+
+fn stage(error: &StageError) -> Option<String> {
+    match &error.reason {
+        StageReason::Exists(path) => Some(format!(
+            "remove {}, or name another directory with --stage-snapshot: a stage replaces nothing",
+            path.display()
+        )),
+        StageReason::Target { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+            let directory = error.target.parent().unwrap_or(&error.target).display();
+            Some(format!("make the directory first: mkdir -p {directory}"))
+        }
+        StageReason::Target { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some("name a directory with --stage-snapshot where you can write".to_owned())
+        }
+        StageReason::SameName { .. } | StageReason::Name { .. } => Some(
+            "name a directory with --stage-snapshot on a file system that takes all names of Linux, or look into the \
+             image with rootfs inspect"
+                .to_owned(),
+        ),
+        StageReason::Target { source, .. } | StageReason::Write { source, .. } => disk(source.kind()),
+        _ => None,
+    }
 }
 
 fn format(error: &FormatError) -> Option<String> {

@@ -4,7 +4,7 @@ use std::fs::{self, File, FileType};
 use std::io;
 use std::path::{Path, PathBuf, is_separator};
 
-use tempfile::{Builder, TempPath};
+use tempfile::{Builder, TempDir, TempPath};
 
 use crate::error::{BuildError, OutputAction};
 
@@ -29,12 +29,37 @@ impl Pending {
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
         refuse_all_but_files(target)?;
         let directory = directory_of(target);
-        let (file, name) = match nameless(directory) {
-            Some(file) => (file, None),
-            None => named(directory).map_err(failed(OutputAction::Create, target))?,
+        let (file, name) = if let Some(file) = nameless(directory) {
+            (file, None)
+        } else {
+            let (file, name) = named(directory).map_err(failed(OutputAction::Create, target))?;
+            (file, Some(name))
         };
         let target = target.to_owned();
         Ok((file, Self { name, target }))
+    }
+
+    /// As [`Pending::create`], of a file that other programs write to, by the path that it has until it is published.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pending::create`].
+    pub(super) fn create_named(target: &Path) -> Result<(File, Self, PathBuf), BuildError> {
+        refuse_all_but_files(target)?;
+        let (file, name) = named(directory_of(target)).map_err(failed(OutputAction::Create, target))?;
+        let path = name.to_path_buf();
+        let (name, target) = (Some(name), target.to_owned());
+        Ok((file, Self { name, target }, path))
+    }
+
+    /// A directory beside the target, for this user alone, which goes when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Output`].
+    pub(super) fn scratch(&self) -> Result<TempDir, BuildError> {
+        let scratch = hidden_name().tempdir_in(directory_of(&self.target));
+        scratch.map_err(failed(OutputAction::Create, &self.target))
     }
 
     /// Waits until the content of the file is on the disk.
@@ -130,10 +155,9 @@ fn hidden_name() -> Builder<'static, 'static> {
     builder
 }
 
-fn named(directory: &Path) -> io::Result<(File, Option<TempPath>)> {
+fn named(directory: &Path) -> io::Result<(File, TempPath)> {
     let create = |path: &Path| File::options().read(true).write(true).create_new(true).open(path);
-    let (file, name) = hidden_name().make_in(directory, create)?.into_parts();
-    Ok((file, Some(name)))
+    Ok(hidden_name().make_in(directory, create)?.into_parts())
 }
 
 /// A file without a name, or `None` where there is no such thing or no way to name it later.
@@ -174,24 +198,21 @@ fn link(_file: &File, _directory: &Path) -> io::Result<TempPath> {
 mod tests {
     use std::io::Write;
 
-    use tempfile::TempDir;
-
     use super::*;
 
     fn is_empty(directory: &Path) -> bool {
         fs::read_dir(directory).unwrap().next().is_none()
     }
 
-    /// What [`Pending::create`] does where no file can be nameless.
-    fn create_named(target: &Path) -> (File, Pending) {
-        let (file, name) = named(directory_of(target)).unwrap();
-        let target = target.to_owned();
-        (file, Pending { name, target })
-    }
-
     type Create = fn(&Path) -> (File, Pending);
 
-    const WAYS: [Create; 2] = [create_named, |target| Pending::create(target).unwrap()];
+    const WAYS: [Create; 2] = [
+        |target| {
+            let (file, pending, _) = Pending::create_named(target).unwrap();
+            (file, pending)
+        },
+        |target| Pending::create(target).unwrap(),
+    ];
 
     #[test]
     fn what_is_not_published_is_gone() {

@@ -11,6 +11,7 @@ mod report;
 mod scene;
 #[cfg(target_os = "linux")]
 mod signals;
+mod stage;
 #[path = "../support"]
 mod support {
     pub(crate) mod single_image;

@@ -31,6 +31,8 @@ fn json_says_what_was_made_of_what() {
             "platform",
             "resolved_ref",
             "size_bytes",
+            "stage_dir",
+            "stage_snapshot",
             "used_bytes",
             "uuid",
         ]
@@ -45,6 +47,7 @@ fn json_says_what_was_made_of_what() {
     assert_eq!(report["output_path"], scene.output().to_str().unwrap());
     assert_eq!(report["format"], "ext4");
     assert_eq!(report["init_path"], "/sbin/microagent-init");
+    assert!(report["stage_dir"].is_null() && report["stage_snapshot"].is_null());
     assert_eq!(report["builder"], "native");
     assert_eq!(report["builder_phase"], "complete");
     assert_eq!(report["layer_digests"].as_array().unwrap().len(), 2);

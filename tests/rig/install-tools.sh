@@ -6,6 +6,7 @@ export DEBIAN_FRONTEND=noninteractive
 packages=(
   attr ca-certificates e2fsprogs libcap2-bin mount procps util-linux # look at images and mount them
   xz-utils                                                           # unpack kernels' modules
+  libarchive-tools mtree-netbsd                                      # read descriptions of trees
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
   docker-registry openssl                                            # serve them

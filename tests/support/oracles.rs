@@ -9,9 +9,9 @@ use tempfile::TempDir;
 
 use super::skip::skip;
 
-const PROGRAMS: [&str; 15] = [
-    "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "findmnt", "gzip", "mount", "python3", "setfattr", "setpriv",
-    "taskset", "umoci", "umount", "zstd",
+const PROGRAMS: [&str; 17] = [
+    "bsdtar", "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "findmnt", "gzip", "mount", "mtree", "python3", "setfattr",
+    "setpriv", "taskset", "umoci", "umount", "zstd",
 ];
 
 /// Proof that the oracles can run: root, and every program there.

@@ -1,12 +1,14 @@
 //! Contents: which blocks of the image hold which of a file.
 
 use std::io::{Read, Seek};
+use std::mem::offset_of;
 
 use zerocopy::FromBytes;
 
+use super::facts::incompat;
 use super::{FoundInode, ReadError, Reader, read_at};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC};
-use crate::disk::inode::InodeFlags;
+use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags};
 use crate::units::{BlockNr, Extent};
 
 /// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
@@ -30,6 +32,9 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
     pub fn data(&mut self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+        if self.is_inline(inode) {
+            return inline(inode);
+        }
         let extents = self.extents(inode)?;
         let mut ranges = Vec::with_capacity(extents.len());
         for extent in extents {
@@ -59,6 +64,11 @@ impl<R: Read + Seek> Reader<R> {
             "the buffer ends within the range"
         );
         read_at(&mut self.input, range.at + skip, buffer)
+    }
+
+    /// Whether the content lies in the inode (`inline_data`).
+    pub(super) fn is_inline(&self, inode: &FoundInode) -> bool {
+        self.has_incompat(incompat::INLINE_DATA) && inode.flags.contains(InodeFlags::INLINE_DATA)
     }
 
     /// Reads content of so many bytes at once.
@@ -153,6 +163,28 @@ impl<R: Read + Seek> Reader<R> {
         }
         Ok(children)
     }
+}
+
+/// Content in the inode: `i_block` holds the first bytes, an attribute the others.
+fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+    let first = inode.size.min(BLOCK_LEN as u64);
+    let (at, len) = inode.inline_rest()?;
+    if inode.size - first > len {
+        return Err(inode.damaged("it has less content than its size says"));
+    }
+    let ranges = [
+        DataRange {
+            start: 0,
+            len: first,
+            at: inode.at + offset_of!(Inode, block) as u64,
+        },
+        DataRange {
+            start: first,
+            len: inode.size - first,
+            at,
+        },
+    ];
+    Ok(ranges.into_iter().filter(|range| range.len > 0).collect())
 }
 
 /// Refuses one block in two places, which would make much content of few bytes.

@@ -6,6 +6,7 @@ use zerocopy::FromBytes;
 
 use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::dir_entry::DirEntry;
+use crate::disk::inode::BLOCK_LEN;
 use crate::units::{BlockNr, Ino};
 
 /// A name in a directory.
@@ -30,18 +31,32 @@ impl<R: Read + Seek> Reader<R> {
             return Err(inode.damaged("it is not a directory"));
         }
         let mut entries = Vec::new();
+        if self.is_inline(inode) {
+            let len = usize::try_from(inode.size).ok().filter(|&len| len <= self.inode_size());
+            let len = len.ok_or_else(|| inode.damaged("it is too small for its content"))?;
+            let content = self.read_whole(inode, len)?;
+            // The number of the directory above comes first, and no entry lies in both parts.
+            let (first, second) = content.split_at(len.min(BLOCK_LEN));
+            split(inode, first.get(4..).unwrap_or_default(), &mut entries)?;
+            split(inode, second, &mut entries)?;
+            return sorted(inode, entries);
+        }
         for extent in self.extents(inode)? {
             for block in extent.run().start.get()..extent.run().end().get() {
                 let block = self.read_block(inode.ino, BlockNr(block))?;
                 split(inode, &block, &mut entries)?;
             }
         }
-        entries.sort_unstable();
-        if entries.windows(2).any(|pair| pair[0].name == pair[1].name) {
-            return Err(inode.damaged("a name is in it twice"));
-        }
-        Ok(entries)
+        sorted(inode, entries)
     }
+}
+
+fn sorted(inode: &FoundInode, mut entries: Vec<FoundEntry>) -> Result<Vec<FoundEntry>, ReadError> {
+    entries.sort_unstable();
+    if entries.windows(2).any(|pair| pair[0].name == pair[1].name) {
+        return Err(inode.damaged("a name is in it twice"));
+    }
+    Ok(entries)
 }
 
 /// Takes a block of entries apart. Those without an inode hold no name, but room, a checksum or a part of the index.

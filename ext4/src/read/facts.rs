@@ -15,10 +15,11 @@ pub(super) mod incompat {
     pub(in crate::read) const EA_INODE: u32 = 0x400;
     pub(in crate::read) const CSUM_SEED: u32 = 0x2000;
     pub(in crate::read) const LARGE_DIR: u32 = 0x4000;
+    pub(in crate::read) const INLINE_DATA: u32 = 0x8000;
 
     /// Those that change nothing of what is read here, or are known.
     pub(in crate::read) const READABLE: u32 =
-        FILETYPE | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR;
+        FILETYPE | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR | INLINE_DATA;
 }
 
 /// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.

@@ -36,10 +36,14 @@ pub struct FoundInode {
     /// Last change of the inode.
     pub changed: Timestamp,
     pub(super) flags: InodeFlags,
+    /// First byte of it in the image.
+    pub(super) at: u64,
     /// `i_block`.
     pub(super) block: [u8; BLOCK_LEN],
     /// The room for attributes behind the fields.
     pub(super) room: Vec<u8>,
+    /// First byte of that room in the image.
+    pub(super) room_at: u64,
     pub(super) xattr_block: Option<BlockNr>,
 }
 
@@ -134,8 +138,10 @@ impl<R: Read + Seek> Reader<R> {
             modified: time(inode.mtime.get(), inode.mtime_extra.get(), 0x8C),
             changed: time(inode.ctime.get(), inode.ctime_extra.get(), 0x88),
             flags,
+            at: offset,
             block: inode.block,
             room: bytes[CLASSIC_LEN + extra..size].to_vec(),
+            room_at: offset + (CLASSIC_LEN + extra) as u64,
             xattr_block: (xattr_block != 0).then_some(BlockNr(xattr_block)),
         })
     }

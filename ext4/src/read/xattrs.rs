@@ -5,6 +5,7 @@ use std::io::{Read, Seek};
 use zerocopy::FromBytes;
 
 use super::{FoundInode, ReadError, Reader};
+use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::tree::Xattrs;
@@ -19,8 +20,12 @@ struct Found<'a> {
 
 /// Where the value is.
 enum Place<'a> {
-    Near(&'a [u8]),
-    Inode { ino: Ino, len: usize },
+    /// So many bytes after the start of what holds the attributes.
+    Near(usize, &'a [u8]),
+    Inode {
+        ino: Ino,
+        len: usize,
+    },
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -31,9 +36,12 @@ impl<R: Read + Seek> Reader<R> {
     /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
     pub fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, ReadError> {
         let mut xattrs = Xattrs::default();
-        if inode.room.get(..4) == Some(&MAGIC.to_le_bytes()) {
-            let room = &inode.room[4..];
-            self.collect(inode, parse(inode, room, room)?, &mut xattrs)?;
+        if inode.has_attributes() {
+            let mut found = parse_room(inode)?;
+            if inode.flags.contains(InodeFlags::INLINE_DATA) {
+                found.retain(|attribute| !attribute.is_inline_data());
+            }
+            self.collect(inode, found, &mut xattrs)?;
         }
         if let Some(block) = inode.xattr_block {
             let block = self.read_block(inode.ino, block)?;
@@ -55,7 +63,7 @@ impl<R: Read + Seek> Reader<R> {
         } in found
         {
             let value = match value {
-                Place::Near(value) => value.to_vec(),
+                Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
                     let holder = self.inode(ino)?;
                     self.read_whole(&holder, len)?
@@ -76,6 +84,37 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
+impl FoundInode {
+    fn has_attributes(&self) -> bool {
+        self.room.get(..4) == Some(&MAGIC.to_le_bytes())
+    }
+
+    /// Where in the image the content goes on that begins in `i_block` (`system.data`), and for how many bytes.
+    pub(super) fn inline_rest(&self) -> Result<(u64, u64), ReadError> {
+        let found = if self.has_attributes() {
+            parse_room(self)?
+        } else {
+            Vec::new()
+        };
+        match found.into_iter().find(Found::is_inline_data).map(|found| found.value) {
+            Some(Place::Near(offset, value)) => Ok((self.room_at + 4 + offset as u64, value.len() as u64)),
+            Some(Place::Inode { .. }) => Err(self.damaged("its content lies in it and elsewhere")),
+            None => Ok((0, 0)),
+        }
+    }
+}
+
+impl Found<'_> {
+    fn is_inline_data(&self) -> bool {
+        self.name == b"system.data"
+    }
+}
+
+fn parse_room(inode: &FoundInode) -> Result<Vec<Found<'_>>, ReadError> {
+    let room = &inode.room[4..];
+    parse(inode, room, room)
+}
+
 /// Entries up to four zeros; offsets of values count from the start of `base`.
 fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Result<Vec<Found<'a>>, ReadError> {
     let damaged = || inode.damaged("its attributes make no sense");
@@ -91,8 +130,8 @@ fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Resul
             return Err(damaged());
         }
         let value = match (entry.value_inum.get(), usize::from(entry.value_offs.get())) {
-            (0, _) if len == 0 => Place::Near(&[]),
-            (0, offset) => Place::Near(base.get(offset..offset + len).ok_or_else(damaged)?),
+            (0, _) if len == 0 => Place::Near(0, &[]),
+            (0, offset) => Place::Near(offset, base.get(offset..offset + len).ok_or_else(damaged)?),
             (ino, _) => Place::Inode { ino: Ino(ino), len },
         };
         found.push(Found {

@@ -1,0 +1,82 @@
+//! Disk images made by e2fsprogs: the external fallback to the writer of this program.
+//!
+//! The image that the native writer makes says what is to be in the other one. Its files go to a directory, as far as any user
+//! may make them, for `mke2fs -d` to pick up. What is missing then, and what mke2fs takes from the user instead of the image,
+//! debugfs puts right: special files, names, owners, modes, times, attributes. In the end both images are read and compared,
+//! entry by entry, so that whatever some version of e2fsprogs cannot do is an error which names it.
+//!
+//! The bytes are those of the mke2fs that was used. `inline_data` is not: mke2fs 1.47.0 cuts sparse files off with it.
+
+mod amend;
+mod compare;
+mod error;
+mod format;
+mod pair;
+mod program;
+
+use std::fs::{self, File};
+use std::io::{self, Seek as _, Write as _};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use ext4::{Options, Reader, Summary};
+
+pub use error::Mke2fsError;
+pub(crate) use program::Programs;
+
+use crate::stage::{Fidelity, Staged};
+use error::working;
+use program::Workshop;
+
+/// What to build, and how.
+pub(crate) struct Mke2fs<'a> {
+    pub(crate) programs: &'a Programs,
+    /// What the file system shall be like. Its size and features are those of the native image.
+    pub(crate) options: &'a Options,
+    /// An empty directory that nobody else can enter.
+    pub(crate) scratch: &'a Path,
+    pub(crate) interrupted: &'a AtomicBool,
+}
+
+impl Mke2fs<'_> {
+    /// Makes an image like the native one in an empty file, whose path is needed, too.
+    pub(crate) fn build(&self, native: &File, image: &mut File, path: &Path) -> Result<Summary, Mke2fsError> {
+        let path = &std::path::absolute(path).map_err(working("find", path))?;
+        let scratch = &std::path::absolute(self.scratch).map_err(working("find", self.scratch))?;
+        let workshop = Workshop::new(scratch, self.programs, self.interrupted);
+        let mut native = Reader::open(native)?;
+        let facts = native.facts();
+        let size = facts.block_count * facts.block_size;
+        image.set_len(size).map_err(working("enlarge", path))?;
+
+        let tree = scratch.join("tree");
+        fs::create_dir(&tree).map_err(working("make", &tree))?;
+        let mut staged = Staged::new(tree.clone()).map_err(working("open", &tree))?;
+        staged.export(&mut native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
+        format::format(&workshop, self.options, &facts, path)?;
+        // It takes as much room as the image.
+        drop(staged);
+
+        write_start(image, &self.options.boot_area).map_err(working("write", path))?;
+        let said = amend::amend(&workshop, &mut native, image, path)?;
+        if facts.features.iter().any(|feature| feature == "ea_inode") {
+            // Debugfs does not count the blocks of attributes that have inodes of their own.
+            workshop.mend(path)?;
+        }
+        let mut made = Reader::open(&*image)?;
+        compare::compare(&mut native, &mut made, self.interrupted).map_err(|error| error.explained_by(&said))?;
+        workshop.check(path)?;
+
+        let facts = made.facts();
+        Ok(Summary {
+            size_bytes: facts.block_count * facts.block_size,
+            used_bytes: facts.block_count.saturating_sub(facts.free_block_count) * facts.block_size,
+            inode_count: facts.inode_count.saturating_sub(facts.free_inode_count),
+        })
+    }
+}
+
+fn write_start(image: &mut File, bytes: &[u8]) -> io::Result<()> {
+    image.rewind()?;
+    image.write_all(bytes)
+}

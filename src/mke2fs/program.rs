@@ -1,0 +1,215 @@
+//! The programs of e2fsprogs: where they are, and how they are run.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::error::{Mke2fsError, working};
+
+/// How long a program runs until it is looked at again.
+const PAUSE: Duration = Duration::from_millis(10);
+/// How variables begin that e2fsprogs obeys.
+const SETTINGS: [&[u8]; 4] = [b"MKE2FS_", b"E2FSPROGS_", b"E2FSCK_", b"DEBUGFS_"];
+/// Lines of what a program says that are passed on.
+const MAX_LINES: usize = 20;
+
+/// Where they are.
+pub(crate) struct Programs {
+    pub(super) mke2fs: PathBuf,
+    pub(super) debugfs: PathBuf,
+    pub(super) e2fsck: Option<PathBuf>,
+}
+
+/// A directory to run them in.
+pub(super) struct Workshop<'a> {
+    directory: &'a Path,
+    pub(super) programs: &'a Programs,
+    interrupted: &'a AtomicBool,
+}
+
+impl Programs {
+    /// Finds those that belong to a mke2fs: beside it, or in `PATH`.
+    pub(crate) fn find(mke2fs: &Path) -> Result<Self, Mke2fsError> {
+        if cfg!(not(unix)) {
+            return Err(Mke2fsError::Platform);
+        }
+        let mke2fs = match mke2fs.parent() {
+            // As a shell does: a name alone is looked for.
+            Some(parent) if parent.as_os_str().is_empty() => {
+                in_path(mke2fs.as_os_str()).unwrap_or_else(|| mke2fs.to_owned())
+            }
+            _ => mke2fs.to_owned(),
+        };
+        let found = match fs::metadata(&mke2fs) {
+            Ok(metadata) if metadata.is_file() => Ok(()),
+            // What running it would say.
+            Ok(_) => Err(io::ErrorKind::PermissionDenied.into()),
+            Err(source) => Err(source),
+        };
+        found.map_err(|source| Mke2fsError::Run {
+            program: mke2fs.clone(),
+            source,
+        })?;
+        // They are run elsewhere.
+        let mke2fs = std::path::absolute(&mke2fs).map_err(working("find", &mke2fs))?;
+        let find = |name: &str| {
+            let beside = mke2fs.with_file_name(name);
+            beside.is_file().then_some(beside).or_else(|| in_path(name.as_ref()))
+        };
+        let Some(debugfs) = find("debugfs") else {
+            let missing = "debugfs";
+            return Err(Mke2fsError::Missing { missing, mke2fs });
+        };
+        let e2fsck = find("e2fsck");
+        Ok(Self {
+            mke2fs,
+            debugfs,
+            e2fsck,
+        })
+    }
+}
+
+fn in_path(name: &OsStr) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let usual = ["/usr/sbin", "/sbin"].map(PathBuf::from);
+    let directories = env::split_paths(&path).chain(usual);
+    directories
+        .map(|directory| directory.join(name))
+        .find(|path| path.is_file())
+}
+
+impl<'a> Workshop<'a> {
+    /// Takes an empty directory with an absolute path.
+    pub(super) fn new(directory: &'a Path, programs: &'a Programs, interrupted: &'a AtomicBool) -> Self {
+        Self {
+            directory,
+            programs,
+            interrupted,
+        }
+    }
+
+    /// Writes a file of the directory, and returns its path.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Mke2fsError> {
+        let path = self.directory.join(name);
+        fs::write(&path, content).map_err(working("write", &path))?;
+        Ok(path)
+    }
+
+    /// A program that is to see nothing of the clock, the language and the settings of this machine.
+    pub(super) fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        for (name, _) in env::vars_os() {
+            let name_bytes = name.as_encoded_bytes();
+            if SETTINGS.iter().any(|start| name_bytes.starts_with(start)) {
+                command.env_remove(name);
+            }
+        }
+        command.current_dir(self.directory).env("LC_ALL", "C");
+        // To e2fsprogs, 0 is no time.
+        command.env("E2FSPROGS_FAKE_TIME", "1").env("SOURCE_DATE_EPOCH", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    }
+
+    /// Runs a program to its end, or to that of somebody's patience, and returns what it said on standard error; what goes to
+    /// standard output as well, if that is to be heard.
+    pub(super) fn run(&self, command: &mut Command, is_all_heard: bool) -> Result<(ExitStatus, String), Mke2fsError> {
+        let path = self.directory.join("said");
+        let said = File::create(&path).map_err(working("write", &path))?;
+        if is_all_heard {
+            command.stdout(said.try_clone().map_err(working("write", &path))?);
+        }
+        let program = PathBuf::from(command.get_program());
+        let failed = |source| Mke2fsError::Run { program, source };
+        let mut child = command.stderr(said).spawn().map_err(failed)?;
+        let status = loop {
+            match child.try_wait() {
+                Ok(Some(status)) => break status,
+                Ok(None) if !self.interrupted.load(Ordering::Relaxed) => thread::sleep(PAUSE),
+                ended => {
+                    // It may have ended by itself meanwhile.
+                    let _ = child.kill();
+                    let _ = child.wait();
+                    return Err(match ended {
+                        Err(source) => working("wait for what writes", &path)(source),
+                        Ok(_) => Mke2fsError::Interrupted,
+                    });
+                }
+            }
+        };
+        let said = fs::read(&path).map_err(working("read", &path))?;
+        Ok((status, printable(&said)))
+    }
+
+    /// As [`Workshop::run`], with an error if the program fails.
+    pub(super) fn succeed(&self, command: &mut Command, is_all_heard: bool) -> Result<String, Mke2fsError> {
+        let (status, message) = self.run(command, is_all_heard)?;
+        succeeded(command, status, message)
+    }
+
+    /// Has e2fsck correct what is safe to correct.
+    pub(super) fn mend(&self, image: &Path) -> Result<(), Mke2fsError> {
+        let Some(e2fsck) = &self.programs.e2fsck else {
+            return Err(Mke2fsError::Missing {
+                missing: "e2fsck",
+                mke2fs: self.programs.mke2fs.clone(),
+            });
+        };
+        let mut command = self.command(e2fsck);
+        match self.run(command.arg("-fp").arg(image), true)? {
+            // It has corrected something.
+            (status, _) if status.code() == Some(1) => Ok(()),
+            (status, message) => succeeded(&command, status, message).map(|_| ()),
+        }
+    }
+
+    /// Has e2fsck look at the image, where there is one.
+    pub(super) fn check(&self, image: &Path) -> Result<(), Mke2fsError> {
+        let Some(e2fsck) = &self.programs.e2fsck else {
+            return Ok(());
+        };
+        let mut command = self.command(e2fsck);
+        self.succeed(command.arg("-fn").arg(image), true).map(|_| ())
+    }
+}
+
+fn succeeded(command: &Command, status: ExitStatus, message: String) -> Result<String, Mke2fsError> {
+    if status.success() {
+        return Ok(message);
+    }
+    Err(Mke2fsError::Failed {
+        program: command.get_program().into(),
+        status: status.to_string(),
+        message: if message.is_empty() {
+            "it says nothing".to_owned()
+        } else {
+            message
+        },
+    })
+}
+
+/// What a program said, on one line, without what a terminal would obey, and without the name and version that each says first.
+fn printable(said: &[u8]) -> String {
+    let said = String::from_utf8_lossy(said);
+    let is_banner = |line: &str| {
+        ["mke2fs ", "debugfs ", "e2fsck "].iter().any(|name| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        })
+    };
+    let lines = said
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !is_banner(line));
+    let lines: Vec<_> = lines
+        .take(MAX_LINES)
+        .map(|line| line.escape_debug().to_string())
+        .collect();
+    lines.join("; ").replace("\\\"", "\"").replace("\\'", "'")
+}

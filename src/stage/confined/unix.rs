@@ -1,0 +1,281 @@
+//! Confinement by directory descriptors (openat(2) and its like).
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
+use rustix::fs::{
+    self, AtFlags, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, chmodat, chownat, linkat, mkdirat, openat,
+    statat, symlinkat, utimensat,
+};
+use rustix::io::Errno;
+
+use super::{check, components};
+
+const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
+const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
+
+/// The directory that nothing leads out of.
+#[derive(Debug)]
+pub(in crate::stage) struct Root(OwnedFd);
+
+/// A directory in it.
+pub(in crate::stage) struct Directory(OwnedFd);
+
+impl Root {
+    /// Opens a directory of the host, which must not be a symlink.
+    pub(in crate::stage) fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self(fs::open(path, OPEN_DIRECTORY, Mode::empty())?))
+    }
+
+    /// Opens a directory that was made in it.
+    pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<Directory> {
+        let mut directory = openat(&self.0, c".", OPEN_DIRECTORY, Mode::empty())?;
+        for name in components(path) {
+            check(name)?;
+            directory = openat(&directory, name, OPEN_DIRECTORY, Mode::empty())?;
+        }
+        Ok(Directory(directory))
+    }
+
+    /// Makes a directory writable, so that what is in it can be removed; its parents must be.
+    pub(in crate::stage) fn unlock(&self, path: &[u8]) -> io::Result<()> {
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => (&path[..slash], &path[slash + 1..]),
+            None => (&b""[..], path),
+        };
+        if path.is_empty() {
+            return Ok(fs::fchmod(&self.0, PRIVATE_DIRECTORY)?);
+        }
+        check(name)?;
+        Ok(chmodat(
+            &self.directory(parent)?.0,
+            name,
+            PRIVATE_DIRECTORY,
+            AtFlags::empty(),
+        )?)
+    }
+}
+
+impl Directory {
+    /// Makes a directory that only its owner can enter.
+    pub(in crate::stage) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
+        check(name)?;
+        mkdirat(&self.0, name, PRIVATE_DIRECTORY).map_err(explain)
+    }
+
+    /// Makes an empty file that only its owner can read and write.
+    pub(in crate::stage) fn make_file(&self, name: &[u8]) -> io::Result<File> {
+        check(name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(
+            openat(&self.0, name, flags, Mode::RUSR | Mode::WUSR).map_err(explain)?,
+        ))
+    }
+
+    /// Makes a symlink, and says whether this system has them.
+    pub(in crate::stage) fn make_symlink(&self, name: &[u8], target: &[u8]) -> io::Result<bool> {
+        check(name)?;
+        symlinkat(target, &self.0, name).map_err(explain)?;
+        Ok(true)
+    }
+
+    /// Makes a device, pipe or socket, and says whether that is allowed and possible here.
+    #[cfg(target_os = "linux")]
+    pub(in crate::stage) fn make_special(&self, name: &[u8], kind: FoundKind) -> io::Result<bool> {
+        use rustix::fs::{FileType, makedev, mknodat};
+        check(name)?;
+        let (file_type, device) = match kind {
+            FoundKind::CharDevice(device) => (FileType::CharacterDevice, makedev(device.major, device.minor)),
+            FoundKind::BlockDevice(device) => (FileType::BlockDevice, makedev(device.major, device.minor)),
+            FoundKind::Fifo => (FileType::Fifo, 0),
+            FoundKind::Socket => (FileType::Socket, 0),
+            FoundKind::Directory | FoundKind::File | FoundKind::Symlink => return Ok(false),
+        };
+        match mknodat(&self.0, name, file_type, Mode::RUSR | Mode::WUSR, device) {
+            Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => Ok(false),
+            result => result.map(|()| true).map_err(explain),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Linux has more to do")]
+    pub(in crate::stage) fn make_special(&self, _name: &[u8], _kind: FoundKind) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Gives what is elsewhere another name here. A symlink gets the name itself, not what it leads to.
+    pub(in crate::stage) fn make_link(&self, name: &[u8], other: &Self, other_name: &[u8]) -> io::Result<()> {
+        check(name)?;
+        check(other_name)?;
+        linkat(&other.0, other_name, &self.0, name, AtFlags::empty()).map_err(explain)
+    }
+
+    /// Whether two names are the same here.
+    pub(in crate::stage) fn are_same(&self, one: &[u8], other: &[u8]) -> bool {
+        let identity = |name| statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW).map(|stat| (stat.st_dev, stat.st_ino));
+        identity(one).is_ok_and(|one| identity(other).is_ok_and(|other| one == other))
+    }
+
+    /// Sets what can be set of what is at a name, owner, attributes, times and mode, in this order: a new owner clears setuid,
+    /// and what cannot be written to or searched takes nothing more.
+    ///
+    /// Without its owner nothing gets setuid or setgid: those would lend the rights of whoever exports.
+    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+        check(name)?;
+        self.set(name, inode, xattrs)
+    }
+
+    /// As [`Directory::describe`], of the directory itself.
+    pub(in crate::stage) fn describe_itself(&self, inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+        self.set(b".", inode, xattrs)
+    }
+
+    fn set(&self, name: &[u8], inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+        let is_owned = self.set_owner(name, inode)?;
+        #[cfg(target_os = "linux")]
+        self.set_xattrs(name, xattrs)?;
+        #[cfg(not(target_os = "linux"))]
+        let _ = xattrs;
+        let times = Timestamps {
+            last_access: timespec(inode.accessed),
+            last_modification: timespec(inode.modified),
+        };
+        utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
+        if inode.kind != FoundKind::Symlink {
+            let allowed = if is_owned { 0o7777 } else { 0o1777 };
+            let mode = Mode::from_raw_mode(RawMode::from(inode.mode & allowed));
+            chmodat(&self.0, name, mode, AtFlags::empty())?;
+        }
+        Ok(())
+    }
+
+    fn set_owner(&self, name: &[u8], inode: &FoundInode) -> io::Result<bool> {
+        // The system call takes these for "as it is".
+        if inode.uid == u32::MAX || inode.gid == u32::MAX {
+            return Ok(false);
+        }
+        let (uid, gid) = (Uid::from_raw(inode.uid), Gid::from_raw(inode.gid));
+        match chownat(&self.0, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(()) => Ok(true),
+            Err(Errno::PERM | Errno::INVAL) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets the attributes that this user may set, and this file system holds.
+    #[cfg(target_os = "linux")]
+    fn set_xattrs(&self, name: &[u8], xattrs: &Xattrs) -> io::Result<()> {
+        use std::ffi::OsStr;
+        use std::os::fd::AsRawFd as _;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        use rustix::fs::{XattrFlags, lsetxattr};
+        if xattrs.is_empty() {
+            return Ok(());
+        }
+        // There is no call for attributes that takes a directory and a name.
+        let mut path = format!("/proc/self/fd/{}/", self.0.as_raw_fd()).into_bytes();
+        path.extend(name);
+        let path = Path::new(OsStr::from_bytes(&path));
+        for (name, value) in xattrs.iter() {
+            match lsetxattr(path, name, value, XattrFlags::empty()) {
+                Ok(())
+                | Err(
+                    Errno::PERM
+                    | Errno::ACCESS
+                    | Errno::OPNOTSUPP
+                    | Errno::INVAL
+                    | Errno::NOENT
+                    | Errno::NOSPC
+                    | Errno::RANGE
+                    | Errno::TOOBIG,
+                ) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn timespec(time: Timestamp) -> Timespec {
+    Timespec {
+        tv_sec: time.seconds(),
+        tv_nsec: time.nanoseconds().into(),
+    }
+}
+
+/// Some file systems refuse names that are not UTF-8, as a sequence that cannot be.
+fn explain(error: Errno) -> io::Error {
+    match error {
+        Errno::ILSEQ => io::ErrorKind::InvalidFilename.into(),
+        error => error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use tempfile::TempDir;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_reached_through_a_symlink() {
+        let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        std::fs::create_dir(outside.path().join("sub")).unwrap();
+        symlink(outside.path(), inside.path().join("link")).unwrap();
+        symlink(outside.path().join("new"), inside.path().join("dangling")).unwrap();
+        let root = Root::open(inside.path()).unwrap();
+        for path in ["link", "link/sub", "..", "./link", "a/../link"] {
+            assert!(root.directory(path.as_bytes()).is_err(), "{path}");
+        }
+        Root::open(&inside.path().join("link")).unwrap_err();
+        let directory = root.directory(b"").unwrap();
+        for name in ["link", "dangling"] {
+            let name = name.as_bytes();
+            for error in [
+                directory.make_file(name).err(),
+                directory.make_directory(name).err(),
+                directory.make_symlink(name, b"target").err(),
+                directory.make_special(name, FoundKind::Fifo).err(),
+            ] {
+                // Where there are no special files, none is in the way.
+                let kind = error.map_or(io::ErrorKind::AlreadyExists, |error| error.kind());
+                assert_eq!(kind, io::ErrorKind::AlreadyExists);
+            }
+        }
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_name_is_no_path() {
+        let inside = TempDir::new().unwrap();
+        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b"] {
+            directory.make_file(name).unwrap_err();
+            directory.make_directory(name).unwrap_err();
+            directory.make_symlink(name, b"target").unwrap_err();
+            assert!(!directory.make_special(name, FoundKind::Fifo).unwrap_or(false));
+        }
+        assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_the_same() {
+        let inside = TempDir::new().unwrap();
+        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        directory.make_file(b"one").unwrap();
+        directory.make_file(b"two").unwrap();
+        directory.make_link(b"ONE", &directory, b"one").unwrap();
+        assert!(directory.are_same(b"one", b"ONE"));
+        assert!(!directory.are_same(b"one", b"two"));
+        assert!(!directory.are_same(b"one", b"three"));
+    }
+}

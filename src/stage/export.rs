@@ -1,0 +1,432 @@
+//! From a disk image to a directory.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
+use sha2::{Digest as _, Sha256};
+
+use super::StageReason;
+use super::confined::{Directory, Root};
+use super::mtree;
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 20;
+/// Zeros are left out in pieces of this size, in bytes.
+const PAGE: usize = 4096;
+/// Most bytes of holes that are hashed, so that a file which takes no room takes no time.
+const MAX_HASHED_HOLES: u64 = 4 << 30;
+
+/// How much of an image a directory is to hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fidelity {
+    /// All that this user can make and set.
+    Full,
+    /// Names, contents, targets and hard links of files, readable and writable for this user, but no devices.
+    Content,
+}
+
+/// An export on its way.
+pub(super) struct Exporter<'a, R, W> {
+    reader: &'a mut Reader<R>,
+    root: &'a Root,
+    fidelity: Fidelity,
+    specification: Option<W>,
+    interrupted: &'a AtomicBool,
+    /// Directories whose entries are not made yet, the next one last.
+    pending: Vec<Found>,
+    /// Directories that are made, parents before their children.
+    made: Vec<Found>,
+    /// Numbers of both.
+    seen: HashSet<u32>,
+    /// Inodes with more than one name, by number.
+    linked: HashMap<u32, Linked>,
+    buffer: Vec<u8>,
+}
+
+/// A directory of the image.
+#[derive(Clone)]
+struct Found {
+    /// Names from below the root on, with `/` between them.
+    path: Rc<[u8]>,
+    inode: Rc<FoundInode>,
+}
+
+/// What the first name of an inode became.
+struct Linked {
+    directory: Rc<[u8]>,
+    name: Box<[u8]>,
+    is_made: bool,
+    digest: Option<String>,
+}
+
+impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
+    /// An export into an empty directory; with a file for the specification (mtree) of it all.
+    pub(super) fn new(
+        reader: &'a mut Reader<R>,
+        root: &'a Root,
+        fidelity: Fidelity,
+        specification: Option<W>,
+        interrupted: &'a AtomicBool,
+    ) -> Self {
+        Self {
+            reader,
+            root,
+            fidelity,
+            specification,
+            interrupted,
+            pending: Vec::new(),
+            made: Vec::new(),
+            seen: HashSet::new(),
+            linked: HashMap::new(),
+            buffer: vec![0; CHUNK],
+        }
+    }
+
+    /// Makes all there is, and returns the paths of the directories, parents first. `made` learns of each before it can become
+    /// one that cannot be removed.
+    pub(super) fn run(mut self, made: &mut Vec<Rc<[u8]>>) -> Result<(), StageReason> {
+        let inode = self.reader.root().map_err(read(b""))?;
+        if let Some(out) = &mut self.specification {
+            mtree::begin(out).map_err(write(b""))?;
+        }
+        let xattrs = self.reader.xattrs(&inode).map_err(read(b""))?;
+        self.specify(b"", &inode, None, None, &xattrs)?;
+        self.found_directory(Rc::from(&b""[..]), inode)?;
+        while let Some(directory) = self.pending.pop() {
+            self.fill(&directory)?;
+            self.made.push(directory);
+        }
+        made.extend(self.made.iter().map(|directory| Rc::clone(&directory.path)));
+        if self.fidelity == Fidelity::Full {
+            // What is made in a directory changes its times, and may be all that ever can be: so the last is the first.
+            for Found { path, inode } in self.made.iter().rev() {
+                self.check_interrupted()?;
+                let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
+                let describe = || self.root.directory(path)?.describe_itself(inode, &xattrs);
+                describe().map_err(write(path))?;
+            }
+        }
+        if let Some(mut out) = self.specification {
+            out.flush().map_err(write(b""))?;
+        }
+        Ok(())
+    }
+
+    fn found_directory(&mut self, path: Rc<[u8]>, inode: FoundInode) -> Result<(), StageReason> {
+        if !self.seen.insert(inode.ino.get()) {
+            return Err(StageReason::SecondDirectory { path: printable(&path) });
+        }
+        let inode = Rc::new(inode);
+        self.pending.push(Found { path, inode });
+        Ok(())
+    }
+
+    /// Makes the entries of a directory.
+    fn fill(&mut self, found: &Found) -> Result<(), StageReason> {
+        let directory = self.root.directory(&found.path).map_err(write(&found.path))?;
+        let entries = self.reader.entries(&found.inode).map_err(read(&found.path))?;
+        let mut subdirectories = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            self.check_interrupted()?;
+            let path: Rc<[u8]> = join(&found.path, &entry.name).into();
+            let inode = self.reader.inode(entry.ino).map_err(read(&path))?;
+            let made = self.make(&directory, found, &path, &entry.name, &inode);
+            made.map_err(|reason| match reason {
+                StageReason::Write { source, path } if source.kind() == io::ErrorKind::AlreadyExists => {
+                    let others = entries[..index].iter().map(|entry| &*entry.name);
+                    let other = others.into_iter().find(|other| directory.are_same(other, &entry.name));
+                    let other = other.map_or_else(
+                        || "another name in the same directory".to_owned(),
+                        |other| printable(&join(&found.path, other)),
+                    );
+                    StageReason::SameName { path, other }
+                }
+                StageReason::Write { source, path } if source.kind() == io::ErrorKind::InvalidFilename => {
+                    StageReason::Name { path }
+                }
+                reason => reason,
+            })?;
+            if inode.kind == FoundKind::Directory {
+                subdirectories.push((path, inode));
+            }
+        }
+        for (path, inode) in subdirectories.into_iter().rev() {
+            self.found_directory(path, inode)?;
+        }
+        Ok(())
+    }
+
+    /// Makes what a name leads to, and describes it. Of directories nothing is set yet.
+    fn make(
+        &mut self,
+        directory: &Directory,
+        parent: &Found,
+        path: &[u8],
+        name: &[u8],
+        inode: &FoundInode,
+    ) -> Result<(), StageReason> {
+        let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
+        let target = match inode.kind {
+            FoundKind::Symlink => Some(self.reader.target(inode).map_err(read(path))?),
+            _ => None,
+        };
+        let is_linked = inode.kind != FoundKind::Directory && inode.links > 1;
+        let mut digest = None;
+        if let Some(first) = self.linked.get(&inode.ino.get()).filter(|_| is_linked) {
+            // What copies a directory may take two names of a symlink for two symlinks.
+            let is_wanted = self.fidelity == Fidelity::Full || inode.kind != FoundKind::Symlink;
+            if first.is_made && is_wanted {
+                let link = || directory.make_link(name, &self.root.directory(&first.directory)?, &first.name);
+                link().map_err(write(path))?;
+            }
+            digest.clone_from(&first.digest);
+        } else {
+            let is_made = match (inode.kind, &target) {
+                (FoundKind::Directory, _) => directory.make_directory(name).map(|()| true),
+                (FoundKind::Symlink, Some(target)) => directory.make_symlink(name, target),
+                (FoundKind::File, _) => {
+                    let mut file = directory.make_file(name).map_err(write(path))?;
+                    digest = self.copy(path, inode, &mut file)?;
+                    Ok(true)
+                }
+                // So that it makes no difference who exports.
+                (FoundKind::CharDevice(_) | FoundKind::BlockDevice(_), _) if self.fidelity == Fidelity::Content => {
+                    Ok(false)
+                }
+                (kind, _) => directory.make_special(name, kind),
+            };
+            let is_made = is_made.map_err(write(path))?;
+            if is_made && inode.kind != FoundKind::Directory && self.fidelity == Fidelity::Full {
+                directory.describe(name, inode, &xattrs).map_err(write(path))?;
+            }
+            if is_linked {
+                let first = Linked {
+                    directory: Rc::clone(&parent.path),
+                    name: name.into(),
+                    is_made,
+                    digest: digest.clone(),
+                };
+                self.linked.insert(inode.ino.get(), first);
+            }
+        }
+        self.specify(path, inode, target.as_deref(), digest.as_deref(), &xattrs)
+    }
+
+    fn specify(
+        &mut self,
+        path: &[u8],
+        inode: &FoundInode,
+        target: Option<&[u8]>,
+        digest: Option<&str>,
+        xattrs: &Xattrs,
+    ) -> Result<(), StageReason> {
+        let Some(out) = &mut self.specification else {
+            return Ok(());
+        };
+        let facts = mtree::Facts { target, digest, xattrs };
+        mtree::entry(out, path, inode, &facts).map_err(write(path))
+    }
+
+    /// Copies content but what is zeros, and returns its SHA-256 if somebody wants to know.
+    fn copy(&mut self, path: &[u8], inode: &FoundInode, file: &mut File) -> Result<Option<String>, StageReason> {
+        let ranges = self.reader.data(inode).map_err(read(path))?;
+        let holes = inode.size - ranges.iter().map(|range| range.len).sum::<u64>();
+        let mut hash = (self.specification.is_some() && holes <= MAX_HASHED_HOLES).then(Sha256::new);
+        file.set_len(inode.size).map_err(write(path))?;
+        let mut end = 0;
+        for range in ranges {
+            self.hash_zeros(&mut hash, range.start - end)?;
+            let mut done = 0;
+            while done < range.len {
+                self.check_interrupted()?;
+                let len = usize::try_from(range.len - done).unwrap_or(CHUNK).min(CHUNK);
+                let chunk = &mut self.buffer[..len];
+                self.reader.read_data(&range, done, chunk).map_err(read(path))?;
+                if let Some(hash) = &mut hash {
+                    hash.update(&*chunk);
+                }
+                write_sparsely(file, range.start + done, chunk).map_err(write(path))?;
+                done += len as u64;
+            }
+            end = range.start + range.len;
+        }
+        self.hash_zeros(&mut hash, inode.size - end)?;
+        Ok(hash.map(|hash| hexadecimal(&hash.finalize())))
+    }
+
+    fn hash_zeros(&mut self, hash: &mut Option<Sha256>, len: u64) -> Result<(), StageReason> {
+        let Some(hash) = hash else { return Ok(()) };
+        let mut left = len;
+        if left > 0 {
+            self.buffer.fill(0);
+        }
+        while left > 0 {
+            self.check_interrupted()?;
+            let part = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            hash.update(&self.buffer[..part]);
+            left -= part as u64;
+        }
+        Ok(())
+    }
+
+    fn check_interrupted(&self) -> Result<(), StageReason> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return Err(StageReason::Interrupted);
+        }
+        Ok(())
+    }
+}
+
+/// Writes all but pages of zeros, which are there already.
+fn write_sparsely(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut start = 0;
+    while start < bytes.len() {
+        let pages = |from: usize, are_zeros: bool| {
+            let pages = bytes[from..].chunks(PAGE);
+            pages
+                .take_while(|page| page.iter().all(|&byte| byte == 0) == are_zeros)
+                .map(<[u8]>::len)
+                .sum::<usize>()
+        };
+        start += pages(start, true);
+        let len = pages(start, false);
+        if len > 0 {
+            file.seek(SeekFrom::Start(offset + start as u64))?;
+            file.write_all(&bytes[start..start + len])?;
+            start += len;
+        }
+    }
+    Ok(())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .map(|digit| char::from_digit(digit.into(), 16).expect("four bits are a digit"))
+        .collect()
+}
+
+fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        directory => [directory, b"/", name].concat(),
+    }
+}
+
+/// A path of the image for people.
+fn printable(path: &[u8]) -> String {
+    format!("/{}", String::from_utf8_lossy(path))
+}
+
+fn read(path: &[u8]) -> impl FnOnce(ReadError) -> StageReason {
+    move |source| StageReason::Read {
+        path: printable(path),
+        source,
+    }
+}
+
+fn write(path: &[u8]) -> impl FnOnce(io::Error) -> StageReason {
+    move |source| StageReason::Write {
+        path: printable(path),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// An image with a directory in a directory, and a file in that.
+    fn image() -> Vec<u8> {
+        let options = Options {
+            size: Size::Fixed(4 << 20),
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let mut formatter = Formatter::new(Vec::new(), options).unwrap();
+        let mut tree = Tree::default();
+        let mut parent = InodeId::ROOT;
+        for name in [&b"outer-directory"[..], b"inner-directory"] {
+            let kind = Kind::Directory(ext4::Directory::new());
+            parent = tree.insert(parent, name, Metadata::default(), kind).unwrap();
+        }
+        let data = formatter.write_data(&b"content"[..], 7).unwrap();
+        tree.insert(parent, b"file", Metadata::default(), Kind::File(data))
+            .unwrap();
+        formatter.finish(tree).unwrap().0
+    }
+
+    fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
+        let mut reader = Reader::open(Cursor::new(image)).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let mut specification = Vec::new();
+        let interrupted = AtomicBool::new(interrupted);
+        let out = Some(&mut specification);
+        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run(&mut Vec::new())?;
+        Ok(String::from_utf8(specification).unwrap())
+    }
+
+    #[test]
+    fn a_directory_in_itself_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let mut image = image();
+        let sound = export(&image, &directory, false).unwrap();
+        assert!(
+            sound.contains("./outer-directory/inner-directory/file type=file"),
+            "{sound}"
+        );
+
+        let name = image.windows(15).position(|name| name == b"inner-directory").unwrap();
+        // The number before the length of the entry, that of the name, and the type: now it is the root's.
+        image[name - 8..name - 4].copy_from_slice(&2_u32.to_le_bytes());
+        let directory = TempDir::new().unwrap();
+        let error = export(&image, &directory, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the directory \"/outer-directory/inner-directory\" of the image is also elsewhere in it"
+        );
+    }
+
+    #[test]
+    fn what_is_in_the_way_is_not_replaced() {
+        let directory = TempDir::new().unwrap();
+        std::fs::write(directory.path().join("outer-directory"), "precious").unwrap();
+        let error = export(&image(), &directory, false).unwrap_err();
+        assert!(matches!(error, StageReason::SameName { .. }), "{error}");
+        assert_eq!(
+            std::fs::read(directory.path().join("outer-directory")).unwrap(),
+            b"precious"
+        );
+    }
+
+    #[test]
+    fn whoever_asks_to_stop_is_heard() {
+        let error = export(&image(), &TempDir::new().unwrap(), true).unwrap_err();
+        assert!(matches!(error, StageReason::Interrupted), "{error}");
+    }
+
+    #[test]
+    fn pages_of_zeros_are_left_out_wherever_they_are() {
+        let mut content = vec![0; 5 * PAGE + 100];
+        content[PAGE + 5] = 1;
+        content[2 * PAGE] = 2;
+        content[5 * PAGE + 99] = 3;
+        let mut file = tempfile::tempfile().unwrap();
+        file.set_len(content.len() as u64 + 7).unwrap();
+        write_sparsely(&mut file, 7, &content).unwrap();
+        let mut found = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut found).unwrap();
+        assert!(found[7..] == content);
+    }
+}
