@@ -7,6 +7,8 @@ mod blobs;
 mod config;
 mod digest;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod layout;
 mod manifest;
 mod platform;

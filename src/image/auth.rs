@@ -46,7 +46,12 @@ impl Credentials {
             path: file.to_owned(),
             source,
         })?;
-        let mut auths = serde_json::from_slice::<AuthFile>(&json)
+        Self::parse(&json, file, image)
+    }
+
+    /// The credentials in the JSON of a file, whose name is for messages.
+    pub(super) fn parse(json: &[u8], file: &Path, image: &RegistryReference) -> Result<Option<Self>, AuthError> {
+        let mut auths = serde_json::from_slice::<AuthFile>(json)
             .map_err(|error| AuthError::Json {
                 path: file.to_owned(),
                 line: error.line(),
