@@ -4,6 +4,7 @@ mod arguments;
 mod failure;
 mod file_system;
 mod inspect;
+mod limits;
 mod presentation;
 mod report;
 mod signals;

@@ -74,6 +74,14 @@ pub enum BuildError {
     /// The file system could not be begun or completed.
     #[error("could not write the file system")]
     Format(#[from] FormatError),
+    /// The content needs a larger disk than one that is made to fit may be.
+    #[error("the disk would have {needed} bytes: at most {max} are allowed")]
+    DiskTooLarge {
+        /// Smallest size in bytes, in whole MiB, that would do.
+        needed: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,

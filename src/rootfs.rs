@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ext4::{Formatter, Options, Output, Timestamp};
+use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{Digest, Image, Layer, Platform, Reference, Source, SourceOptions, Verified};
-use crate::layer::{self, LayerOptions, LayerSummary, Rootfs};
+use crate::layer::{self, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
@@ -46,6 +46,8 @@ pub struct BuildOptions {
     pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
+    /// What the image may cost. A disk whose size is fixed may be larger, and its layers as large as the disk.
+    pub limits: Limits,
 }
 
 /// What was built, of what.
@@ -113,13 +115,16 @@ impl Build<'_> {
         let guest = guest.transpose()?;
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
+        let (size, limits) = limited(options.file_system.size, options.limits);
         let format = Options {
+            size,
             uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
             boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
-        let mut rootfs = Rootfs::new(Formatter::new(Interruptible::new(file, self.interrupted), format)?);
+        let formatter = Formatter::new(Interruptible::new(file, self.interrupted), format)?;
+        let mut rootfs = Rootfs::with_limits(formatter, limits);
         let mut layers = Vec::new();
         for layer in &image.layers {
             let digest = layer.digest.clone();
@@ -138,7 +143,7 @@ impl Build<'_> {
         if let Some(guest) = &guest {
             guest.install(&mut rootfs)?;
         }
-        let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
+        let (output, summary) = self.finish(rootfs)?;
 
         let file = output.into_inner();
         pending.sync(&file)?;
@@ -155,6 +160,17 @@ impl Build<'_> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
+        })
+    }
+
+    /// Completes the file system.
+    fn finish<O: Output>(&self, rootfs: Rootfs<O>) -> Result<(O, Summary), BuildError> {
+        let finished = rootfs.formatter.finish(rootfs.tree);
+        finished.map_err(|error| match (error, self.options.file_system.size) {
+            (FormatError::NoSpace { needed, available }, Size::Fit(_)) => {
+                BuildError::DiskTooLarge { needed, max: available }
+            }
+            (error, _) => error.into(),
         })
     }
 
@@ -239,5 +255,19 @@ impl Build<'_> {
             return Err(BuildError::Interrupted);
         }
         Ok(())
+    }
+}
+
+/// Limits a disk that is made to fit; a size that was asked for limits the layers instead, if it is larger.
+fn limited(size: Size, limits: Limits) -> (Size, Limits) {
+    match size {
+        Size::Fit(fit) => {
+            let max = fit.max.min(limits.size);
+            (Size::Fit(Fit { max, ..fit }), limits)
+        }
+        Size::Fixed(fixed) => {
+            let size = limits.size.max(fixed);
+            (Size::Fixed(fixed), Limits { size, ..limits })
+        }
     }
 }

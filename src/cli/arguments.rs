@@ -15,6 +15,7 @@ use uuid::fmt::Hyphenated;
 
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
+use super::limits::LimitArguments;
 use super::presentation::{PresentationArguments, usage_error};
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
@@ -114,6 +115,9 @@ pub(super) struct Build {
 
     #[command(flatten)]
     file_system: FileSystemArguments,
+
+    #[command(flatten)]
+    limits: LimitArguments,
 }
 
 impl Build {
@@ -137,6 +141,7 @@ impl Build {
             uuid: self.uuid,
             init: self.init()?,
             newest: source_date_epoch()?,
+            limits: self.limits.limits(),
         })
     }
 

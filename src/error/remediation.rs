@@ -22,6 +22,7 @@ impl BuildError {
             Self::Output { path, source, .. } => output(path, source.kind()),
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
+            Self::DiskTooLarge { needed, .. } => Some(raise("--max-size-mib", needed.div_ceil(MIB))),
             Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
             Self::Interrupted => Some(RUN_AGAIN.to_owned()),
@@ -126,9 +127,26 @@ fn layer(failure: &LayerFailure) -> Option<String> {
             kind: LayerErrorKind::Image(error),
             ..
         }) => format(error),
+        LayerFailure::Apply(LayerError {
+            kind: LayerErrorKind::TooLarge { len, .. },
+            ..
+        }) => Some(raise("--max-size-mib", len.div_ceil(MIB))),
+        LayerFailure::Apply(LayerError {
+            kind: LayerErrorKind::TooManyEntries { count, .. },
+            ..
+        }) => Some(raise("--max-entries", *count)),
+        LayerFailure::Apply(LayerError {
+            kind: LayerErrorKind::TooMuchMetadata { len, .. },
+            ..
+        }) => Some(raise("--max-metadata-mib", len.div_ceil(MIB))),
         LayerFailure::Content(_) | LayerFailure::Apply(_) => Some(BUILD_AGAIN.to_owned()),
         LayerFailure::Read(_) | LayerFailure::Decode(_) => None,
     }
+}
+
+/// How to raise a limit that an image exceeds by what was read of it.
+fn raise(flag: &str, least: u64) -> String {
+    format!("if you trust the image, raise the limit with {flag}, to {least} at the least")
 }
 
 fn guest(error: &GuestError) -> Option<String> {

@@ -5,6 +5,7 @@ mod arguments;
 mod failures;
 mod guest;
 mod inspect;
+mod limits;
 mod outputs;
 mod report;
 mod scene;
