@@ -53,9 +53,12 @@ images:
 oracles: images
     REQUIRE_ORACLES=1 cargo test --release --test oracle
 
-# Whole images in QEMU, on two kernels, which are fetched from Debian (on Debian)
-boot:
+# QEMU and the two kernels that the boot tests start, into target/boot, on Debian
+machines:
     BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+
+# Whole images in QEMU, on two kernels
+boot: machines
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
 # Every fuzz target for some seconds, from its seeds; without a sanitizer, since nothing that is fuzzed has unsafe code

@@ -1,6 +1,6 @@
 //! Whole machines: images that boot, run what a container would have run, and leave a clean disk.
 //!
-//! Needs e2fsck, and what `just boot` fetches into `$BOOT_CACHE`, by default `target/boot`. What is missing skips a test, and
+//! Needs e2fsck, and what `just machines` fetches into `$BOOT_CACHE`, by default `target/boot`. What is missing skips a test, and
 //! fails it where `REQUIRE_ORACLES=1`.
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
@@ -39,7 +39,9 @@ grep Groups /proc/self/status | tr '\\t' ' '
 echo \"name $(hostname)\"
 echo written >/dev/stdout
 (: </dev/tty) && echo 'a terminal controls it'
-ping -c1 -w5 127.0.0.1 >/dev/null && echo 'loopback answers'
+echo 'loopback answers at port 80' | nc -l -p 80 &
+sleep 1; nc -w5 127.0.0.1 80 </dev/null
+echo \"ping $(cat /proc/sys/net/ipv4/ping_group_range)\"
 ls -d1 /dev/pts/ptmx /dev/shm /dev/fd/0 /dev/null /proc/1 /sys/class /run/lock /tmp/.empty
 echo 'quoted' >/run/lock/here && echo temporary >/tmp/here && cat /run/kept /run/lock/here /tmp/here
 exit 3
@@ -59,7 +61,7 @@ impl Machine {
             .iter()
             .find(|kernel| !cache().join(kernel).join("initramfs").is_file())
         {
-            skip(&format!("there is no {kernel} to boot: `just boot` fetches it"));
+            skip(&format!("there is no {kernel} to boot: `just machines` fetches it"));
             return None;
         }
         let busybox = fs::read(cache().join("busybox/bin/busybox")).unwrap();
@@ -88,7 +90,7 @@ impl Machine {
             "bin/kill",
             "bin/ls",
             "bin/od",
-            "bin/ping",
+            "bin/nc",
             "bin/poweroff",
             "bin/sleep",
             "bin/tr",
@@ -257,7 +259,8 @@ fn a_command_gets_what_a_container_would_get() {
         for said in [
             "written",
             "a terminal controls it",
-            "loopback answers",
+            "loopback answers at port 80",
+            "ping 0\t2147483647",
             "of the image",
             "quoted",
             "temporary",

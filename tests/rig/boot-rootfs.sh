@@ -36,7 +36,7 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-mkdir -p "$cache"
+mkdir -p "$cache"; cache=$(cd "$cache" && pwd)
 exec 9>"$cache/lock"; flock 9
 
 # An apt command, once more with new package lists if the old ones do not do.
@@ -123,6 +123,7 @@ vmlinuz=$(find "$cache/$kernel/boot" -name 'vmlinuz-*' | head -n1)
 [ -s "$vmlinuz" ] || die "no kernel in $cache/$kernel"
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/boot-rootfs.XXXXXX")
 vm='' log=$scratch/console
+: >"$log"
 ended() { [ -z "$vm" ] || ! kill -0 "$vm" 2>/dev/null; }
 trap 'ended || kill -KILL "$vm"; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM HUP
@@ -131,7 +132,7 @@ LD_LIBRARY_PATH=$libraries QEMU_MODULE_DIR=${libraries:+${libraries%%:*}/qemu} \
   -display none -no-reboot -serial stdio -kernel "$vmlinuz" -initrd "$cache/$kernel/initramfs" \
   -drive "file=${image//,/,,},format=raw,if=virtio,snapshot=$snapshot" \
   -append "console=ttyS0 quiet panic=-1 no_timer_check random.trust_cpu=on root=/dev/vda $flags init=$init $append" \
-  </dev/null >"$log" 2>&1 &
+  </dev/null >>"$log" 2>&1 &
 vm=$!
 
 shown=0 seen='' status=1 start=$(date +%s%N)
