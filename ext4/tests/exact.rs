@@ -193,3 +193,19 @@ fn a_smallest_size_beyond_the_largest_counts_as_the_largest() {
         assert_eq!(image.len(), expected, "from {min} to {max}");
     }
 }
+
+#[test]
+fn no_more_than_half_of_the_blocks_are_reserved() {
+    for (percent, expected) in [(50, 512), (51, 512), (255, 512)] {
+        let options = Options {
+            size: Size::Fixed(4 << 20),
+            reserved_percent: percent,
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let formatter = Formatter::new(Vec::new(), options).unwrap();
+        let (image, _) = formatter.finish(Tree::default()).unwrap();
+        let reader = ext4::Reader::open(std::io::Cursor::new(image)).unwrap();
+        assert_eq!(reader.facts().reserved_block_count, expected, "{percent} %");
+    }
+}
