@@ -13,10 +13,12 @@ test:
 format:
     cargo fmt --all --check
     cd guest/init && cargo fmt --check
+    cd fuzz && cargo fmt --check
 
 clippy:
     cargo clippy --workspace --all-targets -- -D warnings
     cd guest/init && cargo clippy --target x86_64-unknown-linux-gnu --target-dir ../../target/init -- -D warnings
+    cd fuzz && cargo clippy --all-targets -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -63,9 +65,28 @@ machines:
 boot: machines
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
-# Every fuzz target for some seconds
+# Every fuzz target for some seconds, from its seeds; without a sanitizer, since nothing that is fuzzed has unsafe code
 fuzz seconds="60":
-    for target in $(cargo +nightly fuzz list); do cargo +nightly fuzz run "$target" -- -max_total_time={{ seconds }} || exit; done
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd fuzz
+    cargo fuzz build --sanitizer none
+    for target in $(cargo fuzz list); do
+      printf '== %s\n' "$target"
+      options=(-max_total_time={{ seconds }} -timeout=10 -rss_limit_mb=1024 -max_len=65536)
+      if [ -f "dictionaries/$target" ]; then options+=("-dict=dictionaries/$target"); fi
+      mkdir -p "corpus/$target"
+      log=target/$target.log
+      if ! cargo fuzz run --sanitizer none "$target" "corpus/$target" "seeds/$target" -- "${options[@]}" -print_final_stats=1 2>"$log"; then
+        tail -n 80 "$log"
+        exit 1
+      fi
+      grep '^stat::' "$log"
+    done
+
+# The seeds anew, after a change to their generator; those of `tree`, and an image of mke2fs, are kept as they are
+seeds:
+    cd fuzz && cargo run --example seeds
 
 # The sample image anew, after a change to its generator
 hello:

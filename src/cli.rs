@@ -6,6 +6,7 @@ mod core_dump;
 mod failure;
 mod file_system;
 mod inspect;
+mod limits;
 mod presentation;
 mod progress;
 mod registry;

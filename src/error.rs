@@ -82,6 +82,14 @@ pub enum BuildError {
     /// The tree could not be exported.
     #[error(transparent)]
     Stage(#[from] StageError),
+    /// The content needs a larger disk than one that is made to fit may be.
+    #[error("the disk would have {needed} bytes: at most {max} are allowed")]
+    DiskTooLarge {
+        /// Smallest size in bytes, in whole MiB, that would do.
+        needed: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,

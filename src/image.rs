@@ -10,6 +10,8 @@ mod digest;
 mod directory;
 mod docker_archive;
 mod error;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod layout;
 mod manifest;
 mod platform;

@@ -9,6 +9,7 @@ mod decode;
 mod error;
 mod header;
 mod libarchive;
+mod limits;
 mod path;
 mod pax;
 mod resolve;
@@ -22,12 +23,14 @@ use ext4::{Formatter, Output, Timestamp, Tree};
 
 pub use self::decode::{Compression, DecodeError, Decoder, decode};
 pub use self::error::{LayerError, LayerErrorKind, Position};
+pub use self::limits::Limits;
 
 pub(crate) use self::path::Printable;
 pub(crate) use self::resolve::resolve;
 
 use self::apply::Applier;
 use self::change::Change;
+use self::limits::Budget;
 use self::tar::Archive;
 
 /// The file system of an image, as far as its layers were applied.
@@ -36,6 +39,7 @@ pub struct Rootfs<O> {
     pub tree: Tree,
     /// The contents of the files in the tree.
     pub formatter: Formatter<O>,
+    budget: Budget,
 }
 
 /// How a layer shall be applied.
@@ -60,12 +64,19 @@ pub struct LayerSummary {
 }
 
 impl<O: Output> Rootfs<O> {
-    /// A file system of nothing but the root directory.
+    /// A file system of nothing but the root directory, for layers within the default [`Limits`].
     #[must_use]
     pub fn new(formatter: Formatter<O>) -> Self {
+        Self::with_limits(formatter, Limits::default())
+    }
+
+    /// A file system of nothing but the root directory, for layers within these limits, all of them together.
+    #[must_use]
+    pub fn with_limits(formatter: Formatter<O>, limits: Limits) -> Self {
         Self {
             tree: Tree::default(),
             formatter,
+            budget: Budget::new(limits),
         }
     }
 
@@ -75,11 +86,14 @@ impl<O: Output> Rootfs<O> {
     ///
     /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
     pub fn apply(&mut self, tar: impl Read, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
-        let mut archive = Archive::new(tar);
+        let meter = self.budget.meter();
+        let mut archive = Archive::new(meter.reader(tar));
         let mut summary = LayerSummary::default();
         let mut applier = Applier::new(self);
         let mut apply_entries = || {
             while let Some(entry) = archive.next()? {
+                meter.check(&entry, archive.position().offset)?;
+                applier.charge(&entry)?;
                 let change = Change::new(entry, options, &mut summary)?;
                 applier.apply(change, archive.content())?;
                 summary.entry_count += 1;
@@ -89,6 +103,8 @@ impl<O: Output> Rootfs<O> {
         let result = apply_entries();
         let position = archive.position().clone();
         let result = result.and_then(|()| archive.drain());
+        let result = result.map_err(|kind| meter.verdict().err().unwrap_or(kind));
+        self.budget.settle(&meter);
         summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
         Ok(summary)
     }

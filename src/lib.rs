@@ -1,6 +1,8 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod guest;
 pub mod image;
 pub mod inspect;

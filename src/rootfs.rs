@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use ext4::{Formatter, Options, Output, Summary, Timestamp};
+use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
 use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
@@ -20,7 +20,7 @@ use crate::image::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions, Verified,
 };
-use crate::layer::{self, Compression, LayerOptions, LayerSummary, Rootfs};
+use crate::layer::{self, Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
@@ -66,6 +66,8 @@ pub struct BuildOptions {
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
     pub stage_snapshot: Option<PathBuf>,
+    /// What the image may cost. A disk whose size is fixed may be larger, and its layers as large as the disk.
+    pub limits: Limits,
 }
 
 /// What was built, of what.
@@ -167,14 +169,16 @@ impl Build<'_> {
         let guest = guest.transpose()?;
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
+        let (size, limits) = limited(options.file_system.size, options.limits);
         let format = Options {
+            size,
             uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
             boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
         let output = Interruptible::new(file, self.interrupted);
-        let mut rootfs = Rootfs::new(Formatter::new(output, format.clone())?);
+        let mut rootfs = Rootfs::with_limits(Formatter::new(output, format.clone())?, limits);
         let mut layers = Vec::new();
         for layer in &image.layers {
             match self.add_layer(&source, layer, &mut rootfs) {
@@ -192,7 +196,7 @@ impl Build<'_> {
         if let Some(guest) = &guest {
             guest.install(&mut rootfs)?;
         }
-        let (output, summary) = rootfs.formatter.finish(rootfs.tree)?;
+        let (output, summary) = self.finish(rootfs)?;
 
         let (file, pending, summary) = match &programs {
             None => (output.into_inner(), pending, summary),
@@ -239,6 +243,17 @@ impl Build<'_> {
         };
         let summary = mke2fs.build(native, &mut file, &path)?;
         Ok((file, pending, summary))
+    }
+
+    /// Completes the file system.
+    fn finish<O: Output>(&self, rootfs: Rootfs<O>) -> Result<(O, Summary), BuildError> {
+        let finished = rootfs.formatter.finish(rootfs.tree);
+        finished.map_err(|error| match (error, self.options.file_system.size) {
+            (FormatError::NoSpace { needed, available }, Size::Fit(_)) => {
+                BuildError::DiskTooLarge { needed, max: available }
+            }
+            (error, _) => error.into(),
+        })
     }
 
     /// Refuses a reference that may mean another image tomorrow, unless that is accepted.
@@ -342,5 +357,19 @@ impl Build<'_> {
             return Err(BuildError::Interrupted);
         }
         Ok(())
+    }
+}
+
+/// Limits a disk that is made to fit; a size that was asked for limits the layers instead, if it is larger.
+fn limited(size: Size, limits: Limits) -> (Size, Limits) {
+    match size {
+        Size::Fit(fit) => {
+            let max = fit.max.min(limits.size);
+            (Size::Fit(Fit { max, ..fit }), limits)
+        }
+        Size::Fixed(fixed) => {
+            let size = limits.size.max(fixed);
+            (Size::Fixed(fixed), Limits { size, ..limits })
+        }
     }
 }

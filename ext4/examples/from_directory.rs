@@ -1,13 +1,12 @@
 //! Makes an image of a directory: `cargo run --example from_directory <directory> <image>`.
-//!
-//! The files keep their permissions and times and belong to root; what is no file, directory or symlink is refused.
+//! Files keep permissions and time of change and belong to root; what is no file, directory or symlink is refused.
 
 #![expect(clippy::print_stdout, reason = "an example that says what it did")]
 
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Timestamp, Tree};
 
@@ -17,21 +16,19 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Err("usage: from_directory <directory> <image>".into());
     };
     let output = File::options().read(true).write(true).create_new(true).open(image)?;
-    let mut formatter = Formatter::new(output, Options::new(*b"from a directory"))?;
     let mut tree = Tree::new(metadata(&fs::metadata(directory)?)?);
+    let mut formatter = Formatter::new(output, Options::new(*b"from a directory"))?;
     copy(directory, InodeId::ROOT, &mut tree, &mut formatter)?;
     let (output, summary) = formatter.finish(tree)?;
-    output.sync_all()?;
     println!("{summary:?}");
-    Ok(())
+    Ok(output.sync_all()?)
 }
 
 fn copy(from: &Path, to: InodeId, tree: &mut Tree, formatter: &mut Formatter<File>) -> Result<(), Box<dyn Error>> {
     let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
     // The order of the content in the image follows that of the calls.
     entries.sort_by_key(fs::DirEntry::file_name);
-    for entry in entries {
-        let (name, path) = (entry.file_name(), entry.path());
+    for (name, path) in entries.iter().map(|entry| (entry.file_name(), entry.path())) {
         let found = fs::symlink_metadata(&path)?;
         let kind = match found.file_type() {
             kind if kind.is_dir() => Kind::Directory(Directory::new()),
@@ -39,9 +36,9 @@ fn copy(from: &Path, to: InodeId, tree: &mut Tree, formatter: &mut Formatter<Fil
             kind if kind.is_symlink() => Kind::Symlink(fs::read_link(&path)?.as_os_str().as_encoded_bytes().into()),
             _ => return Err(format!("{}: neither file, directory nor symlink", path.display()).into()),
         };
-        let id = tree.insert(to, name.as_encoded_bytes(), metadata(&found)?, kind)?;
+        let inode = tree.insert(to, name.as_encoded_bytes(), metadata(&found)?, kind)?;
         if found.is_dir() {
-            copy(&path, id, tree, formatter)?;
+            copy(&path, inode, tree, formatter)?;
         }
     }
     Ok(())
@@ -52,13 +49,11 @@ fn metadata(found: &fs::Metadata) -> Result<Metadata, Box<dyn Error>> {
     let mode = (std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o7777).try_into()?;
     #[cfg(not(unix))]
     let mode = if found.is_dir() { 0o755 } else { 0o644 };
-    let since = found.modified()?.duration_since(SystemTime::UNIX_EPOCH)?;
-    let time = Timestamp::saturating(since.as_secs().try_into()?, since.subsec_nanos());
+    let time = found.modified()?.duration_since(UNIX_EPOCH)?;
+    let modified = Timestamp::saturating(time.as_secs().try_into()?, time.subsec_nanos());
     Ok(Metadata {
         mode,
-        accessed: time,
-        modified: time,
-        changed: time,
+        modified,
         ..Metadata::default()
     })
 }

@@ -52,7 +52,48 @@
 //! # Limits
 //!
 //! A file has at most 2^32 - 1 blocks and 65,000 links, a symlink's target one block less a byte and 4,095 bytes, a name 255
-//! bytes, the extended attributes of a file some 90 bytes in the inode and one block.
+//! bytes. The extended attributes of a file have some 90 bytes in the inode and one block; with
+//! [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have inodes of their own (Linux 4.13). A file system has
+//! at most 2^32 - 1 inodes, and as many blocks as its group descriptors reach: [`FormatError::TooLarge`] names the largest size.
+//!
+//! # Errors
+//!
+//! A [`TreeError`] is a change that no POSIX tree can take, and leaves the tree as it was. A [`FormatError`] tells whether the
+//! content, the output or the options are to blame; the image is then of no use. A [`ReadError`] says what of an image makes no
+//! sense, and where. Nothing panics but what says so under "Panics": an [`InodeId`] of another tree, for example.
+//!
+//! # Examples
+//!
+//! `examples/from_directory.rs`, `from_memory.rs`, `empty.rs`: each is a whole program of less than 60 lines. A sparse file of 1
+//! GiB, and what a [`Reader`] says of it:
+//!
+//! ```
+//! use std::io::Cursor;
+//! use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size, Tree};
+//!
+//! let options = Options { size: Size::Fixed(16 << 20), journal: Journal::None, ..Options::new([7; 16]) };
+//! let mut formatter = Formatter::new(Vec::new(), options)?;
+//! let mut tree = Tree::default();
+//! let len = 1 << 30;
+//! let data = formatter.write_sparse(&b"tail"[..], len, &[len - 4..len])?;
+//! tree.insert(InodeId::ROOT, b"sparse", Metadata { mode: 0o600, ..Metadata::default() }, Kind::File(data))?;
+//! let (image, _) = formatter.finish(tree)?;
+//!
+//! let mut reader = Reader::open(Cursor::new(image))?;
+//! let root = reader.root()?;
+//! let names: Vec<_> = reader.entries(&root)?.into_iter().map(|entry| entry.name).collect();
+//! assert_eq!(names, [b"lost+found"[..].into(), b"sparse"[..].into()]);
+//! let sparse = reader.entries(&root)?[1].ino;
+//! let sparse = reader.inode(sparse)?;
+//! let ranges = reader.data(&sparse)?;
+//! assert_eq!((sparse.size, ranges.len(), ranges[0].len), (len, 1, 4096));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+/// The example of the README, which must hold.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 mod data;
 mod disk;

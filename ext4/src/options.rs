@@ -33,7 +33,7 @@ pub struct Options {
     pub large_xattrs: bool,
     /// Whether files of up to 128 bytes and small directories lie in their inodes (`inline_data`, Linux 3.8).
     pub inline_data: bool,
-    /// Blocks that only root can use, in percent of all, 0 to 50.
+    /// Blocks that only root can use, in percent of all, 0 to 50; more counts as 50, the most that e2fsck takes.
     pub reserved_percent: u8,
     /// Seconds since 1970 that the superblock gives as the time of creation and of the last check and write.
     pub created: u32,
@@ -82,7 +82,7 @@ pub struct Fit {
     pub free: u64,
     /// Free space in percent of what the content uses, if that is more than [`Fit::free`].
     pub free_percent: u32,
-    /// Smallest size in bytes.
+    /// Smallest size in bytes; what exceeds [`Fit::max`] is cut off.
     pub min: u64,
     /// Largest size in bytes.
     pub max: u64,

@@ -4,7 +4,9 @@
 
 mod support;
 
-use ext4::{BlockSize, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Summary, Tree};
+use ext4::{
+    BlockSize, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Summary, Tree,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -166,5 +168,44 @@ fn one_byte_more_than_fits_does_not() {
         let (_, full) = build(&options, 20 * MIB, &file(free), true).unwrap();
         assert_eq!(full.used_bytes, full.size_bytes);
         assert_eq!(needed(&options, 20 * MIB, &file(free + 1)), 21 * MIB);
+    }
+}
+
+#[test]
+fn a_smallest_size_beyond_the_largest_counts_as_the_largest() {
+    for (min, max, expected) in [
+        (8 << 20, 4 << 20, 4 << 20),
+        (u64::MAX, 4 << 20, 4 << 20),
+        (0, 4 << 20, 1 << 20),
+    ] {
+        let options = Options {
+            size: Size::Fit(Fit {
+                free: 0,
+                free_percent: 0,
+                min,
+                max,
+            }),
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let formatter = Formatter::new(Vec::new(), options).unwrap();
+        let (image, _) = formatter.finish(Tree::default()).unwrap();
+        assert_eq!(image.len(), expected, "from {min} to {max}");
+    }
+}
+
+#[test]
+fn no_more_than_half_of_the_blocks_are_reserved() {
+    for (percent, expected) in [(50, 512), (51, 512), (255, 512)] {
+        let options = Options {
+            size: Size::Fixed(4 << 20),
+            reserved_percent: percent,
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let formatter = Formatter::new(Vec::new(), options).unwrap();
+        let (image, _) = formatter.finish(Tree::default()).unwrap();
+        let reader = ext4::Reader::open(std::io::Cursor::new(image)).unwrap();
+        assert_eq!(reader.facts().reserved_block_count, expected, "{percent} %");
     }
 }

@@ -4,46 +4,26 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
-use ext4::{
-    BlockSize, Device, Directory, Fit, FormatError, InodeId, Inodes, Journal, Kind, MAX_NAME_LEN, MAX_TARGET_LEN,
-    Metadata, Options, Size, Timestamp, TreeError, Xattrs,
-};
+use ext4::{BlockSize, Fit, Inodes, Journal, MAX_NAME_LEN, Metadata, Options, Size, Timestamp, Xattrs};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::Index;
 
-use support::check;
 use support::content::Content;
 use support::model::{Build, Model, Node};
-use support::reader::Reader;
-
-/// One step on the way to a tree. An [`Index`] chooses among the paths that there are.
-#[derive(Clone, Debug)]
-enum Operation {
-    /// Puts something below a directory, in the place of what has the name already.
-    Put(Index, Vec<u8>, Metadata, Node),
-    /// Gives an inode that is no directory one more name.
-    Link(Index, Index, Vec<u8>),
-    Remove(Index),
-    /// Writes content that never becomes a file, and gives it back or forgets it.
-    Discard(Content, bool),
-    /// Writes content that ends before it should.
-    BreakOff(Content),
-    /// Tries what no tree takes.
-    Misuse(Index, Index),
-}
+use support::operations::{Operation, apply};
+use support::readback::{assert_found, assert_read_back, assert_viewed};
 
 /// A step with values of extended attributes up to a length.
 fn operation(most: usize) -> impl Strategy<Value = Operation> {
     prop_oneof![
-        12 => (any::<Index>(), name(), metadata(most), node()).prop_map(|(at, name, metadata, node)| Operation::Put(at, name, metadata, node)),
-        3 => (any::<Index>(), any::<Index>(), name()).prop_map(|(inode, at, name)| Operation::Link(inode, at, name)),
-        3 => any::<Index>().prop_map(Operation::Remove),
+        12 => (any::<usize>(), name(), metadata(most), node()).prop_map(|(at, name, metadata, node)| Operation::Put(at, name, metadata, node)),
+        3 => (any::<usize>(), any::<usize>(), name()).prop_map(|(inode, at, name)| Operation::Link(inode, at, name)),
+        1 => (any::<usize>(), any::<usize>(), name()).prop_map(|(inode, at, name)| Operation::Rename(inode, at, name)),
+        1 => (any::<usize>(), metadata(most)).prop_map(|(inode, metadata)| Operation::Describe(inode, metadata)),
+        3 => any::<usize>().prop_map(Operation::Remove),
         1 => (content(), any::<bool>()).prop_map(|(content, is_forgotten)| Operation::Discard(content, is_forgotten)),
         1 => content().prop_map(Operation::BreakOff),
-        1 => (any::<Index>(), any::<Index>()).prop_map(|(first, second)| Operation::Misuse(first, second)),
+        1 => (any::<usize>(), any::<usize>()).prop_map(|(first, second)| Operation::Misuse(first, second)),
     ]
 }
 
@@ -61,7 +41,7 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn metadata(most: usize) -> impl Strategy<Value = Metadata> {
-    // ext4-view 1.0 reads only seconds whose low half is not negative; the oracles see to the others.
+    // ext4-view 1.0 reads only seconds whose low half is not negative; fuzzing and the oracles see to the others.
     let time = || {
         (0_i64..4, 0_i64..1 << 31, 0_u32..1_000_000_000)
             .prop_map(|(high, low, nanoseconds)| Timestamp::saturating((high << 32) + low, nanoseconds))
@@ -144,193 +124,11 @@ fn options() -> impl Strategy<Value = Options> {
     )
 }
 
-/// Applies a step if the tree, as the model has it, can take it.
-fn apply(build: &mut Build<Vec<u8>>, operation: Operation) {
-    match operation {
-        Operation::Put(at, name, metadata, node) => {
-            let path = below(&build.model, at, &name);
-            if build.model.paths.contains_key(&path) {
-                build.remove(&path);
-            }
-            build.put(&path, metadata, node).unwrap();
-        }
-        Operation::Link(inode, at, name) => {
-            let existing = chosen(&build.model, inode);
-            let path = below(&build.model, at, &name);
-            let is_directory = matches!(build.model.node_at(&existing), Node::Directory);
-            if !is_directory && !build.model.paths.contains_key(&path) {
-                build.link(&path, &existing);
-            }
-        }
-        Operation::Remove(index) => {
-            let path = chosen(&build.model, index);
-            if !path.is_empty() {
-                build.remove(&path);
-            }
-        }
-        Operation::Discard(content, is_forgotten) => {
-            let data = build
-                .formatter
-                .write_sparse(content.reader(), content.len, &content.ranges)
-                .unwrap();
-            if !is_forgotten {
-                build.formatter.free(data);
-            }
-        }
-        Operation::BreakOff(content) => {
-            let error = build
-                .formatter
-                .write_data(&content.bytes()[..], content.len + 1)
-                .unwrap_err();
-            assert!(matches!(error, FormatError::ContentTooShort { actual, .. } if actual == content.len));
-        }
-        Operation::Misuse(first, second) => misuse(build, first, second),
-    }
-}
-
-/// A path that there is.
-fn chosen(model: &Model, index: Index) -> Vec<u8> {
-    let nth = index.index(model.paths.len());
-    model.paths.keys().nth(nth).unwrap().clone()
-}
-
-/// The path of a name in a directory that there is.
-fn below(model: &Model, index: Index, name: &[u8]) -> Vec<u8> {
-    let directories: Vec<_> = model
-        .paths
-        .keys()
-        .filter(|path| matches!(model.node_at(path), Node::Directory))
-        .collect();
-    let directory = directories[index.index(directories.len())];
-    let separator = if directory.is_empty() { "" } else { "/" };
-    [directory, separator.as_bytes(), name].concat()
-}
-
-/// What a tree must refuse, and refuses without a change.
-fn misuse(build: &mut Build<Vec<u8>>, first: Index, second: Index) {
-    let (first, second) = (chosen(&build.model, first), chosen(&build.model, second));
-    let (at, other) = (build.id_of(&first), build.id_of(&second));
-    let is_directory = matches!(build.model.node_at(&first), Node::Directory);
-    let mut insert =
-        |at: InodeId, name: &[u8], kind: Kind| build.tree.insert(at, name, Metadata::default(), kind).unwrap_err();
-    let invalid: [&[u8]; 6] = [b"", b".", b"..", b"a/b", b"a\0b", &[b'x'; MAX_NAME_LEN + 1]];
-    for name in invalid {
-        assert_eq!(
-            insert(at, name, Kind::Fifo),
-            TreeError::InvalidName { name: name.to_vec() }
-        );
-    }
-    for target in [vec![], vec![b't'; MAX_TARGET_LEN + 1], b"a\0b".to_vec()] {
-        let len = target.len();
-        assert_eq!(
-            insert(at, b"new name", Kind::Symlink(target.into())),
-            TreeError::InvalidTarget { len }
-        );
-    }
-    for (major, minor) in [(1 << 12, 0), (0, 1 << 20)] {
-        let error = insert(at, b"new name", Kind::CharDevice(Device { major, minor }));
-        assert_eq!(error, TreeError::InvalidDevice { major, minor });
-    }
-    if is_directory {
-        assert_eq!(
-            build.tree.link(at, b"new name", InodeId::ROOT),
-            Err(TreeError::LinkToDirectory)
-        );
-        assert_eq!(build.tree.remove(at, b"new name").unwrap_err(), TreeError::NotFound);
-        if let Some(name) = build
-            .tree
-            .inode(at)
-            .directory()
-            .and_then(|directory| Some(directory.entries().next()?.0.to_vec()))
-        {
-            let error = build
-                .tree
-                .insert(at, &name, Metadata::default(), Kind::Directory(Directory::new()));
-            assert_eq!(error.unwrap_err(), TreeError::AlreadyExists);
-        }
-    } else {
-        assert_eq!(insert(at, b"new name", Kind::Fifo), TreeError::NotADirectory);
-        assert_eq!(
-            build.tree.remove(at, b"new name").unwrap_err(),
-            TreeError::NotADirectory
-        );
-    }
-    assert_eq!(build.tree.lookup(at, b"new name"), None);
-    assert!(build.tree.contains(other));
-}
-
-/// Asserts that the crate's image and the model's tree are one, for a reader of the disk's structures.
-fn assert_read_back(image: &[u8], model: &Model) {
-    check::check(image);
-    let reader = Reader::new(image);
-    let expected = model.entries();
-    let found = reader.paths();
-    assert!(
-        found.keys().map(|path| &path[..]).eq(expected.keys().copied()),
-        "names: {:?}",
-        found.keys()
-    );
-    let mut inodes = BTreeMap::new();
-    for (path, (id, entry)) in expected {
-        let ino = found[path];
-        assert_eq!(reader.entry(ino), entry, "{}", path.escape_ascii());
-        assert_eq!(
-            *inodes.entry(id).or_insert(ino),
-            ino,
-            "{} is one inode with its links",
-            path.escape_ascii()
-        );
-        if let Node::File(content) = model.node(id) {
-            assert!(reader.content(ino) == content.bytes(), "{}", path.escape_ascii());
-        }
-    }
-}
-
-/// Asserts the same for ext4-view, which finds every name by its index and verifies checksums on the way.
-fn assert_viewed(image: &[u8], model: &Model) {
-    let view = ext4_view::Ext4::load(Box::new(image.to_vec())).unwrap();
-    for (path, (id, entry)) in model.entries() {
-        let absolute = [b"/", path].concat();
-        let path = ext4_view::Path::try_from(&absolute[..]).unwrap();
-        let metadata = view.symlink_metadata(path).unwrap();
-        let time = |time: ext4_view::Timestamp| (time.seconds(), time.nanoseconds());
-        assert_eq!(u32::from(metadata.mode()), entry.mode & 0o7777);
-        assert_eq!((metadata.uid(), metadata.gid()), (entry.uid, entry.gid));
-        assert_eq!(time(metadata.accessed()), entry.accessed);
-        assert_eq!(time(metadata.modified()), entry.modified);
-        match model.node(id) {
-            Node::Directory => {
-                let listed = view.read_dir(path).unwrap().count();
-                let entries = model
-                    .paths
-                    .keys()
-                    .filter(|other| is_child(other, &absolute[1..]))
-                    .count();
-                // `.` and `..` are listed too.
-                assert_eq!(listed, entries + 2);
-            }
-            Node::File(content) => assert!(view.read(path).unwrap() == content.bytes(), "{}", path.display()),
-            Node::Symlink(target) => {
-                assert!(metadata.is_symlink());
-                assert_eq!(view.read_link(path).unwrap().as_path().as_ref(), &target[..]);
-            }
-            Node::CharDevice(..) => assert!(metadata.file_type().is_char_dev()),
-            Node::BlockDevice(..) => assert!(metadata.file_type().is_block_dev()),
-            Node::Fifo => assert!(metadata.file_type().is_fifo()),
-            Node::Socket => assert!(metadata.file_type().is_socket()),
-        }
-    }
-}
-
-fn is_child(path: &[u8], directory: &[u8]) -> bool {
-    !path.is_empty() && support::model::parent(path).0 == directory
-}
-
 /// Builds the tree that the operations lead to.
 fn build(options: Options, operations: &[Operation]) -> (Vec<u8>, Model) {
     let mut build = Build::new(Vec::new(), options).unwrap();
     for operation in operations {
-        apply(&mut build, operation.clone());
+        apply(&mut build, operation.clone()).unwrap();
     }
     let (image, _, model) = build.finish().unwrap();
     (image, model)
@@ -344,6 +142,7 @@ proptest! {
         let (image, model) = build(Options { large_xattrs: false, ..options }, &operations);
         assert_read_back(&image, &model);
         assert_viewed(&image, &model);
+        assert_found(&image, &model);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use uuid::fmt::Hyphenated;
 use super::cache::Cache;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
+use super::limits::LimitArguments;
 use super::presentation::{PresentationArguments, usage_error};
 use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
@@ -156,6 +157,9 @@ pub(super) struct Build {
 
     #[command(flatten)]
     file_system: FileSystemArguments,
+
+    #[command(flatten)]
+    limits: LimitArguments,
 }
 
 impl Build {
@@ -184,6 +188,7 @@ impl Build {
             mke2fs: self.mke2fs.clone(),
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
+            limits: self.limits.limits(),
         })
     }
 

@@ -38,7 +38,7 @@ impl BuildError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Mutable { .. } => ErrorKind::PolicyDenied,
+            Self::Mutable { .. } | Self::DiskTooLarge { .. } => ErrorKind::PolicyDenied,
             Self::OutputNotAFile { .. } => ErrorKind::Conflict,
             Self::Output { source, .. } => source.kind().into(),
             Self::Image { source, .. } => source.into(),
@@ -205,6 +205,9 @@ impl From<&LayerErrorKind> for ErrorKind {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
             LayerErrorKind::Image(error) => error.into(),
+            LayerErrorKind::TooLarge { .. }
+            | LayerErrorKind::TooManyEntries { .. }
+            | LayerErrorKind::TooMuchMetadata { .. } => Self::PolicyDenied,
             LayerErrorKind::UnsupportedType { .. } | LayerErrorKind::OtherVolume { .. } | LayerErrorKind::Tree(_) => {
                 Self::Unsupported
             }

@@ -38,6 +38,7 @@ impl BuildError {
             Self::Output { path, source, .. } => output(path, source.kind()),
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
+            Self::DiskTooLarge { needed, .. } => Some(raise("--max-size-mib", needed.div_ceil(MIB))),
             Self::Guest(error) => guest(error),
             Self::Format(error) => format(error),
             Self::Mke2fs(error) => Some(mke2fs(error)),
@@ -234,7 +235,12 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
             "build the image again with the file before its links, in the same layer or one below"
         }
         LayerErrorKind::LinkToDirectory { .. } => "build the image with a symlink there",
-        LayerErrorKind::Tree(_) => "change or leave out the entry: no ext4 file system can hold it",
+        LayerErrorKind::TooLarge { len, .. } => return Some(raise("--max-size-mib", len.div_ceil(MIB))),
+        LayerErrorKind::TooManyEntries { count, .. } => return Some(raise("--max-entries", *count)),
+        LayerErrorKind::TooMuchMetadata { len, .. } => return Some(raise("--max-metadata-mib", len.div_ceil(MIB))),
+        LayerErrorKind::XattrTooLong { .. } | LayerErrorKind::Tree(_) => {
+            "change or leave out the entry: no ext4 file system can hold it"
+        }
     };
     Some(text.to_owned())
 }
@@ -245,6 +251,11 @@ fn is_of_the_content(kind: io::ErrorKind) -> bool {
         kind,
         io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other
     )
+}
+
+/// How to raise a limit that an image exceeds by what was read of it.
+fn raise(flag: &str, least: u64) -> String {
+    format!("if you trust the image, raise the limit with {flag}, to {least} at the least")
 }
 
 fn guest(error: &GuestError) -> Option<String> {

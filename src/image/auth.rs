@@ -130,11 +130,16 @@ fn read(path: &Path) -> Result<Content, AuthError> {
         path: path.to_owned(),
         source,
     })?;
+    parse(&json, path)
+}
+
+/// What the JSON of a file says; its path is for messages.
+pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
     // A file that is being made by others, or was made by `mktemp`.
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(Content::default());
     }
-    serde_json::from_slice(&json).map_err(|error| AuthError::Json {
+    serde_json::from_slice(json).map_err(|error| AuthError::Json {
         path: path.to_owned(),
         line: error.line(),
         column: error.column(),
@@ -161,7 +166,7 @@ fn legacy_registry(key: &str) -> Option<&str> {
 /// What is of interest in a file.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Content {
+pub(super) struct Content {
     #[serde(default)]
     auths: BTreeMap<String, Entry>,
     #[serde(default)]
@@ -172,7 +177,7 @@ struct Content {
 
 impl Content {
     /// The credentials for the repository, or for the nearest of what it is part of.
-    fn find(mut self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
+    pub(super) fn find(mut self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
         let key = keys(image).find(|key| self.auths.contains_key(key)).or_else(|| {
             self.auths
                 .keys()
@@ -189,7 +194,7 @@ impl Content {
     }
 
     /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
-    fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
+    pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
         let own = keys(image).find_map(|key| self.cred_helpers.get(&key));
         let is_meant = |key: &str| {
             key == image.registry || legacy_registry(key).is_some_and(|registry| registry == image.registry)

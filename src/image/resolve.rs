@@ -156,7 +156,8 @@ impl Search<'_> {
     }
 }
 
-fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {
+/// The layers of a manifest, with what the config says of them.
+pub(super) fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {
     let diff_ids = &config.rootfs.diff_ids;
     if manifest.layers.len() != diff_ids.len() {
         return Err(ManifestError::LayerCount {

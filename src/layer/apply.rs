@@ -13,6 +13,7 @@ use super::change::{Change, Node};
 use super::error::LayerErrorKind;
 use super::path::RelativePath;
 use super::resolve::{Resolved, resolve};
+use super::tar::{Entry, EntryKind};
 use super::upper::Upper;
 
 /// Mode of a directory that has no entry of its own.
@@ -30,6 +31,16 @@ impl<'a, O: Output> Applier<'a, O> {
             rootfs,
             upper: Upper::default(),
         }
+    }
+
+    /// Counts an entry, and what of it memory may have to hold.
+    pub(super) fn charge(&mut self, entry: &Entry) -> Result<(), LayerErrorKind> {
+        let target_len = match &entry.kind {
+            EntryKind::HardLink(target) | EntryKind::Symlink(target) => target.len(),
+            _ => 0,
+        };
+        let xattrs_len: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.rootfs.budget.charge(entry.name.len() + target_len + xattrs_len)
     }
 
     /// Applies one change; `content` is that of the file that it puts.
@@ -204,6 +215,7 @@ impl<'a, O: Output> Applier<'a, O> {
             if self.rootfs.tree.lookup(directory, &name).is_some() {
                 self.remove(directory, &name)?;
             }
+            self.rootfs.budget.charge(name.len())?;
             directory = self.insert(directory, &name, implied(), Kind::Directory(Directory::new()))?;
         }
         Ok(directory)

@@ -14,6 +14,8 @@ use super::{LayerOptions, LayerSummary};
 const WHITEOUT: &[u8] = b".wh.";
 /// Name of an opaque marker (image-spec, layer.md, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
+const MAX_XATTR_LEN: usize = 64 << 10;
 
 /// One change to the tree.
 #[derive(Debug)]
@@ -102,6 +104,13 @@ impl Change {
 }
 
 fn metadata(entry: &mut Entry, options: &LayerOptions) -> Result<Metadata, LayerErrorKind> {
+    if let Some((name, value)) = entry.xattrs.iter().find(|(_, value)| value.len() > MAX_XATTR_LEN) {
+        return Err(LayerErrorKind::XattrTooLong {
+            name: name.to_vec(),
+            len: value.len(),
+            max: MAX_XATTR_LEN,
+        });
+    }
     let bounded = |time| options.newest.map_or(time, |newest| newest.min(time));
     Ok(Metadata {
         mode: entry.mode,

@@ -129,6 +129,42 @@ pub enum LayerErrorKind {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// Layers with more bytes than are allowed when they are unpacked ([`Limits::size`](super::Limits::size)).
+    #[error("the layers have {len} bytes or more when they are unpacked: at most {max} are allowed")]
+    TooLarge {
+        /// Bytes of all layers so far, and of the content of the entry.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Layers with more entries than are allowed ([`Limits::entries`](super::Limits::entries)).
+    #[error("the layers have {count} entries or more, directories without one included: at most {max} are allowed")]
+    TooManyEntries {
+        /// Entries of all layers so far.
+        count: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// Layers with more metadata than is allowed ([`Limits::metadata`](super::Limits::metadata)).
+    #[error(
+        "the paths, link targets and extended attributes of the layers have {len} bytes or more: at most {max} are allowed"
+    )]
+    TooMuchMetadata {
+        /// Bytes in all layers so far.
+        len: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A value of an extended attribute that is longer than Linux takes (`XATTR_SIZE_MAX`).
+    #[error("the extended attribute \"{}\" has {len} bytes: a value can have {max} at most", Printable(.name))]
+    XattrTooLong {
+        /// Name of the attribute.
+        name: Vec<u8>,
+        /// Length of its value in bytes.
+        len: usize,
+        /// The limit in bytes.
+        max: usize,
+    },
     /// A name or link target with a NUL in it.
     #[error("a path with a NUL: \"{}\"", Printable(.path))]
     NulInPath {

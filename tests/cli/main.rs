@@ -6,6 +6,7 @@ mod failures;
 mod guest;
 mod inspect;
 mod layers;
+mod limits;
 mod outputs;
 mod report;
 mod scene;

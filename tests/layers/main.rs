@@ -21,6 +21,7 @@ mod damage;
 mod dialects;
 mod fsck;
 mod language;
+mod limits;
 mod links;
 mod parents;
 mod paths;

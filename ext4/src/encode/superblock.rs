@@ -32,7 +32,7 @@ pub(crate) fn encode(options: &Options, layout: &Layout, facts: &Facts) -> Super
     let geometry = &layout.geometry;
     let log_block_size = geometry.block_size.log2() - 10;
     let blocks_per_group = u32::try_from(geometry.blocks_per_group()).expect("at most 2^16");
-    let reserved = layout.block_count * u64::from(options.reserved_percent) / 100;
+    let reserved = layout.block_count * u64::from(options.reserved_percent.min(50)) / 100;
     let mut superblock = Superblock {
         inodes_count: layout.inode_count().into(),
         blocks_count_lo: lo(layout.block_count).into(),

@@ -85,7 +85,7 @@ impl<'content> Settling<'content> {
     ) -> Result<Settled, FormatError> {
         let bytes = match self.options.size {
             Size::Fixed(bytes) => bytes,
-            Size::Fit(Fit { min, max, .. }) => self.smallest(min, max).ok_or_else(|| self.no_space(max))?,
+            Size::Fit(Fit { min, max, .. }) => self.smallest(min.min(max), max).ok_or_else(|| self.no_space(max))?,
         };
         if let Ok((layout, pinned)) = self.place(bytes, cursor.clone(), self.node_blocks()) {
             let freed = compact::gaps(&self.contents, self.geometry, cursor.end());

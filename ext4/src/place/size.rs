@@ -9,7 +9,7 @@ pub(crate) const MIB: u64 = 1 << 20;
 ///
 /// A misfit tells how many blocks are missing at the least, so that no size that would do is passed over.
 pub(crate) fn smallest(min: u64, max: u64, block_size: u64, fits: impl Fn(u64) -> Result<(), Misfit>) -> Option<u64> {
-    let mut size = min.next_multiple_of(MIB).max(MIB);
+    let mut size = min.div_ceil(MIB).max(1).saturating_mul(MIB);
     while size <= max {
         match fits(size) {
             Ok(()) => return Some(size),

@@ -7,6 +7,8 @@ pub(crate) mod content;
 #[cfg(target_os = "linux")]
 pub(crate) mod kernel;
 pub(crate) mod model;
+pub(crate) mod operations;
+pub(crate) mod readback;
 pub(crate) mod reader;
 pub(crate) mod samples;
 pub(crate) mod tools;

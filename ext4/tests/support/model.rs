@@ -206,11 +206,24 @@ impl<O: Output> Build<O> {
         self.model.paths.insert(path.as_ref().to_vec(), id);
     }
 
+    /// Gives the inode at a path other metadata.
+    pub(crate) fn describe(&mut self, path: impl AsRef<[u8]>, metadata: Metadata) {
+        let path = path.as_ref();
+        let id = self.id_of(path);
+        self.tree.inode_mut(id).metadata = metadata.clone();
+        let known = self.model.inodes.get_mut(&self.model.paths[path]);
+        known.expect("each path has an inode").0 = metadata;
+    }
+
     /// Takes a path away, with all below it, and gives back what nothing leads to any more.
     pub(crate) fn remove(&mut self, path: impl AsRef<[u8]>) {
         let path = path.as_ref();
         let (directory, name) = parent(path);
-        for data in self.tree.remove(self.id_of(directory), name).unwrap() {
+        for data in self
+            .tree
+            .remove(self.id_of(directory), name)
+            .expect("the path is in the tree")
+        {
             self.formatter.free(data);
         }
         let is_below = |other: &[u8]| other.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/'));

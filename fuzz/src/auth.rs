@@ -1,0 +1,15 @@
+//! Files with credentials.
+
+use microagent::fuzzing;
+use microagent::image::Reference;
+
+/// Looks for the credentials of an image, which the first line names, in the rest.
+pub fn run(bytes: &[u8]) {
+    let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    let (text, json) = bytes.split_at(line);
+    if let Ok(text) = str::from_utf8(text)
+        && let Ok(Reference::Registry(image)) = Reference::parse(text)
+    {
+        let _ = fuzzing::credentials(json, &image);
+    }
+}

@@ -1,0 +1,70 @@
+//! Images: what a reader makes of any bytes.
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+use ext4::{FoundInode, FoundKind, ReadError, Reader};
+
+/// Most bytes of contents that are read, which do not end where an image lies.
+const MAX_CONTENT_LEN: u64 = 1 << 20;
+
+/// Reads all that can be reached from the root, once.
+pub fn run(bytes: &[u8]) {
+    let Ok(mut reader) = Reader::open(Cursor::new(bytes)) else {
+        return;
+    };
+    let _ = reader.boot_area();
+    let _ = reader.facts();
+    let _ = reader.superblock_without_value_inodes();
+    let Ok(root) = reader.root() else {
+        return;
+    };
+    let mut seen = BTreeSet::new();
+    let mut pending = vec![root];
+    let mut left = MAX_CONTENT_LEN;
+    while let Some(inode) = pending.pop() {
+        if seen.insert(inode.ino) {
+            // What is damaged hides nothing else.
+            let _ = reader.xattrs(&inode);
+            let _ = read(&mut reader, &inode, &mut pending, &mut left);
+        }
+    }
+}
+
+fn read(
+    reader: &mut Reader<Cursor<&[u8]>>,
+    inode: &FoundInode,
+    pending: &mut Vec<FoundInode>,
+    left: &mut u64,
+) -> Result<(), ReadError> {
+    match inode.kind {
+        FoundKind::Directory => {
+            for entry in reader.entries(inode)? {
+                if let Ok(child) = reader.inode(entry.ino) {
+                    pending.push(child);
+                }
+            }
+        }
+        FoundKind::File => {
+            let mut end = 0;
+            let mut buffer = vec![0; 4096];
+            for range in reader.data(inode)? {
+                assert!(range.start >= end && range.len > 0, "ranges are in order");
+                end = range.start + range.len;
+                assert!(end <= inode.size, "ranges are within the file");
+                let mut done = 0;
+                while done < range.len && *left > 0 {
+                    let len = usize::try_from((range.len - done).min(4096)).expect("at most a block");
+                    reader.read_data(&range, done, &mut buffer[..len])?;
+                    done += len as u64;
+                    *left = left.saturating_sub(len as u64);
+                }
+            }
+        }
+        FoundKind::Symlink => {
+            reader.target(inode)?;
+        }
+        _ => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,235 @@
+//! Layers: compression, tar, what they change, and the image.
+
+use std::collections::BTreeMap;
+use std::io::{Cursor, Read, Write};
+
+use ext4::{Fit, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
+use microagent::layer::{LayerOptions, Rootfs, decode};
+
+use crate::memory::{CAPACITY, Memory};
+use crate::support::check::check;
+
+/// Size of a block of a tar.
+const BLOCK: usize = 512;
+/// Longest content that is compared.
+const MAX_COMPARED: u64 = 4 << 20;
+
+/// Applies layers, makes the image, and reads it back.
+///
+/// The first byte says how many layers there are, how they are compressed, and whether all checksums of headers are made right,
+/// which bytes that change at random never are; the next two say where the second and the third begin.
+pub fn run(bytes: &[u8]) {
+    let [how, second, third, tars @ ..] = bytes else {
+        return;
+    };
+    let mut tars = tars.to_vec();
+    if how & 0x20 == 0 {
+        seal_headers(&mut tars);
+    }
+    let mut rootfs = empty();
+    for tar in split(&tars, how & 3, [*second, *third]) {
+        let blob = wrap(tar, how >> 2 & 7);
+        let Ok(tar) = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar") else {
+            return;
+        };
+        if rootfs.apply(tar, &LayerOptions::default()).is_err() {
+            return;
+        }
+    }
+    finish(rootfs);
+}
+
+/// A file system without files.
+pub(crate) fn empty() -> Rootfs<Memory> {
+    let options = Options {
+        size: Size::Fit(Fit {
+            free: 0,
+            free_percent: 0,
+            min: 0,
+            max: CAPACITY,
+        }),
+        journal: Journal::None,
+        growth: false,
+        ..Options::new([7; 16])
+    };
+    Rootfs::new(Formatter::new(Memory::default(), options).expect("the size is not fixed"))
+}
+
+/// Makes every checksum right that a header of ustar, GNU or PAX might have.
+fn seal_headers(tars: &mut [u8]) {
+    let (blocks, _) = tars.as_chunks_mut::<BLOCK>();
+    for block in blocks.iter_mut().filter(|block| &block[257..262] == b"ustar") {
+        seal(block);
+    }
+}
+
+/// Gives a header its checksum.
+pub(crate) fn seal(header: &mut [u8; BLOCK]) {
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+}
+
+/// Up to three tars, which begin at blocks.
+fn split(tars: &[u8], count: u8, starts: [u8; 2]) -> Vec<&[u8]> {
+    let mut rest = tars;
+    let mut split = Vec::new();
+    for len in starts.into_iter().take(count.into()) {
+        let len = (usize::from(len) * BLOCK).min(rest.len());
+        let (first, others) = rest.split_at(len);
+        split.push(first);
+        rest = others;
+    }
+    split.push(rest);
+    split
+}
+
+fn wrap(tar: &[u8], how: u8) -> Vec<u8> {
+    match how {
+        1 => {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(tar).expect("memory takes it");
+            encoder.finish().expect("memory takes it")
+        }
+        2 => zstd::encode_all(tar, 1).expect("memory takes it"),
+        _ => tar.to_vec(),
+    }
+}
+
+/// What a path leads to.
+#[derive(Debug, PartialEq)]
+struct Found {
+    metadata: Metadata,
+    kind: FoundKind,
+    /// Target of a symlink, or content of a file that is not too long.
+    content: Vec<u8>,
+    size: Option<u64>,
+    links: u32,
+}
+
+/// Makes the image if it can be, and holds it against the tree.
+pub(crate) fn finish(mut rootfs: Rootfs<Memory>) {
+    let expected = expected(&mut rootfs);
+    let Ok((image, _)) = rootfs.formatter.finish(rootfs.tree) else {
+        return;
+    };
+    check(&image.bytes);
+    let mut found = found(&image.bytes);
+    if !expected.contains_key(&b"lost+found"[..]) {
+        found.remove(&b"lost+found"[..]);
+    }
+    for (path, file) in &expected {
+        assert_eq!(found.get(path), Some(file), "{}", path.escape_ascii());
+    }
+    assert_eq!(
+        found.len(),
+        expected.len(),
+        "names that nothing made: {:?}",
+        found.keys()
+    );
+}
+
+/// All paths of a tree.
+fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![(Vec::new(), InodeId::ROOT)];
+    while let Some((path, id)) = pending.pop() {
+        let inode = rootfs.tree.inode(id);
+        let mut content = Vec::new();
+        let mut size = None;
+        let kind = match inode.kind() {
+            Kind::Directory(directory) => {
+                for (name, child) in directory.entries() {
+                    pending.push((join(&path, name), child));
+                }
+                FoundKind::Directory
+            }
+            Kind::File(data) => {
+                size = Some(data.len());
+                if data.len() <= MAX_COMPARED {
+                    let mut reader = rootfs.formatter.read_data(data).expect("memory takes it");
+                    reader.read_to_end(&mut content).expect("memory gives it");
+                }
+                FoundKind::File
+            }
+            Kind::Symlink(target) => {
+                content = target.to_vec();
+                FoundKind::Symlink
+            }
+            &Kind::CharDevice(device) => FoundKind::CharDevice(device),
+            &Kind::BlockDevice(device) => FoundKind::BlockDevice(device),
+            Kind::Fifo => FoundKind::Fifo,
+            Kind::Socket => FoundKind::Socket,
+        };
+        let file = Found {
+            metadata: inode.metadata.clone(),
+            kind,
+            content,
+            size,
+            links: if kind == FoundKind::Directory { 0 } else { inode.links() },
+        };
+        found.insert(path, file);
+    }
+    found
+}
+
+/// All paths of an image.
+fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
+    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    let mut found = BTreeMap::new();
+    let root = reader.root().expect("there is a root");
+    let mut pending = vec![(Vec::new(), root)];
+    while let Some((path, inode)) = pending.pop() {
+        let mut content = Vec::new();
+        let mut size = None;
+        match inode.kind {
+            FoundKind::Directory => {
+                for entry in reader.entries(&inode).expect("a good directory") {
+                    let child = reader.inode(entry.ino).expect("a good inode");
+                    pending.push((join(&path, &entry.name), child));
+                }
+            }
+            FoundKind::File => {
+                size = Some(inode.size);
+                let ranges = reader.data(&inode).expect("good extents");
+                if inode.size <= MAX_COMPARED {
+                    content.resize(usize::try_from(inode.size).expect("not too long"), 0);
+                    for range in ranges {
+                        let start = usize::try_from(range.start).expect("within the file");
+                        let end = start + usize::try_from(range.len).expect("within the file");
+                        let buffer = &mut content[start..end];
+                        reader.read_data(&range, 0, buffer).expect("it is there");
+                    }
+                }
+            }
+            FoundKind::Symlink => content = reader.target(&inode).expect("a target"),
+            FoundKind::CharDevice(_) | FoundKind::BlockDevice(_) | FoundKind::Fifo | FoundKind::Socket => {}
+        }
+        let file = Found {
+            metadata: Metadata {
+                mode: inode.mode,
+                uid: inode.uid,
+                gid: inode.gid,
+                accessed: inode.accessed,
+                modified: inode.modified,
+                changed: inode.changed,
+                xattrs: reader.xattrs(&inode).expect("good attributes"),
+            },
+            kind: inode.kind,
+            content,
+            size,
+            links: if inode.kind == FoundKind::Directory {
+                0
+            } else {
+                inode.links.into()
+            },
+        };
+        found.insert(path, file);
+    }
+    found
+}
+
+fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
+    let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
+    [path, separator, name].concat()
+}

@@ -1,0 +1,24 @@
+//! What each fuzz target does with its input, and holds the result against.
+//!
+//! Whatever the input, the answer is a value that is right or an error with a type: a panic, an hour and a gigabyte are findings.
+
+pub mod auth;
+pub mod image;
+pub mod layer;
+pub mod manifest;
+mod memory;
+pub mod pax;
+pub mod reference;
+pub mod tree;
+
+/// The model, the readers and the checker of the tests.
+#[allow(dead_code, reason = "the tests use more of it")]
+#[path = "../../ext4/tests/support"]
+mod support {
+    pub(crate) mod check;
+    pub(crate) mod content;
+    pub(crate) mod model;
+    pub(crate) mod operations;
+    pub(crate) mod readback;
+    pub(crate) mod reader;
+}

@@ -1,0 +1,28 @@
+//! Indexes, manifests and configs, and the init for what they describe.
+
+use microagent::fuzzing;
+use microagent::layer::LayerOptions;
+
+use crate::layer::empty;
+
+/// Reads documents, with a NUL after each: the media type that is announced, an index or a manifest, a config, passwd(5) and
+/// group(5). An image that they make gets its init.
+pub fn run(bytes: &[u8]) {
+    let mut parts = bytes.split(|&byte| byte == 0);
+    let mut next = || parts.next().unwrap_or_default();
+    let (announced, document, config) = (next(), next(), next());
+    let Some(image) = fuzzing::image(&String::from_utf8_lossy(announced), document, config) else {
+        return;
+    };
+    let mut rootfs = empty();
+    let tar: Vec<u8> = [("etc/passwd", next()), ("etc/group", next())]
+        .into_iter()
+        .flat_map(|(name, content)| crate::pax::file(name, content))
+        .collect();
+    rootfs
+        .apply(&tar[..], &LayerOptions::default())
+        .expect("nothing is wrong with these files");
+    if fuzzing::install_init(&image, &mut rootfs).is_ok() {
+        crate::layer::finish(rootfs);
+    }
+}

@@ -1,0 +1,22 @@
+//! Ways into what has no other, for the targets in `fuzz/`; only there with `--cfg fuzzing`.
+
+use ext4::Output;
+
+use crate::guest::{Guest, GuestError, Init};
+use crate::image::Image;
+use crate::layer::Rootfs;
+
+pub use crate::image::fuzzing::{credentials, image};
+
+/// Puts the init for an image into a tree.
+///
+/// # Errors
+///
+/// As a build does.
+pub fn install_init<O: Output>(image: &Image, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+    let init = Init {
+        path: "/sbin/microagent-init".parse().expect("it is absolute"),
+        exec: None,
+    };
+    Guest::new(&init, image)?.install(rootfs)
+}

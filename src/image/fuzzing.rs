@@ -1,0 +1,49 @@
+//! Ways into the parsers of documents, for the targets in `fuzz/`.
+
+use std::path::Path;
+
+use super::auth::{self, AuthError};
+use super::config::Config;
+use super::manifest::Document;
+use super::resolve::layers;
+use super::{Image, RegistryReference};
+
+/// The image that a manifest and a config describe, if they do; of an index, the entries are looked at.
+#[must_use]
+pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
+    let manifest = match Document::parse(document, announced).ok()? {
+        Document::Index(index) => {
+            for entry in &index.manifests {
+                let _ = (
+                    entry.check_len(),
+                    entry.platform(),
+                    entry.may_be_image(),
+                    entry.ref_name(),
+                );
+            }
+            return None;
+        }
+        Document::Manifest(manifest) => *manifest,
+    };
+    manifest.check_is_image().ok()?;
+    let config = Config::parse(config).ok()?;
+    Some(Image {
+        resolved_ref: String::new(),
+        digest: manifest.config.digest.clone(),
+        platform: config.platform().ok()?,
+        layers: layers(manifest, &config).ok()?,
+        config,
+    })
+}
+
+/// Looks for the credentials of an image in the JSON of a file.
+///
+/// # Errors
+///
+/// As for a file with these bytes.
+pub fn credentials(json: &[u8], image: &RegistryReference) -> Result<bool, AuthError> {
+    let path = Path::new("auth.json");
+    let file = auth::parse(json, path)?;
+    let helper = file.helper(image, path);
+    Ok(file.find(path, image)?.is_some() || helper.is_some())
+}

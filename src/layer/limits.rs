@@ -1,0 +1,150 @@
+//! What the layers of an image may cost, and what they have cost so far.
+
+use std::cell::Cell;
+use std::io::{self, Read};
+
+use super::error::LayerErrorKind;
+use super::tar::{Entry, EntryKind};
+
+/// What each range of data in a sparse file costs besides its bytes: a block of the disk, and its place in memory.
+const RANGE_COST: u64 = 4096;
+
+/// What all layers of an image may cost together, however small they are as long as they are compressed.
+///
+/// What a later layer removes again counts too. Lengths that no file system can have, of names and paths for example, are not
+/// among these limits: nothing can raise them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes that the layers may have when they are unpacked, and bytes that a disk may have that is made to fit.
+    pub size: u64,
+    /// Entries of layers, and directories without an entry of their own. Each takes some 400 bytes of memory.
+    pub entries: u64,
+    /// Bytes of paths, link targets and extended attributes, of which memory must hold the most.
+    pub metadata: u64,
+}
+
+impl Default for Limits {
+    /// 64 GiB, 4 million entries, and 1 GiB of metadata.
+    fn default() -> Self {
+        Self {
+            size: 64 << 30,
+            entries: 4_000_000,
+            metadata: 1 << 30,
+        }
+    }
+}
+
+/// What of the limits is used up.
+pub(super) struct Budget {
+    limits: Limits,
+    /// Not of the layer that is being read.
+    size: u64,
+    entries: u64,
+    metadata: u64,
+}
+
+impl Budget {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            size: 0,
+            entries: 0,
+            metadata: 0,
+        }
+    }
+
+    /// Counts an entry, with the bytes of its metadata.
+    pub(super) fn charge(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+        self.entries += 1;
+        self.metadata = self.metadata.saturating_add(metadata as u64);
+        if self.entries > self.limits.entries {
+            return Err(LayerErrorKind::TooManyEntries {
+                count: self.entries,
+                max: self.limits.entries,
+            });
+        }
+        if self.metadata > self.limits.metadata {
+            return Err(LayerErrorKind::TooMuchMetadata {
+                len: self.metadata,
+                max: self.limits.metadata,
+            });
+        }
+        Ok(())
+    }
+
+    /// What counts the bytes of the next layer.
+    pub(super) fn meter(&self) -> Meter {
+        Meter {
+            before: Cell::new(self.size),
+            read: Cell::new(0),
+            max: self.limits.size,
+        }
+    }
+
+    /// Adds what a layer had.
+    pub(super) fn settle(&mut self, meter: &Meter) {
+        self.size = meter.size(meter.read.get());
+    }
+}
+
+/// Counts the bytes that a layer has when it is unpacked.
+pub(super) struct Meter {
+    /// Bytes of the layers before, and what ranges of sparse files cost.
+    before: Cell<u64>,
+    /// Bytes of this layer, as far as it was read.
+    read: Cell<u64>,
+    max: u64,
+}
+
+impl Meter {
+    /// Reads a layer, as far as it may go.
+    pub(super) fn reader<R: Read>(&self, tar: R) -> impl Read {
+        Metered { tar, meter: self }
+    }
+
+    /// Refuses an entry for which there is no room before any of its content is read; `offset` is that of its header.
+    pub(super) fn check(&self, entry: &Entry, offset: u64) -> Result<(), LayerErrorKind> {
+        let len = match &entry.kind {
+            EntryKind::File(len) => *len,
+            EntryKind::SparseFile(map) => {
+                let cost = map.ranges.len() as u64 * RANGE_COST;
+                self.before.set(self.before.get().saturating_add(cost));
+                map.data_len()
+            }
+            _ => 0,
+        };
+        self.check_read(offset.saturating_add(len))
+    }
+
+    /// The error that is behind all others once there was more to read than was allowed.
+    pub(super) fn verdict(&self) -> Result<(), LayerErrorKind> {
+        self.check_read(self.read.get())
+    }
+
+    fn check_read(&self, read: u64) -> Result<(), LayerErrorKind> {
+        let (len, max) = (self.size(read), self.max);
+        if len > max {
+            Err(LayerErrorKind::TooLarge { len, max })
+        } else {
+            Ok(())
+        }
+    }
+
+    fn size(&self, read: u64) -> u64 {
+        self.before.get().saturating_add(read)
+    }
+}
+
+struct Metered<'a, R> {
+    tar: R,
+    meter: &'a Meter,
+}
+
+impl<R: Read> Read for Metered<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.tar.read(buffer)?;
+        self.meter.read.set(self.meter.read.get().saturating_add(len as u64));
+        self.meter.verdict().map_err(io::Error::other)?;
+        Ok(len)
+    }
+}

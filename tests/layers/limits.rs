@@ -1,0 +1,231 @@
+//! What layers may cost: each limit, right below and right above it.
+
+use std::io::{self, Read};
+
+use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
+use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
+
+use crate::tar::{BLOCK, Entry, Header, archive};
+use crate::{empty, language, message};
+
+/// Applies layers within limits.
+fn apply_within(limits: Limits, layers: &[&str]) -> Result<(), LayerError> {
+    let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+    for layer in layers {
+        rootfs.apply(&archive(&language::entries(layer))[..], &LayerOptions::default())?;
+    }
+    Ok(())
+}
+
+fn refused(limits: Limits, layers: &[&str]) -> String {
+    message(&apply_within(limits, layers).expect_err("it is beyond a limit"))
+}
+
+fn assert_says(message: &str, words: &str) {
+    for word in words.split_whitespace() {
+        assert!(message.contains(word), "{word:?} is missing in {message:?}");
+    }
+}
+
+#[test]
+fn entries_are_counted_over_all_layers() {
+    let limits = |entries| Limits {
+        entries,
+        ..Limits::default()
+    };
+    let layers = ["f=x g=x", ".wh.f h=x"];
+    apply_within(limits(4), &layers).unwrap();
+    assert_says(&refused(limits(3), &layers), "entry 2 \"h\" 4 entries 3 allowed");
+}
+
+#[test]
+fn directories_without_an_entry_are_counted_too() {
+    let limits = |entries| Limits {
+        entries,
+        ..Limits::default()
+    };
+    apply_within(limits(4), &["a/b/c/f=x"]).unwrap();
+    assert_says(&refused(limits(3), &["a/b/c/f=x"]), "entry 1 \"a/b/c/f\" 4 entries 3");
+}
+
+#[test]
+fn paths_targets_and_attributes_are_counted() {
+    let limits = |metadata| Limits {
+        metadata,
+        ..Limits::default()
+    };
+    // One byte for each name, 10 for the target, 6 + 4 for the attribute.
+    let layer = "f=x(user.a=four) s->0123456789";
+    apply_within(limits(22), &[layer]).unwrap();
+    assert_says(
+        &refused(limits(21), &[layer]),
+        "entry 2 \"s\" paths 22 bytes 21 allowed",
+    );
+}
+
+#[test]
+fn bytes_are_counted_over_all_layers_headers_included() {
+    let layer = archive(&language::entries("f=x"));
+    let len = layer.len() as u64;
+    let limits = |size| Limits {
+        size,
+        ..Limits::default()
+    };
+    apply_within(limits(2 * len), &["f=x", "f=x"]).unwrap();
+    assert_says(
+        &refused(limits(2 * len - 1), &["f=x", "f=x"]),
+        &format!("{} bytes {} allowed", 2 * len, 2 * len - 1),
+    );
+}
+
+/// A size of 1 PiB that nothing follows: the header alone decides.
+#[test]
+fn a_file_that_cannot_be_is_refused_before_it_is_read() {
+    let tar = Header::new(b'0', b"huge", 1 << 50).seal();
+    let unread = io::repeat(b'x').take(u64::MAX);
+    let mut tar = tar.chain(unread);
+    let error = empty().apply(&mut tar, &LayerOptions::default()).unwrap_err();
+    assert_says(&message(&error), "entry 1 \"huge\" 68719476736 allowed");
+    let (_, unread) = tar.into_inner();
+    assert!(u64::MAX - unread.limit() < 1 << 20, "it was read all the same");
+}
+
+#[test]
+fn a_hole_of_1_pib_is_refused_and_one_of_15_tib_costs_nothing() {
+    let sparse = |len: &str| {
+        let file = Entry::file("f", "")
+            .pax("GNU.sparse.major", "0")
+            .pax("GNU.sparse.minor", "1")
+            .pax("GNU.sparse.size", len)
+            .pax("GNU.sparse.map", "0,0");
+        let mut rootfs = empty();
+        rootfs.apply(&archive(&[file])[..], &LayerOptions::default())?;
+        Ok::<_, LayerError>(rootfs.formatter.finish(rootfs.tree).unwrap().0.len())
+    };
+    assert_says(
+        &message(&sparse("1125899906842624").unwrap_err()),
+        "entry 1 \"f\" 1125899906842624 bytes 17592186040320",
+    );
+    assert!(sparse("16492674416640").unwrap() < 2 << 20);
+}
+
+/// What is read ahead of an entry is not counted twice.
+#[test]
+fn an_entry_may_fill_the_limit_to_the_last_byte() {
+    let tar = archive(&[Entry::file("f", vec![b'x'; 100_000])]);
+    let apply = |size: usize| {
+        let limits = Limits {
+            size: size as u64,
+            ..Limits::default()
+        };
+        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
+    };
+    apply(tar.len()).unwrap();
+    assert_says(
+        &message(&apply(tar.len() - 1).unwrap_err()),
+        "101888 bytes 101887 allowed",
+    );
+}
+
+/// Each range costs a block of the disk, though it is one byte of the tar.
+#[test]
+fn ranges_of_sparse_files_count_as_blocks() {
+    let map: Vec<String> = (0..1000).map(|index| format!("{},1", index * 8192)).collect();
+    let file = Entry::file("f", [b'x'; 1000])
+        .pax("GNU.sparse.major", "0")
+        .pax("GNU.sparse.minor", "1")
+        .pax("GNU.sparse.size", "9000000")
+        .pax("GNU.sparse.map", map.join(","));
+    let tar = archive(&[file]);
+    let apply = |size| {
+        let limits = Limits {
+            size,
+            ..Limits::default()
+        };
+        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
+    };
+    apply(1000 * 4096 + tar.len() as u64).unwrap();
+    assert_says(
+        &message(&apply(1000 * 4096).unwrap_err()),
+        "entry 1 \"f\" 4096000 allowed",
+    );
+}
+
+/// A few KiB that unpack to 256 MiB: inside a file, and behind the end of the archive, where nobody looks.
+#[test]
+fn compression_bombs_are_defused() {
+    let zeros = || io::repeat(0).take(1 << 28);
+    let file = Header::new(b'0', b"f", 1 << 28).seal();
+    for (head, words) in [(&file[..], "entry 1 \"f\" 268435456"), (&[0; 2 * BLOCK][..], "entry 1")] {
+        let blob = zstd::encode_all(head.chain(zeros()), 1).unwrap();
+        assert!(blob.len() < 200_000, "{}", blob.len());
+        let limits = Limits {
+            size: 100 << 20,
+            ..Limits::default()
+        };
+        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        let tar = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar+zstd").unwrap();
+        let error = rootfs.apply(tar, &LayerOptions::default()).unwrap_err();
+        assert!(matches!(error.kind, LayerErrorKind::TooLarge { .. }));
+        assert_says(&message(&error), words);
+        assert_says(&message(&error), "104857600 allowed");
+    }
+}
+
+#[test]
+fn values_of_attributes_have_64_kib() {
+    let file = |len| archive(&[Entry::file("f", "").pax("SCHILY.xattr.user.a", vec![b'v'; len])]);
+    empty().apply(&file(65_536)[..], &LayerOptions::default()).unwrap();
+    let error = empty().apply(&file(65_537)[..], &LayerOptions::default()).unwrap_err();
+    assert_says(&message(&error), "entry 1 \"f\" user.a 65537 bytes 65536");
+}
+
+/// Entries below a symlink to the directory of the one before go ever deeper, as far as the way may be long.
+#[test]
+fn no_directory_is_too_deep_for_the_stack() {
+    let deeper = "d/".repeat(2000);
+    let mut entries = vec![Entry::directory(&deeper)];
+    for level in 1..16 {
+        let below = if level == 1 {
+            String::new()
+        } else {
+            format!("s{}/", level - 1)
+        };
+        entries.push(Entry::symlink(format!("s{level}"), format!("{below}{deeper}")));
+        entries.push(Entry::directory(format!("s{level}/{deeper}")));
+    }
+    let lower = archive(&entries);
+    let options = Options {
+        size: Size::Fit(Fit {
+            free: 0,
+            free_percent: 0,
+            min: 0,
+            ..Fit::default()
+        }),
+        journal: Journal::None,
+        ..Options::new([7; 16])
+    };
+    let rootfs = move || Rootfs::new(Formatter::new(Vec::new(), options.clone()).unwrap());
+    let run = move || {
+        let mut deep = rootfs();
+        deep.apply(&lower[..], &LayerOptions::default()).unwrap();
+        let mut depth = 0;
+        let mut directory = InodeId::ROOT;
+        while let Some(below) = deep.tree.lookup(directory, b"d") {
+            directory = below;
+            depth += 1;
+        }
+        assert_eq!(depth, 32_000);
+        deep.formatter.finish(deep.tree).unwrap();
+
+        let mut hidden = rootfs();
+        hidden.apply(&lower[..], &LayerOptions::default()).unwrap();
+        let whiteout = archive(&[Entry::file(".wh..wh..opq", ""), Entry::file("s1/.wh.d", "")]);
+        hidden.apply(&whiteout[..], &LayerOptions::default()).unwrap();
+        assert_eq!(hidden.tree.lookup(InodeId::ROOT, b"d"), None);
+    };
+    let thread = std::thread::Builder::new().stack_size(256 << 10);
+    thread.spawn(run).unwrap().join().unwrap();
+}
