@@ -195,7 +195,7 @@ fn damage_is_told_from_tools_that_err() {
             "no tar archive",
             "tar archives",
         ),
-        (&huge, "unsupported", "entry 1 \"f\"", "--block-size"),
+        (&huge, "policy_denied", "entry 1 \"f\"", "--max-size-mib"),
     ] {
         check(tar, &gzip(tar), kind, message, remedy);
     }
