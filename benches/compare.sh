@@ -48,7 +48,8 @@ decompress_all() { for blob in "${blobs[@]}"; do decompress "$blob"; done; }
 hash_all() { for file in "$@"; do openssl dgst -sha256 "$file"; done; }
 copy_all() { cat "${tars[@]}" >"$work/copy"; }
 native() {
-  "$microagent" rootfs build --image "oci:$layout:latest" --allow-mutable --arch amd64 --out "$work/native.ext4" --json
+  "$microagent" rootfs build --image "oci:$layout:latest" --allow-mutable --arch amd64 --init none \
+    --out "$work/native.ext4" --json
 }
 unpack_and_mke2fs() {
   rm -rf "$work/tree" "$work/mke2fs.ext4"
