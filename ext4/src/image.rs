@@ -21,10 +21,7 @@ const HOLE_LEN: usize = 4096;
 pub(crate) struct Image<O> {
     output: O,
     block_size: BlockSize,
-    /// [`BUFFER_LEN`] bytes.
     buffer: Vec<u8>,
-    /// Bytes of the buffer that wait to be written.
-    filled: usize,
     /// Where the buffer belongs, in bytes.
     offset: u64,
 }
@@ -34,8 +31,7 @@ impl<O: Output> Image<O> {
         Self {
             output,
             block_size,
-            buffer: vec![0; BUFFER_LEN],
-            filled: 0,
+            buffer: Vec::with_capacity(BUFFER_LEN),
             offset: 0,
         }
     }
@@ -46,25 +42,26 @@ impl<O: Output> Image<O> {
         self.seek(run.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
-            if self.filled == BUFFER_LEN {
+            if self.buffer.len() == BUFFER_LEN {
                 self.flush()?;
             }
-            let room = &mut self.buffer[self.filled..];
-            let wanted = usize::try_from(len - done).unwrap_or(BUFFER_LEN).min(room.len());
-            match content.read(&mut room[..wanted]) {
+            let filled = self.buffer.len();
+            let room = usize::try_from(len - done)
+                .unwrap_or(BUFFER_LEN)
+                .min(BUFFER_LEN - filled);
+            self.buffer.resize(filled + room, 0);
+            let read = content.read(&mut self.buffer[filled..]);
+            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
+            match read {
                 Ok(0) => return Ok(done),
-                Ok(read) => {
-                    self.filled += read;
-                    done += read as u64;
-                }
+                Ok(read) => done += read as u64,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(FormatError::Content(error)),
             }
         }
         // The buffer's length is a multiple of the block size, so the padding of a block never exceeds it.
-        let padded = self.filled.next_multiple_of(self.block_size.len());
-        self.buffer[self.filled..padded].fill(0);
-        self.filled = padded;
+        let padded = self.buffer.len().next_multiple_of(self.block_size.len());
+        self.buffer.resize(padded, 0);
         Ok(done)
     }
 
@@ -116,21 +113,21 @@ impl<O: Output> Image<O> {
         let mut done = 0;
         while done < len {
             let part = usize::try_from(len - done).unwrap_or(BUFFER_LEN).min(BUFFER_LEN);
-            let buffer = &mut self.buffer[..part];
+            self.buffer.resize(part, 0);
             let offset = from + done;
             self.output
-                .read_at(buffer, offset)
+                .read_at(&mut self.buffer, offset)
                 .map_err(|source| FormatError::Image {
                     action: "read",
                     offset,
                     source,
                 })?;
             let offset = to + done;
-            if is_zero(&self.buffer[..part]) {
+            if is_zero(&self.buffer) {
                 self.clear_bytes(offset, part as u64)?;
             } else {
                 self.output
-                    .write_at(&self.buffer[..part], offset)
+                    .write_at(&self.buffer, offset)
                     .map_err(|source| FormatError::Image {
                         action: "write",
                         offset,
@@ -139,6 +136,7 @@ impl<O: Output> Image<O> {
             }
             done += part as u64;
         }
+        self.buffer.clear();
         Ok(())
     }
 
@@ -179,7 +177,7 @@ impl<O: Output> Image<O> {
 
     /// Makes an offset the one that is written next.
     fn seek(&mut self, offset: u64) -> Result<(), FormatError> {
-        if offset != self.offset + self.filled as u64 {
+        if offset != self.offset + self.buffer.len() as u64 {
             self.flush()?;
             self.offset = offset;
         }
@@ -188,13 +186,11 @@ impl<O: Output> Image<O> {
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
-            if self.filled == BUFFER_LEN {
+            if self.buffer.len() == BUFFER_LEN {
                 self.flush()?;
             }
-            let room = &mut self.buffer[self.filled..];
-            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
-            room[..now.len()].copy_from_slice(now);
-            self.filled += now.len();
+            let (now, later) = bytes.split_at(bytes.len().min(BUFFER_LEN - self.buffer.len()));
+            self.buffer.extend_from_slice(now);
             bytes = later;
         }
         Ok(())
@@ -203,7 +199,7 @@ impl<O: Output> Image<O> {
     /// Writes the buffer without its pages of zeros, and begins the next where it ends.
     fn flush(&mut self) -> Result<(), FormatError> {
         let mut start = 0;
-        while start < self.filled {
+        while start < self.buffer.len() {
             let zeros = self
                 .pages(start)
                 .take_while(|page| is_zero(page))
@@ -227,15 +223,15 @@ impl<O: Output> Image<O> {
             }
             start += data;
         }
-        self.offset += self.filled as u64;
-        self.filled = 0;
+        self.offset += self.buffer.len() as u64;
+        self.buffer.clear();
         Ok(())
     }
 
     /// The buffer from a position on, cut at multiples of [`HOLE_LEN`] of the image.
     fn pages(&self, start: usize) -> impl Iterator<Item = &[u8]> {
         let misaligned = usize::try_from((self.offset + start as u64) % HOLE_LEN as u64).expect("less than a page");
-        let (first, rest) = self.buffer[start..self.filled].split_at((HOLE_LEN - misaligned).min(self.filled - start));
+        let (first, rest) = self.buffer[start..].split_at((HOLE_LEN - misaligned).min(self.buffer.len() - start));
         std::iter::once(first)
             .chain(rest.chunks(HOLE_LEN))
             .filter(|page| !page.is_empty())
