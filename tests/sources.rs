@@ -29,7 +29,8 @@ mod skip;
 mod store;
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -99,6 +100,24 @@ fn resolve(reference: &str, architecture: &str) -> Result<Image, ImageError> {
 
 fn linux(architecture: &str) -> Platform {
     Platform::parse("linux", architecture).unwrap()
+}
+
+/// `microagent rootfs build` of what is in the image and nothing else, for amd64.
+fn rootfs_build(reference: &str, out: &Path, state: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+    command.args([
+        "rootfs",
+        "build",
+        "--arch",
+        "amd64",
+        "--init",
+        "none",
+        "--size-mib",
+        "64",
+    ]);
+    command.args(["--image", reference, "--out"]).arg(out);
+    command.arg("--state-dir").arg(state);
+    command
 }
 
 /// The verified bytes of a layer.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use crate::layout::{TestLayout, config, digest, named};
 use crate::registry::{has_tools, skopeo};
 use crate::store::tar;
-use crate::{State, linux, read};
+use crate::{State, linux, read, rootfs_build};
 
 /// An image, as it is resolved, and what its layers hold.
 fn pull(reference: &str) -> Result<(Image, Vec<Vec<u8>>), ImageError> {
@@ -342,25 +342,13 @@ fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
     let content = tar("one", 5000);
     let pinned = format!("tar:-@{}", Digest::of(Algorithm::Sha256, content.as_bytes()));
     let build = |reference: &str, more: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
-        command.args([
-            "rootfs",
-            "build",
-            "--arch",
-            "amd64",
-            "--init",
-            "none",
-            "--size-mib",
-            "64",
-        ]);
+        let mut command = rootfs_build(
+            reference,
+            &directory.path().join("out"),
+            &directory.path().join("state"),
+        );
         command
-            .args(["--image", reference, "--out"])
-            .arg(directory.path().join("out"));
-        command
-            .arg("--state-dir")
-            .arg(directory.path().join("state"))
-            .args(more);
-        command
+            .args(more)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -12,6 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::layout::{TestLayout, digest};
+use crate::rootfs_build;
 use crate::server::{Reply, Server, stored};
 
 /// The architecture of every image here.
@@ -64,19 +65,7 @@ impl Builds {
     }
 
     pub(crate) fn build(&self, reference: &str, name: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
-        command.args([
-            "rootfs",
-            "build",
-            "--arch",
-            "amd64",
-            "--init",
-            "none",
-            "--size-mib",
-            "64",
-        ]);
-        command.args(["--image", reference, "--out"]).arg(self.output(name));
-        command.arg("--state-dir").arg(self.state());
+        let mut command = rootfs_build(reference, &self.output(name), &self.state());
         command.env_remove("MICROAGENT_CACHE_LIMIT_MIB").stdout(Stdio::null());
         command
     }
