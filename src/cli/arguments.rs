@@ -101,9 +101,9 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 const COMPLETION_HELP: &str = "\
 Where it goes:
   bash        microagent completion bash > ~/.local/share/bash-completion/completions/microagent
-  zsh         microagent completion zsh > a directory of $fpath, as _microagent
+  zsh         microagent completion zsh > \"${fpath[1]}/_microagent\"
   fish        microagent completion fish > ~/.config/fish/completions/microagent.fish
-  powershell  microagent completion powershell >> $PROFILE";
+  powershell  in $PROFILE: microagent completion powershell | Out-String | Invoke-Expression";
 
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
