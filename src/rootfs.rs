@@ -49,6 +49,9 @@ pub struct BuildOptions {
     pub state_dir: PathBuf,
     /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
     pub cache_limit: u64,
+    /// Whether the layers are kept in the state directory as they are when they are unpacked, so that a later build need not
+    /// decompress them. They count towards [`BuildOptions::cache_limit`].
+    pub keep_unpacked: bool,
     /// How to speak to registries.
     pub registry: RegistryOptions,
     /// Told how far the layers are.
@@ -166,9 +169,8 @@ impl Build<'_> {
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
         let (source, image) = self.resolve()?;
-        source
-            .prefetch(&image.layers)
-            .map_err(|source| self.image_failure(source))?;
+        let layers = source.unpacked(&image.layers);
+        source.prefetch(&layers).map_err(|source| self.image_failure(source))?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
         let guest = guest.transpose()?;
@@ -185,7 +187,7 @@ impl Build<'_> {
         let write_back = Arc::new(AtomicBool::new(false));
         let output = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
         let mut rootfs = Rootfs::with_limits(Formatter::new(output, format.clone())?, limits);
-        let layers = self.apply_layers(&source, &image.layers, &mut rootfs, &write_back)?;
+        let applied = self.apply_layers(&source, &image.layers, &layers, &mut rootfs, &write_back)?;
         if let Some(guest) = &guest {
             guest.install(&mut rootfs)?;
         }
@@ -207,7 +209,7 @@ impl Build<'_> {
             resolved_ref: image.resolved_ref,
             digest: image.digest,
             platform: image.platform,
-            layers,
+            layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
             stage_dir: stages.beside,
@@ -272,6 +274,7 @@ impl Build<'_> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
+            keep_unpacked: self.options.keep_unpacked,
             progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
@@ -292,15 +295,16 @@ impl Build<'_> {
 
     /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
     fn trim_cache(&self) {
-        if matches!(self.options.image, Reference::Registry(_)) {
+        if matches!(self.options.image, Reference::Registry(_)) || self.options.keep_unpacked {
             let _ = Cache::new(&self.options.state_dir).trim(self.options.cache_limit);
         }
     }
 
-    /// Applies the layers, lowest first.
+    /// Applies the layers that the manifest lists, lowest first, each as it is best read.
     fn apply_layers<O: Output>(
         &self,
         source: &Source,
+        listed: &[Layer],
         layers: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
@@ -315,11 +319,15 @@ impl Build<'_> {
             applied.map_err(|failure| BuildError::Layer {
                 number: index + 1,
                 count: layers.len(),
-                digest: layer.digest.clone(),
+                digest: listed[index].digest.clone(),
                 source: Box::new(failure),
             })
         };
-        pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect())
+        let mut applied = pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect::<Result<Vec<_>, _>>())?;
+        for (applied, listed) in applied.iter_mut().zip(listed) {
+            applied.digest = listed.digest.clone();
+        }
+        Ok(applied)
     }
 
     /// Applies a layer, and holds its blob against the digest in the manifest.
@@ -341,13 +349,10 @@ impl Build<'_> {
         if let Err(error) = end.read {
             return applied.and(Err(LayerFailure::Read(error)));
         }
-        match (end.verdict, &self.options.image) {
-            (Ok(()), _) => applied,
-            (Err(error), Reference::Registry(_)) => {
-                source.forget(layer)?;
-                Err(LayerFailure::Copy(error))
-            }
-            (Err(error), _) => Err(LayerFailure::Blob(error)),
+        match end.verdict {
+            Ok(()) => applied,
+            Err(error) if source.forget(layer)? => Err(LayerFailure::Copy(error)),
+            Err(error) => Err(LayerFailure::Blob(error)),
         }
     }
 

@@ -77,6 +77,7 @@ impl State {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
+            keep_unpacked: false,
             progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };

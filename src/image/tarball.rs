@@ -65,6 +65,7 @@ impl Tarball {
     /// The image, which is for whatever platform it is taken for.
     pub(super) fn image(&self, reference: &LocalReference, platform: &Platform) -> Image {
         let layer = Layer {
+            kept: None,
             digest: self.digest.clone(),
             size: self.section.len(),
             media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
