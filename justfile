@@ -57,11 +57,12 @@ oracles: images
 differential from to:
     REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --release --test differential
 
-# QEMU and the two kernels that the boot tests start, into target/boot, on Debian
+# QEMU and the kernels that the boot tests start, into target/boot, on Debian
 machines:
-    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64 \
+        linux-image-cloud-arm64 linux-image-6.12-cloud-arm64
 
-# Whole images in QEMU, on two kernels
+# Whole images in QEMU, on two kernels for each architecture
 boot: machines
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 

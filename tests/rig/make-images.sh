@@ -2,13 +2,14 @@
 # Makes OCI images out of Debian and npm packages: what real images hold, not what a test thought of.
 # Needs root, and what install-tools.sh installs. Images that are there already are kept.
 #
-#   make-images.sh [base|tools|tools-zstd|many]...      default: all
+#   make-images.sh [base|tools|tools-zstd|many|systemd]...      default: all
 #
 # They land in $RIG/images/<name> as OCI layouts, tag "latest"; RIG defaults to target/rig.
 #   base        1 layer   minbase, a file capability, setuid files, devices
 #   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
 #   tools-zstd  4 layers  the layers of tools, compressed with zstd
 #   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
+#   systemd     2 layers  base + systemd, udev and dbus + a unit that says on the console how the boot went
 set -Eeuo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C BUILDAH_ISOLATION=chroot
 umask 022
@@ -129,6 +130,43 @@ make_tools-zstd() {
   echo "made $rig/images/tools-zstd"
 }
 
+make_systemd() {
+  local tree
+  has base || make_base
+
+  tree=$(begin systemd localhost/rig-base)
+  install_in "$tree" systemd-sysv udev dbus
+  : >"$tree/etc/machine-id" # each machine makes its own
+  cat >"$tree/etc/systemd/system/report.service" <<'UNIT'
+[Unit]
+Description=Say how the boot went, and end the machine
+After=multi-user.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/report
+StandardOutput=tty
+TTYPath=/dev/console
+
+[Install]
+WantedBy=default.target
+UNIT
+  cat >"$tree/usr/local/sbin/report" <<'REPORT'
+#!/bin/sh
+echo
+[ ! -e /var/lib/report ] || echo "report: what an earlier boot wrote is there"
+touch /var/lib/report
+sync
+echo "report: root is $(findmnt -no OPTIONS,FSTYPE / | tr -s ' ')"
+echo "report: failed units: $(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')"
+systemctl --no-block poweroff
+REPORT
+  chmod 755 "$tree/usr/local/sbin/report"
+  in_root "$tree" systemctl enable report.service >>"$rig/log/apt.log" 2>&1
+  commit systemd systemd
+  export_layout systemd systemd
+}
+
 make_many() {
   local tree
   has base || make_base
@@ -152,10 +190,10 @@ make_many() {
   export_layout many-3 many
 }
 
-[ $# -gt 0 ] || set -- base tools tools-zstd many
+[ $# -gt 0 ] || set -- base tools tools-zstd many systemd
 for name in "$@"; do
   case $name in
-  base | tools | tools-zstd | many) [ -d "$rig/images/$name" ] || "make_$name" ;;
+  base | tools | tools-zstd | many | systemd) [ -d "$rig/images/$name" ] || "make_$name" ;;
   *)
     echo "make-images.sh: no image is called $name" >&2
     exit 2

@@ -55,11 +55,16 @@ impl Layout {
         self.image_that_runs(layers, &json!({"Cmd": ["/bin/true"]}))
     }
 
-    /// An image that is run as this says.
+    /// An image for `linux/amd64` that is run as this says.
     pub(crate) fn image_that_runs(&self, layers: &[Layer], execution: &Value) -> String {
+        self.image_for("amd64", layers, execution)
+    }
+
+    /// An image for Linux on any machine.
+    pub(crate) fn image_for(&self, architecture: &str, layers: &[Layer], execution: &Value) -> String {
         let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": execution,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
