@@ -204,7 +204,7 @@ impl From<&LayerErrorKind> for ErrorKind {
     fn from(kind: &LayerErrorKind) -> Self {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
-            LayerErrorKind::Image(error) => error.into(),
+            LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => error.into(),
             LayerErrorKind::TooLarge { .. }
             | LayerErrorKind::TooManyEntries { .. }
             | LayerErrorKind::TooMuchMetadata { .. } => Self::PolicyDenied,

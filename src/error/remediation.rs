@@ -198,7 +198,7 @@ fn layer(failure: &LayerFailure) -> Option<String> {
 
 fn entry(error: &LayerErrorKind) -> Option<String> {
     let text = match error {
-        LayerErrorKind::Image(error) => return format(error),
+        LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => return format(error),
         LayerErrorKind::Read(source) if is_of_the_content(source.kind()) => DAMAGED,
         LayerErrorKind::Read(_) => return None,
         LayerErrorKind::Truncated { .. }

@@ -4,6 +4,7 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
 
@@ -50,6 +51,11 @@ pub(crate) struct ValueInode {
     pub(crate) ino: Ino,
     /// Hash of the value.
     pub(crate) hash: u32,
+}
+
+impl ValueInode {
+    /// One that stands for any, where only sizes matter.
+    pub(crate) const ANY: Self = Self { ino: Ino(0), hash: 0 };
 }
 
 impl Attribute {
@@ -116,6 +122,26 @@ pub(crate) enum XattrsError {
         needed: usize,
         available: usize,
     },
+}
+
+impl XattrsError {
+    /// The error as that of a file.
+    pub(crate) fn of(self, path: String) -> FormatError {
+        let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
+        match self {
+            Self::InvalidAcl { name } => FormatError::InvalidAcl { path, name: text(name) },
+            Self::TooLarge {
+                largest,
+                needed,
+                available,
+            } => FormatError::XattrsTooLarge {
+                path,
+                name: text(largest),
+                needed,
+                available,
+            },
+        }
+    }
 }
 
 /// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
