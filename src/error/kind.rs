@@ -221,7 +221,7 @@ impl From<&GuestError> for ErrorKind {
         match error {
             GuestError::Platform { .. } | GuestError::TooLarge { .. } => Self::Unsupported,
             GuestError::NoShell | GuestError::UnknownUser { .. } | GuestError::UnknownGroup { .. } => Self::NotFound,
-            GuestError::Taken { .. } => Self::Conflict,
+            GuestError::Taken { .. } | GuestError::RunsItself { .. } => Self::Conflict,
             GuestError::Read { source, .. } => source.kind().into(),
             GuestError::Image(error) => error.into(),
             _ => Self::Permanent,

@@ -267,7 +267,7 @@ fn guest(error: &GuestError) -> Option<String> {
         GuestError::NoShell => {
             "leave --exec away to run the image's own command, or build an image whose command is what you want"
         }
-        GuestError::Taken { .. } => "name another path with --init",
+        GuestError::Taken { .. } | GuestError::RunsItself { .. } => "name another path with --init",
         GuestError::Image(error) => return format(error),
         GuestError::Read { source, .. } => return disk(source.kind()),
         GuestError::Tree(_) => return None,
