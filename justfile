@@ -66,13 +66,15 @@ machines:
 boot: machines
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
-# Every fuzz target for some seconds, from its seeds; without a sanitizer, since nothing that is fuzzed has unsafe code
-fuzz seconds="60":
+# Fuzz targets, all or those named, for some seconds each, from their seeds; without a sanitizer, since nothing that is fuzzed
+# has unsafe code
+fuzz seconds="60" *targets="":
     #!/usr/bin/env bash
     set -euo pipefail
     cd fuzz
     cargo fuzz build --sanitizer none
-    for target in $(cargo fuzz list); do
+    targets="{{ targets }}"
+    for target in ${targets:-$(cargo fuzz list)}; do
       printf '== %s\n' "$target"
       options=(-max_total_time={{ seconds }} -timeout=10 -rss_limit_mb=1024 -max_len=65536)
       if [ -f "dictionaries/$target" ]; then options+=("-dict=dictionaries/$target"); fi
@@ -84,6 +86,11 @@ fuzz seconds="60":
       fi
       grep '^stat::' "$log"
     done
+
+# The fuzz targets that make images, for long, with e2fsck as a judge of each image; the one that it finds fault with is kept in
+# /dev/shm
+fuzz-judged seconds="3600":
+    E2FSCK=/usr/sbin/e2fsck TMPDIR=/dev/shm just fuzz {{ seconds }} tree layer manifest
 
 # The seeds anew, after a change to their generator; those of `tree`, and an image of mke2fs, are kept as they are
 seeds:

@@ -21,6 +21,23 @@ fn being_asked_to_stop_sends_the_stop_signal() {
 }
 
 #[test]
+fn the_keys_that_end_a_machine_do_so_cleanly() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    let command = "trap 'echo stopping; exit 7' QUIT; echo 'press them'; while :; do sleep 0.2; done";
+    let disk = machine.build(
+        &json!({"StopSignal": "SIGQUIT"}),
+        &["--exec".as_ref(), command.as_ref()],
+    );
+    for kernel in AMD64.kernels {
+        let console = disk.run(&["--ctrl-alt-del", "press them", "--kernel", kernel]);
+        assert!(console.contains("stopping"), "{console}");
+        assert_eq!(end(&console), "status=7");
+    }
+}
+
+#[test]
 fn signals_pass_and_orphans_are_collected() {
     let Some(machine) = Machine::with_shell(AMD64) else {
         return;

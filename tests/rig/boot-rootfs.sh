@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # boot-rootfs.sh IMAGE [--init PATH] [--marker TEXT] [--kernel PACKAGE] [--timeout SECONDS] [--append ARGUMENTS]
-#                [--ro] [--write] [--cut]
+#                [--ctrl-alt-del TEXT] [--ro] [--write] [--cut]
 #
 # Boots a raw ext4 image (a whole disk) in QEMU, without hardware acceleration, and prints its console.
 #   exit 0  the marker (default "microagent-init: exit ") was on the console
 #   exit 1  the machine ended without it    124  time ran out    2  wrong usage, or something is missing
 #
-# The image is not changed unless --write is given. --cut takes the power away at the marker; otherwise the machine has 30 s
+# The image is not changed unless --write is given. --ctrl-alt-del presses these keys once TEXT was on the console. --cut takes the power away at the marker; otherwise the machine has 30 s
 # from there to power off by itself. The kernel is Debian's newest of the package (linux-image-cloud-amd64 is 6.1,
 # linux-image-6.12-cloud-amd64 is 6.12), whose name ends in the machine's architecture, amd64 or arm64. The root is mounted from
 # an initramfs that loads its drivers.
@@ -16,17 +16,18 @@
 set -euo pipefail
 cache=${BOOT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/boot-rootfs}
 image='' init=/sbin/microagent-init marker='microagent-init: exit ' kernel=linux-image-cloud-amd64 timeout=120 append=''
-flags=rw snapshot=on cut='' fetch='' grace=30
+flags=rw snapshot=on cut='' keys_at='' fetch='' grace=30
 die() { echo "boot-rootfs: $*" >&2; exit 2; }
 
 while [ $# -gt 0 ]; do
-  case $1 in --init|--marker|--kernel|--timeout|--append) [ $# -ge 2 ] || die "$1 needs a value" ;; esac
+  case $1 in --init|--marker|--kernel|--timeout|--append|--ctrl-alt-del) [ $# -ge 2 ] || die "$1 needs a value" ;; esac
   case $1 in
     --init) init=$2; shift ;;
     --marker) marker=$2; shift ;;
     --kernel) kernel=$2; shift ;;
     --timeout) timeout=$2; shift ;;
     --append) append=$2; shift ;;
+    --ctrl-alt-del) keys_at=$2; shift ;;
     --ro) flags=ro ;;
     --write) snapshot=off ;;
     --cut) cut=1 ;;
@@ -146,15 +147,16 @@ vmlinuz=$(find "$cache/$kernel/boot" -name 'vmlinuz-*' | head -n1)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/boot-rootfs.XXXXXX")
 vm='' log=$scratch/console
 : >"$log"
+mkfifo "$scratch/monitor"; exec 8<>"$scratch/monitor"
 ended() { [ -z "$vm" ] || ! kill -0 "$vm" 2>/dev/null; }
 trap 'ended || kill -KILL "$vm"; rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM HUP
 LD_LIBRARY_PATH=$libraries QEMU_MODULE_DIR=${libraries:+${libraries%%:*}/qemu} \
   "${qemu[@]}" "${machine[@]}" -accel tcg -m 256 -smp 1 -nodefaults -no-user-config \
-  -display none -no-reboot -serial stdio -kernel "$vmlinuz" -initrd "$cache/$kernel/initramfs" \
+  -display none -no-reboot -serial "file:$log" -monitor stdio -kernel "$vmlinuz" -initrd "$cache/$kernel/initramfs" \
   -drive "file=${image//,/,,},format=raw,if=virtio,snapshot=$snapshot" \
   -append "console=$console quiet panic=-1 no_timer_check random.trust_cpu=on root=/dev/vda $flags init=$init $append" \
-  </dev/null >>"$log" 2>&1 &
+  <&8 >"$scratch/qemu" 2>&1 &
 vm=$!
 
 shown=0 seen='' status=1 start=$(date +%s%N)
@@ -167,6 +169,7 @@ while :; do
   # In this order, or the last words would be missed.
   over=''; ended && over=1
   show
+  if [ -n "$keys_at" ] && grep -qaF -- "$keys_at" "$log"; then echo 'sendkey ctrl-alt-delete' >&8; keys_at=''; fi
   if [ -z "$seen" ] && grep -qaF -- "$marker" "$log"; then seen=$(elapsed); status=0; fi
   if [ -n "$over" ] || { [ -n "$seen" ] && [ -n "$cut" ]; }; then break; fi
   if [ -n "$seen" ] && [ "$(elapsed)" -gt $((seen + grace * 1000)) ]; then
@@ -178,5 +181,6 @@ done
 ended || kill -KILL "$vm"
 wait "$vm" 2>/dev/null || true
 show
+[ -s "$log" ] || cat "$scratch/qemu" >&2
 echo "boot-rootfs: $(basename "$vmlinuz"), marker after ${seen:-∞} ms, end after $(elapsed) ms" >&2
 exit "$status"
