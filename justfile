@@ -51,7 +51,7 @@ images:
 
 # Whole images before e2fsck, the kernel and an independent unpack, as root
 oracles: images
-    REQUIRE_ORACLES=1 cargo test --release --test oracle --test stage --test mke2fs
+    REQUIRE_ORACLES=1 cargo test --release --test oracle --test copies
 
 # Layers made of the seeds from..to, applied by us, umoci and containerd, as root
 differential from to:

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -99,19 +99,20 @@ impl Layout {
 
     /// Where a layer's blob is.
     pub(crate) fn blob_path(&self, layer: &Layer) -> PathBuf {
-        let digest = layer.descriptor["digest"].as_str().unwrap();
-        blob_path(&self.directory, digest)
+        self.blob_at(layer.descriptor["digest"].as_str().unwrap())
     }
 
-    fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+    /// Where the blob of a digest is.
+    pub(crate) fn blob_at(&self, digest: &str) -> PathBuf {
+        self.directory.join("blobs").join(digest.replace(':', "/"))
+    }
+
+    /// Puts a blob into the layout, and returns its descriptor.
+    pub(crate) fn blob(&self, media_type: &str, content: &[u8]) -> Value {
         let digest = digest(content);
-        fs::write(blob_path(&self.directory, &digest), content).unwrap();
+        fs::write(self.blob_at(&digest), content).unwrap();
         json!({"mediaType": media_type, "digest": digest, "size": content.len()})
     }
-}
-
-fn blob_path(directory: &Path, digest: &str) -> PathBuf {
-    directory.join("blobs").join(digest.replace(':', "/"))
 }
 
 /// `sha256:` and the hash of the content.
