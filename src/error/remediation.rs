@@ -7,7 +7,7 @@ use ext4::FormatError;
 
 use super::{BuildError, ErrorKind, LayerFailure};
 use crate::guest::GuestError;
-use crate::image::{ArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::{StageError, StageReason};
@@ -103,8 +103,11 @@ fn disk(kind: io::ErrorKind) -> Option<String> {
 
 fn image(error: &ImageError) -> Option<String> {
     let text = match error {
-        ImageError::Layout(LayoutError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            "make the layout readable for you"
+        ImageError::File(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            "make it readable for you"
+        }
+        ImageError::File(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            "check the path"
         }
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
             "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
@@ -119,9 +122,6 @@ fn image(error: &ImageError) -> Option<String> {
         }
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
             "make the archive again, with skopeo copy or docker save, for example"
-        }
-        ImageError::Archive(ArchiveError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            "check the path"
         }
         ImageError::Archive(ArchiveError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
