@@ -124,7 +124,7 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::XattrsTooLarge`], [`FormatError::InvalidAcl`].
+    /// [`FormatError::XattrsTooLarge`], [`FormatError::NoNamespace`], [`FormatError::InvalidAcl`].
     pub fn check_xattrs(&self, xattrs: &Xattrs, path: impl FnOnce() -> String) -> Result<(), FormatError> {
         let value_inode = |_: &[u8]| self.options.large_xattrs.then_some(ValueInode::ANY);
         match xattrs::split(xattrs, self.options.block_size, None, value_inode) {

@@ -235,6 +235,7 @@ impl From<&FormatError> for ErrorKind {
             FormatError::NoSpace { .. } => Self::ResourceExhausted,
             FormatError::FileTooLarge { .. }
             | FormatError::XattrsTooLarge { .. }
+            | FormatError::NoNamespace { .. }
             | FormatError::SymlinkTooLong { .. } => Self::Unsupported,
             _ => Self::Permanent,
         }

@@ -329,6 +329,7 @@ fn format(error: &FormatError) -> Option<String> {
         FormatError::XattrsTooLarge { .. } => {
             Some("shorten the attribute or leave it out: ext4 holds values of at most 64 KiB".to_owned())
         }
+        FormatError::NoNamespace { .. } => Some("leave the attribute out: Linux would not show it".to_owned()),
         FormatError::InvalidAcl { .. } => {
             Some("build the image again with the ACL as getxattr(2) shows it, or without".to_owned())
         }

@@ -116,6 +116,8 @@ impl Attribute {
 pub(crate) enum XattrsError {
     /// A value that is no POSIX ACL under the name of one.
     InvalidAcl { name: Vec<u8> },
+    /// A name outside of the namespaces of Linux, and no room in the inode: e2fsck calls a block with one corrupt (pass 1).
+    NoNamespace { name: Vec<u8> },
     /// More than an inode and a block hold.
     TooLarge {
         largest: Vec<u8>,
@@ -130,6 +132,7 @@ impl XattrsError {
         let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
         match self {
             Self::InvalidAcl { name } => FormatError::InvalidAcl { path, name: text(name) },
+            Self::NoNamespace { name } => FormatError::NoNamespace { path, name: text(name) },
             Self::TooLarge {
                 largest,
                 needed,
@@ -189,6 +192,11 @@ pub(crate) fn split(
         fits
     });
     inode.extend(fitting);
+    if let Some(attribute) = block.iter().find(|attribute| attribute.name_index == 0) {
+        return Err(XattrsError::NoNamespace {
+            name: attribute.name.to_vec(),
+        });
+    }
 
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
     loop {
@@ -338,4 +346,21 @@ fn acl(value: &[u8]) -> Option<Box<[u8]>> {
         }
     }
     Some(disk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_outside_of_the_namespaces_is_for_inodes_alone() {
+        let split_of = |value: &[u8]| {
+            let mut xattrs = Xattrs::default();
+            xattrs.set(b"com.apple.note", value).unwrap();
+            split(&xattrs, BlockSize::Kib4, None, |_| Some(ValueInode::ANY))
+        };
+        assert!(split_of(&[1; 56]).unwrap().block.is_empty());
+        let name = b"com.apple.note".to_vec();
+        assert_eq!(split_of(&[1; 57]).unwrap_err(), XattrsError::NoNamespace { name });
+    }
 }
