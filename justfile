@@ -66,8 +66,7 @@ machines:
 boot: machines
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
-# Fuzz targets, all or those named, for some seconds each, from their seeds; without a sanitizer, since nothing that is fuzzed
-# has unsafe code
+# Fuzz targets, all or those named, for some seconds each; without a sanitizer, since nothing that is fuzzed has unsafe code
 fuzz seconds="60" *targets="":
     #!/usr/bin/env bash
     set -euo pipefail
@@ -87,8 +86,7 @@ fuzz seconds="60" *targets="":
       grep '^stat::' "$log"
     done
 
-# The fuzz targets that make images, for long, with e2fsck as a judge of each image; the one that it finds fault with is kept in
-# /dev/shm
+# The fuzz targets that make images, for long, each image before e2fsck; what it finds fault with stays in /dev/shm
 fuzz-judged seconds="3600":
     E2FSCK=/usr/sbin/e2fsck TMPDIR=/dev/shm just fuzz {{ seconds }} tree layer manifest
 

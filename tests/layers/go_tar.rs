@@ -123,7 +123,6 @@ fn keywords_of_other_systems_mean_nothing() {
         ("SCHILY.ino", "4711"),
         ("SCHILY.nlink", "7"),
         ("SCHILY.realsize", "9"),
-        ("SCHILY.archtype", "exustar"),
         ("LIBARCHIVE.creationtime", "17"),
         ("LIBARCHIVE.symlinktype", "dir"),
         ("GNU.dumpdir", "x"),
