@@ -63,7 +63,7 @@ machines:
         linux-image-cloud-arm64 linux-image-6.12-cloud-arm64
 
 # Whole images in QEMU, on two kernels for each architecture
-boot: machines
+boot: machines images
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
 # Fuzz targets, all or those named, for some seconds each; without a sanitizer, since nothing that is fuzzed has unsafe code
