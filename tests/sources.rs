@@ -30,6 +30,8 @@ mod single_image;
 mod skip;
 #[path = "sources/store.rs"]
 mod store;
+#[path = "sources/threads.rs"]
+mod threads;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
