@@ -45,6 +45,7 @@ pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 pub use registry::{RegistryError, RegistryOptions, check_login};
+pub use section::FileError;
 
 use crate::layer::Decoder;
 use blobs::BlobStore;

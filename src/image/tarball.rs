@@ -8,7 +8,7 @@ use super::config::Config;
 use super::digest::{Algorithm, Digest, Verified};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
-use super::section::Section;
+use super::section::{FileError, Section};
 use super::{Image, Layer, Platform};
 use crate::layer::{Compression, decode};
 
@@ -34,7 +34,7 @@ impl Tarball {
         } else {
             Section::open(path)?
         };
-        let read = |source| ArchiveError::Read {
+        let read = |source| FileError::Read {
             path: path.clone(),
             source,
         };

@@ -233,6 +233,40 @@ fn builds_at_once_share_what_they_download() {
     }
 }
 
+/// Each removes what it is done with, while others are about to read it.
+#[test]
+fn the_cache_keeps_to_its_limit_while_builds_share_it() {
+    let layout = TestLayout::new();
+    let names = ["base", "one", "two", "three"];
+    let image = image(&layout, &names);
+    let blobs = layout.path().join("blobs/sha256");
+    let server = Server::start(move |request, _| Reply::Slow {
+        reply: Box::new(stored(&blobs, "", request)),
+        pause: Duration::from_millis(5),
+    });
+    let builds = Builds::new();
+    let version = format!("@{}", digest(&image));
+    let reference = server.reference(&version);
+    for round in 0..3 {
+        let spawned: Vec<_> = (0..6)
+            .map(|nr| {
+                thread::sleep(Duration::from_millis(17 * round));
+                let mut build = builds.build(&reference, &format!("out{nr}"));
+                build.args(["--cache-limit-mib", "0"]).stderr(Stdio::piped()).spawn()
+            })
+            .collect();
+        for child in spawned {
+            let output = child.unwrap().wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert!(builds.listed(&["ls"]).is_empty());
+    }
+    succeed(&mut builds.build(&layout.reference(&version), "layout"));
+    for nr in 0..6 {
+        assert!(same(&builds.output("layout"), &builds.output(&format!("out{nr}"))));
+    }
+}
+
 #[test]
 fn the_cache_keeps_to_its_limit() {
     let layout = TestLayout::new();
