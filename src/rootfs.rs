@@ -36,7 +36,10 @@ const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own, and all combinations make sense")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a flag of its own, and all combinations make sense"
+)]
 pub struct BuildOptions {
     /// Where the image is.
     pub image: Reference,

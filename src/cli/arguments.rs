@@ -132,11 +132,6 @@ pub(super) struct Build {
     #[command(flatten)]
     cache: CacheArguments,
 
-    /// Keep the layers as they are when they are unpacked, for builds of the same layers to come that have this flag too: they take less
-    /// than half the time. It takes the space that the layers have then, within --cache-limit-mib
-    #[arg(long)]
-    keep_unpacked: bool,
-
     #[command(flatten)]
     registry: RegistryArguments,
 
@@ -190,7 +185,7 @@ impl Build {
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
             cache_limit: self.cache.limit()?,
-            keep_unpacked: self.keep_unpacked,
+            keep_unpacked: self.cache.keep_unpacked(),
             registry: self.registry.options(),
             progress: Arc::default(),
             image,
@@ -235,7 +230,7 @@ impl Build {
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
         match image {
             // Nothing of files is kept then.
-            Reference::Layout(_) | Reference::Local(_) if !self.keep_unpacked => {
+            Reference::Layout(_) | Reference::Local(_) if !self.cache.keep_unpacked() => {
                 Ok(self.state.find().unwrap_or_default())
             }
             _ => self.state.directory(),
