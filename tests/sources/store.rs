@@ -410,7 +410,7 @@ fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
     let layout = TestLayout::new();
     let (version, diff_ids) = compressed(&layout);
     for spoil in [&|bytes: &mut Vec<u8>| bytes[600] ^= 1, &|bytes: &mut Vec<u8>| {
-        bytes.truncate(700)
+        bytes.truncate(700);
     }] as [&dyn Fn(&mut Vec<u8>); 2]
     {
         let builds = Builds::new();

@@ -307,6 +307,7 @@ mod tests {
         let http = Http::new(&image.registry, &image.repository, found, &options, timeouts).unwrap();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
         let layer = Layer {
+            kept: None,
             digest: digest.clone(),
             size: BLOB.len() as u64,
             media_type: String::new(),
