@@ -95,6 +95,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod check;
 mod checksum;
 mod data;
 mod disk;
@@ -110,6 +111,7 @@ mod seal;
 mod tree;
 mod units;
 
+pub use check::{Finding, Report, check};
 pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Content, Formatter, Summary};

@@ -60,7 +60,7 @@ pub enum ReadError {
     #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
     /// The journal was not replayed, and cannot be.
-    #[error("the journal was not replayed, and is damaged: {what}")]
+    #[error("the journal is damaged: {what}")]
     Journal {
         /// What is wrong.
         what: &'static str,
@@ -191,6 +191,29 @@ impl<R: Read + Seek> Reader<R> {
         let mut bytes = [0; BOOT_AREA_LEN];
         self.read_at(0, &mut bytes)?;
         Ok(bytes)
+    }
+
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    pub(crate) fn block_count(&self) -> u64 {
+        self.block_count
+    }
+
+    /// Groups that so many blocks are.
+    pub(crate) fn group_count(&self, block_count: u64) -> u32 {
+        let blocks = block_count.saturating_sub(self.superblock.first_data_block.get().into());
+        let groups = blocks.div_ceil(self.superblock.blocks_per_group.get().into());
+        u32::try_from(groups).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        self.sums
     }
 
     pub(crate) fn has_incompat(&self, feature: u32) -> bool {

@@ -22,6 +22,7 @@ use super::presentation::{PresentationArguments, usage_error};
 use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
+use super::verify::Verify;
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
@@ -65,6 +66,9 @@ pub(super) enum RootfsCommand {
 
     /// Looks into an ext4 disk image, without root
     Inspect(Inspect),
+
+    /// Checks an ext4 disk image, without e2fsprogs
+    Verify(Verify),
 }
 
 const BUILD_HELP: &str = "\

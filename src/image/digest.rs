@@ -90,7 +90,7 @@ impl Digest {
         self.expect(Self::of(self.algorithm, content))
     }
 
-    fn expect(&self, actual: Self) -> Result<(), DigestError> {
+    pub(crate) fn expect(&self, actual: Self) -> Result<(), DigestError> {
         if *self == actual {
             return Ok(());
         }

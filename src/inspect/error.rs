@@ -45,7 +45,7 @@ pub enum InspectReason {
 }
 
 impl InspectError {
-    pub(super) fn new(image: &Path, reason: InspectReason) -> Self {
+    pub(crate) fn new(image: &Path, reason: InspectReason) -> Self {
         Self {
             image: image.to_owned(),
             reason,

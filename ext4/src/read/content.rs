@@ -72,7 +72,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads content of so many bytes at once.
-    pub(super) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data(inode)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -83,7 +83,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
-    pub(super) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }

@@ -22,10 +22,24 @@ pub(crate) mod incompat {
         FILETYPE | RECOVER | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR | INLINE_DATA;
 }
 
+/// Features that may be ignored (`s_feature_compat`, `EXT4_FEATURE_COMPAT_*`).
+pub(crate) mod compat {
+    pub(crate) const HAS_JOURNAL: u32 = 0x4;
+    pub(crate) const RESIZE_INODE: u32 = 0x10;
+    pub(crate) const DIR_INDEX: u32 = 0x20;
+    pub(crate) const SPARSE_SUPER2: u32 = 0x200;
+    pub(crate) const ORPHAN_FILE: u32 = 0x1000;
+}
+
 /// Features that a writer must know (`s_feature_ro_compat`, `EXT4_FEATURE_RO_COMPAT_*`).
 pub(crate) mod ro_compat {
+    pub(crate) const SPARSE_SUPER: u32 = 0x1;
+    pub(crate) const HUGE_FILE: u32 = 0x8;
     pub(crate) const GDT_CSUM: u32 = 0x10;
+    pub(crate) const DIR_NLINK: u32 = 0x20;
+    pub(crate) const BIGALLOC: u32 = 0x200;
     pub(crate) const METADATA_CSUM: u32 = 0x400;
+    pub(crate) const SHARED_BLOCKS: u32 = 0x4000;
 }
 
 /// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.
@@ -141,8 +155,12 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-pub(super) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
+pub(crate) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
     names(bits, &INCOMPAT, 'I')
+}
+
+pub(crate) fn ro_compat_names(bits: u32) -> impl Iterator<Item = String> {
+    names(bits, &RO_COMPAT, 'R')
 }
 
 /// A bit without a name is `FEATURE_`, the set's letter and its position, as e2fsprogs prints it.

@@ -99,7 +99,7 @@ impl<R: Read + Seek> Reader<R> {
         self.read_inode(ino)
     }
 
-    pub(super) fn read_inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
+    pub(crate) fn read_inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut bytes = vec![0; self.inode_size().max(size_of::<Inode>())];
         let size = self.inode_size();

@@ -29,7 +29,7 @@ pub(super) struct LoggedBlock {
 
 impl<R: Read + Seek> Reader<R> {
     /// Puts what the journal holds in its place, if that was not done and can be read.
-    pub(super) fn see_through_journal(&mut self) -> Result<(), ReadError> {
+    pub(crate) fn see_through_journal(&mut self) -> Result<(), ReadError> {
         self.needs_recovery = self.has_incompat(incompat::RECOVER);
         if !self.needs_recovery || self.has_journal_elsewhere() || self.check_known().is_err() {
             return Ok(());
@@ -43,7 +43,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Whether the journal is on a device of its own.
-    pub(super) fn has_journal_elsewhere(&self) -> bool {
+    pub(crate) fn has_journal_elsewhere(&self) -> bool {
         self.superblock.journal_inum.get() == 0
     }
 

@@ -57,6 +57,13 @@ impl<R: Read + Seek> Reader<R> {
         Ok(xattrs)
     }
 
+    /// The inode that holds a value of so many bytes, and the value.
+    pub(crate) fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
+        let holder = self.read_inode(ino)?;
+        let value = self.read_whole(&holder, len)?;
+        Ok((holder, value))
+    }
+
     fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
         for Found {
             name,
@@ -67,8 +74,7 @@ impl<R: Read + Seek> Reader<R> {
             let value = match value {
                 Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
-                    let holder = self.inode(ino)?;
-                    let value = self.read_whole(&holder, len)?;
+                    let (holder, value) = self.value(ino, len)?;
                     self.verify_value(inode, &holder, &value)?;
                     value
                 }

@@ -35,6 +35,8 @@ pub(crate) struct Log {
     pub(super) sequence: u32,
     /// First block of it; zero if there is nothing to replay.
     pub(crate) start: u32,
+    /// What the kernel noted of errors in it.
+    pub(crate) errno: u32,
     compat: u32,
     incompat: u32,
     pub(super) seed: Seed,
@@ -66,6 +68,7 @@ impl Log {
             fast_commit_end: 1,
             sequence: 0,
             start: 0,
+            errno: 0,
             compat: 0,
             incompat: 0,
             seed: Seed::NONE,
@@ -118,6 +121,7 @@ impl Log {
         self.first = superblock.first.get();
         self.sequence = superblock.sequence.get();
         self.start = superblock.start.get();
+        self.errno = superblock.errno.get();
         let Some(end) = self.fast_commit_end.checked_sub(fast_commit_blocks) else {
             return damaged("fast commits have more than all of it");
         };
