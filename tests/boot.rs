@@ -15,7 +15,7 @@ mod support {
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -158,6 +158,8 @@ impl Machine {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let report = ext4::check(File::open(self.image()).unwrap()).unwrap();
+        assert!(report.is_clean(), "{report:#?}");
     }
 }
 

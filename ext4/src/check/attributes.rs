@@ -204,13 +204,11 @@ impl<R: Read + Seek> Check<R> {
         let value = if len == 0 {
             &[]
         } else {
-            match room.bytes.get(offset..).and_then(|bytes| bytes.get(..len)) {
-                Some(value) => value,
-                None => {
-                    self.find(structure, "the value of an attribute lies outside");
-                    return Ok(None);
-                }
-            }
+            let Some(value) = room.bytes.get(offset..).and_then(|bytes| bytes.get(..len)) else {
+                self.find(structure, "the value of an attribute lies outside");
+                return Ok(None);
+            };
+            value
         };
         if len > 0 {
             values.push((offset, offset + len.next_multiple_of(4)));
@@ -224,7 +222,7 @@ impl<R: Read + Seek> Check<R> {
             word[..chunk.len()].copy_from_slice(chunk);
             u32::from_le_bytes(word)
         });
-        Ok(Some(hashes(name, words)))
+        Ok(Some(hashes(name, &words.collect::<Vec<_>>())))
     }
 
     fn value_inode(
@@ -257,7 +255,7 @@ impl<R: Read + Seek> Check<R> {
             Structure::XattrValue { ino },
             || "it has another hash".to_owned(),
         );
-        Ok(Some(hashes(name, [hash])))
+        Ok(Some(hashes(name, &[hash])))
     }
 
     /// Whether blocks and values are used as often as they say.
@@ -293,14 +291,9 @@ impl<R: Read + Seek> Check<R> {
 }
 
 /// `e_hash` (`ext4_xattr_hash_entry`): old kernels took the bytes of the name as signed.
-fn hashes(name: &[u8], words: impl IntoIterator<Item = u32> + Clone) -> (u32, u32) {
+fn hashes(name: &[u8], words: &[u32]) -> (u32, u32) {
     let of_name = |byte: fn(u8) -> u32| name.iter().fold(0u32, |hash, &next| hash.rotate_left(5) ^ byte(next));
-    let all = |hash: u32| {
-        words
-            .clone()
-            .into_iter()
-            .fold(hash, |hash, word| hash.rotate_left(16) ^ word)
-    };
+    let all = |hash: u32| words.iter().fold(hash, |hash, word| hash.rotate_left(16) ^ word);
     (
         all(of_name(u32::from)),
         all(of_name(|byte| i32::from(byte.cast_signed()).cast_unsigned())),

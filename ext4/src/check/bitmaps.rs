@@ -55,7 +55,7 @@ impl<R: Read + Seek> Check<R> {
         let bitmap = if is_written {
             self.bitmap(structure, at, sum, per_group)?
         } else {
-            self.unwritten(group)
+            Some(self.unwritten(group))
         };
         let blocks = &self.blocks;
         let compared = compare(bitmap.as_deref(), count, |index| {
@@ -74,7 +74,7 @@ impl<R: Read + Seek> Check<R> {
     }
 
     /// The bitmap of a group in which nothing is in use but what every group has: its copies, and its own bitmaps and table.
-    fn unwritten(&self, group: u32) -> Option<Vec<u8>> {
+    fn unwritten(&self, group: u32) -> Vec<u8> {
         let mut bitmap = vec![0; self.reader.block_size()];
         let (start, end) = (self.group_start(group), self.group_end(group));
         let mut set = |from: u64, count: u64| {
@@ -93,7 +93,7 @@ impl<R: Read + Seek> Check<R> {
         set(described.block_bitmap, 1);
         set(described.inode_bitmap, 1);
         set(described.inode_table, self.table_blocks());
-        Some(bitmap)
+        bitmap
     }
 
     /// Returns how many inodes of the group are free.

@@ -160,6 +160,10 @@ impl<R: Read + Seek> Check<R> {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");
             }
+            // The list of bad blocks is in use without looking like it.
+            if ino.get() == 1 {
+                self.blocks_of(&checked, true)?;
+            }
             return Ok(());
         }
         let is_value = checked.flags.contains(InodeFlags::EA_INODE);
@@ -289,6 +293,11 @@ impl<R: Read + Seek> Check<R> {
                 );
             }
         }
+        let may_be_magic = self.reader.superblock().feature_compat.get() & compat::IMAGIC_INODES != 0;
+        let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
+        self.findings.expect(may_be_magic || !is_magic, structure, || {
+            "it is one of AFS, and cannot be".to_owned()
+        });
         let is_wide = self.reader.has_incompat(incompat::BIT64);
         self.findings
             .expect(is_wide || checked.inode.file_acl_high.get() == 0, structure, || {

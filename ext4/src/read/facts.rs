@@ -24,6 +24,7 @@ pub(crate) mod incompat {
 
 /// Features that may be ignored (`s_feature_compat`, `EXT4_FEATURE_COMPAT_*`).
 pub(crate) mod compat {
+    pub(crate) const IMAGIC_INODES: u32 = 0x2;
     pub(crate) const HAS_JOURNAL: u32 = 0x4;
     pub(crate) const RESIZE_INODE: u32 = 0x10;
     pub(crate) const DIR_INDEX: u32 = 0x20;
