@@ -111,7 +111,7 @@ struct Tally {
 
 impl Tally {
     fn add(&mut self, image: &Path, what: &str) {
-        let theirs = tools::e2fsck_complaint(image);
+        let theirs = tools::e2fsck_fault(image);
         let found = ext4::check(File::open(image).unwrap());
         let first = match &found {
             Ok(report) => report.findings.first().map(ToString::to_string),
