@@ -2,6 +2,7 @@
 
 use std::io::{Read, Seek};
 
+use super::ownership::set;
 use super::{Check, found};
 use crate::checksum;
 use crate::disk::group_desc::GroupFlags;
@@ -57,10 +58,7 @@ impl<R: Read + Seek> Check<R> {
         } else {
             Some(self.unwritten(group))
         };
-        let blocks = &self.blocks;
-        let compared = compare(bitmap.as_deref(), count, |index| {
-            blocks.is_owned(start + u64::from(index))
-        });
+        let compared = compare(bitmap.as_deref(), &self.blocks.bitmap(start, count), count);
         self.report(structure, &compared, "block", start);
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
             self.padding(structure, &bitmap, count, per_group);
@@ -77,22 +75,19 @@ impl<R: Read + Seek> Check<R> {
     fn unwritten(&self, group: u32) -> Vec<u8> {
         let mut bitmap = vec![0; self.reader.block_size()];
         let (start, end) = (self.group_start(group), self.group_end(group));
-        let mut set = |from: u64, count: u64| {
+        let mut mark = |from: u64, count: u64| {
             for block in from.max(start)..from.saturating_add(count).min(end) {
-                let index = usize::try_from(block - start).unwrap_or(usize::MAX);
-                if let Some(byte) = bitmap.get_mut(index / 8) {
-                    *byte |= 1 << (index % 8);
-                }
+                set(&mut bitmap, block - start);
             }
         };
         if self.has_superblock(group) {
             let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
-            set(start, 1 + self.descriptor_blocks() + reserved);
+            mark(start, 1 + self.descriptor_blocks() + reserved);
         }
         let described = &self.groups[group as usize];
-        set(described.block_bitmap, 1);
-        set(described.inode_bitmap, 1);
-        set(described.inode_table, self.table_blocks());
+        mark(described.block_bitmap, 1);
+        mark(described.inode_bitmap, 1);
+        mark(described.inode_table, self.table_blocks());
         bitmap
     }
 
@@ -115,13 +110,18 @@ impl<R: Read + Seek> Check<R> {
         };
         let first = group * per_group + 1;
         let reserved = self.reader.superblock().first_ino.get().max(11);
-        let inodes = &self.inodes;
-        let compared = compare(bitmap.as_deref(), per_group, |index| {
-            first + index < reserved || inodes.get(first + index).is_some()
-        });
-        let directories = (first..first + per_group)
-            .filter(|&ino| inodes.get(ino).is_some_and(|fact| fact.is_directory()))
-            .count();
+        let mut expected = vec![0; (per_group as usize).div_ceil(8)];
+        let mut directories = 0;
+        for (index, fact) in (0..).zip(self.inodes.of_group(group)) {
+            if fact.is_used() {
+                set(&mut expected, index);
+                directories += u32::from(fact.is_directory());
+            }
+        }
+        for ino in (1..reserved).filter(|ino| (first..first + per_group).contains(ino)) {
+            set(&mut expected, u64::from(ino - first));
+        }
+        let compared = compare(bitmap.as_deref(), &expected, per_group);
         self.report(structure, &compared, "inode", first.into());
         if let Some(bitmap) = bitmap {
             let bits = u32::try_from(self.reader.block_size() * 8).unwrap_or(u32::MAX);
@@ -132,10 +132,9 @@ impl<R: Read + Seek> Check<R> {
         self.findings.expect(said == free, structure, || {
             format!("{said} free inodes instead of {free}")
         });
-        self.findings
-            .expect(said_directories as usize == directories, structure, || {
-                format!("{said_directories} directories instead of {directories}")
-            });
+        self.findings.expect(said_directories == directories, structure, || {
+            format!("{said_directories} directories instead of {directories}")
+        });
         Ok(free)
     }
 
@@ -178,19 +177,28 @@ impl<R: Read + Seek> Check<R> {
 
     /// The bits behind the last that stands for something must be set.
     fn padding(&mut self, structure: Structure, bitmap: &[u8], count: u32, bits: u32) {
-        let is_right = (count..bits).all(|index| bit(bitmap, index));
+        let whole = count.next_multiple_of(8).min(bits);
+        let bytes = bitmap.get(whole as usize / 8..bits as usize / 8).unwrap_or_default();
+        let is_right = (count..whole).all(|index| bit(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
         self.findings.expect(is_right, structure, || {
             "the bits behind the last one are not all set".to_owned()
         });
     }
 }
 
-fn compare(bitmap: Option<&[u8]>, count: u32, is_used: impl Fn(u32) -> bool) -> Compared {
-    let mut compared = Compared { used: 0, wrong: None };
-    for index in 0..count {
-        let used = is_used(index);
-        compared.used += u32::from(used);
-        if bitmap.is_some_and(|bitmap| bit(bitmap, index) != used) {
+/// Compares the first bits of a bitmap with those that they should be.
+fn compare(bitmap: Option<&[u8]>, expected: &[u8], count: u32) -> Compared {
+    let used = expected.iter().map(|byte| byte.count_ones()).sum();
+    let mut compared = Compared { used, wrong: None };
+    let Some(bitmap) = bitmap else {
+        return compared;
+    };
+    let bytes = (0..).step_by(8).zip(bitmap.iter().zip(expected));
+    for (first, _) in bytes.filter(|(_, (found, expected))| found != expected) {
+        for index in (first..count)
+            .take(8)
+            .filter(|&index| bit(bitmap, index) != bit(expected, index))
+        {
             let (first, count) = compared.wrong.unwrap_or((index, 0));
             compared.wrong = Some((first, count + 1));
         }

@@ -33,6 +33,10 @@ pub(super) struct InodeFact {
 }
 
 impl InodeFact {
+    pub(super) fn is_used(self) -> bool {
+        self.file_type != 0
+    }
+
     pub(super) fn is_directory(self) -> bool {
         self.file_type == file_type::DIRECTORY
     }
@@ -60,6 +64,11 @@ impl InodeFacts {
         group
             .get_mut((index % self.per_group.max(1)) as usize)
             .filter(|fact| fact.file_type != 0)
+    }
+
+    /// What is kept of a group's inodes, in the order of their numbers.
+    pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = InodeFact> + '_ {
+        self.groups.get(group as usize).into_iter().flatten().copied()
     }
 
     /// Numbers of all inodes in use.

@@ -35,10 +35,35 @@ impl Ownership {
         taken
     }
 
-    pub(super) fn is_owned(&self, block: u64) -> bool {
-        let (part, word, bit) = place(block);
-        let part = self.parts.get(part).and_then(Option::as_ref);
-        part.is_some_and(|part| part[word] & bit != 0)
+    /// A bit for each of so many blocks, as a bitmap of blocks has it.
+    pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
+        let end = start + u64::from(count);
+        let mut bitmap = vec![0; (count as usize).div_ceil(8)];
+        for number in start / PART_BLOCKS..end.div_ceil(PART_BLOCKS) {
+            let part = usize::try_from(number)
+                .ok()
+                .and_then(|number| self.parts.get(number)?.as_ref());
+            let words = (0..).zip(part.into_iter().flat_map(|part| part.iter().copied()));
+            for (index, mut word) in words {
+                let first: u64 = number * PART_BLOCKS + index * 64;
+                while word != 0 {
+                    let block = first + u64::from(word.trailing_zeros());
+                    word &= word - 1;
+                    if (start..end).contains(&block) {
+                        set(&mut bitmap, block - start);
+                    }
+                }
+            }
+        }
+        bitmap
+    }
+}
+
+/// Sets a bit of a bitmap, if it has that.
+pub(super) fn set(bitmap: &mut [u8], index: u64) {
+    let byte = usize::try_from(index / 8).ok().and_then(|byte| bitmap.get_mut(byte));
+    if let Some(byte) = byte {
+        *byte |= 1 << (index % 8);
     }
 }
 
