@@ -29,13 +29,15 @@ impl<R: Read + Seek> Check<R> {
             return;
         };
         let own = directory.ino.get();
-        let is_right = dot.name == b"." && dot.ino == own && self.is_type(dot.file_type, mode::DIRECTORY);
+        let is_right =
+            dot.name == b"." && dot.is_terminated && dot.ino == own && self.is_type(dot.file_type, mode::DIRECTORY);
         self.findings
             .expect(is_right, structure, || "its first entry is not '.'".to_owned());
         let Some((dot_dot, rest)) = self.entry(structure, rest, bytes.len()) else {
             return;
         };
-        let is_right = dot_dot.name == b".." && self.is_type(dot_dot.file_type, mode::DIRECTORY);
+        let is_right =
+            dot_dot.name == b".." && dot_dot.is_terminated && self.is_type(dot_dot.file_type, mode::DIRECTORY);
         self.findings
             .expect(is_right, structure, || "its second entry is not '..'".to_owned());
         self.dots(directory.ino, dot_dot.ino, structure);
@@ -122,6 +124,8 @@ struct Entry<'a> {
     len: usize,
     name: &'a [u8],
     file_type: u8,
+    /// Whether a zero follows the name, as e2fsck wants it of `.` and `..`.
+    is_terminated: bool,
 }
 
 fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
@@ -139,6 +143,7 @@ fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
         ino: entry.inode.get(),
         len,
         name: names.get(..name_len)?,
+        is_terminated: names.get(name_len) == Some(&0),
         file_type: entry.file_type,
     };
     Some((entry, &bytes[len..]))
