@@ -57,6 +57,10 @@ oracles: images
 differential from to:
     REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --release --test differential
 
+# Images damaged by the seeds from..to, eleven of each, before e2fsck and our own check
+damage from to:
+    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --release --package microagent-ext4 --test oracle damage
+
 # QEMU and the kernels that the boot tests start, into target/boot, on Debian
 machines:
     BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64 \

@@ -13,6 +13,7 @@ mod registry;
 mod report;
 mod signals;
 mod state;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -55,6 +56,9 @@ fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> 
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Rootfs {
+            command: RootfsCommand::Verify(verify),
+        } => verify.run(presentation.format),
         Command::Registry { command } => command.run(presentation.format),
         Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),

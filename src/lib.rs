@@ -11,3 +11,4 @@ pub mod mke2fs;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;
+pub mod verify;

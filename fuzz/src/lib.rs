@@ -11,6 +11,7 @@ mod memory;
 pub mod pax;
 pub mod reference;
 pub mod tree;
+pub mod verify;
 
 /// The model, the readers and the checker of the tests.
 #[allow(dead_code, reason = "the tests use more of it")]

@@ -24,6 +24,7 @@ use super::presentation::{PresentationArguments, usage_error};
 use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
+use super::verify::Verify;
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
@@ -67,6 +68,9 @@ pub(super) enum RootfsCommand {
 
     /// Looks into an ext4 disk image, without root
     Inspect(Inspect),
+
+    /// Checks an ext4 disk image, without e2fsprogs
+    Verify(Verify),
 }
 
 const BUILD_HELP: &str = "\

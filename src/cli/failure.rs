@@ -38,6 +38,8 @@ pub(super) enum Failure {
     Cache(StoreError),
     /// Blobs in the cache were damaged.
     Damaged { count: usize },
+    /// Something is wrong with a disk image.
+    Faulty { path: PathBuf, count: u64 },
     /// A signal ended it, with the status to exit with.
     Signal { status: u8 },
     /// All is done, but standard output doesn't take the report.
@@ -112,7 +114,7 @@ impl Failure {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) | Self::Damaged { .. } => ErrorKind::Permanent,
+            Self::Usage(_) | Self::Damaged { .. } | Self::Faulty { .. } => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Copy { source, .. } => source.kind().into(),
@@ -139,6 +141,7 @@ impl Failure {
             Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
             Self::Cache(error) => (error.to_string(), error.source()),
             Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
+            Self::Faulty { path, count } => (format!("problems in {}: {count}", path.display()), None),
             Self::Signal { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "all is done, but the result could not be printed".to_owned(),
@@ -159,6 +162,7 @@ impl Failure {
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
+            Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
             Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
             _ => None,
         }

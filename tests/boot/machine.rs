@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -114,6 +114,8 @@ impl Disk {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        let report = ext4::check(File::open(self.image()).unwrap()).unwrap();
+        assert!(report.is_clean(), "{report:#?}");
     }
 }
 

@@ -13,6 +13,7 @@ mod scene;
 #[cfg(target_os = "linux")]
 mod signals;
 mod stage;
+mod verify;
 #[path = "../support"]
 mod support {
     pub(crate) mod single_image;
