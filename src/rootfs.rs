@@ -62,6 +62,8 @@ pub struct BuildOptions {
     pub newest: Option<Timestamp>,
     /// The mke2fs that makes the file system in place of the native writer.
     pub mke2fs: Option<PathBuf>,
+    /// Whether the report gives the digest of the output.
+    pub digest: bool,
     /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
@@ -85,6 +87,8 @@ pub struct Report {
     pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
+    /// SHA-256 of its bytes, if that was asked for.
+    pub output_digest: Option<Digest>,
     /// The directory beside it with its tree, if that was asked for.
     pub stage_dir: Option<PathBuf>,
     /// The directory elsewhere with its tree, if that was asked for.
@@ -203,6 +207,7 @@ impl Build<'_> {
             Some(programs) => self.rebuild(programs, &format, &output.into_inner())?,
         };
         pending.sync(&file)?;
+        let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
         stages.publish()?;
@@ -215,6 +220,7 @@ impl Build<'_> {
             layers,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
+            output_digest,
             stage_dir: stages.beside,
             stage_snapshot: stages.snapshot,
             builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),

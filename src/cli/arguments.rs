@@ -137,6 +137,10 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
+    /// Print the SHA-256 of the file that was written
+    #[arg(long)]
+    digest: bool,
+
     /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
     /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
     #[arg(long)]
@@ -186,6 +190,7 @@ impl Build {
             init: self.init()?,
             newest: source_date_epoch()?,
             mke2fs: self.mke2fs.clone(),
+            digest: self.digest,
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
             limits: self.limits.limits(),
