@@ -7,7 +7,9 @@
 mod content;
 mod directory;
 mod facts;
+mod fields;
 mod inode;
+mod places;
 mod xattrs;
 
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,7 +24,9 @@ use crate::units::{BlockNr, Ino};
 pub use content::DataRange;
 pub use directory::FoundEntry;
 pub use facts::Facts;
+pub use fields::Fields;
 pub use inode::{FoundInode, FoundKind};
+pub use places::{Blocks, FoundExtent, Places, Table, TableKind, Tables};
 
 use facts::incompat;
 

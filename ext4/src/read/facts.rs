@@ -22,6 +22,11 @@ pub(super) mod incompat {
         FILETYPE | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR | INLINE_DATA;
 }
 
+/// Features that a writer must know (`s_feature_ro_compat`, `EXT4_FEATURE_RO_COMPAT_*`).
+pub(super) mod ro_compat {
+    pub(in crate::read) const SPARSE_SUPER: u32 = 0x1;
+}
+
 /// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.
 const COMPAT: [&str; 13] = [
     "dir_prealloc",
@@ -133,6 +138,14 @@ impl<R: Read + Seek> Reader<R> {
             needs_recovery: self.has_incompat(incompat::RECOVER),
         }
     }
+}
+
+pub(super) fn compat_names(bits: u32) -> Vec<String> {
+    names(bits, &COMPAT, 'C').collect()
+}
+
+pub(super) fn ro_compat_names(bits: u32) -> Vec<String> {
+    names(bits, &RO_COMPAT, 'R').collect()
 }
 
 pub(super) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
