@@ -33,6 +33,7 @@ pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
+pub(crate) use digest::next_data;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
 use support::build::{latest, rootfs_build, sample};
 use support::hostile::hostile_layout;
@@ -56,6 +57,11 @@ fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
 
 fn assert_equal(native: &Path, made: &Path) {
     assert_eq!(e2fsck(made), Ok(()));
+    diff(native, made, DiffOptions::default(), &mut |difference| {
+        assert_ne!(difference.section, Section::Tree, "{difference:?}");
+        Ok(())
+    })
+    .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
     assert_eq!(compare(native.tree(), made.tree()), Ok(()));
     assert_eq!(compare(made.tree(), native.tree()), Ok(()));

@@ -15,6 +15,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::cache::Cache;
+use super::diff::Diff;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
@@ -65,6 +66,9 @@ pub(super) enum RootfsCommand {
 
     /// Looks into an ext4 disk image, without root
     Inspect(Inspect),
+
+    /// Says in what two ext4 disk images differ
+    Diff(Diff),
 }
 
 const BUILD_HELP: &str = "\

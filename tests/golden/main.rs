@@ -36,10 +36,12 @@ mod wrapping;
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
+use microagent::diff::{DiffOptions, Section, diff};
 use microagent::guest::Init;
 use microagent::image::{Platform, Reference, RegistryOptions};
 use microagent::layer::Limits;
@@ -92,7 +94,7 @@ const VARIANTS: [(&str, Change); 18] = [
         options.file_system.block_size = BlockSize::Kib1;
     }),
     ("size-mib-64", |options| {
-        options.file_system.size = Size::Fixed(64 << 20)
+        options.file_system.size = Size::Fixed(64 << 20);
     }),
     ("size-mib-300", |options| {
         options.file_system.size = Size::Fixed(300 << 20);
@@ -354,5 +356,50 @@ fn a_registry_gives_the_same_bytes() {
         let reference = server.reference(&format!("@{}", digest(&stored.manifest)));
         table::check_one(name, &digest_of(&reference, stored.architecture, case.change));
         assert!(server.count("/blobs/") > 0, "the layers were downloaded");
+    }
+}
+
+/// Layers that are wrapped in another way, by real compressors too, make the same disk but for what follows from the digest of
+/// the manifest.
+#[test]
+fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
+    let level = 3;
+    let real_zstd = |tar: &[u8]| zstd::encode_all(tar, level).unwrap();
+    let real_gzip = |tar: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(tar).unwrap();
+        encoder.finish().unwrap()
+    };
+    let tars = stacks::layers(EVERYTHING);
+    let plain = Image::Stack(EVERYTHING, Wrapping::Plain).store();
+    for other in [
+        Image::Stack(EVERYTHING, Wrapping::Gzip).store(),
+        Image::Stack(EVERYTHING, Wrapping::Zstd).store(),
+        Stored::of(&tars, real_gzip, Wrapping::Gzip),
+        Stored::of(&tars, real_zstd, Wrapping::Zstd),
+    ] {
+        built(
+            &plain.reference(),
+            "amd64",
+            |_| {},
+            |plain, _| {
+                built(
+                    &other.reference(),
+                    "amd64",
+                    |_| {},
+                    |other, _| {
+                        let mut fields = BTreeSet::new();
+                        diff(plain, other, DiffOptions::default(), &mut |difference| {
+                            if difference.section != Section::Bytes {
+                                fields.insert(difference.field.clone());
+                            }
+                            Ok(())
+                        })
+                        .unwrap();
+                        assert_eq!(fields, ["digest", "hash_seed", "uuid"].map(str::to_owned).into());
+                    },
+                );
+            },
+        );
     }
 }

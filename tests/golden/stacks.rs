@@ -5,8 +5,11 @@ use crate::tar::{Entry, archive};
 /// Layers as tars, lowest first.
 type Layers = Vec<Vec<u8>>;
 
+/// Makes the layers of a stack.
+type Make = fn() -> Layers;
+
 /// All stacks by name.
-pub(crate) const STACKS: [(&str, fn() -> Layers); 11] = [
+pub(crate) const STACKS: [(&str, Make); 11] = [
     ("whiteouts", whiteouts),
     ("links", links),
     ("attributes", attributes),
@@ -202,7 +205,8 @@ fn deep() -> Layers {
     let mut entries = Vec::new();
     let mut path = String::new();
     for level in 0..300 {
-        path += &format!("{level}/");
+        path.push_str(&level.to_string());
+        path.push('/');
         entries.push(Entry::directory(&path));
     }
     entries.push(Entry::file(format!("{path}bottom"), "b"));
