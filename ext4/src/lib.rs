@@ -95,6 +95,7 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod checksum;
 mod data;
 mod disk;
 mod encode;
@@ -115,8 +116,8 @@ pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
 pub use read::{
-    Blocks, DataRange, Facts, Fields, FoundEntry, FoundExtent, FoundInode, FoundKind, Places, ReadError, Reader, Table,
-    TableKind, Tables,
+    Blocks, DataRange, Facts, Fields, FoundEntry, FoundExtent, FoundInode, FoundKind, Places, ReadError, Reader,
+    Structure, Table, TableKind, Tables,
 };
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,

@@ -8,14 +8,28 @@ use ext4::{FoundInode, FoundKind, ReadError, Reader};
 /// Most bytes of contents that are read, which do not end where an image lies.
 const MAX_CONTENT_LEN: u64 = 1 << 20;
 
-/// Reads all that can be reached from the root, once.
+/// Reads all that can be reached from the root, once; and once more as if there were no checksums, which keep most of what is
+/// damaged from being looked at.
 pub fn run(bytes: &[u8]) {
+    read_all(bytes);
+    read_all(&without_checksums(bytes));
+}
+
+/// The same image without the feature `metadata_csum`.
+pub(crate) fn without_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(features) = bytes.get_mut(1024 + 0x65) {
+        *features &= !4;
+    }
+    bytes
+}
+
+fn read_all(bytes: &[u8]) {
     let Ok(mut reader) = Reader::open(Cursor::new(bytes)) else {
         return;
     };
     let _ = reader.boot_area();
     let _ = reader.facts();
-    let _ = reader.superblock_without_value_inodes();
     let Ok(root) = reader.root() else {
         return;
     };

@@ -7,6 +7,7 @@ use super::settle::{Pinned, Settled, Settling};
 use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
 use super::{Formatter, Summary};
+use crate::checksum::Seed;
 use crate::data::Data;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK};
 use crate::encode::directory::{self, Blocks, Context, Entry};
@@ -20,7 +21,6 @@ use crate::output::Output;
 use crate::place::inodes::Inodes;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
-use crate::seal::Seed;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
 use crate::units::{Ino, Run};
 
@@ -103,7 +103,7 @@ impl<O: Output> Finish<O> {
                         ino,
                         parent: self.inodes.number_of(directory.parent()),
                         block_size: self.formatter.options.block_size,
-                        seed: self.seed.of_inode(ino),
+                        seed: self.seed.of_inode(ino, 0),
                         hasher: NameHasher::new(&self.formatter.options.hash_seed),
                     };
                     let entries = self.entries(directory);

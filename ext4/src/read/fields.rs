@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{ReadError, Reader, facts, read_at};
+use super::{ReadError, Reader, facts};
 use crate::disk::inode::{Inode, InodeFlags};
 use crate::tree::Timestamp;
 use crate::units::Ino;
@@ -86,7 +86,7 @@ impl<R: Read + Seek> Reader<R> {
         let offset = self.offset_of(ino)?;
         let mut inode = Inode::new_zeroed();
         let size = self.inode_size().min(size_of::<Inode>());
-        read_at(&mut self.input, offset, &mut inode.as_mut_bytes()[..size])?;
+        self.read_at(offset, &mut inode.as_mut_bytes()[..size])?;
         // The fields behind the first 128 bytes are there as far as `i_extra_isize` says.
         let extra = if size > CLASSIC_LEN {
             usize::from(inode.extra_isize.get())

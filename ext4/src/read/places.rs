@@ -3,12 +3,11 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Seek};
 
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::FromBytes;
 
 use super::facts::{incompat, ro_compat};
-use super::{FoundInode, FoundKind, ReadError, Reader, read_at};
+use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf};
-use crate::disk::group_desc::GroupDesc;
 use crate::disk::inode::InodeFlags;
 use crate::units::{BlockNr, Extent, Ino};
 
@@ -126,10 +125,7 @@ impl<R: Read + Seek> Reader<R> {
                 add(TableKind::Superblock, start, 1);
                 add(TableKind::Descriptors, start + 1, descriptors_len);
             }
-            let mut descriptor = GroupDesc::new_zeroed();
-            let len = self.descriptor_size().min(size_of::<GroupDesc>());
-            let offset = self.offset_of_block(first + 1) + u64::from(group) * size;
-            read_at(&mut self.input, offset, &mut descriptor.as_mut_bytes()[..len])?;
+            let (descriptor, _) = self.descriptor(group)?;
             let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
             for (kind, lo, hi, count) in [
                 (
@@ -196,7 +192,7 @@ impl<R: Read + Seek> Reader<R> {
     pub fn reserved_inode(&mut self, ino: Ino) -> Result<Option<FoundInode>, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut mode = [0; 2];
-        read_at(&mut self.input, offset, &mut mode)?;
+        self.read_at(offset, &mut mode)?;
         if mode == [0; 2] {
             return Ok(None);
         }

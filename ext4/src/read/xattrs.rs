@@ -44,12 +44,14 @@ impl<R: Read + Seek> Reader<R> {
             self.collect(inode, found, &mut xattrs)?;
         }
         if let Some(block) = inode.xattr_block {
-            let block = self.read_block(inode.ino, block)?;
+            let nr = block;
+            let block = self.read_block(inode.ino, nr)?;
             let none = || inode.damaged("its block of attributes is none");
             let (header, entries) = XattrHeader::read_from_prefix(&block).map_err(|_| none())?;
             if header.magic.get() != MAGIC {
                 return Err(none());
             }
+            self.verify_xattr_block(inode, nr, &block, &header)?;
             self.collect(inode, parse(inode, entries, &block)?, &mut xattrs)?;
         }
         Ok(xattrs)
@@ -82,7 +84,9 @@ impl<R: Read + Seek> Reader<R> {
                 Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
                     let holder = self.inode(ino)?;
-                    self.read_whole(&holder, len)?
+                    let value = self.read_whole(&holder, len)?;
+                    self.verify_value(inode, &holder, &value)?;
+                    value
                 }
             };
             let value = match name_index {
