@@ -187,12 +187,12 @@ impl<W: Write> Text<W> {
                 }
             }
             return match difference.count {
-                Some(count) => writeln!(self.out, "│ {field}: {count} {}", unit(difference.section)),
+                Some(count) => writeln!(self.out, "│ {field}: {}", counted(difference.section, count)),
                 None => Ok(()),
             };
         }
         let count = difference.count;
-        let count = count.map(|count| format!(": {count} {}", unit(difference.section)));
+        let count = count.map(|count| format!(": {}", counted(difference.section, count)));
         let offset = difference.offset.map(|offset| format!(", from byte {offset} on"));
         writeln!(
             self.out,
@@ -212,10 +212,13 @@ impl<W: Write> Text<W> {
     }
 }
 
-/// What a number of differences counts.
-fn unit(section: Section) -> &'static str {
-    match section {
-        Section::Bytes => "bytes",
+/// A number of differences in words.
+fn counted(section: Section, count: u64) -> String {
+    let unit = match (section, count) {
+        (Section::Bytes, 1) => "byte",
+        (Section::Bytes, _) => "bytes",
+        (_, 1) => "differs",
         _ => "differ",
-    }
+    };
+    format!("{count} {unit}")
 }

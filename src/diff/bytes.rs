@@ -125,8 +125,7 @@ impl Found {
 
 /// Names what differs of the bytes that nothing else explains, and shows it where it does not follow from something else.
 ///
-/// Where both images have the same layout, that is said by what the bytes belong to; elsewhere it would be noise, but for
-/// bytes that belong to nothing.
+/// Where files lie elsewhere, their bytes are not compared by their place in the image, which would be noise.
 pub(super) fn compare(a: &mut Side, b: &mut Side, known: &Known) -> Result<Vec<Difference>, DiffError> {
     let mut found: BTreeMap<OwnerKind, Found> = BTreeMap::new();
     for_each_difference(a, b, |a, b, start, left, right| {
@@ -141,14 +140,15 @@ pub(super) fn compare(a: &mut Side, b: &mut Side, known: &Known) -> Result<Vec<D
         }
         true
     })?;
+    let is_moved = known.has(Reason::Tree) || known.has(Reason::Layout);
     let descriptors_differ = found.contains_key(&OwnerKind::Descriptors);
     let differences = found.into_iter().map(|(kind, found)| {
         let is_derived = match kind {
             OwnerKind::SuperblockCopy => known.has(Reason::Superblock),
             OwnerKind::DescriptorsCopy => descriptors_differ,
-            OwnerKind::BlockBitmap | OwnerKind::InodeBitmap | OwnerKind::Journal => known.has(Reason::Tree),
+            OwnerKind::BlockBitmap | OwnerKind::InodeBitmap | OwnerKind::Journal | OwnerKind::Reserved => is_moved,
             OwnerKind::Descriptors | OwnerKind::Inode | OwnerKind::Directory | OwnerKind::Node | OwnerKind::Xattrs => {
-                known.has(Reason::Checksums) || known.has(Reason::Tree)
+                is_moved || known.has(Reason::Checksums)
             }
             _ => false,
         };
@@ -177,7 +177,7 @@ fn unexplained(a: &Side, b: &Side, position: u64, left: &[u8], right: &[u8], kno
         (owner, _) if is_nothing(owner) && holds(left) => owner,
         (_, owner) if is_nothing(owner) && holds(right) => owner,
         (owner, _) if owner.kind == OwnerKind::BootArea => owner,
-        _ if known.has(Reason::Layout) => return None,
+        _ if known.has(Reason::Layout) && !(a_owner == b_owner && a_owner.is_fixed()) => return None,
         (owner, _) => owner,
     };
     let is_known = match owner.kind {

@@ -82,6 +82,24 @@ impl fmt::Display for Owner {
     }
 }
 
+impl Owner {
+    /// Whether it means the same in another image, wherever the files lie there.
+    pub(super) fn is_fixed(self) -> bool {
+        matches!(
+            self.kind,
+            OwnerKind::BootArea
+                | OwnerKind::Superblock
+                | OwnerKind::SuperblockCopy
+                | OwnerKind::Descriptors
+                | OwnerKind::DescriptorsCopy
+                | OwnerKind::BlockBitmap
+                | OwnerKind::InodeBitmap
+                | OwnerKind::Journal
+                | OwnerKind::MountProtection
+        )
+    }
+}
+
 /// The owners of all blocks that have one.
 pub(super) struct Owners {
     block_size: u64,

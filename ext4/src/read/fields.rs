@@ -40,6 +40,8 @@ impl<R: Read + Seek> Reader<R> {
                 facts::ro_compat_names(superblock.feature_ro_compat.get()),
             ),
         ];
+        let [size_high, size_low] = [15, 16].map(|index: usize| u64::from(superblock.jnl_blocks[index].get()));
+        let journal_size = size_high << 32 | size_low;
         let mut fields = vec![
             ("blocks_count", facts.block_count.to_string()),
             ("r_blocks_count", facts.reserved_block_count.to_string()),
@@ -49,7 +51,8 @@ impl<R: Read + Seek> Reader<R> {
             ("last_mounted", text(&superblock.last_mounted)),
             ("journal_uuid", uuid(&superblock.journal_uuid)),
             ("hash_seed", uuid(&superblock.hash_seed)),
-            ("jnl_blocks", hex(superblock.jnl_blocks.as_bytes())),
+            ("jnl_blocks", hex(superblock.jnl_blocks[..15].as_bytes())),
+            ("jnl_size", journal_size.to_string()),
             ("mount_opts", text(&superblock.mount_opts)),
             ("error_record", hex(&superblock.error_record)),
             ("backup_bgs", hex(superblock.backup_bgs.as_bytes())),
