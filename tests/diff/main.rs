@@ -384,22 +384,77 @@ fn put_much(sample: &mut Sample) {
 }
 
 /// An image without checksums, so that damage reaches what looks at it.
-fn without_checksums() -> NamedTempFile {
+fn without_checksums(change: Change) -> (NamedTempFile, Vec<u8>) {
     // `s_feature_ro_compat`, whose bit 10 is `metadata_csum`.
     const FEATURES: usize = 1024 + 0x64;
-    let image = changed(put_much);
+    let image = changed(change);
     let mut bytes = fs::read(image.path()).unwrap();
     assert_eq!(bytes[FEATURES + 1] & 4, 4);
     bytes[FEATURES + 1] &= !4;
+    fs::write(image.path(), &bytes).unwrap();
+    (image, bytes)
+}
+
+/// Where some bytes are.
+fn find(bytes: &[u8], part: &[u8]) -> usize {
+    bytes.windows(part.len()).position(|window| window == part).unwrap()
+}
+
+/// The error that an image gives that was damaged on purpose.
+fn refused(make: Change, damage: fn(&mut [u8])) -> DiffReason {
+    let (image, mut bytes) = without_checksums(make);
+    damage(&mut bytes);
     fs::write(image.path(), bytes).unwrap();
-    image
+    let (other, _) = without_checksums(|sample| {
+        make_hostile(sample);
+        sample.metadata("etc").mode = 0o700;
+    });
+    match diff(other.path(), image.path(), DiffOptions::default(), &mut |_| Ok(())) {
+        Err(DiffError::Image { image: path, reason }) => {
+            assert_eq!(path, image.path());
+            reason
+        }
+        found => panic!("{found:?}"),
+    }
+}
+
+/// A large file and a small one, which their times tell apart, and a directory in a directory.
+fn make_hostile(sample: &mut Sample) {
+    sample.file("large", &vec![1; 9 << 20]);
+    sample.metadata("large").modified = Timestamp::saturating(0x1122_3344, 0);
+    sample.file("small", b"x");
+    sample.metadata("small").modified = Timestamp::saturating(0x5566_7788, 0);
+    sample.directory("etc/inner");
+}
+
+#[test]
+fn images_that_make_much_of_little_are_refused() {
+    // The entry of a name holds the number of an inode, the lengths of the entry and the name, and the kind.
+    let second = refused(make_hostile, |bytes| {
+        let entry = find(bytes, b"inner") - 8;
+        bytes[entry..entry + 4].copy_from_slice(&2_u32.to_le_bytes());
+    });
+    assert!(matches!(second, DiffReason::SecondDirectory { ino: 2 }), "{second:?}");
+
+    let names = refused(make_hostile, |bytes| {
+        let [small, large] = [&b"small"[..], b"large"].map(|name| find(bytes, name) - 8);
+        bytes.copy_within(large..large + 4, small);
+    });
+    assert!(matches!(names, DiffReason::TooManyNames { .. }), "{names:?}");
+
+    let shared = refused(make_hostile, |bytes| {
+        // `i_mtime`, `i_size_lo` and `i_block`.
+        let [small, large] = [0x5566_7788_u32, 0x1122_3344].map(|time| find(bytes, &time.to_le_bytes()) - 0x10);
+        bytes.copy_within(large + 0x28..large + 0x64, small + 0x28);
+        bytes.copy_within(large + 4..large + 8, small + 4);
+    });
+    assert!(matches!(shared, DiffReason::SharedBlocks), "{shared:?}");
 }
 
 /// Bytes of metadata that are others, anywhere: an answer or an error, and neither a panic nor a long wait.
 #[test]
 fn damaged_images_are_a_difference_or_an_error() {
-    let image = without_checksums();
-    let bytes = fs::read(image.path()).unwrap();
+    let (image, bytes) = without_checksums(put_much);
     let used: Vec<usize> = (0..bytes.len()).filter(|&at| bytes[at] != 0).collect();
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = || {
@@ -408,7 +463,7 @@ fn damaged_images_are_a_difference_or_an_error() {
         state ^= state << 17;
         usize::try_from(state >> 33).unwrap()
     };
-    let damaged = without_checksums();
+    let (damaged, _) = without_checksums(put_much);
     let mut file = damaged.reopen().unwrap();
     let mut write = |at: usize, byte: u8| {
         file.seek(SeekFrom::Start(at as u64)).unwrap();
