@@ -1,8 +1,11 @@
 //! What two inodes say of themselves.
 
+use std::collections::BTreeSet;
+
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
 
 use super::excerpt::printable;
+use crate::image::{Algorithm, Digest};
 
 /// Most bytes of an extended attribute that are shown.
 const MAX_SHOWN: usize = 64;
@@ -57,7 +60,7 @@ pub(super) fn fields(a: &FoundInode, b: &FoundInode) -> Vec<Field> {
 
 /// The attributes in which inodes differ.
 pub(super) fn xattrs(a: &Xattrs, b: &Xattrs) -> Vec<Field> {
-    let names: std::collections::BTreeSet<&[u8]> = a.iter().chain(b.iter()).map(|(name, _)| name).collect();
+    let names: BTreeSet<&[u8]> = a.iter().chain(b.iter()).map(|(name, _)| name).collect();
     names
         .into_iter()
         .filter(|name| a.get(name) != b.get(name))
@@ -76,7 +79,7 @@ pub(super) fn xattrs(a: &Xattrs, b: &Xattrs) -> Vec<Field> {
 fn value_text(value: &[u8]) -> String {
     let shown = &value[..value.len().min(MAX_SHOWN)];
     let rest = if shown.len() < value.len() {
-        let digest = crate::image::Digest::of(crate::image::Algorithm::Sha256, value);
+        let digest = Digest::of(Algorithm::Sha256, value);
         format!("… {} bytes, {digest}", value.len())
     } else {
         String::new()

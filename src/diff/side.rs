@@ -152,7 +152,7 @@ impl Side {
     pub(super) fn meet_reserved(&mut self) -> Result<(), DiffError> {
         for ino in self.tables.reserved.clone() {
             if let Some(inode) = self.read(|reader| reader.reserved_inode(ino))? {
-                let is_journal = ino.get() == 8;
+                let is_journal = self.tables.journal == Some(ino);
                 let kind = if is_journal {
                     OwnerKind::Journal
                 } else {

@@ -56,6 +56,8 @@ pub struct Tables {
     pub inode_size: u64,
     /// All of them, by group.
     pub tables: Vec<Table>,
+    /// The journal's inode, if it is in the file system.
+    pub journal: Option<Ino>,
     /// Inodes that no name leads to: the resize inode, the journal, quotas, orphans.
     pub reserved: Vec<Ino>,
 }
@@ -167,6 +169,7 @@ impl<R: Read + Seek> Reader<R> {
             inodes_per_group,
             inode_size,
             tables,
+            journal: Some(Ino(superblock.journal_inum.get())).filter(|ino| ino.get() != 0),
             reserved,
         })
     }
