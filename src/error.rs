@@ -123,14 +123,15 @@ pub enum LayerFailure {
 }
 
 impl LayerFailure {
-    /// Whether the layer is not to blame, but what it was written to.
-    pub(crate) fn is_of_the_output(&self) -> bool {
+    /// Whether nothing that the blob turns out to be would change it: there is none, or what it was written to is to blame.
+    pub(crate) fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Apply(LayerError {
-                kind: LayerErrorKind::Image(_),
-                ..
-            })
+            Self::Source(_)
+                | Self::Apply(LayerError {
+                    kind: LayerErrorKind::Image(_),
+                    ..
+                })
         )
     }
 }

@@ -33,8 +33,8 @@ pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
-pub(crate) use digest::next_data;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub(crate) use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use layout::LayoutError;
@@ -248,6 +248,26 @@ impl Source {
         match &self.place {
             Place::Local(_) | Place::Tarball(_) => Ok(()),
             Place::Registry(remote) => Ok(remote.store.remove(&layer.digest)?),
+        }
+    }
+
+    /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
+    pub(crate) fn is_here(&self, layer: &Layer) -> bool {
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => true,
+            Place::Registry(remote) => {
+                let downloads = remote.downloads();
+                downloads.get(&layer.digest).is_none_or(|download| download.is_done())
+            }
+        }
+    }
+
+    /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
+    pub(crate) fn abandon(&self) {
+        if let Place::Registry(remote) = &self.place {
+            for download in remote.downloads().values() {
+                download.abandon();
+            }
         }
     }
 

@@ -3,10 +3,12 @@
 mod identity;
 mod interrupt;
 mod output;
+mod pipeline;
 mod stages;
+mod write_back;
 
 use std::fs::File;
-use std::io::{BufReader, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,23 +20,23 @@ use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
-    SourceOptions, Verified,
+    SourceOptions,
 };
-use crate::layer::{self, Compression, LayerOptions, LayerSummary, Limits, Rootfs};
+use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
 use interrupt::Interruptible;
 use output::Pending;
+use pipeline::Pipeline;
 use stages::Stages;
-
-/// Bytes of a blob that are read at once.
-const BLOB_BUFFER: usize = 128 << 10;
+use write_back::WriteBack;
 
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
 const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
     /// Where the image is.
     pub image: Reference,
@@ -68,6 +70,10 @@ pub struct BuildOptions {
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
     pub stage_snapshot: Option<PathBuf>,
+    /// Threads that read, decompress, hash and apply the layers, this one included. They change no byte.
+    pub threads: NonZeroUsize,
+    /// Whether the disk image shall be on the disk when the build is over, whatever happens to the machine then.
+    pub sync: bool,
     /// What the image may cost. A disk whose size is fixed may be larger, and its layers as large as the disk.
     pub limits: Limits,
 }
@@ -181,32 +187,22 @@ impl Build<'_> {
             boot_area: Provenance::of(&image).encode(),
             ..options.file_system.clone()
         };
-        let output = Interruptible::new(file, self.interrupted);
+        let write_back = Arc::new(AtomicBool::new(false));
+        let output = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
         let mut rootfs = Rootfs::with_limits(Formatter::new(output, format.clone())?, limits);
-        let mut layers = Vec::new();
-        for layer in &image.layers {
-            match self.add_layer(&source, layer, &mut rootfs) {
-                Ok(applied) => layers.push(applied),
-                Err(source) => {
-                    return Err(BuildError::Layer {
-                        number: layers.len() + 1,
-                        count: image.layers.len(),
-                        digest: layer.digest.clone(),
-                        source: Box::new(source),
-                    });
-                }
-            }
-        }
+        let layers = self.apply_layers(&source, &image.layers, &mut rootfs, &write_back)?;
         if let Some(guest) = &guest {
             guest.install(&mut rootfs)?;
         }
         let (output, summary) = self.finish(rootfs)?;
 
         let (file, pending, summary) = match &programs {
-            None => (output.into_inner(), pending, summary),
-            Some(programs) => self.rebuild(programs, &format, &output.into_inner())?,
+            None => (output.into_inner().into_inner(), pending, summary),
+            Some(programs) => self.rebuild(programs, &format, &output.into_inner().into_inner())?,
         };
-        pending.sync(&file)?;
+        if options.sync {
+            pending.sync(&file)?;
+        }
         let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
@@ -308,27 +304,52 @@ impl Build<'_> {
         }
     }
 
-    /// Applies a layer, and holds its blob against the digest in the manifest.
-    fn add_layer<O: Output>(
+    /// Applies the layers, lowest first.
+    fn apply_layers<O: Output>(
         &self,
+        source: &Source,
+        layers: &[Layer],
+        rootfs: &mut Rootfs<O>,
+        write_back: &AtomicBool,
+    ) -> Result<Vec<AppliedLayer>, BuildError> {
+        let pipeline = Pipeline::new(source, layers, self.options.threads, self.interrupted);
+        let mut apply = |(index, layer): (usize, &Layer)| {
+            // Nothing removes again what the last one writes.
+            if index + 1 == layers.len() {
+                write_back.store(self.options.sync, Ordering::Relaxed);
+            }
+            let applied = self.apply_layer(&pipeline, index, source, layer, rootfs);
+            applied.map_err(|failure| BuildError::Layer {
+                number: index + 1,
+                count: layers.len(),
+                digest: layer.digest.clone(),
+                source: Box::new(failure),
+            })
+        };
+        pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect())
+    }
+
+    /// Applies a layer, and holds its blob against the digest in the manifest.
+    fn apply_layer<O: Output>(
+        &self,
+        pipeline: &Pipeline<'_>,
+        index: usize,
         source: &Source,
         layer: &Layer,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let blob = Interruptible::new(source.blob(layer)?, self.interrupted);
-        let mut blob = Verified::new(blob, layer.digest.clone(), Some(layer.size));
-        let applied = self.apply_tar(&mut blob, layer, rootfs);
-        if applied.as_ref().is_err_and(LayerFailure::is_of_the_output) {
+        let applied = self.apply_tar(pipeline, index, layer, rootfs);
+        if applied.as_ref().is_err_and(LayerFailure::is_final) {
             return applied;
         }
         // What is wrong with the content may come from a damaged blob, so that has the first word, after the source.
-        let drained = blob.drain();
+        let end = pipeline.end(index);
         source.finish(layer)?;
-        if let Err(error) = drained {
+        if let Err(error) = end.read {
             return applied.and(Err(LayerFailure::Read(error)));
         }
-        match (blob.finish(), &self.options.image) {
-            (Ok(_), _) => applied,
+        match (end.verdict, &self.options.image) {
+            (Ok(()), _) => applied,
             (Err(error), Reference::Registry(_)) => {
                 source.forget(layer)?;
                 Err(LayerFailure::Copy(error))
@@ -340,15 +361,15 @@ impl Build<'_> {
     /// Applies the tar in a blob, and holds it against the digest in the config.
     fn apply_tar<O: Output>(
         &self,
-        blob: impl Read,
+        pipeline: &Pipeline<'_>,
+        index: usize,
         layer: &Layer,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let tar = layer::decode(BufReader::with_capacity(BLOB_BUFFER, blob), &layer.media_type)?;
-        let compression = tar.compression();
-        let mut tar = Verified::new(tar, layer.diff_id.clone(), None);
+        let mut tar = pipeline.open(index)?;
         let newest = self.options.newest;
         let summary = rootfs.apply(&mut tar, &LayerOptions { newest })?;
+        let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
         Ok(AppliedLayer {
             digest: layer.digest.clone(),

@@ -27,6 +27,8 @@ mod server;
 mod skip;
 #[path = "sources/store.rs"]
 mod store;
+#[path = "sources/threads.rs"]
+mod threads;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

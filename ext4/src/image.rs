@@ -11,7 +11,7 @@ use crate::seal::Sealed;
 use crate::units::{BlockNr, BlockSize, Run};
 
 /// Bytes that are gathered before they are written.
-const BUFFER_LEN: usize = 1 << 20;
+const BUFFER_LEN: usize = 256 << 10;
 /// Zeros are left out in pieces of this size, in bytes, at offsets that are multiples of it.
 const HOLE_LEN: usize = 4096;
 

@@ -2,8 +2,10 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::thread;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -89,6 +91,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Build {
     /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
     /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
@@ -159,6 +162,14 @@ pub(super) struct Build {
     #[arg(long, value_name = "PATH", conflicts_with = "inline_data")]
     mke2fs: Option<PathBuf>,
 
+    /// Threads that read, decompress, hash and apply layers; they change no byte of the disk image [default: one for each processor]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(NonZeroUsize))]
+    threads: Option<NonZeroUsize>,
+
+    /// Do not wait until the disk image is on the disk: quicker, and a power cut soon after can leave it damaged
+    #[arg(long)]
+    no_sync: bool,
+
     /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
     #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
     pub(super) progress: Style,
@@ -197,6 +208,8 @@ impl Build {
             digest: self.digest,
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
+            threads: self.threads.unwrap_or_else(processors),
+            sync: !self.no_sync,
             limits: self.limits.limits(),
         })
     }
@@ -230,6 +243,11 @@ impl Build {
             _ => self.state.directory(),
         }
     }
+}
+
+/// Processors that this process may use.
+fn processors() -> NonZeroUsize {
+    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What `--init` can say.

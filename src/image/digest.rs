@@ -247,7 +247,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What is known of some content before it comes, and what came of it so far.
-pub(super) struct Check {
+pub(crate) struct Check {
     expected: Digest,
     size: Option<u64>,
     hasher: Hasher,
@@ -255,7 +255,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn new(expected: Digest, size: Option<u64>) -> Self {
+    pub(crate) fn new(expected: Digest, size: Option<u64>) -> Self {
         let hasher = Hasher::new(expected.algorithm);
         Self {
             expected,
@@ -266,7 +266,7 @@ impl Check {
     }
 
     /// Takes the next bytes; refuses the first that are more than there should be.
-    pub(super) fn update(&mut self, bytes: &[u8]) -> Result<(), DigestError> {
+    pub(crate) fn update(&mut self, bytes: &[u8]) -> Result<(), DigestError> {
         self.seen = self.seen.saturating_add(bytes.len() as u64);
         self.within_size()?;
         self.hasher.update(bytes);
@@ -278,7 +278,7 @@ impl Check {
         self.seen
     }
 
-    pub(super) fn finish(self) -> Result<(), DigestError> {
+    pub(crate) fn finish(self) -> Result<(), DigestError> {
         if let Some(expected) = self.size.filter(|&expected| expected != self.seen) {
             return Err(DigestError::SizeMismatch {
                 expected,

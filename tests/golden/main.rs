@@ -37,6 +37,7 @@ mod wrapping;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -252,6 +253,17 @@ impl Stored {
 
 /// Builds an image with the options of all cases, changed, and gives it to a look.
 fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOnce(&Path, &Report) -> T) -> T {
+    built_by(1, reference, architecture, change, look)
+}
+
+/// The same, by so many threads.
+fn built_by<T>(
+    threads: usize,
+    reference: &str,
+    architecture: &str,
+    change: Change,
+    look: impl FnOnce(&Path, &Report) -> T,
+) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
     let mut options = BuildOptions {
@@ -272,6 +284,8 @@ fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOn
         newest: None,
         mke2fs: None,
         digest: true,
+        threads: NonZeroUsize::new(threads).unwrap(),
+        sync: false,
         keep_stage: false,
         stage_snapshot: None,
         limits: Limits::default(),
@@ -330,6 +344,20 @@ fn images_from_layouts_have_the_digests_in_the_table() {
     table::check(&found);
     let distinct: BTreeSet<_> = found.iter().map(|(_, digest)| digest).collect();
     assert_eq!(distinct.len(), found.len(), "each case has bytes of its own");
+}
+
+#[test]
+fn the_number_of_threads_does_not_matter() {
+    for case in cases() {
+        let stored = case.image.store();
+        for threads in [2, 8] {
+            let (reference, architecture) = (stored.reference(), stored.architecture);
+            let digest = built_by(threads, &reference, architecture, case.change, |_, report| {
+                report.output_digest.as_ref().unwrap().to_string()
+            });
+            table::check_one(&case.name, &digest);
+        }
+    }
 }
 
 #[test]

@@ -2,13 +2,18 @@
 # Makes OCI images out of Debian and npm packages: what real images hold, not what a test thought of.
 # Needs root, and what install-tools.sh installs. Images that are there already are kept.
 #
-#   make-images.sh [base|tools|tools-zstd|many]...      default: all
+#   make-images.sh [base|tools|tools-zstd|many|python|single|big|<any of them>-zstd]...
+#                                                       default: base tools tools-zstd many
 #
 # They land in $RIG/images/<name> as OCI layouts, tag "latest"; RIG defaults to target/rig.
 #   base        1 layer   minbase, a file capability, setuid files, devices
 #   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
 #   tools-zstd  4 layers  the layers of tools, compressed with zstd
 #   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
+# and, for benchmarks, from PyPI too:
+#   python      4 layers  base + Python + numpy, scipy, pandas + a layer that replaces and deletes; 0.7 GB
+#   single      1 layer   all that python holds
+#   big         6 layers  python + compilers + torch + tensorflow; 5 GB
 set -Eeuo pipefail
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C BUILDAH_ISOLATION=chroot
 umask 022
@@ -121,12 +126,12 @@ make_tools() {
   export_layout tools-3 tools
 }
 
-make_tools-zstd() {
-  [ -d "$rig/images/tools" ] || make_tools
-  rm -rf "$rig/images/tools-zstd.part"
-  skopeo copy -q --dest-compress-format zstd "oci:$rig/images/tools:latest" "oci:$rig/images/tools-zstd.part:latest"
-  mv "$rig/images/tools-zstd.part" "$rig/images/tools-zstd"
-  echo "made $rig/images/tools-zstd"
+make_zstd() { # NAME: an image's layers, compressed with zstd
+  [ -d "$rig/images/$1" ] || "make_$1"
+  rm -rf "$rig/images/$1-zstd.part"
+  skopeo copy -q --dest-compress-format zstd "oci:$rig/images/$1:latest" "oci:$rig/images/$1-zstd.part:latest"
+  mv "$rig/images/$1-zstd.part" "$rig/images/$1-zstd"
+  echo "made $rig/images/$1-zstd"
 }
 
 make_many() {
@@ -152,10 +157,65 @@ make_many() {
   export_layout many-3 many
 }
 
+pip_in() { # TREE PACKAGE...: wheels for Debian's Python, compiled to bytecode as pip does
+  local tree=$1
+  shift
+  python3 -m pip install --quiet --disable-pip-version-check --no-deps --no-compile --only-binary=:all: --python-version 3.11 \
+    --target "$tree/usr/local/lib/python3.11/dist-packages" "$@" >>"$rig/log/pip.log" 2>&1
+  in_root "$tree" python3 -m compileall -q /usr/local/lib/python3.11/dist-packages >>"$rig/log/pip.log" 2>&1 || true
+}
+
+make_python() {
+  local tree
+  has base || make_base
+
+  tree=$(begin python localhost/rig-base)
+  install_in "$tree" python3 libgfortran5 libopenblas0-pthread
+  commit python python-1
+
+  tree=$(begin python localhost/rig-python-1)
+  pip_in "$tree" numpy==1.26.4 scipy==1.14.1 pandas==2.2.3 python-dateutil pytz tzdata six
+  commit python python-2
+
+  tree=$(begin python localhost/rig-python-2)
+  rm -rf "$tree"/usr/local/lib/python3.11/dist-packages/{numpy,scipy,pandas}/tests
+  pip_in "$tree" --upgrade scipy==1.15.2
+  rm -rf "$tree"/usr/share/doc/*
+  commit python python-3
+  export_layout python-3 python
+}
+
+make_single() {
+  has python-3 || make_python
+  store rm single >/dev/null 2>&1 || true
+  store from --pull-never --name single localhost/rig-python-3 >/dev/null
+  store commit -q --format oci --squash --rm single localhost/rig-single >/dev/null
+  export_layout single single
+}
+
+make_big() {
+  local tree
+  has python-3 || make_python
+
+  tree=$(begin big localhost/rig-python-3)
+  install_in "$tree" build-essential clang gfortran golang-go cmake
+  commit big big-1
+
+  tree=$(begin big localhost/rig-big-1)
+  pip_in "$tree" torch==2.6.0 typing_extensions
+  commit big big-2
+
+  tree=$(begin big localhost/rig-big-2)
+  pip_in "$tree" tensorflow-cpu==2.18.0
+  commit big big-3
+  export_layout big-3 big
+}
+
 [ $# -gt 0 ] || set -- base tools tools-zstd many
 for name in "$@"; do
   case $name in
-  base | tools | tools-zstd | many) [ -d "$rig/images/$name" ] || "make_$name" ;;
+  base | tools | many | python | single | big) [ -d "$rig/images/$name" ] || "make_$name" ;;
+  *-zstd) [ -d "$rig/images/$name" ] || make_zstd "${name%-zstd}" ;;
   *)
     echo "make-images.sh: no image is called $name" >&2
     exit 2

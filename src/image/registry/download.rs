@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ const PROGRESS: u64 = 64;
 pub(in crate::image) struct Download {
     phase: Mutex<Phase>,
     changed: Condvar,
+    /// Whether nobody wants it any more.
+    is_abandoned: AtomicBool,
     progress: Option<Arc<LayerProgress>>,
 }
 
@@ -56,14 +58,30 @@ impl Download {
         let download = Arc::new(Self {
             phase: Mutex::new(Phase::Waiting),
             changed: Condvar::new(),
+            is_abandoned: AtomicBool::new(false),
             progress,
         });
         (Arc::clone(&download), Duty(download))
     }
 
+    /// Whether the store has it.
+    pub(in crate::image) fn is_done(&self) -> bool {
+        matches!(*self.lock(), Phase::Done)
+    }
+
+    /// Makes whoever waits for it give up.
+    pub(in crate::image) fn abandon(&self) {
+        let _phase = self.lock();
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
     /// Waits until there is something to read.
     pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore, digest: &Digest) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            return Err(ImageError::Interrupted);
+        }
         match &mut *phase {
             // It keeps this name as long as the phase is locked.
             Phase::Waiting | Phase::Growing(_) => Ok(Opened::Growing(Growing {
@@ -93,15 +111,18 @@ impl Download {
             Phase::Done | Phase::Failed(_) => false,
         });
         match &*phase {
-            Phase::Growing(len) => Ok(Some(len - position)),
+            Phase::Growing(len) if *len > position => Ok(Some(len - position)),
+            Phase::Done => Ok(None),
             Phase::Failed(_) => Err(io::Error::other("the download failed")),
-            Phase::Waiting | Phase::Done => Ok(None),
+            Phase::Waiting | Phase::Growing(_) => Err(io::Error::other("the download was abandoned")),
         }
     }
 
     fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
         self.changed
-            .wait_while(self.lock(), |phase| waiting(phase))
+            .wait_while(self.lock(), |phase| {
+                waiting(phase) && !self.is_abandoned.load(Ordering::Relaxed)
+            })
             .unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,0 +1,123 @@
+//! From the blob of a layer to its tar, piece by piece, and on to the blob's end.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::feed::{Feed, FeedReader};
+use super::piece::Piece;
+use crate::error::LayerFailure;
+use crate::image::{DigestError, Layer, Source};
+use crate::layer::{self, Compression, Decoder};
+
+/// Opens a blob, and undoes its compression.
+pub(super) struct Decoding<'a> {
+    source: &'a Source,
+    layer: &'a Layer,
+    interrupted: &'a Arc<AtomicBool>,
+    phase: Phase,
+}
+
+enum Phase {
+    /// Nothing was asked of the source yet.
+    Closed,
+    /// The tar is being decoded.
+    Tar(Box<Decoder<FeedReader>>, Arc<Feed>),
+    /// What follows is only hashed: what is wrong with the tar may come from a damaged blob.
+    Rest(Arc<Feed>),
+    Over,
+}
+
+/// What a step has come to.
+pub(super) enum Decoded {
+    /// The source has the blob or not, and it can be decoded or not.
+    Opened(Result<Compression, LayerFailure>),
+    /// More of the tar, perhaps, and more to come.
+    Piece,
+    /// The last of the tar, or as much as there was before the error.
+    TarEnd(io::Result<()>),
+    /// All of the blob was read.
+    End(End),
+}
+
+/// How a blob ended.
+pub(in crate::rootfs) struct End {
+    /// Whether it could be read to its end.
+    pub(in crate::rootfs) read: io::Result<()>,
+    /// Whether it was the one that the manifest names, if it could.
+    pub(in crate::rootfs) verdict: Result<(), DigestError>,
+}
+
+impl<'a> Decoding<'a> {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer, interrupted: &'a Arc<AtomicBool>) -> Self {
+        Self {
+            source,
+            layer,
+            interrupted,
+            phase: Phase::Closed,
+        }
+    }
+
+    /// Whether there are no more steps.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
+    }
+
+    /// The blob, as long as there is more of it to read.
+    pub(super) fn feed(&self) -> Option<Arc<Feed>> {
+        match &self.phase {
+            Phase::Tar(_, feed) | Phase::Rest(feed) => Some(Arc::clone(feed)),
+            Phase::Closed | Phase::Over => None,
+        }
+    }
+
+    /// Goes on without the tar.
+    pub(super) fn skip(&mut self) {
+        if let Some(feed) = self.feed() {
+            self.phase = Phase::Rest(feed);
+        }
+    }
+
+    /// Goes one step further. The piece holds what there is of the tar then.
+    pub(super) fn step(&mut self, piece: &mut Piece) -> Decoded {
+        match &mut self.phase {
+            Phase::Closed => {
+                piece.clear();
+                Decoded::Opened(self.open())
+            }
+            Phase::Tar(decoder, feed) => match piece.fill(decoder) {
+                Ok(()) if piece.is_full() => Decoded::Piece,
+                end => {
+                    self.phase = Phase::Rest(Arc::clone(feed));
+                    Decoded::TarEnd(end)
+                }
+            },
+            Phase::Rest(feed) => {
+                piece.clear();
+                match feed.skip() {
+                    Ok(true) => Decoded::Piece,
+                    end => {
+                        let verdict = feed.verdict();
+                        self.phase = Phase::Over;
+                        Decoded::End(End {
+                            read: end.map(drop),
+                            verdict,
+                        })
+                    }
+                }
+            }
+            Phase::Over => unreachable!("nobody takes a step after the last"),
+        }
+    }
+
+    fn open(&mut self) -> Result<Compression, LayerFailure> {
+        self.phase = Phase::Over;
+        let blob = self.source.blob(self.layer)?;
+        let feed = Arc::new(Feed::new(blob, self.layer, self.interrupted));
+        self.phase = Phase::Rest(Arc::clone(&feed));
+        let decoder = layer::decode(FeedReader::new(Arc::clone(&feed)), &self.layer.media_type)?;
+        let compression = decoder.compression();
+        self.phase = Phase::Tar(Box::new(decoder), feed);
+        Ok(compression)
+    }
+}

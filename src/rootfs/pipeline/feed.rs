@@ -1,0 +1,185 @@
+//! The blob of a layer, read and hashed by one thread or another, ahead of its decoder.
+
+use std::collections::VecDeque;
+use std::io::{self, BufRead, Read};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::piece::Piece;
+use crate::image::{Blob, DigestError, Layer, Verified};
+use crate::rootfs::interrupt::Interruptible;
+
+/// Most pieces that are read ahead: 2 MiB.
+const MAX_PIECES: usize = 8;
+
+/// A blob, and what was read of it and not decoded yet.
+pub(super) struct Feed {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    /// The box that reads and hashes, unless a thread has it.
+    blob: Option<Verified<Interruptible<Blob>>>,
+    pieces: VecDeque<Piece>,
+    /// How the blob ended, behind all pieces; an error is told once.
+    end: Option<io::Result<()>>,
+    /// Pieces to be used again.
+    spare: Vec<Piece>,
+}
+
+impl Feed {
+    pub(super) fn new(blob: Blob, layer: &Layer, interrupted: &Arc<AtomicBool>) -> Self {
+        let blob = Interruptible::new(blob, interrupted);
+        Self {
+            state: Mutex::new(State {
+                blob: Some(Verified::new(blob, layer.digest.clone(), Some(layer.size))),
+                pieces: VecDeque::new(),
+                end: None,
+                spare: Vec::new(),
+            }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// Whether one more piece can be read ahead.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.blob.is_some() && state.end.is_none() && state.pieces.len() < MAX_PIECES
+    }
+
+    /// Reads and hashes one piece, if nobody else does and there is more.
+    pub(super) fn fetch(&self) {
+        let mut state = self.lock();
+        if state.end.is_some() {
+            return;
+        }
+        let Some(blob) = state.blob.take() else { return };
+        let piece = state.spare.pop().unwrap_or_else(Piece::new);
+        drop(state);
+        let mut fetching = Fetching {
+            feed: self,
+            blob: Some(blob),
+            piece: Some(piece),
+            end: None,
+        };
+        fetching.fill();
+    }
+
+    /// Takes the next piece, and reads it if it is not there yet; none at the end.
+    fn next(&self, used: Option<Piece>) -> io::Result<Option<Piece>> {
+        let mut state = self.lock();
+        state.spare.extend(used);
+        loop {
+            if let Some(piece) = state.pieces.pop_front() {
+                return Ok(Some(piece));
+            }
+            if let Some(end) = &mut state.end {
+                return std::mem::replace(end, Ok(())).map(|()| None);
+            }
+            state = if state.blob.is_some() {
+                drop(state);
+                self.fetch();
+                self.lock()
+            } else {
+                self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+            };
+        }
+    }
+
+    /// Passes over the next piece, and says whether there was one.
+    pub(super) fn skip(&self) -> io::Result<bool> {
+        let piece = self.next(None)?;
+        let was_there = piece.is_some();
+        self.lock().spare.extend(piece);
+        Ok(was_there)
+    }
+
+    /// Whether what was read is the blob that the manifest names.
+    pub(super) fn verdict(&self) -> Result<(), DigestError> {
+        let blob = self.lock().blob.take();
+        let blob = blob.expect("who reads the last piece gives the blob back with it");
+        blob.finish().map(drop)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A blob in the hands of a thread, which gives it back with what it has read, whatever happens.
+struct Fetching<'feed> {
+    feed: &'feed Feed,
+    blob: Option<Verified<Interruptible<Blob>>>,
+    piece: Option<Piece>,
+    end: Option<io::Result<()>>,
+}
+
+impl Fetching<'_> {
+    fn fill(&mut self) {
+        if let (Some(blob), Some(piece)) = (&mut self.blob, &mut self.piece) {
+            let result = piece.fill(blob);
+            if result.is_err() || !piece.is_full() {
+                self.end = Some(result);
+            }
+        }
+    }
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        let mut state = self.feed.lock();
+        state.blob = self.blob.take();
+        state.pieces.extend(self.piece.take());
+        state.end = self.end.take();
+        self.feed.changed.notify_all();
+    }
+}
+
+/// What a decoder reads.
+pub(super) struct FeedReader {
+    feed: Arc<Feed>,
+    piece: Option<Piece>,
+    position: usize,
+}
+
+impl FeedReader {
+    pub(super) fn new(feed: Arc<Feed>) -> Self {
+        Self {
+            feed,
+            piece: None,
+            position: 0,
+        }
+    }
+}
+
+impl BufRead for FeedReader {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        // The last piece may be empty.
+        while self
+            .piece
+            .as_ref()
+            .is_none_or(|piece| piece.bytes().len() == self.position)
+        {
+            self.position = 0;
+            self.piece = self.feed.next(self.piece.take())?;
+            if self.piece.is_none() {
+                return Ok(&[]);
+            }
+        }
+        let piece = self.piece.as_ref();
+        Ok(piece.map_or(&[], |piece| &piece.bytes()[self.position..]))
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.position += len;
+    }
+}
+
+impl Read for FeedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.fill_buf()?.read(buffer)?;
+        self.consume(len);
+        Ok(len)
+    }
+}

@@ -1,0 +1,172 @@
+//! One layer on its way: what of it waits for which step.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::decoding::{Decoded, Decoding, End};
+use super::feed::Feed;
+use super::piece::Piece;
+use crate::error::LayerFailure;
+use crate::image::{Check, Layer, Source};
+use crate::layer::Compression;
+
+/// Most pieces of a lane: 16 MiB.
+const MAX_PIECES: usize = 64;
+
+/// One layer: the boxes that are not in a thread's hands, and the pieces between them.
+pub(super) struct Lane<'a> {
+    /// The blob, once it is open.
+    feed: Option<Arc<Feed>>,
+    /// Undoes the compression of the blob.
+    decoding: Option<Box<Decoding<'a>>>,
+    /// Hashes the tar.
+    pub(super) check: Option<Box<Check>>,
+    /// Pieces that nobody has hashed.
+    decoded: VecDeque<Piece>,
+    /// Pieces to apply.
+    checked: VecDeque<Piece>,
+    /// All pieces, those in a thread's hands included.
+    piece_count: usize,
+    /// Whether the blob is there and can be decoded, until somebody takes note of it.
+    pub(super) opened: Option<Result<Compression, LayerFailure>>,
+    /// How the tar ended, behind all pieces.
+    tar_end: Option<io::Result<()>>,
+    /// How the blob ended.
+    pub(super) end: Option<End>,
+    /// Whether nobody wants the rest of the tar.
+    is_skipped: bool,
+}
+
+/// Something to do with a piece, and the box to do it with.
+pub(super) enum Step<'a> {
+    Fetch(Arc<Feed>),
+    Decode(Box<Decoding<'a>>, Piece),
+    Check(Box<Check>, Piece),
+}
+
+/// What was done.
+pub(super) enum Outcome<'a> {
+    Fetched,
+    Decoded(Box<Decoding<'a>>, Decoded, Piece),
+    Checked(Box<Check>, Piece),
+}
+
+impl<'a> Step<'a> {
+    pub(super) fn take(self) -> Outcome<'a> {
+        match self {
+            Self::Fetch(feed) => {
+                feed.fetch();
+                Outcome::Fetched
+            }
+            Self::Decode(mut decoding, mut piece) => {
+                let decoded = decoding.step(&mut piece);
+                Outcome::Decoded(decoding, decoded, piece)
+            }
+            Self::Check(mut check, piece) => {
+                check.update(piece.bytes()).expect("a tar has any size");
+                Outcome::Checked(check, piece)
+            }
+        }
+    }
+}
+
+impl<'a> Lane<'a> {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer, interrupted: &'a Arc<AtomicBool>) -> Self {
+        Self {
+            feed: None,
+            decoding: Some(Box::new(Decoding::new(source, layer, interrupted))),
+            check: Some(Box::new(Check::new(layer.diff_id.clone(), None))),
+            decoded: VecDeque::new(),
+            checked: VecDeque::new(),
+            piece_count: 0,
+            opened: None,
+            tar_end: None,
+            end: None,
+            is_skipped: false,
+        }
+    }
+
+    /// Takes part in reading the blob, if that is possible now.
+    pub(super) fn next_fetch(&self) -> Option<Step<'a>> {
+        let feed = self.feed.as_ref().filter(|feed| feed.has_room())?;
+        Some(Step::Fetch(Arc::clone(feed)))
+    }
+
+    /// Takes the decoder to fill a piece, if that is possible now.
+    pub(super) fn next_decode(&mut self, spare: &mut Vec<Piece>) -> Option<Step<'a>> {
+        if self.piece_count >= MAX_PIECES && !self.is_skipped {
+            return None;
+        }
+        let mut decoding = self.decoding.take()?;
+        if self.is_skipped {
+            decoding.skip();
+        }
+        self.piece_count += 1;
+        Some(Step::Decode(decoding, spare.pop().unwrap_or_else(Piece::new)))
+    }
+
+    /// Takes the hash of the tar and the next piece for it, if there are both.
+    pub(super) fn next_check(&mut self) -> Option<Step<'a>> {
+        let piece = self.decoded.pop_front_if(|_| self.check.is_some())?;
+        self.check.take().map(|check| Step::Check(check, piece))
+    }
+
+    /// Takes back what a step was made with.
+    pub(super) fn put(&mut self, outcome: Outcome<'a>, spare: &mut Vec<Piece>) {
+        let (pieces, piece) = match outcome {
+            Outcome::Fetched => return,
+            Outcome::Checked(check, piece) => {
+                self.check = Some(check);
+                (&mut self.checked, piece)
+            }
+            Outcome::Decoded(decoding, decoded, piece) => {
+                match decoded {
+                    Decoded::Opened(result) => self.opened = Some(result),
+                    Decoded::Piece => {}
+                    Decoded::TarEnd(result) => self.tar_end = Some(result),
+                    Decoded::End(end) => self.end = Some(end),
+                }
+                self.feed = decoding.feed();
+                if !decoding.is_over() {
+                    self.decoding = Some(decoding);
+                }
+                (&mut self.decoded, piece)
+            }
+        };
+        if self.is_skipped || piece.bytes().is_empty() {
+            self.piece_count -= 1;
+            spare.push(piece);
+        } else {
+            pieces.push_back(piece);
+        }
+    }
+
+    /// The next piece to apply, or the end of the tar; `None` if neither is there yet.
+    pub(super) fn next_piece(&mut self) -> Option<io::Result<Option<Piece>>> {
+        if let Some(piece) = self.checked.pop_front() {
+            return Some(Ok(Some(piece)));
+        }
+        if self.check.is_none() || !self.decoded.is_empty() {
+            return None;
+        }
+        // Whoever reads on after the end finds it again; an error is told once.
+        let end = self.tar_end.as_mut()?;
+        Some(std::mem::replace(end, Ok(())).map(|()| None))
+    }
+
+    /// Takes note that the applier gave a piece back.
+    pub(super) fn recycled(&mut self) {
+        self.piece_count -= 1;
+    }
+
+    /// Drops what is there of the tar; the rest is not decoded any more.
+    pub(super) fn skip(&mut self, spare: &mut Vec<Piece>) {
+        self.is_skipped = true;
+        let pieces = self.decoded.drain(..).chain(self.checked.drain(..));
+        let before = spare.len();
+        spare.extend(pieces);
+        self.piece_count -= spare.len() - before;
+    }
+}

@@ -1,0 +1,159 @@
+//! Threads: however many there are, a build gives the same bytes, the same errors, and ends.
+
+use std::fs;
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+
+use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
+use crate::server::{Reply, Server};
+use crate::store::{Builds, succeed, tar};
+
+/// Bytes of a layer: more than are read ahead of it (16 MiB).
+const LEN: usize = 17 << 20;
+
+const THREADS: [&str; 4] = ["1", "2", "3", "8"];
+
+/// An image of layers that were compressed by `compress`, by number.
+fn image(layout: &TestLayout, tars: &[String], compress: impl Fn(usize, &[u8]) -> Vec<u8>) -> Value {
+    let diff_ids: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
+    let compressed = tars
+        .iter()
+        .enumerate()
+        .map(|(index, tar)| compress(index, tar.as_bytes()));
+    let layers: Vec<_> = compressed.map(|blob| layout.blob(LAYER, &blob)).collect();
+    let config = layout.document(CONFIG, &config("linux/amd64", &diff_ids));
+    layout.document(MANIFEST, &manifest(&config, &layers))
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Not compressed, gzip and zstd in turn.
+fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
+    match index % 3 {
+        0 => gzip(tar),
+        1 => zstd::encode_all(tar, 1).unwrap(),
+        _ => tar.to_vec(),
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_byte() {
+    let layout = TestLayout::new();
+    let mut tars = vec![tar("one", LEN), tar("two", LEN), tar("three", 1 << 20)];
+    // Many that are small, and one that is there twice.
+    tars.extend((0..6).map(|number| tar(&format!("small-{number}"), 1000)));
+    tars.push(tars[1].clone());
+    let image = image(&layout, &tars, in_turn);
+    let builds = Builds::new();
+    let build = |threads| {
+        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), threads);
+        succeed(command.args(["--threads", threads]));
+        fs::read(builds.output(threads)).unwrap()
+    };
+    let expected = build(THREADS[0]);
+    for threads in &THREADS[1..] {
+        assert!(build(threads) == expected, "{threads} threads");
+    }
+}
+
+#[test]
+fn damage_is_found_in_its_layer_whoever_reads_it() {
+    let layout = TestLayout::new();
+    let tars = ["one", "two", "three", "four"].map(|name| tar(name, 2 << 20));
+    // Of the third, the compression is broken; the blob is as promised.
+    let image = image(&layout, &tars, |index, tar| {
+        let mut blob = gzip(tar);
+        if index == 2 {
+            let middle = blob.len() / 2;
+            blob[middle..].fill(0xFF);
+        }
+        blob
+    });
+    let builds = Builds::new();
+    let messages = THREADS.map(|threads| {
+        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
+        let output = command
+            .args(["--threads", threads])
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(!builds.output("out").exists());
+        String::from_utf8(output.stderr).unwrap()
+    });
+    assert!(messages[0].contains("could not apply layer 3 of 4"), "{}", messages[0]);
+    assert!(messages[0].contains("entry 1 \"three\""), "{}", messages[0]);
+    for (message, threads) in messages.iter().zip(THREADS) {
+        assert_eq!(*message, messages[0], "{threads} threads");
+    }
+}
+
+#[test]
+fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_its_tar() {
+    let layout = TestLayout::new();
+    let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
+    let image = image(&layout, &tars, |_, tar| gzip(tar));
+    let blob = layout.blob_path(&layout.blob(LAYER, &gzip(tars[1].as_bytes())));
+    let mut bytes = fs::read(&blob).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    let builds = Builds::new();
+    for threads in THREADS {
+        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
+        let output = command
+            .args(["--threads", threads])
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
+        assert!(stderr.contains("the blob is damaged where it comes from"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_build_that_fails_does_not_wait_for_the_layers_above() {
+    let layout = TestLayout::new();
+    let no_tar = "x".repeat(1000);
+    let tars = [no_tar, tar("two", 2 << 20)];
+    let image = image(&layout, &tars, |_, tar| tar.to_vec());
+    let second = json!(layout.blob(LAYER, tars[1].as_bytes()));
+    let second = digest(&second).to_owned();
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&second).then(|| Reply::Stall {
+            announced: tars[1].len(),
+            body: tars[1].as_bytes()[..4096].to_vec(),
+        })
+    });
+    for threads in THREADS {
+        let builds = Builds::new();
+        let start = Instant::now();
+        let mut command = builds.build(&server.reference(&format!("@{}", digest(&image))), "out");
+        let output = command
+            .args(["--threads", threads])
+            .stderr(Stdio::piped())
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("could not apply layer 1 of 2"), "{stderr}");
+        assert!(start.elapsed() < Duration::from_secs(20), "{threads} threads");
+    }
+}
+
+#[test]
+fn no_threads_are_no_number_of_threads() {
+    let layout = TestLayout::new();
+    let builds = Builds::new();
+    let mut command = builds.build(&layout.reference(":latest"), "out");
+    let output = command.args(["--threads", "0"]).stderr(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
