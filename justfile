@@ -103,6 +103,10 @@ hello:
     rm -rf examples/hello
     python3 -B examples/make-hello
 
+# The table of digests anew, after a change to the bytes of images or to the version; what changes is to be looked at
+golden:
+    UPDATE_GOLDEN=1 cargo test --test golden images_from_layouts
+
 # The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
 init:
     cd guest/init && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu

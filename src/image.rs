@@ -35,8 +35,8 @@ pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login
 pub(crate) use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
-pub(crate) use digest::Check;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub(crate) use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use layout::LayoutError;

@@ -36,10 +36,7 @@ const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a flag of its own, and all combinations make sense"
-)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
     /// Where the image is.
     pub image: Reference,
@@ -70,6 +67,8 @@ pub struct BuildOptions {
     pub newest: Option<Timestamp>,
     /// The mke2fs that makes the file system in place of the native writer.
     pub mke2fs: Option<PathBuf>,
+    /// Whether the report gives the digest of the output.
+    pub digest: bool,
     /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
@@ -97,6 +96,8 @@ pub struct Report {
     pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
+    /// SHA-256 of its bytes, if that was asked for.
+    pub output_digest: Option<Digest>,
     /// The directory beside it with its tree, if that was asked for.
     pub stage_dir: Option<PathBuf>,
     /// The directory elsewhere with its tree, if that was asked for.
@@ -204,6 +205,7 @@ impl Build<'_> {
         if options.sync {
             pending.sync(&file)?;
         }
+        let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
         stages.publish()?;
@@ -216,6 +218,7 @@ impl Build<'_> {
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
+            output_digest,
             stage_dir: stages.beside,
             stage_snapshot: stages.snapshot,
             builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),

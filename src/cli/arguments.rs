@@ -17,6 +17,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::cache::Cache;
+use super::diff::Diff;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
@@ -71,6 +72,9 @@ pub(super) enum RootfsCommand {
 
     /// Checks an ext4 disk image, without e2fsprogs
     Verify(Verify),
+
+    /// Says in what two ext4 disk images differ
+    Diff(Diff),
 }
 
 const BUILD_HELP: &str = "\
@@ -91,6 +95,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SI
 
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Build {
     /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
     /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
@@ -142,6 +147,10 @@ pub(super) struct Build {
     /// UUID of the file system [default: derived from the digest of the image]
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
+
+    /// Print the SHA-256 of the file that was written
+    #[arg(long)]
+    digest: bool,
 
     /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
     /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
@@ -201,6 +210,7 @@ impl Build {
             init: self.init()?,
             newest: source_date_epoch()?,
             mke2fs: self.mke2fs.clone(),
+            digest: self.digest,
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
             threads: self.threads.unwrap_or_else(processors),

@@ -7,6 +7,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use microagent::diff::DiffError;
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest, ImageError, StoreError};
 use microagent::inspect::InspectError;
@@ -26,6 +27,8 @@ pub(super) enum Failure {
     },
     /// A disk image could not be looked into.
     Inspect(InspectError),
+    /// Two disk images could not be compared.
+    Diff(DiffError),
     /// A file could not be copied out of a disk image.
     Copy { path: PathBuf, source: io::Error },
     /// A registry, or a credentials file, does not do what it should.
@@ -75,7 +78,7 @@ impl Failure {
             (Mode::Ux, _) => self.print_text(),
         };
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
             Self::Signal { status } => ExitCode::from(*status),
             _ => ExitCode::from(1),
@@ -117,6 +120,7 @@ impl Failure {
             Self::Usage(_) | Self::Damaged { .. } | Self::Faulty { .. } => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
+            Self::Diff(error) => error.kind(),
             Self::Copy { source, .. } => source.kind().into(),
             Self::Registry(error) => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
@@ -132,6 +136,7 @@ impl Failure {
             Self::Usage(error) => (usage_message(error), None),
             Self::Build { error, .. } => (error.to_string(), error.source()),
             Self::Inspect(error) => (error.to_string(), error.source()),
+            Self::Diff(error) => (error.to_string(), error.source()),
             Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
             Self::Registry(error) => (error.to_string(), error.source()),
             Self::NotLoggedIn { registry, file } => (
@@ -158,6 +163,7 @@ impl Failure {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
+            Self::Diff(error) => error.remediation(),
             Self::Registry(error) => error.remediation(),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),

@@ -20,6 +20,7 @@ struct Json<'a> {
     digest: String,
     platform: JsonPlatform<'a>,
     output_path: String,
+    output_digest: Option<String>,
     format: &'static str,
     uuid: String,
     size_bytes: u64,
@@ -133,6 +134,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             variant: report.platform.variant.as_deref(),
         },
         output_path: text_of(&report.output_path),
+        output_digest: report.output_digest.as_ref().map(ToString::to_string),
         format: "ext4",
         uuid: report.uuid.to_string(),
         size_bytes: report.size_bytes,
@@ -180,6 +182,9 @@ fn text(report: &Report) -> String {
         ("uuid", report.uuid.to_string()),
     ] {
         writeln!(text, "  {name:<9} {value}").expect("memory takes it");
+    }
+    if let Some(digest) = &report.output_digest {
+        writeln!(text, "  digest    {digest}").expect("memory takes it");
     }
     for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
         writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");

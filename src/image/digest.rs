@@ -9,6 +9,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
 
+pub(crate) use file::next_data;
+
 /// A hash function that image-spec registers and that this crate computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]

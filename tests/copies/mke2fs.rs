@@ -11,6 +11,7 @@ use crate::support::hostile::hostile_layout;
 use crate::support::mount::Mount;
 use crate::support::oracles::{Oracles, compare, e2fsck, succeed};
 use crate::support::unprivileged::Unprivileged;
+use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
 
 /// Where a program of e2fsprogs is.
@@ -35,6 +36,11 @@ fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
 
 fn assert_equal(native: &Path, made: &Path) {
     assert_eq!(e2fsck(made), Ok(()));
+    diff(native, made, DiffOptions::default(), &mut |difference| {
+        assert_ne!(difference.section, Section::Tree, "{difference:?}");
+        Ok(())
+    })
+    .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
     assert_eq!(compare(native.tree(), made.tree()), Ok(()));
     assert_eq!(compare(made.tree(), native.tree()), Ok(()));

@@ -25,6 +25,14 @@ pub struct DataRange {
     at: u64,
 }
 
+impl DataRange {
+    /// Where the first byte is in the image.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.at
+    }
+}
+
 impl<R: Read + Seek> Reader<R> {
     /// Where a file has bytes, in ascending order and within its size.
     ///

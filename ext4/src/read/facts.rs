@@ -156,6 +156,10 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
+pub(super) fn compat_names(bits: u32) -> impl Iterator<Item = String> {
+    names(bits, &COMPAT, 'C')
+}
+
 pub(crate) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
     names(bits, &INCOMPAT, 'I')
 }

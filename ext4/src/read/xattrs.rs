@@ -64,6 +64,22 @@ impl<R: Read + Seek> Reader<R> {
         Ok((holder, value))
     }
 
+    /// The inodes that hold values of an inode's attributes, each once.
+    pub(super) fn value_inodes(&mut self, inode: &FoundInode) -> Result<Vec<Ino>, ReadError> {
+        let mut inos: Vec<Ino> = Vec::new();
+        if inode.has_attributes() {
+            inos.extend(parse_room(inode)?.iter().filter_map(Found::value_inode));
+        }
+        if let Some(block) = inode.xattr_block {
+            let block = self.read_block(inode.ino, block)?;
+            let entries = block.get(size_of::<XattrHeader>()..).unwrap_or_default();
+            inos.extend(parse(inode, entries, &block)?.iter().filter_map(Found::value_inode));
+        }
+        inos.sort_unstable();
+        inos.dedup();
+        Ok(inos)
+    }
+
     fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
         for Found {
             name,
@@ -115,6 +131,13 @@ impl FoundInode {
 }
 
 impl Found<'_> {
+    fn value_inode(&self) -> Option<Ino> {
+        match self.value {
+            Place::Inode { ino, .. } => Some(ino),
+            Place::Near(..) => None,
+        }
+    }
+
     fn is_inline_data(&self) -> bool {
         self.name == b"system.data"
     }

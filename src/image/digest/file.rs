@@ -31,7 +31,7 @@ impl Digest {
 
 /// Where a file has bytes next, from `at` on; none if there are only holes until its end.
 #[cfg(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"))]
-fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+pub(crate) fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     use rustix::fs::{SeekFrom, seek};
     use rustix::io::Errno;
     match seek(file, SeekFrom::Data(at)) {
@@ -48,7 +48,7 @@ fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
 
 /// Where a file has bytes next, from `at` on, on a system that tells nothing of holes.
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple")))]
-fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+pub(crate) fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     to_the_end(file, at)
 }
 

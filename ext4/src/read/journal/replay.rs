@@ -281,7 +281,7 @@ impl<R: Read + Seek> Replay<'_, R> {
                 let sequence = log.sequence.wrapping_add(copy.transaction);
                 let sum = log.seed.crc(&sequence.to_be_bytes()).crc(&bytes);
                 let is_right = match sums {
-                    LogSums::V2 => copy.checksum == sum.low16().into(),
+                    LogSums::V2 => copy.checksum == u32::from(sum.low16()),
                     _ => copy.checksum == sum.sum(),
                 };
                 expect(is_right, Structure::JournalBlock { block: copy.block })?;
