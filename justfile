@@ -26,7 +26,7 @@ doc:
 # Spelling, and shell scripts
 prose:
     typos
-    shellcheck .ci/run tests/rig/*.sh
+    shellcheck .ci/run tests/rig/*.sh release/*.sh
 
 # Licences, duplicates and sources of the dependencies
 deny:
@@ -115,3 +115,27 @@ init:
 # One of them, into target/init, and nowhere else
 init-for cpu:
     cd guest/init && cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
+
+# What the recipes below need, on Debian, as root, with rustup
+cross-tools:
+    release/install-tools.sh
+
+# The program for another system, with any options of cargo build: aarch64-apple-darwin, x86_64-pc-windows-gnu, …
+cross target *options:
+    release/cargo-for.sh {{ target }} build {{ options }}
+
+# The tests of what hosts differ in, and the bytes of the sample, on other systems, under QEMU and Wine
+emulated:
+    release/emulated.sh
+
+# Archives, packages and checksums for all systems, of the commit that is checked out
+release out:
+    release/release.sh {{ out }}
+
+# That a release is the same wherever it is made
+release-twice:
+    release/twice.sh
+
+# Both crates as they would be published
+publishable *options:
+    cargo publish --workspace --dry-run --locked {{ options }}

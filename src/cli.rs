@@ -4,6 +4,7 @@ mod arguments;
 mod cache;
 mod core_dump;
 mod diff;
+mod documentation;
 mod failure;
 mod file_system;
 mod inspect;
@@ -67,6 +68,8 @@ fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Fai
         Command::Registry { command } => command.run(presentation.format),
         Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
+        Command::Completion { shell } => documentation::print_completion(shell).map_err(Failure::Report),
+        Command::Manual { directory } => documentation::write_manual(&directory),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

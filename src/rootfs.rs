@@ -1,5 +1,6 @@
 //! From an image reference to a disk image: the whole story.
 
+mod holes;
 mod identity;
 mod interrupt;
 mod output;
@@ -112,6 +113,8 @@ pub struct Report {
     pub used_bytes: u64,
     /// Inodes in use.
     pub inode_count: u32,
+    /// Whether the file takes no room for what is never written: not on Windows, if it is on a disk that cannot do so.
+    pub has_holes: bool,
     /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
     pub unasked_helper: Option<Helper>,
 }
@@ -202,6 +205,7 @@ impl Build<'_> {
             None => (output.into_inner().into_inner(), pending, summary),
             Some(programs) => self.rebuild(programs, &format, &output.into_inner().into_inner())?,
         };
+        let has_holes = pending.has_holes();
         if options.sync {
             pending.sync(&file)?;
         }
@@ -226,6 +230,7 @@ impl Build<'_> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
+            has_holes,
             unasked_helper: source.unasked_helper().cloned(),
         })
     }

@@ -9,6 +9,7 @@ use std::thread;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use ext4::Timestamp;
 use microagent::guest::{Init, InitPath, InitPathError};
 use microagent::image::{Platform, Reference};
@@ -59,6 +60,20 @@ pub(super) enum Command {
 
     /// Says which version this is, of which commit, for which target
     Version,
+
+    /// Prints what a shell needs to complete commands and flags
+    #[command(after_help = COMPLETION_HELP)]
+    Completion {
+        /// The shell
+        shell: Shell,
+    },
+
+    /// Writes the manual pages, for packages
+    #[command(hide = true)]
+    Manual {
+        /// Directory to write them to
+        directory: PathBuf,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -93,6 +108,13 @@ Boot the image with root=/dev/vda init=/sbin/microagent-init on the kernel's com
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 130 and 143 ended by Ctrl-C and SIGTERM.";
 
+const COMPLETION_HELP: &str = "\
+Where it goes:
+  bash        microagent completion bash > ~/.local/share/bash-completion/completions/microagent
+  zsh         microagent completion zsh > \"${fpath[1]}/_microagent\"
+  fish        microagent completion fish > ~/.config/fish/completions/microagent.fish
+  powershell  in $PROFILE: microagent completion powershell | Out-String | Invoke-Expression";
+
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
@@ -119,7 +141,9 @@ pub(super) struct Build {
         long,
         value_name = "ARCH",
         default_value = Platform::host_architecture(),
-        help = "Architecture of the image, with or without a variant: amd64 or x86_64, arm64 or aarch64, arm/v7, …"
+        hide_default_value = true,
+        help = "Architecture of the image, with or without a variant: amd64 or x86_64, arm64 or aarch64, arm/v7, … \
+                [default: that of this machine]"
     )]
     arch: String,
 

@@ -85,6 +85,14 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
     if let Some(helper) = &report.unasked_helper {
         writeln!(stderr, "warning: {helper}: the registry was asked anonymously")?;
     }
+    if !report.has_holes {
+        writeln!(
+            stderr,
+            "warning: {} takes all of its size on this disk: it could not be made a sparse file, which NTFS knows and FAT \
+             does not",
+            report.output_path.display()
+        )?;
+    }
     for layer in &report.layers {
         let AppliedLayer {
             digest,

@@ -25,7 +25,7 @@ struct First {
 }
 
 impl Signals {
-    /// Begins to listen: to SIGINT, SIGTERM and SIGHUP, or to Ctrl-C on Windows.
+    /// Begins to listen: to SIGINT, SIGTERM and SIGHUP; on Windows to Ctrl-C, Ctrl-Break, and the end of the console or the machine.
     pub(super) fn listen() -> io::Result<Self> {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let interrupted = Arc::new(AtomicBool::new(false));
@@ -94,7 +94,37 @@ fn hangup_is_ignored() -> bool {
     true
 }
 
+/// What ends a program on Windows that runs in a console.
 #[cfg(windows)]
-fn subscribe() -> io::Result<Vec<(u8, tokio::signal::windows::CtrlC)>> {
-    Ok(vec![(130, tokio::signal::windows::ctrl_c()?)])
+enum Event {
+    CtrlC(tokio::signal::windows::CtrlC),
+    CtrlBreak(tokio::signal::windows::CtrlBreak),
+    /// The console's window is closed. Windows ends the process itself, some seconds later.
+    CtrlClose(tokio::signal::windows::CtrlClose),
+    /// The machine goes down.
+    CtrlShutdown(tokio::signal::windows::CtrlShutdown),
+}
+
+#[cfg(windows)]
+impl Event {
+    async fn recv(&mut self) -> Option<()> {
+        match self {
+            Self::CtrlC(event) => event.recv().await,
+            Self::CtrlBreak(event) => event.recv().await,
+            Self::CtrlClose(event) => event.recv().await,
+            Self::CtrlShutdown(event) => event.recv().await,
+        }
+    }
+}
+
+/// With the exit status of the signals that come closest.
+#[cfg(windows)]
+fn subscribe() -> io::Result<Vec<(u8, Event)>> {
+    use tokio::signal::windows::{ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown};
+    Ok(vec![
+        (130, Event::CtrlC(ctrl_c()?)),
+        (130, Event::CtrlBreak(ctrl_break()?)),
+        (129, Event::CtrlClose(ctrl_close()?)),
+        (143, Event::CtrlShutdown(ctrl_shutdown()?)),
+    ])
 }

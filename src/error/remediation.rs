@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ext4::FormatError;
 
-use super::{BuildError, ErrorKind, LayerFailure};
+use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
 use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
@@ -35,6 +35,11 @@ impl BuildError {
         match self {
             Self::Mutable { pinned, .. } => Some(pin(pinned.as_deref())),
             Self::OutputNotAFile { found, .. } => Some(another_output(found)),
+            Self::Output {
+                action: OutputAction::Rename,
+                path,
+                source,
+            } if is_locked(source.kind()) => Some(close(path)),
             Self::Output { path, source, .. } => output(path, source.kind()),
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
@@ -73,6 +78,19 @@ fn another_output(found: &str) -> String {
         _ => "name another file with --out, or remove it",
     }
     .to_owned()
+}
+
+/// Whether a file could not be replaced because of what it is, rather than of where it is: on Windows one that is open, or
+/// read-only.
+fn is_locked(kind: io::ErrorKind) -> bool {
+    kind == io::ErrorKind::ResourceBusy || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
+}
+
+fn close(path: &Path) -> String {
+    format!(
+        "close what has {} open, such as a virtual machine, and see that it is not read-only; or name another file with --out",
+        path.display()
+    )
 }
 
 fn output(path: &Path, kind: io::ErrorKind) -> Option<String> {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf, is_separator};
 
 use tempfile::{Builder, TempDir, TempPath};
 
+use super::holes;
 use crate::error::{BuildError, OutputAction};
 use crate::image::{Algorithm, Digest};
 
@@ -18,6 +19,7 @@ use crate::image::{Algorithm, Digest};
 pub(super) struct Pending {
     name: Option<TempPath>,
     target: PathBuf,
+    has_holes: bool,
 }
 
 impl Pending {
@@ -26,18 +28,14 @@ impl Pending {
     /// # Errors
     ///
     /// [`BuildError::OutputNotAFile`] if the target is a directory, device or anything else but a regular file,
-    /// [`BuildError::Output`] if its directory does not exist or cannot be written.
+    /// [`BuildError::Output`] if its directory does not exist or cannot be written, or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
         refuse_all_but_files(target)?;
         let directory = directory_of(target);
-        let (file, name) = if let Some(file) = nameless(directory) {
-            (file, None)
-        } else {
-            let (file, name) = named(directory).map_err(failed(OutputAction::Create, target))?;
-            (file, Some(name))
-        };
-        let target = target.to_owned();
-        Ok((file, Self { name, target }))
+        match nameless(directory) {
+            Some(file) => Ok((file, Self::new(None, target))),
+            None => Self::create_named(target).map(|(file, pending, _)| (file, pending)),
+        }
     }
 
     /// As [`Pending::create`], of a file that other programs write to, by the path that it has until it is published.
@@ -49,8 +47,20 @@ impl Pending {
         refuse_all_but_files(target)?;
         let (file, name) = named(directory_of(target)).map_err(failed(OutputAction::Create, target))?;
         let path = name.to_path_buf();
-        let (name, target) = (Some(name), target.to_owned());
-        Ok((file, Self { name, target }, path))
+        Ok((file, Self::new(Some(name), target), path))
+    }
+
+    fn new(name: Option<TempPath>, target: &Path) -> Self {
+        Self {
+            has_holes: name.as_deref().is_none_or(holes::allow),
+            target: target.to_owned(),
+            name,
+        }
+    }
+
+    /// Whether what is never written takes no room, as far as this is known before: other systems than Windows do not say.
+    pub(super) fn has_holes(&self) -> bool {
+        self.has_holes
     }
 
     /// A directory beside the target, for this user alone, which goes when it is dropped.
@@ -115,12 +125,33 @@ fn refuse_all_but_files(target: &Path) -> Result<(), BuildError> {
         })
     };
     match fs::symlink_metadata(target) {
-        Ok(metadata) if metadata.is_file() => Ok(()),
+        Ok(metadata) if metadata.is_file() => refuse_locked(target).map_err(failed(OutputAction::Rename, target)),
         Ok(metadata) => refused(kind_name(metadata.file_type())),
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(OutputAction::Create, target)(error)),
         Err(_) if names_a_directory(target) => refused("directory"),
         Err(_) => Ok(()),
     }
+}
+
+/// Windows replaces no file that another program has open, unless that program agreed to it. Better to know now than after a
+/// long build.
+#[cfg(windows)]
+fn refuse_locked(target: &Path) -> io::Result<()> {
+    use std::os::windows::fs::OpenOptionsExt;
+    const DELETE: u32 = 0x0001_0000;
+    const ERROR_SHARING_VIOLATION: i32 = 32;
+    match File::options().access_mode(DELETE).open(target) {
+        Err(error) if error.raw_os_error() == Some(ERROR_SHARING_VIOLATION) => {
+            Err(io::Error::new(io::ErrorKind::ResourceBusy, error))
+        }
+        result => result.map(drop),
+    }
+}
+
+#[cfg(not(windows))]
+#[expect(clippy::unnecessary_wraps, reason = "Windows has more to do")]
+fn refuse_locked(_target: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 /// Whether the path can only be that of a directory, existing or not: `images/`, `..`.
@@ -263,6 +294,30 @@ mod tests {
             fs::remove_dir(&target).unwrap();
             assert!(is_empty(directory.path()));
         }
+    }
+
+    #[cfg(windows)]
+    #[test]
+    fn a_file_that_a_program_has_open_is_no_target() {
+        use std::os::windows::fs::OpenOptionsExt;
+        const FILE_SHARE_READ: u32 = 1;
+        let directory = TempDir::new().unwrap();
+        let target = directory.path().join("disk");
+        fs::write(&target, "before").unwrap();
+        let open = File::options()
+            .read(true)
+            .share_mode(FILE_SHARE_READ)
+            .open(&target)
+            .unwrap();
+        let error = Pending::create(&target).unwrap_err();
+        assert!(
+            matches!(&error, BuildError::Output { action: OutputAction::Rename, source, .. }
+                if source.kind() == io::ErrorKind::ResourceBusy),
+            "{error:?}"
+        );
+        assert!(error.remediation().unwrap().contains("close"), "{error}");
+        drop(open);
+        Pending::create(&target).unwrap();
     }
 
     #[test]

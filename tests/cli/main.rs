@@ -3,6 +3,7 @@
 
 mod arguments;
 mod diff;
+mod documentation;
 mod failures;
 mod guest;
 mod inspect;

@@ -101,6 +101,24 @@ fn an_existing_file_is_replaced() {
     assert_eq!(scene.left(), ["rootfs.ext4"]);
 }
 
+#[cfg(windows)]
+#[test]
+fn a_file_that_is_open_elsewhere_is_refused_before_the_image_is_read() {
+    use std::os::windows::fs::OpenOptionsExt;
+    const FILE_SHARE_READ: u32 = 1;
+    let scene = Scene::new();
+    fs::write(scene.output(), "precious").unwrap();
+    let mut options = fs::File::options();
+    let open = options.read(true).share_mode(FILE_SHARE_READ).open(scene.output());
+    let error = refused(&scene, &scene.output());
+    assert_eq!(error["kind"], "transient", "{error}");
+    assert!(error["message"].as_str().unwrap().contains("rootfs.ext4"), "{error}");
+    assert!(error["remediation"].as_str().unwrap().contains("close"), "{error}");
+    drop(open.unwrap());
+    assert_eq!(scene.left(), ["rootfs.ext4"]);
+    assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious");
+}
+
 #[cfg(unix)]
 #[test]
 fn permissions_are_those_of_any_new_file() {

@@ -120,6 +120,38 @@ fn a_build_that_fails_leaves_no_stage() {
     assert!(scene.left().is_empty());
 }
 
+#[cfg(windows)]
+#[test]
+fn names_that_windows_has_not_are_in_the_disk_and_an_error_in_a_stage() {
+    for (names, words) in [
+        (["etc/motd", "etc/MOTD"], ["/etc/motd", "/etc/MOTD"]),
+        (["etc/motd", "a:b"], ["/a:b", "no name"]),
+        (["etc/motd", "con.txt"], ["/con.txt", "no name"]),
+        (["etc/motd", "a\\b"], ["a\\\\b", "no name"]),
+        (["etc/motd", "dot."], ["/dot.", "no name"]),
+    ] {
+        let (scene, image) = scene_of(&names.map(|name| Entry::file(name, name)));
+        report(&scene, &image, &[]);
+        for name in names {
+            let output = microagent()
+                .args(["rootfs", "inspect"])
+                .arg(scene.output())
+                .args(["cat", &format!("/{name}")])
+                .output()
+                .unwrap();
+            assert_eq!(stdout(&output), name, "{}", stderr(&output));
+        }
+        let mut build = scene.build(&image);
+        let error = failure(&build.args(["--mode", "ax", "--keep-stage"]).output().unwrap());
+        assert_eq!(error["kind"], "unsupported", "{error}");
+        for word in words {
+            assert!(error["message"].as_str().unwrap().contains(word), "{word}: {error}");
+        }
+        assert!(error["remediation"].is_string(), "{error}");
+        assert_eq!(scene.left(), ["rootfs.ext4"]);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn no_symlink_of_the_image_leads_out_of_a_stage() {

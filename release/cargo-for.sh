@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# cargo-for.sh TARGET ARGUMENT...: cargo with --target, and with the compiler, linker and emulator of that target.
+# install-tools.sh installs them, on Debian 12; Rust comes from rustup.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+target=$1
+command=$2
+shift 2
+
+tools=$here/../target/cross
+variable=${target//-/_}
+set_for_cargo() { export "CARGO_TARGET_${variable^^}_$1=$2"; }
+
+# Where this is built is no matter of the program.
+crates=${CARGO_HOME:-$HOME/.cargo}/registry/src
+flags=("--remap-path-prefix=$crates=/crates" "--remap-path-prefix=$(cd "$here/.." && pwd)=/microagent")
+export "CFLAGS_$variable=-ffile-prefix-map=$crates=/crates"
+
+# Reads ring's and zstd's C; what comes out is linked by the linker that Rust ships.
+compile_with_zig() {
+  export ZIG=$tools/zig ZIG_TARGET=$1
+  export "CC_$variable=$here/zig-cc.sh" "AR_$variable=$here/zig-ar.sh"
+  set_for_cargo LINKER rust-lld
+}
+
+compile_with_gcc() {
+  export "CC_$variable=$1-gcc" "AR_$variable=$1-ar"
+  set_for_cargo LINKER "$1-gcc"
+}
+
+case "$target" in
+  *-unknown-linux-musl)
+    compile_with_zig "${target%%-*}-linux-musl"
+    [ "$target" = "$(uname -m)-unknown-linux-musl" ] || set_for_cargo RUNNER "qemu-${target%%-*}-static"
+    ;;
+  *-apple-darwin)
+    compile_with_zig "${target%%-*}-macos"
+    flags+=("-Clinker-flavor=ld64.lld")
+    export SDKROOT=$tools/macos-sdk
+    ;;
+  x86_64-pc-windows-gnu)
+    compile_with_gcc x86_64-w64-mingw32
+    set_for_cargo RUNNER "$here/wine.sh"
+    ;;
+  s390x-unknown-linux-gnu)
+    compile_with_gcc s390x-linux-gnu
+    export QEMU_LD_PREFIX=/usr/s390x-linux-gnu
+    set_for_cargo RUNNER qemu-s390x-static
+    ;;
+  *)
+    printf 'cargo-for.sh: no compiler is known for %s\n' "$target" >&2
+    exit 2
+    ;;
+esac
+encoded=$(printf '%s\x1f' "${flags[@]}")
+export CARGO_ENCODED_RUSTFLAGS=${encoded%$'\x1f'}
+exec cargo "$command" --target "$target" "$@"

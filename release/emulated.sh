@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Runs the tests of what hosts differ in on those that can be emulated here, and has each build the sample image: it must have
+# the bytes that this machine gives it.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+# Little to compile and fast enough, with the checks for overflow and of invariants.
+fast() {
+  # insta looks for its snapshots beside the source, and asks Cargo where that is; there is none in Wine.
+  INSTA_UPDATE=no INSTA_WORKSPACE_ROOT=$PWD CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=0 CARGO_PROFILE_DEV_OPT_LEVEL=1 \
+    release/cargo-for.sh "$@"
+}
+
+# Builds the sample with a command, the program and what comes before it, and prints digests.
+sample() {
+  local place
+  place=$(mktemp -d target/cross/sample.XXXXXX)
+  for architecture in amd64 arm64; do
+    "$@" --json rootfs build --image oci:examples/hello --allow-mutable --arch "$architecture" --state-dir "$place/state" \
+      --out "$place/$architecture.ext4" >"$place/report"
+  done
+  (cd "$place" && sha256sum ./*.ext4)
+  rm -r "$place"
+}
+
+ext4=(--package microagent-ext4 --lib --test boot_area --test dump --test exact --test golden --test read --test roundtrip)
+root=(--package microagent --lib --test layers)
+
+cargo build --quiet
+native=$(sample target/debug/microagent)
+for target in aarch64-unknown-linux-musl s390x-unknown-linux-gnu x86_64-pc-windows-gnu; do
+  printf -- '-- %s (%d s)\n' "$target" "$SECONDS"
+  tests=("${root[@]}")
+  case "$target" in
+    # These start the program, which QEMU does only where the kernel has been told of it. e2fsck does not run in Wine: it
+    # has judged the same bytes.
+    *-windows-*) tests+=(--bins --test cli) && unset REQUIRE_ORACLES ;;
+  esac
+  fast "$target" test --quiet "${ext4[@]}"
+  fast "$target" test --quiet "${tests[@]}" -- --skip programs::
+  emulated=$(sample fast "$target" run --quiet --)
+  if [ "$emulated" != "$native" ]; then
+    printf '%s builds\n%s\nand this machine\n%s\n' "$target" "$emulated" "$native" >&2
+    exit 1
+  fi
+done
+
+python3 release/ctrl_c.py release/wine.sh target/x86_64-pc-windows-gnu/debug/microagent.exe
+
+# There is no emulator of macOS here, but it links.
+printf -- '-- aarch64-apple-darwin (%d s)\n' "$SECONDS"
+fast aarch64-apple-darwin build --quiet
+
+# The ext4 crate needs no C compiler, nor an operating system to speak of.
+printf -- '-- ext4 without C (%d s)\n' "$SECONDS"
+for target in aarch64-apple-darwin x86_64-pc-windows-gnu wasm32-wasip1; do
+  CC=false cargo check --quiet --package microagent-ext4 --target "$target"
+done
+printf -- '-- done (%d s)\n' "$SECONDS"
