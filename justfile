@@ -51,27 +51,33 @@ images:
 
 # Whole images before e2fsck, the kernel and an independent unpack, as root
 oracles: images
-    REQUIRE_ORACLES=1 cargo test --release --test oracle --test stage --test mke2fs
+    REQUIRE_ORACLES=1 cargo test --release --test oracle --test copies
 
 # Layers made of the seeds from..to, applied by us, umoci and containerd, as root
 differential from to:
     REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --release --test differential
 
-# QEMU and the two kernels that the boot tests start, into target/boot, on Debian
-machines:
-    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64
+# Images damaged by the seeds from..to, eleven of each, before e2fsck and our own check
+damage from to:
+    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --release --package microagent-ext4 --test oracle damage
 
-# Whole images in QEMU, on two kernels
-boot: machines
+# QEMU and the kernels that the boot tests start, into target/boot, on Debian
+machines:
+    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64 \
+        linux-image-cloud-arm64 linux-image-6.12-cloud-arm64
+
+# Whole images in QEMU, on two kernels for each architecture
+boot: machines images
     REQUIRE_ORACLES=1 cargo test --test boot --test init
 
-# Every fuzz target for some seconds, from its seeds; without a sanitizer, since nothing that is fuzzed has unsafe code
-fuzz seconds="60":
+# Fuzz targets, all or those named, for some seconds each; without a sanitizer, since nothing that is fuzzed has unsafe code
+fuzz seconds="60" *targets="":
     #!/usr/bin/env bash
     set -euo pipefail
     cd fuzz
     cargo fuzz build --sanitizer none
-    for target in $(cargo fuzz list); do
+    targets="{{ targets }}"
+    for target in ${targets:-$(cargo fuzz list)}; do
       printf '== %s\n' "$target"
       options=(-max_total_time={{ seconds }} -timeout=10 -rss_limit_mb=1024 -max_len=65536)
       if [ -f "dictionaries/$target" ]; then options+=("-dict=dictionaries/$target"); fi
@@ -84,6 +90,10 @@ fuzz seconds="60":
       grep '^stat::' "$log"
     done
 
+# The fuzz targets that make images, for long, each image before e2fsck; what it finds fault with stays in /dev/shm
+fuzz-judged seconds="3600":
+    E2FSCK=/usr/sbin/e2fsck TMPDIR=/dev/shm just fuzz {{ seconds }} tree layer manifest
+
 # The seeds anew, after a change to their generator; those of `tree`, and an image of mke2fs, are kept as they are
 seeds:
     cd fuzz && cargo run --example seeds
@@ -92,6 +102,10 @@ seeds:
 hello:
     rm -rf examples/hello
     python3 -B examples/make-hello
+
+# The table of digests anew, after a change to the bytes of images or to the version; what changes is to be looked at
+golden:
+    UPDATE_GOLDEN=1 cargo test --test golden images_from_layouts
 
 # The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
 init:

@@ -3,10 +3,18 @@
 #
 #   compare.sh [-n RUNS] LAYOUT...      OCI layouts with the tag "latest"; as root, for umoci to keep owners
 #
-# The commands of a row run in turn, RUNS times (default 3); the table shows medians in seconds, and ratios to the floor
-# F: the time of the fastest tools for what nobody can leave out, on two cores: decompressing all layers (igzip, zstd),
-# SHA-256 of the blobs and of the tars (openssl), and one copy of the tars into a file (cat), added up and halved.
-# The caches are warm, and nothing waits for the disk. A tool that is missing is named, and its column is empty.
+# The commands of a row run in turn, RUNS times (default 3); the table shows medians.
+#   F           seconds of the fastest tools for what nobody can leave out, on two cores: decompressing all layers (igzip, zstd),
+#               SHA-256 of the blobs and of the tars (openssl), and one copy of the tars into a file (cat), added up and halved
+#   build       a build from the layout, without the sync
+#   umoci …     umoci raw unpack and mke2fs -d, which syncs
+#   registry    a build from docker-registry on loopback with an empty store, to build
+#   kept        a build with another label of layers that --keep-unpacked kept, to the build that kept them
+#   sync        the fsync at the end of a build with it, to that of a copy of the image by cp --sparse=always
+#   peak        MiB of memory of the build
+#   written     bytes that the build writes to its output, per byte that is allocated in it
+# The caches are warm, and outputs are new files: to replace one costs what the old one takes to remove. A tool that is missing is
+# named, and its column is empty.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -21,7 +29,6 @@ cargo build --release --quiet --manifest-path "$here/../Cargo.toml"
 target=${CARGO_TARGET_DIR:-$here/../target}
 microagent=$target/release/microagent
 work=$(mktemp -d "${TMPDIR:-/tmp}/compare.XXXXXX")
-trap 'rm -rf "$work"' EXIT
 
 have() { command -v "$1" >/dev/null || { missing[$1]=1; return 1; }; }
 declare -A missing=()
@@ -35,7 +42,6 @@ seconds() {
   printf '%d.%03d\n' $(((end - start) / 1000000000)) $(((end - start) / 1000000 % 1000))
 }
 median() { sort -n | awk '{ line[NR] = $1 } END { if (NR) print line[int((NR + 1) / 2)] }'; }
-ratio() { if [ -n "$1" ]; then awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f (%.1f F)", a, a / b }'; fi; }
 
 decompress() { # BLOB: the tar in it
   case $(head -c 4 "$1" | od -An -tx1 | tr -d ' \n') in
@@ -47,17 +53,36 @@ decompress() { # BLOB: the tar in it
 decompress_all() { for blob in "${blobs[@]}"; do decompress "$blob"; done; }
 hash_all() { for file in "$@"; do openssl dgst -sha256 "$file"; done; }
 copy_all() { cat "${tars[@]}" >"$work/copy"; }
-native() {
-  "$microagent" rootfs build --image "oci:$layout:latest" --allow-mutable --arch amd64 --init none \
-    --out "$work/native.ext4" --json
+build() { # OUTPUT IMAGE ARGUMENT...
+  local output=$1 image=$2
+  shift 2
+  "$microagent" rootfs build --image "$image" --allow-mutable --arch amd64 --init none --state-dir "$work/state" \
+    --out "$output" --json "$@"
+}
+fresh() { # removes outputs, and has the disk at rest
+  rm -rf "$work"/*.ext4 "$work/tree" "$work/copy"
+  sync
 }
 unpack_and_mke2fs() {
-  rm -rf "$work/tree" "$work/mke2fs.ext4"
   umoci raw unpack --image "$layout:latest" "$work/tree"
   mke2fs -q -t ext4 -d "$work/tree" "$work/mke2fs.ext4" "${size}M"
 }
+serve() { # starts a registry with the image, in which case it succeeds
+  have docker-registry && have skopeo || return 1
+  if [ -z "$registry" ]; then
+    port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
+    RIG=$work "$here/../tests/rig/start-registry.sh" start "$port" >/dev/null
+    registry=127.0.0.1:$port
+  fi
+  skopeo copy -q --dest-tls-verify=false "oci:$layout:latest" "docker://$registry/compare:latest"
+}
+registry=
+trap '[ -z "$registry" ] || RIG=$work "$here/../tests/rig/start-registry.sh" stop >/dev/null; rm -rf "$work"' EXIT
 
-printf '| image | F | microagent | umoci and mke2fs -d |\n|---|---|---|---|\n'
+in_floors() { if [ -n "$1" ]; then awk -v a="$1" -v b="$floor" 'BEGIN { printf "%.2f (%.2f F)", a, a / b }'; fi; }
+to() { if [ -n "$1" ]; then awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; fi; }
+
+printf '| image | F | build | umoci and mke2fs -d | registry | kept | sync | peak | written |\n|---|---|---|---|---|---|---|---|---|\n'
 for layout; do
   layout=${layout%/}
   mapfile -t blobs < <(python3 - "$layout" <<'PYTHON'
@@ -74,21 +99,61 @@ PYTHON
     tars+=("$work/${#tars[@]}.tar")
     decompress "$blob" >"${tars[-1]}"
   done
-  size=$(($(native | python3 -c 'import json, sys; print(json.load(sys.stdin)["size_bytes"])') >> 20))
-  : >"$work/floor"; : >"$work/native"; : >"$work/umoci"
+  local_image=oci:$layout:latest
+  size=$(($(build "$work/native.ext4" "$local_image" | python3 -c 'import json, sys; print(json.load(sys.stdin)["size_bytes"])') >> 20))
+  for series in floor build umoci registry keeping kept sync copied peak written; do : >"$work/$series.series"; done
+  note() { cat >>"$work/$1.series"; }
+  of() { median <"$work/$1.series"; }
+  serve && serves=1 || serves=
   for _ in $(seq "$runs"); do
+    fresh
     {
       seconds decompress_all
       seconds hash_all "${blobs[@]}"
       seconds hash_all "${tars[@]}"
       seconds copy_all
-    } | awk '{ sum += $1 } END { printf "%.3f\n", sum / 2 }' >>"$work/floor"
-    seconds native >>"$work/native"
-    if have umoci && have mke2fs; then seconds unpack_and_mke2fs >>"$work/umoci"; fi
+    } | awk '{ sum += $1 } END { printf "%.3f\n", sum / 2 }' | note floor
+    fresh
+    seconds build "$work/native.ext4" "$local_image" --no-sync | note build
+    cp --sparse=always "$work/native.ext4" "$work/copy"
+    seconds sync "$work/copy" | note copied
+    fresh
+    if have strace; then
+      strace -f --seccomp-bpf -qq -T -e trace=fsync -o "$work/trace" "$microagent" rootfs build --image "$local_image" --allow-mutable \
+        --arch amd64 --init none --out "$work/native.ext4" --json >/dev/null
+      sed -n 's/.*<\([0-9.]*\)>$/\1/p' "$work/trace" | note sync
+    fi
+    fresh
+    rm -rf "$work/state"
+    seconds build "$work/native.ext4" "$local_image" --no-sync --keep-unpacked | note keeping
+    fresh
+    seconds build "$work/native.ext4" "$local_image" --no-sync --keep-unpacked --label other | note kept
+    rm -rf "$work/state"
+    fresh
+    if [ -n "$serves" ]; then seconds build "$work/native.ext4" "$registry/compare:latest" --no-sync | note registry; fi
+    rm -rf "$work/state"
+    fresh
+    if have umoci && have mke2fs; then seconds unpack_and_mke2fs | note umoci; fi
   done
-  floor=$(median <"$work/floor")
-  printf '| %s | %s | %s | %s |\n' "$(basename "$layout")" "$floor" \
-    "$(ratio "$(median <"$work/native")" "$floor")" "$(ratio "$(median <"$work/umoci")" "$floor")"
-  rm -f "$work"/*.tar "$work/copy"
+  fresh
+  python3 - "$microagent" rootfs build --image "$local_image" --allow-mutable --arch amd64 --init none --no-sync \
+    --out "$work/native.ext4" <<'PYTHON' | note peak
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10)
+PYTHON
+  if have strace; then
+    rm "$work/native.ext4"
+    strace -f -qq -e trace=pwrite64 -o "$work/trace" "$microagent" rootfs build --image "$local_image" --allow-mutable --arch amd64 \
+      --init none --out "$work/native.ext4" --json >/dev/null
+    allocated=$(($(stat -c '%b * %B' "$work/native.ext4")))
+    awk -v allocated="$allocated" '/ = [0-9]+$/ { sum += $NF } END { printf "%.2f\n", sum / allocated }' "$work/trace" | note written
+  fi
+  floor=$(of floor)
+  printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n' "$(basename "$layout")" "$floor" "$(in_floors "$(of build)")" \
+    "$(in_floors "$(of umoci)")" "$(to "$(of registry)" "$(of build)")" "$(to "$(of kept)" "$(of keeping)")" \
+    "$(to "$(of sync)" "$(of copied)")" "$(of peak)" "$(of written)"
+  fresh
+  rm -f "$work"/*.tar "$work"/*.series "$work/trace"
 done
 for tool in "${!missing[@]}"; do echo "missing: $tool"; done

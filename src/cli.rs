@@ -3,6 +3,7 @@
 mod arguments;
 mod cache;
 mod core_dump;
+mod diff;
 mod documentation;
 mod failure;
 mod file_system;
@@ -14,6 +15,7 @@ mod registry;
 mod report;
 mod signals;
 mod state;
+mod verify;
 mod version;
 
 use std::ffi::OsString;
@@ -30,7 +32,8 @@ use signals::Signals;
 /// Runs the command that the arguments (the program's name first) ask for.
 ///
 /// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
-/// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it.
+/// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it. That
+/// of a comparison says whether there is a difference, and 2 is its failure.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
@@ -43,25 +46,32 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
         Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => status,
         Err((failure, mode)) => failure.print(mode, arguments),
     }
 }
 
-fn execute(command: Command, presentation: Presentation) -> Result<(), Failure> {
-    match command {
+fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Failure> {
+    let done = match command {
         Command::Rootfs {
             command: RootfsCommand::Build(build),
         } => build_rootfs(&build, presentation),
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
+        Command::Rootfs {
+            command: RootfsCommand::Verify(verify),
+        } => verify.run(presentation.format),
+        Command::Rootfs {
+            command: RootfsCommand::Diff(diff),
+        } => return diff.run(presentation.format),
         Command::Registry { command } => command.run(presentation.format),
         Command::Cache(cache) => cache.run(presentation.format),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
         Command::Completion { shell } => documentation::print_completion(shell).map_err(Failure::Report),
         Command::Manual { directory } => documentation::write_manual(&directory),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {

@@ -37,7 +37,7 @@ pub enum BuildError {
         /// What is there: a `directory`, `symlink`, `device`, …
         found: &'static str,
     },
-    /// The output could not be made, synced or named.
+    /// The output could not be made, synced, read or named.
     #[error("could not {action} {}", .path.display())]
     Output {
         /// What was tried.
@@ -144,6 +144,8 @@ pub enum OutputAction {
     Create,
     /// Wait until its content is on the disk.
     Sync,
+    /// Read it again, for its digest.
+    Read,
     /// Give it its name.
     Rename,
 }
@@ -153,6 +155,7 @@ impl fmt::Display for OutputAction {
         f.write_str(match self {
             Self::Create => "create",
             Self::Sync => "sync",
+            Self::Read => "read the finished image for",
             Self::Rename => "put the finished image in the place of",
         })
     }

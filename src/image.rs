@@ -24,6 +24,7 @@ mod tarball;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -31,10 +32,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub(crate) use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
-pub(crate) use digest::Check;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub(crate) use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use layout::LayoutError;
@@ -43,6 +45,7 @@ pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 pub use registry::{RegistryError, RegistryOptions, check_login};
+pub use section::FileError;
 
 use crate::layer::Decoder;
 use blobs::BlobStore;
@@ -83,6 +86,27 @@ pub struct Layer {
     pub media_type: String,
     /// The digest of the tar archive in the blob.
     pub diff_id: Digest,
+    /// The blob, if it is a tar that the state directory has kept, in place of what the manifest lists.
+    kept: Option<Kept>,
+}
+
+/// A file that stays readable whatever becomes of its name.
+#[derive(Debug, Clone)]
+struct Kept(Arc<File>);
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Kept {}
+
+impl Layer {
+    /// Whether the blob is the tar, as the state directory has kept it.
+    pub(crate) fn is_unpacked(&self) -> bool {
+        self.kept.is_some()
+    }
 }
 
 /// How to open a source.
@@ -92,6 +116,8 @@ pub struct SourceOptions {
     pub state_dir: PathBuf,
     /// How to speak to registries.
     pub registry: RegistryOptions,
+    /// Whether the tars of layers are kept in the state directory, and taken from there.
+    pub keep_unpacked: bool,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
     /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
@@ -102,6 +128,8 @@ pub struct SourceOptions {
 pub struct Source {
     reference: Reference,
     place: Place,
+    /// Where tars of layers are kept, if they shall be.
+    unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
 }
 
@@ -157,6 +185,7 @@ impl Source {
         Ok(Self {
             reference: reference.clone(),
             place,
+            unpacked: options.keep_unpacked.then(|| BlobStore::new(&options.state_dir)),
             progress: Arc::clone(&options.progress),
         })
     }
@@ -181,6 +210,29 @@ impl Source {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
             _ => resolve::resolve(self, platform),
         }
+    }
+
+    /// The layers as they are best read: those whose tar was kept, from there.
+    pub(crate) fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
+        let unpacked = |layer: &Layer| {
+            let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
+            Some(Layer {
+                digest: layer.diff_id.clone(),
+                size,
+                kept: Some(Kept(Arc::new(file))),
+                ..layer.clone()
+            })
+        };
+        let layers = layers.iter();
+        layers
+            .map(|layer| unpacked(layer).unwrap_or_else(|| layer.clone()))
+            .collect()
+    }
+
+    /// Begins to keep the tar of a layer, if that is wanted and nobody has done so.
+    pub(crate) fn keep(&self, layer: &Layer) -> Option<Keep> {
+        let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
+        Keep::begin(store, &layer.diff_id)
     }
 
     /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now
@@ -212,10 +264,11 @@ impl Source {
     /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
     /// at the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        let bytes = match &self.place {
-            Place::Local(local) => local.blob(&layer.digest, layer.size)?,
-            Place::Tarball(tarball) => Bytes::Section(tarball.blob()),
-            Place::Registry(remote) => remote.blob(layer, &self.progress)?,
+        let bytes = match (&layer.kept, &self.place) {
+            (Some(Kept(file)), _) => Bytes::Section(Section::new(Arc::clone(file), 0, layer.size)),
+            (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
+            (None, Place::Tarball(tarball)) => Bytes::Section(tarball.blob()),
+            (None, Place::Registry(remote)) => remote.blob(layer, &self.progress)?,
         };
         let progress = self.progress.layer(&layer.digest);
         Ok(Blob { bytes, progress })
@@ -237,18 +290,24 @@ impl Source {
         Ok(())
     }
 
-    /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again.
+    /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again, and says whether there can
+    /// have been one.
     ///
     /// Files that are named by their path are not touched.
     ///
     /// # Errors
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
-    pub fn forget(&self, layer: &Layer) -> Result<(), ImageError> {
-        match &self.place {
-            Place::Local(_) | Place::Tarball(_) => Ok(()),
-            Place::Registry(remote) => Ok(remote.store.remove(&layer.digest)?),
+    pub fn forget(&self, layer: &Layer) -> Result<bool, ImageError> {
+        let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
+        let store = match &self.place {
+            Place::Local(_) | Place::Tarball(_) => kept_in,
+            Place::Registry(remote) => Some(&remote.store),
+        };
+        if let Some(store) = store {
+            store.remove(&layer.digest)?;
         }
+        Ok(store.is_some())
     }
 
     /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
@@ -354,7 +413,7 @@ impl Remote {
         for layer in layers {
             let is_begun =
                 downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
-            if is_begun {
+            if is_begun || layer.is_unpacked() {
                 continue;
             }
             if self.store.get(&layer.digest, layer.size)?.is_none() {
@@ -431,6 +490,13 @@ enum Bytes {
     Growing(Growing),
     /// Of an archive that holds a layer in another form than its manifest says.
     Decoded(Box<Decoder<BufReader<Section>>>),
+}
+
+impl Blob {
+    /// Whether its bytes are hashed as they arrive, by the download that [`Source::finish`] asks.
+    pub(crate) fn is_hashed_elsewhere(&self) -> bool {
+        matches!(self.bytes, Bytes::Growing(_))
+    }
 }
 
 impl fmt::Debug for Bytes {

@@ -1,21 +1,21 @@
 //! Looking into a disk image, on any host and without root.
-//!
-//! Paths and contents are read by ext4-view, which verifies checksums and reads through a journal that was not replayed;
-//! [`ext4::Reader`] tells what it does not: the facts of the superblock, and all that an export needs.
 
+mod content;
 mod error;
-mod view;
+mod walk;
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use ext4::{Facts, Reader, Timestamp};
-use ext4_view::{Ext4, Ext4Error, Metadata};
+use ext4::{Facts, FoundInode, FoundKind, ReadError, Reader, Timestamp};
 
 use crate::provenance::Provenance;
 
+pub use content::Content;
 pub use error::{InspectError, InspectReason};
+pub use walk::WalkError;
+
+use walk::{Found, walk};
 
 /// A disk image that is looked into.
 pub struct Disk {
@@ -45,13 +45,8 @@ pub struct Listed {
     pub target: Option<Vec<u8>>,
 }
 
-/// The content of a file in a disk image.
-pub struct Content {
-    file: ext4_view::File,
-}
-
 impl Disk {
-    /// Opens a disk image, and reads its superblock.
+    /// Opens a disk image, and reads its superblock, and its journal if that was not replayed.
     ///
     /// # Errors
     ///
@@ -87,28 +82,29 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such path, or the file system is damaged or unknown.
-    pub fn list(&self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
-        self.view(path, |view, path| {
-            let metadata = view.symlink_metadata(path)?;
-            let directory = match view.read_dir(path) {
-                Err(Ext4Error::NotADirectory) => None,
-                Err(Ext4Error::NotFound | Ext4Error::TooManySymlinks) if metadata.is_symlink() => None,
-                directory => Some(directory?),
+    pub fn list(&mut self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
+        let mut list = || {
+            let named = walk(&mut self.reader, path, false)?;
+            let directory = match named.inode.kind {
+                FoundKind::Symlink => match walk(&mut self.reader, path, true) {
+                    Err(WalkError::NotFound | WalkError::NotADirectory | WalkError::TooManySymlinks) => None,
+                    target => Some(target?.inode),
+                },
+                _ => Some(named.inode.clone()),
             };
+            let directory = directory.filter(|inode| inode.kind == FoundKind::Directory);
             let Some(directory) = directory else {
-                return Ok(vec![listed(view, path, last_name(path.as_ref()), &metadata)?]);
+                return Ok(vec![listed(&mut self.reader, named)?]);
             };
-            let mut entries = Vec::new();
-            for entry in directory {
-                let entry = entry?;
-                let name = entry.file_name();
-                if name != b"." && name != b".." {
-                    entries.push(listed(view, entry.path().as_path(), name.as_ref(), &entry.metadata()?)?);
-                }
-            }
-            entries.sort_unstable_by(|one, other| one.name.cmp(&other.name));
-            Ok(entries)
-        })
+            let entries = self.reader.entries(&directory)?;
+            let entries = entries.into_iter().map(|entry| {
+                let inode = self.reader.inode(entry.ino)?;
+                let name = entry.name.into_vec();
+                listed(&mut self.reader, Found { name, inode })
+            });
+            Ok(entries.collect::<Result<_, _>>()?)
+        };
+        list().map_err(|source| at(&self.path, path, source))
     }
 
     /// The content of a regular file. Symlinks are followed inside the disk image.
@@ -116,81 +112,49 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
-    pub fn content(&self, path: &[u8]) -> Result<Content, InspectError> {
-        let file = self.view(path, |view, path| view.open(path))?;
-        Ok(Content { file })
-    }
-
-    fn view<T>(
-        &self,
-        path: &[u8],
-        look: impl FnOnce(&Ext4, ext4_view::Path<'_>) -> Result<T, Ext4Error>,
-    ) -> Result<T, InspectError> {
-        let result = view::load(&self.path, &self.reader.superblock_without_value_inodes()).and_then(|view| {
-            let absolute = [b"/", path].concat();
-            let path = ext4_view::Path::try_from(&absolute[..]);
-            let path = path.map_err(|_| Ext4Error::MalformedPath)?;
-            look(&view, path)
-        });
-        result.map_err(|source| {
-            let path = String::from_utf8_lossy(path).into_owned();
-            InspectError::new(&self.path, InspectReason::View { path, source })
-        })
+    pub fn content(&mut self, path: &[u8]) -> Result<Content<'_>, InspectError> {
+        let Self { path: image, reader } = self;
+        let found = walk(reader, path, true).map_err(|source| at(image, path, source))?;
+        let content = match found.inode.kind {
+            FoundKind::File => Content::new(reader, &found.inode).map_err(WalkError::Read),
+            FoundKind::Directory => Err(WalkError::IsADirectory),
+            _ => Err(WalkError::NotAFile),
+        };
+        content.map_err(|source| at(image, path, source))
     }
 }
 
-impl Content {
-    /// Size in bytes.
-    #[must_use]
-    pub fn size_bytes(&self) -> u64 {
-        self.file.metadata().len()
-    }
-
-    /// Permission, setuid, setgid and sticky bits.
-    #[must_use]
-    pub fn mode(&self) -> u16 {
-        self.file.metadata().mode()
-    }
+/// The error that a path of a disk image leads to nothing that serves.
+fn at(image: &Path, path: &[u8], source: WalkError) -> InspectError {
+    let path = String::from_utf8_lossy(path).into_owned();
+    InspectError::new(image, InspectReason::Path { path, source })
 }
 
-impl Read for Content {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(self.file.read_bytes(buffer)?)
-    }
-}
-
-fn last_name(path: &[u8]) -> &[u8] {
-    let name = path.split(|&byte| byte == b'/').rfind(|name| !name.is_empty());
-    name.unwrap_or(b"/")
-}
-
-fn listed(view: &Ext4, path: ext4_view::Path<'_>, name: &[u8], metadata: &Metadata) -> Result<Listed, Ext4Error> {
-    let target = if metadata.is_symlink() {
-        Some(view.read_link(path)?.as_ref().to_vec())
-    } else {
-        None
+fn listed(reader: &mut Reader<File>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
+    let target = match inode.kind {
+        FoundKind::Symlink => Some(reader.target(&inode)?),
+        _ => None,
     };
     Ok(Listed {
-        name: name.to_vec(),
-        kind: kind_name(metadata.file_type()),
-        mode: metadata.mode(),
-        uid: metadata.uid(),
-        gid: metadata.gid(),
-        size_bytes: metadata.len(),
-        modified: Timestamp::saturating(metadata.modified().seconds(), metadata.modified().nanoseconds()),
+        name,
+        kind: kind_name(&inode),
+        mode: inode.mode,
+        uid: inode.uid,
+        gid: inode.gid,
+        size_bytes: inode.size,
+        modified: inode.modified,
         target,
     })
 }
 
-fn kind_name(kind: ext4_view::FileType) -> &'static str {
-    use ext4_view::FileType;
-    match kind {
-        FileType::Regular => "file",
-        FileType::Directory => "directory",
-        FileType::Symlink => "symlink",
-        FileType::CharacterDevice => "character device",
-        FileType::BlockDevice => "block device",
-        FileType::Fifo => "fifo",
-        FileType::Socket => "socket",
+fn kind_name(inode: &FoundInode) -> &'static str {
+    match inode.kind {
+        FoundKind::File => "file",
+        FoundKind::Directory => "directory",
+        FoundKind::Symlink => "symlink",
+        FoundKind::CharDevice(_) => "character device",
+        FoundKind::BlockDevice(_) => "block device",
+        FoundKind::Fifo => "fifo",
+        FoundKind::Socket => "socket",
     }
 }

@@ -54,7 +54,8 @@ pub struct LayerOptions {
 pub struct LayerSummary {
     /// Entries, whiteouts included.
     pub entry_count: u64,
-    /// Extended attributes that were left out: those in `user.` of symlinks, devices and pipes, which cannot have any.
+    /// Extended attributes that were left out, since Linux lets no file have them: those in `user.` of symlinks, devices and pipes,
+    /// and those outside of its namespaces, such as `com.apple.*`.
     pub ignored_xattrs: u64,
     /// ACLs in textual form (`SCHILY.acl.*`) that were left out: no container engine applies them, and they name users by names
     /// that mean something only where the layer was made.

@@ -1,5 +1,6 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
+pub mod diff;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
@@ -11,3 +12,4 @@ pub mod mke2fs;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;
+pub mod verify;

@@ -37,6 +37,7 @@ const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
     /// Where the image is.
     pub image: Reference,
@@ -50,6 +51,9 @@ pub struct BuildOptions {
     pub state_dir: PathBuf,
     /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
     pub cache_limit: u64,
+    /// Whether the layers are kept in the state directory as they are when they are unpacked, so that a later build need not
+    /// decompress them. They count towards [`BuildOptions::cache_limit`].
+    pub keep_unpacked: bool,
     /// How to speak to registries.
     pub registry: RegistryOptions,
     /// Told how far the layers are.
@@ -64,6 +68,8 @@ pub struct BuildOptions {
     pub newest: Option<Timestamp>,
     /// The mke2fs that makes the file system in place of the native writer.
     pub mke2fs: Option<PathBuf>,
+    /// Whether the report gives the digest of the output.
+    pub digest: bool,
     /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
@@ -91,6 +97,8 @@ pub struct Report {
     pub init_path: Option<InitPath>,
     /// The file that was written.
     pub output_path: PathBuf,
+    /// SHA-256 of its bytes, if that was asked for.
+    pub output_digest: Option<Digest>,
     /// The directory beside it with its tree, if that was asked for.
     pub stage_dir: Option<PathBuf>,
     /// The directory elsewhere with its tree, if that was asked for.
@@ -169,9 +177,8 @@ impl Build<'_> {
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
         let (source, image) = self.resolve()?;
-        source
-            .prefetch(&image.layers)
-            .map_err(|source| self.image_failure(source))?;
+        let layers = source.unpacked(&image.layers);
+        source.prefetch(&layers).map_err(|source| self.image_failure(source))?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
         let guest = guest.transpose()?;
@@ -188,7 +195,7 @@ impl Build<'_> {
         let write_back = Arc::new(AtomicBool::new(false));
         let output = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
         let mut rootfs = Rootfs::with_limits(Formatter::new(output, format.clone())?, limits);
-        let layers = self.apply_layers(&source, &image.layers, &mut rootfs, &write_back)?;
+        let applied = self.apply_layers(&source, &image.layers, &layers, &mut rootfs, &write_back)?;
         if let Some(guest) = &guest {
             guest.install(&mut rootfs)?;
         }
@@ -202,6 +209,7 @@ impl Build<'_> {
         if options.sync {
             pending.sync(&file)?;
         }
+        let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
         stages.publish()?;
@@ -211,9 +219,10 @@ impl Build<'_> {
             resolved_ref: image.resolved_ref,
             digest: image.digest,
             platform: image.platform,
-            layers,
+            layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
+            output_digest,
             stage_dir: stages.beside,
             stage_snapshot: stages.snapshot,
             builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),
@@ -277,6 +286,7 @@ impl Build<'_> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
+            keep_unpacked: self.options.keep_unpacked,
             progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
@@ -297,15 +307,16 @@ impl Build<'_> {
 
     /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
     fn trim_cache(&self) {
-        if matches!(self.options.image, Reference::Registry(_)) {
+        if matches!(self.options.image, Reference::Registry(_)) || self.options.keep_unpacked {
             let _ = Cache::new(&self.options.state_dir).trim(self.options.cache_limit);
         }
     }
 
-    /// Applies the layers, lowest first.
+    /// Applies the layers that the manifest lists, lowest first, each as it is best read.
     fn apply_layers<O: Output>(
         &self,
         source: &Source,
+        listed: &[Layer],
         layers: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
@@ -320,11 +331,15 @@ impl Build<'_> {
             applied.map_err(|failure| BuildError::Layer {
                 number: index + 1,
                 count: layers.len(),
-                digest: layer.digest.clone(),
+                digest: listed[index].digest.clone(),
                 source: Box::new(failure),
             })
         };
-        pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect())
+        let mut applied = pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect::<Result<Vec<_>, _>>())?;
+        for (applied, listed) in applied.iter_mut().zip(listed) {
+            applied.digest = listed.digest.clone();
+        }
+        Ok(applied)
     }
 
     /// Applies a layer, and holds its blob against the digest in the manifest.
@@ -346,13 +361,10 @@ impl Build<'_> {
         if let Err(error) = end.read {
             return applied.and(Err(LayerFailure::Read(error)));
         }
-        match (end.verdict, &self.options.image) {
-            (Ok(()), _) => applied,
-            (Err(error), Reference::Registry(_)) => {
-                source.forget(layer)?;
-                Err(LayerFailure::Copy(error))
-            }
-            (Err(error), _) => Err(LayerFailure::Blob(error)),
+        match end.verdict {
+            Ok(()) => applied,
+            Err(error) if source.forget(layer)? => Err(LayerFailure::Copy(error)),
+            Err(error) => Err(LayerFailure::Blob(error)),
         }
     }
 

@@ -23,6 +23,9 @@ mod real;
 mod registry;
 #[path = "support/server.rs"]
 mod server;
+#[expect(dead_code, reason = "the images here are made of descriptors")]
+#[path = "support/single_image.rs"]
+mod single_image;
 #[path = "support/skip.rs"]
 mod skip;
 #[path = "sources/store.rs"]
@@ -77,6 +80,7 @@ impl State {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
+            keep_unpacked: false,
             progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };

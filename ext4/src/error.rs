@@ -136,6 +136,14 @@ pub enum FormatError {
         /// Bytes that an inode and a block hold.
         available: usize,
     },
+    /// An extended attribute whose name is outside of the namespaces of Linux: only an inode can hold one, and it has no room.
+    #[error("the extended attribute {name:?} of {path:?} is in no namespace of Linux, and has no room in the inode")]
+    NoNamespace {
+        /// Path of the file in the image.
+        path: String,
+        /// Name of the attribute.
+        name: String,
+    },
     /// A POSIX ACL that is not in the form of the `getxattr` system call.
     #[error("the extended attribute {name:?} of {path:?} is no POSIX ACL")]
     InvalidAcl {

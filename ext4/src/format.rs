@@ -14,13 +14,14 @@ use std::ops::Range;
 use crate::data::Data;
 use crate::disk::inode::MAX_INLINE_DATA;
 use crate::encode::directory::{Blocks, Context};
+use crate::encode::xattrs::{self, ValueInode};
 use crate::error::FormatError;
 use crate::image::Image;
 use crate::options::{Options, Size};
 use crate::output::Output;
 use crate::place::cursor::Cursor;
 use crate::place::geometry::Geometry;
-use crate::tree::Tree;
+use crate::tree::{Tree, Xattrs};
 use crate::units::BlockNr;
 
 pub use content::Content;
@@ -114,6 +115,40 @@ impl<O: Output> Formatter<O> {
     pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
         self.image.extend(self.cursor.end())?;
         Ok(Content::new(&mut self.image, data))
+    }
+
+    /// Checks that the attributes of a file fit, which [`Formatter::finish`] finds out in the end: who adds files one after the
+    /// other may want to say at once which one it is. `path` names it in the error.
+    ///
+    /// With [`Options::inline_data`], content may lie where attributes were thought to be, so that they do not fit in the end.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::XattrsTooLarge`], [`FormatError::NoNamespace`], [`FormatError::InvalidAcl`].
+    pub fn check_xattrs(&self, xattrs: &Xattrs, path: impl FnOnce() -> String) -> Result<(), FormatError> {
+        let value_inode = |_: &[u8]| self.options.large_xattrs.then_some(ValueInode::ANY);
+        match xattrs::split(xattrs, self.options.block_size, None, value_inode) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error.of(path())),
+        }
+    }
+
+    /// Checks that the target of a symlink fits, as [`Formatter::check_xattrs`] does for attributes.
+    ///
+    /// # Errors
+    ///
+    /// [`FormatError::SymlinkTooLong`].
+    pub fn check_target(&self, target: &[u8], path: impl FnOnce() -> String) -> Result<(), FormatError> {
+        // e2fsck pass 1: a target lies in one block, with a NUL after it.
+        let max = self.options.block_size.len() - 1;
+        if target.len() <= max {
+            return Ok(());
+        }
+        Err(FormatError::SymlinkTooLong {
+            path: path(),
+            len: target.len(),
+            max,
+        })
     }
 
     /// Gives content back: its blocks become free, and none of its bytes stays in the image.

@@ -95,6 +95,8 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+mod check;
+mod checksum;
 mod data;
 mod disk;
 mod encode;
@@ -109,12 +111,16 @@ mod seal;
 mod tree;
 mod units;
 
+pub use check::{Finding, Report, check};
 pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
-pub use read::{DataRange, Facts, FoundEntry, FoundInode, FoundKind, ReadError, Reader};
+pub use read::{
+    Blocks, DataRange, Facts, Fields, FoundEntry, FoundExtent, FoundInode, FoundKind, Places, ReadError, Reader,
+    Structure, Table, TableKind, Tables,
+};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };

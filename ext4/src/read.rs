@@ -2,12 +2,19 @@
 //!
 //! It reads what a format of its own needs no more than: the superblock, inodes, directories, extended attributes and the
 //! contents of files. Whatever an image holds, the answer is a value or a [`ReadError`]; nothing is read twice, followed
-//! in circles, or held in memory beyond a block, a name list or an attribute. Checksums are not verified.
+//! in circles, or held in memory beyond a block, a name list or an attribute. Every checksum is verified that there is, and
+//! what a journal holds that was not replayed is read as if it had been.
 
+mod block_map;
 mod content;
 mod directory;
-mod facts;
+pub(crate) mod facts;
+mod fields;
 mod inode;
+pub(crate) mod journal;
+mod places;
+mod structure;
+pub(crate) mod sums;
 mod xattrs;
 
 use std::io::{self, Read, Seek, SeekFrom};
@@ -22,9 +29,14 @@ use crate::units::{BlockNr, Ino};
 pub use content::DataRange;
 pub use directory::FoundEntry;
 pub use facts::Facts;
+pub use fields::Fields;
 pub use inode::{FoundInode, FoundKind};
+pub use places::{Blocks, FoundExtent, Places, Table, TableKind, Tables};
+pub use structure::Structure;
 
 use facts::incompat;
+use journal::Logged;
+use sums::{Sums, expect};
 
 /// Why an image, or something in it, cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,9 +60,21 @@ pub enum ReadError {
         /// Names as `mke2fs -O` takes them, with spaces between.
         features: String,
     },
-    /// What the journal holds is not in its place yet.
-    #[error("the file system was not unmounted cleanly, and its journal has to be replayed first")]
+    /// What the journal holds is not in its place yet, and the journal is on another device.
+    #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
+    /// The journal was not replayed, and cannot be.
+    #[error("the journal is damaged: {what}")]
+    Journal {
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A checksum is not that of what it covers.
+    #[error("the checksum of {structure} is wrong")]
+    Checksum {
+        /// What it covers.
+        structure: Structure,
+    },
     /// The superblock contradicts itself.
     #[error("the superblock is damaged: {what}")]
     Superblock {
@@ -79,17 +103,44 @@ pub struct Reader<R> {
     superblock: Superblock,
     block_size: usize,
     block_count: u64,
+    sums: Sums,
+    /// What the journal holds.
+    logged: Logged,
+    needs_recovery: bool,
 }
 
 impl<R: Read + Seek> Reader<R> {
-    /// Reads the superblock.
+    /// Reads the superblock, and the journal if it was not replayed.
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotExt4`], [`ReadError::Superblock`] and [`ReadError::Input`].
-    pub fn open(mut input: R) -> Result<Self, ReadError> {
+    /// [`ReadError::NotExt4`], [`ReadError::Superblock`], [`ReadError::Checksum`], [`ReadError::Journal`] and
+    /// [`ReadError::Input`].
+    pub fn open(input: R) -> Result<Self, ReadError> {
+        let mut reader = Self::new(input);
+        let superblock = reader.read_superblock()?;
+        expect(sums::is_right_superblock(&superblock), Structure::Superblock)?;
+        reader.adopt(superblock)?;
+        reader.see_through_journal()?;
+        Ok(reader)
+    }
+
+    /// A reader that knows nothing yet of the file system.
+    pub(crate) fn new(input: R) -> Self {
+        Self {
+            input,
+            superblock: Superblock::new_zeroed(),
+            block_size: 1024,
+            block_count: 0,
+            sums: Sums::None,
+            logged: Logged::new(),
+            needs_recovery: false,
+        }
+    }
+
+    pub(crate) fn read_superblock(&mut self) -> Result<Superblock, ReadError> {
         let mut superblock = Superblock::new_zeroed();
-        match read_at(&mut input, OFFSET, superblock.as_mut_bytes()) {
+        match self.read_at(OFFSET, superblock.as_mut_bytes()) {
             Err(ReadError::Input { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
                 return Err(ReadError::NotExt4);
             }
@@ -98,35 +149,41 @@ impl<R: Read + Seek> Reader<R> {
         if superblock.magic.get() != MAGIC {
             return Err(ReadError::NotExt4);
         }
+        Ok(superblock)
+    }
+
+    /// Takes a superblock for that of the file system.
+    pub(crate) fn adopt(&mut self, superblock: Superblock) -> Result<(), ReadError> {
         let damaged = |what| Err(ReadError::Superblock { what });
         let log_block_size = superblock.log_block_size.get();
         if log_block_size > 6 {
             return damaged("blocks of more than 64 KiB");
         }
         let block_size = 1024 << log_block_size;
+        if !self.logged.is_empty() && block_size != self.block_size {
+            return damaged("blocks of another size in the journal");
+        }
         if superblock.inodes_per_group.get() == 0 || superblock.blocks_per_group.get() == 0 {
             return damaged("groups of nothing");
         }
-        let mut reader = Self {
-            input,
-            block_size,
-            block_count: superblock.blocks_count_lo.get().into(),
-            superblock,
-        };
-        if reader.has_incompat(incompat::BIT64) {
-            reader.block_count |= u64::from(reader.superblock.blocks_count_hi.get()) << 32;
+        self.block_size = block_size;
+        self.block_count = superblock.blocks_count_lo.get().into();
+        if superblock.feature_incompat.get() & incompat::BIT64 != 0 {
+            self.block_count |= u64::from(superblock.blocks_count_hi.get()) << 32;
         }
+        self.sums = Sums::of(&superblock);
+        self.superblock = superblock;
         // 2^48 blocks are the most that an extent can name, and keep all offsets below 2^64.
-        if reader.block_count > 1 << 48 {
+        if self.block_count > 1 << 48 {
             return damaged("more blocks than there can be");
         }
-        if !(128..=block_size).contains(&reader.inode_size()) {
+        if !(128..=block_size).contains(&self.inode_size()) {
             return damaged("the size of inodes");
         }
-        if reader.descriptor_size() < 32 || reader.descriptor_size() > block_size {
+        if self.descriptor_size() < 32 || self.descriptor_size() > block_size {
             return damaged("the size of group descriptors");
         }
-        Ok(reader)
+        Ok(())
     }
 
     /// The bytes before the superblock, which belong to no file system.
@@ -136,38 +193,45 @@ impl<R: Read + Seek> Reader<R> {
     /// [`ReadError::Input`].
     pub fn boot_area(&mut self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
         let mut bytes = [0; BOOT_AREA_LEN];
-        read_at(&mut self.input, 0, &mut bytes)?;
+        self.read_at(0, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// The superblock as it would be if no value of an extended attribute had an inode of its own (`ea_inode`), for readers
-    /// that refuse this feature though they read no attributes.
-    #[must_use]
-    pub fn superblock_without_value_inodes(&self) -> [u8; 1024] {
-        let mut superblock = self.superblock.clone();
-        let features = superblock.feature_incompat.get() & !incompat::EA_INODE;
-        superblock.feature_incompat = features.into();
-        let mut bytes = [0; size_of::<Superblock>()];
-        if features == self.superblock.feature_incompat.get() {
-            bytes.copy_from_slice(superblock.as_bytes());
-        } else {
-            bytes.copy_from_slice(superblock.seal().as_bytes());
-        }
-        bytes
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
     }
 
-    fn has_incompat(&self, feature: u32) -> bool {
+    pub(crate) fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    pub(crate) fn block_count(&self) -> u64 {
+        self.block_count
+    }
+
+    /// Groups that so many blocks are.
+    pub(crate) fn group_count(&self, block_count: u64) -> u32 {
+        let blocks = block_count.saturating_sub(self.superblock.first_data_block.get().into());
+        let groups = blocks.div_ceil(self.superblock.blocks_per_group.get().into());
+        u32::try_from(groups).unwrap_or(u32::MAX)
+    }
+
+    pub(crate) fn sums(&self) -> Sums {
+        self.sums
+    }
+
+    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
         self.superblock.feature_incompat.get() & feature != 0
     }
 
-    fn inode_size(&self) -> usize {
+    pub(crate) fn inode_size(&self) -> usize {
         match self.superblock.rev_level.get() {
             0 => 128,
             _ => self.superblock.inode_size.get().into(),
         }
     }
 
-    fn descriptor_size(&self) -> usize {
+    pub(crate) fn descriptor_size(&self) -> usize {
         match self.superblock.desc_size.get() {
             size if self.has_incompat(incompat::BIT64) => size.into(),
             _ => 32,
@@ -176,9 +240,13 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Refuses what would be read wrongly.
     fn check_features(&self) -> Result<(), ReadError> {
-        if self.has_incompat(incompat::RECOVER) {
+        if self.needs_recovery && self.has_journal_elsewhere() {
             return Err(ReadError::NeedsRecovery);
         }
+        self.check_known()
+    }
+
+    pub(crate) fn check_known(&self) -> Result<(), ReadError> {
         let unknown = self.superblock.feature_incompat.get() & !incompat::READABLE;
         if unknown == 0 {
             return Ok(());
@@ -188,23 +256,31 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
+    /// The descriptor of a group, and the bytes of it that the image has; it may be damaged.
+    pub(crate) fn descriptor(&mut self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
+        let size = self.descriptor_size();
+        let first = u64::from(self.superblock.first_data_block.get()) + 1;
+        let offset = self.offset_of_block(first) + u64::from(group) * size as u64;
+        let mut bytes = vec![0; size];
+        self.read_at(offset, &mut bytes)?;
+        let mut descriptor = GroupDesc::new_zeroed();
+        let len = size.min(size_of::<GroupDesc>());
+        descriptor.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+        Ok((descriptor, bytes))
+    }
+
     /// Where an inode is, in bytes.
     fn offset_of(&mut self, ino: Ino) -> Result<u64, ReadError> {
-        self.check_features()?;
         if ino.get() == 0 || ino.get() > self.superblock.inodes_count.get() {
             return Err(ReadError::NoSuchInode { ino: ino.get() });
         }
         let index = ino.get() - 1;
         let per_group = self.superblock.inodes_per_group.get();
         let (group, index) = (index / per_group, index % per_group);
-        let mut descriptor = GroupDesc::new_zeroed();
-        let size = self.descriptor_size();
-        let first = u64::from(self.superblock.first_data_block.get()) + 1;
-        let offset = self.offset_of_block(first) + u64::from(group) * size as u64;
-        let bytes = descriptor.as_mut_bytes();
-        let len = size.min(bytes.len());
-        read_at(&mut self.input, offset, &mut bytes[..len])?;
-        let table = u64::from(descriptor.inode_table_lo.get()) | u64::from(descriptor.inode_table_hi.get()) << 32;
+        let (descriptor, bytes) = self.descriptor(group)?;
+        let is_right = self.sums.is_right_descriptor(&bytes, &descriptor, group);
+        expect(is_right, Structure::GroupDescriptor { group })?;
+        let table = descriptor.inode_table();
         if table >= self.block_count {
             return Err(ReadError::Inode {
                 ino: ino.get(),
@@ -224,11 +300,11 @@ impl<R: Read + Seek> Reader<R> {
         }
         let mut bytes = vec![0; self.block_size];
         let offset = self.offset_of_block(block.get());
-        read_at(&mut self.input, offset, &mut bytes)?;
+        self.read_at(offset, &mut bytes)?;
         Ok(bytes)
     }
 
-    fn offset_of_block(&self, block: u64) -> u64 {
+    pub(crate) fn offset_of_block(&self, block: u64) -> u64 {
         block * self.block_size as u64
     }
 }

@@ -1,11 +1,11 @@
 //! What a [`Reader`] makes of images: of those that the formatter writes, and of damaged ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
 use ext4::{
-    Device, Directory, Formatter, FoundInode, FoundKind, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader,
-    Size, Timestamp, Tree,
+    BlockSize, Device, Directory, Formatter, FoundInode, FoundKind, InodeId, Journal, Kind, Metadata, Options,
+    ReadError, Reader, Size, Structure, Timestamp, Tree,
 };
 
 fn metadata(mode: u16) -> Metadata {
@@ -284,6 +284,101 @@ fn no_damage_makes_a_panic() {
     for len in [1500, 3000, 5000] {
         read_all(&good[..len]).expect_err("the end is missing");
     }
+}
+
+/// An image in which every kind of structure has a checksum.
+fn structured() -> Vec<u8> {
+    let options = Options {
+        size: Size::Fixed(16 << 20),
+        block_size: BlockSize::Kib1,
+        journal: Journal::None,
+        large_xattrs: true,
+        ..Options::new([7; 16])
+    };
+    let mut formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
+    let mut tree = Tree::default();
+    let ranges: Vec<_> = (0..40).map(|number| number * 4096..number * 4096 + 10).collect();
+    let data = formatter
+        .write_sparse(&[b'x'; 400][..], 1 << 20, &ranges)
+        .expect("there is room");
+    let mut rich = metadata(0o644);
+    rich.xattrs.set(b"user.large", &[b'x'; 3000]).expect("a good name");
+    rich.xattrs.set(b"user.medium", &[b'x'; 400]).expect("a good name");
+    let file = tree
+        .insert(InodeId::ROOT, b"file", rich, Kind::File(data))
+        .expect("a new name");
+    for number in 0..60 {
+        tree.link(
+            InodeId::ROOT,
+            format!("a longer name, number {number:03}").as_bytes(),
+            file,
+        )
+        .expect("a new name");
+    }
+    formatter.finish(tree).expect("16 MiB hold it").0
+}
+
+#[test]
+fn a_wrong_checksum_is_named_with_its_structure_and_place() {
+    let mut image = structured();
+    read_all(&image).expect("nothing is wrong with it");
+    let mut found = BTreeSet::new();
+    // Only what is not content, and not empty.
+    let blocks = image.chunks(1024).enumerate().skip(1);
+    let blocks = blocks.filter(|(_, block)| block.iter().any(|&byte| byte != block[0]));
+    let blocks: Vec<_> = blocks.map(|(number, _)| number).collect();
+    for block in blocks {
+        for at in (block * 1024 + 4..(block + 1) * 1024).step_by(32) {
+            image[at] ^= 0x40;
+            if let Err(ReadError::Checksum { structure }) = read_all(&image) {
+                found.insert(structure);
+            }
+            image[at] ^= 0x40;
+        }
+    }
+    let has = |is: fn(&Structure) -> bool| found.iter().any(is);
+    assert!(has(|structure| *structure == Structure::Superblock), "{found:?}");
+    assert!(
+        has(|structure| *structure == Structure::GroupDescriptor { group: 0 }),
+        "{found:?}"
+    );
+    assert!(has(|structure| *structure == Structure::Inode { ino: 2 }), "{found:?}");
+    assert!(
+        has(|structure| matches!(structure, Structure::ExtentNode { .. })),
+        "{found:?}"
+    );
+    assert!(
+        has(|structure| matches!(structure, Structure::DirectoryBlock { ino: 2, .. })),
+        "{found:?}"
+    );
+    assert!(
+        has(|structure| matches!(structure, Structure::IndexNode { ino: 2, .. })),
+        "{found:?}"
+    );
+    assert!(
+        has(|structure| matches!(structure, Structure::XattrBlock { .. })),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_value_in_an_inode_of_its_own_is_held_against_its_hash() {
+    let mut image = structured();
+    let at = image
+        .windows(3000)
+        .position(|bytes| bytes == [b'x'; 3000])
+        .expect("the value");
+    image[at + 2999] = b'y';
+    let result = read_all(&image);
+    assert!(
+        matches!(
+            result,
+            Err(ReadError::Checksum {
+                structure: Structure::XattrValue { .. }
+            })
+        ),
+        "{result:?}"
+    );
 }
 
 /// How often damage to every so many bytes that mean something is noticed.

@@ -61,7 +61,7 @@ fn metadata(most: usize) -> impl Strategy<Value = Metadata> {
 }
 
 fn xattrs(most: usize) -> impl Strategy<Value = Xattrs> {
-    let namespace = prop::sample::select(vec!["user.", "trusted.", "security.", "system.", ""]);
+    let namespace = prop::sample::select(vec!["user.", "trusted.", "security.", "system."]);
     let name = (namespace, "[a-z]{1,12}").prop_map(|(namespace, name)| namespace.to_owned() + &name);
     let value = prop_oneof![3 => vec(any::<u8>(), 0..60), 1 => vec(1..u8::MAX, 0..=most)];
     let some = vec((name, value), 1..6).prop_map(|attributes| {

@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&seeds.join("layer"), layers(&examples)?)?;
     write(&seeds.join("pax"), records())?;
     write(&seeds.join("image"), [("own", own_image()?)])?;
+    write(&seeds.join("verify"), [("own", own_image()?)])?;
     write(&seeds.join("manifest"), documents(&examples)?)?;
     write(&seeds.join("reference"), references())?;
     write(&seeds.join("auth"), credentials())?;

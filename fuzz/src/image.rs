@@ -8,25 +8,43 @@ use ext4::{FoundInode, FoundKind, ReadError, Reader};
 /// Most bytes of contents that are read, which do not end where an image lies.
 const MAX_CONTENT_LEN: u64 = 1 << 20;
 
-/// Reads all that can be reached from the root, once.
+/// Reads all that can be reached from the root, once; and once more as if there were no checksums, which keep most of what is
+/// damaged from being looked at.
 pub fn run(bytes: &[u8]) {
-    let Ok(mut reader) = Reader::open(Cursor::new(bytes)) else {
-        return;
-    };
-    let _ = reader.boot_area();
-    let _ = reader.facts();
-    let _ = reader.superblock_without_value_inodes();
-    let Ok(root) = reader.root() else {
-        return;
-    };
+    read_all(bytes);
+    read_all(&without_checksums(bytes));
+}
+
+/// The same image without the feature `metadata_csum`.
+pub(crate) fn without_checksums(bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    if let Some(features) = bytes.get_mut(1024 + 0x65) {
+        *features &= !4;
+    }
+    bytes
+}
+
+fn read_all(bytes: &[u8]) {
+    if let Ok(mut reader) = Reader::open(Cursor::new(bytes)) {
+        let _ = reader.boot_area();
+        let _ = reader.facts();
+        if let Ok(root) = reader.root() {
+            // What is damaged hides nothing else.
+            read_below(&mut reader, root, |_| {});
+        }
+    }
+}
+
+/// Reads all that can be reached from a directory, once, and says what could not be read.
+pub(crate) fn read_below(reader: &mut Reader<Cursor<&[u8]>>, root: FoundInode, mut failed: impl FnMut(ReadError)) {
     let mut seen = BTreeSet::new();
     let mut pending = vec![root];
     let mut left = MAX_CONTENT_LEN;
     while let Some(inode) = pending.pop() {
         if seen.insert(inode.ino) {
-            // What is damaged hides nothing else.
-            let _ = reader.xattrs(&inode);
-            let _ = read(&mut reader, &inode, &mut pending, &mut left);
+            let xattrs = reader.xattrs(&inode).map(drop);
+            let content = read(reader, &inode, &mut pending, &mut left);
+            xattrs.err().into_iter().chain(content.err()).for_each(&mut failed);
         }
     }
 }

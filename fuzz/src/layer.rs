@@ -6,6 +6,7 @@ use std::io::{Cursor, Read, Write};
 use ext4::{Fit, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
 use microagent::layer::{LayerOptions, Rootfs, decode};
 
+use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
 use crate::support::check::check;
 
@@ -114,6 +115,7 @@ pub(crate) fn finish(mut rootfs: Rootfs<Memory>) {
         return;
     };
     check(&image.bytes);
+    e2fsck::judge(&image.bytes);
     let mut found = found(&image.bytes);
     if !expected.contains_key(&b"lost+found"[..]) {
         found.remove(&b"lost+found"[..]);

@@ -3,6 +3,7 @@
 //! Whatever the input, the answer is a value that is right or an error with a type: a panic, an hour and a gigabyte are findings.
 
 pub mod auth;
+mod e2fsck;
 pub mod image;
 pub mod layer;
 pub mod manifest;
@@ -10,6 +11,7 @@ mod memory;
 pub mod pax;
 pub mod reference;
 pub mod tree;
+pub mod verify;
 
 /// The model, the readers and the checker of the tests.
 #[allow(dead_code, reason = "the tests use more of it")]

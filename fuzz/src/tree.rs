@@ -6,6 +6,7 @@ use ext4::{
     Xattrs,
 };
 
+use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
 use crate::support::content::Content;
 use crate::support::model::{Build, Model, Node};
@@ -74,6 +75,7 @@ fn make(output: Memory, options: Options, operations: &[Operation]) -> Result<(V
     }
     let (output, summary, model) = build.finish()?;
     assert_eq!(output.bytes.len() as u64, summary.size_bytes, "the size of the image");
+    e2fsck::judge(&output.bytes);
     Ok((output.bytes, summary, model))
 }
 

@@ -18,6 +18,7 @@ use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 
 use super::cache::Cache;
+use super::diff::Diff;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
@@ -25,6 +26,7 @@ use super::presentation::{PresentationArguments, usage_error};
 use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
+use super::verify::Verify;
 
 const EPOCH_VARIABLE: &str = "SOURCE_DATE_EPOCH";
 
@@ -82,6 +84,12 @@ pub(super) enum RootfsCommand {
 
     /// Looks into an ext4 disk image, without root
     Inspect(Inspect),
+
+    /// Checks an ext4 disk image, without e2fsprogs
+    Verify(Verify),
+
+    /// Says in what two ext4 disk images differ
+    Diff(Diff),
 }
 
 const BUILD_HELP: &str = "\
@@ -109,6 +117,7 @@ Where it goes:
 
 /// Arguments of `rootfs build`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct Build {
     /// Image to build from: [docker://]<registry>/<repository>@<digest>, oci:<directory>@<digest> for an OCI image
     /// layout, oci-archive:<file>, docker-archive:<file>, dir:<directory>, or tar:<file> for a tar of a root file
@@ -163,6 +172,10 @@ pub(super) struct Build {
     #[arg(long, value_name = "UUID", value_parser = parse_uuid)]
     uuid: Option<Uuid>,
 
+    /// Print the SHA-256 of the file that was written
+    #[arg(long)]
+    digest: bool,
+
     /// Export the tree that is in the finished image to <OUT>.stage, and what this user cannot set there to
     /// <OUT>.stage.mtree (mtree(5)); existing ones are not replaced
     #[arg(long)]
@@ -209,6 +222,7 @@ impl Build {
         Ok(BuildOptions {
             state_dir: self.state_dir(&image)?,
             cache_limit: self.cache.limit()?,
+            keep_unpacked: self.cache.keep_unpacked(),
             registry: self.registry.options(),
             progress: Arc::default(),
             image,
@@ -220,6 +234,7 @@ impl Build {
             init: self.init()?,
             newest: source_date_epoch()?,
             mke2fs: self.mke2fs.clone(),
+            digest: self.digest,
             keep_stage: self.keep_stage,
             stage_snapshot: self.stage_snapshot.clone(),
             threads: self.threads.unwrap_or_else(processors),
@@ -252,8 +267,10 @@ impl Build {
 
     fn state_dir(&self, image: &Reference) -> Result<PathBuf, clap::Error> {
         match image {
-            // Nothing of files is kept.
-            Reference::Layout(_) | Reference::Local(_) => Ok(self.state.find().unwrap_or_default()),
+            // Nothing of files is kept then.
+            Reference::Layout(_) | Reference::Local(_) if !self.cache.keep_unpacked() => {
+                Ok(self.state.find().unwrap_or_default())
+            }
             _ => self.state.directory(),
         }
     }

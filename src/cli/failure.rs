@@ -7,6 +7,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use microagent::diff::DiffError;
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest, ImageError, StoreError};
 use microagent::inspect::InspectError;
@@ -26,6 +27,8 @@ pub(super) enum Failure {
     },
     /// A disk image could not be looked into.
     Inspect(InspectError),
+    /// Two disk images could not be compared.
+    Diff(DiffError),
     /// A file could not be copied out of a disk image.
     Copy { path: PathBuf, source: io::Error },
     /// A registry, or a credentials file, does not do what it should.
@@ -38,6 +41,8 @@ pub(super) enum Failure {
     Cache(StoreError),
     /// Blobs in the cache were damaged.
     Damaged { count: usize },
+    /// Something is wrong with a disk image.
+    Faulty { path: PathBuf, count: u64 },
     /// A signal ended it, with the status to exit with.
     Signal { status: u8 },
     /// All is done, but standard output doesn't take the report.
@@ -73,7 +78,7 @@ impl Failure {
             (Mode::Ux, _) => self.print_text(),
         };
         match self {
-            Self::Usage(_) => ExitCode::from(2),
+            Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
             Self::Signal { status } => ExitCode::from(*status),
             _ => ExitCode::from(1),
@@ -112,9 +117,10 @@ impl Failure {
 
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Usage(_) | Self::Damaged { .. } => ErrorKind::Permanent,
+            Self::Usage(_) | Self::Damaged { .. } | Self::Faulty { .. } => ErrorKind::Permanent,
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
+            Self::Diff(error) => error.kind(),
             Self::Copy { source, .. } => source.kind().into(),
             Self::Registry(error) => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
@@ -130,6 +136,7 @@ impl Failure {
             Self::Usage(error) => (usage_message(error), None),
             Self::Build { error, .. } => (error.to_string(), error.source()),
             Self::Inspect(error) => (error.to_string(), error.source()),
+            Self::Diff(error) => (error.to_string(), error.source()),
             Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
             Self::Registry(error) => (error.to_string(), error.source()),
             Self::NotLoggedIn { registry, file } => (
@@ -139,6 +146,7 @@ impl Failure {
             Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
             Self::Cache(error) => (error.to_string(), error.source()),
             Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
+            Self::Faulty { path, count } => (format!("problems in {}: {count}", path.display()), None),
             Self::Signal { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "all is done, but the result could not be printed".to_owned(),
@@ -155,10 +163,12 @@ impl Failure {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
+            Self::Diff(error) => error.remediation(),
             Self::Registry(error) => error.remediation(),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
+            Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
             Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
             _ => None,
         }

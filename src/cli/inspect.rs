@@ -165,7 +165,7 @@ fn summary(path: &Path, facts: &Facts, provenance: Option<&Provenance>, format: 
         writeln!(text, "{}", line.trim_end()).expect("memory takes it");
     }
     if facts.needs_recovery {
-        text += "  not unmounted cleanly: the journal has to be replayed\n";
+        text += "  not unmounted cleanly: shown as if the journal had been replayed\n";
     }
     Ok(text)
 }
@@ -253,7 +253,7 @@ fn escape(character: char) -> Vec<char> {
     }
 }
 
-fn cat(mut content: Content) -> Result<(), Failure> {
+fn cat(mut content: Content<'_>) -> Result<(), Failure> {
     let mut buffer = vec![0; 128 << 10];
     let mut stdout = io::stdout().lock();
     let mut copy = || loop {
@@ -269,7 +269,7 @@ fn cat(mut content: Content) -> Result<(), Failure> {
 }
 
 /// Copies to a file that gets its name when it is whole.
-fn copy(mut content: Content, to: &Path) -> io::Result<()> {
+fn copy(mut content: Content<'_>, to: &Path) -> io::Result<()> {
     if to.is_dir() {
         return Err(io::ErrorKind::IsADirectory.into());
     }

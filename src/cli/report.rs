@@ -20,6 +20,7 @@ struct Json<'a> {
     digest: String,
     platform: JsonPlatform<'a>,
     output_path: String,
+    output_digest: Option<String>,
     format: &'static str,
     uuid: String,
     size_bytes: u64,
@@ -109,8 +110,8 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             let count = summary.ignored_xattrs;
             writeln!(
                 stderr,
-                "warning: layer {digest}: left out {count} user.* attributes of symlinks, devices or pipes, which can \
-                 have none"
+                "warning: layer {digest}: left out {count} extended attributes that Linux lets no file have: user.* of \
+                 symlinks, devices or pipes, or such as com.apple.*"
             )?;
         }
         if summary.ignored_acls > 0 {
@@ -141,6 +142,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             variant: report.platform.variant.as_deref(),
         },
         output_path: text_of(&report.output_path),
+        output_digest: report.output_digest.as_ref().map(ToString::to_string),
         format: "ext4",
         uuid: report.uuid.to_string(),
         size_bytes: report.size_bytes,
@@ -188,6 +190,9 @@ fn text(report: &Report) -> String {
         ("uuid", report.uuid.to_string()),
     ] {
         writeln!(text, "  {name:<9} {value}").expect("memory takes it");
+    }
+    if let Some(digest) = &report.output_digest {
+        writeln!(text, "  digest    {digest}").expect("memory takes it");
     }
     for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
         writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");

@@ -8,7 +8,8 @@ use serde::Serialize;
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
 use crate::image::{
-    ArchiveError, AuthError, DockerArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError,
+    ArchiveError, AuthError, DockerArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError,
+    StoreError,
 };
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
@@ -81,6 +82,7 @@ impl From<io::ErrorKind> for ErrorKind {
 impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
+            ImageError::File(FileError::Read { source, .. }) => source.kind().into(),
             ImageError::Layout(error) => error.into(),
             ImageError::Archive(error) => error.into(),
             ImageError::Registry(error) => error.into(),
@@ -89,9 +91,10 @@ impl From<&ImageError> for ErrorKind {
             ImageError::NoPlatform { .. } | ImageError::DockerArchive(DockerArchiveError::NoSuchImage { .. }) => {
                 Self::NotFound
             }
-            ImageError::DockerArchive(_) | ImageError::Content { .. } | ImageError::WrongPlatform { .. } => {
-                Self::Permanent
-            }
+            ImageError::File(_)
+            | ImageError::DockerArchive(_)
+            | ImageError::Content { .. }
+            | ImageError::WrongPlatform { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
             ImageError::Interrupted => Self::Transient,
         }
@@ -127,9 +130,8 @@ impl From<&LayoutError> for ErrorKind {
             | LayoutError::MissingBlob { .. }
             | LayoutError::Empty
             | LayoutError::NoSuchTag { .. } => Self::NotFound,
-            LayoutError::Read { source, .. } => source.kind().into(),
             LayoutError::Version { .. } => Self::Unsupported,
-            LayoutError::NotAFile { .. } | LayoutError::Ambiguous { .. } => Self::Permanent,
+            LayoutError::Ambiguous { .. } => Self::Permanent,
         }
     }
 }
@@ -137,17 +139,14 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&ArchiveError> for ErrorKind {
     fn from(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Read { source, .. }
-            | ArchiveError::Scratch { source, .. }
+            ArchiveError::Scratch { source, .. }
             | ArchiveError::Decode {
                 source: DecodeError::Read(source),
                 ..
             } => source.kind().into(),
             ArchiveError::Decode { .. } => Self::Unsupported,
             ArchiveError::Missing { .. } => Self::NotFound,
-            ArchiveError::NotAFile { .. } | ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => {
-                Self::Permanent
-            }
+            ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => Self::Permanent,
         }
     }
 }
@@ -204,7 +203,7 @@ impl From<&LayerErrorKind> for ErrorKind {
     fn from(kind: &LayerErrorKind) -> Self {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
-            LayerErrorKind::Image(error) => error.into(),
+            LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => error.into(),
             LayerErrorKind::TooLarge { .. }
             | LayerErrorKind::TooManyEntries { .. }
             | LayerErrorKind::TooMuchMetadata { .. } => Self::PolicyDenied,
@@ -221,7 +220,7 @@ impl From<&GuestError> for ErrorKind {
         match error {
             GuestError::Platform { .. } | GuestError::TooLarge { .. } => Self::Unsupported,
             GuestError::NoShell | GuestError::UnknownUser { .. } | GuestError::UnknownGroup { .. } => Self::NotFound,
-            GuestError::Taken { .. } => Self::Conflict,
+            GuestError::Taken { .. } | GuestError::RunsItself { .. } => Self::Conflict,
             GuestError::Read { source, .. } => source.kind().into(),
             GuestError::Image(error) => error.into(),
             _ => Self::Permanent,
@@ -236,6 +235,7 @@ impl From<&FormatError> for ErrorKind {
             FormatError::NoSpace { .. } => Self::ResourceExhausted,
             FormatError::FileTooLarge { .. }
             | FormatError::XattrsTooLarge { .. }
+            | FormatError::NoNamespace { .. }
             | FormatError::SymlinkTooLong { .. } => Self::Unsupported,
             _ => Self::Permanent,
         }

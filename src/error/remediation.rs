@@ -7,7 +7,7 @@ use ext4::FormatError;
 
 use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
-use crate::image::{ArchiveError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::{StageError, StageReason};
@@ -121,8 +121,11 @@ fn disk(kind: io::ErrorKind) -> Option<String> {
 
 fn image(error: &ImageError) -> Option<String> {
     let text = match error {
-        ImageError::Layout(LayoutError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
-            "make the layout readable for you"
+        ImageError::File(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::PermissionDenied => {
+            "make it readable for you"
+        }
+        ImageError::File(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            "check the path"
         }
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
             "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
@@ -137,9 +140,6 @@ fn image(error: &ImageError) -> Option<String> {
         }
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
             "make the archive again, with skopeo copy or docker save, for example"
-        }
-        ImageError::Archive(ArchiveError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            "check the path"
         }
         ImageError::Archive(ArchiveError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
@@ -216,7 +216,7 @@ fn layer(failure: &LayerFailure) -> Option<String> {
 
 fn entry(error: &LayerErrorKind) -> Option<String> {
     let text = match error {
-        LayerErrorKind::Image(error) => return format(error),
+        LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => return format(error),
         LayerErrorKind::Read(source) if is_of_the_content(source.kind()) => DAMAGED,
         LayerErrorKind::Read(_) => return None,
         LayerErrorKind::Truncated { .. }
@@ -285,7 +285,7 @@ fn guest(error: &GuestError) -> Option<String> {
         GuestError::NoShell => {
             "leave --exec away to run the image's own command, or build an image whose command is what you want"
         }
-        GuestError::Taken { .. } => "name another path with --init",
+        GuestError::Taken { .. } | GuestError::RunsItself { .. } => "name another path with --init",
         GuestError::Image(error) => return format(error),
         GuestError::Read { source, .. } => return disk(source.kind()),
         GuestError::Tree(_) => return None,
@@ -347,6 +347,7 @@ fn format(error: &FormatError) -> Option<String> {
         FormatError::XattrsTooLarge { .. } => {
             Some("shorten the attribute or leave it out: ext4 holds values of at most 64 KiB".to_owned())
         }
+        FormatError::NoNamespace { .. } => Some("leave the attribute out: Linux would not show it".to_owned()),
         FormatError::InvalidAcl { .. } => {
             Some("build the image again with the ACL as getxattr(2) shows it, or without".to_owned())
         }

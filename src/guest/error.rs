@@ -81,6 +81,12 @@ pub enum GuestError {
         /// Path in the image.
         path: String,
     },
+    /// The init would be in the place of what it is to run.
+    #[error("the init cannot be at {path}: that is what it is to run")]
+    RunsItself {
+        /// Path in the image.
+        path: String,
+    },
     /// A path that leads nowhere.
     #[error("could not follow \"{}\" in the image", Printable(.path))]
     Path {

@@ -52,11 +52,18 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> R
             directories: &volatile::directories(&rootfs.tree),
         },
     );
-    put(rootfs, guest, &program)
+    let init = put(rootfs, guest, &program)?;
+    let command = &process.arguments[0];
+    if command.starts_with(b"/") && find(&rootfs.tree, command)? == Some(init) {
+        return Err(GuestError::RunsItself {
+            path: guest.init.path.to_string(),
+        });
+    }
+    Ok(())
 }
 
 /// Puts the program where it belongs; whatever is there gives way, unless it is a directory.
-fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> Result<(), GuestError> {
+fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> Result<InodeId, GuestError> {
     let (parent, name) = guest.init.path.split();
     let parent = directory(&mut rootfs.tree, parent, DIRECTORY_MODE)?;
     if let Some(existing) = rootfs.tree.lookup(parent, name) {
@@ -70,10 +77,10 @@ fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> 
         }
     }
     let data = rootfs.formatter.write_data(program, program.len() as u64)?;
-    rootfs
+    let init = rootfs
         .tree
         .insert(parent, name, metadata(PROGRAM_MODE), Kind::File(data))?;
-    Ok(())
+    Ok(init)
 }
 
 /// Finds a directory, and makes those on the way that do not exist.

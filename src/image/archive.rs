@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use tar::{EntryType, Header, PaxExtensions};
 
-use super::section::Section;
+use super::error::ImageError;
+use super::section::{FileError, Section};
 use crate::layer::{Compression, DecodeError, decode};
 
 /// Size of a block of a tar in bytes.
@@ -44,22 +45,16 @@ enum Member {
 impl Archive {
     /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
     /// `scratch`.
-    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ArchiveError> {
+    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ImageError> {
         let whole = plain(path, scratch)?;
         let mut reader = BufReader::new(whole);
-        let members = index(&mut reader).map_err(|error| match error {
-            IndexError::Read(source) => ArchiveError::Read {
-                path: path.to_owned(),
-                source,
-            },
-            IndexError::Damaged { offset } => ArchiveError::Damaged {
-                path: path.to_owned(),
-                offset,
-            },
-            IndexError::TooMany => ArchiveError::TooManyMembers {
-                path: path.to_owned(),
-                max: MAX_MEMBERS,
-            },
+        let members = index(&mut reader).map_err(|error| {
+            let path = path.to_owned();
+            match error {
+                IndexError::Read(source) => ImageError::from(FileError::Read { path, source }),
+                IndexError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
+                IndexError::TooMany => ArchiveError::TooManyMembers { path, max: MAX_MEMBERS }.into(),
+            }
         })?;
         Ok(Self {
             path: path.to_owned(),
@@ -89,7 +84,7 @@ impl Archive {
 }
 
 /// Opens a tar that may be compressed, as one that is not.
-fn plain(path: &Path, scratch: &Path) -> Result<Section, ArchiveError> {
+fn plain(path: &Path, scratch: &Path) -> Result<Section, ImageError> {
     let mut section = Section::open(path)?;
     let decode_failed = |source| ArchiveError::Decode {
         path: path.to_owned(),
@@ -97,16 +92,17 @@ fn plain(path: &Path, scratch: &Path) -> Result<Section, ArchiveError> {
     };
     let mut decoder = decode(BufReader::new(&mut section), "").map_err(decode_failed)?;
     if decoder.compression() == Compression::None {
-        section.rewind().map_err(|source| ArchiveError::Read {
+        section.rewind().map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
         return Ok(section);
     }
-    Section::spool(&mut decoder, scratch).map_err(|source| ArchiveError::Scratch {
+    let spooled = Section::spool(&mut decoder, scratch).map_err(|source| ArchiveError::Scratch {
         path: scratch.to_owned(),
         source,
-    })
+    });
+    Ok(spooled?)
 }
 
 enum IndexError {
@@ -245,21 +241,6 @@ fn clean(name: &str) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// The file could not be read.
-    #[error("could not read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A directory, device or FIFO.
-    #[error("{} is no regular file", .path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
     /// It is compressed in a way that is unknown.
     #[error("could not decompress {}", .path.display())]
     Decode {
@@ -312,7 +293,7 @@ mod tests {
 
     use super::*;
 
-    fn archive(tar: &[u8]) -> Result<Archive, ArchiveError> {
+    fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
         Archive::open(file.path(), &std::env::temp_dir())
@@ -391,7 +372,10 @@ mod tests {
         huge.set_entry_type(EntryType::XHeader);
         huge.set_size(1 << 40);
         huge.set_cksum();
-        assert!(matches!(archive(huge.as_bytes()), Err(ArchiveError::Damaged { .. })));
+        assert!(matches!(
+            archive(huge.as_bytes()),
+            Err(ImageError::Archive(ArchiveError::Damaged { .. }))
+        ));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The store of blobs, shared by all builds that use the same state directory.
 //!
 //! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are right.
+//!   A layer's tar that is kept is a blob of its own, in `blobs/unpacked/<hex>` until it is whole.
 //! - `blobs/<algorithm>/<hex>.partial` holds the beginning of one, which whoever comes next goes on with.
 //! - `blobs/locks/<3 hex digits>` is locked by who writes one of the blobs whose hash begins so. Locks end with the process
 //!   that holds them, `kill -9` included, and their files stay: nobody can wait for one that another removes.
@@ -9,6 +10,7 @@
 //! removes it from the store if a crash of the machine has spoilt it.
 
 mod cache;
+mod keep;
 mod partial;
 
 use std::fs::{self, File, FileTimes, TryLockError};
@@ -21,6 +23,7 @@ use super::error::ImageError;
 use super::manifest::MAX_DOCUMENT_LEN;
 
 pub use cache::{Cache, CacheEntry};
+pub(crate) use keep::Keep;
 pub(super) use partial::Partial;
 
 /// A store of blobs in a directory.
@@ -57,6 +60,14 @@ impl BlobStore {
         }
         mark_used(&file);
         Ok(Some(file))
+    }
+
+    /// A blob of any size, and its size in bytes, if the store has it.
+    pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
+        let file = open(&self.path(digest)).ok()??;
+        let size = file.metadata().ok()?.len();
+        mark_used(&file);
+        Some((file, size))
     }
 
     /// An index, a manifest or a config, if the store has it. One that is damaged is removed.

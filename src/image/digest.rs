@@ -1,11 +1,15 @@
 //! Digests of content, and a reader that holds what it reads against one (image-spec descriptor.md, "Digests").
 
+mod file;
+
 use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256, Sha512};
+
+pub(crate) use file::next_data;
 
 /// A hash function that image-spec registers and that this crate computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -57,17 +61,10 @@ impl Digest {
     /// # Errors
     ///
     /// Those of the reader.
-    pub fn of_reader(algorithm: Algorithm, mut reader: impl Read) -> io::Result<Self> {
+    pub fn of_reader(algorithm: Algorithm, reader: impl Read) -> io::Result<Self> {
         let mut hasher = Hasher::new(algorithm);
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => return Ok(hasher.finish()),
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        hasher.update_from(reader)?;
+        Ok(hasher.finish())
     }
 
     /// The hash function.
@@ -95,7 +92,7 @@ impl Digest {
         self.expect(Self::of(self.algorithm, content))
     }
 
-    fn expect(&self, actual: Self) -> Result<(), DigestError> {
+    pub(crate) fn expect(&self, actual: Self) -> Result<(), DigestError> {
         if *self == actual {
             return Ok(());
         }
@@ -207,6 +204,23 @@ impl Hasher {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
             Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Hashes all that a reader gives, and says how many bytes that is.
+    fn update_from(&mut self, mut reader: impl Read) -> io::Result<u64> {
+        let mut buffer = vec![0; 128 << 10];
+        let mut len = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(len),
+                Ok(count) => {
+                    self.update(&buffer[..count]);
+                    len += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
     }
 

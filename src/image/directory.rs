@@ -2,11 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::archive::ArchiveError;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
-use super::section::Section;
+use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 
 /// A directory with a manifest, and blobs named by their hashes.
@@ -48,7 +47,7 @@ impl Local for Directory {
             Some(digest) if digest.check(&json, None).is_ok() => (digest.clone(), json),
             Some(digest) => match self.document(digest, None) {
                 // Of one manifest and another digest, it is the manifest that is not what was promised.
-                Err(ImageError::Archive(ArchiveError::Read { .. })) => {
+                Err(ImageError::File(FileError::Read { .. })) => {
                     let error = digest.check(&json, None).expect_err("its digest is another one");
                     return Err(ImageError::content(digest, error));
                 }

@@ -15,7 +15,7 @@ use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{ManifestError, null_is_default};
 use super::reference::{Choice, LocalReference, RegistryReference};
-use super::section::Section;
+use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 use crate::layer::{Compression, decode};
 
@@ -132,7 +132,7 @@ impl Layer {
         let mut decoder = decode(BufReader::new(section.clone()), "").map_err(failed)?;
         let is_compressed = decoder.compression() != Compression::None;
         let size = if is_compressed {
-            io::copy(&mut decoder, &mut io::sink()).map_err(|source| ArchiveError::Read {
+            io::copy(&mut decoder, &mut io::sink()).map_err(|source| FileError::Read {
                 path: archive.path().join(name),
                 source,
             })?

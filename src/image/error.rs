@@ -11,11 +11,15 @@ use super::layout::LayoutError;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::registry::RegistryError;
+use super::section::FileError;
 
 /// An image that could not be found, read or trusted.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The image layout directory does not hold it.
     #[error(transparent)]
     Layout(#[from] LayoutError),

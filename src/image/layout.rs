@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::archive::{Archive, ArchiveError};
+use super::archive::Archive;
 use super::digest::{Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{Descriptor, Document, ManifestError};
 use super::reference::{LayoutReference, Version};
-use super::section::Section;
+use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 
 /// An opened image layout, and which of its images is meant.
@@ -27,11 +27,11 @@ enum Files {
 
 impl Files {
     /// Opens a regular file.
-    fn open(&self, name: &str) -> Result<Section, LayoutError> {
+    fn open(&self, name: &str) -> Result<Section, FileError> {
         let path = self.path(name);
         match self {
-            Self::Directory(_) => open(&path),
-            Self::Archive(archive) => archive.get(name).ok_or_else(|| LayoutError::Read {
+            Self::Directory(_) => Section::open(&path),
+            Self::Archive(archive) => archive.get(name).ok_or_else(|| FileError::Read {
                 path,
                 source: io::ErrorKind::NotFound.into(),
             }),
@@ -70,7 +70,7 @@ impl Layout {
         };
         let path = files.path("oci-layout");
         let marker = match files.open("oci-layout") {
-            Err(LayoutError::Read { source, .. }) if is_absence(&source) => {
+            Err(FileError::Read { source, .. }) if is_absence(&source) => {
                 return Err(LayoutError::NoLayout { directory }.into());
             }
             file => file?.document(&path)?,
@@ -113,15 +113,15 @@ impl Layout {
         Ok(chosen)
     }
 
-    fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), LayoutError> {
+    fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), ImageError> {
         let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
         match self.files.open(&name) {
             Ok(file) => Ok((file, self.files.path(&name))),
-            Err(LayoutError::Read { source, path }) if is_absence(&source) => Err(LayoutError::MissingBlob {
-                digest: digest.clone(),
-                path,
-            }),
-            Err(error) => Err(error),
+            Err(FileError::Read { source, path }) if is_absence(&source) => {
+                let digest = digest.clone();
+                Err(LayoutError::MissingBlob { digest, path }.into())
+            }
+            Err(error) => Err(error.into()),
         }
     }
 }
@@ -204,14 +204,6 @@ fn describe(image: &Descriptor) -> String {
     }
 }
 
-fn open(path: &Path) -> Result<Section, LayoutError> {
-    Section::open(path).map_err(|error| match error {
-        ArchiveError::NotAFile { path } => LayoutError::NotAFile { path },
-        ArchiveError::Read { path, source } => LayoutError::Read { path, source },
-        _ => unreachable!("a file is opened, and no more"),
-    })
-}
-
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
@@ -231,21 +223,6 @@ pub enum LayoutError {
     Version {
         /// The `imageLayoutVersion`.
         version: String,
-    },
-    /// A file of the layout that could not be read.
-    #[error("could not read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A directory, device or FIFO where a file belongs.
-    #[error("{} is no regular file", .path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
     },
     /// A blob that something refers to and that is not there.
     #[error("blob {digest} is missing: there is no {}", .path.display())]

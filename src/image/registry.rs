@@ -423,6 +423,7 @@ mod tests {
         let options = SourceOptions {
             state_dir: "unused".into(),
             registry: RegistryOptions::default(),
+            keep_unpacked: false,
             progress: Arc::default(),
             interrupted: Arc::default(),
         };

@@ -173,6 +173,7 @@ pub(super) fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, 
             ..
         } = layer;
         Layer {
+            kept: None,
             digest,
             size,
             media_type,

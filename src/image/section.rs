@@ -2,10 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::archive::ArchiveError;
 use super::error::ImageError;
 use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
 
@@ -20,14 +19,14 @@ pub(super) struct Section {
 
 impl Section {
     /// A whole regular file: opening a FIFO would wait for ever.
-    pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let failed = |source| ArchiveError::Read {
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        let failed = |source| FileError::Read {
             path: path.to_owned(),
             source,
         };
         let metadata = fs::metadata(path).map_err(failed)?;
         if !metadata.is_file() {
-            return Err(ArchiveError::NotAFile { path: path.to_owned() });
+            return Err(FileError::NotAFile { path: path.to_owned() });
         }
         let file = File::open(path).map_err(failed)?;
         Ok(Self::whole(file, metadata.len()))
@@ -70,7 +69,7 @@ impl Section {
             ));
         }
         let mut content = Vec::new();
-        self.read_to_end(&mut content).map_err(|source| ArchiveError::Read {
+        self.read_to_end(&mut content).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -104,6 +103,27 @@ impl Seek for Section {
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?.min(self.len);
         Ok(self.position)
     }
+}
+
+/// A file of an image on this machine that could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileError {
+    /// It could not be read, or not be decompressed.
+    #[error("could not read {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A directory, device or FIFO where a file belongs.
+    #[error("{} is no regular file", .path.display())]
+    NotAFile {
+        /// The path.
+        path: PathBuf,
+    },
 }
 
 #[cfg(unix)]

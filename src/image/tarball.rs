@@ -8,7 +8,7 @@ use super::config::Config;
 use super::digest::{Algorithm, Digest, Verified};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
-use super::section::Section;
+use super::section::{FileError, Section};
 use super::{Image, Layer, Platform};
 use crate::layer::{Compression, decode};
 
@@ -34,7 +34,7 @@ impl Tarball {
         } else {
             Section::open(path)?
         };
-        let read = |source| ArchiveError::Read {
+        let read = |source| FileError::Read {
             path: path.clone(),
             source,
         };
@@ -65,6 +65,7 @@ impl Tarball {
     /// The image, which is for whatever platform it is taken for.
     pub(super) fn image(&self, reference: &LocalReference, platform: &Platform) -> Image {
         let layer = Layer {
+            kept: None,
             digest: self.digest.clone(),
             size: self.section.len(),
             media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),

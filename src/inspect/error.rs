@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
-use ext4_view::Ext4Error;
 
+use super::walk::WalkError;
 use crate::error::ErrorKind;
 use crate::provenance::ProvenanceError;
 
@@ -35,17 +35,17 @@ pub enum InspectReason {
     Provenance(#[from] ProvenanceError),
     /// Nothing is at a path of it, or nothing that could be read.
     #[error("could not read {path:?} in it")]
-    View {
+    Path {
         /// The path as given.
         path: String,
         /// Why not.
         #[source]
-        source: Ext4Error,
+        source: WalkError,
     },
 }
 
 impl InspectError {
-    pub(super) fn new(image: &Path, reason: InspectReason) -> Self {
+    pub(crate) fn new(image: &Path, reason: InspectReason) -> Self {
         Self {
             image: image.to_owned(),
             reason,
@@ -60,9 +60,9 @@ impl InspectError {
             InspectReason::Read(error) => error.into(),
             InspectReason::Provenance(ProvenanceError::Unknown(_)) => ErrorKind::Unsupported,
             InspectReason::Provenance(_) => ErrorKind::Permanent,
-            InspectReason::View { source, .. } => match source {
-                Ext4Error::NotFound => ErrorKind::NotFound,
-                Ext4Error::Incompatible(_) | Ext4Error::Encrypted => ErrorKind::Unsupported,
+            InspectReason::Path { source, .. } => match source {
+                WalkError::NotFound => ErrorKind::NotFound,
+                WalkError::Read(error) => error.into(),
                 _ => ErrorKind::Permanent,
             },
         }
@@ -71,18 +71,24 @@ impl InspectError {
     /// What to do about it; none where there is nothing to say but the error itself.
     #[must_use]
     pub fn remediation(&self) -> Option<String> {
-        let text = match &self.reason {
-            InspectReason::Read(ReadError::NeedsRecovery) => {
-                "replay the journal with e2fsck -p, or by mounting it once"
-            }
-            InspectReason::View {
-                source: Ext4Error::IsADirectory,
+        let error = match &self.reason {
+            InspectReason::Path {
+                source: WalkError::IsADirectory,
                 ..
-            } => "name a regular file, or list the directory with ls",
-            InspectReason::View {
-                source: Ext4Error::Corrupt(_),
+            } => return Some("name a regular file, or list the directory with ls".to_owned()),
+            InspectReason::Read(error)
+            | InspectReason::Path {
+                source: WalkError::Read(error),
                 ..
-            } => "check the file system with e2fsck -fn",
+            } => error,
+            _ => return None,
+        };
+        let text = match error {
+            ReadError::NeedsRecovery => "replay the journal with e2fsck -p, or by mounting it once",
+            ReadError::Checksum { .. }
+            | ReadError::Inode { .. }
+            | ReadError::Journal { .. }
+            | ReadError::Superblock { .. } => "microagent rootfs verify lists all that is wrong with it",
             _ => return None,
         };
         Some(text.to_owned())

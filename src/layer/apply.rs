@@ -61,6 +61,7 @@ impl<'a, O: Output> Applier<'a, O> {
         metadata: Metadata,
         content: impl Read,
     ) -> Result<(), LayerErrorKind> {
+        self.check(path, &node, &metadata).map_err(LayerErrorKind::Unfit)?;
         let Some((parent, name)) = path.split() else {
             return self.describe_root(&node, metadata);
         };
@@ -86,6 +87,19 @@ impl<'a, O: Output> Applier<'a, O> {
         };
         self.insert(directory, name, metadata, kind)?;
         Ok(())
+    }
+
+    /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
+    fn check(&self, path: &RelativePath, node: &Node, metadata: &Metadata) -> Result<(), FormatError> {
+        let formatter = &self.rootfs.formatter;
+        let shown = || format!("/{}", String::from_utf8_lossy(path.as_bytes()));
+        if !metadata.xattrs.is_empty() {
+            formatter.check_xattrs(&metadata.xattrs, shown)?;
+        }
+        match node {
+            Node::Symlink(target) => formatter.check_target(target, shown),
+            _ => Ok(()),
+        }
     }
 
     fn link(&mut self, path: &RelativePath, target: &RelativePath) -> Result<(), LayerErrorKind> {

@@ -14,6 +14,8 @@ use super::{LayerOptions, LayerSummary};
 const WHITEOUT: &[u8] = b".wh.";
 /// Name of an opaque marker (image-spec, layer.md, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
+/// Namespaces of extended attributes (xattr(7)).
+const NAMESPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
 /// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
 const MAX_XATTR_LEN: usize = 64 << 10;
 
@@ -96,9 +98,8 @@ impl Change {
             EntryKind::Fifo => Node::Fifo,
         };
         summary.ignored_acls += entry.textual_acls;
-        if !matches!(node, Node::Directory | Node::File(_) | Node::SparseFile(_)) {
-            summary.ignored_xattrs += remove_user_xattrs(&mut metadata);
-        }
+        let takes_user = matches!(node, Node::Directory | Node::File(_) | Node::SparseFile(_));
+        summary.ignored_xattrs += remove_foreign_xattrs(&mut metadata, takes_user);
         Ok(Self::Put { path, node, metadata })
     }
 }
@@ -146,15 +147,17 @@ fn in_range(field: &'static str, value: i64, max: u32) -> Result<u32, LayerError
         })
 }
 
-/// Takes attributes away that Linux allows for files and directories only (xattr(7)), as containerd does, and counts them.
-fn remove_user_xattrs(metadata: &mut Metadata) -> u64 {
+/// Takes attributes away that Linux lets no file have (xattr(7)), as containerd does, and counts them: those outside of its
+/// namespaces, and those in `user.` of what is neither a file nor a directory.
+fn remove_foreign_xattrs(metadata: &mut Metadata, takes_user: bool) -> u64 {
+    let is_possible = |name: &[u8]| {
+        let is_in = |namespace: &&[u8]| name.len() > namespace.len() && name.starts_with(namespace);
+        NAMESPACES.iter().any(is_in) && (takes_user || !name.starts_with(b"user."))
+    };
     let names = metadata.xattrs.iter().map(|(name, _)| name);
-    let user: Vec<Vec<u8>> = names
-        .filter(|name| name.starts_with(b"user."))
-        .map(<[u8]>::to_vec)
-        .collect();
-    for name in &user {
+    let foreign: Vec<Vec<u8>> = names.filter(|name| !is_possible(name)).map(<[u8]>::to_vec).collect();
+    for name in &foreign {
         metadata.xattrs.remove(name);
     }
-    user.len() as u64
+    foreign.len() as u64
 }

@@ -131,6 +131,11 @@ pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, D
 }
 
 impl<R: BufRead> Decoder<R> {
+    /// Reads a layer that is known not to be compressed, whatever it begins with.
+    pub(crate) fn of_tar(tar: R) -> Self {
+        Self(Stream::None(Cursor::new(Vec::new()).chain(tar)))
+    }
+
     /// How the layer is compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {

@@ -223,6 +223,9 @@ pub enum LayerErrorKind {
     /// Something that no tree can hold, such as too many hard links, or a device number beyond 32 bits.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// Something that an inode of this file system has no room for, such as too many extended attributes.
+    #[error(transparent)]
+    Unfit(FormatError),
     /// The image could not take the content of the file.
     #[error("could not write the content into the image")]
     Image(#[source] FormatError),

@@ -8,6 +8,7 @@ use tempfile::{Builder, TempDir, TempPath};
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
+use crate::image::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 ///
@@ -79,6 +80,15 @@ impl Pending {
     /// [`BuildError::Output`], of a full disk too: some file systems notice only now.
     pub(super) fn sync(&self, file: &File) -> Result<(), BuildError> {
         file.sync_all().map_err(failed(OutputAction::Sync, &self.target))
+    }
+
+    /// SHA-256 of the file.
+    ///
+    /// # Errors
+    ///
+    /// [`BuildError::Output`].
+    pub(super) fn digest(&self, file: &File) -> Result<Digest, BuildError> {
+        Digest::of_file(Algorithm::Sha256, file).map_err(failed(OutputAction::Read, &self.target))
     }
 
     /// Gives the file the target's name, in place of an existing one, in one step.

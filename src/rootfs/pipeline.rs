@@ -5,7 +5,7 @@
 //! ```
 //!
 //! Each layer has a [`Lane`], through which it moves in pieces: *fetch* reads the blob and hashes it, *decode* undoes its
-//! compression, *check* hashes the tar, and the thread that builds applies it. A step takes one piece through one box, and
+//! compression, *check* hashes the tar, and keeps it if that is wanted, and the thread that builds applies it. A step takes one piece through one box, and
 //! belongs to one thread while it lasts, so that each box sees its pieces in order, and no thread ever waits while there is
 //! something to do. The applier takes steps too whenever its next piece is not ready; without other threads it takes all of them.
 //!
@@ -16,6 +16,7 @@ mod decoding;
 mod feed;
 mod lane;
 mod piece;
+mod tar_check;
 
 use std::io::{self, BufRead, Read};
 use std::mem;

@@ -376,6 +376,15 @@ mod tests {
         Ok(String::from_utf8(specification).unwrap())
     }
 
+    /// Gives a block of a directory, which begins with the entry `.`, the right checksum again.
+    fn seal_directory(block: &mut [u8]) {
+        let (covered, tail) = block.split_at_mut(4096 - 12);
+        let sum = [&[7; 16], &covered[..4], &[0; 4], covered]
+            .into_iter()
+            .fold(0, crc32c::crc32c_append);
+        tail[8..].copy_from_slice(&(!sum).to_le_bytes());
+    }
+
     #[test]
     fn a_directory_in_itself_is_refused() {
         let directory = TempDir::new().unwrap();
@@ -389,6 +398,7 @@ mod tests {
         let name = image.windows(15).position(|name| name == b"inner-directory").unwrap();
         // The number before the length of the entry, that of the name, and the type: now it is the root's.
         image[name - 8..name - 4].copy_from_slice(&2_u32.to_le_bytes());
+        seal_directory(&mut image[name / 4096 * 4096..][..4096]);
         let directory = TempDir::new().unwrap();
         let error = export(&image, &directory, false).unwrap_err();
         assert_eq!(

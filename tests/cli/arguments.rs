@@ -25,6 +25,7 @@ fn help_shows_every_flag_and_examples() {
         "MICROAGENT_CACHE_LIMIT_MIB",
         "--label <LABEL>",
         "--uuid <UUID>",
+        "--digest",
         "--json",
         "--text",
         "--output <FORMAT>",

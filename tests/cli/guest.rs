@@ -110,6 +110,32 @@ fn what_is_in_the_place_of_the_init_gives_way_unless_it_is_a_directory() {
 }
 
 #[test]
+fn an_init_in_the_place_of_what_it_runs_is_an_error() {
+    for (init, entries, execution, arguments) in [
+        ("/init", vec![program("init")], json!({"Entrypoint": ["/init"]}), vec![]),
+        (
+            "/usr/bin/run",
+            vec![program("usr/bin/run"), Entry::symlink("bin", "usr/bin")],
+            json!({"Cmd": ["/bin/run"]}),
+            vec![],
+        ),
+        ("/bin/sh", vec![program("bin/sh")], command(), vec!["--exec", "true"]),
+    ] {
+        let arguments = [&["--mode", "ax", "--init", init], &arguments[..]].concat();
+        let (scene, output) = built(&entries, &execution, &arguments);
+        let error = failure(&output);
+        assert_eq!(error["kind"], "conflict", "{error}");
+        assert!(error["message"].as_str().unwrap().contains(init), "{error}");
+        assert!(error["remediation"].as_str().unwrap().contains("--init"), "{error}");
+        assert!(scene.left().is_empty());
+    }
+    // What replaces a name of the shell leaves its others.
+    let entries = [program("bin/busybox"), Entry::hard_link("bin/sh", "bin/busybox")];
+    let arguments = ["--init", "/bin/busybox", "--exec", "true"];
+    assert!(tree(&entries, &json!({}), &arguments).exists("/bin/sh").unwrap());
+}
+
+#[test]
 fn none_leaves_the_image_as_it_is() {
     let (_, output) = built(&[], &json!({}), &["--init", "none", "--json"]);
     assert_eq!(json(stdout(&output))["init_path"], Value::Null);

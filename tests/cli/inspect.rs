@@ -149,6 +149,85 @@ fn directories_are_listed_without_what_a_terminal_would_obey() {
 }
 
 #[test]
+fn files_of_all_times_come_out_of_inodes_too() {
+    let scene = Scene::new();
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, mtime) in [("new", 5_000_000_000), ("later", 3_000_000_000_u64)] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(8);
+        header.set_mode(0o644);
+        header.set_mtime(mtime);
+        tar.append_data(&mut header, name, &b"welcome\n"[..]).unwrap();
+    }
+    // A pax header is the only one that has times before 1970.
+    tar.append_pax_extensions([("mtime", &b"-1.5"[..])]).unwrap();
+    file(&mut tar, "old", 0o644, b"welcome\n");
+    let layer = scene.layout.gzip_layer(&tar.into_inner().unwrap());
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let mut build = scene.build(&image);
+    let output = build.args(["--inline-data", "--size-mib", "16"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    for (path, mtime) in [
+        ("/new", "5000000000.000000000"),
+        ("/later", "3000000000.000000000"),
+        ("/old", "-2.500000000"),
+    ] {
+        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        assert_eq!(stdout(&output), "welcome\n", "{path}: {}", stderr(&output));
+        let output = inspect(&scene, &["--json", "ls", path]).output().unwrap();
+        assert_eq!(json(stdout(&output))["entries"][0]["mtime"], mtime, "{path}");
+    }
+}
+
+#[test]
+fn a_walk_ends_where_one_of_linux_does() {
+    let scene = scene_of(|tar| {
+        file(tar, "etc/motd", 0o640, b"welcome\n");
+        link(tar, "loop", "loop");
+        link(tar, "file", "etc/motd");
+        link(tar, "links/0", "../etc/motd");
+        for number in 1..=40 {
+            link(tar, &format!("links/{number}"), &format!("{}", number - 1));
+        }
+    });
+    let output = inspect(&scene, &["cat", "/links/39"]).output().unwrap();
+    assert_eq!(stdout(&output), "welcome\n", "40 symlinks: {}", stderr(&output));
+    for (path, message) in [
+        ("/links/40", "too many symlinks"),
+        ("/loop", "too many symlinks"),
+        ("/etc/motd/", "not a directory"),
+        ("/file/", "not a directory"),
+        ("/etc/motd/..", "not a directory"),
+        ("/etc", "is a directory"),
+        ("/dev/null", "no such file"),
+    ] {
+        let output = inspect(&scene, &["cat", path]).output().unwrap();
+        assert!(stderr(&output).contains(message), "{path}: {}", stderr(&output));
+        assert_eq!(output.status.code(), Some(1), "{path}");
+    }
+}
+
+#[test]
+fn damage_is_told_apart_from_what_is_not_there() {
+    let scene = scene_of(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
+    let mut bytes = fs::read(scene.output()).unwrap();
+    let name = bytes.windows(4).position(|name| name == b"motd").unwrap();
+    bytes[name] = b'M';
+    fs::write(scene.output(), &bytes).unwrap();
+    let output = inspect(&scene, &["cat", "/etc/motd"]).output().unwrap();
+    assert!(
+        stderr(&output).contains("the checksum of the entries of directory"),
+        "{}",
+        stderr(&output)
+    );
+    assert!(
+        stderr(&output).contains("microagent rootfs verify"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+#[test]
 fn what_cannot_be_looked_at_is_a_failure_of_its_kind() {
     let scene = scene_of(|tar| file(tar, "etc/motd", 0o644, b"welcome\n"));
     for (arguments, kind) in [

@@ -1,8 +1,10 @@
 //! What an image may cost, and what is said of one that costs more.
 
+use serde_json::Value;
+
 use super::scene::{Scene, failure, tar};
-use crate::support::single_image::digest;
-use crate::support::single_image::gzip;
+use crate::support::single_image::{digest, gzip};
+use crate::support::tar::{Entry, archive};
 
 #[test]
 fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {
@@ -40,6 +42,92 @@ fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {
         assert!(output.status.success(), "{flag} {enough}: {output:?}");
         std::fs::remove_file(scene.output()).unwrap();
     }
+}
+
+/// What building an image of two layers says, of which the upper one has these entries besides a first.
+fn refused(entries: &[Entry], arguments: &[&str]) -> Value {
+    let scene = Scene::new();
+    let lower = scene.layout.gzip_layer(&archive(&[Entry::file("lower", "")]));
+    let upper = archive(&[&[Entry::file("first", "")], entries].concat());
+    let upper = scene.layout.gzip_layer(&upper);
+    let reference = scene.layout.pinned(&scene.layout.image(&[lower, upper]));
+    let mut command = scene.build(&reference);
+    let error = failure(&command.arg("--mode=ax").args(arguments).output().unwrap());
+    assert!(scene.left().is_empty());
+    error
+}
+
+fn assert_says(error: &Value, words: &str) {
+    let message = error["message"].as_str().unwrap();
+    for word in words.split_whitespace() {
+        assert!(message.contains(word), "{word:?} is missing in {message:?}");
+    }
+}
+
+#[test]
+fn the_limit_of_metadata_names_them_too() {
+    let file = |index| Entry::file(format!("file-{index}"), "").pax("SCHILY.xattr.user.a", vec![b'v'; 60_000]);
+    let entries: Vec<_> = (1..=18).map(file).collect();
+    let error = refused(&entries, &["--max-metadata-mib=1"]);
+    assert_eq!(error["kind"], "policy_denied", "{error}");
+    assert_says(
+        &error,
+        "layer 2 of 2 entry 19 \"file-18\" 1080235 bytes 1048576 allowed",
+    );
+    let remediation = error["remediation"].as_str().unwrap();
+    assert!(remediation.contains("--max-metadata-mib, to 2 "), "{error}");
+}
+
+/// Nothing raises these: they are those of Linux, of ext4, or of what is sane.
+#[test]
+fn limits_without_a_flag_name_the_layer_the_entry_and_the_value() {
+    let sparse = Entry::file("huge", "")
+        .pax("GNU.sparse.major", "0")
+        .pax("GNU.sparse.minor", "1")
+        .pax("GNU.sparse.size", "1125899906842624")
+        .pax("GNU.sparse.map", "0,0");
+    let many = (0..60).fold(Entry::file("many", ""), |file, index| {
+        file.pax(format!("SCHILY.xattr.user.{index:0249}"), "")
+    });
+    let circle = [Entry::symlink("one", "two"), Entry::symlink("two", "one")];
+    let symlink = |len: usize| Entry::symlink("link", "t".repeat(len));
+    for (entries, words) in [
+        (vec![Entry::file("n".repeat(256), "")], "entry 2 256 bytes 255"),
+        (
+            vec![Entry::file("n/".repeat(2048) + "n", "")],
+            "entry 2 4097 bytes 4095",
+        ),
+        (vec![symlink(4096)], "entry 2 \"link\" 4096 bytes 4095"),
+        (
+            vec![Entry::file("f", "").pax("SCHILY.xattr.user.a", vec![b'v'; 65_537])],
+            "entry 2 \"f\" user.a 65537 bytes 65536",
+        ),
+        (vec![many], "entry 2 \"many\" bytes 4060 user.0"),
+        (
+            vec![Entry::file("f", "").pax("comment", vec![b'c'; 1 << 20])],
+            "entry 2 PAX 1048593 bytes 1048576",
+        ),
+        (vec![sparse], "entry 2 \"huge\" 1125899906842624 bytes 17592186040320"),
+        (
+            [&circle[..], &[Entry::file("one/f", "")]].concat(),
+            "entry 4 \"one/f\" 255 symlinks",
+        ),
+        (
+            vec![Entry::file("f", "").pax("uid", "4294967296")],
+            "entry 2 \"f\" uid 4294967296 4294967294",
+        ),
+    ] {
+        let error = refused(&entries, &[]);
+        assert_says(&error, "layer 2 of 2");
+        assert_says(&error, words);
+        assert_ne!(error["remediation"], "", "{error}");
+    }
+    let error = refused(&[symlink(1024)], &["--block-size=1024"]);
+    assert_says(&error, "layer 2 of 2 entry 2 \"link\" 1024 bytes 1023");
+    assert!(
+        error["remediation"].as_str().unwrap().contains("--block-size"),
+        "{error}"
+    );
 }
 
 /// The layers are small, but the disk needs room for the journal.

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod arguments;
+mod diff;
 mod documentation;
 mod failures;
 mod guest;
@@ -14,6 +15,7 @@ mod scene;
 #[cfg(target_os = "linux")]
 mod signals;
 mod stage;
+mod verify;
 #[path = "../support"]
 mod support {
     pub(crate) mod single_image;

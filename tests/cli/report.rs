@@ -27,6 +27,7 @@ fn json_says_what_was_made_of_what() {
             "init_path",
             "inode_count",
             "layer_digests",
+            "output_digest",
             "output_path",
             "platform",
             "resolved_ref",
@@ -45,6 +46,7 @@ fn json_says_what_was_made_of_what() {
         serde_json::json!({"os": "linux", "architecture": "amd64", "variant": null})
     );
     assert_eq!(report["output_path"], scene.output().to_str().unwrap());
+    assert!(report["output_digest"].is_null());
     assert_eq!(report["format"], "ext4");
     assert_eq!(report["init_path"], "/sbin/microagent-init");
     assert!(report["stage_dir"].is_null() && report["stage_snapshot"].is_null());

@@ -109,7 +109,12 @@ pub(crate) fn json(line: &str) -> Value {
 
 /// The error of an operation that failed in AX mode.
 pub(crate) fn failure(output: &Output) -> Value {
-    assert_eq!(output.status.code(), Some(1), "{}", stderr(output));
+    failure_with(output, 1)
+}
+
+/// The same, of one that fails with another status.
+pub(crate) fn failure_with(output: &Output, status: i32) -> Value {
+    assert_eq!(output.status.code(), Some(status), "{}", stderr(output));
     assert_eq!(stdout(output), "");
     let failure = json(stderr(output));
     assert_eq!(failure["ok"], false);

@@ -1,6 +1,6 @@
-//! What e2fsck says of the images.
+//! What e2fsck, and our own check, say of the images.
 
-use std::io::Write;
+use std::io::{Cursor, Write};
 use std::process::Command;
 use std::sync::LazyLock;
 
@@ -15,8 +15,10 @@ static INSTALLED: LazyLock<bool> = LazyLock::new(|| {
     found
 });
 
-/// Checks an image with `e2fsck -fn`, if it is installed; it must be where `REQUIRE_ORACLES=1`.
+/// Checks an image, and with `e2fsck -fn` too, if it is installed; it must be where `REQUIRE_ORACLES=1`.
 pub(crate) fn check(image: &[u8]) {
+    let report = ext4::check(Cursor::new(image)).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
     if !*INSTALLED {
         return;
     }

@@ -182,6 +182,30 @@ fn values_of_attributes_have_64_kib() {
     assert_says(&message(&error), "entry 1 \"f\" user.a 65537 bytes 65536");
 }
 
+/// Whether they fit is said at their entry, and not of the finished image, where nobody knows the layer.
+#[test]
+fn attributes_have_an_inode_and_a_block_for_their_names() {
+    let file = |count: usize| {
+        let name = |index| format!("SCHILY.xattr.user.{index:0249}");
+        let file = Entry::file("f", "");
+        archive(&[(0..count).fold(file, |file, index| file.pax(name(index), "v"))])
+    };
+    let mut rootfs = empty();
+    rootfs.apply(&file(15)[..], &LayerOptions::default()).unwrap();
+    rootfs.formatter.finish(rootfs.tree).unwrap();
+    let error = empty().apply(&file(16)[..], &LayerOptions::default()).unwrap_err();
+    assert_says(&message(&error), "entry 1 \"f\" attributes \"/f\" 4060 bytes user.0");
+}
+
+#[test]
+fn what_is_no_acl_is_refused_at_its_entry() {
+    let file = Entry::file("f", "").pax("SCHILY.xattr.system.posix_acl_access", "none");
+    let error = empty()
+        .apply(&archive(&[file])[..], &LayerOptions::default())
+        .unwrap_err();
+    assert_says(&message(&error), "entry 1 \"f\" system.posix_acl_access ACL");
+}
+
 /// Entries below a symlink to the directory of the one before go ever deeper, as far as the way may be long.
 #[test]
 fn no_directory_is_too_deep_for_the_stack() {

@@ -20,6 +20,7 @@
 mod damage;
 mod dialects;
 mod fsck;
+mod go_tar;
 mod language;
 mod limits;
 mod links;

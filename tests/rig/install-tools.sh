@@ -10,6 +10,7 @@ packages=(
   skopeo umoci zstd                                                  # read OCI layouts
   buildah debootstrap                                                # make images
   docker-registry openssl                                            # serve them
+  exfat-fuse exfatprogs                                              # build on a file system of another kind
   bzip2 git libarchive-tools lz4 pax                                 # write layers
   g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )

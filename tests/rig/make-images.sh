@@ -2,14 +2,15 @@
 # Makes OCI images out of Debian and npm packages: what real images hold, not what a test thought of.
 # Needs root, and what install-tools.sh installs. Images that are there already are kept.
 #
-#   make-images.sh [base|tools|tools-zstd|many|python|single|big|<any of them>-zstd]...
-#                                                       default: base tools tools-zstd many
+#   make-images.sh [base|tools|tools-zstd|many|systemd|python|single|big|<any of them>-zstd]...
+#                                                       default: base tools tools-zstd many systemd
 #
 # They land in $RIG/images/<name> as OCI layouts, tag "latest"; RIG defaults to target/rig.
 #   base        1 layer   minbase, a file capability, setuid files, devices
 #   tools       4 layers  base + git, perl, sudo + an application + a layer that deletes, replaces and changes types
 #   tools-zstd  4 layers  the layers of tools, compressed with zstd
 #   many        4 layers  base + nodejs + some 50,000 small files + thousands of whiteouts
+#   systemd     2 layers  base + systemd, udev and dbus + a unit that says on the console how the boot went
 # and, for benchmarks, from PyPI too:
 #   python      4 layers  base + Python + numpy, scipy, pandas + a layer that replaces and deletes; 0.7 GB
 #   single      1 layer   all that python holds
@@ -134,6 +135,43 @@ make_zstd() { # NAME: an image's layers, compressed with zstd
   echo "made $rig/images/$1-zstd"
 }
 
+make_systemd() {
+  local tree
+  has base || make_base
+
+  tree=$(begin systemd localhost/rig-base)
+  install_in "$tree" systemd-sysv udev dbus
+  : >"$tree/etc/machine-id" # each machine makes its own
+  cat >"$tree/etc/systemd/system/report.service" <<'UNIT'
+[Unit]
+Description=Say how the boot went, and end the machine
+After=multi-user.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/sbin/report
+StandardOutput=tty
+TTYPath=/dev/console
+
+[Install]
+WantedBy=default.target
+UNIT
+  cat >"$tree/usr/local/sbin/report" <<'REPORT'
+#!/bin/sh
+echo
+[ ! -e /var/lib/report ] || echo "report: what an earlier boot wrote is there"
+touch /var/lib/report
+sync
+echo "report: root is $(findmnt -no OPTIONS,FSTYPE / | tr -s ' ')"
+echo "report: failed units: $(systemctl list-units --failed --plain --no-legend | cut -d ' ' -f 1 | tr '\n' ' ')"
+systemctl --no-block poweroff
+REPORT
+  chmod 755 "$tree/usr/local/sbin/report"
+  in_root "$tree" systemctl enable report.service >>"$rig/log/apt.log" 2>&1
+  commit systemd systemd
+  export_layout systemd systemd
+}
+
 make_many() {
   local tree
   has base || make_base
@@ -211,10 +249,10 @@ make_big() {
   export_layout big-3 big
 }
 
-[ $# -gt 0 ] || set -- base tools tools-zstd many
+[ $# -gt 0 ] || set -- base tools tools-zstd many systemd
 for name in "$@"; do
   case $name in
-  base | tools | many | python | single | big) [ -d "$rig/images/$name" ] || "make_$name" ;;
+  base | tools | many | systemd | python | single | big) [ -d "$rig/images/$name" ] || "make_$name" ;;
   *-zstd) [ -d "$rig/images/$name" ] || make_zstd "${name%-zstd}" ;;
   *)
     echo "make-images.sh: no image is called $name" >&2

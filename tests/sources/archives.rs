@@ -8,7 +8,8 @@ use std::process::Stdio;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use microagent::image::{
-    Algorithm, ArchiveError, Digest, DigestError, DockerArchiveError, Image, ImageError, LayoutError, ManifestError,
+    Algorithm, ArchiveError, Digest, DigestError, DockerArchiveError, FileError, Image, ImageError, LayoutError,
+    ManifestError,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -307,7 +308,7 @@ fn archives_of_no_use_are_refused_by_name() {
         ));
         assert!(matches!(
             pull(&format!("{transport}:{}", directory.path().display())).unwrap_err(),
-            ImageError::Archive(ArchiveError::NotAFile { .. })
+            ImageError::File(FileError::NotAFile { .. })
         ));
     }
 }

@@ -233,6 +233,40 @@ fn builds_at_once_share_what_they_download() {
     }
 }
 
+/// Each removes what it is done with, while others are about to read it.
+#[test]
+fn the_cache_keeps_to_its_limit_while_builds_share_it() {
+    let layout = TestLayout::new();
+    let names = ["base", "one", "two", "three"];
+    let image = image(&layout, &names);
+    let blobs = layout.path().join("blobs/sha256");
+    let server = Server::start(move |request, _| Reply::Slow {
+        reply: Box::new(stored(&blobs, "", request)),
+        pause: Duration::from_millis(5),
+    });
+    let builds = Builds::new();
+    let version = format!("@{}", digest(&image));
+    let reference = server.reference(&version);
+    for round in 0..3 {
+        let spawned: Vec<_> = (0..6)
+            .map(|nr| {
+                thread::sleep(Duration::from_millis(17 * round));
+                let mut build = builds.build(&reference, &format!("out{nr}"));
+                build.args(["--cache-limit-mib", "0"]).stderr(Stdio::piped()).spawn()
+            })
+            .collect();
+        for child in spawned {
+            let output = child.unwrap().wait_with_output().unwrap();
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+        assert!(builds.listed(&["ls"]).is_empty());
+    }
+    succeed(&mut builds.build(&layout.reference(&version), "layout"));
+    for nr in 0..6 {
+        assert!(same(&builds.output("layout"), &builds.output(&format!("out{nr}"))));
+    }
+}
+
 #[test]
 fn the_cache_keeps_to_its_limit() {
     let layout = TestLayout::new();
@@ -326,4 +360,82 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
             assert!(stderr.lines().count() < 8, "{stderr}");
         }
     }
+}
+
+/// A layout with an image of two layers that are compressed, and its version.
+fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
+    let tars = ["one", "two"].map(|name| tar(name, 300_000));
+    let image = crate::threads::image(layout, &tars, |_, tar| crate::threads::gzip(tar));
+    let diff_ids = tars.map(|tar| digest(&layout.blob("", tar.as_bytes())).to_owned());
+    (format!("@{}", digest(&image)), diff_ids.into())
+}
+
+#[test]
+fn layers_that_were_kept_unpacked_serve_builds_to_come() {
+    let layout = TestLayout::new();
+    let (version, diff_ids) = compressed(&layout);
+    let builds = Builds::new();
+    let build = |name, arguments: &[&str]| {
+        succeed(builds.build(&layout.reference(&version), name).args(arguments));
+        fs::read(builds.output(name)).unwrap()
+    };
+    let plain = build("plain", &[]);
+    assert!(
+        !builds.state().join("blobs").exists(),
+        "nothing is kept unless it shall be"
+    );
+    assert!(build("first", &["--keep-unpacked"]) == plain);
+    for diff_id in &diff_ids {
+        assert!(builds.blob(diff_id).exists());
+    }
+    // From now on, the layers in the layout are of no more use.
+    for entry in fs::read_dir(layout.path().join("blobs/sha256")).unwrap() {
+        let path = entry.unwrap().path();
+        if fs::metadata(&path).unwrap().len() > 10_000 {
+            fs::write(path, "").unwrap();
+        }
+    }
+    assert!(build("second", &["--keep-unpacked"]) == plain);
+    assert!(
+        !builds
+            .build(&layout.reference(&version), "third")
+            .status()
+            .unwrap()
+            .success()
+    );
+}
+
+#[test]
+fn a_layer_that_was_kept_and_is_damaged_is_unpacked_anew() {
+    let layout = TestLayout::new();
+    let (version, diff_ids) = compressed(&layout);
+    for spoil in [&|bytes: &mut Vec<u8>| bytes[600] ^= 1, &|bytes: &mut Vec<u8>| {
+        bytes.truncate(700);
+    }] as [&dyn Fn(&mut Vec<u8>); 2]
+    {
+        let builds = Builds::new();
+        let build = |name| {
+            succeed(builds.build(&layout.reference(&version), name).arg("--keep-unpacked"));
+            fs::read(builds.output(name)).unwrap()
+        };
+        let first = build("first");
+        let kept = builds.blob(&diff_ids[1]);
+        let whole = fs::read(&kept).unwrap();
+        let mut bytes = whole.clone();
+        spoil(&mut bytes);
+        fs::write(&kept, bytes).unwrap();
+        assert!(build("second") == first);
+        assert!(fs::read(&kept).unwrap() == whole);
+    }
+}
+
+#[test]
+fn layers_are_kept_within_the_limit_of_the_cache() {
+    let layout = TestLayout::new();
+    let (version, diff_ids) = compressed(&layout);
+    let builds = Builds::new();
+    let mut command = builds.build(&layout.reference(&version), "out");
+    succeed(command.args(["--keep-unpacked", "--cache-limit-mib", "0"]));
+    assert!(diff_ids.iter().all(|diff_id| !builds.blob(diff_id).exists()));
+    assert_eq!(fs::read_dir(builds.state().join("blobs/unpacked")).unwrap().count(), 0);
 }

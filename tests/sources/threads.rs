@@ -18,7 +18,7 @@ const LEN: usize = 17 << 20;
 const THREADS: [&str; 4] = ["1", "2", "3", "8"];
 
 /// An image of layers that were compressed by `compress`, by number.
-fn image(layout: &TestLayout, tars: &[String], compress: impl Fn(usize, &[u8]) -> Vec<u8>) -> Value {
+pub(crate) fn image(layout: &TestLayout, tars: &[String], compress: impl Fn(usize, &[u8]) -> Vec<u8>) -> Value {
     let diff_ids: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
     let compressed = tars
         .iter()
@@ -29,7 +29,7 @@ fn image(layout: &TestLayout, tars: &[String], compress: impl Fn(usize, &[u8]) -
     layout.document(MANIFEST, &manifest(&config, &layers))
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use microagent::image::{Algorithm, Digest};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::single_image::Layout;
 
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
@@ -13,19 +14,22 @@ pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A layout in a temporary directory. What its methods give back are descriptors.
-pub(crate) struct TestLayout(TempDir);
+pub(crate) struct TestLayout {
+    directory: TempDir,
+    layout: Layout,
+}
 
 impl TestLayout {
     pub(crate) fn new() -> Self {
-        let layout = Self(tempfile::tempdir().unwrap());
-        fs::create_dir_all(layout.path().join("blobs/sha256")).unwrap();
-        fs::write(layout.path().join("oci-layout"), r#"{"imageLayoutVersion": "1.0.0"}"#).unwrap();
-        layout.publish(&[]);
-        layout
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::create(directory.path().to_owned());
+        let empty = Self { directory, layout };
+        empty.publish(&[]);
+        empty
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 
     /// A reference to the layout, `version` being empty, `:<tag>` or `@<digest>`.
@@ -34,15 +38,11 @@ impl TestLayout {
     }
 
     pub(crate) fn blob_path(&self, descriptor: &Value) -> PathBuf {
-        let (algorithm, hex) = digest(descriptor).split_once(':').unwrap();
-        self.path().join("blobs").join(algorithm).join(hex)
+        self.layout.blob_at(digest(descriptor))
     }
 
     pub(crate) fn blob(&self, media_type: &str, content: &[u8]) -> Value {
-        let digest = Digest::of(Algorithm::Sha256, content).to_string();
-        let descriptor = json!({"mediaType": media_type, "digest": digest, "size": content.len()});
-        fs::write(self.blob_path(&descriptor), content).unwrap();
-        descriptor
+        self.layout.blob(media_type, content)
     }
 
     pub(crate) fn document(&self, media_type: &str, document: &Value) -> Value {

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -55,11 +55,16 @@ impl Layout {
         self.image_that_runs(layers, &json!({"Cmd": ["/bin/true"]}))
     }
 
-    /// An image that is run as this says.
+    /// An image for `linux/amd64` that is run as this says.
     pub(crate) fn image_that_runs(&self, layers: &[Layer], execution: &Value) -> String {
+        self.image_for("amd64", layers, execution)
+    }
+
+    /// An image for Linux on any machine.
+    pub(crate) fn image_for(&self, architecture: &str, layers: &[Layer], execution: &Value) -> String {
         let diff_ids: Vec<_> = layers.iter().map(|layer| &layer.diff_id).collect();
         let config = json!({
-            "architecture": "amd64",
+            "architecture": architecture,
             "os": "linux",
             "config": execution,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
@@ -94,19 +99,20 @@ impl Layout {
 
     /// Where a layer's blob is.
     pub(crate) fn blob_path(&self, layer: &Layer) -> PathBuf {
-        let digest = layer.descriptor["digest"].as_str().unwrap();
-        blob_path(&self.directory, digest)
+        self.blob_at(layer.descriptor["digest"].as_str().unwrap())
     }
 
-    fn blob(&self, media_type: &str, content: &[u8]) -> Value {
+    /// Where the blob of a digest is.
+    pub(crate) fn blob_at(&self, digest: &str) -> PathBuf {
+        self.directory.join("blobs").join(digest.replace(':', "/"))
+    }
+
+    /// Puts a blob into the layout, and returns its descriptor.
+    pub(crate) fn blob(&self, media_type: &str, content: &[u8]) -> Value {
         let digest = digest(content);
-        fs::write(blob_path(&self.directory, &digest), content).unwrap();
+        fs::write(self.blob_at(&digest), content).unwrap();
         json!({"mediaType": media_type, "digest": digest, "size": content.len()})
     }
-}
-
-fn blob_path(directory: &Path, digest: &str) -> PathBuf {
-    directory.join("blobs").join(digest.replace(':', "/"))
 }
 
 /// `sha256:` and the hash of the content.

@@ -38,6 +38,13 @@ pub(crate) struct GroupDesc {
     pub(crate) reserved: U32,
 }
 
+impl GroupDesc {
+    /// First block of the inode table.
+    pub(crate) fn inode_table(&self) -> u64 {
+        u64::from(self.inode_table_lo.get()) | u64::from(self.inode_table_hi.get()) << 32
+    }
+}
+
 assert_layout!(GroupDesc: 64, flags @ 0x12, checksum @ 0x1E, block_bitmap_hi @ 0x20, block_bitmap_csum_hi @ 0x38);
 
 bitflags! {

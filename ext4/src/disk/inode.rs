@@ -76,6 +76,8 @@ bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct InodeFlags: u32 {
+        /// Made by and for AFS (`EXT4_IMAGIC_FL`).
+        const IMAGIC = 0x2000;
         /// The directory has an index.
         const INDEX = 0x1000;
         /// `i_blocks` counts blocks of the file system instead of 512 bytes.

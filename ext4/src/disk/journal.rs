@@ -1,6 +1,6 @@
-//! The journal's superblock ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
+//! The journal ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
 
-use zerocopy::big_endian::U32;
+use zerocopy::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
@@ -9,6 +9,82 @@ use super::assert_layout;
 pub(crate) const MAGIC: u32 = 0xC03B_3998;
 /// `h_blocktype` of the superblock, version 2 (`JBD2_SUPERBLOCK_V2`).
 pub(crate) const SUPERBLOCK_V2: u32 = 4;
+/// `s_checksum_type`: CRC32C (`JBD2_CRC32C_CHKSUM`).
+pub(crate) const CHECKSUM_CRC32C: u8 = 4;
+/// Blocks at the end that fast commits have, where `s_num_fc_blks` is zero (`JBD2_DEFAULT_FAST_COMMIT_BLOCKS`).
+pub(crate) const DEFAULT_FAST_COMMIT_BLOCKS: u32 = 256;
+
+/// `h_blocktype` of the journal's other blocks.
+pub(crate) mod block_type {
+    pub(crate) const DESCRIPTOR: u32 = 1;
+    pub(crate) const COMMIT: u32 = 2;
+    pub(crate) const SUPERBLOCK_V1: u32 = 3;
+    pub(crate) const REVOKE: u32 = 5;
+}
+
+/// `s_feature_compat`: commit blocks sum up their transaction (`JBD2_FEATURE_COMPAT_CHECKSUM`).
+pub(crate) const COMPAT_CHECKSUM: u32 = 1;
+
+/// `s_feature_incompat` (`JBD2_FEATURE_INCOMPAT_*`).
+pub(crate) mod incompat {
+    pub(crate) const REVOKE: u32 = 0x1;
+    pub(crate) const BIT64: u32 = 0x2;
+    pub(crate) const ASYNC_COMMIT: u32 = 0x4;
+    pub(crate) const CSUM_V2: u32 = 0x8;
+    pub(crate) const CSUM_V3: u32 = 0x10;
+    pub(crate) const FAST_COMMIT: u32 = 0x20;
+}
+
+/// Flags of a tag (`JBD2_FLAG_*`).
+pub(crate) mod tag_flag {
+    /// The block begins with the journal's magic number, for which the journal has zeros.
+    pub(crate) const ESCAPE: u32 = 1;
+    /// No UUID of 16 bytes follows.
+    pub(crate) const SAME_UUID: u32 = 2;
+    /// The last tag of its block.
+    pub(crate) const LAST: u32 = 8;
+}
+
+/// Start of a block that is not content, 12 bytes (`struct journal_header_s`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct BlockHeader {
+    pub(crate) magic: U32,
+    pub(crate) blocktype: U32,
+    pub(crate) sequence: U32,
+}
+
+/// What is said of a block of content in a descriptor, with checksums of version 3 (`struct journal_block_tag3_s`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Tag3 {
+    pub(crate) blocknr: U32,
+    pub(crate) flags: U32,
+    pub(crate) blocknr_high: U32,
+    pub(crate) checksum: U32,
+}
+
+/// The same without them; the high half of the number follows with 64-bit numbers (`struct journal_block_tag_s`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct Tag {
+    pub(crate) blocknr: U32,
+    pub(crate) checksum: U16,
+    pub(crate) flags: U16,
+}
+
+/// Start of the block that ends a transaction, 60 bytes (`struct commit_header`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct CommitHeader {
+    pub(crate) header: BlockHeader,
+    pub(crate) checksum_type: u8,
+    pub(crate) checksum_size: u8,
+    pub(crate) padding: [u8; 2],
+    pub(crate) checksum: [U32; 8],
+    pub(crate) commit_sec: U64,
+    pub(crate) commit_nsec: U32,
+}
 
 /// The journal's superblock, 1,024 bytes (`struct journal_superblock_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -41,3 +117,7 @@ pub(crate) struct JournalSuperblock {
 }
 
 assert_layout!(JournalSuperblock: 1024, sequence @ 0x18, uuid @ 0x30, nr_users @ 0x40, checksum_type @ 0x50, checksum @ 0xFC);
+assert_layout!(BlockHeader: 12, sequence @ 8);
+assert_layout!(Tag3: 16, checksum @ 12);
+assert_layout!(Tag: 8, flags @ 6);
+assert_layout!(CommitHeader: 60, checksum @ 16, commit_sec @ 48);

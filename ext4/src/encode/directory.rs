@@ -4,8 +4,9 @@ use zerocopy::IntoBytes;
 
 use super::hash::NameHasher;
 use super::index;
+use crate::checksum::Seed;
 use crate::disk::dir_entry::{DirEntry, DirEntryTail, file_type};
-use crate::seal::{self, Sealed, Seed};
+use crate::seal::{self, Sealed};
 use crate::tree::Kind;
 use crate::units::{BlockSize, Ino};
 

@@ -2,8 +2,9 @@
 
 use zerocopy::IntoBytes;
 
+use crate::checksum::Seed;
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES, entries_per_block};
-use crate::seal::{self, Sealed, Seed};
+use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockSize, Extent, hi, lo};
 
 /// A block of the tree, and where it goes.

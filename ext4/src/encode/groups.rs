@@ -2,10 +2,11 @@
 
 use zerocopy::FromZeros;
 
+use crate::checksum::Seed;
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
-use crate::seal::{self, Sealed, Seed};
+use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, Run, hi, hi16, lo, lo16};
 
 /// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.

@@ -11,26 +11,40 @@ pub(crate) struct NameHash {
 /// A hash that stands for the end of a directory (`EXT4_HTREE_EOF_32BIT << 1`), so no name has it.
 const END_OF_DIRECTORY: u32 = 0xFFFF_FFFE;
 
-/// Half MD4 with a seed, the bytes of the name taken as signed.
+/// Half MD4 with a seed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct NameHasher([u32; 4]);
+pub(crate) struct NameHasher {
+    seed: [u32; 4],
+    /// Whether the bytes of a name are taken as signed.
+    is_signed: bool,
+}
 
 impl NameHasher {
-    /// With the seed of the superblock (`s_hash_seed`); zeros stand for MD4's own start.
+    /// With the seed of the superblock (`s_hash_seed`), and bytes taken as signed; zeros stand for MD4's own start.
     pub(crate) fn new(seed: &[u8; 16]) -> Self {
-        if *seed == [0; 16] {
-            return Self([0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476]);
-        }
         let (words, _) = seed.as_chunks::<4>();
-        Self(std::array::from_fn(|index| u32::from_le_bytes(words[index])))
+        let seed = if *seed == [0; 16] {
+            [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476]
+        } else {
+            std::array::from_fn(|index| u32::from_le_bytes(words[index]))
+        };
+        Self { seed, is_signed: true }
+    }
+
+    /// The same with bytes taken as unsigned, as on ARM.
+    pub(crate) fn unsigned(self) -> Self {
+        Self {
+            is_signed: false,
+            ..self
+        }
     }
 
     /// Hash of a name of at most 255 bytes.
     pub(crate) fn hash(self, name: &[u8]) -> NameHash {
-        let mut state = self.0;
+        let mut state = self.seed;
         let mut rest = name;
         while !rest.is_empty() {
-            transform(&mut state, words(rest));
+            transform(&mut state, words(rest, self.is_signed));
             rest = &rest[rest.len().min(32)..];
         }
         let major = state[1] & !1;
@@ -45,15 +59,19 @@ impl NameHasher {
     }
 }
 
-/// Up to 32 bytes as 8 words, filled up with the length of what is left (`str2hashbuf_signed`).
-fn words(rest: &[u8]) -> [u32; 8] {
+/// Up to 32 bytes as 8 words, filled up with the length of what is left (`str2hashbuf_signed`, `str2hashbuf_unsigned`).
+fn words(rest: &[u8], is_signed: bool) -> [u32; 8] {
     let len = u32::try_from(rest.len()).expect("a name has at most 255 bytes");
     let filler = len * 0x0101_0101;
     let mut words = [filler; 8];
     for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
         for &byte in bytes {
-            let signed = i32::from(byte.cast_signed()).cast_unsigned();
-            *word = (*word << 8).wrapping_add(signed);
+            let number = if is_signed {
+                i32::from(byte.cast_signed()).cast_unsigned()
+            } else {
+                byte.into()
+            };
+            *word = (*word << 8).wrapping_add(number);
         }
     }
     words

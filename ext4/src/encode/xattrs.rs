@@ -4,6 +4,7 @@
 use zerocopy::IntoBytes;
 
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
 
@@ -50,6 +51,11 @@ pub(crate) struct ValueInode {
     pub(crate) ino: Ino,
     /// Hash of the value.
     pub(crate) hash: u32,
+}
+
+impl ValueInode {
+    /// One that stands for any, where only sizes matter.
+    pub(crate) const ANY: Self = Self { ino: Ino(0), hash: 0 };
 }
 
 impl Attribute {
@@ -110,12 +116,35 @@ impl Attribute {
 pub(crate) enum XattrsError {
     /// A value that is no POSIX ACL under the name of one.
     InvalidAcl { name: Vec<u8> },
+    /// A name outside of the namespaces of Linux, and no room in the inode: e2fsck calls a block with one corrupt (pass 1).
+    NoNamespace { name: Vec<u8> },
     /// More than an inode and a block hold.
     TooLarge {
         largest: Vec<u8>,
         needed: usize,
         available: usize,
     },
+}
+
+impl XattrsError {
+    /// The error as that of a file.
+    pub(crate) fn of(self, path: String) -> FormatError {
+        let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
+        match self {
+            Self::InvalidAcl { name } => FormatError::InvalidAcl { path, name: text(name) },
+            Self::NoNamespace { name } => FormatError::NoNamespace { path, name: text(name) },
+            Self::TooLarge {
+                largest,
+                needed,
+                available,
+            } => FormatError::XattrsTooLarge {
+                path,
+                name: text(largest),
+                needed,
+                available,
+            },
+        }
+    }
 }
 
 /// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
@@ -163,6 +192,11 @@ pub(crate) fn split(
         fits
     });
     inode.extend(fitting);
+    if let Some(attribute) = block.iter().find(|attribute| attribute.name_index == 0) {
+        return Err(XattrsError::NoNamespace {
+            name: attribute.name.to_vec(),
+        });
+    }
 
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
     loop {
@@ -312,4 +346,21 @@ fn acl(value: &[u8]) -> Option<Box<[u8]>> {
         }
     }
     Some(disk.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_outside_of_the_namespaces_is_for_inodes_alone() {
+        let split_of = |value: &[u8]| {
+            let mut xattrs = Xattrs::default();
+            xattrs.set(b"com.apple.note", value).unwrap();
+            split(&xattrs, BlockSize::Kib4, None, |_| Some(ValueInode::ANY))
+        };
+        assert!(split_of(&[1; 56]).unwrap().block.is_empty());
+        let name = b"com.apple.note".to_vec();
+        assert_eq!(split_of(&[1; 57]).unwrap_err(), XattrsError::NoNamespace { name });
+    }
 }

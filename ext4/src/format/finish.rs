@@ -7,20 +7,20 @@ use super::settle::{Pinned, Settled, Settling};
 use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
 use super::{Formatter, Summary};
+use crate::checksum::Seed;
 use crate::data::Data;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK};
 use crate::encode::directory::{self, Blocks, Context, Entry};
 use crate::encode::hash::NameHasher;
 use crate::encode::inode::{self, Body};
 use crate::encode::superblock::Facts;
-use crate::encode::xattrs::{self, XattrsError};
+use crate::encode::xattrs;
 use crate::encode::{index, inline};
 use crate::error::FormatError;
 use crate::output::Output;
 use crate::place::inodes::Inodes;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
-use crate::seal::Seed;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
 use crate::units::{Ino, Run};
 
@@ -103,7 +103,7 @@ impl<O: Output> Finish<O> {
                         ino,
                         parent: self.inodes.number_of(directory.parent()),
                         block_size: self.formatter.options.block_size,
-                        seed: self.seed.of_inode(ino),
+                        seed: self.seed.of_inode(ino, 0),
                         hasher: NameHasher::new(&self.formatter.options.hash_seed),
                     };
                     let entries = self.entries(directory);
@@ -121,15 +121,7 @@ impl<O: Output> Finish<O> {
                     self.formatter.write_directory(&blocks, &context)?
                 }
                 Kind::Symlink(target) if target.len() > MAX_FAST_SYMLINK => {
-                    // e2fsck pass 1: a target lies in one block, with a NUL after it.
-                    let max = self.formatter.options.block_size.len() - 1;
-                    if target.len() > max {
-                        return Err(FormatError::SymlinkTooLong {
-                            path: self.tree.path_of(id),
-                            len: target.len(),
-                            max,
-                        });
-                    }
+                    self.formatter.check_target(target, || self.tree.path_of(id))?;
                     self.formatter.write_blocks(&target[..], target.len() as u64)?
                 }
                 _ => continue,
@@ -176,23 +168,8 @@ impl<O: Output> Finish<O> {
         let inline_rest = inline.map(|content| content.get(BLOCK_LEN..).unwrap_or_default());
         let xattrs = &self.tree.inode(id).metadata.xattrs;
         let value_inode = |value: &[u8]| options.large_xattrs.then(|| values.inode_of(value));
-        xattrs::split(xattrs, options.block_size, inline_rest, value_inode).map_err(|error| {
-            let path = self.tree.path_of(id);
-            let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
-            match error {
-                XattrsError::InvalidAcl { name } => FormatError::InvalidAcl { path, name: text(name) },
-                XattrsError::TooLarge {
-                    largest,
-                    needed,
-                    available,
-                } => FormatError::XattrsTooLarge {
-                    path,
-                    name: text(largest),
-                    needed,
-                    available,
-                },
-            }
-        })
+        xattrs::split(xattrs, options.block_size, inline_rest, value_inode)
+            .map_err(|error| error.of(self.tree.path_of(id)))
     }
 
     /// Inodes in use or reserved.

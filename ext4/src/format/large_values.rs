@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::checksum::{Seed, value_hash};
 use crate::data::Data;
 use crate::encode::xattrs::ValueInode;
-use crate::seal::Seed;
 use crate::units::Ino;
 
 /// The values, numbered behind the inodes of the tree.
@@ -36,7 +36,7 @@ impl LargeValues {
         }
         let inode = ValueInode {
             ino: Ino(self.first.get() + self.count()),
-            hash: self.seed.hash_value(value),
+            hash: value_hash(value, self.seed),
         };
         self.by_value.insert(value.into(), inode);
         inode

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use crate::checksum::Seed;
 use crate::disk::xattr::MAX_REFCOUNT;
 use crate::encode::xattrs::{self, Attribute};
-use crate::seal::{self, Sealed, Seed};
+use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockSize, Ino};
 
 /// The attributes that need a block, and how many inodes have them.

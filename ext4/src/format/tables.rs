@@ -3,6 +3,7 @@
 use super::Formatter;
 use super::large_values::WrittenValue;
 use super::settle::Pinned;
+use crate::checksum::Seed;
 use crate::data::Data;
 use crate::disk::group_desc::{self, GroupDesc};
 use crate::disk::inode::{InodeFlags, file_type};
@@ -17,7 +18,7 @@ use crate::output::Output;
 use crate::place::geometry::copies;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
-use crate::seal::{self, Sealed, Seed};
+use crate::seal::{self, Sealed};
 use crate::tree::{Metadata, Timestamp};
 use crate::units::{BlockNr, Ino};
 
@@ -55,7 +56,7 @@ impl<'format, O: Output> Tables<'format, O> {
             return Ok(());
         }
         let block_size = self.options.block_size;
-        let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino), || nodes.next());
+        let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino, 0), || nodes.next());
         body.flags |= InodeFlags::EXTENTS;
         body.block = root;
         body.block_count += data.block_count() + blocks.len() as u64;

@@ -6,7 +6,7 @@ use std::mem::offset_of;
 use zerocopy::FromBytes;
 
 use super::facts::incompat;
-use super::{FoundInode, ReadError, Reader, read_at};
+use super::{FoundInode, ReadError, Reader};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags};
 use crate::units::{BlockNr, Extent};
@@ -23,6 +23,14 @@ pub struct DataRange {
     pub len: u64,
     /// First byte of the image.
     at: u64,
+}
+
+impl DataRange {
+    /// Where the first byte is in the image.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.at
+    }
 }
 
 impl<R: Read + Seek> Reader<R> {
@@ -63,7 +71,7 @@ impl<R: Read + Seek> Reader<R> {
             buffer.len() as u64 <= range.len.saturating_sub(skip),
             "the buffer ends within the range"
         );
-        read_at(&mut self.input, range.at + skip, buffer)
+        self.read_at(range.at + skip, buffer)
     }
 
     /// Whether the content lies in the inode (`inline_data`).
@@ -72,7 +80,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads content of so many bytes at once.
-    pub(super) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data(inode)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -83,16 +91,14 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
-    pub(super) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }
         if !inode.flags.contains(InodeFlags::EXTENTS) {
-            // Fast symlinks, devices and empty files of old file systems have no blocks at all.
-            return match inode.block {
-                block if block.iter().all(|&byte| byte == 0) => Ok(Vec::new()),
-                _ => Err(inode.damaged("it has a block map, which only ext2 and ext3 have")),
-            };
+            let extents = self.mapped(inode)?;
+            check_disjoint(inode, &extents)?;
+            return Ok(extents);
         }
         let mut extents = Vec::new();
         let mut next = 0;
@@ -106,11 +112,12 @@ impl<R: Read + Seek> Reader<R> {
                 return Ok(extents);
             };
             let node = self.read_block(inode.ino, block)?;
-            children = self.node(inode, &node, Some(depth), &mut next, &mut extents)?;
+            children = self.node(inode, &node, Some((block, depth)), &mut next, &mut extents)?;
         }
     }
 
-    /// Takes a node apart: into extents, or the numbers of its children and their depth.
+    /// Takes a node apart: into extents, or the numbers of its children and their depth. All nodes but the root have a block,
+    /// and a depth that the one above gives them.
     ///
     /// Every node but the root must hold something, and what leaves hold must ascend from `next` on: so no node counts twice, and
     /// a tree in circles ends soon.
@@ -118,11 +125,12 @@ impl<R: Read + Seek> Reader<R> {
         &self,
         inode: &FoundInode,
         node: &[u8],
-        depth: Option<u16>,
+        place: Option<(BlockNr, u16)>,
         next: &mut u64,
         extents: &mut Vec<Extent>,
     ) -> Result<Vec<(BlockNr, u16)>, ReadError> {
         let damaged = || inode.damaged("its extent tree makes no sense");
+        let (block, depth) = place.unzip();
         let (header, entries) = ExtentHeader::read_from_prefix(node).map_err(|_| damaged())?;
         let found_depth = header.depth.get();
         let count = usize::from(header.entries.get());
@@ -131,6 +139,9 @@ impl<R: Read + Seek> Reader<R> {
             || depth.is_some_and(|depth| depth != found_depth || count == 0)
         {
             return Err(damaged());
+        }
+        if let Some(block) = block {
+            self.verify_extent_node(inode, block, node, &header)?;
         }
         let entries = entries.get(..count * ENTRY_LEN).ok_or_else(damaged)?;
         let (entries, _) = entries.as_chunks::<ENTRY_LEN>();

@@ -7,7 +7,7 @@ use zerocopy::FromBytes;
 use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::dir_entry::DirEntry;
 use crate::disk::inode::BLOCK_LEN;
-use crate::units::{BlockNr, Ino};
+use crate::units::Ino;
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,7 +25,8 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if it is no directory, its entries make no sense, or a name is there twice; [`ReadError::Input`].
+    /// [`ReadError::Inode`] if it is no directory, its entries make no sense, or a name is there twice; [`ReadError::Checksum`] and
+    /// [`ReadError::Input`].
     pub fn entries(&mut self, inode: &FoundInode) -> Result<Vec<FoundEntry>, ReadError> {
         if inode.kind != FoundKind::Directory {
             return Err(inode.damaged("it is not a directory"));
@@ -42,8 +43,11 @@ impl<R: Read + Seek> Reader<R> {
             return sorted(inode, entries);
         }
         for extent in self.extents(inode)? {
-            for block in extent.run().start.get()..extent.run().end().get() {
-                let block = self.read_block(inode.ino, BlockNr(block))?;
+            for index in 0..u64::from(extent.count) {
+                let nr = extent.start + index;
+                let logical = u64::from(extent.logical) + index;
+                let block = self.read_block(inode.ino, nr)?;
+                self.verify_directory_block(inode, logical, nr, &block)?;
                 split(inode, &block, &mut entries)?;
             }
         }

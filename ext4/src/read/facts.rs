@@ -5,21 +5,42 @@ use std::io::{Read, Seek};
 use super::Reader;
 
 /// Features that a reader must know (`s_feature_incompat`, `EXT4_FEATURE_INCOMPAT_*`).
-pub(super) mod incompat {
-    pub(in crate::read) const FILETYPE: u32 = 0x2;
-    pub(in crate::read) const RECOVER: u32 = 0x4;
-    pub(in crate::read) const EXTENT: u32 = 0x40;
-    pub(in crate::read) const BIT64: u32 = 0x80;
-    pub(in crate::read) const MMP: u32 = 0x100;
-    pub(in crate::read) const FLEX_BG: u32 = 0x200;
-    pub(in crate::read) const EA_INODE: u32 = 0x400;
-    pub(in crate::read) const CSUM_SEED: u32 = 0x2000;
-    pub(in crate::read) const LARGE_DIR: u32 = 0x4000;
-    pub(in crate::read) const INLINE_DATA: u32 = 0x8000;
+pub(crate) mod incompat {
+    pub(crate) const FILETYPE: u32 = 0x2;
+    pub(crate) const RECOVER: u32 = 0x4;
+    pub(crate) const EXTENT: u32 = 0x40;
+    pub(crate) const BIT64: u32 = 0x80;
+    pub(crate) const MMP: u32 = 0x100;
+    pub(crate) const FLEX_BG: u32 = 0x200;
+    pub(crate) const EA_INODE: u32 = 0x400;
+    pub(crate) const CSUM_SEED: u32 = 0x2000;
+    pub(crate) const LARGE_DIR: u32 = 0x4000;
+    pub(crate) const INLINE_DATA: u32 = 0x8000;
 
     /// Those that change nothing of what is read here, or are known.
-    pub(in crate::read) const READABLE: u32 =
-        FILETYPE | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR | INLINE_DATA;
+    pub(crate) const READABLE: u32 =
+        FILETYPE | RECOVER | EXTENT | BIT64 | MMP | FLEX_BG | EA_INODE | CSUM_SEED | LARGE_DIR | INLINE_DATA;
+}
+
+/// Features that may be ignored (`s_feature_compat`, `EXT4_FEATURE_COMPAT_*`).
+pub(crate) mod compat {
+    pub(crate) const IMAGIC_INODES: u32 = 0x2;
+    pub(crate) const HAS_JOURNAL: u32 = 0x4;
+    pub(crate) const RESIZE_INODE: u32 = 0x10;
+    pub(crate) const DIR_INDEX: u32 = 0x20;
+    pub(crate) const SPARSE_SUPER2: u32 = 0x200;
+    pub(crate) const ORPHAN_FILE: u32 = 0x1000;
+}
+
+/// Features that a writer must know (`s_feature_ro_compat`, `EXT4_FEATURE_RO_COMPAT_*`).
+pub(crate) mod ro_compat {
+    pub(crate) const SPARSE_SUPER: u32 = 0x1;
+    pub(crate) const HUGE_FILE: u32 = 0x8;
+    pub(crate) const GDT_CSUM: u32 = 0x10;
+    pub(crate) const DIR_NLINK: u32 = 0x20;
+    pub(crate) const BIGALLOC: u32 = 0x200;
+    pub(crate) const METADATA_CSUM: u32 = 0x400;
+    pub(crate) const SHARED_BLOCKS: u32 = 0x4000;
 }
 
 /// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.
@@ -100,7 +121,7 @@ pub struct Facts {
     pub free_inode_count: u32,
     /// Features as `dumpe2fs` names them, in its order.
     pub features: Vec<String>,
-    /// Whether the journal has to be replayed before the rest means what it says.
+    /// Whether the journal has to be replayed before the rest means what it says, as the reader does without writing.
     pub needs_recovery: bool,
 }
 
@@ -130,13 +151,21 @@ impl<R: Read + Seek> Reader<R> {
             inode_count: superblock.inodes_count.get(),
             free_inode_count: superblock.free_inodes_count.get(),
             features: compat.chain(incompat).chain(ro_compat).collect(),
-            needs_recovery: self.has_incompat(incompat::RECOVER),
+            needs_recovery: self.needs_recovery,
         }
     }
 }
 
-pub(super) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
+pub(super) fn compat_names(bits: u32) -> impl Iterator<Item = String> {
+    names(bits, &COMPAT, 'C')
+}
+
+pub(crate) fn incompat_names(bits: u32) -> impl Iterator<Item = String> {
     names(bits, &INCOMPAT, 'I')
+}
+
+pub(crate) fn ro_compat_names(bits: u32) -> impl Iterator<Item = String> {
+    names(bits, &RO_COMPAT, 'R')
 }
 
 /// A bit without a name is `FEATURE_`, the set's letter and its position, as e2fsprogs prints it.

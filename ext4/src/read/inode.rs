@@ -4,7 +4,8 @@ use std::io::{Read, Seek};
 
 use zerocopy::{FromZeros, IntoBytes};
 
-use super::{ReadError, Reader, read_at};
+use super::sums::{expect, is_right_inode};
+use super::{ReadError, Reader, Structure};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
 use crate::tree::{Device, MAX_TARGET_LEN, Timestamp};
 use crate::units::{BlockNr, Ino};
@@ -36,6 +37,7 @@ pub struct FoundInode {
     /// Last change of the inode.
     pub changed: Timestamp,
     pub(super) flags: InodeFlags,
+    pub(super) generation: u32,
     /// First byte of it in the image.
     pub(super) at: u64,
     /// `i_block`.
@@ -90,13 +92,18 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is none, [`ReadError::NeedsRecovery`],
+    /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is none, [`ReadError::Checksum`], [`ReadError::NeedsRecovery`],
     /// [`ReadError::Unsupported`] and [`ReadError::Input`].
     pub fn inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
+        self.check_features()?;
+        self.read_inode(ino)
+    }
+
+    pub(crate) fn read_inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut bytes = vec![0; self.inode_size().max(size_of::<Inode>())];
         let size = self.inode_size();
-        read_at(&mut self.input, offset, &mut bytes[..size])?;
+        self.read_at(offset, &mut bytes[..size])?;
         let mut inode = Inode::new_zeroed();
         inode.as_mut_bytes().copy_from_slice(&bytes[..size_of::<Inode>()]);
         let damaged = |what| Err(ReadError::Inode { ino: ino.get(), what });
@@ -106,6 +113,12 @@ impl<R: Read + Seek> Reader<R> {
         };
         if !extra.is_multiple_of(4) || CLASSIC_LEN + extra > size {
             return damaged("more fields than it has room for");
+        }
+        if let Some(seed) = self.sums.seed() {
+            let seed = seed.of_inode(ino, inode.generation.get());
+            let hi = (extra >= 4).then(|| inode.checksum_hi.get());
+            let is_right = is_right_inode(&bytes[..size], inode.checksum_lo.get(), hi, seed);
+            expect(is_right, Structure::Inode { ino: ino.get() })?;
         }
         let flags = InodeFlags::from_bits_retain(inode.flags.get());
         let mode = inode.mode.get();
@@ -138,6 +151,7 @@ impl<R: Read + Seek> Reader<R> {
             modified: time(inode.mtime.get(), inode.mtime_extra.get(), 0x8C),
             changed: time(inode.ctime.get(), inode.ctime_extra.get(), 0x88),
             flags,
+            generation: inode.generation.get(),
             at: offset,
             block: inode.block,
             room: bytes[CLASSIC_LEN + extra..size].to_vec(),

@@ -44,15 +44,40 @@ impl<R: Read + Seek> Reader<R> {
             self.collect(inode, found, &mut xattrs)?;
         }
         if let Some(block) = inode.xattr_block {
-            let block = self.read_block(inode.ino, block)?;
+            let nr = block;
+            let block = self.read_block(inode.ino, nr)?;
             let none = || inode.damaged("its block of attributes is none");
             let (header, entries) = XattrHeader::read_from_prefix(&block).map_err(|_| none())?;
             if header.magic.get() != MAGIC {
                 return Err(none());
             }
+            self.verify_xattr_block(inode, nr, &block, &header)?;
             self.collect(inode, parse(inode, entries, &block)?, &mut xattrs)?;
         }
         Ok(xattrs)
+    }
+
+    /// The inode that holds a value of so many bytes, and the value.
+    pub(crate) fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
+        let holder = self.read_inode(ino)?;
+        let value = self.read_whole(&holder, len)?;
+        Ok((holder, value))
+    }
+
+    /// The inodes that hold values of an inode's attributes, each once.
+    pub(super) fn value_inodes(&mut self, inode: &FoundInode) -> Result<Vec<Ino>, ReadError> {
+        let mut inos: Vec<Ino> = Vec::new();
+        if inode.has_attributes() {
+            inos.extend(parse_room(inode)?.iter().filter_map(Found::value_inode));
+        }
+        if let Some(block) = inode.xattr_block {
+            let block = self.read_block(inode.ino, block)?;
+            let entries = block.get(size_of::<XattrHeader>()..).unwrap_or_default();
+            inos.extend(parse(inode, entries, &block)?.iter().filter_map(Found::value_inode));
+        }
+        inos.sort_unstable();
+        inos.dedup();
+        Ok(inos)
     }
 
     fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
@@ -65,8 +90,9 @@ impl<R: Read + Seek> Reader<R> {
             let value = match value {
                 Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
-                    let holder = self.inode(ino)?;
-                    self.read_whole(&holder, len)?
+                    let (holder, value) = self.value(ino, len)?;
+                    self.verify_value(inode, &holder, &value)?;
+                    value
                 }
             };
             let value = match name_index {
@@ -105,6 +131,13 @@ impl FoundInode {
 }
 
 impl Found<'_> {
+    fn value_inode(&self) -> Option<Ino> {
+        match self.value {
+            Place::Inode { ino, .. } => Some(ino),
+            Place::Near(..) => None,
+        }
+    }
+
     fn is_inline_data(&self) -> bool {
         self.name == b"system.data"
     }

@@ -1,12 +1,16 @@
 //! The journal after a power cut.
 
 use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use ext4::{BlockSize, Journal};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
 use crate::support::kernel::{self, Mount};
+use crate::support::listing::listing;
 use crate::support::tools;
 
 /// What an image would be, had the power failed: a copy of it while it is mounted, with transactions in its journal only.
@@ -54,5 +58,132 @@ fn a_journal_is_replayed_after_a_power_cut() {
             tools::text(&replayed)
         );
         tools::assert_clean_after_use(&for_e2fsck, setup.name);
+    }
+}
+
+/// Sets of features of mke2fs that a [`ext4::Reader`] reads, with and without checksums.
+const FEATURES: [&str; 6] = [
+    "metadata_csum",
+    "metadata_csum_seed",
+    "^metadata_csum,uninit_bg",
+    "^metadata_csum,^uninit_bg",
+    "^metadata_csum,^64bit,uninit_bg",
+    "^64bit,^extent,^flex_bg,^huge_file,^dir_nlink",
+];
+
+#[test]
+fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
+    if tools::are_missing(&["mke2fs"]) || kernel::is_missing() {
+        return;
+    }
+    for features in FEATURES {
+        let image = image_file();
+        File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+        let arguments = ["-q", "-F", "-t", "ext4", "-I", "256", "-b", "1024", "-O", features];
+        tools::print("mke2fs", &arguments, &image);
+        let mount = Mount::new(&image);
+        let file = mount.path().join("file");
+        // More than the numbers of a double-indirect block reach.
+        fs::write(&file, vec![b'x'; 400 << 10]).unwrap();
+        let long = File::create(mount.path().join("long")).unwrap();
+        for block in [0, 11, 12, 267, 268, 300, 65_803, 65_804, 70_000] {
+            long.write_all_at(&[b'y'; 1024], block * 1024).unwrap();
+        }
+        drop(long);
+        for number in 0..500 {
+            fs::hard_link(&file, mount.path().join(format!("{number:0>100}"))).unwrap();
+        }
+        let expected: Vec<u8> = fs::read(mount.path().join("long")).unwrap();
+        mount.unmount();
+        let lines = listing(&image);
+        assert_eq!(lines.len(), 504, "{features}");
+        let mut reader = ext4::Reader::open(File::open(&image).unwrap()).unwrap();
+        let root = reader.root().unwrap();
+        let entries = reader.entries(&root).unwrap();
+        let long = entries.iter().find(|entry| *entry.name == *b"long").unwrap();
+        let long = reader.inode(long.ino).unwrap();
+        let mut content = vec![0; expected.len()];
+        let mut data = 0;
+        for range in reader.data(&long).unwrap() {
+            let start = usize::try_from(range.start).unwrap();
+            let len = usize::try_from(range.len).unwrap();
+            reader.read_data(&range, 0, &mut content[start..start + len]).unwrap();
+            data += range.len;
+        }
+        assert!(content == expected, "{features}");
+        assert_eq!(data, 9 * 1024, "{features}");
+    }
+}
+
+/// File systems of mke2fs and how they are mounted: all forms that a journal has.
+const JOURNALS: [(&str, &str); 6] = [
+    ("has_journal", "noatime"),
+    ("^metadata_csum", "noatime"),
+    ("^metadata_csum", "journal_checksum"),
+    ("^metadata_csum,^64bit", "data=journal"),
+    ("metadata_csum_seed,ea_inode", "data=journal"),
+    ("^64bit,^extent,^flex_bg", "noatime"),
+];
+
+/// Makes, changes and removes files, so that the journal begins anew, and fills the rest, so that blocks of directories become
+/// content.
+fn use_up(root: &Path) {
+    for round in 0..40u8 {
+        let directory = root.join(format!("round {round}"));
+        fs::create_dir(&directory).unwrap();
+        for number in 0..150usize {
+            let name = format!("{number:0>100}");
+            fs::write(directory.join(name), vec![round; number]).unwrap();
+        }
+        // Its blocks begin like those of the journal.
+        let block = [&0xC03B_3998_u32.to_be_bytes()[..], &[round; 1020]].concat();
+        fs::write(root.join(format!("like {round}")), block.repeat(200)).unwrap();
+        rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+        if round > 0 {
+            fs::remove_dir_all(root.join(format!("round {}", round - 1))).unwrap();
+            let file = File::options().write(true).open(root.join("like 0")).unwrap();
+            file.write_all_at(&block, 7 * 1024).unwrap();
+            fs::remove_file(root.join(format!("like {round}"))).unwrap();
+        }
+    }
+    fs::remove_dir_all(root.join("round 39")).unwrap();
+    rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+    let mut rest = File::create(root.join("rest")).unwrap();
+    while rest.write_all(&[b'r'; 1024]).is_ok() {}
+    rest.sync_all().unwrap();
+    rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+}
+
+#[test]
+fn the_reader_sees_what_e2fsck_makes_of_a_journal() {
+    if tools::are_missing(&["e2fsck", "dumpe2fs", "mke2fs"]) || kernel::is_missing() {
+        return;
+    }
+    for (features, options) in JOURNALS {
+        for block_size in ["1024", "4096"] {
+            let what = format!("{features}, {options}, {block_size}");
+            let image = image_file();
+            File::create(&image).unwrap().set_len(20 * MIB).unwrap();
+            let arguments = [
+                "-q", "-F", "-t", "ext4", "-J", "size=4", "-b", block_size, "-O", features,
+            ];
+            tools::print("mke2fs", &arguments, &image);
+            let mount = Mount::with_options(&image, options);
+            use_up(mount.path());
+            let cut = tools::copy_of(&image);
+            mount.unmount();
+            let found = tools::superblock_field(&cut, "Filesystem features");
+            assert!(found.contains("needs_recovery"), "{what}: nothing to replay: {found}");
+
+            let seen = listing(&cut);
+            let replayed = tools::text(&tools::run("e2fsck", &["-fy"], &cut));
+            assert!(replayed.contains("recovering journal"), "{what}: {replayed}");
+            let expected = listing(&cut);
+            assert_eq!(seen.len(), expected.len(), "{what}");
+            for (seen, expected) in seen.iter().zip(&expected) {
+                assert_eq!(seen, expected, "{what}");
+            }
+            assert!(seen.iter().any(|line| line.starts_with("/like 0 File")), "{what}");
+        }
     }
 }

@@ -243,6 +243,22 @@ pub(crate) fn large_values(build: &mut Build<File>, _: u64) {
     build.put("fifo", metadata, Node::Fifo).unwrap();
 }
 
+/// Little content, and every structure that can be damaged: an index, nodes of extents, attributes of each place.
+pub(crate) fn every_structure(build: &mut Build<File>, block_size: u64) {
+    build.directory("index");
+    for number in 0..2 * block_size / 20 {
+        build.link(format!("index/{number:0>40}"), "2 0");
+    }
+    build.file("extents", Content::in_extents(9, 100, block_size));
+    build
+        .put("long", permissions(0o777), Node::Symlink(vec![b't'; 200]))
+        .unwrap();
+    put_with(build, "value", &[(b"user.large", &[1; 5_000])]);
+    for name in ["one", "other"] {
+        put_with(build, name, &[(b"user.note", b"near"), (b"user.shared", &[2; 300])]);
+    }
+}
+
 /// Small files and directories, around the lengths at which they leave the inode.
 pub(crate) fn small_files(build: &mut Build<File>, _: u64) {
     for len in [0, 1, 59, 60, 61, 127, 128, 129, 160] {

@@ -1,6 +1,7 @@
-//! What must hold of every image, checked in memory: each block has one owner or is free and zero, and all counts are right.
+//! What must hold of every image, checked in memory, by the crate's own check and by this one: each block has one owner or is free and zero, and all counts are right.
 
 use std::collections::BTreeMap;
+use std::io::Cursor;
 use std::ops::Range;
 use std::rc::Rc;
 
@@ -11,6 +12,8 @@ pub(crate) type Owners = BTreeMap<u64, Rc<str>>;
 
 /// Asserts that an image is consistent in itself, and says what its blocks are.
 pub(crate) fn check(image: &[u8]) -> Owners {
+    let report = ext4::check(Cursor::new(image)).expect("it is a file system");
+    assert!(report.is_clean(), "{report:#?}");
     let reader = Reader::new(image);
     let mut owners = Owners::new();
     own_tables(&reader, &mut owners);

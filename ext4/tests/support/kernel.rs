@@ -44,6 +44,11 @@ pub(crate) struct Mount {
 
 impl Mount {
     pub(crate) fn new(image: &Path) -> Self {
+        Self::with_options(image, "noatime")
+    }
+
+    /// With options of `mount -o`.
+    pub(crate) fn with_options(image: &Path, options: &str) -> Self {
         let device = succeed(command("losetup").args(["--find", "--show"]).arg(image));
         let directory = tempfile::tempdir().unwrap();
         let mount = Self {
@@ -52,7 +57,7 @@ impl Mount {
         };
         succeed(
             command("mount")
-                .args(["-t", "ext4", "-o", "noatime", &mount.device])
+                .args(["-t", "ext4", "-o", options, &mount.device])
                 .arg(mount.path()),
         );
         mount

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod content;
 #[cfg(target_os = "linux")]
 pub(crate) mod kernel;
+pub(crate) mod listing;
 pub(crate) mod model;
 pub(crate) mod operations;
 pub(crate) mod readback;

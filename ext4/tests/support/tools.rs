@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -19,8 +20,12 @@ pub(crate) fn skip(missing: &str) {
 
 /// Says that a test cannot judge on this machine, whatever is installed.
 pub(crate) fn say_skipped(missing: &str) {
-    // Past the test harness, which hides what a passing test prints.
-    let _ = std::io::stderr().write_all(format!("skipped: no {missing}\n").as_bytes());
+    say(&format!("skipped: no {missing}\n"));
+}
+
+/// Says something, past the test harness, which hides what a passing test prints.
+pub(crate) fn say(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether one of the tools is missing; says so.
@@ -61,22 +66,38 @@ pub(crate) fn text(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
 
-/// What `e2fsck -fn` complains of, `None` if the image is clean.
+/// What `e2fsck -fn` complains of, or [`ext4::check()`]; `None` if the image is clean.
 pub(crate) fn complaint(image: &Path) -> Option<String> {
+    e2fsck_complaint(image).or_else(|| check_complaint(image))
+}
+
+/// What `e2fsck -fn` complains of, `None` if the image is clean.
+fn e2fsck_complaint(image: &Path) -> Option<String> {
     complaint_but(image, |_| false)
 }
 
-/// Asserts that `e2fsck -fn` has nothing to say.
+/// What `e2fsck -fn` calls wrong, and not only larger than it could be; `None` if that is nothing.
+pub(crate) fn e2fsck_fault(image: &Path) -> Option<String> {
+    complaint_but(image, |line| line.ends_with("Optimize? no"))
+}
+
+fn check_complaint(image: &Path) -> Option<String> {
+    let report = ext4::check(File::open(image).unwrap()).unwrap();
+    (!report.is_clean()).then(|| format!("only ext4::check: {report:#?}"))
+}
+
+/// Asserts that neither `e2fsck -fn` nor [`ext4::check()`] has anything to say.
 pub(crate) fn assert_clean(image: &Path, what: &str) {
     if let Some(complaint) = complaint(image) {
         panic!("{what}: {complaint}");
     }
 }
 
-/// Asserts that `e2fsck -fn` has nothing to say of an image that the kernel wrote to, but how its extent trees, which the
+/// Asserts that neither has anything to say of an image that the kernel wrote to, but e2fsck how its extent trees, which the
 /// kernel does not shrink, could be smaller.
 pub(crate) fn assert_clean_after_use(image: &Path, what: &str) {
-    if let Some(complaint) = complaint_but(image, |line| line.ends_with("Optimize? no")) {
+    let complaint = complaint_but(image, |line| line.ends_with("Optimize? no"));
+    if let Some(complaint) = complaint.or_else(|| check_complaint(image)) {
         panic!("{what}, after use: {complaint}");
     }
 }

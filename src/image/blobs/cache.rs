@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use super::{BlobStore, PARTIAL, StoreError, remove};
+use super::{BlobStore, PARTIAL, StoreError, keep, remove};
 use crate::image::digest::{Algorithm, Digest, Verified};
 
 /// The blobs that a state directory keeps: layers, manifests and configs that were downloaded.
@@ -71,6 +71,7 @@ impl Cache {
     ///
     /// [`StoreError::Read`], [`StoreError::Write`] and [`StoreError::Lock`].
     pub fn trim(&self, limit: u64) -> Result<Vec<CacheEntry>, StoreError> {
+        keep::sweep(&self.store);
         let mut kept = 0_u64;
         let mut removed = Vec::new();
         for entry in self.entries()? {

@@ -263,3 +263,72 @@ impl Drop for Duty {
         self.0.changed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::http::Timeouts;
+    use super::super::{RegistryError, RegistryOptions, runtime};
+    use super::*;
+    use crate::image::Reference;
+    use crate::image::digest::{Algorithm, Digest};
+
+    const BLOB: &[u8] = b"0123456789";
+
+    /// How a download ends of which a byte comes every 30 ms, where each 64 KiB may take so long.
+    fn drip(slow: Duration) -> Result<(), ImageError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BLOB.len());
+                for part in std::iter::once(head.as_bytes()).chain(BLOB.chunks(1)) {
+                    // Who no longer listens has given up, as it should.
+                    let _ = stream.write_all(part);
+                    thread::sleep(Duration::from_millis(30));
+                }
+            }
+        });
+        let Reference::Registry(image) = Reference::parse(&format!("{address}/x")).unwrap() else {
+            panic!("no registry")
+        };
+        let options = RegistryOptions::default();
+        let timeouts = Timeouts {
+            slow,
+            backoff: Duration::from_millis(1),
+            ..Timeouts::default()
+        };
+        let found = options.auth_files.find(&image).unwrap();
+        let http = Http::new(&image.registry, &image.repository, found, &options, timeouts).unwrap();
+        let digest = Digest::of(Algorithm::Sha256, BLOB);
+        let layer = Layer {
+            kept: None,
+            digest: digest.clone(),
+            size: BLOB.len() as u64,
+            media_type: String::new(),
+            diff_id: digest,
+        };
+        let state = tempfile::tempdir().unwrap();
+        let (download, duty) = Download::queue(None);
+        let (store, interrupted) = (BlobStore::new(state.path()), AtomicBool::new(false));
+        runtime()
+            .unwrap()
+            .block_on(duty.perform(&http, &store, &layer, &interrupted));
+        download.finish()
+    }
+
+    #[test]
+    fn a_blob_that_drips_is_given_up() {
+        let error = drip(Duration::from_millis(100)).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{error:?}"
+        );
+        drip(Duration::from_mins(1)).unwrap();
+    }
+}

@@ -115,8 +115,14 @@ impl<'a> Decoding<'a> {
         let blob = self.source.blob(self.layer)?;
         let feed = Arc::new(Feed::new(blob, self.layer, self.interrupted));
         self.phase = Phase::Rest(Arc::clone(&feed));
-        let decoder = layer::decode(FeedReader::new(Arc::clone(&feed)), &self.layer.media_type)?;
-        let compression = decoder.compression();
+        let reader = FeedReader::new(Arc::clone(&feed));
+        let (decoder, compression) = if self.layer.is_unpacked() {
+            (Decoder::of_tar(reader), Compression::announced(&self.layer.media_type))
+        } else {
+            let decoder = layer::decode(reader, &self.layer.media_type)?;
+            let compression = decoder.compression();
+            (decoder, compression)
+        };
         self.phase = Phase::Tar(Box::new(decoder), feed);
         Ok(compression)
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::Piece;
-use crate::image::{Blob, DigestError, Layer, Verified};
+use crate::image::{Blob, Check, DigestError, Layer};
 use crate::rootfs::interrupt::Interruptible;
 
 /// Most pieces that are read ahead: 2 MiB.
@@ -20,7 +20,7 @@ pub(super) struct Feed {
 
 struct State {
     /// The box that reads and hashes, unless a thread has it.
-    blob: Option<Verified<Interruptible<Blob>>>,
+    blob: Option<Hashed>,
     pieces: VecDeque<Piece>,
     /// How the blob ended, behind all pieces; an error is told once.
     end: Option<io::Result<()>>,
@@ -28,12 +28,33 @@ struct State {
     spare: Vec<Piece>,
 }
 
+/// A blob, and its hash so far unless somebody else computes it.
+struct Hashed {
+    blob: Interruptible<Blob>,
+    check: Option<Check>,
+}
+
+impl Read for Hashed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = self.blob.read(buffer)?;
+        if let Some(check) = &mut self.check {
+            let checked = check.update(&buffer[..len]);
+            checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        Ok(len)
+    }
+}
+
 impl Feed {
     pub(super) fn new(blob: Blob, layer: &Layer, interrupted: &Arc<AtomicBool>) -> Self {
-        let blob = Interruptible::new(blob, interrupted);
+        let check = Check::new(layer.digest.clone(), Some(layer.size));
+        let blob = Hashed {
+            check: (!blob.is_hashed_elsewhere()).then_some(check),
+            blob: Interruptible::new(blob, interrupted),
+        };
         Self {
             state: Mutex::new(State {
-                blob: Some(Verified::new(blob, layer.digest.clone(), Some(layer.size))),
+                blob: Some(blob),
                 pieces: VecDeque::new(),
                 end: None,
                 spare: Vec::new(),
@@ -99,7 +120,7 @@ impl Feed {
     pub(super) fn verdict(&self) -> Result<(), DigestError> {
         let blob = self.lock().blob.take();
         let blob = blob.expect("who reads the last piece gives the blob back with it");
-        blob.finish().map(drop)
+        blob.check.map_or(Ok(()), Check::finish)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -110,7 +131,7 @@ impl Feed {
 /// A blob in the hands of a thread, which gives it back with what it has read, whatever happens.
 struct Fetching<'feed> {
     feed: &'feed Feed,
-    blob: Option<Verified<Interruptible<Blob>>>,
+    blob: Option<Hashed>,
     piece: Option<Piece>,
     end: Option<io::Result<()>>,
 }

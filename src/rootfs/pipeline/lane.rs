@@ -8,8 +8,9 @@ use std::sync::atomic::AtomicBool;
 use super::decoding::{Decoded, Decoding, End};
 use super::feed::Feed;
 use super::piece::Piece;
+use super::tar_check::TarCheck;
 use crate::error::LayerFailure;
-use crate::image::{Check, Layer, Source};
+use crate::image::{Layer, Source};
 use crate::layer::Compression;
 
 /// Most pieces of a lane: 16 MiB.
@@ -21,8 +22,8 @@ pub(super) struct Lane<'a> {
     feed: Option<Arc<Feed>>,
     /// Undoes the compression of the blob.
     decoding: Option<Box<Decoding<'a>>>,
-    /// Hashes the tar.
-    pub(super) check: Option<Box<Check>>,
+    /// Hashes the tar, and keeps it.
+    pub(super) check: Option<Box<TarCheck<'a>>>,
     /// Pieces that nobody has hashed.
     decoded: VecDeque<Piece>,
     /// Pieces to apply.
@@ -43,14 +44,14 @@ pub(super) struct Lane<'a> {
 pub(super) enum Step<'a> {
     Fetch(Arc<Feed>),
     Decode(Box<Decoding<'a>>, Piece),
-    Check(Box<Check>, Piece),
+    Check(Box<TarCheck<'a>>, Piece),
 }
 
 /// What was done.
 pub(super) enum Outcome<'a> {
     Fetched,
     Decoded(Box<Decoding<'a>>, Decoded, Piece),
-    Checked(Box<Check>, Piece),
+    Checked(Box<TarCheck<'a>>, Piece),
 }
 
 impl<'a> Step<'a> {
@@ -65,7 +66,7 @@ impl<'a> Step<'a> {
                 Outcome::Decoded(decoding, decoded, piece)
             }
             Self::Check(mut check, piece) => {
-                check.update(piece.bytes()).expect("a tar has any size");
+                check.update(piece.bytes());
                 Outcome::Checked(check, piece)
             }
         }
@@ -77,7 +78,7 @@ impl<'a> Lane<'a> {
         Self {
             feed: None,
             decoding: Some(Box::new(Decoding::new(source, layer, interrupted))),
-            check: Some(Box::new(Check::new(layer.diff_id.clone(), None))),
+            check: Some(Box::new(TarCheck::new(source, layer))),
             decoded: VecDeque::new(),
             checked: VecDeque::new(),
             piece_count: 0,

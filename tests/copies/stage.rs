@@ -1,25 +1,4 @@
 //! Stages against the kernel's view of the image that they come from, entry by entry, and against readers of mtree(5).
-//!
-//! Needs root, Linux and what `tests/rig/install-tools.sh` installs. What is missing skips a test, and fails it where
-//! `REQUIRE_ORACLES=1`.
-#![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
-mod support {
-    #[expect(dead_code, reason = "other tests want other images")]
-    pub(crate) mod build;
-    pub(crate) mod hostile;
-    #[expect(dead_code, reason = "other tests write to images")]
-    pub(crate) mod mount;
-    #[expect(dead_code, reason = "other tests compare with an unpack")]
-    pub(crate) mod oracles;
-    #[expect(dead_code, reason = "other tests want broken images too")]
-    pub(crate) mod single_image;
-    pub(crate) mod skip;
-    #[expect(dead_code, reason = "other tests want broken tars too")]
-    pub(crate) mod tar;
-    pub(crate) mod unprivileged;
-}
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,11 +7,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::build::{latest, rootfs_build, sample};
-use support::hostile::hostile_layout;
-use support::mount::Mount;
-use support::oracles::{Oracles, compare, e2fsck, succeed};
-use support::unprivileged::Unprivileged;
+use crate::support::build::{latest, rootfs_build, sample};
+use crate::support::hostile::hostile_layout;
+use crate::support::mount::Mount;
+use crate::support::oracles::{Oracles, compare, e2fsck, succeed};
+use crate::support::unprivileged::Unprivileged;
 
 /// `ls -R` of all that a directory holds, with what an unprivileged user can set.
 fn names(directory: &Path) -> Vec<PathBuf> {

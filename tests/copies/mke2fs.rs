@@ -1,25 +1,4 @@
 //! Images that e2fsprogs makes, against those of the native writer, in the kernel's eyes and byte for byte.
-//!
-//! Needs root, Linux and what `tests/rig/install-tools.sh` installs. What is missing skips a test, and fails it where
-//! `REQUIRE_ORACLES=1`.
-#![cfg(target_os = "linux")]
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
-
-mod support {
-    #[expect(dead_code, reason = "other tests want other images")]
-    pub(crate) mod build;
-    pub(crate) mod hostile;
-    #[expect(dead_code, reason = "other tests write to images")]
-    pub(crate) mod mount;
-    #[expect(dead_code, reason = "other tests compare with an unpack")]
-    pub(crate) mod oracles;
-    #[expect(dead_code, reason = "other tests want broken images too")]
-    pub(crate) mod single_image;
-    pub(crate) mod skip;
-    #[expect(dead_code, reason = "other tests want broken tars too")]
-    pub(crate) mod tar;
-    pub(crate) mod unprivileged;
-}
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -27,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use crate::support::build::{latest, rootfs_build, sample};
+use crate::support::hostile::hostile_layout;
+use crate::support::mount::Mount;
+use crate::support::oracles::{Oracles, compare, e2fsck, succeed};
+use crate::support::unprivileged::Unprivileged;
+use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
-use support::build::{latest, rootfs_build, sample};
-use support::hostile::hostile_layout;
-use support::mount::Mount;
-use support::oracles::{Oracles, compare, e2fsck, succeed};
-use support::unprivileged::Unprivileged;
 
 /// Where a program of e2fsprogs is.
 fn installed(program: &str) -> PathBuf {
@@ -56,6 +36,11 @@ fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
 
 fn assert_equal(native: &Path, made: &Path) {
     assert_eq!(e2fsck(made), Ok(()));
+    diff(native, made, DiffOptions::default(), &mut |difference| {
+        assert_ne!(difference.section, Section::Tree, "{difference:?}");
+        Ok(())
+    })
+    .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
     assert_eq!(compare(native.tree(), made.tree()), Ok(()));
     assert_eq!(compare(made.tree(), native.tree()), Ok(()));

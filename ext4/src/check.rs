@@ -1,0 +1,137 @@
+//! [`check()`]: whether an image is what a file system has to be, without e2fsprogs.
+//!
+//! It goes as e2fsck does: the superblock, the journal, the groups, then all inodes (pass 1), the names in directories (2),
+//! which of these hang together (3), how many names each inode has (4), and what the bitmaps and counts say of it all (5).
+//! What is wrong ends nothing, unless the rest has no meaning without it. It holds a bit for each block in use, some bytes for
+//! each inode, and what belongs to one directory.
+
+mod attributes;
+mod bitmaps;
+mod directories;
+mod entries;
+mod extents;
+mod findings;
+mod groups;
+mod index;
+mod inodes;
+mod journal;
+mod names;
+mod ownership;
+mod resize;
+mod superblock;
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Seek, SeekFrom};
+
+pub use findings::{Finding, Report};
+
+use crate::read::{ReadError, Reader, Structure};
+use findings::Findings;
+use groups::Group;
+use inodes::InodeFacts;
+use names::Names;
+use ownership::Ownership;
+
+/// Checks an image: a file, a device, or memory. What a journal holds that was not replayed counts as if it had been.
+///
+/// # Errors
+///
+/// [`ReadError::NotExt4`], [`ReadError::Unsupported`] for features that this crate does not know, and [`ReadError::Input`] if
+/// the image does not give its bytes. All that is wrong with a file system is a [`Finding`] instead.
+pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
+    let len = input
+        .seek(SeekFrom::End(0))
+        .map_err(|source| ReadError::Input { offset: 0, source })?;
+    let mut reader = Reader::new(input);
+    let superblock = reader.read_superblock()?;
+    let mut findings = Findings::default();
+    if !superblock::check(&mut reader, superblock, len, &mut findings)? {
+        return Ok(findings.into_report());
+    }
+    let mut check = Check::new(reader, len, findings);
+    check.journal()?;
+    check.groups()?;
+    check.copies()?;
+    check.inodes()?;
+    check.attribute_references()?;
+    check.directories()?;
+    check.names()?;
+    check.bitmaps()?;
+    Ok(check.findings.into_report())
+}
+
+/// A check that is under way.
+struct Check<R> {
+    reader: Reader<R>,
+    findings: Findings,
+    /// Blocks of the file system that the image has.
+    block_count: u64,
+    group_count: u32,
+    groups: Vec<Group>,
+    blocks: Ownership,
+    inodes: InodeFacts,
+    names: Names,
+    /// Blocks of attributes: how often they say that they are used, and how often they are.
+    xattr_blocks: BTreeMap<u64, attributes::Sharing>,
+    /// Inodes that hold values: how often they are used.
+    value_inodes: BTreeMap<u32, u32>,
+}
+
+impl<R: Read + Seek> Check<R> {
+    fn new(reader: Reader<R>, len: u64, findings: Findings) -> Self {
+        let block_count = reader.block_count().min(len / reader.block_size() as u64);
+        let group_count = reader.group_count(block_count);
+        Self {
+            reader,
+            findings,
+            block_count,
+            group_count,
+            groups: Vec::new(),
+            blocks: Ownership::new(block_count),
+            inodes: InodeFacts::default(),
+            names: Names::default(),
+            xattr_blocks: BTreeMap::new(),
+            value_inodes: BTreeMap::new(),
+        }
+    }
+
+    fn find(&mut self, structure: Structure, problem: impl Into<String>) {
+        self.findings.add(structure, problem.into());
+    }
+
+    /// Reads a block; one that the image does not have is a finding.
+    fn block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if block == 0 || block >= self.block_count {
+            self.find(structure, format!("block {block} is outside of the file system"));
+            return Ok(None);
+        }
+        let mut bytes = vec![0; self.reader.block_size()];
+        let offset = self.reader.offset_of_block(block);
+        self.reader.read_at(offset, &mut bytes)?;
+        Ok(Some(bytes))
+    }
+}
+
+/// Makes a finding of what a reader refuses; an image that does not give its bytes stays an error.
+fn found<T>(
+    result: Result<T, ReadError>,
+    structure: Structure,
+    findings: &mut Findings,
+) -> Result<Option<T>, ReadError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Input { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
+            findings.add(structure, "the image ends before it does".to_owned());
+            Ok(None)
+        }
+        Err(error @ ReadError::Input { .. }) => Err(error),
+        Err(ReadError::Checksum { structure }) => {
+            findings.wrong_checksum(structure);
+            Ok(None)
+        }
+        Err(error) => {
+            findings.add(structure, error.to_string());
+            Ok(None)
+        }
+    }
+}

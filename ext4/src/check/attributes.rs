@@ -1,0 +1,301 @@
+//! Extended attributes: in the inode, in a block that inodes share, and in inodes of their own.
+
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::Check;
+use super::inodes::Checked;
+use crate::disk::inode::InodeFlags;
+use crate::disk::xattr::{MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
+use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
+use crate::read::facts::incompat;
+use crate::read::sums::is_right_xattr_block;
+use crate::read::{ReadError, Structure};
+use crate::units::{BlockNr, Ino};
+
+/// Bytes after the last entry that must be zero.
+const TERMINATOR: usize = 4;
+
+/// How a block of attributes is used.
+pub(super) struct Sharing {
+    /// An inode that has it.
+    ino: u32,
+    /// Inodes that have it, as it says.
+    refcount: u32,
+    /// Inodes that have it.
+    found: u32,
+    /// Blocks of the values that have inodes of their own.
+    value_blocks: u64,
+}
+
+/// What holds attributes.
+struct Room<'a> {
+    structure: Structure,
+    owner: &'a Checked,
+    bytes: &'a [u8],
+    /// Where the first entry is, from the start of the bytes.
+    first: usize,
+    /// Whether every entry has a hash, and they are in order.
+    is_block: bool,
+}
+
+impl<R: Read + Seek> Check<R> {
+    /// Checks the attributes of an inode, and returns how many blocks it has of them.
+    pub(super) fn attributes(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+        let mut blocks = 0;
+        let room = checked.room();
+        if let Some(rest) = room.strip_prefix(&MAGIC.to_le_bytes()) {
+            let room = Room {
+                structure: checked.structure(),
+                owner: checked,
+                bytes: rest,
+                first: 0,
+                is_block: false,
+            };
+            blocks += self.entries_of(&room)?;
+        }
+        let block = checked.xattr_block();
+        if block == 0 {
+            return Ok(blocks);
+        }
+        if let Some(sharing) = self.xattr_blocks.get_mut(&block) {
+            sharing.found += 1;
+            return Ok(blocks + 1 + sharing.value_blocks);
+        }
+        let ino = checked.ino.get();
+        let structure = Structure::XattrBlock { ino, block };
+        if !self.own(structure, BlockNr(block), 1) {
+            return Ok(blocks);
+        }
+        let Some(bytes) = self.block(structure, block)? else {
+            return Ok(blocks);
+        };
+        let (header, _) = XattrHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
+        let mut sharing = Sharing {
+            ino,
+            refcount: header.refcount.get(),
+            found: 1,
+            value_blocks: 0,
+        };
+        if header.magic.get() == MAGIC {
+            let is_right = header.blocks.get() == 1 && sharing.refcount <= MAX_REFCOUNT;
+            self.findings
+                .expect(is_right, structure, || "its header makes no sense".to_owned());
+            if let Some(seed) = self.reader.sums().seed()
+                && !is_right_xattr_block(&bytes, header, BlockNr(block), seed)
+            {
+                self.findings.wrong_checksum(structure);
+            }
+            let room = Room {
+                structure,
+                owner: checked,
+                bytes: &bytes,
+                first: size_of::<XattrHeader>(),
+                is_block: true,
+            };
+            sharing.value_blocks = self.entries_of(&room)?;
+        } else {
+            self.find(structure, "it is no block of attributes");
+        }
+        blocks += 1 + sharing.value_blocks;
+        self.xattr_blocks.insert(block, sharing);
+        Ok(blocks)
+    }
+
+    /// Checks entries and values, and returns how many blocks the values have that lie in inodes of their own.
+    fn entries_of(&mut self, room: &Room<'_>) -> Result<u64, ReadError> {
+        let structure = room.structure;
+        let mut blocks = 0;
+        let mut at = room.first;
+        let mut values: Vec<(usize, usize)> = Vec::new();
+        let mut last: Option<(u8, u8, &[u8])> = None;
+        let mut all_hashes = Some(0u32);
+        loop {
+            let rest = room.bytes.get(at..).unwrap_or_default();
+            if rest.len() < TERMINATOR {
+                self.find(structure, "its attributes do not end");
+                return Ok(blocks);
+            }
+            if rest[..TERMINATOR] == [0; TERMINATOR] {
+                break;
+            }
+            let Ok((entry, names)) = XattrEntry::ref_from_prefix(rest) else {
+                self.find(structure, "its attributes do not end");
+                return Ok(blocks);
+            };
+            let name_len = usize::from(entry.name_len);
+            let Some(name) = names.get(..name_len) else {
+                self.find(structure, "the name of an attribute is too long");
+                return Ok(blocks);
+            };
+            at += size_of::<XattrEntry>() + name_len.next_multiple_of(4);
+            self.name(room, entry, name, &mut last);
+            let hash = self.value(room, entry, name, &mut values, &mut blocks)?;
+            all_hashes = all_hashes
+                .filter(|_| entry.hash.get() != 0)
+                .map(|all| all.rotate_left(16) ^ entry.hash.get());
+            let is_right = match hash {
+                Some((unsigned, signed)) => {
+                    let found = entry.hash.get();
+                    found == unsigned || found == signed || found == 0 && !room.is_block
+                }
+                None => true,
+            };
+            self.findings.expect(is_right, structure, || {
+                format!("the hash of {:?} is wrong", name.escape_ascii().to_string())
+            });
+        }
+        values.sort_unstable();
+        let overlaps = values.windows(2).any(|pair| pair[1].0 < pair[0].1);
+        let is_right = !overlaps && values.first().is_none_or(|(start, _)| *start >= at + TERMINATOR);
+        self.findings
+            .expect(is_right, structure, || "values of attributes overlap".to_owned());
+        if room.is_block {
+            let (header, _) = XattrHeader::ref_from_prefix(room.bytes).expect("a block has room for its header");
+            let is_right = [0, all_hashes.unwrap_or(0)].contains(&header.hash.get());
+            self.findings
+                .expect(is_right, structure, || "the hash of all attributes is wrong".to_owned());
+        }
+        Ok(blocks)
+    }
+
+    fn name<'a>(&mut self, room: &Room<'_>, entry: &XattrEntry, name: &'a [u8], last: &mut Option<(u8, u8, &'a [u8])>) {
+        let is_known = entry.name_index == 0 || NAMESPACES.iter().any(|(_, index)| *index == entry.name_index);
+        let is_acl = matches!(entry.name_index, 2 | 3);
+        let shown = || name.escape_ascii().to_string();
+        self.findings.expect(
+            // Other namespaces are those of other systems (`EXT4_XATTR_INDEX_LUSTRE`, `_RICHACL`, `_ENCRYPTION`, `_HURD`).
+            (is_known || matches!(entry.name_index, 5 | 8..=10)) && name.is_empty() == is_acl && !name.contains(&0),
+            room.structure,
+            || {
+                format!(
+                    "an attribute of the name {:?} in namespace {}",
+                    shown(),
+                    entry.name_index
+                )
+            },
+        );
+        let this = (entry.name_index, entry.name_len, name);
+        if room.is_block && last.is_some_and(|last| last >= this) {
+            self.find(
+                room.structure,
+                format!("the attribute {:?} is not where it belongs", shown()),
+            );
+        }
+        *last = Some(this);
+    }
+
+    /// Checks a value; returns what its entry's hash should be, with the bytes of the name taken as unsigned and as signed.
+    fn value(
+        &mut self,
+        room: &Room<'_>,
+        entry: &XattrEntry,
+        name: &[u8],
+        values: &mut Vec<(usize, usize)>,
+        blocks: &mut u64,
+    ) -> Result<Option<(u32, u32)>, ReadError> {
+        let structure = room.structure;
+        let len = usize::try_from(entry.value_size.get()).unwrap_or(usize::MAX);
+        if entry.value_inum.get() != 0 {
+            return self.value_inode(room, entry, name, blocks);
+        }
+        let offset = usize::from(entry.value_offs.get());
+        let value = if len == 0 {
+            &[]
+        } else {
+            let Some(value) = room.bytes.get(offset..).and_then(|bytes| bytes.get(..len)) else {
+                self.find(structure, "the value of an attribute lies outside");
+                return Ok(None);
+            };
+            value
+        };
+        if len > 0 {
+            values.push((offset, offset + len.next_multiple_of(4)));
+        }
+        // Content in the inode has no hash.
+        if entry.name_index == 7 && name == b"data" && room.owner.flags.contains(InodeFlags::INLINE_DATA) {
+            return Ok(None);
+        }
+        let words = value.chunks(4).map(|chunk| {
+            let mut word = [0; 4];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u32::from_le_bytes(word)
+        });
+        Ok(Some(hashes(name, &words.collect::<Vec<_>>())))
+    }
+
+    fn value_inode(
+        &mut self,
+        room: &Room<'_>,
+        entry: &XattrEntry,
+        name: &[u8],
+        blocks: &mut u64,
+    ) -> Result<Option<(u32, u32)>, ReadError> {
+        let structure = room.structure;
+        let ino = entry.value_inum.get();
+        let len = usize::try_from(entry.value_size.get()).unwrap_or(usize::MAX);
+        if !self.reader.has_incompat(incompat::EA_INODE) || !(1..=MAX_VALUE_LEN).contains(&len) {
+            self.find(structure, format!("an attribute of {len} bytes in inode {ino}"));
+            return Ok(None);
+        }
+        *self.value_inodes.entry(ino).or_default() += 1;
+        *blocks += (len as u64).div_ceil(self.reader.block_size() as u64);
+        let value = self.reader.value(Ino(ino), len);
+        let there = super::found(value, Structure::XattrValue { ino }, &mut self.findings)?;
+        let Some((holder, value)) = there else {
+            return Ok(None);
+        };
+        let hash = crate::checksum::value_hash(&value, self.reader.value_seed());
+        self.findings.expect(holder.size == len as u64, structure, || {
+            format!("inode {ino} has {} bytes of a value of {len}", holder.size)
+        });
+        self.findings.expect(
+            holder.accessed.seconds() & 0xFFFF_FFFF == i64::from(hash),
+            Structure::XattrValue { ino },
+            || "it has another hash".to_owned(),
+        );
+        Ok(Some(hashes(name, &[hash])))
+    }
+
+    /// Whether blocks and values are used as often as they say.
+    pub(super) fn attribute_references(&mut self) -> Result<(), ReadError> {
+        for (&block, sharing) in &self.xattr_blocks {
+            let structure = Structure::XattrBlock {
+                ino: sharing.ino,
+                block,
+            };
+            let (said, found) = (sharing.refcount, sharing.found);
+            self.findings.expect(said == found, structure, || {
+                format!("{found} inodes have it, and it says {said}")
+            });
+        }
+        let values = std::mem::take(&mut self.value_inodes);
+        for (&ino, &found) in &values {
+            let structure = Structure::XattrValue { ino };
+            let fact = self.inodes.get(ino).copied();
+            let Some(checked) = self.again(Ino(ino))?.filter(|_| fact.is_some()) else {
+                self.find(structure, "there is no such inode");
+                continue;
+            };
+            // `ext4_xattr_inode_get_ref`
+            let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
+            let is_right = checked.flags.contains(InodeFlags::EA_INODE) && said == u64::from(found);
+            self.findings.expect(is_right, structure, || {
+                format!("{found} attributes have it, and it says {said}")
+            });
+        }
+        self.value_inodes = values;
+        Ok(())
+    }
+}
+
+/// `e_hash` (`ext4_xattr_hash_entry`): old kernels took the bytes of the name as signed.
+fn hashes(name: &[u8], words: &[u32]) -> (u32, u32) {
+    let of_name = |byte: fn(u8) -> u32| name.iter().fold(0u32, |hash, &next| hash.rotate_left(5) ^ byte(next));
+    let all = |hash: u32| words.iter().fold(hash, |hash, word| hash.rotate_left(16) ^ word);
+    (
+        all(of_name(u32::from)),
+        all(of_name(|byte| i32::from(byte.cast_signed()).cast_unsigned())),
+    )
+}

@@ -1,0 +1,176 @@
+//! Directories: their blocks, one after the other (pass 2 of e2fsck).
+
+use std::io::{Read, Seek};
+
+use super::index::Index;
+use super::inodes::Checked;
+use super::{Check, found};
+use crate::checksum::Seed;
+use crate::disk::inode::{BLOCK_LEN, InodeFlags};
+use crate::encode::hash::NameHasher;
+use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
+use crate::read::{ReadError, Structure};
+use crate::units::Ino;
+
+/// A directory whose blocks are being looked at.
+pub(super) struct Directory {
+    pub(super) ino: Ino,
+    /// What its blocks' checksums begin with, if they have any.
+    pub(super) seed: Option<Seed>,
+    /// Two hashes of each name, to find those that are there twice.
+    pub(super) fingerprints: Vec<(u64, u32)>,
+    /// How its index hashes names, if it has one and that is known.
+    pub(super) hasher: Option<NameHasher>,
+    /// Smallest and largest hash of a name in the block that was looked at last.
+    pub(super) hashes: Option<(u32, u32)>,
+}
+
+impl<R: Read + Seek> Check<R> {
+    pub(super) fn directories(&mut self) -> Result<(), ReadError> {
+        let directories = self.inodes.numbers().filter(|&ino| {
+            let fact = self.inodes.get(ino);
+            fact.is_some_and(|fact| fact.is_directory() && !fact.is_orphan)
+        });
+        let directories: Vec<u32> = directories.collect();
+        for ino in directories {
+            if let Some(checked) = self.again(Ino(ino))? {
+                self.directory(&checked)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn directory(&mut self, checked: &Checked) -> Result<(), ReadError> {
+        let seed = self.reader.sums().seed();
+        let mut directory = Directory {
+            ino: checked.ino,
+            seed: seed.map(|seed| seed.of_inode(checked.ino, checked.inode.generation.get())),
+            fingerprints: Vec::new(),
+            hasher: None,
+            hashes: None,
+        };
+        if checked.flags.contains(InodeFlags::INLINE_DATA) {
+            self.inline(checked, &mut directory)?;
+        } else {
+            self.blocks(checked, &mut directory)?;
+        }
+        directory.fingerprints.sort_unstable();
+        let is_unique = directory.fingerprints.windows(2).all(|pair| pair[0] != pair[1]);
+        self.findings
+            .expect(is_unique, checked.structure(), || "a name is in it twice".to_owned());
+        Ok(())
+    }
+
+    /// Entries in the inode: the number of the directory above, then two parts that no entry crosses.
+    fn inline(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+        let structure = checked.structure();
+        let content = self.reader.read_inode(checked.ino).and_then(|inode| {
+            let len = usize::try_from(checked.size)
+                .ok()
+                .filter(|&len| len <= checked.bytes.len());
+            let len = len.ok_or(ReadError::Inode {
+                ino: checked.ino.get(),
+                what: "it is too small for its content",
+            })?;
+            self.reader.read_whole(&inode, len)
+        });
+        let Some(content) = found(content, structure, &mut self.findings)? else {
+            return Ok(());
+        };
+        let (first, second) = content.split_at(content.len().min(BLOCK_LEN));
+        let Some((above, first)) = first.split_first_chunk::<4>() else {
+            self.find(structure, "a directory of no length");
+            return Ok(());
+        };
+        self.dots(directory.ino, u32::from_le_bytes(*above), structure);
+        self.entries(structure, directory, first);
+        self.entries(structure, directory, second);
+        Ok(())
+    }
+
+    /// Counts `.` and `..`.
+    pub(super) fn dots(&mut self, directory: Ino, above: u32, structure: Structure) {
+        if let Some(fact) = self.inodes.get_mut(directory.get()) {
+            fact.found += 1;
+        }
+        self.names.dot_dot.insert(directory.get(), above);
+        match self.inodes.get_mut(above).filter(|fact| fact.is_directory()) {
+            Some(fact) => fact.found += 1,
+            None => self.find(structure, format!("'..' is inode {above}, which is no directory")),
+        }
+    }
+
+    fn blocks(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+        let blocks = self.blocks_of(checked, false)?;
+        let has_index = checked.flags.contains(InodeFlags::INDEX);
+        let mut index = None;
+        for extent in &blocks.extents {
+            for (logical, block) in (extent.logical..).zip(extent.run().start.get()..extent.run().end().get()) {
+                let ino = checked.ino.get();
+                let structure = Structure::DirectoryBlock { ino, block };
+                let Some(bytes) = self.block(structure, block)? else {
+                    continue;
+                };
+                if has_index && logical == 0 {
+                    let structure = Structure::IndexNode { ino, block };
+                    self.node_sum(directory, structure, &bytes, true);
+                    self.first_entries(structure, directory, &bytes, true);
+                    index = self.index(structure, directory, &blocks, &bytes)?;
+                } else if index.as_ref().is_some_and(|index| index.is_node(logical)) {
+                    self.node_sum(directory, Structure::IndexNode { ino, block }, &bytes, false);
+                } else {
+                    self.entry_block(structure, directory, logical, &bytes);
+                    if let Some(index) = &index {
+                        self.leaf_range(structure, index, logical, directory);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn node_sum(&mut self, directory: &Directory, structure: Structure, bytes: &[u8], is_root: bool) {
+        let entries = index_entries(bytes, is_root);
+        let is_right = match (directory.seed, entries) {
+            (None, _) => true,
+            (Some(seed), Some(entries)) => is_right_index_node(bytes, entries, seed),
+            (Some(_), None) => false,
+        };
+        if !is_right {
+            self.findings.wrong_checksum(structure);
+        }
+    }
+
+    fn entry_block(&mut self, structure: Structure, directory: &mut Directory, logical: u32, bytes: &[u8]) {
+        if let Some(seed) = directory.seed
+            && !is_right_leaf(bytes, seed)
+        {
+            self.findings.wrong_checksum(structure);
+        }
+        directory.hashes = None;
+        if logical == 0 {
+            self.first_entries(structure, directory, bytes, false);
+        } else {
+            self.entries(structure, directory, bytes);
+        }
+    }
+
+    /// Whether the hashes of the names in a leaf are those that the index says.
+    fn leaf_range(&mut self, structure: Structure, index: &Index, logical: u32, directory: &Directory) {
+        let (Some((smallest, largest)), Some(range)) = (directory.hashes, index.leaf(logical)) else {
+            return;
+        };
+        let is_right = smallest >= range.first & !1
+            && range.next.is_none_or(|next| {
+                // The next block goes on with the same hash if the lowest bit says so.
+                if next & 1 == 1 {
+                    largest <= next & !1
+                } else {
+                    largest < next
+                }
+            });
+        self.findings.expect(is_right, structure, || {
+            format!("it holds hashes from {smallest:#x} to {largest:#x}, which the index does not lead to")
+        });
+    }
+}

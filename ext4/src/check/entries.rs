@@ -1,0 +1,176 @@
+//! Entries: a name, what it leads to, and the room up to the next.
+
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::Check;
+use super::directories::Directory;
+use crate::disk::dir_entry::{DirEntry, file_type};
+use crate::disk::inode::file_type as mode;
+use crate::encode::hash::NameHasher;
+use crate::read::Structure;
+use crate::read::facts::incompat;
+use crate::read::sums::has_tail;
+
+/// Length of an entry before its name.
+const ENTRY_LEN: usize = size_of::<DirEntry>();
+
+impl<R: Read + Seek> Check<R> {
+    /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
+    pub(super) fn first_entries(
+        &mut self,
+        structure: Structure,
+        directory: &mut Directory,
+        bytes: &[u8],
+        is_root: bool,
+    ) {
+        let Some((dot, rest)) = self.entry(structure, bytes, bytes.len()) else {
+            return;
+        };
+        let own = directory.ino.get();
+        let is_right =
+            dot.name == b"." && dot.is_terminated && dot.ino == own && self.is_type(dot.file_type, mode::DIRECTORY);
+        self.findings
+            .expect(is_right, structure, || "its first entry is not '.'".to_owned());
+        let Some((dot_dot, rest)) = self.entry(structure, rest, bytes.len()) else {
+            return;
+        };
+        let is_right =
+            dot_dot.name == b".." && dot_dot.is_terminated && self.is_type(dot_dot.file_type, mode::DIRECTORY);
+        self.findings
+            .expect(is_right, structure, || "its second entry is not '..'".to_owned());
+        self.dots(directory.ino, dot_dot.ino, structure);
+        if is_root {
+            let is_right = dot.len == 12 && dot_dot.len == bytes.len() - 12;
+            self.findings.expect(is_right, structure, || {
+                "'..' does not span the root of the index".to_owned()
+            });
+        } else {
+            self.entries(structure, directory, rest);
+        }
+    }
+
+    pub(super) fn entries(&mut self, structure: Structure, directory: &mut Directory, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            // The entry that holds the checksum is none.
+            if rest.len() == 12 && directory.seed.is_some() && has_tail(rest) {
+                return;
+            }
+            let Some((entry, after)) = self.entry(structure, rest, bytes.len()) else {
+                return;
+            };
+            rest = after;
+            if entry.ino != 0 {
+                self.named(structure, directory, &entry);
+            }
+        }
+    }
+
+    /// Takes the first entry off.
+    fn entry<'a>(&mut self, structure: Structure, bytes: &'a [u8], block_len: usize) -> Option<(Entry<'a>, &'a [u8])> {
+        let taken = take(bytes, block_len);
+        if taken.is_none() {
+            self.find(structure, "an entry has a length that cannot be");
+        }
+        taken
+    }
+
+    fn is_type(&self, found: u8, file_type: u16) -> bool {
+        found
+            == if self.reader.has_incompat(incompat::FILETYPE) {
+                entry_type(file_type)
+            } else {
+                0
+            }
+    }
+
+    fn named(&mut self, structure: Structure, directory: &mut Directory, entry: &Entry<'_>) {
+        let shown = || entry.name.escape_ascii().to_string();
+        let cannot_be = entry.name.is_empty()
+            || entry.name == b"."
+            || entry.name == b".."
+            || entry.name.iter().any(|&byte| byte == b'/' || byte == 0);
+        self.findings
+            .expect(!cannot_be, structure, || format!("the name {:?} cannot be", shown()));
+        directory.fingerprint(entry.name);
+        let first = self.reader.superblock().first_ino.get().max(11);
+        let ino = entry.ino;
+        let Some(fact) = self.inodes.get_mut(ino).filter(|_| ino >= first) else {
+            self.find(structure, format!("{:?} is inode {ino}, which is no file", shown()));
+            return;
+        };
+        fact.found += 1;
+        let fact = *fact;
+        let is_right = self.is_type(entry.file_type, fact.file_type);
+        self.findings.expect(is_right, structure, || {
+            format!("{:?} is of type {}, and inode {ino} is not", shown(), entry.file_type)
+        });
+        if fact.is_directory()
+            && let Some(other) = self.names.above.insert(ino, directory.ino.get())
+        {
+            self.find(
+                structure,
+                format!("{:?} is inode {ino}, which is in directory {other} too", shown()),
+            );
+        }
+    }
+}
+
+/// An entry of a directory.
+struct Entry<'a> {
+    ino: u32,
+    len: usize,
+    name: &'a [u8],
+    file_type: u8,
+    /// Whether a zero follows the name, as e2fsck wants it of `.` and `..`.
+    is_terminated: bool,
+}
+
+fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
+    let (entry, names) = DirEntry::ref_from_prefix(bytes).ok()?;
+    // 64 KiB do not fit 16 bits (`ext4_rec_len_from_disk`).
+    let len = match entry.rec_len.get() {
+        0 | 0xFFFF if block_len == 1 << 16 => 1 << 16,
+        len => usize::from(len),
+    };
+    let name_len = usize::from(entry.name_len);
+    if len < 12 || len > bytes.len() || !len.is_multiple_of(4) || ENTRY_LEN + name_len > len {
+        return None;
+    }
+    let entry = Entry {
+        ino: entry.inode.get(),
+        len,
+        name: names.get(..name_len)?,
+        is_terminated: names.get(name_len) == Some(&0),
+        file_type: entry.file_type,
+    };
+    Some((entry, &bytes[len..]))
+}
+
+impl Directory {
+    fn fingerprint(&mut self, name: &[u8]) {
+        let hash = self.hasher.unwrap_or(NameHasher::new(&[0; 16])).hash(name);
+        let both = u64::from(hash.major) << 32 | u64::from(hash.minor);
+        self.fingerprints.push((both, crc32c::crc32c(name)));
+        if self.hasher.is_some() {
+            let (smallest, largest) = self.hashes.unwrap_or((hash.major, hash.major));
+            self.hashes = Some((smallest.min(hash.major), largest.max(hash.major)));
+        }
+    }
+}
+
+/// Kind of a file as entries give it (`EXT4_FT_*`).
+fn entry_type(file_type: u16) -> u8 {
+    match file_type {
+        mode::REGULAR => file_type::REGULAR,
+        mode::DIRECTORY => file_type::DIRECTORY,
+        mode::CHAR_DEVICE => file_type::CHAR_DEVICE,
+        mode::BLOCK_DEVICE => file_type::BLOCK_DEVICE,
+        mode::FIFO => file_type::FIFO,
+        mode::SOCKET => file_type::SOCKET,
+        mode::SYMLINK => file_type::SYMLINK,
+        _ => 0,
+    }
+}

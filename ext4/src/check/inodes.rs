@@ -1,0 +1,407 @@
+//! Inodes: all that are in use, in the order of their numbers (pass 1 of e2fsck).
+
+use std::io::{Read, Seek};
+use std::mem::offset_of;
+
+use zerocopy::{FromZeros, IntoBytes};
+
+use super::{Check, found};
+use crate::disk::group_desc::GroupFlags;
+use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
+use crate::disk::superblock::Superblock;
+use crate::read::facts::{compat, incompat, ro_compat};
+use crate::read::sums::is_right_inode;
+use crate::read::{ReadError, Structure};
+use crate::units::{BlockNr, Ino};
+
+/// Reserved inodes that are files, and have no name (`EXT4_USR_QUOTA_INO`, `EXT4_GRP_QUOTA_INO`, `EXT4_BOOT_LOADER_INO`).
+const NAMELESS: [u32; 6] = [1, 3, 4, 5, Ino::RESIZE.0, Ino::JOURNAL.0];
+
+/// What is kept of an inode.
+#[derive(Clone, Copy, Default)]
+pub(super) struct InodeFact {
+    /// `S_IFDIR` and its like; zero if it is not in use.
+    pub(super) file_type: u16,
+    /// Names that it says it has.
+    pub(super) links: u16,
+    /// Names that it has, with a directory's own and those of the ones in it.
+    pub(super) found: u32,
+    /// It needs no name.
+    pub(super) is_nameless: bool,
+    /// It is in the list of files that had none any more, but were open.
+    pub(super) is_orphan: bool,
+}
+
+impl InodeFact {
+    pub(super) fn is_used(self) -> bool {
+        self.file_type != 0
+    }
+
+    pub(super) fn is_directory(self) -> bool {
+        self.file_type == file_type::DIRECTORY
+    }
+}
+
+/// What is kept of all inodes: group by group, up to the last that can be in use.
+#[derive(Default)]
+pub(super) struct InodeFacts {
+    groups: Vec<Vec<InodeFact>>,
+    per_group: u32,
+}
+
+impl InodeFacts {
+    pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
+        let index = ino.checked_sub(1)?;
+        let group = self.groups.get((index / self.per_group.max(1)) as usize)?;
+        group
+            .get((index % self.per_group.max(1)) as usize)
+            .filter(|fact| fact.file_type != 0)
+    }
+
+    pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut InodeFact> {
+        let index = ino.checked_sub(1)?;
+        let group = self.groups.get_mut((index / self.per_group.max(1)) as usize)?;
+        group
+            .get_mut((index % self.per_group.max(1)) as usize)
+            .filter(|fact| fact.file_type != 0)
+    }
+
+    /// What is kept of a group's inodes, in the order of their numbers.
+    pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = InodeFact> + '_ {
+        self.groups.get(group as usize).into_iter().flatten().copied()
+    }
+
+    /// Numbers of all inodes in use.
+    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
+        let per_group = self.per_group;
+        (0u32..).zip(&self.groups).flat_map(move |(group, facts)| {
+            let used = (1u32..).zip(facts).filter(|(_, fact)| fact.file_type != 0);
+            used.map(move |(index, _)| group * per_group + index)
+        })
+    }
+}
+
+/// An inode that is being checked.
+pub(super) struct Checked {
+    pub(super) ino: Ino,
+    pub(super) inode: Inode,
+    pub(super) flags: InodeFlags,
+    pub(super) size: u64,
+    /// Where the fields end that it says it has.
+    pub(super) fields_end: usize,
+    /// All its bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
+impl Checked {
+    pub(super) fn structure(&self) -> Structure {
+        Structure::Inode { ino: self.ino.get() }
+    }
+
+    pub(super) fn file_type(&self) -> u16 {
+        self.inode.mode.get() & 0o170_000
+    }
+
+    /// First byte of the inode's room for attributes, as long as it is within it.
+    pub(super) fn room(&self) -> &[u8] {
+        self.bytes.get(self.fields_end..).unwrap_or_default()
+    }
+
+    pub(super) fn xattr_block(&self) -> u64 {
+        u64::from(self.inode.file_acl_lo.get()) | u64::from(self.inode.file_acl_high.get()) << 32
+    }
+
+    pub(super) fn is_fast_symlink(&self) -> bool {
+        let is_mapped = self.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
+        self.file_type() == file_type::SYMLINK && !is_mapped && self.size < BLOCK_LEN as u64
+    }
+}
+
+impl<R: Read + Seek> Check<R> {
+    pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
+        let per_group = self.reader.superblock().inodes_per_group.get();
+        self.inodes.per_group = per_group;
+        let inode_size = self.reader.inode_size();
+        for group in 0..self.groups.len() {
+            let described = &self.groups[group];
+            let used = if described.flags.contains(GroupFlags::INODE_UNINIT) {
+                0
+            } else {
+                per_group.saturating_sub(described.unused_inodes)
+            };
+            let table = described.inode_table;
+            let number = u32::try_from(group).expect("groups are counted in 32 bits");
+            let structure = Structure::GroupDescriptor { group: number };
+            self.inodes.groups.push(vec![InodeFact::default(); used as usize]);
+            if table == 0 || table >= self.block_count {
+                continue;
+            }
+            let in_block = self.reader.block_size() / inode_size;
+            let mut block = Vec::new();
+            for index in 0..used {
+                let within = index as usize % in_block;
+                if within == 0 {
+                    block.resize(self.reader.block_size(), 0);
+                    let at = self.reader.offset_of_block(table + u64::from(index) / in_block as u64);
+                    let read = self.reader.read_at(at, &mut block);
+                    if found(read, structure, &mut self.findings)?.is_none() {
+                        break;
+                    }
+                }
+                let bytes = &block[within * inode_size..(within + 1) * inode_size];
+                if bytes.iter().any(|&byte| byte != 0) {
+                    let ino = Ino(number * per_group + index + 1);
+                    self.inode(ino, bytes.to_vec())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn inode(&mut self, ino: Ino, bytes: Vec<u8>) -> Result<(), ReadError> {
+        let checked = self.fields(ino, bytes);
+        let first = self.reader.superblock().first_ino.get().max(11);
+        let links = checked.inode.links_count.get();
+        let mode = checked.inode.mode.get();
+        let is_reserved = ino.get() < first && ino != Ino::ROOT;
+        let is_orphan = links == 0 && mode != 0 && self.may_be_orphan(&checked);
+        if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
+            if mode != 0 && checked.inode.dtime.get() == 0 {
+                self.find(checked.structure(), "it has no name, and no time when it was deleted");
+            }
+            // The list of bad blocks is in use without looking like it.
+            if ino.get() == 1 {
+                self.blocks_of(&checked, true)?;
+            }
+            return Ok(());
+        }
+        let is_value = checked.flags.contains(InodeFlags::EA_INODE);
+        let superblock = self.reader.superblock();
+        let is_special = is_nameless(superblock, ino);
+        if let Some(fact) = self.slot(ino) {
+            *fact = InodeFact {
+                // What is of no kind is in use all the same.
+                file_type: (mode & 0o170_000).max(1),
+                links,
+                found: 0,
+                is_nameless: is_special || is_reserved || is_value,
+                is_orphan,
+            };
+        }
+        self.used(&checked, is_orphan)
+    }
+
+    fn slot(&mut self, ino: Ino) -> Option<&mut InodeFact> {
+        let (group, index) = {
+            let index = ino.get() - 1;
+            (index / self.inodes.per_group, index % self.inodes.per_group)
+        };
+        self.inodes.groups.get_mut(group as usize)?.get_mut(index as usize)
+    }
+
+    /// Takes the bytes apart, and verifies their sum.
+    fn fields(&mut self, ino: Ino, bytes: Vec<u8>) -> Checked {
+        const CLASSIC_LEN: usize = offset_of!(Inode, extra_isize);
+        let mut inode = Inode::new_zeroed();
+        let len = bytes.len().min(size_of::<Inode>());
+        inode.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+        let room = bytes.len() - CLASSIC_LEN;
+        let extra = if room == 0 {
+            0
+        } else {
+            usize::from(inode.extra_isize.get())
+        };
+        let is_right = extra == 0 || (4..=room).contains(&extra) && extra.is_multiple_of(4);
+        let structure = Structure::Inode { ino: ino.get() };
+        self.findings.expect(is_right, structure, || {
+            format!("{extra} bytes of fields behind the first 128")
+        });
+        if let Some(seed) = self.reader.sums().seed() {
+            let seed = seed.of_inode(ino, inode.generation.get());
+            let hi = (extra >= 4).then(|| inode.checksum_hi.get());
+            if !is_right_inode(&bytes, inode.checksum_lo.get(), hi, seed) {
+                self.findings.wrong_checksum(structure);
+            }
+        }
+        Checked {
+            ino,
+            flags: InodeFlags::from_bits_retain(inode.flags.get()),
+            size: u64::from(inode.size_lo.get()) | u64::from(inode.size_high.get()) << 32,
+            fields_end: if is_right { CLASSIC_LEN + extra } else { bytes.len() },
+            inode,
+            bytes,
+        }
+    }
+
+    fn may_be_orphan(&self, checked: &Checked) -> bool {
+        let superblock = self.reader.superblock();
+        let has_orphans =
+            superblock.last_orphan.get() != 0 || superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
+        has_orphans && checked.inode.dtime.get() <= superblock.inodes_count.get()
+    }
+
+    /// An inode in use.
+    fn used(&mut self, checked: &Checked, is_orphan: bool) -> Result<(), ReadError> {
+        let structure = checked.structure();
+        let kind = checked.file_type();
+        let is_known = matches!(
+            kind,
+            file_type::FIFO
+                | file_type::CHAR_DEVICE
+                | file_type::DIRECTORY
+                | file_type::BLOCK_DEVICE
+                | file_type::REGULAR
+                | file_type::SYMLINK
+                | file_type::SOCKET
+        );
+        let is_bad_blocks = checked.ino.get() == 1;
+        self.findings.expect(is_known || is_bad_blocks, structure, || {
+            format!("it is of no kind: {kind:o}")
+        });
+        let deleted = checked.inode.dtime.get();
+        self.findings.expect(deleted == 0 || is_orphan, structure, || {
+            format!("it is in use, and was deleted at {deleted}")
+        });
+        self.findings
+            .expect(checked.inode.obso_faddr.get() == 0, structure, || {
+                "it has the address of a fragment".to_owned()
+            });
+        if checked.ino == Ino::ROOT && kind != file_type::DIRECTORY {
+            self.find(structure, "the root is not a directory");
+        }
+        self.features(checked);
+        let attributes = self.attributes(checked)?;
+        let has_content = matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
+        let resize = self.reader.superblock().feature_compat.get() & compat::RESIZE_INODE;
+        let content = if checked.ino == Ino::RESIZE && resize != 0 {
+            self.resize_inode(checked)?
+        } else if has_content || is_bad_blocks {
+            self.content(checked)?
+        } else {
+            self.findings.expect(checked.size == 0, structure, || {
+                format!("it has no content, and {} bytes", checked.size)
+            });
+            0
+        };
+        self.sectors(checked, attributes + content);
+        Ok(())
+    }
+
+    /// Flags and high halves whose features are not there.
+    fn features(&mut self, checked: &Checked) {
+        let structure = checked.structure();
+        for (flag, feature, name) in [
+            (InodeFlags::EXTENTS, incompat::EXTENT, "extents"),
+            (InodeFlags::INLINE_DATA, incompat::INLINE_DATA, "inline data"),
+            (InodeFlags::EA_INODE, incompat::EA_INODE, "the value of an attribute"),
+        ] {
+            if checked.flags.contains(flag) && !self.reader.has_incompat(feature) {
+                self.find(
+                    structure,
+                    format!("it has {name}, and the file system has no such feature"),
+                );
+            }
+        }
+        let may_be_magic = self.reader.superblock().feature_compat.get() & compat::IMAGIC_INODES != 0;
+        let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
+        self.findings.expect(may_be_magic || !is_magic, structure, || {
+            "it is one of AFS, and cannot be".to_owned()
+        });
+        let is_wide = self.reader.has_incompat(incompat::BIT64);
+        self.findings
+            .expect(is_wide || checked.inode.file_acl_high.get() == 0, structure, || {
+                "the number of its block of attributes is too large".to_owned()
+            });
+        let kind = checked.file_type();
+        let is_device = !matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
+        let has_extents = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
+        self.findings
+            .expect(!(is_device && has_extents) || checked.ino.get() == 1, structure, || {
+                "it has extents, and no content".to_owned()
+            });
+        let has_index = checked.flags.contains(InodeFlags::INDEX);
+        let may_have =
+            kind == file_type::DIRECTORY && self.reader.superblock().feature_compat.get() & compat::DIR_INDEX != 0;
+        self.findings.expect(!has_index || may_have, structure, || {
+            "it has an index, and cannot".to_owned()
+        });
+    }
+
+    /// `i_blocks`: in units of 512 bytes, or of blocks.
+    fn sectors(&mut self, checked: &Checked, blocks: u64) {
+        let has_huge = self.reader.superblock().feature_ro_compat.get() & ro_compat::HUGE_FILE != 0;
+        let high = if has_huge { checked.inode.blocks_high.get() } else { 0 };
+        let found = u64::from(checked.inode.blocks_lo.get()) | u64::from(high) << 32;
+        let unit = if has_huge && checked.flags.contains(InodeFlags::HUGE_FILE) {
+            1
+        } else {
+            self.reader.block_size() as u64 / 512
+        };
+        let expected = blocks.saturating_mul(unit);
+        self.findings.expect(found == expected, checked.structure(), || {
+            format!("i_blocks is {found} instead of {expected}")
+        });
+        self.findings.expect(
+            has_huge || checked.inode.blocks_high.get() == 0,
+            checked.structure(),
+            || "i_blocks is too large".to_owned(),
+        );
+    }
+
+    /// Reads an inode that is in use once more.
+    pub(super) fn again(&mut self, ino: Ino) -> Result<Option<Checked>, ReadError> {
+        let per_group = self.inodes.per_group;
+        let (group, index) = ((ino.get() - 1) / per_group, (ino.get() - 1) % per_group);
+        let Some(table) = self.groups.get(group as usize).map(|group| group.inode_table) else {
+            return Ok(None);
+        };
+        let size = self.reader.inode_size();
+        let mut bytes = vec![0; size];
+        let at = self.reader.offset_of_block(table) + u64::from(index) * size as u64;
+        if found(
+            self.reader.read_at(at, &mut bytes),
+            Structure::Inode { ino: ino.get() },
+            &mut self.findings,
+        )?
+        .is_none()
+        {
+            return Ok(None);
+        }
+        // It was checked before.
+        let findings = std::mem::take(&mut self.findings);
+        let checked = self.fields(ino, bytes);
+        self.findings = findings;
+        Ok(Some(checked))
+    }
+
+    /// Takes blocks for something; they must be there, and not belong to anything else.
+    pub(super) fn own(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
+        let (start, end) = (start.get(), start.get().saturating_add(count));
+        let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);
+        if start < first || end > self.block_count {
+            self.find(
+                structure,
+                format!("blocks {start} to {end} are outside of the file system"),
+            );
+            return false;
+        }
+        if let Some(block) = self.blocks.claim(start, count) {
+            self.find(structure, format!("block {block} belongs to something else too"));
+        }
+        true
+    }
+}
+
+/// Whether an inode is one of those that need no name.
+fn is_nameless(superblock: &Superblock, ino: Ino) -> bool {
+    let number = ino.get();
+    NAMELESS.contains(&number)
+        || [
+            superblock.journal_inum.get(),
+            superblock.usr_quota_inum.get(),
+            superblock.grp_quota_inum.get(),
+            superblock.prj_quota_inum.get(),
+            superblock.orphan_file_inum.get(),
+        ]
+        .contains(&number)
+}

@@ -1,0 +1,61 @@
+//! The journal: its superblock, and what it holds if it was not replayed.
+
+use std::io::{Read, Seek};
+
+use super::{Check, found};
+use crate::read::facts::{compat, incompat};
+use crate::read::journal::Log;
+use crate::read::{FoundKind, ReadError, Structure};
+use crate::units::Ino;
+
+/// Fewest blocks of a journal (`JBD2_MIN_JOURNAL_BLOCKS`).
+const MIN_BLOCKS: u64 = 1024;
+
+impl<R: Read + Seek> Check<R> {
+    pub(super) fn journal(&mut self) -> Result<(), ReadError> {
+        let superblock = self.reader.superblock();
+        let ino = superblock.journal_inum.get();
+        let has_journal = superblock.feature_compat.get() & compat::HAS_JOURNAL != 0;
+        let structure = Structure::Journal;
+        if !has_journal {
+            self.findings.expect(ino == 0, Structure::Superblock, || {
+                format!("it has no journal, and one in inode {ino}")
+            });
+            return Ok(());
+        }
+        if self.reader.has_journal_elsewhere() {
+            return Ok(());
+        }
+        self.findings
+            .expect(ino == Ino::JOURNAL.get(), Structure::Superblock, || {
+                format!("the journal is in inode {ino}")
+            });
+        let needs_recovery = self.reader.has_incompat(incompat::RECOVER);
+        if needs_recovery {
+            let replayed = self.reader.see_through_journal();
+            found(replayed, structure, &mut self.findings)?;
+        }
+        let log = self.log(Ino(ino));
+        if let Some(log) = found(log, structure, &mut self.findings)? {
+            self.findings.expect(needs_recovery || log.start == 0, structure, || {
+                "it holds something, and the superblock does not say that it has to be replayed".to_owned()
+            });
+            self.findings
+                .expect(log.errno == 0, structure, || format!("it notes error {}", log.errno));
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, ino: Ino) -> Result<Log, ReadError> {
+        let inode = self.reader.read_inode(ino)?;
+        let damaged = |what| Err(ReadError::Journal { what });
+        if inode.kind != FoundKind::File || inode.links != 1 {
+            return damaged("its inode is not a file with one link");
+        }
+        if inode.size < MIN_BLOCKS * self.reader.block_size() as u64 {
+            return damaged("it is too short");
+        }
+        let extents = self.reader.extents(&inode)?;
+        Log::open(&mut self.reader, extents, inode.size)
+    }
+}

@@ -1,0 +1,111 @@
+//! Which directory each directory is in, and how many names each inode has (passes 3 and 4 of e2fsck).
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+
+use super::Check;
+use crate::disk::inode::InodeFlags;
+use crate::read::facts::ro_compat;
+use crate::read::{ReadError, Structure};
+use crate::tree::MAX_LINKS;
+use crate::units::Ino;
+
+/// Where directories are, by their number.
+#[derive(Default)]
+pub(super) struct Names {
+    /// The directory that has its name; the root is in itself.
+    pub(super) above: BTreeMap<u32, u32>,
+    /// What `..` in it says.
+    pub(super) dot_dot: BTreeMap<u32, u32>,
+}
+
+impl<R: Read + Seek> Check<R> {
+    pub(super) fn names(&mut self) -> Result<(), ReadError> {
+        self.connections();
+        let has_dir_nlink = self.reader.superblock().feature_ro_compat.get() & ro_compat::DIR_NLINK != 0;
+        let numbers: Vec<u32> = self.inodes.numbers().collect();
+        for ino in numbers {
+            let Some(fact) = self.inodes.get(ino).copied() else {
+                continue;
+            };
+            let structure = Structure::Inode { ino };
+            if fact.is_nameless {
+                let is_named = fact.found > 0;
+                self.findings
+                    .expect(!is_named, structure, || "it is not a file, and has a name".to_owned());
+                let first = self.reader.superblock().first_ino.get();
+                if ino >= first && !self.value_inodes.contains_key(&ino) && self.is_value(ino)? {
+                    self.find(structure, "it holds the value of an attribute that is not there");
+                }
+                continue;
+            }
+            if fact.is_orphan {
+                self.findings.expect(fact.found == 0, structure, || {
+                    "it has a name, and none any more".to_owned()
+                });
+                continue;
+            }
+            let has_name = if fact.is_directory() {
+                ino == Ino::ROOT.get() || self.names.above.contains_key(&ino)
+            } else {
+                fact.found > 0
+            };
+            self.findings
+                .expect(has_name, structure, || "it has no name".to_owned());
+            let is_uncounted = fact.is_directory() && has_dir_nlink && fact.links == 1 && fact.found > MAX_LINKS;
+            self.findings
+                .expect(is_uncounted || u32::from(fact.links) == fact.found, structure, || {
+                    format!("it has {} links, and says {}", fact.found, fact.links)
+                });
+        }
+        Ok(())
+    }
+
+    fn is_value(&mut self, ino: u32) -> Result<bool, ReadError> {
+        let checked = self.again(Ino(ino))?;
+        Ok(checked.is_some_and(|checked| checked.flags.contains(InodeFlags::EA_INODE)))
+    }
+
+    /// Whether each directory is where it says, and can be reached from the root.
+    fn connections(&mut self) {
+        let root = Ino::ROOT.get();
+        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
+            self.find(Structure::Inode { ino: root }, "there is no root directory");
+        }
+        let names = std::mem::take(&mut self.names);
+        // Whether the way from a directory up ends at the root.
+        let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
+        for (&directory, &said) in &names.dot_dot {
+            let structure = Structure::Inode { ino: directory };
+            let above = if directory == root {
+                Some(root)
+            } else {
+                names.above.get(&directory).copied()
+            };
+            if let Some(above) = above
+                && above != said
+            {
+                self.find(structure, format!("it is in directory {above}, and says {said}"));
+            }
+            let mut way = Vec::new();
+            let mut at = directory;
+            let reaches = loop {
+                if let Some(&reaches) = known.get(&at) {
+                    break reaches;
+                }
+                // Until it is known, what is met again is a circle.
+                known.insert(at, false);
+                way.push(at);
+                match names.above.get(&at) {
+                    Some(&above) => at = above,
+                    None => break false,
+                }
+            };
+            known.extend(way.into_iter().map(|directory| (directory, reaches)));
+            if !reaches && names.above.contains_key(&directory) {
+                self.find(structure, "the root does not lead to it");
+            }
+        }
+        self.names = names;
+    }
+}

@@ -1,0 +1,92 @@
+//! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
+
+use std::io::{Read, Seek};
+
+use super::Check;
+use super::inodes::Checked;
+use crate::disk::inode::file_type;
+use crate::read::{ReadError, Structure};
+use crate::units::BlockNr;
+
+/// Index of the double-indirect block in `i_block` (`EXT2_DIND_BLOCK`).
+const DOUBLE_INDIRECT: usize = 13;
+
+impl<R: Read + Seek> Check<R> {
+    /// Checks the map of reserved blocks, and returns how many blocks it has.
+    ///
+    /// The reserved blocks themselves belong to the groups that they lie in, and are taken already.
+    pub(super) fn resize_inode(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+        let structure = checked.structure();
+        let is_right = checked.file_type() == file_type::REGULAR && checked.inode.links_count.get() == 1;
+        self.findings
+            .expect(is_right, structure, || "it is not a file with one link".to_owned());
+        let (words, _) = checked.inode.block.as_chunks::<4>();
+        let map = u32::from_le_bytes(words[DOUBLE_INDIRECT]);
+        let others = words.iter().enumerate().filter(|(index, _)| *index != DOUBLE_INDIRECT);
+        self.findings
+            .expect(others.into_iter().all(|(_, word)| *word == [0; 4]), structure, || {
+                "it has more than a double-indirect block".to_owned()
+            });
+        if !self.own(structure, BlockNr(map.into()), 1) {
+            return Ok(1);
+        }
+        let Some(numbers) = self.numbers(structure, map.into())? else {
+            return Ok(1);
+        };
+        let copies: Vec<u32> = (1..self.group_count)
+            .filter(|&group| self.has_superblock(group))
+            .collect();
+        let first = self.descriptor_blocks();
+        let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
+        let mut expected = vec![0; numbers.len()];
+        for index in first..first + reserved {
+            let block = self.group_start(0) + 1 + index;
+            let place = usize::try_from(index).unwrap_or(usize::MAX) % numbers.len();
+            expected[place] = u32::try_from(block).unwrap_or(u32::MAX);
+        }
+        if let Some(index) = (0..numbers.len()).find(|&index| numbers[index] != expected[index]) {
+            let (found, expected) = (numbers[index], expected[index]);
+            let block = u64::from(map);
+            let structure = Structure::ExtentNode {
+                ino: checked.ino.get(),
+                block,
+            };
+            self.find(structure, format!("number {index} is {found} instead of {expected}"));
+        }
+        for index in first..first + reserved {
+            let block = self.group_start(0) + 1 + index;
+            self.likes(checked, block, index, &copies)?;
+        }
+        Ok(1 + reserved * (1 + copies.len() as u64))
+    }
+
+    /// A reserved block of group 0 lists its likes in the groups with copies of the superblock.
+    fn likes(&mut self, checked: &Checked, block: u64, index: u64, copies: &[u32]) -> Result<(), ReadError> {
+        let structure = Structure::ExtentNode {
+            ino: checked.ino.get(),
+            block,
+        };
+        let Some(numbers) = self.numbers(structure, block)? else {
+            return Ok(());
+        };
+        let expected = copies.iter().map(|&group| self.group_start(group) + 1 + index);
+        let expected = expected.chain(std::iter::repeat(0));
+        let wrong = (0..)
+            .zip(numbers)
+            .zip(expected)
+            .find(|((_, found), expected)| u64::from(*found) != *expected);
+        if let Some(((index, found), expected)) = wrong {
+            let index: usize = index;
+            self.find(structure, format!("number {index} is {found} instead of {expected}"));
+        }
+        Ok(())
+    }
+
+    fn numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {
+        let bytes = self.block(structure, block)?;
+        Ok(bytes.map(|bytes| {
+            let (numbers, _) = bytes.as_chunks::<4>();
+            numbers.iter().map(|number| u32::from_le_bytes(*number)).collect()
+        }))
+    }
+}

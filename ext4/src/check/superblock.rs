@@ -1,0 +1,130 @@
+//! The superblock: whether its fields make sense together (`check_super_block` of e2fsck).
+
+use std::io::{Read, Seek};
+
+use super::findings::Findings;
+use super::found;
+use crate::disk::superblock::Superblock;
+use crate::read::facts::{compat, incompat, ro_compat};
+use crate::read::sums::is_right_superblock;
+use crate::read::{ReadError, Reader, Structure};
+
+const HERE: Structure = Structure::Superblock;
+
+/// Checks the superblock, and gives it to the reader. Says whether the rest has a meaning.
+pub(super) fn check<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    superblock: Superblock,
+    len: u64,
+    findings: &mut Findings,
+) -> Result<bool, ReadError> {
+    if !is_right_superblock(&superblock) {
+        findings.wrong_checksum(HERE);
+    }
+    if found(reader.adopt(superblock), HERE, findings)?.is_none() {
+        return Ok(false);
+    }
+    reader.check_known()?;
+    let superblock = reader.superblock().clone();
+    let unknown = superblock.feature_ro_compat.get() & (ro_compat::BIGALLOC | ro_compat::SHARED_BLOCKS);
+    if unknown != 0 {
+        let features = crate::read::facts::ro_compat_names(unknown)
+            .collect::<Vec<_>>()
+            .join(" ");
+        return Err(ReadError::Unsupported { features });
+    }
+    geometry(reader, &superblock, len, findings);
+    fields(reader, &superblock, findings);
+    let inodes = u64::from(reader.group_count(reader.block_count())) * u64::from(superblock.inodes_per_group.get());
+    let sane = inodes < u64::from(u32::MAX)
+        && superblock.blocks_per_group.get() as usize <= reader.block_size() * 8
+        && superblock.inodes_per_group.get() as usize <= reader.block_size() * 8
+        && superblock.blocks_per_group.get() >= 8
+        && reader.block_count() > u64::from(superblock.first_data_block.get());
+    Ok(sane)
+}
+
+/// Sizes and numbers, each of which the others depend on.
+fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u64, findings: &mut Findings) {
+    let block_size = reader.block_size();
+    let block_count = reader.block_count();
+    let available = len / block_size as u64;
+    findings.expect(block_count <= available, HERE, || {
+        format!("it says that there are {block_count} blocks, and the image has {available}")
+    });
+    findings.expect(block_count > 0, HERE, || "it has no blocks".to_owned());
+    let first = u32::from(block_size == 1024);
+    findings.expect(superblock.first_data_block.get() == first, HERE, || {
+        format!("the first block is {}, not {first}", superblock.first_data_block.get())
+    });
+    let per_group = superblock.blocks_per_group.get();
+    let is_right = per_group >= 8 && per_group.is_multiple_of(8) && per_group as usize <= block_size * 8;
+    findings.expect(is_right, HERE, || format!("{per_group} blocks in a group"));
+    let cluster = (superblock.log_cluster_size.get(), superblock.clusters_per_group.get());
+    findings.expect(cluster == (superblock.log_block_size.get(), per_group), HERE, || {
+        "clusters that are no blocks".to_owned()
+    });
+    let inodes = superblock.inodes_per_group.get();
+    let in_block = (block_size / reader.inode_size()).max(1);
+    let is_right = inodes.is_multiple_of(8) && inodes as usize >= in_block && inodes as usize <= block_size * 8;
+    findings.expect(is_right, HERE, || format!("{inodes} inodes in a group"));
+    let groups = reader.group_count(block_count);
+    let expected = u64::from(groups) * u64::from(inodes);
+    findings.expect(u64::from(superblock.inodes_count.get()) == expected, HERE, || {
+        format!("{} inodes instead of {expected}", superblock.inodes_count.get())
+    });
+    let size = reader.inode_size();
+    findings.expect(size.is_power_of_two(), HERE, || format!("inodes of {size} bytes"));
+    let size = reader.descriptor_size();
+    let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
+    findings.expect(size.is_power_of_two() && size >= least, HERE, || {
+        format!("group descriptors of {size} bytes")
+    });
+}
+
+/// All else.
+fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
+    let facts = reader.facts();
+    let block_count = reader.block_count();
+    findings.expect(facts.reserved_block_count <= block_count / 2, HERE, || {
+        format!("{} reserved blocks of {block_count}", facts.reserved_block_count)
+    });
+    findings.expect(facts.free_block_count <= block_count, HERE, || {
+        format!("{} free blocks of {block_count}", facts.free_block_count)
+    });
+    findings.expect(facts.free_inode_count <= facts.inode_count, HERE, || {
+        format!("{} free inodes of {}", facts.free_inode_count, facts.inode_count)
+    });
+    findings.expect(facts.uuid != [0; 16], HERE, || "it has no UUID".to_owned());
+    let revision = superblock.rev_level.get();
+    findings.expect(revision <= 1, HERE, || format!("revision {revision}"));
+    let first = superblock.first_ino.get();
+    findings.expect(
+        revision == 0 || (11..=superblock.inodes_count.get()).contains(&first),
+        HERE,
+        || format!("the first inode that is not reserved is {first}"),
+    );
+    let reserved = usize::from(superblock.reserved_gdt_blocks.get());
+    let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+    findings.expect(
+        reserved <= reader.block_size() / 4 && (has_resize || reserved == 0),
+        HERE,
+        || format!("{reserved} blocks reserved for descriptors"),
+    );
+    let version = superblock.def_hash_version;
+    findings.expect(version <= 6, HERE, || format!("hashes of version {version}"));
+    let room = reader.inode_size().saturating_sub(128);
+    for size in [superblock.min_extra_isize.get(), superblock.want_extra_isize.get()] {
+        findings.expect(usize::from(size) <= room, HERE, || {
+            format!("{size} bytes of fields behind the first 128")
+        });
+    }
+    let has_journal = superblock.feature_compat.get() & compat::HAS_JOURNAL != 0;
+    let is_recovered = !reader.has_incompat(incompat::RECOVER);
+    findings.expect(has_journal || is_recovered, HERE, || {
+        "there is no journal to replay".to_owned()
+    });
+    findings.expect(superblock.last_orphan.get() == 0 || !is_recovered, HERE, || {
+        format!("inode {} is in the list of orphans", superblock.last_orphan.get())
+    });
+}

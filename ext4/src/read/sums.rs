@@ -1,0 +1,223 @@
+//! Which checksums a file system has, and whether they are right.
+
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::facts::{incompat, ro_compat};
+use super::{FoundInode, ReadError, Reader, Structure};
+use crate::checksum::{self, Seed};
+use crate::disk::dir_entry::{DirEntry, DirEntryTail, IndexCountLimit, IndexRootInfo, IndexTail, file_type};
+use crate::disk::extent::ExtentHeader;
+use crate::disk::group_desc::GroupDesc;
+use crate::disk::inode::InodeFlags;
+use crate::disk::superblock::{CHECKSUM_CRC32C, Superblock};
+use crate::disk::xattr::XattrHeader;
+use crate::units::BlockNr;
+
+/// Where the entries of an index begin in its root: after `.`, `..` and what it says of itself.
+const ROOT_ENTRIES: usize = 24 + size_of::<IndexRootInfo>();
+/// Where they begin in its other nodes: after an entry that is not in use.
+const NODE_ENTRIES: usize = size_of::<DirEntry>();
+
+/// The checksums of a file system.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sums {
+    /// None at all.
+    None,
+    /// Those of group descriptors, which begin with the UUID (`uninit_bg`).
+    Descriptors([u8; 16]),
+    /// Those of all metadata (`metadata_csum`).
+    All(Seed),
+}
+
+impl Sums {
+    pub(super) fn of(superblock: &Superblock) -> Self {
+        let features = superblock.feature_ro_compat.get();
+        if features & ro_compat::METADATA_CSUM != 0 {
+            return Self::All(match superblock.feature_incompat.get() & incompat::CSUM_SEED {
+                0 => Seed::of_uuid(&superblock.uuid),
+                _ => Seed::stored(superblock.checksum_seed.get()),
+            });
+        }
+        match features & ro_compat::GDT_CSUM {
+            0 => Self::None,
+            _ => Self::Descriptors(superblock.uuid),
+        }
+    }
+
+    /// What the checksums of all metadata begin with, if there are any.
+    pub(crate) fn seed(self) -> Option<Seed> {
+        match self {
+            Self::All(seed) => Some(seed),
+            _ => None,
+        }
+    }
+
+    /// Whether a group's descriptor, of any length, has the right sum.
+    pub(crate) fn is_right_descriptor(self, bytes: &[u8], descriptor: &GroupDesc, group: u32) -> bool {
+        let expected = match self {
+            Self::None => return true,
+            Self::Descriptors(uuid) => checksum::group_desc_crc16(bytes, &uuid, group),
+            Self::All(seed) => checksum::group_desc(bytes, seed, group),
+        };
+        descriptor.checksum.get() == expected
+    }
+}
+
+/// Whether a superblock has the right sum, or none.
+pub(crate) fn is_right_superblock(superblock: &Superblock) -> bool {
+    superblock.feature_ro_compat.get() & ro_compat::METADATA_CSUM == 0
+        || (superblock.checksum_type == CHECKSUM_CRC32C
+            && superblock.checksum.get() == checksum::superblock(superblock))
+}
+
+/// Whether an inode has the right sum: its two halves, of which the high one is there if `i_extra_isize` reaches so far.
+pub(crate) fn is_right_inode(bytes: &[u8], lo: u16, hi: Option<u16>, seed: Seed) -> bool {
+    let sum = checksum::inode(bytes, hi.is_some(), seed);
+    lo == sum.low16() && hi.is_none_or(|hi| hi == sum.high16())
+}
+
+/// Whether a block of an extent tree has the right sum.
+pub(crate) fn is_right_extent_node(block: &[u8], header: &ExtentHeader, seed: Seed) -> bool {
+    checksum::extent_block(block, header.max.get().into(), seed)
+        .is_some_and(|(at, sum)| block[at..at + 4] == sum.to_le_bytes())
+}
+
+/// Whether a block of attributes has the right sum.
+pub(crate) fn is_right_xattr_block(block: &[u8], header: &XattrHeader, nr: BlockNr, seed: Seed) -> bool {
+    header.checksum.get() == checksum::xattr_block(block, nr, seed)
+}
+
+/// Whether a block of entries ends with a checksum, and that is right.
+pub(crate) fn is_right_leaf(block: &[u8], seed: Seed) -> bool {
+    has_tail(block) && block[block.len() - 4..] == checksum::directory_block(block, seed).to_le_bytes()
+}
+
+/// Whether a block of entries ends with an entry that holds a checksum.
+pub(crate) fn has_tail(block: &[u8]) -> bool {
+    let tail = DirEntryTail::ref_from_bytes(&block[block.len() - size_of::<DirEntryTail>()..]);
+    tail.is_ok_and(|tail| {
+        let entry = &tail.entry;
+        entry.inode.get() == 0
+            && entry.rec_len.get() == 12
+            && entry.name_len == 0
+            && entry.file_type == file_type::CHECKSUM
+    })
+}
+
+/// Where the entries of an index begin in one of its nodes, none if the block is no such node (`get_dx_countlimit`).
+pub(crate) fn index_entries(block: &[u8], is_root: bool) -> Option<usize> {
+    if is_root {
+        return Some(ROOT_ENTRIES);
+    }
+    let (entry, _) = DirEntry::ref_from_prefix(block).ok()?;
+    let spans_all = match entry.rec_len.get() {
+        0 | 0xFFFF => block.len() == 1 << 16,
+        len => usize::from(len) == block.len(),
+    };
+    (spans_all && entry.inode.get() == 0).then_some(NODE_ENTRIES)
+}
+
+/// Whether a node of an index, whose entries begin at `entries`, has the right sum.
+pub(crate) fn is_right_index_node(block: &[u8], entries: usize, seed: Seed) -> bool {
+    let counts = IndexCountLimit::ref_from_prefix(&block[entries..]);
+    let Ok((counts, _)) = counts else {
+        return false;
+    };
+    let (limit, count) = (usize::from(counts.limit.get()), usize::from(counts.count.get()));
+    let tail = block.get(entries + limit * 8..).filter(|_| count <= limit);
+    let Some((tail, _)) = tail.and_then(|tail| IndexTail::ref_from_prefix(tail).ok()) else {
+        return false;
+    };
+    let reserved = tail.reserved.get().to_le_bytes();
+    tail.checksum.get() == checksum::index_block(block, entries, count, reserved, seed)
+}
+
+impl<R: Read + Seek> Reader<R> {
+    /// What the checksums of an inode's blocks begin with, if they have any.
+    pub(super) fn seed_of(&self, inode: &FoundInode) -> Option<Seed> {
+        let seed = self.sums.seed()?;
+        Some(seed.of_inode(inode.ino, inode.generation))
+    }
+
+    pub(super) fn verify_extent_node(
+        &self,
+        inode: &FoundInode,
+        block: BlockNr,
+        bytes: &[u8],
+        header: &ExtentHeader,
+    ) -> Result<(), ReadError> {
+        let is_right = self
+            .seed_of(inode)
+            .is_none_or(|seed| is_right_extent_node(bytes, header, seed));
+        let (ino, block) = (inode.ino.get(), block.get());
+        expect(is_right, Structure::ExtentNode { ino, block })
+    }
+
+    /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.
+    pub(super) fn verify_directory_block(
+        &self,
+        inode: &FoundInode,
+        logical: u64,
+        block: BlockNr,
+        bytes: &[u8],
+    ) -> Result<(), ReadError> {
+        let Some(seed) = self.seed_of(inode) else {
+            return Ok(());
+        };
+        let (ino, block) = (inode.ino.get(), block.get());
+        let has_index = inode.flags.contains(InodeFlags::INDEX);
+        match index_entries(bytes, logical == 0).filter(|_| has_index) {
+            Some(entries) => expect(
+                is_right_index_node(bytes, entries, seed),
+                Structure::IndexNode { ino, block },
+            ),
+            None => expect(is_right_leaf(bytes, seed), Structure::DirectoryBlock { ino, block }),
+        }
+    }
+
+    /// What the hashes of values begin with that have inodes of their own, which is there without checksums too.
+    pub(crate) fn value_seed(&self) -> Seed {
+        let seed = self.sums.seed();
+        seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
+    }
+
+    pub(super) fn verify_value(&self, owner: &FoundInode, holder: &FoundInode, value: &[u8]) -> Result<(), ReadError> {
+        let is_right = is_right_value(owner, holder, value, self.value_seed());
+        let ino = holder.ino.get();
+        expect(is_right, Structure::XattrValue { ino })
+    }
+
+    pub(super) fn verify_xattr_block(
+        &self,
+        inode: &FoundInode,
+        nr: BlockNr,
+        bytes: &[u8],
+        header: &XattrHeader,
+    ) -> Result<(), ReadError> {
+        let is_right = self
+            .sums
+            .seed()
+            .is_none_or(|seed| is_right_xattr_block(bytes, header, nr, seed));
+        let (ino, block) = (inode.ino.get(), nr.get());
+        expect(is_right, Structure::XattrBlock { ino, block })
+    }
+}
+
+/// Whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value. Inodes
+/// from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
+pub(crate) fn is_right_value(owner: &FoundInode, holder: &FoundInode, value: &[u8], seed: Seed) -> bool {
+    let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
+    let hash = holder.accessed.seconds() & i64::from(u32::MAX);
+    is_old || hash == i64::from(checksum::value_hash(value, seed))
+}
+
+/// Makes a wrong checksum an error.
+pub(super) fn expect(is_right: bool, structure: Structure) -> Result<(), ReadError> {
+    if is_right {
+        Ok(())
+    } else {
+        Err(ReadError::Checksum { structure })
+    }
+}

@@ -1,0 +1,136 @@
+//! What [`ext4::check()`] makes of damage of any kind: an answer, and soon.
+
+use std::io::Cursor;
+
+use ext4::{
+    BlockSize, Directory, Formatter, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
+    Tree, check,
+};
+
+/// An image with every kind of structure.
+fn image(inline_data: bool) -> Vec<u8> {
+    let options = Options {
+        size: Size::Fixed(3 << 20),
+        block_size: BlockSize::Kib1,
+        journal: if inline_data {
+            Journal::None
+        } else {
+            Journal::Bytes(1 << 20)
+        },
+        large_xattrs: true,
+        inline_data,
+        ..Options::new([7; 16])
+    };
+    let mut formatter = Formatter::new(Vec::new(), options).expect("3 MiB are a file system");
+    let mut tree = Tree::default();
+    let ranges: Vec<_> = (0..40).map(|number| number * 4096..number * 4096 + 10).collect();
+    let data = formatter
+        .write_sparse(&[b'x'; 400][..], 1 << 20, &ranges)
+        .expect("there is room");
+    let mut metadata = Metadata::default();
+    metadata.xattrs.set(b"user.large", &[b'x'; 3000]).expect("a good name");
+    metadata.xattrs.set(b"user.medium", &[b'x'; 400]).expect("a good name");
+    let file = tree
+        .insert(InodeId::ROOT, b"file", metadata.clone(), Kind::File(data))
+        .expect("a new name");
+    for number in 0..60 {
+        let name = format!("a longer name, number {number:03}");
+        tree.link(InodeId::ROOT, name.as_bytes(), file).expect("a new name");
+    }
+    let kind = Kind::Directory(Directory::new());
+    let directory = tree
+        .insert(InodeId::ROOT, b"directory", metadata, kind)
+        .expect("a new name");
+    for (name, len) in [("fast", 20), ("slow", 100)] {
+        let kind = Kind::Symlink(vec![b't'; len].into());
+        tree.insert(directory, name.as_bytes(), Metadata::default(), kind)
+            .expect("a new name");
+    }
+    formatter.finish(tree).expect("3 MiB hold it").0
+}
+
+/// The same without checksums, which would say all that is to be said.
+fn without_checksums(mut image: Vec<u8>) -> Vec<u8> {
+    image[1024 + 0x65] &= !4;
+    image
+}
+
+fn is_clean(image: &[u8]) -> bool {
+    check(Cursor::new(image)).expect("it is a file system").is_clean()
+}
+
+#[test]
+fn what_the_formatter_makes_is_clean() {
+    assert!(is_clean(&image(false)));
+    assert!(is_clean(&image(true)));
+}
+
+#[test]
+fn a_finding_says_what_is_wrong_and_where() {
+    let mut image = image(false);
+    // The number of links of the root, in the first inode but one.
+    let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+    assert_eq!(reader.root().expect("there is a root").links, 4);
+    let is_root = |at: &usize| image[*at..*at + 2] == [4, 0] && image[at - 0x1A + 1] & 0xF0 == 0x40;
+    let at = (0x1A..image.len()).step_by(256).find(is_root).expect("the root");
+    image[at] = 5;
+    let report = check(Cursor::new(&image)).expect("it is a file system");
+    let said: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        ["inode 2: its checksum is wrong", "inode 2: it has 4 links, and says 5"]
+    );
+    assert_eq!(report.findings[0].structure, Structure::Inode { ino: 2 });
+    assert_eq!(report.more, 0);
+}
+
+#[test]
+fn no_more_findings_are_listed_than_anybody_reads() {
+    let mut image = without_checksums(image(false));
+    let len = image.len();
+    image[2048..len].fill(0xA5);
+    let report = check(Cursor::new(&image)).expect("it is a file system");
+    assert!(report.findings.len() <= 1000 && !report.is_clean());
+}
+
+#[test]
+fn an_image_that_ends_too_early_is_no_error() {
+    let image = image(false);
+    for len in [2048, 3000, 4096, 10_000, 100_000, image.len() - 1] {
+        assert!(!is_clean(&image[..len]), "{len}");
+    }
+    for len in [0, 1024, 2047] {
+        let result = check(Cursor::new(&image[..len]));
+        assert!(matches!(result, Err(ReadError::NotExt4)), "{len}: {result:?}");
+    }
+}
+
+#[test]
+fn no_damage_makes_a_panic() {
+    let mut seed = 1_u64;
+    let mut random = |end: usize| {
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(seed >> 33).expect("31 bits") % end
+    };
+    for inline_data in [false, true] {
+        let good = without_checksums(image(inline_data));
+        let places: Vec<_> = (1024..good.len())
+            .filter(|&at| good[at] != 0 && good[at] != b'x')
+            .collect();
+        let mut image = good.clone();
+        let mut found = 0;
+        for _ in 0..400 {
+            let damaged: Vec<_> = (0..=random(8)).map(|_| places[random(places.len())]).collect();
+            for &at in &damaged {
+                image[at] = [0, 1, 0xFF, 0x80, image[at] ^ 1 << random(8)][random(5)];
+            }
+            found += u32::from(check(Cursor::new(&image)).map_or(true, |report| !report.is_clean()));
+            for at in damaged {
+                image[at] = good[at];
+            }
+        }
+        assert!(found > 100, "{found}");
+    }
+}

@@ -1,0 +1,242 @@
+//! Journals as the kernel writes them, of every form, into images that have an empty one.
+
+/// Size of the blocks of the images here, in bytes.
+pub(crate) const BLOCK: usize = 1024;
+const MAGIC: [u8; 4] = 0xC03B_3998_u32.to_be_bytes();
+const UUID: [u8; 16] = *b"of the journal!!";
+
+/// How a journal is summed up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sums {
+    None,
+    V1,
+    V2,
+    V3,
+}
+
+/// What one transaction holds of blocks of the file system: new contents, and those whose older ones mean nothing.
+#[derive(Default)]
+pub(crate) struct Transaction<'a> {
+    pub(crate) contents: &'a [(u32, Vec<u8>)],
+    pub(crate) revoked: &'a [u32],
+    pub(crate) is_incomplete: bool,
+}
+
+/// A journal that is being written.
+pub(crate) struct Log {
+    image: Vec<u8>,
+    /// First byte of the journal in the image.
+    start: usize,
+    len: u32,
+    sums: Sums,
+    is_wide: bool,
+    first: u32,
+    next: u32,
+    sequence: u32,
+    v1: u32,
+    /// When the next transaction is committed.
+    pub(crate) time: u64,
+}
+
+impl Log {
+    /// Begins a journal at one of its blocks, with a transaction of this number.
+    pub(crate) fn new(image: &[u8], sums: Sums, is_wide: bool, first: u32, sequence: u32) -> Self {
+        let mut image = image.to_vec();
+        let head = [MAGIC, 4u32.to_be_bytes()].concat();
+        let start = image
+            .chunks(BLOCK)
+            .position(|block| block.starts_with(&head))
+            .expect("a journal")
+            * BLOCK;
+        let len = u32::from_be_bytes(image[start + 16..start + 20].try_into().expect("four bytes"));
+        // `needs_recovery`, and the superblock's checksum.
+        image[1024 + 0x60] |= 4;
+        let sum = !crc32c::crc32c(&image[1024..2048 - 4]);
+        image[2048 - 4..2048].copy_from_slice(&sum.to_le_bytes());
+        Self {
+            image,
+            start,
+            len,
+            sums,
+            is_wide,
+            first,
+            next: first,
+            sequence,
+            v1: !0,
+            time: 1_000_000,
+        }
+    }
+
+    pub(crate) fn len(&self) -> u32 {
+        self.len
+    }
+
+    /// The bytes of a block of the journal.
+    pub(crate) fn block(&mut self, block: u32) -> &mut [u8] {
+        let at = self.start + block as usize * BLOCK;
+        &mut self.image[at..at + BLOCK]
+    }
+
+    pub(crate) fn next(&self) -> u32 {
+        self.next
+    }
+
+    fn seed() -> u32 {
+        crc(!0, &UUID)
+    }
+
+    fn has_block_sums(&self) -> bool {
+        matches!(self.sums, Sums::V2 | Sums::V3)
+    }
+
+    fn put(&mut self, content: &[u8]) {
+        let next = self.next;
+        self.block(next)[..content.len()].copy_from_slice(content);
+        self.block(next)[content.len()..].fill(0);
+        self.next = if next + 1 < self.len { next + 1 } else { 1 };
+    }
+
+    fn header(&self, block_type: u32) -> Vec<u8> {
+        [MAGIC, block_type.to_be_bytes(), self.sequence.to_be_bytes()].concat()
+    }
+
+    /// A block of tags or of revoked blocks, with its checksum.
+    fn put_with_tail(&mut self, mut content: Vec<u8>) {
+        content.resize(BLOCK, 0);
+        if self.has_block_sums() {
+            let sum = crc(Self::seed(), &content);
+            content[BLOCK - 4..].copy_from_slice(&sum.to_be_bytes());
+        }
+        if content[7] == 1 {
+            self.v1 = crc32_be(self.v1, &content);
+        }
+        self.put(&content);
+    }
+
+    pub(crate) fn transaction(&mut self, transaction: &Transaction<'_>) {
+        self.v1 = !0;
+        if !transaction.contents.is_empty() {
+            let mut tags = self.header(1);
+            let escaped: Vec<_> = transaction
+                .contents
+                .iter()
+                .map(|(_, content)| escape(content))
+                .collect();
+            for (index, ((block, _), (content, is_escaped))) in transaction.contents.iter().zip(&escaped).enumerate() {
+                let is_last = index + 1 == transaction.contents.len();
+                let flags = u32::from(*is_escaped) | if index > 0 { 2 } else { 0 } | if is_last { 8 } else { 0 };
+                let sum = crc(crc(Self::seed(), &self.sequence.to_be_bytes()), content);
+                self.push_tag(&mut tags, *block, flags, sum);
+                if index == 0 {
+                    tags.extend(UUID);
+                }
+            }
+            self.put_with_tail(tags);
+            for (content, _) in escaped {
+                self.v1 = crc32_be(self.v1, &content);
+                self.put(&content);
+            }
+        }
+        if !transaction.revoked.is_empty() {
+            let width = if self.is_wide { 8 } else { 4 };
+            let len = u32::try_from(16 + transaction.revoked.len() * width).expect("a few");
+            let mut content = [self.header(5), len.to_be_bytes().to_vec()].concat();
+            for block in transaction.revoked {
+                content.extend(&u64::from(*block).to_be_bytes()[8 - width..]);
+            }
+            self.put_with_tail(content);
+        }
+        if !transaction.is_incomplete {
+            self.commit();
+        }
+        self.sequence = self.sequence.wrapping_add(1);
+    }
+
+    fn push_tag(&self, tags: &mut Vec<u8>, block: u32, flags: u32, sum: u32) {
+        tags.extend(block.to_be_bytes());
+        if self.sums == Sums::V3 {
+            tags.extend(flags.to_be_bytes());
+            tags.extend([0; 4]);
+            tags.extend(sum.to_be_bytes());
+            return;
+        }
+        let short = if self.sums == Sums::V2 {
+            &sum.to_be_bytes()[2..]
+        } else {
+            &[0; 2]
+        };
+        tags.extend(short);
+        tags.extend(&flags.to_be_bytes()[2..]);
+        if self.is_wide {
+            tags.extend([0; 4]);
+        }
+        if self.sums == Sums::V2 {
+            tags.extend([0; 2]);
+        }
+    }
+
+    fn commit(&mut self) {
+        let mut content = self.header(2);
+        content.resize(BLOCK, 0);
+        content[48..56].copy_from_slice(&self.time.to_be_bytes());
+        match self.sums {
+            Sums::None => {}
+            Sums::V1 => {
+                content[12..14].copy_from_slice(&[1, 4]);
+                content[16..20].copy_from_slice(&self.v1.to_be_bytes());
+            }
+            Sums::V2 | Sums::V3 => {
+                let sum = crc(Self::seed(), &content);
+                content[16..20].copy_from_slice(&sum.to_be_bytes());
+            }
+        }
+        self.put(&content);
+    }
+
+    /// Writes the journal's superblock, and gives the image back. The first transaction has this number.
+    pub(crate) fn finish(mut self, sequence: u32) -> Vec<u8> {
+        let (compat, incompat) = match self.sums {
+            Sums::None => (0, 1),
+            Sums::V1 => (1, 1),
+            Sums::V2 => (0, 1 | 8),
+            Sums::V3 => (0, 1 | 16),
+        };
+        let incompat: u32 = incompat | if self.is_wide { 2 } else { 0 };
+        let (first, has_sums) = (self.first, self.has_block_sums());
+        let superblock = self.block(0);
+        superblock[0x18..0x1C].copy_from_slice(&sequence.to_be_bytes());
+        superblock[0x1C..0x20].copy_from_slice(&first.to_be_bytes());
+        superblock[0x24..0x28].copy_from_slice(&u32::to_be_bytes(compat));
+        superblock[0x28..0x2C].copy_from_slice(&incompat.to_be_bytes());
+        superblock[0x30..0x40].copy_from_slice(&UUID);
+        if has_sums {
+            superblock[0x50] = 4;
+            let sum = crc(!0, superblock);
+            superblock[0xFC..0x100].copy_from_slice(&sum.to_be_bytes());
+        }
+        self.image
+    }
+}
+
+/// The content as the journal has it, which must not begin with its magic number.
+fn escape(content: &[u8]) -> (Vec<u8>, bool) {
+    let mut content = content.to_vec();
+    let is_escaped = content.starts_with(&MAGIC);
+    if is_escaped {
+        content[..4].fill(0);
+    }
+    (content, is_escaped)
+}
+
+/// CRC32C without the final inversion.
+fn crc(seed: u32, bytes: &[u8]) -> u32 {
+    !crc32c::crc32c_append(!seed, bytes)
+}
+
+fn crc32_be(seed: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(seed, |sum, &byte| {
+        (0..8).fold(sum ^ u32::from(byte) << 24, |sum, _| {
+            sum << 1 ^ if sum >> 31 == 1 { 0x04C1_1DB7 } else { 0 }
+        })
+    })
+}

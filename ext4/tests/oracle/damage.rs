@@ -1,0 +1,219 @@
+//! Damaged images: what e2fsck finds in them, [`ext4::check()`] finds too.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use ext4::{BlockSize, Fit, Journal, Size};
+
+use crate::judge::{self, MIB, Setup, image_file};
+use crate::shapes;
+use crate::support::tools;
+
+/// Images of ours: what they hold beside the default.
+fn ours() -> Vec<Setup> {
+    let small = |name, change: fn(&mut ext4::Options)| {
+        Setup::small(name, |options| {
+            options.size = Size::Fit(Fit {
+                free: MIB,
+                free_percent: 0,
+                min: MIB,
+                max: 1 << 40,
+            });
+            options.block_size = BlockSize::Kib1;
+            options.large_xattrs = true;
+            change(options);
+        })
+    };
+    vec![
+        small("with a journal", |options| options.journal = Journal::Bytes(MIB)),
+        small("without a journal", |options| options.journal = Journal::None),
+        small("content in inodes", |options| options.inline_data = true),
+        small("without growth", |options| options.growth = false),
+        small("blocks of 4 KiB", |options| {
+            options.block_size = BlockSize::Kib4;
+            options.journal = Journal::None;
+        }),
+    ]
+}
+
+/// Features of mke2fs, with checksums of each kind.
+const FEATURES: [&str; 6] = [
+    "metadata_csum",
+    "metadata_csum_seed,inline_data",
+    "^metadata_csum",
+    "^metadata_csum,^uninit_bg,^64bit",
+    "^extent,^flex_bg,^64bit,^metadata_csum",
+    "^has_journal,^resize_inode,^metadata_csum",
+];
+
+/// Makes an image by mke2fs, of the sources of this crate and of names enough for an index.
+fn by_mke2fs(image: &Path, features: &str) {
+    let tree = tempfile::tempdir().unwrap();
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let copied = tools::command("cp")
+        .arg("-r")
+        .arg(manifest.join("src"))
+        .arg(tree.path())
+        .status();
+    assert!(copied.unwrap().success());
+    fs::create_dir(tree.path().join("many")).unwrap();
+    for number in 0..120 {
+        fs::write(tree.path().join(format!("many/{number:0>40}")), b"").unwrap();
+    }
+    std::os::unix::fs::symlink("x".repeat(100), tree.path().join("long")).unwrap();
+    std::os::unix::fs::symlink("short", tree.path().join("fast")).unwrap();
+    fs::hard_link(tree.path().join("src/lib.rs"), tree.path().join("other")).unwrap();
+    File::create(image).unwrap().set_len(8 * MIB).unwrap();
+    let mut arguments = vec![
+        "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "512", "-O", features, "-d",
+    ];
+    arguments.push(tree.path().to_str().unwrap());
+    tools::print("mke2fs", &arguments, image);
+    // An index, which mke2fs does not make.
+    let ordered = tools::run("e2fsck", &["-fyD"], image);
+    assert!(
+        ordered.status.code().is_some_and(|code| code <= 1),
+        "{}",
+        tools::text(&ordered)
+    );
+}
+
+/// A sequence of numbers that looks random (`SplitMix64`).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+}
+
+/// What was found by whom.
+#[derive(Default)]
+struct Tally {
+    both: u32,
+    neither: u32,
+    /// Only by e2fsck: the seed, and what it says.
+    missed: Vec<String>,
+    /// Only by us, by the first structure.
+    ours: BTreeMap<String, u32>,
+}
+
+impl Tally {
+    fn add(&mut self, image: &Path, what: &str) {
+        let theirs = tools::e2fsck_fault(image);
+        let found = ext4::check(File::open(image).unwrap());
+        let first = match &found {
+            Ok(report) => report.findings.first().map(ToString::to_string),
+            Err(error) => Some(error.to_string()),
+        };
+        match (theirs, first) {
+            (Some(_), Some(_)) => self.both += 1,
+            (None, None) => self.neither += 1,
+            (Some(complaint), None) => self.missed.push(format!("{what}: {complaint}")),
+            (None, Some(first)) => {
+                let kind: String = first.chars().filter(|letter| !letter.is_ascii_digit()).collect();
+                *self.ours.entry(kind).or_default() += 1;
+            }
+        }
+    }
+
+    fn say(&self) -> String {
+        let ours: u32 = self.ours.values().sum();
+        let mut text = format!(
+            "both {}, neither {}, only e2fsck {}, only we {ours}\n",
+            self.both,
+            self.neither,
+            self.missed.len()
+        );
+        for (kind, count) in &self.ours {
+            writeln!(text, "  only we, {count} times: {kind}").unwrap();
+        }
+        for missed in &self.missed {
+            writeln!(text, "  only e2fsck: {missed}").unwrap();
+        }
+        text
+    }
+}
+
+/// Damages an image, lets both judge it, and mends it again, for each seed.
+fn damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
+    let bytes = fs::read(image).unwrap();
+    // What is neither one byte alone nor text: metadata, and little content.
+    let is_text = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~') || !byte.is_ascii();
+    let blocks = bytes
+        .chunks(1024)
+        .enumerate()
+        .filter(|(_, block)| block.iter().any(|&byte| byte != block[0]) && !block[..256].iter().all(is_text));
+    let blocks: Vec<usize> = blocks.map(|(number, _)| number).collect();
+    let file = File::options().write(true).open(image).unwrap();
+    for seed in seeds {
+        let mut random = Random(seed);
+        let mut places = Vec::new();
+        for _ in 0..=seed % 3 / 2 {
+            let at = match seed % 8 {
+                0 => random.below(bytes.len()),
+                _ => blocks[random.below(blocks.len())] * 1024 + random.below(1024),
+            };
+            let value = match random.below(4) {
+                0 => bytes[at] ^ 1 << random.below(8),
+                1 => 0,
+                2 => 0xFF,
+                _ => u8::try_from(random.below(256)).unwrap(),
+            };
+            places.push(at);
+            file.write_all_at(&[value], at as u64).unwrap();
+        }
+        tally.add(image, &format!("{name}, seed {seed}, bytes {places:x?}"));
+        for at in places {
+            file.write_all_at(&[bytes[at]], at as u64).unwrap();
+        }
+    }
+}
+
+/// The seeds for each image: few, or those that `DAMAGE_SEEDS=from..to` says.
+fn seeds() -> Range<u64> {
+    #[expect(clippy::disallowed_methods, reason = "how much is tested is no matter of the image")]
+    let given = std::env::var("DAMAGE_SEEDS").ok();
+    given.map_or(0..60, |given| {
+        let (from, to) = given.split_once("..").expect("from..to");
+        from.parse().unwrap()..to.parse().unwrap()
+    })
+}
+
+#[test]
+fn what_e2fsck_finds_in_damaged_images_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    let mut tally = Tally::default();
+    for setup in ours() {
+        let image = image_file();
+        judge::build(&image, &setup, |build, block_size| {
+            shapes::every_kind(build, block_size);
+            shapes::every_structure(build, block_size);
+        })
+        .unwrap();
+        tools::assert_clean(&image, setup.name);
+        damage(&image, setup.name, seeds(), &mut tally);
+    }
+    for features in FEATURES {
+        let image = image_file();
+        by_mke2fs(&image, features);
+        tools::assert_clean(&image, features);
+        damage(&image, features, seeds(), &mut tally);
+    }
+    tools::say(&tally.say());
+    assert!(tally.both > 100, "{}", tally.say());
+    assert!(tally.missed.is_empty(), "{}", tally.say());
+}

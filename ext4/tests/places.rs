@@ -1,0 +1,116 @@
+//! Which blocks belong to what, as a [`Reader`] says it, is what the images' own checker found out.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::Cursor;
+
+use ext4::{BlockSize, Blocks, FoundKind, Ino, Options, Places, Reader, Size};
+
+use support::content::Content;
+use support::model::{Build, Node, permissions};
+use support::samples::{fitting, put_indexed_directory, put_one_of_each, tiny};
+
+/// All blocks that a reader knows to belong to something; a block that belongs to two things is there once.
+fn owned(image: &[u8]) -> BTreeSet<u64> {
+    let mut reader = Reader::open(Cursor::new(image)).unwrap();
+    let tables = reader.tables().unwrap();
+    let mut blocks: Vec<Blocks> = tables.tables.iter().map(|table| table.blocks).collect();
+    let mut add = |places: &Places| {
+        blocks.extend(places.extents.iter().map(|extent| extent.blocks));
+        let alone = places.nodes.iter().copied().chain(places.xattrs);
+        blocks.extend(alone.map(|start| Blocks { start, count: 1 }));
+    };
+    let mut values: BTreeSet<Ino> = BTreeSet::new();
+    let mut pending = vec![reader.root().unwrap()];
+    let mut seen = BTreeSet::new();
+    while let Some(inode) = pending.pop() {
+        if !seen.insert(inode.ino) {
+            continue;
+        }
+        let places = reader.places(&inode).unwrap();
+        add(&places);
+        values.extend(places.values);
+        if inode.kind == FoundKind::Directory {
+            for entry in reader.entries(&inode).unwrap() {
+                pending.push(reader.inode(entry.ino).unwrap());
+            }
+        }
+    }
+    let reserved = tables.reserved.iter().map(|&ino| reader.reserved_inode(ino).unwrap());
+    let mut others: Vec<_> = reserved.flatten().collect();
+    for ino in values {
+        others.push(reader.reserved_inode(ino).unwrap().unwrap());
+    }
+    for inode in others {
+        add(&reader.places(&inode).unwrap());
+    }
+    let blocks = blocks.into_iter();
+    blocks
+        .flat_map(|blocks| blocks.start..blocks.start + blocks.count)
+        .collect()
+}
+
+/// Attributes with inodes of their own, extents in nodes, a journal, reserved descriptors.
+fn put_much(build: &mut Build<Vec<u8>>) {
+    put_one_of_each(build);
+    put_indexed_directory(build);
+    build.file("extents", Content::in_extents(5, 400, 4096));
+    for name in ["a", "b"] {
+        let mut metadata = permissions(0o644);
+        metadata.xattrs.set(b"user.large", &[b'l'; 9000]).unwrap();
+        build.put(name, metadata, Node::Fifo).unwrap();
+    }
+}
+
+#[test]
+fn every_block_in_use_belongs_to_something() {
+    type Change = fn(&mut Options);
+    let changes: [Change; 4] = [
+        |_| {},
+        |options| options.block_size = BlockSize::Kib1,
+        |options| options.inline_data = true,
+        |options| options.size = Size::Fixed(300 << 20),
+    ];
+    for change in changes {
+        let mut options = fitting();
+        change(&mut options);
+        let mut build = Build::new(Vec::new(), options).unwrap();
+        put_much(&mut build);
+        let image = build.finish().unwrap().0;
+        let known: BTreeSet<u64> = support::check::check(&image).into_keys().collect();
+        let mut owned = owned(&image);
+        // With blocks of 1 KiB the boot area is a block of its own.
+        owned.extend(known.contains(&0).then_some(0));
+        assert_eq!(owned, known);
+    }
+    let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
+    assert!(owned(&image).contains(&1));
+}
+
+#[test]
+fn fields_of_the_superblock_are_those_that_it_has() {
+    let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
+    let fields = |image: &[u8]| Reader::open(Cursor::new(image)).unwrap().superblock_fields();
+    let before = fields(&image);
+    let value = |name: &str| before.iter().find(|(field, _)| *field == name).unwrap().1.clone();
+    assert_eq!(value("uuid"), "61207575-6964-206f-6620-612074657374");
+    assert_eq!((&*value("volume_name"), &*value("blocks_count")), ("tiny", "64"));
+
+    // Every byte of it is in one of them, or makes it no file system: without checksums, so that any byte may be another.
+    let mut image = image;
+    image[1024 + 0x65] &= !4;
+    let before = fields(&image);
+    let mut found = 0;
+    for at in 0..1024 {
+        let mut other = image.clone();
+        other[1024 + at] ^= 1;
+        if let Ok(reader) = Reader::open(Cursor::new(&other)) {
+            assert_ne!(reader.superblock_fields(), before, "byte {at:#x} is in no field");
+            found += 1;
+        }
+    }
+    assert!(found > 1000, "{found}");
+}

@@ -1,0 +1,4 @@
+//! Bytes, taken as an image, are checked to the end; and what is clean can be read.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| microagent_fuzz::verify::run(bytes));

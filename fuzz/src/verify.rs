@@ -1,0 +1,26 @@
+//! Images: what a check makes of any bytes.
+
+use std::io::Cursor;
+
+use ext4::Reader;
+
+use crate::image::{read_below, without_checksums};
+
+/// Checks the bytes as they are, and as if there were no checksums. What the check calls clean, the reader must read.
+pub fn run(bytes: &[u8]) {
+    check(bytes);
+    check(&without_checksums(bytes));
+}
+
+fn check(bytes: &[u8]) {
+    let Ok(report) = ext4::check(Cursor::new(bytes)) else {
+        return;
+    };
+    if report.is_clean() {
+        let mut reader = Reader::open(Cursor::new(bytes)).expect("it is clean");
+        let root = reader.root().expect("it is clean");
+        read_below(&mut reader, root, |error| {
+            panic!("the check found nothing, the reader {error}")
+        });
+    }
+}

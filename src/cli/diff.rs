@@ -1,0 +1,224 @@
+//! `rootfs diff`: why two disk images differ.
+
+use std::borrow::Cow;
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+use microagent::diff::{DiffError, DiffOptions, Difference, Section, diff};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::presentation::Format;
+
+/// The exit status where they differ.
+const DIFFERENT: u8 = 1;
+
+/// Arguments of `rootfs diff`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Diff {
+    /// The first ext4 disk image
+    a: PathBuf,
+
+    /// The second
+    b: PathBuf,
+
+    /// Name each file whose inode or blocks are elsewhere, and not only how many there are
+    #[arg(long)]
+    layout: bool,
+}
+
+const HELP: &str = "\
+Says in what the file systems differ: options, the container image that they were built of, names, metadata, contents, \
+and where all that is. Nothing is printed as text if the files have the same bytes.
+
+Examples:
+  microagent rootfs diff one.ext4 two.ext4
+  microagent rootfs diff --json one.ext4 two.ext4
+
+Exit status: 0 the same bytes, 1 different ones, 2 wrong usage, or an image that cannot be read.";
+
+impl Diff {
+    /// Compares, and returns the status to exit with.
+    pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
+        let options = DiffOptions {
+            every_place: self.layout,
+        };
+        let stdout = BufWriter::new(io::stdout().lock());
+        let result = match format {
+            Format::Json => self.print_json(stdout, options),
+            Format::Text => self.print_text(stdout, options),
+        };
+        match result {
+            Ok(true) => Ok(ExitCode::SUCCESS),
+            Ok(false) => Ok(ExitCode::from(DIFFERENT)),
+            // Whoever reads no further knows enough.
+            Err(DiffError::Report(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(DIFFERENT)),
+            Err(error) => Err(Failure::Diff(error)),
+        }
+    }
+
+    fn print_json(&self, mut out: impl Write, options: DiffOptions) -> Result<bool, DiffError> {
+        let path = |path: &Path| serde_json::to_string(&path.to_string_lossy()).map_err(io::Error::from);
+        let begin = |out: &mut dyn Write| {
+            let (a, b) = (path(&self.a)?, path(&self.b)?);
+            write!(out, "{{\"a\":{a},\"b\":{b},\"differences\":[")
+        };
+        // Nothing is printed before both images could be opened.
+        let mut is_begun = false;
+        let same = diff(&self.a, &self.b, options, &mut |difference| {
+            if is_begun {
+                out.write_all(b",")?;
+            } else {
+                begin(&mut out)?;
+                is_begun = true;
+            }
+            serde_json::to_writer(&mut out, &Json::of(difference))?;
+            Ok(())
+        })?;
+        let mut end = || {
+            if !is_begun {
+                begin(&mut out)?;
+            }
+            writeln!(out, "],\"same\":{same}}}")?;
+            out.flush()
+        };
+        end().map_err(DiffError::Report)?;
+        Ok(same)
+    }
+
+    fn print_text(&self, out: impl Write, options: DiffOptions) -> Result<bool, DiffError> {
+        let mut text = Text {
+            out,
+            names: [&self.a, &self.b].map(|path| path.display().to_string()),
+            place: None,
+        };
+        let same = diff(&self.a, &self.b, options, &mut |difference| text.print(difference))?;
+        text.out.flush().map_err(DiffError::Report)?;
+        Ok(same)
+    }
+}
+
+/// The form of a difference for programs.
+#[derive(Serialize)]
+struct Json<'a> {
+    section: &'static str,
+    path: Option<Cow<'a, str>>,
+    field: &'a str,
+    a: Option<&'a str>,
+    b: Option<&'a str>,
+    offset: Option<u64>,
+    count: Option<u64>,
+    excerpt: &'a [String],
+}
+
+impl<'a> Json<'a> {
+    fn of(difference: &'a Difference) -> Self {
+        Self {
+            section: difference.section.name(),
+            path: difference.path.as_deref().map(String::from_utf8_lossy),
+            field: &difference.field,
+            a: difference.a.as_deref(),
+            b: difference.b.as_deref(),
+            offset: difference.offset,
+            count: difference.count,
+            excerpt: &difference.excerpt,
+        }
+    }
+}
+
+/// Differences for people, as diffoscope draws them.
+struct Text<W> {
+    out: W,
+    /// Of the two disk images.
+    names: [String; 2],
+    /// What the last line was about: a section, and a path in the images.
+    place: Option<(Section, Option<Vec<u8>>)>,
+}
+
+impl<W: Write> Text<W> {
+    fn print(&mut self, difference: &Difference) -> io::Result<()> {
+        if self.place.is_none() {
+            writeln!(self.out, "--- {}\n+++ {}", self.names[0], self.names[1])?;
+        }
+        let is_alone = difference.field == "type" && difference.a.is_some() != difference.b.is_some();
+        // What is said of a path goes together, wherever it is from.
+        let is_there = self.place.as_ref().is_some_and(|(section, path)| {
+            *path == difference.path && (path.is_some() || *section == difference.section)
+        });
+        if !is_there {
+            match difference.printable_path() {
+                Some(path) => write!(self.out, "├── {path}")?,
+                None => write!(self.out, "├── {}", difference.section.name())?,
+            }
+            if is_alone {
+                self.print_alone(difference)?;
+            }
+            writeln!(self.out)?;
+            self.place = Some((difference.section, difference.path.clone()));
+        }
+        if !is_alone {
+            self.print_field(difference)?;
+        }
+        Ok(())
+    }
+
+    /// Which image has a name that the other has not, and what it is.
+    fn print_alone(&mut self, difference: &Difference) -> io::Result<()> {
+        let (name, kind) = match (&difference.a, &difference.b) {
+            (Some(kind), _) => (&self.names[0], kind),
+            (_, kind) => (&self.names[1], kind.as_ref().unwrap_or(&self.names[1])),
+        };
+        write!(self.out, " (only in {name}: {kind}")?;
+        if let Some(count) = difference.count {
+            write!(self.out, ", {count} below")?;
+        }
+        write!(self.out, ")")
+    }
+
+    fn print_field(&mut self, difference: &Difference) -> io::Result<()> {
+        let field = &difference.field;
+        if difference.excerpt.is_empty() {
+            for (sign, value) in [('-', &difference.a), ('+', &difference.b)] {
+                if let Some(value) = value {
+                    writeln!(self.out, "│ {sign}{field}: {value}")?;
+                }
+            }
+            return match difference.count {
+                Some(count) => writeln!(self.out, "│ {field}: {}", counted(difference.section, count)),
+                None => Ok(()),
+            };
+        }
+        let count = difference.count;
+        let count = count.map(|count| format!(": {}", counted(difference.section, count)));
+        let offset = difference.offset.map(|offset| format!(", from byte {offset} on"));
+        writeln!(
+            self.out,
+            "│ ├── {field}{}{}",
+            count.unwrap_or_default(),
+            offset.unwrap_or_default()
+        )?;
+        for (sign, value) in [('-', &difference.a), ('+', &difference.b)] {
+            if let Some(value) = value {
+                writeln!(self.out, "│ │ {sign}{value}")?;
+            }
+        }
+        for line in &difference.excerpt {
+            writeln!(self.out, "│ │ {line}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A number of differences in words.
+fn counted(section: Section, count: u64) -> String {
+    let unit = match (section, count) {
+        (Section::Bytes, 1) => "byte",
+        (Section::Bytes, _) => "bytes",
+        (_, 1) => "differs",
+        _ => "differ",
+    };
+    format!("{count} {unit}")
+}

@@ -1,0 +1,109 @@
+//! `rootfs verify`: whether a disk image is without a fault.
+
+use std::fmt::Write as _;
+use std::io;
+use std::path::PathBuf;
+
+use clap::Args;
+use microagent::image::Digest;
+use microagent::verify::{Verdict, verify};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::presentation::Format;
+use super::report;
+
+/// Arguments of `rootfs verify`.
+#[derive(Debug, Args)]
+#[command(after_help = HELP)]
+pub(super) struct Verify {
+    /// The ext4 disk image
+    image: PathBuf,
+
+    /// Digest that the file must have, such as the one that it was published with
+    #[arg(long, value_name = "sha256:DIGEST")]
+    digest: Option<Digest>,
+}
+
+const HELP: &str = "\
+Checks all that e2fsck -fn does, and changes nothing. What a journal holds that was not replayed counts as if it had been. \
+Each problem is a line: where it is, and what it is.
+
+Examples:
+  microagent rootfs verify rootfs.ext4
+  microagent rootfs verify rootfs.ext4 --digest sha256:<digest>
+
+Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage.";
+
+impl Verify {
+    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+        let verdict = verify(&self.image, self.digest.as_ref()).map_err(Failure::Inspect)?;
+        let text = match format {
+            Format::Json => self.json(&verdict).map_err(Failure::Report)?,
+            Format::Text => self.text(&verdict),
+        };
+        report::write(text.as_bytes()).map_err(Failure::Report)?;
+        if verdict.is_clean() {
+            return Ok(());
+        }
+        let count = verdict.report.findings.len() as u64 + verdict.report.more;
+        Err(Failure::Faulty {
+            path: self.image.clone(),
+            count: count + u64::from(verdict.mismatch.is_some()),
+        })
+    }
+
+    fn text(&self, verdict: &Verdict) -> String {
+        let mut text = String::new();
+        if let Some(mismatch) = &verdict.mismatch {
+            writeln!(text, "the file: {mismatch}").expect("memory takes it");
+        }
+        for finding in &verdict.report.findings {
+            writeln!(text, "{finding}").expect("memory takes it");
+        }
+        match verdict.report.more {
+            0 => {}
+            more => writeln!(text, "and {more} more").expect("memory takes it"),
+        }
+        if verdict.is_clean() {
+            writeln!(text, "{}: nothing is wrong with it", self.image.display()).expect("memory takes it");
+        }
+        text
+    }
+
+    fn json(&self, verdict: &Verdict) -> io::Result<String> {
+        let problems = verdict.report.findings.iter().map(|finding| JsonProblem {
+            structure: finding.structure.to_string(),
+            problem: &finding.problem,
+        });
+        let mismatch = verdict.mismatch.as_ref().map(ToString::to_string);
+        let file = mismatch.as_deref().map(|problem| JsonProblem {
+            structure: "the file".to_owned(),
+            problem,
+        });
+        let json = Json {
+            path: self.image.to_string_lossy().into_owned(),
+            clean: verdict.is_clean(),
+            size_bytes: verdict.size_bytes,
+            problems: file.into_iter().chain(problems).collect(),
+            more_problems: verdict.report.more,
+        };
+        Ok(serde_json::to_string(&json)? + "\n")
+    }
+}
+
+/// The form of a verdict for programs.
+#[derive(Serialize)]
+struct Json<'a> {
+    path: String,
+    clean: bool,
+    size_bytes: u64,
+    problems: Vec<JsonProblem<'a>>,
+    more_problems: u64,
+}
+
+#[derive(Serialize)]
+struct JsonProblem<'a> {
+    structure: String,
+    problem: &'a str,
+}

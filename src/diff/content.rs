@@ -1,0 +1,194 @@
+//! Whether two files hold the same, and where they begin to differ.
+
+use std::io::{self, Read};
+
+use ext4::{DataRange, FoundInode};
+
+use super::error::DiffError;
+use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW};
+use super::side::Side;
+use crate::image::{Algorithm, Digest};
+
+/// Bytes that are compared at once.
+const CHUNK: u64 = 256 << 10;
+/// Most bytes of holes that are hashed, over all files: a file that takes no room shall take no time.
+const MAX_HASHED_HOLES: u64 = 4 << 30;
+/// Rows of bytes that are shown.
+const SHOWN_ROWS: u64 = 8;
+
+/// What may still be done for excerpts and digests.
+pub(super) struct Budget {
+    line_pairs: u64,
+    hole_bytes: u64,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self {
+            line_pairs: MAX_LINE_PAIRS,
+            hole_bytes: MAX_HASHED_HOLES,
+        }
+    }
+}
+
+/// How two files differ.
+pub(super) struct Differing {
+    /// The first byte that only one of them has, or that is another.
+    pub(super) offset: u64,
+    /// SHA-256 of each; none where there are too many holes.
+    pub(super) digests: [Option<Digest>; 2],
+    pub(super) excerpt: Vec<String>,
+}
+
+/// A file in an image.
+struct Content<'a> {
+    side: &'a mut Side,
+    size: u64,
+    /// Ascending.
+    ranges: Vec<DataRange>,
+    /// How many of them end before what is looked at.
+    passed: usize,
+}
+
+/// Compares two files.
+pub(super) fn compare(
+    (a, a_inode): (&mut Side, &FoundInode),
+    (b, b_inode): (&mut Side, &FoundInode),
+    budget: &mut Budget,
+) -> Result<Option<Differing>, DiffError> {
+    let mut a = Content::new(a, a_inode)?;
+    let mut b = Content::new(b, b_inode)?;
+    let Some(offset) = first_difference(&mut a, &mut b)? else {
+        return Ok(None);
+    };
+    let digests = [a.digest(budget)?, b.digest(budget)?];
+    let is_short = a.size.max(b.size) <= MAX_TEXT_LEN;
+    let text = if is_short {
+        let (a, b) = (a.part(0, a.size)?, b.part(0, b.size)?);
+        excerpt::of_texts(&a, &b, &mut budget.line_pairs)
+    } else {
+        None
+    };
+    let excerpt = if let Some(text) = text {
+        text
+    } else {
+        let start = offset / ROW * ROW;
+        let len = ROW * SHOWN_ROWS;
+        excerpt::of_bytes(start, &a.part(start, len)?, &b.part(start, len)?)
+    };
+    Ok(Some(Differing {
+        offset,
+        digests,
+        excerpt,
+    }))
+}
+
+fn first_difference(a: &mut Content<'_>, b: &mut Content<'_>) -> Result<Option<u64>, DiffError> {
+    let end = a.size.min(b.size);
+    let mut offset = 0;
+    loop {
+        // What is a hole on both sides is not looked at.
+        let next = [a.next(offset)?, b.next(offset)?].into_iter().flatten().min();
+        let Some(start) = next.filter(|&start| start < end) else {
+            return Ok((a.size != b.size).then_some(end));
+        };
+        let len = CHUNK.min(end - start);
+        let (left, right) = (a.part(start, len)?, b.part(start, len)?);
+        if left != right {
+            let same = left.iter().zip(&right).take_while(|(left, right)| left == right);
+            return Ok(Some(start + same.count() as u64));
+        }
+        offset = start + len;
+    }
+}
+
+impl<'a> Content<'a> {
+    fn new(side: &'a mut Side, inode: &FoundInode) -> Result<Self, DiffError> {
+        let ranges = side.read(|reader| reader.data(inode))?;
+        Ok(Self {
+            side,
+            size: inode.size,
+            ranges,
+            passed: 0,
+        })
+    }
+
+    /// Where the next bytes are that the image's file has, from an offset on, which never goes back.
+    fn next(&mut self, offset: u64) -> Result<Option<u64>, DiffError> {
+        while let Some(range) = self.ranges.get(self.passed) {
+            let from = range.start.max(offset);
+            let end = range.start + range.len;
+            if from < end {
+                if self.side.facts.needs_recovery {
+                    // What the journal holds is not where the image's holes tell of.
+                    return Ok(Some(from));
+                }
+                let position = range.position() + (from - range.start);
+                let data = self.side.holes.next_data(position);
+                let data = data.map_err(|error| self.side.failed(error))?;
+                let skipped = data.map_or(u64::MAX, |data| data.start - position);
+                if skipped < end - from {
+                    return Ok(Some(from + skipped));
+                }
+            }
+            self.passed += 1;
+        }
+        Ok(None)
+    }
+
+    /// Bytes from an offset on, with zeros for holes, and fewer at the end.
+    fn part(&mut self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
+        let end = self.size.min(start.saturating_add(len));
+        let index = |offset: u64| usize::try_from(offset - start).expect("parts fit in memory");
+        let mut bytes = vec![0; if start < end { index(end) } else { 0 }];
+        let first = self.ranges.partition_point(|range| range.start + range.len <= start);
+        for range in self.ranges[first..].iter().take_while(|range| range.start < end) {
+            let (from, to) = (range.start.max(start), (range.start + range.len).min(end));
+            let part = &mut bytes[index(from)..index(to)];
+            self.side
+                .read(|reader| reader.read_data(range, from - range.start, part))?;
+        }
+        Ok(bytes)
+    }
+
+    fn digest(&mut self, budget: &mut Budget) -> Result<Option<Digest>, DiffError> {
+        let data: u64 = self.ranges.iter().map(|range| range.len).sum();
+        let Some(left) = budget.hole_bytes.checked_sub(self.size.saturating_sub(data)) else {
+            return Ok(None);
+        };
+        budget.hole_bytes = left;
+        let mut failure = None;
+        let reader = Reading {
+            content: self,
+            offset: 0,
+            failure: &mut failure,
+        };
+        match Digest::of_reader(Algorithm::Sha256, reader) {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) => Err(failure.unwrap_or_else(|| self.side.failed(error))),
+        }
+    }
+}
+
+/// Content from its first byte to its last.
+struct Reading<'a, 'b> {
+    content: &'a mut Content<'b>,
+    offset: u64,
+    failure: &'a mut Option<DiffError>,
+}
+
+impl Read for Reading<'_, '_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.content.part(self.offset, buffer.len() as u64) {
+            Ok(bytes) => {
+                buffer[..bytes.len()].copy_from_slice(&bytes);
+                self.offset += bytes.len() as u64;
+                Ok(bytes.len())
+            }
+            Err(error) => {
+                *self.failure = Some(error);
+                Err(io::Error::other("the image cannot be read"))
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What a comparison finds.
+
+use super::excerpt::printable;
+
+/// One thing in which two disk images differ.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Difference {
+    /// What part of the images it is in.
+    pub section: Section,
+    /// Absolute path in the images, for what belongs to a file.
+    pub path: Option<Vec<u8>>,
+    /// What differs, in the kernel's words for fields of structures.
+    pub field: String,
+    /// What the first image has, as text; none where it has nothing, or nothing that is worth telling.
+    pub a: Option<String>,
+    /// What the second image has.
+    pub b: Option<String>,
+    /// Byte of a file or an image at which the first difference is.
+    pub offset: Option<u64>,
+    /// How many such differences there are, where this stands for many; or how many names are below a directory that only
+    /// one image has.
+    pub count: Option<u64>,
+    /// Lines that show it, as `diff -u` does: the first character is `-`, `+`, `@` or a space. They hold no control
+    /// characters but tabs.
+    pub excerpt: Vec<String>,
+}
+
+/// A part of disk images.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Section {
+    /// The options of the file system, and what it counts.
+    Superblock,
+    /// What an image says of where it comes from.
+    Provenance,
+    /// Names, and all that a system call can tell of what they lead to.
+    Tree,
+    /// Where things are.
+    Layout,
+    /// Bytes that nothing above explains.
+    Bytes,
+}
+
+impl Section {
+    /// Its name: `superblock`, `provenance`, `tree`, `layout` or `bytes`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Superblock => "superblock",
+            Self::Provenance => "provenance",
+            Self::Tree => "tree",
+            Self::Layout => "layout",
+            Self::Bytes => "bytes",
+        }
+    }
+}
+
+impl Difference {
+    /// A field with another value.
+    pub(super) fn new(section: Section, field: impl Into<String>) -> Self {
+        Self {
+            section,
+            path: None,
+            field: field.into(),
+            a: None,
+            b: None,
+            offset: None,
+            count: None,
+            excerpt: Vec::new(),
+        }
+    }
+
+    /// The path as text, without anything that a terminal would obey; different paths give different texts.
+    #[must_use]
+    pub fn printable_path(&self) -> Option<String> {
+        self.path.as_deref().map(printable)
+    }
+
+    pub(super) fn values(mut self, a: impl Into<Option<String>>, b: impl Into<Option<String>>) -> Self {
+        self.a = a.into();
+        self.b = b.into();
+        self
+    }
+
+    pub(super) fn at(mut self, path: Vec<u8>) -> Self {
+        self.path = Some(path);
+        self
+    }
+}

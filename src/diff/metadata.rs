@@ -1,0 +1,88 @@
+//! What two inodes say of themselves.
+
+use std::collections::BTreeSet;
+
+use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
+
+use super::excerpt::printable;
+use crate::image::{Algorithm, Digest};
+
+/// Most bytes of an extended attribute that are shown.
+const MAX_SHOWN: usize = 64;
+
+/// A field, and what it is on each side.
+pub(super) type Field = (String, Option<String>, Option<String>);
+
+/// `file`, `directory`, `symlink`, `character device`, `block device`, `fifo` or `socket`.
+pub(super) fn kind_name(kind: FoundKind) -> &'static str {
+    match kind {
+        FoundKind::File => "file",
+        FoundKind::Directory => "directory",
+        FoundKind::Symlink => "symlink",
+        FoundKind::CharDevice(_) => "character device",
+        FoundKind::BlockDevice(_) => "block device",
+        FoundKind::Fifo => "fifo",
+        FoundKind::Socket => "socket",
+    }
+}
+
+/// The fields in which inodes of the same kind differ.
+pub(super) fn fields(a: &FoundInode, b: &FoundInode) -> Vec<Field> {
+    let number = |number: u32| number.to_string();
+    let time = |time: Timestamp| format!("{}.{:09}", time.seconds(), time.nanoseconds());
+    let links = |inode: &FoundInode| match inode.kind {
+        // That of a directory follows from what is in it.
+        FoundKind::Directory => String::new(),
+        _ => inode.links.to_string(),
+    };
+    let size = |inode: &FoundInode| match inode.kind {
+        FoundKind::File => inode.size.to_string(),
+        _ => String::new(),
+    };
+    let device = |inode: &FoundInode| match inode.kind {
+        FoundKind::CharDevice(device) | FoundKind::BlockDevice(device) => format!("{}:{}", device.major, device.minor),
+        _ => String::new(),
+    };
+    let fields = [
+        ("mode", format!("{:04o}", a.mode), format!("{:04o}", b.mode)),
+        ("uid", number(a.uid), number(b.uid)),
+        ("gid", number(a.gid), number(b.gid)),
+        ("size", size(a), size(b)),
+        ("links", links(a), links(b)),
+        ("device", device(a), device(b)),
+        ("mtime", time(a.modified), time(b.modified)),
+        ("ctime", time(a.changed), time(b.changed)),
+        ("atime", time(a.accessed), time(b.accessed)),
+    ];
+    let fields = fields.into_iter().filter(|(_, a, b)| a != b);
+    fields.map(|(name, a, b)| (name.to_owned(), Some(a), Some(b))).collect()
+}
+
+/// The attributes in which inodes differ.
+pub(super) fn xattrs(a: &Xattrs, b: &Xattrs) -> Vec<Field> {
+    let names: BTreeSet<&[u8]> = a.iter().chain(b.iter()).map(|(name, _)| name).collect();
+    names
+        .into_iter()
+        .filter(|name| a.get(name) != b.get(name))
+        .map(|name| {
+            let shown = |value: Option<&[u8]>| value.map(value_text);
+            (
+                format!("xattr {}", printable(name)),
+                shown(a.get(name)),
+                shown(b.get(name)),
+            )
+        })
+        .collect()
+}
+
+/// Bytes as they would stand in a program, and their number if they are many.
+fn value_text(value: &[u8]) -> String {
+    let shown = &value[..value.len().min(MAX_SHOWN)];
+    let rest = if shown.len() < value.len() {
+        let digest = Digest::of(Algorithm::Sha256, value);
+        format!("… {} bytes, {digest}", value.len())
+    } else {
+        String::new()
+    };
+    format!("\"{}\"{rest}", shown.escape_ascii())
+}

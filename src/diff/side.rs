@@ -1,0 +1,209 @@
+//! One of the two disk images: its inodes, as they are met, and what belongs to them.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+
+use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadError, Reader, Tables, Xattrs};
+
+use super::error::{DiffError, DiffReason};
+use super::holes::Holes;
+use super::owners::{OwnerKind, Owners};
+
+/// Most bytes of extended attributes that are compared.
+const MAX_XATTR_BYTES: u64 = 16 << 30;
+
+/// How often as much as an image has may be compared once more, because files are linked on one side and not on the other.
+const AGAIN: u64 = 4;
+
+/// A name, and the path of the directory that it is in, which other names share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) directory: Rc<[u8]>,
+    pub(super) name: Box<[u8]>,
+}
+
+impl Name {
+    pub(super) fn path(&self) -> Vec<u8> {
+        [&*self.directory, b"/", &self.name].concat()
+    }
+}
+
+/// A disk image that is compared.
+pub(super) struct Side {
+    path: PathBuf,
+    reader: Reader<File>,
+    pub(super) facts: Facts,
+    pub(super) holes: Holes,
+    pub(super) tables: Tables,
+    pub(super) owners: Owners,
+    /// Inodes whose blocks have their owner.
+    seen: HashSet<u32>,
+    /// First names of inodes with more than one.
+    names: HashMap<u32, Name>,
+    /// Blocks of content that have no owner yet, if there is no block with two.
+    unclaimed: u64,
+    xattr_bytes: u64,
+    /// Bytes that may still be compared once more.
+    again: u64,
+}
+
+impl Side {
+    /// Opens a disk image, and reads its superblock and group descriptors.
+    pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
+        let open = || -> Result<Self, DiffReason> {
+            let mut reader = Reader::open(File::open(path)?)?;
+            let facts = reader.facts();
+            let tables = reader.tables()?;
+            let mut owners = Owners::new(facts.block_size, facts.block_count, &tables);
+            if let Some(start) = reader.mount_protection_block() {
+                owners.add(Blocks { start, count: 1 }, OwnerKind::MountProtection, 0);
+            }
+            Ok(Self {
+                path: path.to_owned(),
+                holes: Holes::new(File::open(path)?)?,
+                unclaimed: facts.block_count,
+                again: facts.block_count.saturating_mul(AGAIN * facts.block_size),
+                facts,
+                tables,
+                owners,
+                reader,
+                seen: HashSet::new(),
+                names: HashMap::new(),
+                xattr_bytes: 0,
+            })
+        };
+        open().map_err(|reason| DiffError::new(path, reason))
+    }
+
+    /// The error that something is wrong with this image.
+    pub(super) fn failed(&self, reason: impl Into<DiffReason>) -> DiffError {
+        DiffError::new(&self.path, reason)
+    }
+
+    pub(super) fn read<T>(
+        &mut self,
+        read: impl FnOnce(&mut Reader<File>) -> Result<T, ReadError>,
+    ) -> Result<T, DiffError> {
+        read(&mut self.reader).map_err(|error| DiffError::new(&self.path, error))
+    }
+
+    pub(super) fn superblock_fields(&self) -> ext4::Fields {
+        self.reader.superblock_fields()
+    }
+
+    pub(super) fn inode(&mut self, ino: Ino) -> Result<FoundInode, DiffError> {
+        self.read(|reader| reader.inode(ino))
+    }
+
+    pub(super) fn entries(&mut self, directory: &FoundInode) -> Result<Vec<FoundEntry>, DiffError> {
+        self.read(|reader| reader.entries(directory))
+    }
+
+    pub(super) fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, DiffError> {
+        let xattrs = self.read(|reader| reader.xattrs(inode))?;
+        let len: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
+        self.xattr_bytes += len as u64;
+        if self.xattr_bytes > MAX_XATTR_BYTES {
+            return Err(self.failed(DiffReason::TooManyXattrs { max: MAX_XATTR_BYTES }));
+        }
+        Ok(xattrs)
+    }
+
+    /// The first name of an inode that has more than one; this one becomes it if there is none yet.
+    pub(super) fn first_name(&mut self, inode: &FoundInode, name: &Name) -> Option<Name> {
+        if inode.kind == FoundKind::Directory || inode.links < 2 {
+            return None;
+        }
+        let first = self.names.entry(inode.ino.get()).or_insert_with(|| name.clone());
+        Some(first.clone())
+    }
+
+    /// Meets an inode at one of its names: what belongs to it, if this is the first.
+    pub(super) fn meet(&mut self, inode: &FoundInode) -> Result<Option<Places>, DiffError> {
+        let ino = inode.ino.get();
+        if !self.seen.insert(ino) {
+            return match inode.kind {
+                FoundKind::Directory => Err(self.failed(DiffReason::SecondDirectory { ino })),
+                _ if inode.links < 2 => Err(self.failed(DiffReason::TooManyNames { ino })),
+                _ => Ok(None),
+            };
+        }
+        let kind = match inode.kind {
+            FoundKind::Directory => OwnerKind::Directory,
+            FoundKind::Symlink => OwnerKind::Symlink,
+            _ => OwnerKind::File,
+        };
+        self.claim(inode, kind).map(Some)
+    }
+
+    /// Allows that content is compared which was compared before.
+    pub(super) fn compare_again(&mut self, inode: &FoundInode) -> Result<(), DiffError> {
+        let size = self.facts.block_count.saturating_mul(self.facts.block_size);
+        match self.again.checked_sub(inode.size.min(size)) {
+            Some(left) => self.again = left,
+            None => return Err(self.failed(DiffReason::TooManyLinks)),
+        }
+        Ok(())
+    }
+
+    /// Meets the inodes that no name leads to.
+    pub(super) fn meet_reserved(&mut self) -> Result<(), DiffError> {
+        for ino in self.tables.reserved.clone() {
+            if let Some(inode) = self.read(|reader| reader.reserved_inode(ino))? {
+                let is_journal = self.tables.journal == Some(ino);
+                let kind = if is_journal {
+                    OwnerKind::Journal
+                } else {
+                    OwnerKind::Reserved
+                };
+                self.claim(&inode, kind)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn claim(&mut self, inode: &FoundInode, kind: OwnerKind) -> Result<Places, DiffError> {
+        let ino = inode.ino.get();
+        let places = self.read(|reader| reader.places(inode))?;
+        for extent in &places.extents {
+            self.own(extent.blocks, kind, ino)?;
+        }
+        for &node in &places.nodes {
+            let blocks = Blocks { start: node, count: 1 };
+            self.own(
+                blocks,
+                if kind == OwnerKind::Reserved {
+                    kind
+                } else {
+                    OwnerKind::Node
+                },
+                ino,
+            )?;
+        }
+        if let Some(start) = places.xattrs {
+            // Inodes share it, so it is claimed by none.
+            self.owners.add(Blocks { start, count: 1 }, OwnerKind::Xattrs, ino);
+        }
+        for &value in &places.values {
+            if self.seen.insert(value.get()) {
+                let inode = self.inode(value)?;
+                let places = self.read(|reader| reader.places(&inode))?;
+                for extent in &places.extents {
+                    self.own(extent.blocks, OwnerKind::XattrValue, value.get())?;
+                }
+            }
+        }
+        Ok(places)
+    }
+
+    fn own(&mut self, blocks: Blocks, kind: OwnerKind, ino: u32) -> Result<(), DiffError> {
+        self.unclaimed = match self.unclaimed.checked_sub(blocks.count) {
+            Some(left) => left,
+            None => return Err(self.failed(DiffReason::SharedBlocks)),
+        };
+        self.owners.add(blocks, kind, ino);
+        Ok(())
+    }
+}

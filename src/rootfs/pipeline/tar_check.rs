@@ -1,0 +1,51 @@
+//! What becomes of a tar besides that it is applied: it is held against the image's config, and kept for later builds.
+
+use crate::image::{Check, DigestError, Keep, Layer, Source};
+
+/// Hashes a tar, and keeps it if that is wanted.
+pub(super) struct TarCheck<'a> {
+    source: &'a Source,
+    layer: &'a Layer,
+    /// None if the tar is the blob, which is hashed as such.
+    check: Option<Check>,
+    keep: Option<Keep>,
+    is_begun: bool,
+}
+
+impl<'a> TarCheck<'a> {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer) -> Self {
+        let is_blob = layer.digest == layer.diff_id && layer.is_unpacked();
+        Self {
+            source,
+            layer,
+            check: (!is_blob).then(|| Check::new(layer.diff_id.clone(), None)),
+            keep: None,
+            is_begun: false,
+        }
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        if !self.is_begun {
+            self.is_begun = true;
+            self.keep = self.source.keep(self.layer);
+        }
+        if let Some(check) = &mut self.check {
+            check.update(bytes).expect("a tar has any size");
+        }
+        if let Some(keep) = &mut self.keep {
+            keep.write(bytes);
+        }
+    }
+
+    /// Demands that the tar, now that all of it was taken, is the one that the config names.
+    pub(super) fn finish(self) -> Result<(), DigestError> {
+        if let Some(check) = self.check {
+            check.finish()?;
+        }
+        if let Some(keep) = self.keep {
+            keep.commit();
+        }
+        Ok(())
+    }
+}

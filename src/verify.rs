@@ -1,0 +1,55 @@
+//! Whether a disk image is whole: a file system without a fault, and the bytes that a digest names.
+
+use std::fs::File;
+use std::path::Path;
+
+use ext4::Report;
+
+use crate::image::{Digest, DigestError};
+use crate::inspect::{InspectError, InspectReason};
+
+/// What a disk image turned out to be.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Verdict {
+    /// All that is wrong with its file system.
+    pub report: Report,
+    /// Size of the file in bytes.
+    pub size_bytes: u64,
+    /// The digest that was expected, if it is another than that of the file.
+    pub mismatch: Option<DigestError>,
+}
+
+impl Verdict {
+    /// Whether nothing is wrong with it.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.report.is_clean() && self.mismatch.is_none()
+    }
+}
+
+/// Checks the file system in a file, and that the file has a digest, if one is given.
+///
+/// # Errors
+///
+/// [`InspectError`] if the file cannot be read, or holds no file system that this program knows.
+pub fn verify(path: &Path, digest: Option<&Digest>) -> Result<Verdict, InspectError> {
+    let verify = || {
+        let file = File::open(path).map_err(InspectReason::Open)?;
+        let size_bytes = file.metadata().map_err(InspectReason::Open)?.len();
+        let mismatch = match digest {
+            Some(digest) => {
+                let actual = Digest::of_file(digest.algorithm(), &file).map_err(InspectReason::Open)?;
+                digest.expect(actual).err()
+            }
+            None => None,
+        };
+        let report = ext4::check(file)?;
+        Ok(Verdict {
+            report,
+            size_bytes,
+            mismatch,
+        })
+    };
+    verify().map_err(|reason| InspectError::new(path, reason))
+}

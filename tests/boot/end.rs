@@ -1,0 +1,77 @@
+//! How machines end, and what they leave.
+
+use serde_json::json;
+
+use crate::machine::{AMD64, Machine, end};
+
+#[test]
+fn being_asked_to_stop_sends_the_stop_signal() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    // SIGINT is what Ctrl-Alt-Del sends to PID 1.
+    let command = "trap 'echo stopping; exit 5' USR1; (sleep 1; kill -INT 1) & while :; do sleep 0.2; done";
+    let disk = machine.build(
+        &json!({"StopSignal": "SIGUSR1"}),
+        &["--exec".as_ref(), command.as_ref()],
+    );
+    let console = disk.run(&[]);
+    assert!(console.contains("stopping"), "{console}");
+    assert_eq!(end(&console), "status=5");
+}
+
+#[test]
+fn the_keys_that_end_a_machine_do_so_cleanly() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    let command = "trap 'echo stopping; exit 7' QUIT; echo 'press them'; while :; do sleep 0.2; done";
+    let disk = machine.build(
+        &json!({"StopSignal": "SIGQUIT"}),
+        &["--exec".as_ref(), command.as_ref()],
+    );
+    for kernel in AMD64.kernels {
+        let console = disk.run(&["--ctrl-alt-del", "press them", "--kernel", kernel]);
+        assert!(console.contains("stopping"), "{console}");
+        assert_eq!(end(&console), "status=7");
+    }
+}
+
+#[test]
+fn signals_pass_and_orphans_are_collected() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    let command = "trap 'echo hung up' HUP; (sleep 0.1 & sleep 0.2 &) ; kill -HUP 1; sleep 1
+        grep -l '^State:.*zombie' /proc/[0-9]*/status && echo 'zombies'
+        (sleep 1000 &); kill -KILL $$";
+    let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
+    let console = disk.run(&[]);
+    assert!(console.contains("hung up") && !console.contains("zombies"), "{console}");
+    assert_eq!(end(&console), "signal=9");
+}
+
+#[test]
+fn a_command_that_will_not_stop_is_killed() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    let command = "trap '' TERM; kill -TERM 1; while :; do sleep 1; done";
+    let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
+    assert_eq!(end(&disk.run(&[])), "signal=9");
+}
+
+#[test]
+fn the_journal_survives_a_power_cut() {
+    let Some(machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    let command = "test -e /kept && { echo \"kept $(cat /kept)\"; exit 6; }; echo content >/kept; sync
+        n=0; while :; do n=$((n + 1)); dd if=/dev/zero of=/file$((n % 50)) bs=4k count=20 2>/dev/null;
+        [ $n = 60 ] && echo 'in the middle of it'; done";
+    let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
+    disk.cut("in the middle of it", &[]);
+    let console = disk.run(&[]);
+    assert!(console.contains("kept content"), "{console}");
+    assert_eq!(end(&console), "status=6");
+}

@@ -1,0 +1,19 @@
+//! Whole machines: images that boot, run what a container would have run, and leave a clean disk.
+//!
+//! Needs e2fsck, what `just machines` fetches into `$BOOT_CACHE`, by default `target/boot`, and the image of systemd that
+//! `tests/rig/make-images.sh` makes. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
+#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod end;
+mod inits;
+mod machine;
+mod process;
+#[path = "../support"]
+mod support {
+    #[expect(dead_code, reason = "other tests want broken images too")]
+    pub(crate) mod single_image;
+    pub(crate) mod skip;
+    #[expect(dead_code, reason = "other tests want broken tars too")]
+    pub(crate) mod tar;
+}

@@ -1,0 +1,206 @@
+//! What `rootfs diff` prints, and returns to the shell.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use super::scene::{Scene, failure_with, json, microagent, stderr, stdout, tar};
+
+/// Two disk images of a scene: `one` and `two`.
+struct Pair {
+    scene: Scene,
+    digests: [String; 2],
+}
+
+impl Pair {
+    fn path(&self, name: &str) -> PathBuf {
+        self.scene.outputs().join(name)
+    }
+
+    /// `microagent rootfs diff one two`, from the directory where they are.
+    fn diff(&self, arguments: &[&str]) -> Output {
+        let mut command = microagent();
+        command.current_dir(self.scene.outputs());
+        command.args(["rootfs", "diff", "one", "two"]).args(arguments);
+        command.output().unwrap()
+    }
+}
+
+/// Builds images of these files, with these arguments.
+fn pair(one: (&[(&str, &[u8])], &[&str]), two: (&[(&str, &[u8])], &[&str])) -> Pair {
+    let scene = Scene::new();
+    let digests = [("one", one), ("two", two)].map(|(name, (files, arguments))| {
+        let layer = scene.layout.gzip_layer(&tar(files));
+        let digest = scene.layout.image(&[layer]);
+        let mut build = scene.build(&scene.layout.pinned(&digest));
+        let output = build
+            .args(["--init", "none", "--free-mib", "1", "--no-journal"])
+            .args(arguments)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        fs::rename(scene.output(), scene.outputs().join(name)).unwrap();
+        digest
+    });
+    Pair { scene, digests }
+}
+
+const FILES: &[(&str, &[u8])] = &[("etc/hostname", b"one\n"), ("etc/motd", b"welcome\n"), ("old", b"")];
+
+#[test]
+fn images_with_the_same_bytes_are_the_same() {
+    let pair = pair((FILES, &[]), (FILES, &[]));
+    let output = pair.diff(&["--text"]);
+    assert_eq!(
+        (output.status.code(), stdout(&output), stderr(&output)),
+        (Some(0), "", "")
+    );
+    let output = pair.diff(&["--json"]);
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        stdout(&output),
+        "{\"a\":\"one\",\"b\":\"two\",\"differences\":[],\"same\":true}\n"
+    );
+}
+
+#[test]
+fn text_shows_differences_as_diffoscope_does() {
+    let other: &[(&str, &[u8])] = &[("etc/hostname", b"two\n"), ("etc/motd", b"welcome\n"), ("new\n", b"")];
+    let pair = pair((FILES, &[]), (other, &["--label", "root"]));
+    let output = pair.diff(&["--text"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let [one, two] = &pair.digests;
+    let found = stdout(&output);
+    let (above, bytes) = found.split_once("├── bytes\n").unwrap();
+    let derived = |line: &&str| line.starts_with("│ -uuid: ") || line.starts_with("│ +uuid: ");
+    let seed = |line: &&str| line.starts_with("│ -hash_seed: ") || line.starts_with("│ +hash_seed: ");
+    let lines: Vec<&str> = above.lines().filter(|line| !derived(line) && !seed(line)).collect();
+    assert_eq!(
+        above.lines().count(),
+        lines.len() + 4,
+        "UUID and seed derive from the digest"
+    );
+    let expected = format!(
+        "\
+--- one
++++ two
+├── superblock
+│ -volume_name: 
+│ +volume_name: root
+├── provenance
+│ -digest: {one}
+│ +digest: {two}
+├── /new\\n (only in two: file)
+├── /old (only in one: file)
+├── /etc/hostname
+│ ├── content, from byte 0 on
+│ │ -sha256:2c8b08da5ce60398e1f19af0e5dccc744df274b826abe585eaba68c525434806
+│ │ +sha256:27dd8ed44a83ff94d557f9fd0412ed5a8cbca69ea04922d88c01184a07300a5a
+│ │ @@ -1 +1 @@
+│ │ -one
+│ │ +two"
+    );
+    let expected: Vec<&str> = expected.lines().collect();
+    assert_eq!(lines, expected);
+    assert!(
+        bytes
+            .lines()
+            .all(|line| line.starts_with("│ ") && line.ends_with(" bytes")),
+        "{bytes}"
+    );
+}
+
+#[test]
+fn json_has_an_object_for_each_difference() {
+    let other: &[(&str, &[u8])] = &[("etc/hostname", b"one!\n"), ("etc/motd", b"welcome\n"), ("old", b"")];
+    let pair = pair((FILES, &[]), (other, &[]));
+    let output = pair.diff(&["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let found = json(stdout(&output));
+    assert_eq!(
+        (&found["a"], &found["b"], &found["same"]),
+        (&"one".into(), &"two".into(), &false.into())
+    );
+    let differences = found["differences"].as_array().unwrap();
+    let of = |field: &str| {
+        differences
+            .iter()
+            .find(|difference| difference["field"] == field)
+            .unwrap()
+    };
+    assert_eq!(
+        *of("size"),
+        serde_json::json!({
+            "section": "tree", "path": "/etc/hostname", "field": "size", "a": "4", "b": "5",
+            "offset": null, "count": null, "excerpt": [],
+        })
+    );
+    assert_eq!(of("content")["offset"], 3);
+    assert_eq!(
+        of("content")["excerpt"],
+        serde_json::json!(["@@ -1 +1 @@", "-one", "+one!"])
+    );
+    assert_eq!(of("digest")["section"], "provenance");
+    assert_eq!(of("digest")["a"], pair.digests[0]);
+}
+
+#[test]
+fn places_are_named_where_that_is_asked_for() {
+    let small: &[(&str, &[u8])] = &[("b", b"b"), ("a", b"a")];
+    let swapped: &[(&str, &[u8])] = &[("a", b"a"), ("b", b"b")];
+    let pair = pair((small, &[]), (swapped, &[]));
+    let places = |arguments: &[&str]| {
+        let output = pair.diff(arguments);
+        let found = json(stdout(&output));
+        let differences = found["differences"].as_array().unwrap().clone();
+        let places = differences
+            .into_iter()
+            .filter(|difference| difference["section"] == "layout");
+        places.map(|difference| difference["path"].clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(places(&["--json"]), [serde_json::Value::Null]);
+    assert_eq!(
+        places(&["--json", "--layout"]),
+        ["/a".into(), "/b".into(), serde_json::Value::Null]
+    );
+}
+
+#[test]
+fn what_cannot_be_compared_is_a_failure_of_its_own() {
+    let pair = pair((FILES, &[]), (FILES, &[]));
+    let fail = |two: &Path| {
+        let mut command: Command = microagent();
+        command
+            .args(["rootfs", "diff", "--mode", "ax"])
+            .arg(pair.path("one"))
+            .arg(two);
+        let output = command.output().unwrap();
+        failure_with(&output, 2)
+    };
+    assert_eq!(fail(Path::new("/nowhere/at/all"))["kind"], "not_found");
+    fs::write(pair.path("two"), "nothing of the kind").unwrap();
+    let error = fail(&pair.path("two"));
+    assert_eq!(error["kind"], "permanent");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("two: not an ext2, ext3 or ext4 file system"),
+        "{message}"
+    );
+    let usage = microagent().args(["rootfs", "diff", "one"]).output().unwrap();
+    assert_eq!(usage.status.code(), Some(2));
+}
+
+#[cfg(unix)]
+#[test]
+fn whoever_reads_no_further_gets_the_status_all_the_same() {
+    let pair = pair((FILES, &[]), (FILES, &["--label", "other"]));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = microagent();
+    command
+        .args(["rootfs", "diff"])
+        .arg(pair.path("one"))
+        .arg(pair.path("two"));
+    let output = command.stdout(writer).output().unwrap();
+    assert_eq!((output.status.code(), stderr(&output)), (Some(1), ""));
+}

@@ -1,0 +1,103 @@
+//! What `rootfs verify` says of disk images.
+
+use std::fs::{self, File};
+use std::io::{Seek, SeekFrom, Write};
+use std::process::Output;
+
+use microagent::image::{Algorithm, Digest};
+
+use super::scene::{Scene, failure, json, microagent, stderr, stdout};
+
+fn verify(scene: &Scene, arguments: &[&str]) -> Output {
+    let mut command = microagent();
+    command.args(["rootfs", "verify"]).arg(scene.output()).args(arguments);
+    command.output().unwrap()
+}
+
+/// A scene with an image that was built.
+fn built() -> Scene {
+    let (scene, image) = Scene::with_image();
+    let output = scene.build(&image).args(["--size-mib", "16"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    scene
+}
+
+#[test]
+fn nothing_is_wrong_with_what_was_built() {
+    let scene = built();
+    let output = verify(&scene, &["--text"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(
+        stdout(&output).ends_with("nothing is wrong with it\n"),
+        "{}",
+        stdout(&output)
+    );
+    let output = verify(&scene, &["--json"]);
+    let verdict = json(stdout(&output));
+    assert_eq!(verdict["clean"], true);
+    assert_eq!(verdict["size_bytes"], 16 << 20);
+    assert_eq!(verdict["problems"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn each_problem_is_a_line_and_all_of_them_a_failure() {
+    let scene = built();
+    let mut file = File::options().write(true).open(scene.output()).unwrap();
+    // A free block more in the superblock.
+    file.seek(SeekFrom::Start(1024 + 0xC)).unwrap();
+    file.write_all(&[0xFF]).unwrap();
+    let output = verify(&scene, &["--text"]);
+    assert_eq!(output.status.code(), Some(1));
+    let lines: Vec<_> = stdout(&output).lines().collect();
+    assert_eq!(lines[0], "the superblock: its checksum is wrong");
+    assert!(
+        lines[1].starts_with("the superblock: ") && lines[1].contains("free blocks"),
+        "{lines:?}"
+    );
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert!(stderr(&output).contains("rootfs.ext4: 2"), "{}", stderr(&output));
+
+    let output = verify(&scene, &["--mode", "ax"]);
+    assert_eq!(json(stderr(&output))["error"]["kind"], "permanent");
+    let problems = json(stdout(&output))["problems"].clone();
+    assert_eq!(problems[0]["structure"], "the superblock");
+    assert_eq!(problems[0]["problem"], "its checksum is wrong");
+}
+
+#[test]
+fn the_digest_is_that_of_the_whole_file() {
+    let scene = built();
+    let digest = Digest::of(Algorithm::Sha256, &fs::read(scene.output()).unwrap());
+    let output = verify(&scene, &["--digest", &digest.to_string()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+
+    // Where no file system looks.
+    let mut file = File::options().write(true).open(scene.output()).unwrap();
+    file.write_all(b"x").unwrap();
+    let output = verify(&scene, &[]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let output = verify(&scene, &["--text", "--digest", &digest.to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stdout(&output).starts_with("the file: the digest is sha256:") && stdout(&output).contains(digest.hex()),
+        "{}",
+        stdout(&output)
+    );
+    let output = verify(&scene, &["--digest", "sha256:x"]);
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn what_is_no_file_system_is_a_failure() {
+    let scene = built();
+    for bytes in [&b""[..], b"nothing of the kind", &[0; 4096]] {
+        fs::write(scene.output(), bytes).unwrap();
+        let output = verify(&scene, &["--mode", "ax"]);
+        assert_eq!(output.status.code(), Some(1));
+        let message = failure(&output)["message"].as_str().unwrap().to_owned();
+        assert!(message.contains("not an ext2, ext3 or ext4 file system"), "{message}");
+    }
+    fs::remove_file(scene.output()).unwrap();
+    let output = verify(&scene, &["--mode", "ax"]);
+    assert_eq!(failure(&output)["kind"], "not_found");
+}
