@@ -11,5 +11,5 @@ for place in "$work/a" "$work/another-directory/b"; do
   ln -s "$root/target/cross" "$place/target/cross"
   "$place/release/release.sh" "$place/target/release-files"
 done
-diff "$work/a/target/release-files/SHA256SUMS" "$work/another directory/b/target/release-files/SHA256SUMS"
+diff "$work/a/target/release-files/SHA256SUMS" "$work/another-directory/b/target/release-files/SHA256SUMS"
 printf 'the same files, twice\n'
