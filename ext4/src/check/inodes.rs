@@ -43,13 +43,19 @@ impl InodeFact {
 }
 
 /// What is kept of all inodes: group by group, up to the last that can be in use.
-#[derive(Default)]
 pub(super) struct InodeFacts {
     groups: Vec<Vec<InodeFact>>,
     per_group: u32,
 }
 
 impl InodeFacts {
+    pub(super) fn new(per_group: u32) -> Self {
+        Self {
+            groups: Vec::new(),
+            per_group,
+        }
+    }
+
     pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
         let index = ino.checked_sub(1)?;
         let group = self.groups.get((index / self.per_group.max(1)) as usize)?;
@@ -119,8 +125,7 @@ impl Checked {
 
 impl<R: Read + Seek> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
-        let per_group = self.reader.superblock().inodes_per_group.get();
-        self.inodes.per_group = per_group;
+        let per_group = self.inodes.per_group;
         let inode_size = self.reader.inode_size();
         for group in 0..self.groups.len() {
             let described = &self.groups[group];
@@ -164,11 +169,15 @@ impl<R: Read + Seek> Check<R> {
         let links = checked.inode.links_count.get();
         let mode = checked.inode.mode.get();
         let is_reserved = ino.get() < first && ino != Ino::ROOT;
-        let is_orphan = links == 0 && mode != 0 && self.may_be_orphan(&checked);
+        let is_orphan = links == 0 && mode != 0 && self.is_orphan(&checked);
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");
             }
+            let is_time = !self.has_numbers_for_times(&checked);
+            self.findings.expect(is_time, checked.structure(), || {
+                "it goes on with a list of orphans that does not lead to it".to_owned()
+            });
             // The list of bad blocks is in use without looking like it.
             if ino.get() == 1 {
                 self.blocks_of(&checked, true)?;
@@ -188,7 +197,7 @@ impl<R: Read + Seek> Check<R> {
                 is_orphan,
             };
         }
-        self.used(&checked, is_orphan)
+        self.used(&checked)
     }
 
     fn slot(&mut self, ino: Ino) -> Option<&mut InodeFact> {
@@ -233,15 +242,28 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    fn may_be_orphan(&self, checked: &Checked) -> bool {
+    /// Whether an inode is in the list of orphans; which are in the file of orphans is not looked up.
+    fn is_orphan(&self, checked: &Checked) -> bool {
         let superblock = self.reader.superblock();
-        let has_orphans =
-            superblock.last_orphan.get() != 0 || superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
-        has_orphans && checked.inode.dtime.get() <= superblock.inodes_count.get()
+        let has_file = superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
+        let may_be_in_file = has_file
+            && checked.inode.links_count.get() == 0
+            && checked.inode.dtime.get() <= superblock.inodes_count.get();
+        may_be_in_file || self.orphans.contains(&checked.ino.get())
+    }
+
+    /// Whether what should be a time of deletion is the number of the next inode in a list of orphans. It can be told where no
+    /// clock stood at the epoch.
+    fn has_numbers_for_times(&self, checked: &Checked) -> bool {
+        let superblock = self.reader.superblock();
+        let count = superblock.inodes_count.get();
+        let times = [superblock.wtime, superblock.mtime, superblock.mkfs_time];
+        let is_number = |time: u32| (1..count).contains(&time);
+        is_number(checked.inode.dtime.get()) && !times.into_iter().any(|time| is_number(time.get()))
     }
 
     /// An inode in use.
-    fn used(&mut self, checked: &Checked, is_orphan: bool) -> Result<(), ReadError> {
+    fn used(&mut self, checked: &Checked) -> Result<(), ReadError> {
         let structure = checked.structure();
         let kind = checked.file_type();
         let is_known = matches!(
@@ -259,6 +281,7 @@ impl<R: Read + Seek> Check<R> {
             format!("it is of no kind: {kind:o}")
         });
         let deleted = checked.inode.dtime.get();
+        let is_orphan = self.is_orphan(checked);
         self.findings.expect(deleted == 0 || is_orphan, structure, || {
             format!("it is in use, and was deleted at {deleted}")
         });
