@@ -75,7 +75,7 @@ struct Check<R> {
     blocks: Ownership,
     inodes: InodeFacts,
     names: Names,
-    /// Inodes in the list of orphans.
+    /// Inodes that are said to be orphans.
     orphans: BTreeSet<u32>,
     /// Blocks of attributes: how often they say that they are used, and how often they are.
     xattr_blocks: BTreeMap<u64, attributes::Sharing>,

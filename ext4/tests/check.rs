@@ -66,6 +66,13 @@ fn what_the_formatter_makes_is_clean() {
 }
 
 #[test]
+fn no_uuid_is_no_fault() {
+    let formatter = Formatter::new(Vec::new(), Options::new([0; 16])).expect("any UUID will do");
+    let (image, _) = formatter.finish(Tree::default()).expect("there is room");
+    assert!(is_clean(&image));
+}
+
+#[test]
 fn a_finding_says_what_is_wrong_and_where() {
     let mut image = image(false);
     // The number of links of the root, in the first inode but one.

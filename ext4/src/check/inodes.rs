@@ -169,7 +169,7 @@ impl<R: Read + Seek> Check<R> {
         let links = checked.inode.links_count.get();
         let mode = checked.inode.mode.get();
         let is_reserved = ino.get() < first && ino != Ino::ROOT;
-        let is_orphan = links == 0 && mode != 0 && self.is_orphan(&checked);
+        let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");
@@ -178,9 +178,12 @@ impl<R: Read + Seek> Check<R> {
             self.findings.expect(is_time, checked.structure(), || {
                 "it goes on with a list of orphans that does not lead to it".to_owned()
             });
-            // The list of bad blocks is in use without looking like it.
+            // The list of bad blocks is in use without looking like it; all that is reserved has no blocks unnoticed.
             if ino.get() == 1 {
-                self.blocks_of(&checked, true)?;
+                let blocks = self.blocks_of(&checked, true)?;
+                self.sectors(&checked, blocks.count);
+            } else if is_reserved {
+                self.sectors(&checked, 0);
             }
             return Ok(());
         }
@@ -242,16 +245,6 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    /// Whether an inode is in the list of orphans; which are in the file of orphans is not looked up.
-    fn is_orphan(&self, checked: &Checked) -> bool {
-        let superblock = self.reader.superblock();
-        let has_file = superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
-        let may_be_in_file = has_file
-            && checked.inode.links_count.get() == 0
-            && checked.inode.dtime.get() <= superblock.inodes_count.get();
-        may_be_in_file || self.orphans.contains(&checked.ino.get())
-    }
-
     /// Whether what should be a time of deletion is the number of the next inode in a list of orphans. It can be told where no
     /// clock stood at the epoch.
     fn has_numbers_for_times(&self, checked: &Checked) -> bool {
@@ -281,7 +274,7 @@ impl<R: Read + Seek> Check<R> {
             format!("it is of no kind: {kind:o}")
         });
         let deleted = checked.inode.dtime.get();
-        let is_orphan = self.is_orphan(checked);
+        let is_orphan = self.orphans.contains(&checked.ino.get());
         self.findings.expect(deleted == 0 || is_orphan, structure, || {
             format!("it is in use, and was deleted at {deleted}")
         });
@@ -375,7 +368,8 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn again(&mut self, ino: Ino) -> Result<Option<Checked>, ReadError> {
         let per_group = self.inodes.per_group;
         let (group, index) = ((ino.get() - 1) / per_group, (ino.get() - 1) % per_group);
-        let Some(table) = self.groups.get(group as usize).map(|group| group.inode_table) else {
+        let table = self.groups.get(group as usize).map(|group| group.inode_table);
+        let Some(table) = table.filter(|table| (1..self.block_count).contains(table)) else {
             return Ok(None);
         };
         let size = self.reader.inode_size();

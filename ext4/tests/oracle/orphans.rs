@@ -1,6 +1,7 @@
 //! Lists of orphans: files that were open without a name, or were being cut, when the power went.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::judge::{MIB, image_file};
@@ -150,9 +151,15 @@ fn files_that_were_open_without_a_name_are_no_fault() {
     if tools::are_missing(&["e2fsck", "mke2fs"]) || kernel::is_missing() {
         return;
     }
+    for features in ["^orphan_file", "orphan_file", "orphan_file,^metadata_csum"] {
+        open_without_a_name(features);
+    }
+}
+
+fn open_without_a_name(features: &str) {
     let image = image_file();
     File::create(&image).unwrap().set_len(16 * MIB).unwrap();
-    let arguments = ["-q", "-F", "-t", "ext4", "-O", "^orphan_file"];
+    let arguments = ["-q", "-F", "-t", "ext4", "-O", features];
     tools::print("mke2fs", &arguments, &image);
     let mount = Mount::new(&image);
     let open: Vec<File> = (0..5)
@@ -174,4 +181,48 @@ fn files_that_were_open_without_a_name_are_no_fault() {
     tools::assert_clean(&mended, "mended");
     let report = ext4::check(File::open(&cut).unwrap()).unwrap();
     assert!(report.is_clean(), "{report:#?}");
+}
+
+/// What is damaged in a file of orphans: what it is called, bytes from the start of a block, and what is written there.
+const DAMAGE: [(&str, u64, &[u8]); 4] = [
+    ("an entry", 0, &[14]),
+    ("the last entry", 1012, &[14]),
+    ("the magic number", 1016, &[0]),
+    ("the checksum", 1020, &[0, 1, 2, 3]),
+];
+
+#[test]
+fn a_file_of_orphans_that_is_not_one_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    for features in ["orphan_file", "orphan_file,^metadata_csum"] {
+        let image = image_file();
+        File::create(&image).unwrap().set_len(8 * MIB).unwrap();
+        tools::print(
+            "mke2fs",
+            &["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features],
+            &image,
+        );
+        tools::assert_clean(&image, features);
+        let blocks = tools::print("debugfs", &["-R", "blocks <12>"], &image);
+        let blocks: Vec<u64> = blocks.split_whitespace().map(|block| block.parse().unwrap()).collect();
+        let file = File::options().read(true).write(true).open(&image).unwrap();
+        for &block in [blocks.first(), blocks.last()].into_iter().flatten() {
+            for (what, at, bytes) in DAMAGE {
+                // Without checksums of all there is none here.
+                if what == "the checksum" && features.contains("^metadata_csum") {
+                    continue;
+                }
+                let at = block * 1024 + at;
+                let mut good = vec![0; bytes.len()];
+                file.read_exact_at(&mut good, at).unwrap();
+                file.write_all_at(bytes, at).unwrap();
+                assert!(tools::e2fsck_fault(&image).is_some(), "{features}, {what}");
+                let report = ext4::check(File::open(&image).unwrap()).unwrap();
+                assert!(!report.is_clean(), "{features}, {what}");
+                file.write_all_at(&good, at).unwrap();
+            }
+        }
+    }
 }
