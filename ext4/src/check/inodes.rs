@@ -178,12 +178,13 @@ impl<R: Read + Seek> Check<R> {
             self.findings.expect(is_time, checked.structure(), || {
                 "it goes on with a list of orphans that does not lead to it".to_owned()
             });
-            // The list of bad blocks is in use without looking like it; all that is reserved has no blocks unnoticed.
+            // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
             if ino.get() == 1 {
                 let blocks = self.blocks_of(&checked, true)?;
                 self.sectors(&checked, blocks.count);
             } else if is_reserved {
-                self.sectors(&checked, 0);
+                let attributes = self.attributes(&checked)?;
+                self.sectors(&checked, attributes);
             }
             return Ok(());
         }
