@@ -169,6 +169,13 @@ impl<R: Read + Seek> Check<R> {
         let links = checked.inode.links_count.get();
         let mode = checked.inode.mode.get();
         let is_reserved = ino.get() < first && ino != Ino::ROOT;
+        // Of those that are reserved, some have a use by their number alone, and others by the superblock.
+        let superblock = self.reader.superblock();
+        let may_be_file = matches!(ino.get(), 5 | 7) || superblock_names(superblock).contains(&ino.get());
+        self.findings
+            .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
+                format!("it is reserved, and has mode {mode:o}")
+            });
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
             if mode != 0 && checked.inode.dtime.get() == 0 {
@@ -412,14 +419,16 @@ impl<R: Read + Seek> Check<R> {
 
 /// Whether an inode is one of those that need no name.
 fn is_nameless(superblock: &Superblock, ino: Ino) -> bool {
-    let number = ino.get();
-    NAMELESS.contains(&number)
-        || [
-            superblock.journal_inum.get(),
-            superblock.usr_quota_inum.get(),
-            superblock.grp_quota_inum.get(),
-            superblock.prj_quota_inum.get(),
-            superblock.orphan_file_inum.get(),
-        ]
-        .contains(&number)
+    NAMELESS.contains(&ino.get()) || superblock_names(superblock).contains(&ino.get())
+}
+
+/// Inodes that the superblock gives a use.
+fn superblock_names(superblock: &Superblock) -> [u32; 5] {
+    [
+        superblock.journal_inum.get(),
+        superblock.usr_quota_inum.get(),
+        superblock.grp_quota_inum.get(),
+        superblock.prj_quota_inum.get(),
+        superblock.orphan_file_inum.get(),
+    ]
 }
