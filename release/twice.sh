@@ -5,11 +5,15 @@ cd "$(dirname "$0")/.."
 root=$PWD
 work=$(mktemp -d "$root/target/twice.XXXXXX")
 trap 'rm -rf "$work"' EXIT
-for place in "$work/a" "$work/another-directory/b"; do
-  git clone --quiet "$root" "$place"
+one=$work/one
+other=$work/elsewhere/and-longer
+git clone --quiet "$root" "$one"
+# Of the first, as HEAD of this one may be another by now.
+git clone --quiet "$one" "$other"
+for place in "$one" "$other"; do
   mkdir "$place/target"
   ln -s "$root/target/cross" "$place/target/cross"
-  "$place/release/release.sh" "$place/target/release-files"
+  "$place/release/release.sh" "$place/target/files"
 done
-diff "$work/a/target/release-files/SHA256SUMS" "$work/another directory/b/target/release-files/SHA256SUMS"
+diff "$one/target/files/SHA256SUMS" "$other/target/files/SHA256SUMS"
 printf 'the same files, twice\n'

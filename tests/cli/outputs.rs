@@ -2,12 +2,16 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(unix)]
 use std::process::Command;
 
 use serde_json::Value;
 
-use super::scene::{Scene, failure, json, microagent, stderr, stdout, tar};
+use super::scene::{Scene, failure, microagent, stderr};
+#[cfg(target_os = "linux")]
+use super::scene::{json, stdout, tar};
 use crate::support::single_image::digest;
+#[cfg(target_os = "linux")]
 use crate::support::skip::skip;
 
 /// Fails to build to a path, and says why; the image isn't there either, but that must not be noticed first.

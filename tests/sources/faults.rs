@@ -1,7 +1,6 @@
 //! A registry that does what no registry should, and one that does what all do.
 
 use std::fs;
-use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
 use std::sync::Arc;
@@ -351,6 +350,8 @@ fn a_registry_on_this_machine_is_reached_without_the_proxy() {
 #[cfg(unix)]
 #[test]
 fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
+    use std::io::{Read as _, Write as _};
+
     if ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"]
         .iter()
         .any(|name| std::env::var_os(name).is_some())
