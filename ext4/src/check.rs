@@ -16,11 +16,12 @@ mod index;
 mod inodes;
 mod journal;
 mod names;
+mod orphans;
 mod ownership;
 mod resize;
 mod superblock;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 
 pub use findings::{Finding, Report};
@@ -52,7 +53,10 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     check.journal()?;
     check.groups()?;
     check.copies()?;
+    check.journal_backup()?;
+    check.orphans()?;
     check.inodes()?;
+    check.orphans_in_use();
     check.attribute_references()?;
     check.directories()?;
     check.names()?;
@@ -71,6 +75,8 @@ struct Check<R> {
     blocks: Ownership,
     inodes: InodeFacts,
     names: Names,
+    /// Inodes that are said to be orphans.
+    orphans: BTreeSet<u32>,
     /// Blocks of attributes: how often they say that they are used, and how often they are.
     xattr_blocks: BTreeMap<u64, attributes::Sharing>,
     /// Inodes that hold values: how often they are used.
@@ -81,6 +87,7 @@ impl<R: Read + Seek> Check<R> {
     fn new(reader: Reader<R>, len: u64, findings: Findings) -> Self {
         let block_count = reader.block_count().min(len / reader.block_size() as u64);
         let group_count = reader.group_count(block_count);
+        let inodes = InodeFacts::new(reader.superblock().inodes_per_group.get());
         Self {
             reader,
             findings,
@@ -88,8 +95,9 @@ impl<R: Read + Seek> Check<R> {
             group_count,
             groups: Vec::new(),
             blocks: Ownership::new(block_count),
-            inodes: InodeFacts::default(),
+            inodes,
             names: Names::default(),
+            orphans: BTreeSet::new(),
             xattr_blocks: BTreeMap::new(),
             value_inodes: BTreeMap::new(),
         }

@@ -1,6 +1,7 @@
 //! What [`ext4::check()`] makes of damage of any kind: an answer, and soon.
 
 use std::io::Cursor;
+use std::time::{Duration, Instant};
 
 use ext4::{
     BlockSize, Directory, Formatter, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
@@ -66,6 +67,13 @@ fn what_the_formatter_makes_is_clean() {
 }
 
 #[test]
+fn no_uuid_is_no_fault() {
+    let formatter = Formatter::new(Vec::new(), Options::new([0; 16])).expect("any UUID will do");
+    let (image, _) = formatter.finish(Tree::default()).expect("there is room");
+    assert!(is_clean(&image));
+}
+
+#[test]
 fn a_finding_says_what_is_wrong_and_where() {
     let mut image = image(false);
     // The number of links of the root, in the first inode but one.
@@ -82,6 +90,26 @@ fn a_finding_says_what_is_wrong_and_where() {
     );
     assert_eq!(report.findings[0].structure, Structure::Inode { ino: 2 });
     assert_eq!(report.more, 0);
+}
+
+#[test]
+fn no_number_in_the_superblock_makes_it_last() {
+    let good = without_checksums(image(false));
+    for at in (1024..1024 + 0x68).step_by(4) {
+        for number in [u32::MAX, 1 << 31, 0] {
+            let mut image = good.clone();
+            image[at..at + 4].copy_from_slice(&number.to_le_bytes());
+            let begun = Instant::now();
+            // Which numbers are refused is asked elsewhere.
+            let _ = check(Cursor::new(&image));
+            let took = begun.elapsed();
+            assert!(
+                took < Duration::from_secs(10),
+                "{:#x} as {number:#x}: {took:?}",
+                at - 1024
+            );
+        }
+    }
 }
 
 #[test]

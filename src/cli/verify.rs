@@ -26,14 +26,17 @@ pub(super) struct Verify {
 }
 
 const HELP: &str = "\
-Checks all that e2fsck -fn does, and changes nothing. What a journal holds that was not replayed counts as if it had been. \
+Checks the superblock and its copies, descriptors, bitmaps and counts, inodes, extents, directories and their indexes, links, \
+extended attributes, the journal, and every checksum, and changes nothing. What a journal holds that was not replayed counts as \
+if it had been. Contents of files have no checksums: of these, only --digest tells. Usage in quota files is not checked; a file \
+system with features that are not known, such as encrypt or bigalloc, is an error. \
 Each problem is a line: where it is, and what it is.
 
 Examples:
   microagent rootfs verify rootfs.ext4
   microagent rootfs verify rootfs.ext4 --digest sha256:<digest>
 
-Exit status: 0 nothing is wrong, 1 something is, 2 wrong usage.";
+Exit status: 0 nothing is wrong, 1 something is, or it cannot be checked, 2 wrong usage.";
 
 impl Verify {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {

@@ -17,9 +17,9 @@ pub(super) struct Directory {
     pub(super) ino: Ino,
     /// What its blocks' checksums begin with, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find those that are there twice.
+    /// Two hashes of each name, to find those that are there twice; not those of the index, which may be weak.
     pub(super) fingerprints: Vec<(u64, u32)>,
-    /// How its index hashes names, if it has one and that is known.
+    /// How its index hashes names, if it has one.
     pub(super) hasher: Option<NameHasher>,
     /// Smallest and largest hash of a name in the block that was looked at last.
     pub(super) hashes: Option<(u32, u32)>,

@@ -151,10 +151,11 @@ fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
 
 impl Directory {
     fn fingerprint(&mut self, name: &[u8]) {
-        let hash = self.hasher.unwrap_or(NameHasher::new(&[0; 16])).hash(name);
+        let hash = NameHasher::new(&[0; 16]).hash(name);
         let both = u64::from(hash.major) << 32 | u64::from(hash.minor);
         self.fingerprints.push((both, crc32c::crc32c(name)));
-        if self.hasher.is_some() {
+        if let Some(hasher) = self.hasher {
+            let hash = hasher.hash(name);
             let (smallest, largest) = self.hashes.unwrap_or((hash.major, hash.major));
             self.hashes = Some((smallest.min(hash.major), largest.max(hash.major)));
         }

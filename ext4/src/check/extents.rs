@@ -20,7 +20,7 @@ const MAX_DEPTH: u16 = 5;
 #[derive(Default)]
 pub(super) struct Blocks {
     /// All of them, with those that hold numbers of others.
-    count: u64,
+    pub(super) count: u64,
     /// The block of the file behind its last one.
     end: u64,
     /// The same without those that were never written to.

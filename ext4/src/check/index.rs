@@ -9,15 +9,12 @@ use super::Check;
 use super::directories::Directory;
 use super::extents::Blocks;
 use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
-use crate::encode::hash::NameHasher;
+use crate::encode::hash::{HashVersion, NameHasher};
 use crate::read::facts::incompat;
 use crate::read::sums::index_entries;
 use crate::read::{ReadError, Structure};
 use crate::units::{BlockNr, Extent};
 
-/// `DX_HASH_HALF_MD4`, and the last of those that the disk can name (`DX_HASH_TEA`).
-const HALF_MD4: u8 = 1;
-const LAST_HASH: u8 = 2;
 /// `s_flags`: bytes of names are taken as unsigned (`EXT2_FLAGS_UNSIGNED_HASH`).
 const FLAG_UNSIGNED_HASH: u32 = 2;
 
@@ -62,21 +59,16 @@ impl<R: Read + Seek> Check<R> {
         } else {
             1
         };
-        let is_right = info.reserved_zero.get() == 0
-            && info.hash_version <= LAST_HASH
-            && info.info_length == 8
-            && info.unused_flags & 1 == 0
-            && levels <= most;
-        if !is_right {
+        let is_right =
+            info.reserved_zero.get() == 0 && info.info_length == 8 && info.unused_flags & 1 == 0 && levels <= most;
+        let Some(version) = HashVersion::from_disk(info.hash_version).filter(|_| is_right) else {
             self.find(structure, "what the root of the index says of itself makes no sense");
             return Ok(None);
-        }
-        if info.hash_version == HALF_MD4 {
-            let superblock = self.reader.superblock();
-            let hasher = NameHasher::new(&superblock.hash_seed);
-            let is_unsigned = superblock.flags.get() & FLAG_UNSIGNED_HASH != 0;
-            directory.hasher = Some(if is_unsigned { hasher.unsigned() } else { hasher });
-        }
+        };
+        let superblock = self.reader.superblock();
+        let hasher = NameHasher::new(&superblock.hash_seed).of_version(version);
+        let is_unsigned = superblock.flags.get() & FLAG_UNSIGNED_HASH != 0;
+        directory.hasher = Some(if is_unsigned { hasher.unsigned() } else { hasher });
         let mut index = Index {
             blocks: BTreeMap::from([(0, None)]),
         };

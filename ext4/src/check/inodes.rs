@@ -43,13 +43,19 @@ impl InodeFact {
 }
 
 /// What is kept of all inodes: group by group, up to the last that can be in use.
-#[derive(Default)]
 pub(super) struct InodeFacts {
     groups: Vec<Vec<InodeFact>>,
     per_group: u32,
 }
 
 impl InodeFacts {
+    pub(super) fn new(per_group: u32) -> Self {
+        Self {
+            groups: Vec::new(),
+            per_group,
+        }
+    }
+
     pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
         let index = ino.checked_sub(1)?;
         let group = self.groups.get((index / self.per_group.max(1)) as usize)?;
@@ -119,8 +125,7 @@ impl Checked {
 
 impl<R: Read + Seek> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
-        let per_group = self.reader.superblock().inodes_per_group.get();
-        self.inodes.per_group = per_group;
+        let per_group = self.inodes.per_group;
         let inode_size = self.reader.inode_size();
         for group in 0..self.groups.len() {
             let described = &self.groups[group];
@@ -164,14 +169,29 @@ impl<R: Read + Seek> Check<R> {
         let links = checked.inode.links_count.get();
         let mode = checked.inode.mode.get();
         let is_reserved = ino.get() < first && ino != Ino::ROOT;
-        let is_orphan = links == 0 && mode != 0 && self.may_be_orphan(&checked);
+        // Of those that are reserved, some have a use by their number alone, and others by the superblock.
+        let superblock = self.reader.superblock();
+        let may_be_file = matches!(ino.get(), 5 | 7) || superblock_names(superblock).contains(&ino.get());
+        self.findings
+            .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
+                format!("it is reserved, and has mode {mode:o}")
+            });
+        let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");
             }
-            // The list of bad blocks is in use without looking like it.
+            let is_time = !self.has_numbers_for_times(&checked);
+            self.findings.expect(is_time, checked.structure(), || {
+                "it goes on with a list of orphans that does not lead to it".to_owned()
+            });
+            // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
             if ino.get() == 1 {
-                self.blocks_of(&checked, true)?;
+                let blocks = self.blocks_of(&checked, true)?;
+                self.sectors(&checked, blocks.count);
+            } else if is_reserved {
+                let attributes = self.attributes(&checked)?;
+                self.sectors(&checked, attributes);
             }
             return Ok(());
         }
@@ -188,7 +208,7 @@ impl<R: Read + Seek> Check<R> {
                 is_orphan,
             };
         }
-        self.used(&checked, is_orphan)
+        self.used(&checked)
     }
 
     fn slot(&mut self, ino: Ino) -> Option<&mut InodeFact> {
@@ -233,15 +253,18 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    fn may_be_orphan(&self, checked: &Checked) -> bool {
+    /// Whether what should be a time of deletion is the number of the next inode in a list of orphans. It can be told where no
+    /// clock stood at the epoch.
+    fn has_numbers_for_times(&self, checked: &Checked) -> bool {
         let superblock = self.reader.superblock();
-        let has_orphans =
-            superblock.last_orphan.get() != 0 || superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
-        has_orphans && checked.inode.dtime.get() <= superblock.inodes_count.get()
+        let count = superblock.inodes_count.get();
+        let times = [superblock.wtime, superblock.mtime, superblock.mkfs_time];
+        let is_number = |time: u32| (1..count).contains(&time);
+        is_number(checked.inode.dtime.get()) && !times.into_iter().any(|time| is_number(time.get()))
     }
 
     /// An inode in use.
-    fn used(&mut self, checked: &Checked, is_orphan: bool) -> Result<(), ReadError> {
+    fn used(&mut self, checked: &Checked) -> Result<(), ReadError> {
         let structure = checked.structure();
         let kind = checked.file_type();
         let is_known = matches!(
@@ -259,6 +282,7 @@ impl<R: Read + Seek> Check<R> {
             format!("it is of no kind: {kind:o}")
         });
         let deleted = checked.inode.dtime.get();
+        let is_orphan = self.orphans.contains(&checked.ino.get());
         self.findings.expect(deleted == 0 || is_orphan, structure, || {
             format!("it is in use, and was deleted at {deleted}")
         });
@@ -352,7 +376,8 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn again(&mut self, ino: Ino) -> Result<Option<Checked>, ReadError> {
         let per_group = self.inodes.per_group;
         let (group, index) = ((ino.get() - 1) / per_group, (ino.get() - 1) % per_group);
-        let Some(table) = self.groups.get(group as usize).map(|group| group.inode_table) else {
+        let table = self.groups.get(group as usize).map(|group| group.inode_table);
+        let Some(table) = table.filter(|table| (1..self.block_count).contains(table)) else {
             return Ok(None);
         };
         let size = self.reader.inode_size();
@@ -394,14 +419,16 @@ impl<R: Read + Seek> Check<R> {
 
 /// Whether an inode is one of those that need no name.
 fn is_nameless(superblock: &Superblock, ino: Ino) -> bool {
-    let number = ino.get();
-    NAMELESS.contains(&number)
-        || [
-            superblock.journal_inum.get(),
-            superblock.usr_quota_inum.get(),
-            superblock.grp_quota_inum.get(),
-            superblock.prj_quota_inum.get(),
-            superblock.orphan_file_inum.get(),
-        ]
-        .contains(&number)
+    NAMELESS.contains(&ino.get()) || superblock_names(superblock).contains(&ino.get())
+}
+
+/// Inodes that the superblock gives a use.
+fn superblock_names(superblock: &Superblock) -> [u32; 5] {
+    [
+        superblock.journal_inum.get(),
+        superblock.usr_quota_inum.get(),
+        superblock.grp_quota_inum.get(),
+        superblock.prj_quota_inum.get(),
+        superblock.orphan_file_inum.get(),
+    ]
 }

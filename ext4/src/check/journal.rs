@@ -3,6 +3,7 @@
 use std::io::{Read, Seek};
 
 use super::{Check, found};
+use crate::disk::superblock::JOURNAL_BACKUP_BLOCKS;
 use crate::read::facts::{compat, incompat};
 use crate::read::journal::Log;
 use crate::read::{FoundKind, ReadError, Structure};
@@ -43,6 +44,26 @@ impl<R: Read + Seek> Check<R> {
             self.findings
                 .expect(log.errno == 0, structure, || format!("it notes error {}", log.errno));
         }
+        Ok(())
+    }
+
+    /// Whether the superblock's copy of the journal's map and size is right; by it e2fsck finds a journal whose inode is lost.
+    pub(super) fn journal_backup(&mut self) -> Result<(), ReadError> {
+        let superblock = self.reader.superblock();
+        let (backup, journal) = (superblock.jnl_blocks, superblock.journal_inum.get());
+        if superblock.jnl_backup_type != JOURNAL_BACKUP_BLOCKS || journal == 0 {
+            return Ok(());
+        }
+        let Some(checked) = self.again(Ino(journal))? else {
+            return Ok(());
+        };
+        let (words, _) = checked.inode.block.as_chunks::<4>();
+        let map = words.iter().map(|word| u32::from_le_bytes(*word));
+        let size = [checked.inode.size_high.get(), checked.inode.size_lo.get()];
+        let is_right = map.chain(size).eq(backup.iter().map(|word| word.get()));
+        self.findings.expect(is_right, Structure::Superblock, || {
+            "its copy of where the journal is is not what the journal's inode says".to_owned()
+        });
         Ok(())
     }
 

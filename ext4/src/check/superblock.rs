@@ -95,7 +95,6 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
     findings.expect(facts.free_inode_count <= facts.inode_count, HERE, || {
         format!("{} free inodes of {}", facts.free_inode_count, facts.inode_count)
     });
-    findings.expect(facts.uuid != [0; 16], HERE, || "it has no UUID".to_owned());
     let revision = superblock.rev_level.get();
     findings.expect(revision <= 1, HERE, || format!("revision {revision}"));
     let first = superblock.first_ino.get();

@@ -1,4 +1,5 @@
-//! The hash by which an indexed directory finds names: half MD4 (`ext4fs_dirhash`, `half_md4_transform`).
+//! The hashes by which indexed directories find names (`ext4fs_dirhash`). Half MD4 is what is written; the others are what old
+//! or tuned file systems have.
 
 /// Hash of a name: the first orders the index, the second breaks ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,16 +12,37 @@ pub(crate) struct NameHash {
 /// A hash that stands for the end of a directory (`EXT4_HTREE_EOF_32BIT << 1`), so no name has it.
 const END_OF_DIRECTORY: u32 = 0xFFFF_FFFE;
 
-/// Half MD4 with a seed.
+/// What a hash is made by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HashVersion {
+    /// `DX_HASH_LEGACY`, which knows no seed.
+    Legacy,
+    /// `DX_HASH_HALF_MD4`.
+    HalfMd4,
+    /// `DX_HASH_TEA`.
+    Tea,
+}
+
+impl HashVersion {
+    /// The one that the root of an index names by a number.
+    pub(crate) fn from_disk(number: u8) -> Option<Self> {
+        [Self::Legacy, Self::HalfMd4, Self::Tea]
+            .get(usize::from(number))
+            .copied()
+    }
+}
+
+/// A hash with a seed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct NameHasher {
+    version: HashVersion,
     seed: [u32; 4],
     /// Whether the bytes of a name are taken as signed.
     is_signed: bool,
 }
 
 impl NameHasher {
-    /// With the seed of the superblock (`s_hash_seed`), and bytes taken as signed; zeros stand for MD4's own start.
+    /// Half MD4 with the seed of the superblock (`s_hash_seed`), and bytes taken as signed; zeros stand for MD4's own start.
     pub(crate) fn new(seed: &[u8; 16]) -> Self {
         let (words, _) = seed.as_chunks::<4>();
         let seed = if *seed == [0; 16] {
@@ -28,7 +50,16 @@ impl NameHasher {
         } else {
             std::array::from_fn(|index| u32::from_le_bytes(words[index]))
         };
-        Self { seed, is_signed: true }
+        Self {
+            version: HashVersion::HalfMd4,
+            seed,
+            is_signed: true,
+        }
+    }
+
+    /// The same by another hash.
+    pub(crate) fn of_version(self, version: HashVersion) -> Self {
+        Self { version, ..self }
     }
 
     /// The same with bytes taken as unsigned, as on ARM.
@@ -41,44 +72,64 @@ impl NameHasher {
 
     /// Hash of a name of at most 255 bytes.
     pub(crate) fn hash(self, name: &[u8]) -> NameHash {
-        let mut state = self.seed;
-        let mut rest = name;
-        while !rest.is_empty() {
-            transform(&mut state, words(rest, self.is_signed));
-            rest = &rest[rest.len().min(32)..];
-        }
-        let major = state[1] & !1;
+        let (major, minor) = match self.version {
+            HashVersion::Legacy => (legacy(name, self.is_signed), 0),
+            HashVersion::HalfMd4 => {
+                let state = self.absorb(name, half_md4);
+                (state[1], state[2])
+            }
+            HashVersion::Tea => {
+                let state = self.absorb(name, tea);
+                (state[0], state[1])
+            }
+        };
+        let major = major & !1;
         NameHash {
             major: if major == END_OF_DIRECTORY {
                 END_OF_DIRECTORY - 2
             } else {
                 major
             },
-            minor: state[2],
+            minor,
         }
+    }
+
+    /// The state after all of a name, so many words at a time.
+    fn absorb<const WORDS: usize>(self, name: &[u8], transform: fn(&mut [u32; 4], [u32; WORDS])) -> [u32; 4] {
+        let mut state = self.seed;
+        let mut rest = name;
+        while !rest.is_empty() {
+            transform(&mut state, words(rest, self.is_signed));
+            rest = &rest[rest.len().min(4 * WORDS)..];
+        }
+        state
     }
 }
 
-/// Up to 32 bytes as 8 words, filled up with the length of what is left (`str2hashbuf_signed`, `str2hashbuf_unsigned`).
-fn words(rest: &[u8], is_signed: bool) -> [u32; 8] {
+/// A byte of a name as a number.
+fn number(byte: u8, is_signed: bool) -> u32 {
+    if is_signed {
+        i32::from(byte.cast_signed()).cast_unsigned()
+    } else {
+        byte.into()
+    }
+}
+
+/// As many bytes as fit in words, filled up with the length of what is left (`str2hashbuf_signed`, `str2hashbuf_unsigned`).
+fn words<const WORDS: usize>(rest: &[u8], is_signed: bool) -> [u32; WORDS] {
     let len = u32::try_from(rest.len()).expect("a name has at most 255 bytes");
     let filler = len * 0x0101_0101;
-    let mut words = [filler; 8];
+    let mut words = [filler; WORDS];
     for (word, bytes) in words.iter_mut().zip(rest.chunks(4)) {
         for &byte in bytes {
-            let number = if is_signed {
-                i32::from(byte.cast_signed()).cast_unsigned()
-            } else {
-                byte.into()
-            };
-            *word = (*word << 8).wrapping_add(number);
+            *word = (*word << 8).wrapping_add(number(byte, is_signed));
         }
     }
     words
 }
 
-/// Three rounds of eight steps.
-fn transform(state: &mut [u32; 4], input: [u32; 8]) {
+/// Three rounds of eight steps (`half_md4_transform`).
+fn half_md4(state: &mut [u32; 4], input: [u32; 8]) {
     type Mix = fn(u32, u32, u32) -> u32;
     const ROUNDS: [(Mix, u32, [usize; 8], [u32; 4]); 3] = [
         (|x, y, z| z ^ (x & (y ^ z)), 0, [0, 1, 2, 3, 4, 5, 6, 7], [3, 7, 11, 19]),
@@ -108,4 +159,35 @@ fn transform(state: &mut [u32; 4], input: [u32; 8]) {
     for (word, mixed) in state.iter_mut().zip([a, b, c, d]) {
         *word = word.wrapping_add(mixed);
     }
+}
+
+/// Sixteen rounds (`TEA_transform`).
+fn tea(state: &mut [u32; 4], [a, b, c, d]: [u32; 4]) {
+    const DELTA: u32 = 0x9E37_79B9;
+    let mix = |of: u32, sum: u32, first: u32, second: u32| {
+        (of << 4).wrapping_add(first) ^ of.wrapping_add(sum) ^ (of >> 5).wrapping_add(second)
+    };
+    let [mut left, mut right, ..] = *state;
+    let mut sum = 0_u32;
+    for _ in 0..16 {
+        sum = sum.wrapping_add(DELTA);
+        left = left.wrapping_add(mix(right, sum, a, b));
+        right = right.wrapping_add(mix(left, sum, c, d));
+    }
+    state[0] = state[0].wrapping_add(left);
+    state[1] = state[1].wrapping_add(right);
+}
+
+/// The hash before there were seeds (`dx_hack_hash`).
+fn legacy(name: &[u8], is_signed: bool) -> u32 {
+    let (mut last, mut before) = (0x12A3_FE2D_u32, 0x37AB_E8F9_u32);
+    for &byte in name {
+        let mixed = last ^ number(byte, is_signed).wrapping_mul(7_152_373);
+        let mut hash = before.wrapping_add(mixed);
+        if hash & 0x8000_0000 != 0 {
+            hash = hash.wrapping_sub(0x7FFF_FFFF);
+        }
+        (last, before) = (hash, last);
+    }
+    last << 1
 }

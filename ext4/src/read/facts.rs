@@ -41,6 +41,7 @@ pub(crate) mod ro_compat {
     pub(crate) const BIGALLOC: u32 = 0x200;
     pub(crate) const METADATA_CSUM: u32 = 0x400;
     pub(crate) const SHARED_BLOCKS: u32 = 0x4000;
+    pub(crate) const ORPHAN_PRESENT: u32 = 0x1_0000;
 }
 
 /// Names by bit, as `mke2fs -O` and `dumpe2fs` give them (e2fsprogs, `lib/e2p/feature.c`); a bit without one is empty.

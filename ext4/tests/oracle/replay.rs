@@ -187,3 +187,32 @@ fn the_reader_sees_what_e2fsck_makes_of_a_journal() {
         }
     }
 }
+
+#[test]
+fn a_copy_of_the_journals_map_that_is_not_one_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    let image = image_file();
+    File::create(&image).unwrap().set_len(20 * MIB).unwrap();
+    let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", "^metadata_csum"];
+    tools::print("mke2fs", &arguments, &image);
+    tools::assert_clean(&image, "unchanged");
+    let file = File::options().read(true).write(true).open(&image).unwrap();
+    // All 60 bytes of `s_jnl_blocks` that e2fsck looks at, which it does before it mends, and only then.
+    for at in (1024 + 0x10C..1024 + 0x10C + 60).step_by(7) {
+        let mut byte = [0];
+        file.read_exact_at(&mut byte, at).unwrap();
+        file.write_all_at(&[byte[0] ^ 4], at).unwrap();
+        let mended = tools::copy_of(&image);
+        let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
+        assert!(
+            said.contains("Backing up journal inode block information"),
+            "{at}: {said}"
+        );
+        tools::assert_clean(&mended, "mended");
+        let report = ext4::check(File::open(&image).unwrap()).unwrap();
+        assert_eq!(report.findings.len(), 1, "{at}: {report:#?}");
+        file.write_all_at(&byte, at).unwrap();
+    }
+}

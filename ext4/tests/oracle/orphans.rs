@@ -1,0 +1,228 @@
+//! Lists of orphans: files that were open without a name, or were being cut, when the power went.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::judge::{MIB, image_file};
+use crate::support::kernel::{self, Mount};
+use crate::support::tools;
+
+/// A list, and what makes it.
+struct List {
+    name: &'static str,
+    is_right: bool,
+    head: u32,
+    /// What inodes 12, 13 and 14, which have no name, give as the next.
+    next: [u32; 3],
+}
+
+const LISTS: [List; 9] = [
+    List {
+        name: "all three",
+        is_right: true,
+        head: 12,
+        next: [13, 14, 0],
+    },
+    List {
+        name: "in another order",
+        is_right: true,
+        head: 14,
+        next: [0, 12, 13],
+    },
+    List {
+        name: "in a circle",
+        is_right: false,
+        head: 12,
+        next: [13, 14, 12],
+    },
+    List {
+        name: "the first twice",
+        is_right: false,
+        head: 12,
+        next: [12, 14, 0],
+    },
+    List {
+        name: "the second twice",
+        is_right: false,
+        head: 12,
+        next: [13, 14, 13],
+    },
+    List {
+        name: "only two",
+        is_right: false,
+        head: 12,
+        next: [13, 0, 0],
+    },
+    List {
+        name: "one that is not in use",
+        is_right: false,
+        head: 12,
+        next: [13, 14, 77],
+    },
+    List {
+        name: "one that is reserved",
+        is_right: false,
+        head: 12,
+        next: [13, 14, 5],
+    },
+    List {
+        name: "one that cannot be",
+        is_right: false,
+        head: 99_999,
+        next: [13, 14, 0],
+    },
+];
+
+/// Makes an image of four files, of which three lose their names, and of which one more is being cut.
+fn made(image: &Path, features: &str, list: &List) {
+    let tree = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c", "d"] {
+        fs::write(tree.path().join(name), name.repeat(5000)).unwrap();
+    }
+    File::create(image).unwrap().set_len(8 * MIB).unwrap();
+    let from = tree.path().to_str().unwrap();
+    let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", from];
+    tools::print("mke2fs", &arguments, image);
+    let inodes = tools::print("debugfs", &["-R", "ls /"], image);
+    assert!(inodes.contains("12  (12) a") && inodes.contains("15  ("), "{inodes}");
+    let [first, second, third] = list.next;
+    for request in [
+        "unlink /a",
+        "unlink /b",
+        "unlink /c",
+        "sif <12> links_count 0",
+        "sif <13> links_count 0",
+        "sif <14> links_count 0",
+        &format!("sif <12> dtime @{first}"),
+        &format!("sif <13> dtime @{second}"),
+        &format!("sif <14> dtime @{third}"),
+        // It has a name, and is the first in the list.
+        &format!("sif <15> dtime @{}", list.head),
+        "ssv last_orphan 15",
+        "feature needs_recovery",
+    ] {
+        tools::print("debugfs", &["-w", "-R", request], image);
+    }
+}
+
+/// What e2fsck says while it mends an image, but for what it does with a list that is right.
+fn complaint(image: &Path) -> Option<String> {
+    let mended = tools::copy_of(image);
+    let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
+    let complaints: Vec<&str> = said
+        .lines()
+        .filter(|line| {
+            let is_usual = [
+                "e2fsck ",
+                "Pass ",
+                "Clearing orphaned inode ",
+                "Truncating orphaned inode ",
+            ];
+            let is_usual = is_usual.iter().any(|usual| line.starts_with(usual));
+            let is_end = [" blocks", "recovering journal", "FILE SYSTEM WAS MODIFIED *****"];
+            let is_end = is_end.iter().any(|end| line.ends_with(end));
+            !line.is_empty() && !is_usual && !is_end
+        })
+        .collect();
+    (!complaints.is_empty()).then(|| complaints.join("\n"))
+}
+
+#[test]
+fn a_list_of_orphans_that_is_not_one_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    for features in ["^metadata_csum,^orphan_file", "metadata_csum,^orphan_file"] {
+        for list in &LISTS {
+            let image = image_file();
+            made(&image, features, list);
+            let what = format!("{features}, {}", list.name);
+            let complaint = complaint(&image);
+            assert_eq!(complaint.is_none(), list.is_right, "{what}: {complaint:?}");
+            let report = ext4::check(File::open(&image).unwrap()).unwrap();
+            assert_eq!(report.is_clean(), list.is_right, "{what}: {report:#?}");
+        }
+    }
+}
+
+#[test]
+fn files_that_were_open_without_a_name_are_no_fault() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) || kernel::is_missing() {
+        return;
+    }
+    for features in ["^orphan_file", "orphan_file", "orphan_file,^metadata_csum"] {
+        open_without_a_name(features);
+    }
+}
+
+fn open_without_a_name(features: &str) {
+    let image = image_file();
+    File::create(&image).unwrap().set_len(16 * MIB).unwrap();
+    let arguments = ["-q", "-F", "-t", "ext4", "-O", features];
+    tools::print("mke2fs", &arguments, &image);
+    let mount = Mount::new(&image);
+    let open: Vec<File> = (0..5)
+        .map(|number| {
+            let path = mount.path().join(number.to_string());
+            fs::write(&path, vec![number; 5000]).unwrap();
+            let file = File::open(&path).unwrap();
+            fs::remove_file(path).unwrap();
+            file
+        })
+        .collect();
+    rustix::fs::syncfs(File::open(mount.path()).unwrap()).unwrap();
+    let cut = tools::copy_of(&image);
+    drop(open);
+    mount.unmount();
+    let mended = tools::copy_of(&cut);
+    let said = tools::text(&tools::run("e2fsck", &["-fy"], &mended));
+    assert_eq!(said.matches("Clearing orphaned inode").count(), 5, "{said}");
+    tools::assert_clean(&mended, "mended");
+    let report = ext4::check(File::open(&cut).unwrap()).unwrap();
+    assert!(report.is_clean(), "{report:#?}");
+}
+
+/// What is damaged in a file of orphans: what it is called, bytes from the start of a block, and what is written there.
+const DAMAGE: [(&str, u64, &[u8]); 4] = [
+    ("an entry", 0, &[14]),
+    ("the last entry", 1012, &[14]),
+    ("the magic number", 1016, &[0]),
+    ("the checksum", 1020, &[0, 1, 2, 3]),
+];
+
+#[test]
+fn a_file_of_orphans_that_is_not_one_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    for features in ["orphan_file", "orphan_file,^metadata_csum"] {
+        let image = image_file();
+        File::create(&image).unwrap().set_len(8 * MIB).unwrap();
+        tools::print(
+            "mke2fs",
+            &["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features],
+            &image,
+        );
+        tools::assert_clean(&image, features);
+        let blocks = tools::print("debugfs", &["-R", "blocks <12>"], &image);
+        let blocks: Vec<u64> = blocks.split_whitespace().map(|block| block.parse().unwrap()).collect();
+        let file = File::options().read(true).write(true).open(&image).unwrap();
+        for &block in [blocks.first(), blocks.last()].into_iter().flatten() {
+            for (what, at, bytes) in DAMAGE {
+                // Without checksums of all there is none here.
+                if what == "the checksum" && features.contains("^metadata_csum") {
+                    continue;
+                }
+                let at = block * 1024 + at;
+                let mut good = vec![0; bytes.len()];
+                file.read_exact_at(&mut good, at).unwrap();
+                file.write_all_at(bytes, at).unwrap();
+                assert!(tools::e2fsck_fault(&image).is_some(), "{features}, {what}");
+                let report = ext4::check(File::open(&image).unwrap()).unwrap();
+                assert!(!report.is_clean(), "{features}, {what}");
+                file.write_all_at(&good, at).unwrap();
+            }
+        }
+    }
+}
