@@ -3,14 +3,18 @@
 //! All work on the same 64 MiB of tar, half of it in files of 4 KiB, so that what takes longest is seen at a glance. Nothing is
 //! read from or written to a disk.
 
-use std::io::{self, BufReader, Read, Write};
+#[path = "support/nowhere.rs"]
+mod nowhere;
+
+use std::io::{BufReader, Read, Write};
 
 use divan::Bencher;
 use divan::counter::BytesCount;
-use ext4::{Formatter, Options, Output};
+use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
 use microagent::image::{Algorithm, Digest};
 use microagent::layer::{LayerOptions, Rootfs, decode};
+use nowhere::Nowhere;
 use tar::Header;
 
 const SMALL_FILES: usize = 8192;
@@ -129,25 +133,4 @@ fn write_small_files(bencher: Bencher<'_, '_>) {
 
 fn formatter() -> Formatter<Nowhere> {
     Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual")
-}
-
-/// Where images go that nobody wants.
-struct Nowhere;
-
-impl Output for Nowhere {
-    fn read_at(&mut self, _: &mut [u8], _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn write_at(&mut self, _: &[u8], _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn clear(&mut self, _: u64, _: u64) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn set_len(&mut self, _: u64) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -18,17 +18,17 @@ mod platform;
 mod progress;
 mod reference;
 mod registry;
+mod remote;
 mod resolve;
 mod section;
 mod tarball;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
@@ -54,7 +54,8 @@ use docker_archive::DockerArchive;
 use layout::Layout;
 use manifest::Descriptor;
 use reference::Transport;
-use registry::{Download, Growing, Opened, Registry};
+use registry::{Growing, Registry};
+use remote::Remote;
 use section::Section;
 use tarball::Tarball;
 
@@ -151,14 +152,6 @@ trait Local: Send + Sync {
     fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError>;
 }
 
-/// A registry, and the store of what comes from it.
-struct Remote {
-    registry: Registry,
-    store: BlobStore,
-    /// Downloads that were begun and not yet asked about for the last time.
-    downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
-}
-
 impl Source {
     /// Opens the place that the reference names. Sends nothing to a registry yet.
     ///
@@ -176,11 +169,7 @@ impl Source {
                 Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
                 Transport::Tarball => Place::Tarball(Tarball::open(reference, &scratch)?),
             },
-            Reference::Registry(reference) => Place::Registry(Box::new(Remote {
-                registry: Registry::open(reference, options)?,
-                store: BlobStore::new(&options.state_dir),
-                downloads: Mutex::default(),
-            })),
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
         };
         Ok(Self {
             reference: reference.clone(),
@@ -195,7 +184,7 @@ impl Source {
     pub fn unasked_helper(&self) -> Option<&Helper> {
         match &self.place {
             Place::Local(_) | Place::Tarball(_) => None,
-            Place::Registry(remote) => remote.registry.helper(),
+            Place::Registry(remote) => remote.helper(),
         }
     }
 
@@ -302,7 +291,7 @@ impl Source {
         let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
         let store = match &self.place {
             Place::Local(_) | Place::Tarball(_) => kept_in,
-            Place::Registry(remote) => Some(&remote.store),
+            Place::Registry(remote) => Some(remote.store()),
         };
         if let Some(store) = store {
             store.remove(&layer.digest)?;
@@ -314,19 +303,14 @@ impl Source {
     pub(crate) fn is_here(&self, layer: &Layer) -> bool {
         match &self.place {
             Place::Local(_) | Place::Tarball(_) => true,
-            Place::Registry(remote) => {
-                let downloads = remote.downloads();
-                downloads.get(&layer.digest).is_none_or(|download| download.is_done())
-            }
+            Place::Registry(remote) => remote.is_here(&layer.digest),
         }
     }
 
     /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
     pub(crate) fn abandon(&self) {
         if let Place::Registry(remote) = &self.place {
-            for download in remote.downloads().values() {
-                download.abandon();
-            }
+            remote.abandon();
         }
     }
 
@@ -373,91 +357,6 @@ impl Source {
             Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
-    }
-}
-
-impl Remote {
-    /// What the reference means: of a pinned one, the registry is asked only once.
-    fn root(&self) -> Result<Fetched, ImageError> {
-        if let Some(digest) = self.registry.pinned()
-            && let Some(json) = self.store.document(digest, None)?
-        {
-            return Ok(Fetched {
-                digest: digest.clone(),
-                media_type: String::new(),
-                json,
-            });
-        }
-        let fetched = self.registry.root()?;
-        self.store.put(&fetched.digest, &fetched.json)?;
-        Ok(fetched)
-    }
-
-    fn document(
-        &self,
-        digest: &Digest,
-        size: u64,
-        fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
-    ) -> Result<Vec<u8>, ImageError> {
-        if let Some(json) = self.store.document(digest, Some(size))? {
-            return Ok(json);
-        }
-        let json = fetch(&self.registry, digest, size)?;
-        self.store.put(digest, &json)?;
-        Ok(json)
-    }
-
-    fn prefetch(&self, layers: &[Layer], progress: &Progress) -> Result<(), ImageError> {
-        let mut downloads = self.downloads();
-        let mut missing: Vec<Layer> = Vec::new();
-        for layer in layers {
-            let is_begun =
-                downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
-            if is_begun || layer.is_unpacked() {
-                continue;
-            }
-            if self.store.get(&layer.digest, layer.size)?.is_none() {
-                missing.push(layer.clone());
-            } else if let Some(progress) = progress.layer(&layer.digest) {
-                progress.set_here(layer.size);
-            }
-        }
-        let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
-        let begun = self.registry.download(missing, &self.store, progress);
-        downloads.extend(digests.into_iter().zip(begun));
-        Ok(())
-    }
-
-    fn blob(&self, layer: &Layer, progress: &Progress) -> Result<Bytes, ImageError> {
-        let digest = &layer.digest;
-        loop {
-            let download = self.downloads().get(digest).map(Arc::clone);
-            let Some(download) = download else {
-                match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
-                    None => self.prefetch(std::slice::from_ref(layer), progress)?,
-                }
-                continue;
-            };
-            match download.open(&self.store, digest) {
-                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
-                // If it is gone again, somebody has evicted it, and it is downloaded once more.
-                Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
-                Err(error) => {
-                    self.downloads().remove(digest);
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
-        let download = self.downloads().remove(&layer.digest);
-        download.map_or(Ok(()), |download| download.finish())
-    }
-
-    fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {
-        self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! Each layer has a [`Lane`], through which it moves in pieces: *fetch* reads the blob and hashes it, *decode* undoes its
-//! compression, *check* hashes the tar, and keeps it if that is wanted, and the thread that builds applies it. A step takes one piece through one box, and
-//! belongs to one thread while it lasts, so that each box sees its pieces in order, and no thread ever waits while there is
-//! something to do. The applier takes steps too whenever its next piece is not ready; without other threads it takes all of them.
+//! compression, *check* hashes the tar, and keeps it if that is wanted, and the thread that builds applies it. A step takes one
+//! piece through one box, and belongs to one thread while it lasts, so that each box sees its pieces in order, and no thread
+//! ever waits while there is something to do. The applier takes steps too whenever its next piece is not ready; without other threads it takes all of them.
 //!
 //! Memory is bounded by the pieces of a lane and the lanes that are open. Which thread does what, and when, changes nothing of what
 //! the applier sees.
@@ -57,7 +57,7 @@ struct State<'a> {
 /// Who takes a step.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Keeps the decoders going: nothing else depends on nothing.
+    /// Keeps the decoders going, which all else depends on.
     Worker,
     /// Takes the step that is nearest to what it waits for, and none that waits for the bytes of another layer.
     Applier,
@@ -75,8 +75,8 @@ impl<'a> Pipeline<'a> {
         Self {
             source,
             layers,
-            // One to decode and one to check is all that a lane can make use of.
-            thread_count: thread_count.get().min(1 + 2 * lane_count.min(layers.len())),
+            // One each to fetch, to decode and to check is all that a lane can make use of.
+            thread_count: thread_count.get().min(1 + 3 * lane_count.min(layers.len())),
             lane_count,
             state: Mutex::new(State {
                 lanes: layers

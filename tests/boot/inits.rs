@@ -35,7 +35,18 @@ fn systemd_boots(kernel: &str) {
     };
     let reference = format!("oci:{}:latest", layout.display());
     disk.build(&reference, &["--allow-mutable", "--init", "none"].map(str::as_ref));
-    let machine = ["--init", "/sbin/init", "--kernel", kernel, "--timeout", "300"];
+    // A login prompt has no line of its own.
+    let no_login = "systemd.mask=serial-getty@ttyS0.service";
+    let machine = [
+        "--init",
+        "/sbin/init",
+        "--kernel",
+        kernel,
+        "--timeout",
+        "300",
+        "--append",
+        no_login,
+    ];
     disk.cut("report: failed units:", &machine);
     let console = disk.run(&[&["--marker", "report: failed units:"], &machine[..]].concat());
     assert_eq!(line(&console, "report: failed units:").trim(), "", "{console}");

@@ -44,6 +44,19 @@ fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
     }
 }
 
+/// What a build says that fails, and leaves nothing.
+fn failure(builds: &Builds, reference: &str, threads: &str) -> String {
+    let mut command = builds.build(reference, "out");
+    let output = command
+        .args(["--threads", threads])
+        .stderr(Stdio::piped())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(!builds.output("out").exists());
+    String::from_utf8(output.stderr).unwrap()
+}
+
 #[test]
 fn the_number_of_threads_changes_no_byte() {
     let layout = TestLayout::new();
@@ -78,17 +91,7 @@ fn damage_is_found_in_its_layer_whoever_reads_it() {
         blob
     });
     let builds = Builds::new();
-    let messages = THREADS.map(|threads| {
-        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
-        let output = command
-            .args(["--threads", threads])
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        assert_eq!(output.status.code(), Some(1));
-        assert!(!builds.output("out").exists());
-        String::from_utf8(output.stderr).unwrap()
-    });
+    let messages = THREADS.map(|threads| failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads));
     assert!(messages[0].contains("could not apply layer 3 of 4"), "{}", messages[0]);
     assert!(messages[0].contains("entry 1 \"three\""), "{}", messages[0]);
     for (message, threads) in messages.iter().zip(THREADS) {
@@ -108,13 +111,7 @@ fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_it
     fs::write(&blob, bytes).unwrap();
     let builds = Builds::new();
     for threads in THREADS {
-        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
-        let output = command
-            .args(["--threads", threads])
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr = failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
         assert!(stderr.contains("the blob is damaged where it comes from"), "{stderr}");
     }
@@ -137,13 +134,7 @@ fn a_build_that_fails_does_not_wait_for_the_layers_above() {
     for threads in THREADS {
         let builds = Builds::new();
         let start = Instant::now();
-        let mut command = builds.build(&server.reference(&format!("@{}", digest(&image))), "out");
-        let output = command
-            .args(["--threads", threads])
-            .stderr(Stdio::piped())
-            .output()
-            .unwrap();
-        let stderr = String::from_utf8(output.stderr).unwrap();
+        let stderr = failure(&builds, &server.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 1 of 2"), "{stderr}");
         assert!(start.elapsed() < Duration::from_secs(20), "{threads} threads");
     }

@@ -1,0 +1,137 @@
+//! An image in a registry, whose blobs go through the store.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::auth::Helper;
+use super::blobs::BlobStore;
+use super::digest::Digest;
+use super::progress::Progress;
+use super::reference::RegistryReference;
+use super::registry::{Download, Opened, Registry};
+use super::section::Section;
+use super::{Bytes, Fetched, ImageError, Layer, SourceOptions};
+
+/// A registry, and the store of what comes from it.
+pub(super) struct Remote {
+    registry: Registry,
+    store: BlobStore,
+    /// Downloads that were begun and not yet asked about for the last time.
+    downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
+}
+
+impl Remote {
+    /// Sends nothing yet.
+    pub(super) fn open(reference: &RegistryReference, options: &SourceOptions) -> Result<Self, ImageError> {
+        Ok(Self {
+            registry: Registry::open(reference, options)?,
+            store: BlobStore::new(&options.state_dir),
+            downloads: Mutex::default(),
+        })
+    }
+
+    pub(super) fn store(&self) -> &BlobStore {
+        &self.store
+    }
+
+    /// A helper that may have had credentials.
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        self.registry.helper()
+    }
+
+    /// Whether no download of a blob is under way.
+    pub(super) fn is_here(&self, digest: &Digest) -> bool {
+        let downloads = self.downloads();
+        downloads.get(digest).is_none_or(|download| download.is_done())
+    }
+
+    /// Makes whoever waits for bytes give up.
+    pub(super) fn abandon(&self) {
+        for download in self.downloads().values() {
+            download.abandon();
+        }
+    }
+
+    /// What the reference means: of a pinned one, the registry is asked only once.
+    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+        if let Some(digest) = self.registry.pinned()
+            && let Some(json) = self.store.document(digest, None)?
+        {
+            return Ok(Fetched {
+                digest: digest.clone(),
+                media_type: String::new(),
+                json,
+            });
+        }
+        let fetched = self.registry.root()?;
+        self.store.put(&fetched.digest, &fetched.json)?;
+        Ok(fetched)
+    }
+
+    pub(super) fn document(
+        &self,
+        digest: &Digest,
+        size: u64,
+        fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
+    ) -> Result<Vec<u8>, ImageError> {
+        if let Some(json) = self.store.document(digest, Some(size))? {
+            return Ok(json);
+        }
+        let json = fetch(&self.registry, digest, size)?;
+        self.store.put(digest, &json)?;
+        Ok(json)
+    }
+
+    pub(super) fn prefetch(&self, layers: &[Layer], progress: &Progress) -> Result<(), ImageError> {
+        let mut downloads = self.downloads();
+        let mut missing: Vec<Layer> = Vec::new();
+        for layer in layers {
+            let is_begun =
+                downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
+            if is_begun || layer.is_unpacked() {
+                continue;
+            }
+            if self.store.get(&layer.digest, layer.size)?.is_none() {
+                missing.push(layer.clone());
+            } else if let Some(progress) = progress.layer(&layer.digest) {
+                progress.set_here(layer.size);
+            }
+        }
+        let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
+        let begun = self.registry.download(missing, &self.store, progress);
+        downloads.extend(digests.into_iter().zip(begun));
+        Ok(())
+    }
+
+    pub(super) fn blob(&self, layer: &Layer, progress: &Progress) -> Result<Bytes, ImageError> {
+        let digest = &layer.digest;
+        loop {
+            let download = self.downloads().get(digest).map(Arc::clone);
+            let Some(download) = download else {
+                match self.store.get(digest, layer.size)? {
+                    Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
+                    None => self.prefetch(std::slice::from_ref(layer), progress)?,
+                }
+                continue;
+            };
+            match download.open(&self.store, digest) {
+                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
+                // If it is gone again, somebody has evicted it, and it is downloaded once more.
+                Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
+                Err(error) => {
+                    self.downloads().remove(digest);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    pub(super) fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        let download = self.downloads().remove(&layer.digest);
+        download.map_or(Ok(()), |download| download.finish())
+    }
+
+    fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {
+        self.downloads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
