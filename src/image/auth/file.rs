@@ -343,7 +343,7 @@ mod tests {
     fn logins_at_once_are_all_kept() {
         let directory = tempfile::tempdir().unwrap();
         let file = AuthFile::new(directory.path().join("auth.json"));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for nr in 0..8 {
                 let file = &file;
                 scope.spawn(move || {
