@@ -3,6 +3,8 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,6 +12,10 @@ use serde_json::{Map, Value, json};
 
 use super::{AuthError, Secret, legacy_registry};
 use crate::image::reference::RegistryReference;
+
+/// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
+const ATTEMPTS: usize = 100;
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a login is for: a registry, or the repositories in a namespace of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,14 +214,23 @@ fn read(path: &Path) -> Result<Value, AuthError> {
     })
 }
 
-/// Puts a file, which only its owner can read, in the place of another.
+/// Puts a file, which only its owner can read, in the place of another. Windows refuses that while somebody has the other one
+/// open, if only to read it: they are soon done.
 fn replace(path: &Path, directory: &Path, content: &[u8]) -> io::Result<()> {
     // Made with 0600 where there are modes.
     let mut file = tempfile::Builder::new().prefix(".auth-").tempfile_in(directory)?;
     file.write_all(content)?;
     file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
+    for _ in 1..ATTEMPTS {
+        match file.persist(path) {
+            Err(failure) if cfg!(windows) && failure.error.kind() == io::ErrorKind::PermissionDenied => {
+                thread::sleep(PAUSE);
+                file = failure.file;
+            }
+            result => return result.map(drop).map_err(|failure| failure.error),
+        }
+    }
+    file.persist(path).map(drop).map_err(|failure| failure.error)
 }
 
 fn user(entry: &Value) -> Option<String> {
@@ -328,7 +343,7 @@ mod tests {
     fn logins_at_once_are_all_kept() {
         let directory = tempfile::tempdir().unwrap();
         let file = AuthFile::new(directory.path().join("auth.json"));
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             for nr in 0..8 {
                 let file = &file;
                 scope.spawn(move || {
