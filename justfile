@@ -26,7 +26,7 @@ doc:
 # Spelling, and shell scripts
 prose:
     typos
-    shellcheck .ci/run tests/rig/*.sh release/*.sh
+    shellcheck .ci/run benches/*.sh tests/rig/*.sh release/*.sh
 
 # Licences, duplicates and sources of the dependencies
 deny:
