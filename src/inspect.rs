@@ -7,7 +7,7 @@ mod walk;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use ext4::{Facts, FoundInode, FoundKind, ReadError, Reader, Timestamp};
+use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
 use crate::provenance::Provenance;
 
@@ -137,7 +137,7 @@ fn listed(reader: &mut Reader<File>, Found { name, inode }: Found) -> Result<Lis
     };
     Ok(Listed {
         name,
-        kind: kind_name(&inode),
+        kind: inode.kind.name(),
         mode: inode.mode,
         uid: inode.uid,
         gid: inode.gid,
@@ -145,16 +145,4 @@ fn listed(reader: &mut Reader<File>, Found { name, inode }: Found) -> Result<Lis
         modified: inode.modified,
         target,
     })
-}
-
-fn kind_name(inode: &FoundInode) -> &'static str {
-    match inode.kind {
-        FoundKind::File => "file",
-        FoundKind::Directory => "directory",
-        FoundKind::Symlink => "symlink",
-        FoundKind::CharDevice(_) => "character device",
-        FoundKind::BlockDevice(_) => "block device",
-        FoundKind::Fifo => "fifo",
-        FoundKind::Socket => "socket",
-    }
 }

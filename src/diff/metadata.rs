@@ -13,19 +13,6 @@ const MAX_SHOWN: usize = 64;
 /// A field, and what it is on each side.
 pub(super) type Field = (String, Option<String>, Option<String>);
 
-/// `file`, `directory`, `symlink`, `character device`, `block device`, `fifo` or `socket`.
-pub(super) fn kind_name(kind: FoundKind) -> &'static str {
-    match kind {
-        FoundKind::File => "file",
-        FoundKind::Directory => "directory",
-        FoundKind::Symlink => "symlink",
-        FoundKind::CharDevice(_) => "character device",
-        FoundKind::BlockDevice(_) => "block device",
-        FoundKind::Fifo => "fifo",
-        FoundKind::Socket => "socket",
-    }
-}
-
 /// The fields in which inodes of the same kind differ.
 pub(super) fn fields(a: &FoundInode, b: &FoundInode) -> Vec<Field> {
     let number = |number: u32| number.to_string();

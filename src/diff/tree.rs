@@ -11,7 +11,7 @@ use super::difference::{Difference, Section};
 use super::error::{DiffError, DiffReason};
 use super::excerpt::printable;
 use super::layout;
-use super::metadata::{self, kind_name};
+use super::metadata;
 use super::side::{Name, Side};
 
 /// Longest path in bytes.
@@ -95,7 +95,7 @@ impl Comparison<'_> {
         let side = self.side(which);
         let inode = side.inode(entry.ino)?;
         let below = count_below(side, &inode)?;
-        let kind = Some(kind_name(inode.kind).to_owned());
+        let kind = Some(inode.kind.name().to_owned());
         let difference = Difference::new(Section::Tree, "type").at(name.path());
         let mut difference = match which {
             Which::A => difference.values(kind, None),
@@ -124,7 +124,7 @@ impl Comparison<'_> {
             for (side, inode) in [(&mut self.a, &a), (&mut self.b, &b)] {
                 count_below(side, inode)?;
             }
-            let kind = |inode: &FoundInode| Some(kind_name(inode.kind).to_owned());
+            let kind = |inode: &FoundInode| Some(inode.kind.name().to_owned());
             let difference = Difference::new(Section::Tree, "type").at(name.path());
             return self.report(&difference.values(kind(&a), kind(&b)));
         }

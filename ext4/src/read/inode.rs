@@ -68,6 +68,22 @@ pub enum FoundKind {
     Socket,
 }
 
+impl FoundKind {
+    /// `file`, `directory`, `symlink`, `character device`, `block device`, `fifo` or `socket`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::CharDevice(_) => "character device",
+            Self::BlockDevice(_) => "block device",
+            Self::Fifo => "fifo",
+            Self::Socket => "socket",
+        }
+    }
+}
+
 impl FoundInode {
     /// The error that this inode is damaged.
     pub(super) fn damaged(&self, what: &'static str) -> ReadError {
