@@ -159,16 +159,26 @@ fn a_damaged_beginning_is_downloaded_again_within_the_build() {
 fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
     let layout = TestLayout::new();
     let image = image(&layout, &["one", "two", "three", "four", "five", "six"]);
-    let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
+    let last = digest(&layout.blob("", tar("six", 100_000).as_bytes())).to_owned();
     let is_slow = Arc::new(AtomicBool::new(true));
     let slow = Arc::clone(&is_slow);
-    let server = Server::start(move |request, _| {
-        let reply = stored(&blobs, &latest, request);
-        let is_slow = slow.load(Ordering::Relaxed) && request.path.contains("/blobs/");
-        let pause = Duration::from_millis(if is_slow { 20 } else { 0 });
-        Reply::Slow {
-            reply: Box::new(reply),
-            pause,
+    let server = Server::of(&layout, &image, {
+        let blobs = layout.path().join("blobs/sha256");
+        move |request, _| {
+            if !slow.load(Ordering::Relaxed) || !request.path.contains("/blobs/") {
+                return None;
+            }
+            // Half of the last layer is all that comes, so that no build ends before it is killed.
+            if request.path.ends_with(&last) {
+                let mut body = tar("six", 100_000).into_bytes();
+                let announced = body.len();
+                body.truncate(announced / 2);
+                return Some(Reply::Stall { announced, body });
+            }
+            Some(Reply::Slow {
+                reply: Box::new(stored(&blobs, "", request)),
+                pause: Duration::from_millis(20),
+            })
         }
     });
     let builds = Builds::new();
@@ -179,7 +189,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
         thread::sleep(Duration::from_millis(20 + 37 * nr));
         // However slow this machine is, one of them gets to the layers.
         while nr == 11 && builds.partial_count() == 0 {
-            assert!(child.try_wait().unwrap().is_none(), "it ended before its layers came");
+            assert!(child.try_wait().unwrap().is_none(), "it ended without its last layer");
         }
         // SIGKILL, where there is such a thing.
         child.kill().unwrap();
