@@ -113,4 +113,10 @@ fn fields_of_the_superblock_are_those_that_it_has() {
         }
     }
     assert!(found > 1000, "{found}");
+
+    // s_last_mounted, as no terminal should obey it.
+    image[1024 + 0x88..][..3].copy_from_slice(b"\x1b[m");
+    let values = fields(&image);
+    let (_, value) = values.iter().find(|(field, _)| *field == "last_mounted").unwrap();
+    assert_eq!(*value, format!("1b5b6d{}", "0".repeat(2 * 61)));
 }

@@ -26,8 +26,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/hello");
     write(&seeds.join("layer"), layers(&examples)?)?;
     write(&seeds.join("pax"), records())?;
-    write(&seeds.join("image"), [("own", own_image()?)])?;
-    write(&seeds.join("verify"), [("own", own_image()?)])?;
+    for target in ["image", "verify", "diff"] {
+        write(&seeds.join(target), [("own", own_image()?)])?;
+    }
     write(&seeds.join("manifest"), documents(&examples)?)?;
     write(&seeds.join("reference"), references())?;
     write(&seeds.join("auth"), credentials())?;

@@ -3,6 +3,7 @@
 //! Whatever the input, the answer is a value that is right or an error with a type: a panic, an hour and a gigabyte are findings.
 
 pub mod auth;
+pub mod diff;
 mod e2fsck;
 pub mod image;
 pub mod layer;

@@ -12,7 +12,7 @@ pub struct Difference {
     pub path: Option<Vec<u8>>,
     /// What differs, in the kernel's words for fields of structures.
     pub field: String,
-    /// What the first image has, as text; none where it has nothing, or nothing that is worth telling.
+    /// What the first image has, as text without control characters; none where it has nothing, or nothing that is worth telling.
     pub a: Option<String>,
     /// What the second image has.
     pub b: Option<String>,
@@ -21,8 +21,8 @@ pub struct Difference {
     /// How many such differences there are, where this stands for many; or how many names are below a directory that only
     /// one image has.
     pub count: Option<u64>,
-    /// Lines that show it, as `diff -u` does: the first character is `-`, `+`, `@` or a space. They hold no control
-    /// characters but tabs.
+    /// Lines that show it, as `diff -u` does: the first character is `-`, `+`, `@`, a space, or a backslash where a text has no line
+    /// end at its end. They hold no control characters but tabs.
     pub excerpt: Vec<String>,
 }
 

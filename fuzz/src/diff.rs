@@ -1,0 +1,64 @@
+//! Two images: what comparing them makes of any bytes.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::{env, process};
+
+use microagent::diff::{DiffOptions, Difference, diff};
+
+use crate::image::without_checksums;
+
+/// What every image is held against.
+const OTHER: &[u8] = include_bytes!("../seeds/image/own");
+
+/// Compares the bytes with a sound image and with what they are without checksums, in both directions, and with themselves.
+pub fn run(bytes: &[u8]) {
+    let bare = without_checksums(bytes);
+    compare(bytes, OTHER);
+    compare(&without_checksums(OTHER), &bare);
+    compare(&bare, &without_checksums(OTHER));
+    compare(bytes, &bare);
+    compare(&bare, &bare);
+}
+
+fn compare(a: &[u8], b: &[u8]) {
+    static FILES: OnceLock<[PathBuf; 2]> = OnceLock::new();
+    let files = FILES.get_or_init(|| {
+        ["a", "b"].map(|side| env::temp_dir().join(format!("microagent-fuzz-diff-{}-{side}", process::id())))
+    });
+    for (path, bytes) in files.iter().zip([a, b]) {
+        put(path, bytes).expect("TMPDIR takes it");
+    }
+    let [left, right] = files;
+    let mut count = 0_u64;
+    let options = DiffOptions { every_place: true };
+    let result = diff(left, right, options, &mut |difference| {
+        count += 1;
+        check(difference);
+        Ok(())
+    });
+    if let Ok(same) = result {
+        assert_eq!(same, a == b);
+        assert_eq!(same, count == 0);
+    }
+}
+
+/// Whatever the images hold, a terminal can show it.
+fn check(difference: &Difference) {
+    for line in &difference.excerpt {
+        assert!(line.starts_with(['-', '+', '@', ' ', '\\']), "{line:?}");
+        assert!(!line.contains(|char: char| char.is_control() && char != '\t'), "{line:?}");
+    }
+    for value in [&difference.a, &difference.b].into_iter().flatten() {
+        assert!(!value.contains(char::is_control), "{value:?}");
+    }
+}
+
+/// Not emptied before: that would have the disk write what was there.
+fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::options().write(true).create(true).truncate(false).open(path)?;
+    file.write_all(bytes)?;
+    file.set_len(bytes.len() as u64)
+}
