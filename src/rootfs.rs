@@ -378,7 +378,7 @@ impl Build<'_> {
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
         let newest = self.options.newest;
-        let summary = rootfs.apply(&mut tar, &LayerOptions { newest })?;
+        let summary = rootfs.apply(tar.reader(), &LayerOptions { newest })?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
         Ok(AppliedLayer {

@@ -18,7 +18,7 @@ mod lane;
 mod piece;
 mod tar_check;
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
 use std::mem;
 use std::num::NonZeroUsize;
 use std::sync::atomic::AtomicBool;
@@ -30,7 +30,7 @@ use crate::image::{DigestError, Layer, Source};
 use crate::layer::Compression;
 use decoding::End;
 use lane::{Lane, Step};
-use piece::Piece;
+use piece::{Piece, PieceReader, Pieces};
 
 /// Most layers that are read at once. Each may have a window of 128 MiB, if it is compressed with zstd.
 const MAX_LANES: usize = 4;
@@ -116,12 +116,10 @@ impl<'a> Pipeline<'a> {
         self.lock().current = index;
         self.changed.notify_all();
         let compression = self.wait(|state| state.lanes[index].opened.take())?;
+        let pieces = Applied { pipeline: self, index };
         Ok(Tar {
-            pipeline: self,
-            index,
             compression,
-            piece: None,
-            position: 0,
+            reader: PieceReader::new(pieces),
         })
     }
 
@@ -221,11 +219,8 @@ impl Drop for Stop<'_, '_> {
 
 /// The tar of a layer.
 pub(super) struct Tar<'pipeline, 'a> {
-    pipeline: &'pipeline Pipeline<'a>,
-    index: usize,
     compression: Compression,
-    piece: Option<Piece>,
-    position: usize,
+    reader: PieceReader<Applied<'pipeline, 'a>>,
 }
 
 impl Tar<'_, '_> {
@@ -234,51 +229,38 @@ impl Tar<'_, '_> {
         self.compression
     }
 
+    /// Its bytes.
+    pub(super) fn reader(&mut self) -> &mut impl BufRead {
+        &mut self.reader
+    }
+
     /// Holds what was read, which must be all of it, against the digest in the config.
     ///
     /// # Errors
     ///
     /// [`DigestError::DigestMismatch`].
     pub(super) fn finish(self) -> Result<(), DigestError> {
-        let check = self.pipeline.lock().lanes[self.index].check.take();
+        let Applied { pipeline, index } = self.reader.into_pieces();
+        let check = pipeline.lock().lanes[index].check.take();
         check.expect("nobody hashes a tar after its end").finish()
     }
+}
 
-    /// Gives back a piece that was read, and takes the next; none at the end.
-    fn advance(&mut self) -> io::Result<()> {
-        let index = self.index;
-        if let Some(piece) = self.piece.take() {
+/// The end of a lane, where its pieces are applied.
+struct Applied<'pipeline, 'a> {
+    pipeline: &'pipeline Pipeline<'a>,
+    index: usize,
+}
+
+impl Pieces for Applied<'_, '_> {
+    fn next(&mut self, read: Option<Piece>) -> io::Result<Option<Piece>> {
+        if let Some(piece) = read {
             let mut state = self.pipeline.lock();
-            state.lanes[index].recycled();
+            state.lanes[self.index].recycled();
             state.spare.push(piece);
             drop(state);
             self.pipeline.changed.notify_all();
         }
-        self.position = 0;
-        self.piece = self.pipeline.wait(|state| state.lanes[index].next_piece())?;
-        Ok(())
-    }
-}
-
-impl BufRead for Tar<'_, '_> {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let is_read = |piece: &Piece| self.position == piece.bytes().len();
-        if self.piece.as_ref().is_none_or(is_read) {
-            self.advance()?;
-        }
-        let piece = self.piece.as_ref();
-        Ok(piece.map_or(&[], |piece| &piece.bytes()[self.position..]))
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.position += len;
-    }
-}
-
-impl Read for Tar<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.fill_buf()?.read(buffer)?;
-        self.consume(len);
-        Ok(len)
+        self.pipeline.wait(|state| state.lanes[self.index].next_piece())
     }
 }

@@ -1,11 +1,11 @@
 //! The blob of a layer, read and hashed by one thread or another, ahead of its decoder.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, Read};
+use std::io::{self, Read};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use super::piece::Piece;
+use super::piece::{Piece, PieceReader, Pieces};
 use crate::image::{Blob, Check, DigestError, Layer};
 use crate::rootfs::interrupt::Interruptible;
 
@@ -158,49 +158,10 @@ impl Drop for Fetching<'_> {
 }
 
 /// What a decoder reads.
-pub(super) struct FeedReader {
-    feed: Arc<Feed>,
-    piece: Option<Piece>,
-    position: usize,
-}
+pub(super) type FeedReader = PieceReader<Arc<Feed>>;
 
-impl FeedReader {
-    pub(super) fn new(feed: Arc<Feed>) -> Self {
-        Self {
-            feed,
-            piece: None,
-            position: 0,
-        }
-    }
-}
-
-impl BufRead for FeedReader {
-    fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        // The last piece may be empty.
-        while self
-            .piece
-            .as_ref()
-            .is_none_or(|piece| piece.bytes().len() == self.position)
-        {
-            self.position = 0;
-            self.piece = self.feed.next(self.piece.take())?;
-            if self.piece.is_none() {
-                return Ok(&[]);
-            }
-        }
-        let piece = self.piece.as_ref();
-        Ok(piece.map_or(&[], |piece| &piece.bytes()[self.position..]))
-    }
-
-    fn consume(&mut self, len: usize) {
-        self.position += len;
-    }
-}
-
-impl Read for FeedReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.fill_buf()?.read(buffer)?;
-        self.consume(len);
-        Ok(len)
+impl Pieces for Arc<Feed> {
+    fn next(&mut self, read: Option<Piece>) -> io::Result<Option<Piece>> {
+        Feed::next(self, read)
     }
 }
