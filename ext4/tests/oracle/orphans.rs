@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use tempfile::TempPath;
+
 use crate::judge::{MIB, image_file};
 use crate::support::kernel::{self, Mount};
 use crate::support::tools;
@@ -74,17 +76,23 @@ const LISTS: [List; 9] = [
     },
 ];
 
+/// A file system of so many MiB by mke2fs.
+fn formatted(mib: u64, features: &str, more: &[&str]) -> TempPath {
+    let image = image_file();
+    File::create(&image).unwrap().set_len(mib * MIB).unwrap();
+    let arguments = [&["-q", "-F", "-t", "ext4", "-O", features], more].concat();
+    tools::print("mke2fs", &arguments, &image);
+    image
+}
+
 /// Makes an image of four files, of which three lose their names, and of which one more is being cut.
-fn made(image: &Path, features: &str, list: &List) {
+fn made(features: &str, list: &List) -> TempPath {
     let tree = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c", "d"] {
         fs::write(tree.path().join(name), name.repeat(5000)).unwrap();
     }
-    File::create(image).unwrap().set_len(8 * MIB).unwrap();
-    let from = tree.path().to_str().unwrap();
-    let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", from];
-    tools::print("mke2fs", &arguments, image);
-    let inodes = tools::print("debugfs", &["-R", "ls /"], image);
+    let image = formatted(8, features, &["-b", "1024", "-d", tree.path().to_str().unwrap()]);
+    let inodes = tools::print("debugfs", &["-R", "ls /"], &image);
     assert!(inodes.contains("12  (12) a") && inodes.contains("15  ("), "{inodes}");
     let [first, second, third] = list.next;
     for request in [
@@ -102,8 +110,9 @@ fn made(image: &Path, features: &str, list: &List) {
         "ssv last_orphan 15",
         "feature needs_recovery",
     ] {
-        tools::print("debugfs", &["-w", "-R", request], image);
+        tools::print("debugfs", &["-w", "-R", request], &image);
     }
+    image
 }
 
 /// What e2fsck says while it mends an image, but for what it does with a list that is right.
@@ -135,8 +144,7 @@ fn a_list_of_orphans_that_is_not_one_is_found() {
     }
     for features in ["^metadata_csum,^orphan_file", "metadata_csum,^orphan_file"] {
         for list in &LISTS {
-            let image = image_file();
-            made(&image, features, list);
+            let image = made(features, list);
             let what = format!("{features}, {}", list.name);
             let complaint = complaint(&image);
             assert_eq!(complaint.is_none(), list.is_right, "{what}: {complaint:?}");
@@ -157,10 +165,7 @@ fn files_that_were_open_without_a_name_are_no_fault() {
 }
 
 fn open_without_a_name(features: &str) {
-    let image = image_file();
-    File::create(&image).unwrap().set_len(16 * MIB).unwrap();
-    let arguments = ["-q", "-F", "-t", "ext4", "-O", features];
-    tools::print("mke2fs", &arguments, &image);
+    let image = formatted(16, features, &[]);
     let mount = Mount::new(&image);
     let open: Vec<File> = (0..5)
         .map(|number| {
@@ -197,13 +202,7 @@ fn a_file_of_orphans_that_is_not_one_is_found() {
         return;
     }
     for features in ["orphan_file", "orphan_file,^metadata_csum"] {
-        let image = image_file();
-        File::create(&image).unwrap().set_len(8 * MIB).unwrap();
-        tools::print(
-            "mke2fs",
-            &["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features],
-            &image,
-        );
+        let image = formatted(8, features, &["-b", "1024"]);
         tools::assert_clean(&image, features);
         let blocks = tools::print("debugfs", &["-R", "blocks <12>"], &image);
         let blocks: Vec<u64> = blocks.split_whitespace().map(|block| block.parse().unwrap()).collect();
