@@ -56,6 +56,14 @@ fn without_checksums(mut image: Vec<u8>) -> Vec<u8> {
     image
 }
 
+/// Where the root's inode is: the first with four links.
+fn root(image: &[u8]) -> usize {
+    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    assert_eq!(reader.root().expect("there is a root").links, 4);
+    let is_root = |at: &usize| image[at + 0x1A..at + 0x1C] == [4, 0] && image[at + 1] & 0xF0 == 0x40;
+    (0..image.len()).step_by(256).find(is_root).expect("the root")
+}
+
 fn is_clean(image: &[u8]) -> bool {
     check(Cursor::new(image)).expect("it is a file system").is_clean()
 }
@@ -76,12 +84,8 @@ fn no_uuid_is_no_fault() {
 #[test]
 fn a_finding_says_what_is_wrong_and_where() {
     let mut image = image(false);
-    // The number of links of the root, in the first inode but one.
-    let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
-    assert_eq!(reader.root().expect("there is a root").links, 4);
-    let is_root = |at: &usize| image[*at..*at + 2] == [4, 0] && image[at - 0x1A + 1] & 0xF0 == 0x40;
-    let at = (0x1A..image.len()).step_by(256).find(is_root).expect("the root");
-    image[at] = 5;
+    let at = root(&image);
+    image[at + 0x1A] = 5;
     let report = check(Cursor::new(&image)).expect("it is a file system");
     let said: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
@@ -90,6 +94,16 @@ fn a_finding_says_what_is_wrong_and_where() {
     );
     assert_eq!(report.findings[0].structure, Structure::Inode { ino: 2 });
     assert_eq!(report.more, 0);
+}
+
+#[test]
+fn a_directory_may_say_that_its_block_is_the_last_one_of_all() {
+    let mut image = without_checksums(image(false));
+    // `ee_block` and `ee_len` of its first extent.
+    let at = root(&image) + 0x28 + 12;
+    image[at..at + 4].fill(0xFF);
+    image[at + 4..at + 6].copy_from_slice(&[1, 0]);
+    assert!(!is_clean(&image));
 }
 
 #[test]

@@ -105,7 +105,8 @@ impl<R: Read + Seek> Check<R> {
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let mut index = None;
         for extent in &blocks.extents {
-            for (logical, block) in (extent.logical..).zip(extent.run().start.get()..extent.run().end().get()) {
+            let run = extent.run();
+            for (logical, block) in (extent.logical..=u32::MAX).zip(run.start.get()..run.end().get()) {
                 let ino = checked.ino.get();
                 let structure = Structure::DirectoryBlock { ino, block };
                 let Some(bytes) = self.block(structure, block)? else {
