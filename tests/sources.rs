@@ -32,6 +32,8 @@ mod skip;
 mod store;
 #[path = "sources/threads.rs"]
 mod threads;
+#[path = "sources/tokens.rs"]
+mod tokens;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
