@@ -114,7 +114,7 @@ impl Remote {
                 }
                 continue;
             };
-            match download.open(&self.store, digest) {
+            match download.open(&self.store, layer) {
                 Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
                 // If it is gone again, somebody has evicted it, and it is downloaded once more.
                 Ok(Opened::Stored) => drop(self.downloads().remove(digest)),

@@ -13,7 +13,7 @@ use super::http::Http;
 use super::raised;
 use super::retry::Retries;
 use crate::image::blobs::{Begin, BlobStore, Partial};
-use crate::image::digest::{Digest, DigestError};
+use crate::image::digest::DigestError;
 use crate::image::{ImageError, Layer, LayerProgress};
 
 /// How often it is looked whether somebody else has downloaded a blob.
@@ -38,17 +38,17 @@ enum Phase {
     Waiting,
     /// So many bytes are there.
     Growing(u64),
-    /// The store has it.
-    Done,
+    /// The store has it; whether it is from here, and was hashed on its way.
+    Done { is_ours: bool },
     /// Until somebody asked why.
     Failed(Option<ImageError>),
 }
 
 /// What reading a download begins with.
 pub(in crate::image) enum Opened {
-    /// What there is, which grows.
+    /// What there is, which grows, unless it is all.
     Growing(Growing),
-    /// The store has it.
+    /// The store has it, and nobody here has hashed it.
     Stored,
 }
 
@@ -66,7 +66,7 @@ impl Download {
 
     /// Whether the store has it.
     pub(in crate::image) fn is_done(&self) -> bool {
-        matches!(*self.lock(), Phase::Done)
+        matches!(*self.lock(), Phase::Done { .. })
     }
 
     /// Makes whoever waits for it give up.
@@ -77,21 +77,26 @@ impl Download {
     }
 
     /// Waits until there is something to read.
-    pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore, digest: &Digest) -> Result<Opened, ImageError> {
+    pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore, layer: &Layer) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
         if self.is_abandoned.load(Ordering::Relaxed) {
             return Err(ImageError::Interrupted);
         }
-        match &mut *phase {
+        let file = match &mut *phase {
             // It keeps this name as long as the phase is locked.
-            Phase::Waiting | Phase::Growing(_) => Ok(Opened::Growing(Growing {
-                file: store.open_partial(digest)?,
+            Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(&layer.digest)?),
+            // Another process may have evicted it, and even have downloaded it again.
+            Phase::Done { is_ours: true } => store.get(&layer.digest, layer.size)?,
+            Phase::Done { is_ours: false } => None,
+            Phase::Failed(error) => return Err(error.take().unwrap_or(ImageError::Interrupted)),
+        };
+        Ok(file.map_or(Opened::Stored, |file| {
+            Opened::Growing(Growing {
+                file,
                 position: 0,
                 download: Arc::clone(self),
-            })),
-            Phase::Done => Ok(Opened::Stored),
-            Phase::Failed(error) => Err(error.take().unwrap_or(ImageError::Interrupted)),
-        }
+            })
+        }))
     }
 
     /// Waits for the end.
@@ -108,11 +113,11 @@ impl Download {
         let phase = self.wait_while(|phase| match phase {
             Phase::Waiting => true,
             Phase::Growing(len) => *len <= position,
-            Phase::Done | Phase::Failed(_) => false,
+            Phase::Done { .. } | Phase::Failed(_) => false,
         });
         match &*phase {
             Phase::Growing(len) if *len > position => Ok(Some(len - position)),
-            Phase::Done => Ok(None),
+            Phase::Done { .. } => Ok(None),
             Phase::Failed(_) => Err(io::Error::other("the download failed")),
             Phase::Waiting | Phase::Growing(_) => Err(io::Error::other("the download was abandoned")),
         }
@@ -180,7 +185,7 @@ impl Duty {
                 Begin::Partial(partial) => break partial,
                 Begin::Taken => sleep(LOCK_POLL).await,
                 Begin::Stored => {
-                    self.0.set(Phase::Done);
+                    self.0.set(Phase::Done { is_ours: false });
                     return Ok(());
                 }
             }
@@ -194,7 +199,7 @@ impl Duty {
         }
         let mut phase = self.0.lock();
         partial.commit()?;
-        *phase = Phase::Done;
+        *phase = Phase::Done { is_ours: true };
         drop(phase);
         self.0.changed.notify_all();
         Ok(())
