@@ -21,6 +21,7 @@ use std::io::Read;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
+pub(crate) use self::decode::Checksum;
 pub use self::decode::{Compression, DecodeError, Decoder, decode};
 pub use self::error::{LayerError, LayerErrorKind, Position};
 pub use self::limits::Limits;

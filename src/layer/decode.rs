@@ -1,9 +1,11 @@
 //! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
 
+mod gzip;
+
 use std::fmt;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
-use flate2::bufread::GzDecoder;
+use gzip::Members;
 
 /// Largest window of a zstd frame, as a power of 2 in bytes, which is also libzstd's own limit (`ZSTD_WINDOWLOG_LIMIT_DEFAULT`).
 const MAX_ZSTD_WINDOW_LOG: u32 = 27;
@@ -118,10 +120,7 @@ pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, D
     let blob = Cursor::new(magic).chain(blob);
     Ok(Decoder(match compression {
         Compression::None => Stream::None(blob),
-        Compression::Gzip => Stream::Gzip(Members {
-            member: None,
-            rest: Some(blob),
-        }),
+        Compression::Gzip => Stream::Gzip(Members::new(blob)),
         Compression::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(blob).map_err(DecodeError::Read)?;
             decoder.window_log_max(MAX_ZSTD_WINDOW_LOG).map_err(DecodeError::Read)?;
@@ -136,6 +135,24 @@ impl<R: BufRead> Decoder<R> {
         Self(Stream::None(Cursor::new(Vec::new()).chain(tar)))
     }
 
+    /// Leaves it to the reader to compute the CRC-32 of gzip, which another thread can do: all that was read is to be held against
+    /// [`Decoder::checksum`] at its end.
+    pub(crate) fn believing_checksums(mut self) -> Self {
+        if let Stream::Gzip(members) = &mut self.0 {
+            members.believe_checksums();
+        }
+        self
+    }
+
+    /// What the members of a gzip stream, which has come to its end, say that their checksum is; none if there is none, or it was
+    /// verified.
+    pub(crate) fn checksum(&self) -> Option<Checksum> {
+        match &self.0 {
+            Stream::Gzip(members) => members.checksum().map(Checksum),
+            Stream::None(_) | Stream::Zstd(_) => None,
+        }
+    }
+
     /// How the layer is compressed.
     #[must_use]
     pub fn compression(&self) -> Compression {
@@ -144,6 +161,25 @@ impl<R: BufRead> Decoder<R> {
             Stream::Gzip(_) => Compression::Gzip,
             Stream::Zstd(_) => Compression::Zstd,
         }
+    }
+}
+
+/// The CRC-32 of what a gzip stream holds (RFC 1952, section 2.3.1).
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Checksum(u32);
+
+impl Checksum {
+    /// Takes the next bytes.
+    pub(crate) fn update(&mut self, bytes: &[u8]) {
+        self.0 = zlib_rs::crc32::crc32(self.0, bytes);
+    }
+
+    /// Demands that this is the checksum that a stream says it has.
+    pub(crate) fn expect(self, said: Self) -> io::Result<()> {
+        if self.0 == said.0 {
+            return Ok(());
+        }
+        Err(gzip::wrong_checksum())
     }
 }
 
@@ -175,59 +211,6 @@ fn unsupported(magic: &[u8]) -> Option<&'static str> {
     }
     let (_, name) = UNSUPPORTED.iter().find(|(first, _)| magic.starts_with(first))?;
     Some(name)
-}
-
-/// The members of a gzip stream, one after the other.
-///
-/// Zeros after the last one are padding, which GNU gzip and umoci accept too: there are builders that write it. Anything else is
-/// an error: it might be a member that was damaged.
-struct Members<R: BufRead> {
-    /// The member that is being read.
-    member: Option<Box<GzDecoder<R>>>,
-    /// What follows, between two members.
-    rest: Option<R>,
-}
-
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if let Some(member) = &mut self.member {
-                let len = member.read(buffer)?;
-                if len > 0 {
-                    return Ok(len);
-                }
-                self.rest = self.member.take().map(|member| member.into_inner());
-            }
-            let Some(rest) = &mut self.rest else {
-                return Ok(0);
-            };
-            match rest.fill_buf()? {
-                [] => return Ok(0),
-                [0, ..] => return skip_padding(rest),
-                [0x1f, ..] => self.member = self.rest.take().map(|rest| Box::new(GzDecoder::new(rest))),
-                _ => return Err(data_after_end()),
-            }
-        }
-    }
-}
-
-/// Reads zeros to the end.
-fn skip_padding(blob: &mut impl BufRead) -> io::Result<usize> {
-    loop {
-        let len = match blob.fill_buf()? {
-            [] => return Ok(0),
-            zeros if zeros.iter().all(|&byte| byte == 0) => zeros.len(),
-            _ => return Err(data_after_end()),
-        };
-        blob.consume(len);
-    }
-}
-
-fn data_after_end() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "data after the end of the gzip stream")
 }
 
 #[cfg(test)]

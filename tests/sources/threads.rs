@@ -100,6 +100,29 @@ fn damage_is_found_in_its_layer_whoever_reads_it() {
 }
 
 #[test]
+fn the_checksum_of_every_gzip_member_counts_though_the_digests_are_right() {
+    let layout = TestLayout::new();
+    let tars = ["one", "two"].map(|name| tar(name, 2 << 20));
+    for damaged in 0..3 {
+        let image = image(&layout, &tars, |index, tar| {
+            let mut members: Vec<_> = tar.chunks(tar.len() / 3 + 1).map(gzip).collect();
+            if index == 1 {
+                let crc = members[damaged].len() - 8;
+                members[damaged][crc] ^= 1;
+            }
+            members.concat()
+        });
+        let builds = Builds::new();
+        let reference = layout.reference(&format!("@{}", digest(&image)));
+        for threads in THREADS {
+            let stderr = failure(&builds, &reference, threads);
+            assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
+            assert!(stderr.contains("a gzip member has another checksum"), "{stderr}");
+        }
+    }
+}
+
+#[test]
 fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_its_tar() {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 2 << 20));

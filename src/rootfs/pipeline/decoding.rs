@@ -8,7 +8,7 @@ use super::feed::{Feed, FeedReader};
 use super::piece::Piece;
 use crate::error::LayerFailure;
 use crate::image::{DigestError, Layer, Source};
-use crate::layer::{self, Compression, Decoder};
+use crate::layer::{self, Checksum, Compression, Decoder};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decoding<'a> {
@@ -34,8 +34,8 @@ pub(super) enum Decoded {
     Opened(Result<Compression, LayerFailure>),
     /// More of the tar, perhaps, and more to come.
     Piece,
-    /// The last of the tar, or as much as there was before the error.
-    TarEnd(io::Result<()>),
+    /// The last of the tar, and what the blob says of all of it; or as much as there was before the error.
+    TarEnd(io::Result<Option<Checksum>>),
     /// All of the blob was read.
     End(End),
 }
@@ -88,6 +88,7 @@ impl<'a> Decoding<'a> {
             Phase::Tar(decoder, feed) => match piece.fill(decoder) {
                 Ok(()) if piece.is_full() => Decoded::Piece,
                 end => {
+                    let end = end.map(|()| decoder.checksum());
                     self.phase = Phase::Rest(Arc::clone(feed));
                     Decoded::TarEnd(end)
                 }
@@ -119,7 +120,8 @@ impl<'a> Decoding<'a> {
         let (decoder, compression) = if self.layer.is_unpacked() {
             (Decoder::of_tar(reader), Compression::announced(&self.layer.media_type))
         } else {
-            let decoder = layer::decode(reader, &self.layer.media_type)?;
+            // That is the work of the tar's check.
+            let decoder = layer::decode(reader, &self.layer.media_type)?.believing_checksums();
             let compression = decoder.compression();
             (decoder, compression)
         };

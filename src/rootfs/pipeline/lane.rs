@@ -11,7 +11,7 @@ use super::piece::Piece;
 use super::tar_check::TarCheck;
 use crate::error::LayerFailure;
 use crate::image::{Layer, Source};
-use crate::layer::Compression;
+use crate::layer::{Checksum, Compression};
 
 /// Most pieces of a lane: 16 MiB.
 const MAX_PIECES: usize = 64;
@@ -32,8 +32,8 @@ pub(super) struct Lane<'a> {
     piece_count: usize,
     /// Whether the blob is there and can be decoded, until somebody takes note of it.
     pub(super) opened: Option<Result<Compression, LayerFailure>>,
-    /// How the tar ended, behind all pieces.
-    tar_end: Option<io::Result<()>>,
+    /// How the tar ended, behind all pieces, and what the blob says of it.
+    tar_end: Option<io::Result<Option<Checksum>>>,
     /// How the blob ended.
     pub(super) end: Option<End>,
     /// Whether nobody wants the rest of the tar.
@@ -124,7 +124,12 @@ impl<'a> Lane<'a> {
             }
             Outcome::Decoded(decoding, decoded, piece) => {
                 match decoded {
-                    Decoded::Opened(result) => self.opened = Some(result),
+                    Decoded::Opened(result) => {
+                        if let (Ok(Compression::Gzip), Some(check)) = (&result, &mut self.check) {
+                            check.begin_gzip();
+                        }
+                        self.opened = Some(result);
+                    }
                     Decoded::Piece => {}
                     Decoded::TarEnd(result) => self.tar_end = Some(result),
                     Decoded::End(end) => self.end = Some(end),
@@ -149,12 +154,10 @@ impl<'a> Lane<'a> {
         if let Some(piece) = self.checked.pop_front() {
             return Some(Ok(Some(piece)));
         }
-        if self.check.is_none() || !self.decoded.is_empty() {
-            return None;
-        }
+        let check = self.check.as_ref().filter(|_| self.decoded.is_empty())?;
         // Whoever reads on after the end finds it again; an error is told once.
-        let end = self.tar_end.as_mut()?;
-        Some(std::mem::replace(end, Ok(())).map(|()| None))
+        let end = std::mem::replace(self.tar_end.as_mut()?, Ok(None));
+        Some(end.and_then(|said| check.expect(said)).map(|()| None))
     }
 
     /// Takes note that the applier gave a piece back.

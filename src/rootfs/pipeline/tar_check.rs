@@ -1,6 +1,10 @@
-//! What becomes of a tar besides that it is applied: it is held against the image's config, and kept for later builds.
+//! What becomes of a tar besides that it is applied: it is held against what the blob and the image's config say, and kept for later
+//! builds.
+
+use std::io;
 
 use crate::image::{Check, DigestError, Keep, Layer, Source};
+use crate::layer::Checksum;
 
 /// Hashes a tar, and keeps it if that is wanted.
 pub(super) struct TarCheck<'a> {
@@ -10,6 +14,8 @@ pub(super) struct TarCheck<'a> {
     check: Option<Check>,
     keep: Option<Keep>,
     is_begun: bool,
+    /// What is read so far, of gzip.
+    checksum: Option<Checksum>,
 }
 
 impl<'a> TarCheck<'a> {
@@ -21,6 +27,20 @@ impl<'a> TarCheck<'a> {
             check: (!is_blob).then(|| Check::new(layer.diff_id.clone(), None)),
             keep: None,
             is_begun: false,
+            checksum: None,
+        }
+    }
+
+    /// Says, before anything is read, that the blob is compressed with gzip.
+    pub(super) fn begin_gzip(&mut self) {
+        self.checksum = (!self.layer.is_unpacked()).then(Checksum::default);
+    }
+
+    /// Demands that what was read is what the blob says of it, if it says anything.
+    pub(super) fn expect(&self, said: Option<Checksum>) -> io::Result<()> {
+        match self.checksum.zip(said) {
+            Some((checksum, said)) => checksum.expect(said),
+            None => Ok(()),
         }
     }
 
@@ -29,6 +49,9 @@ impl<'a> TarCheck<'a> {
         if !self.is_begun {
             self.is_begun = true;
             self.keep = self.source.keep(self.layer);
+        }
+        if let Some(checksum) = &mut self.checksum {
+            checksum.update(bytes);
         }
         if let Some(check) = &mut self.check {
             check.update(bytes).expect("a tar has any size");
