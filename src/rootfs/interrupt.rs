@@ -28,12 +28,17 @@ impl<T> Interruptible<T> {
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.interrupted.load(Ordering::Relaxed) {
-            // Not `ErrorKind::Interrupted`, which readers take as an invitation to try again.
-            return Err(io::Error::other("interrupted"));
-        }
-        Ok(())
+        check(&self.interrupted)
     }
+}
+
+/// Fails if the flag is set.
+pub(super) fn check(interrupted: &AtomicBool) -> io::Result<()> {
+    if interrupted.load(Ordering::Relaxed) {
+        // Not `ErrorKind::Interrupted`, which readers take as an invitation to try again.
+        return Err(io::Error::other("interrupted"));
+    }
+    Ok(())
 }
 
 impl<R: Read> Read for Interruptible<R> {

@@ -28,6 +28,7 @@ use std::thread;
 use crate::error::LayerFailure;
 use crate::image::{DigestError, Layer, Source};
 use crate::layer::Compression;
+use crate::rootfs::interrupt;
 use decoding::End;
 use lane::{Lane, Step};
 use piece::{Piece, PieceReader, Pieces};
@@ -39,6 +40,7 @@ const MAX_LANES: usize = 4;
 pub(super) struct Pipeline<'a> {
     source: &'a Source,
     layers: &'a [Layer],
+    interrupted: &'a AtomicBool,
     thread_count: usize,
     lane_count: usize,
     state: Mutex<State<'a>>,
@@ -75,6 +77,7 @@ impl<'a> Pipeline<'a> {
         Self {
             source,
             layers,
+            interrupted,
             // One each to fetch, to decode and to check is all that a lane can make use of.
             thread_count: thread_count.get().min(1 + 3 * lane_count.min(layers.len())),
             lane_count,
@@ -254,6 +257,8 @@ struct Applied<'pipeline, 'a> {
 
 impl Pieces for Applied<'_, '_> {
     fn next(&mut self, read: Option<Piece>) -> io::Result<Option<Piece>> {
+        // Few bytes of a blob can be gigabytes of zeros, for which nothing else is read or written.
+        interrupt::check(self.pipeline.interrupted)?;
         if let Some(piece) = read {
             let mut state = self.pipeline.lock();
             state.lanes[self.index].recycled();
