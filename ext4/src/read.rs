@@ -177,7 +177,8 @@ impl<R: Read + Seek> Reader<R> {
         if self.block_count > 1 << 48 {
             return damaged("more blocks than there can be");
         }
-        if !(128..=block_size).contains(&self.inode_size()) {
+        let inode_size = self.inode_size();
+        if !(128..=block_size).contains(&inode_size) || !inode_size.is_power_of_two() {
             return damaged("the size of inodes");
         }
         if self.descriptor_size() < 32 || self.descriptor_size() > block_size {

@@ -127,6 +127,20 @@ fn no_number_in_the_superblock_makes_it_last() {
 }
 
 #[test]
+fn inodes_of_an_odd_size_are_refused() {
+    let good = image(false);
+    for size in (0..=200_u16).chain([254, 255, 257, 512 + 128, 1 << 11, u16::MAX]) {
+        let mut image = good.clone();
+        // `s_inode_size`
+        image[1024 + 0x58..1024 + 0x5A].copy_from_slice(&size.to_le_bytes());
+        assert!(!is_clean(&image), "{size}");
+        let is_possible = size == 128;
+        let image = without_checksums(image);
+        assert_eq!(Reader::open(Cursor::new(&image)).is_ok(), is_possible, "{size}");
+    }
+}
+
+#[test]
 fn no_more_findings_are_listed_than_anybody_reads() {
     let mut image = without_checksums(image(false));
     let len = image.len();

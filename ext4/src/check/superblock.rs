@@ -73,8 +73,6 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
     findings.expect(u64::from(superblock.inodes_count.get()) == expected, HERE, || {
         format!("{} inodes instead of {expected}", superblock.inodes_count.get())
     });
-    let size = reader.inode_size();
-    findings.expect(size.is_power_of_two(), HERE, || format!("inodes of {size} bytes"));
     let size = reader.descriptor_size();
     let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
     findings.expect(size.is_power_of_two() && size >= least, HERE, || {
