@@ -62,9 +62,19 @@ fn send(signal: &str, child: &Child) {
     assert!(status.success());
 }
 
+/// Whether this process ignores SIGHUP, under nohup, and so does all that it starts.
+fn ignores_hangups() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 != 0
+}
+
 #[test]
 fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
     for (signal, exit_status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        if signal == "HUP" && ignores_hangups() {
+            continue;
+        }
         let scene = Scene::new();
         fs::write(scene.output(), "precious").unwrap();
         let child = start(&scene, "exec \"$@\"");
