@@ -49,7 +49,10 @@ fn compare(a: &[u8], b: &[u8]) {
 fn check(difference: &Difference) {
     for line in &difference.excerpt {
         assert!(line.starts_with(['-', '+', '@', ' ', '\\']), "{line:?}");
-        assert!(!line.contains(|char: char| char.is_control() && char != '\t'), "{line:?}");
+        assert!(
+            !line.contains(|char: char| char.is_control() && char != '\t'),
+            "{line:?}"
+        );
     }
     for value in [&difference.a, &difference.b].into_iter().flatten() {
         assert!(!value.contains(char::is_control), "{value:?}");
