@@ -229,6 +229,15 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    /// A gzip member whose header has a checksum.
+    fn sure_gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut member = gzip(bytes);
+        let rest = member.split_off(10);
+        member[3] = 2;
+        let [first, second, ..] = zlib_rs::crc32::crc32(0, &member).to_le_bytes();
+        [&member, &[first, second][..], &rest].concat()
+    }
+
     fn zstd(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = zstd::Encoder::new(Vec::new(), 0).unwrap();
         encoder.include_checksum(true).unwrap();
@@ -282,6 +291,7 @@ mod tests {
             ),
             (gzip(b"one"), Compression::Gzip, b"one"),
             (gzip(b""), Compression::Gzip, b""),
+            (sure_gzip(b"one"), Compression::Gzip, b"one"),
             (
                 [gzip(b"one"), gzip(b""), gzip(b"two"), extra, gzip(b"")].concat(),
                 Compression::Gzip,
@@ -327,11 +337,17 @@ mod tests {
         checksum[crc] ^= 1;
         let mut size = gzip(b"content");
         *size.last_mut().unwrap() ^= 1;
+        let mut header = sure_gzip(b"content");
+        header[4] ^= 1;
+        let mut flags = gzip(b"content");
+        flags[3] = 1 << 5;
         let mut frame = zstd(b"content");
         *frame.last_mut().unwrap() ^= 1;
         for (blob, name) in [
             (checksum, "wrong checksum of a gzip member"),
             (size, "wrong size of a gzip member"),
+            (header, "wrong checksum of the header of a gzip member"),
+            (flags, "unknown flag of a gzip member"),
             (frame, "wrong checksum of a zstd frame"),
             ([gzip(b"one"), b"garbage".to_vec()].concat(), "garbage after gzip"),
             (
@@ -347,6 +363,22 @@ mod tests {
         ] {
             assert!(decode_all(&blob).is_err(), "{name}");
         }
+    }
+
+    #[test]
+    fn a_reader_can_verify_the_checksums_of_gzip_itself() {
+        let members = [&b"one"[..], b"", &[b'x'; 100_000], b"two"];
+        let mut decoded = Vec::new();
+        let blob = members.map(gzip).concat();
+        let mut decoder = decode(&blob[..], TAR).unwrap().believing_checksums();
+        decoder.read_to_end(&mut decoded).unwrap();
+        assert_eq!(decoded, members.concat());
+        let mut checksum = Checksum::default();
+        decoded.chunks(7).for_each(|part| checksum.update(part));
+        checksum.expect(decoder.checksum().unwrap()).unwrap();
+        checksum.update(b"more");
+        assert!(checksum.expect(decoder.checksum().unwrap()).is_err());
+        assert!(decode(&blob[..], TAR).unwrap().checksum().is_none());
     }
 
     #[test]
