@@ -127,6 +127,22 @@ fn no_number_in_the_superblock_makes_it_last() {
 }
 
 #[test]
+fn what_has_no_journal_names_none() {
+    // `s_journal_uuid`, `s_journal_inum`
+    for at in [0xD8, 0xE0] {
+        let mut image = image(true);
+        image[1024 + at] = 5;
+        let report = check(Cursor::new(&image)).expect("it is a file system");
+        let said = report.findings.iter().map(ToString::to_string);
+        assert_eq!(
+            said.filter(|said| said.contains("it has no journal")).count(),
+            1,
+            "{at:#x}"
+        );
+    }
+}
+
+#[test]
 fn inodes_of_an_odd_size_are_refused() {
     let good = image(false);
     for size in (0..=200_u16).chain([254, 255, 257, 512 + 128, 1 << 11, u16::MAX]) {

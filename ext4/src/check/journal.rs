@@ -19,8 +19,13 @@ impl<R: Read + Seek> Check<R> {
         let has_journal = superblock.feature_compat.get() & compat::HAS_JOURNAL != 0;
         let structure = Structure::Journal;
         if !has_journal {
+            // The number of its device alone is no fault.
+            let is_elsewhere = superblock.journal_uuid != [0; 16];
             self.findings.expect(ino == 0, Structure::Superblock, || {
                 format!("it has no journal, and one in inode {ino}")
+            });
+            self.findings.expect(!is_elsewhere, Structure::Superblock, || {
+                "it has no journal, and one on another device".to_owned()
             });
             return Ok(());
         }
