@@ -40,6 +40,8 @@ case "$target" in
     ;;
   x86_64-pc-windows-gnu)
     compile_with_gcc x86_64-w64-mingw32
+    # The linker would write the time into the program.
+    flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
     set_for_cargo RUNNER "$here/wine.sh"
     ;;
   s390x-unknown-linux-gnu)
