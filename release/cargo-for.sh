@@ -35,7 +35,8 @@ case "$target" in
     ;;
   *-apple-darwin)
     compile_with_zig "${target%%-*}-macos"
-    flags+=("-Clinker-flavor=ld64.lld")
+    # With what a debugger is told of object files, their paths and times would be in the program's UUID.
+    flags+=("-Clinker-flavor=ld64.lld" "-Clink-arg=-S")
     export SDKROOT=$tools/macos-sdk
     ;;
   x86_64-pc-windows-gnu)
