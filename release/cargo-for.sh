@@ -41,8 +41,9 @@ case "$target" in
     ;;
   x86_64-pc-windows-gnu)
     compile_with_gcc x86_64-w64-mingw32
-    # The linker would write the time into the program.
+    # The linker would write the time into the program, and symbols have paths.
     flags+=("-Clink-arg=-Wl,--no-insert-timestamp")
+    export CARGO_PROFILE_RELEASE_STRIP=symbols
     set_for_cargo RUNNER "$here/wine.sh"
     ;;
   s390x-unknown-linux-gnu)
