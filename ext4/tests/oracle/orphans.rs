@@ -20,61 +20,27 @@ struct List {
 }
 
 const LISTS: [List; 9] = [
-    List {
-        name: "all three",
-        is_right: true,
-        head: 12,
-        next: [13, 14, 0],
-    },
-    List {
-        name: "in another order",
-        is_right: true,
-        head: 14,
-        next: [0, 12, 13],
-    },
-    List {
-        name: "in a circle",
-        is_right: false,
-        head: 12,
-        next: [13, 14, 12],
-    },
-    List {
-        name: "the first twice",
-        is_right: false,
-        head: 12,
-        next: [12, 14, 0],
-    },
-    List {
-        name: "the second twice",
-        is_right: false,
-        head: 12,
-        next: [13, 14, 13],
-    },
-    List {
-        name: "only two",
-        is_right: false,
-        head: 12,
-        next: [13, 0, 0],
-    },
-    List {
-        name: "one that is not in use",
-        is_right: false,
-        head: 12,
-        next: [13, 14, 77],
-    },
-    List {
-        name: "one that is reserved",
-        is_right: false,
-        head: 12,
-        next: [13, 14, 5],
-    },
-    List {
-        name: "one that cannot be",
-        is_right: false,
-        head: 99_999,
-        next: [13, 14, 0],
-    },
+    List::new("all three", true, 12, [13, 14, 0]),
+    List::new("in another order", true, 14, [0, 12, 13]),
+    List::new("in a circle", false, 12, [13, 14, 12]),
+    List::new("the first twice", false, 12, [12, 14, 0]),
+    List::new("the second twice", false, 12, [13, 14, 13]),
+    List::new("only two", false, 12, [13, 0, 0]),
+    List::new("one that is not in use", false, 12, [13, 14, 77]),
+    List::new("one that is reserved", false, 12, [13, 14, 5]),
+    List::new("one that cannot be", false, 99_999, [13, 14, 0]),
 ];
+
+impl List {
+    const fn new(name: &'static str, is_right: bool, head: u32, next: [u32; 3]) -> Self {
+        Self {
+            name,
+            is_right,
+            head,
+            next,
+        }
+    }
+}
 
 /// A file system of so many MiB by mke2fs.
 fn formatted(mib: u64, features: &str, more: &[&str]) -> TempPath {
