@@ -8,8 +8,8 @@ use ext4::Output;
 
 /// A reader or an output that fails as soon as the flag is set.
 ///
-/// Every loop of a build reads or writes, so this ends them all; what they make of the failure on its way up doesn't
-/// matter, since [`build`](super::build) looks at the flag again.
+/// Every loop of a build reads or writes, or asks [`check`], so this ends them all; what they make of the failure on its way up
+/// doesn't matter, since [`build`](super::build) looks at the flag again.
 pub(super) struct Interruptible<T> {
     inner: T,
     interrupted: Arc<AtomicBool>,
