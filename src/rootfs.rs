@@ -74,7 +74,7 @@ pub struct BuildOptions {
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
     pub stage_snapshot: Option<PathBuf>,
-    /// Threads that read, decompress, hash and apply the layers, this one included. They change no byte.
+    /// Threads that read, decompress, hash, apply and write the layers, this one included. They change no byte.
     pub threads: NonZeroUsize,
     /// Whether the disk image shall be on the disk when the build is over, whatever happens to the machine then.
     pub sync: bool,
@@ -193,17 +193,22 @@ impl Build<'_> {
             ..options.file_system.clone()
         };
         let write_back = Arc::new(AtomicBool::new(false));
-        let output = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
-        let mut rootfs = Rootfs::with_limits(Formatter::new(output, format.clone())?, limits);
-        let applied = self.apply_layers(&source, &image.layers, &layers, &mut rootfs, &write_back)?;
-        if let Some(guest) = &guest {
-            guest.install(&mut rootfs)?;
-        }
-        let (output, summary) = self.finish(rootfs)?;
+        let disk = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
+        let pipeline = Pipeline::new(&source, &layers, disk, options.threads, self.interrupted);
+        let (applied, summary) = pipeline.run(|| {
+            let formatter = Formatter::new(pipeline.output(), format.clone())?;
+            let mut rootfs = Rootfs::with_limits(formatter, limits);
+            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, &write_back)?;
+            if let Some(guest) = &guest {
+                guest.install(&mut rootfs)?;
+            }
+            self.finish(rootfs).map(|summary| (applied, summary))
+        })?;
+        let file = pipeline.into_disk().into_inner().into_inner();
 
         let (file, pending, summary) = match &programs {
-            None => (output.into_inner().into_inner(), pending, summary),
-            Some(programs) => self.rebuild(programs, &format, &output.into_inner().into_inner())?,
+            None => (file, pending, summary),
+            Some(programs) => self.rebuild(programs, &format, &file)?,
         };
         let has_holes = pending.has_holes();
         if options.sync {
@@ -255,14 +260,16 @@ impl Build<'_> {
     }
 
     /// Completes the file system.
-    fn finish<O: Output>(&self, rootfs: Rootfs<O>) -> Result<(O, Summary), BuildError> {
+    fn finish<O: Output>(&self, rootfs: Rootfs<O>) -> Result<Summary, BuildError> {
         let finished = rootfs.formatter.finish(rootfs.tree);
-        finished.map_err(|error| match (error, self.options.file_system.size) {
-            (FormatError::NoSpace { needed, available }, Size::Fit(_)) => {
-                BuildError::DiskTooLarge { needed, max: available }
-            }
-            (error, _) => error.into(),
-        })
+        finished
+            .map(|(_, summary)| summary)
+            .map_err(|error| match (error, self.options.file_system.size) {
+                (FormatError::NoSpace { needed, available }, Size::Fit(_)) => {
+                    BuildError::DiskTooLarge { needed, max: available }
+                }
+                (error, _) => error.into(),
+            })
     }
 
     /// Refuses a reference that may mean another image tomorrow, unless that is accepted.
@@ -315,29 +322,29 @@ impl Build<'_> {
     /// Applies the layers that the manifest lists, lowest first, each as it is best read.
     fn apply_layers<O: Output>(
         &self,
-        source: &Source,
+        pipeline: &Pipeline<'_>,
         listed: &[Layer],
-        layers: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
     ) -> Result<Vec<AppliedLayer>, BuildError> {
-        let pipeline = Pipeline::new(source, layers, self.options.threads, self.interrupted);
-        let mut apply = |(index, layer): (usize, &Layer)| {
+        let mut applied = Vec::with_capacity(listed.len());
+        for (index, layer) in listed.iter().enumerate() {
             // Nothing removes again what the last one writes.
-            if index + 1 == layers.len() {
+            if index + 1 == listed.len() {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
-            let applied = self.apply_layer(&pipeline, index, source, layer, rootfs);
-            applied.map_err(|failure| BuildError::Layer {
-                number: index + 1,
-                count: layers.len(),
-                digest: listed[index].digest.clone(),
-                source: Box::new(failure),
-            })
-        };
-        let mut applied = pipeline.run(|| layers.iter().enumerate().map(&mut apply).collect::<Result<Vec<_>, _>>())?;
-        for (applied, listed) in applied.iter_mut().zip(listed) {
-            applied.digest = listed.digest.clone();
+            let digest = layer.digest.clone();
+            match self.apply_layer(pipeline, index, rootfs) {
+                Ok(layer) => applied.push(AppliedLayer { digest, ..layer }),
+                Err(failure) => {
+                    return Err(BuildError::Layer {
+                        number: index + 1,
+                        count: listed.len(),
+                        digest,
+                        source: Box::new(failure),
+                    });
+                }
+            }
         }
         Ok(applied)
     }
@@ -347,11 +354,10 @@ impl Build<'_> {
         &self,
         pipeline: &Pipeline<'_>,
         index: usize,
-        source: &Source,
-        layer: &Layer,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let applied = self.apply_tar(pipeline, index, layer, rootfs);
+        let (source, layer) = (pipeline.source, &pipeline.layers[index]);
+        let applied = self.apply_tar(pipeline, index, rootfs);
         if applied.as_ref().is_err_and(LayerFailure::is_final) {
             return applied;
         }
@@ -373,7 +379,6 @@ impl Build<'_> {
         &self,
         pipeline: &Pipeline<'_>,
         index: usize,
-        layer: &Layer,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
@@ -381,6 +386,7 @@ impl Build<'_> {
         let summary = rootfs.apply(tar.reader(), &LayerOptions { newest })?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
+        let layer = &pipeline.layers[index];
         Ok(AppliedLayer {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),

@@ -1,6 +1,8 @@
 //! [`Image`]: positioned writes to the output. It takes the content of files and sealed structures, nothing else.
 
 use std::io::{self, Read};
+use std::mem;
+use std::ops::Range;
 
 use zerocopy::{Immutable, IntoBytes};
 
@@ -198,6 +200,28 @@ impl<O: Output> Image<O> {
 
     /// Writes the buffer without its pages of zeros, and begins the next where it ends.
     fn flush(&mut self) -> Result<(), FormatError> {
+        let parts = self.parts();
+        let buffer = mem::take(&mut self.buffer);
+        let (offset, len) = (self.offset, buffer.len() as u64);
+        self.buffer = match parts.first() {
+            None => buffer,
+            Some(first) => {
+                let written = self.output.write_parts(buffer, &parts, offset);
+                written.map_err(|source| FormatError::Image {
+                    action: "write",
+                    offset: offset + first.start as u64,
+                    source,
+                })?
+            }
+        };
+        self.offset += len;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// What there is between the pages of zeros in the buffer.
+    fn parts(&self) -> Vec<Range<usize>> {
+        let mut parts = Vec::new();
         let mut start = 0;
         while start < self.buffer.len() {
             let zeros = self
@@ -212,20 +236,11 @@ impl<O: Output> Image<O> {
                 .map(<[u8]>::len)
                 .sum::<usize>();
             if data > 0 {
-                let offset = self.offset + start as u64;
-                self.output
-                    .write_at(&self.buffer[start..start + data], offset)
-                    .map_err(|source| FormatError::Image {
-                        action: "write",
-                        offset,
-                        source,
-                    })?;
+                parts.push(start..start + data);
             }
             start += data;
         }
-        self.offset += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
+        parts
     }
 
     /// The buffer from a position on, cut at multiples of [`HOLE_LEN`] of the image.
@@ -243,4 +258,71 @@ fn is_zero(bytes: &[u8]) -> bool {
     // Words, so that it runs at the speed of memory.
     let (words, rest) = bytes.as_chunks::<16>();
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes nothing before it has to, and gives buffers back that are full of something else.
+    #[derive(Default)]
+    struct Late {
+        bytes: Vec<u8>,
+        waiting: Vec<(Vec<u8>, Vec<Range<usize>>, u64)>,
+    }
+
+    impl Late {
+        fn catch_up(&mut self) -> io::Result<&mut Vec<u8>> {
+            for (buffer, parts, offset) in self.waiting.drain(..) {
+                self.bytes.write_parts(buffer, &parts, offset)?;
+            }
+            Ok(&mut self.bytes)
+        }
+    }
+
+    impl Output for Late {
+        fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+            self.catch_up()?.read_at(buffer, offset)
+        }
+
+        fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+            let all = 0..bytes.len();
+            self.write_parts(bytes.to_vec(), &[all], offset).map(drop)
+        }
+
+        fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
+            self.waiting.push((buffer, parts.to_vec(), offset));
+            Ok(vec![7; 7])
+        }
+
+        fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+            Output::clear(self.catch_up()?, offset, len)
+        }
+
+        fn set_len(&mut self, len: u64) -> io::Result<()> {
+            Output::set_len(self.catch_up()?, len)
+        }
+    }
+
+    fn write_all<O: Output>(output: O) -> O {
+        let mut image = Image::new(output, BlockSize::Kib4);
+        // Pages of zeros at the start, in the middle and at the end, and a gap.
+        for (start, pages) in [(1, [0, 1, 2].repeat(100)), (400, vec![0; 9]), (410, vec![3; 99])] {
+            let content: Vec<u8> = pages.iter().flat_map(|&byte| [byte; HOLE_LEN]).collect();
+            let run = Run {
+                start: BlockNr(start),
+                count: pages.len() as u64,
+            };
+            let len = content.len() as u64 - 5;
+            assert_eq!(image.write_content(run, &mut &content[..], len).unwrap(), len);
+        }
+        image.finish(600 * HOLE_LEN as u64).unwrap()
+    }
+
+    #[test]
+    fn an_output_may_keep_the_buffers() {
+        let late = write_all(Late::default());
+        assert!(late.waiting.is_empty());
+        assert!(late.bytes == write_all(Vec::new()));
+    }
 }

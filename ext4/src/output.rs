@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 
 /// A place for an image: bytes by position.
 pub trait Output {
@@ -18,6 +19,19 @@ pub trait Output {
     ///
     /// That of the place.
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Writes parts of a buffer, whose first byte belongs at an offset, as [`Output::write_at`] does. Gives back a buffer to be used
+    /// again: this one, or another if the place keeps it, to write it later or on another thread.
+    ///
+    /// # Errors
+    ///
+    /// That of the place.
+    fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
+        for part in parts {
+            self.write_at(&buffer[part.clone()], offset + part.start as u64)?;
+        }
+        Ok(buffer)
+    }
 
     /// Makes a range read as zeros, and gives its space back where the place can.
     ///
@@ -97,9 +111,12 @@ impl Output for File {
     }
 
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        if punch(self, offset, len)? {
+            return Ok(());
+        }
         // What lies beyond the end reads as zeros already, and writing zeros there would take space.
         let len = len.min(self.metadata()?.len().saturating_sub(offset));
-        clear_range(self, offset, len)
+        write_zeros(self, offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -128,7 +145,7 @@ impl DeviceOutput {
     pub fn new(mut file: File) -> io::Result<Self> {
         // The size in the metadata of a block device is zero.
         let capacity = file.seek(SeekFrom::End(0))?;
-        clear_range(&mut file, 0, capacity)?;
+        clear_device(&mut file, 0, capacity)?;
         Ok(Self { file, capacity, len: 0 })
     }
 
@@ -156,7 +173,7 @@ impl Output for DeviceOutput {
     }
 
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        clear_range(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
+        clear_device(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -169,20 +186,38 @@ impl Output for DeviceOutput {
     }
 }
 
-/// Makes a range of a file or device read as zeros; gives its space back on Linux, where that is possible.
-fn clear_range(file: &mut File, offset: u64, len: u64) -> io::Result<()> {
-    if len == 0 {
+fn clear_device(device: &mut File, offset: u64, len: u64) -> io::Result<()> {
+    if punch(device, offset, len)? {
         return Ok(());
     }
-    #[cfg(target_os = "linux")]
-    {
-        use rustix::fs::{FallocateFlags, fallocate};
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        match fallocate(&*file, flags, offset, len) {
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {}
-            result => return Ok(result?),
-        }
+    write_zeros(device, offset, len)
+}
+
+/// Makes a range of a file or device read as zeros by giving its space back, which changes no size; says whether that is possible.
+#[cfg(target_os = "linux")]
+fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
+    use rustix::fs::{FallocateFlags, fallocate};
+    use rustix::io::Errno;
+    if len == 0 {
+        return Ok(true);
     }
+    match fallocate(
+        file,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        offset,
+        len,
+    ) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+        result => Ok(result.map(|()| true)?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_file: &File, _offset: u64, _len: u64) -> io::Result<bool> {
+    Ok(false)
+}
+
+fn write_zeros(file: &mut File, offset: u64, len: u64) -> io::Result<()> {
     let zeros = vec![0; usize::try_from(len.min(1 << 20)).expect("at most a MiB")];
     let mut done = 0;
     while done < len {

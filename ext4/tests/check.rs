@@ -143,6 +143,24 @@ fn what_has_no_journal_names_none() {
 }
 
 #[test]
+fn the_inode_of_bad_blocks_looks_like_no_file() {
+    let looks_like_one = |image: &[u8]| {
+        let report = check(Cursor::new(image)).expect("it is a file system");
+        let mut said = report.findings.iter().map(ToString::to_string);
+        said.any(|said| said == "inode 1: it holds the bad blocks, and looks like a file")
+    };
+    let good = without_checksums(image(false));
+    assert!(!looks_like_one(&good));
+    let first = root(&good) - 256;
+    // `i_mode`, `i_uid`, `i_gid`, `i_links_count`, `EXT4_INLINE_DATA_FL`, `i_file_acl`
+    for (at, bits) in [(0, 1), (2, 1), (0x18, 1), (0x1A, 1), (0x23, 0x10), (0x68, 1)] {
+        let mut image = good.clone();
+        image[first + at] = bits;
+        assert!(looks_like_one(&image), "{at:#x}");
+    }
+}
+
+#[test]
 fn inodes_of_an_odd_size_are_refused() {
     let good = image(false);
     for size in (0..=200_u16).chain([254, 255, 257, 512 + 128, 1 << 11, u16::MAX]) {

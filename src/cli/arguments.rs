@@ -190,7 +190,7 @@ pub(super) struct Build {
     #[arg(long, value_name = "PATH", conflicts_with = "inline_data")]
     mke2fs: Option<PathBuf>,
 
-    /// Threads that read, decompress, hash and apply layers; they change no byte of the disk image [default: one for each processor]
+    /// Threads that read, decompress, hash, apply and write layers; they change no byte of the disk image [default: one for each processor]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(NonZeroUsize))]
     threads: Option<NonZeroUsize>,
 

@@ -1,22 +1,25 @@
 //! Layers read ahead: as many threads as there shall be take steps, and one of them applies what comes out, in order.
 //!
 //! ```text
-//! blob ─► fetch ─► decode ─► check ─► apply ─► image
+//! blob ─► fetch ─► decode ─► check ─► apply ─► write ─► image
 //! ```
 //!
 //! Each layer has a [`Lane`], through which it moves in pieces: *fetch* reads the blob and hashes it, *decode* undoes its
-//! compression, *check* hashes the tar, and keeps it if that is wanted, and the thread that builds applies it. A step takes one
-//! piece through one box, and belongs to one thread while it lasts, so that each box sees its pieces in order, and no thread
-//! ever waits while there is something to do. The applier takes steps too whenever its next piece is not ready; without other threads it takes all of them.
+//! compression, *check* hashes the tar, and keeps it if that is wanted, and the thread that builds applies it. What the formatter
+//! makes of that waits in [`Writes`] for *write*. A step takes one piece through one box, and belongs to one thread while it lasts,
+//! so that each box sees its pieces in order, and no thread ever waits while there is something to do. The applier takes steps too
+//! whenever its next piece is not ready, or too much waits to be written; without other threads it takes all of them.
 //!
-//! Memory is bounded by the pieces of a lane and the lanes that are open. Which thread does what, and when, changes nothing of what
-//! the applier sees.
+//! Memory is bounded by the pieces of a lane, the lanes that are open, and the writes that wait. Which thread does what, and when,
+//! changes nothing of what the applier sees, and nothing of the image.
 
+mod behind;
 mod decoding;
 mod feed;
 mod lane;
 mod piece;
 mod tar_check;
+mod writes;
 
 use std::io::{self, BufRead};
 use std::mem;
@@ -28,18 +31,24 @@ use std::thread;
 use crate::error::LayerFailure;
 use crate::image::{DigestError, Layer, Source};
 use crate::layer::Compression;
-use crate::rootfs::interrupt;
+use crate::rootfs::interrupt::{self, Interruptible};
+use crate::rootfs::write_back::WriteBack;
+use behind::Behind;
 use decoding::End;
 use lane::{Lane, Step};
 use piece::{Piece, PieceReader, Pieces};
+use writes::{Writes, Writing};
 
 /// Most layers that are read at once. Each may have a window of 128 MiB, if it is compressed with zstd.
 const MAX_LANES: usize = 4;
 
+/// Where the image goes.
+pub(super) type Disk = Interruptible<WriteBack>;
+
 /// The layers of an image on their way to whoever applies them.
 pub(super) struct Pipeline<'a> {
-    source: &'a Source,
-    layers: &'a [Layer],
+    pub(super) source: &'a Source,
+    pub(super) layers: &'a [Layer],
     interrupted: &'a AtomicBool,
     thread_count: usize,
     lane_count: usize,
@@ -53,6 +62,10 @@ struct State<'a> {
     current: usize,
     /// Pieces to be used again.
     spare: Vec<Piece>,
+    /// What was applied, and is not in the image yet.
+    writes: Writes<Disk>,
+    /// Threads that wait for something to do, or for what was done.
+    waiting: usize,
     is_stopped: bool,
 }
 
@@ -63,13 +76,25 @@ enum Role {
     Worker,
     /// Takes the step that is nearest to what it waits for, and none that waits for the bytes of another layer.
     Applier,
+    /// The applier, which waits for what it has applied to be written.
+    Writer,
+}
+
+/// A step, and what it is for.
+enum Task<'a> {
+    /// A layer, by its index.
+    Lane(usize, Step<'a>),
+    /// The image.
+    Write(Writing<Disk>),
 }
 
 impl<'a> Pipeline<'a> {
-    /// Prepares to read layers, from the first on, with so many threads, the one that applies them included.
+    /// Prepares to read layers, from the first on, and to write to a disk, with so many threads, the one that applies the layers
+    /// included.
     pub(super) fn new(
         source: &'a Source,
         layers: &'a [Layer],
+        disk: Disk,
         thread_count: NonZeroUsize,
         interrupted: &'a Arc<AtomicBool>,
     ) -> Self {
@@ -78,8 +103,8 @@ impl<'a> Pipeline<'a> {
             source,
             layers,
             interrupted,
-            // One each to fetch, to decode and to check is all that a lane can make use of.
-            thread_count: thread_count.get().min(1 + 3 * lane_count.min(layers.len())),
+            // One each to fetch, to decode and to check is all that a lane can make use of; and one writes.
+            thread_count: thread_count.get().min(2 + 3 * lane_count.min(layers.len())),
             lane_count,
             state: Mutex::new(State {
                 lanes: layers
@@ -88,14 +113,16 @@ impl<'a> Pipeline<'a> {
                     .collect(),
                 current: 0,
                 spare: Vec::new(),
+                writes: Writes::new(disk),
+                waiting: 0,
                 is_stopped: false,
             }),
             changed: Condvar::new(),
         }
     }
 
-    /// Has the other threads take steps while `apply` asks for one layer after the other. They end when it does, whatever it was
-    /// that ended it.
+    /// Has the other threads take steps while `apply` asks for one layer after the other, and writes. They end when it does,
+    /// whatever it was that ended it.
     pub(super) fn run<T>(&self, apply: impl FnOnce() -> T) -> T {
         thread::scope(|scope| {
             let _stop = Stop(self);
@@ -116,9 +143,11 @@ impl<'a> Pipeline<'a> {
     ///
     /// [`LayerFailure::Source`] and [`LayerFailure::Decode`]; only after the latter, the layer has an [`Pipeline::end`].
     pub(super) fn open(&self, index: usize) -> Result<Tar<'_, 'a>, LayerFailure> {
-        self.lock().current = index;
-        self.changed.notify_all();
-        let compression = self.wait(|state| state.lanes[index].opened.take())?;
+        let mut state = self.lock();
+        state.current = index;
+        self.wake(&state);
+        drop(state);
+        let compression = self.wait(Role::Applier, |state| state.lanes[index].opened.take())?;
         let pieces = Applied { pipeline: self, index };
         Ok(Tar {
             compression,
@@ -132,38 +161,58 @@ impl<'a> Pipeline<'a> {
         let State { lanes, spare, .. } = &mut *state;
         lanes[index].skip(spare);
         drop(state);
-        self.wait(|state| state.lanes[index].end.take())
+        self.wait(Role::Applier, |state| state.lanes[index].end.take())
+    }
+
+    /// Where to write the image to; one thread at a time writes.
+    pub(super) fn output(&self) -> Behind<'_, 'a> {
+        Behind { pipeline: self }
+    }
+
+    /// The disk, once all that was written has arrived there, which [`Behind`] sees to whenever it gets another size.
+    pub(super) fn into_disk(self) -> Disk {
+        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        state.writes.into_output()
     }
 
     /// Takes steps until there are no more.
     fn work(&self) {
         let mut state = self.lock();
         while !state.is_stopped {
-            state = match self.next_step(&mut state, Role::Worker) {
-                Some(step) => {
+            state = match self.next_task(&mut state, Role::Worker) {
+                Some(task) => {
                     drop(state);
-                    self.take(step)
+                    self.take(task)
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.sleep(state),
             };
         }
     }
 
     /// Takes steps until there is what is waited for.
-    fn wait<T>(&self, mut find: impl FnMut(&mut State<'a>) -> Option<T>) -> T {
+    fn wait<T>(&self, role: Role, mut find: impl FnMut(&mut State<'a>) -> Option<T>) -> T {
         let mut state = self.lock();
         loop {
             if let Some(found) = find(&mut state) {
                 return found;
             }
             assert!(!state.is_stopped, "a thread that read layers has panicked");
-            state = match self.next_step(&mut state, Role::Applier) {
-                Some(step) => {
+            state = match self.next_task(&mut state, role) {
+                Some(task) => {
                     drop(state);
-                    self.take(step)
+                    self.take(task)
                 }
-                None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.sleep(state),
             };
+        }
+    }
+
+    fn next_task(&self, state: &mut State<'a>, role: Role) -> Option<Task<'a>> {
+        let write = |state: &mut State<'a>| state.writes.next().map(Task::Write);
+        let read = |state: &mut State<'a>| self.next_step(state, role).map(|(index, step)| Task::Lane(index, step));
+        match role {
+            Role::Writer => write(state).or_else(|| read(state)),
+            Role::Worker | Role::Applier => read(state).or_else(|| write(state)),
         }
     }
 
@@ -179,11 +228,11 @@ impl<'a> Pipeline<'a> {
                     .next_decode(spare)
                     .or_else(|| lane.next_check())
                     .or_else(|| lane.next_fetch()),
-                Role::Applier if index == *current || self.source.is_here(&self.layers[index]) => lane
+                _ if index == *current || self.source.is_here(&self.layers[index]) => lane
                     .next_check()
                     .or_else(|| lane.next_fetch())
                     .or_else(|| lane.next_decode(spare)),
-                Role::Applier => lane.next_check(),
+                _ => lane.next_check(),
             };
             if let Some(step) = step {
                 return Some((index, step));
@@ -192,16 +241,46 @@ impl<'a> Pipeline<'a> {
         None
     }
 
-    fn take(&self, step: (usize, Step<'a>)) -> MutexGuard<'_, State<'a>> {
-        let (index, step) = step;
-        let on_panic = Stop(self);
-        let outcome = step.take();
-        mem::forget(on_panic);
-        let mut state = self.lock();
-        let State { lanes, spare, .. } = &mut *state;
-        lanes[index].put(outcome, spare);
-        self.changed.notify_all();
+    fn take(&self, task: Task<'a>) -> MutexGuard<'_, State<'a>> {
+        let state = match task {
+            Task::Lane(index, step) => {
+                let outcome = self.attempt(|| step.take());
+                let mut state = self.lock();
+                let State { lanes, spare, .. } = &mut *state;
+                lanes[index].put(outcome, spare);
+                state
+            }
+            Task::Write(writing) => {
+                let written = self.attempt(|| writing.take());
+                let mut state = self.lock();
+                state.writes.put(written);
+                state
+            }
+        };
+        self.wake(&state);
         state
+    }
+
+    /// Does something without the state. If it panics, all other threads end too.
+    fn attempt<T>(&self, act: impl FnOnce() -> T) -> T {
+        let on_panic = Stop(self);
+        let result = act();
+        mem::forget(on_panic);
+        result
+    }
+
+    fn sleep<'state>(&self, mut state: MutexGuard<'state, State<'a>>) -> MutexGuard<'state, State<'a>> {
+        state.waiting += 1;
+        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        state.waiting -= 1;
+        state
+    }
+
+    /// Has those who wait look again, if there are any: to find out that there are none takes a system call otherwise.
+    fn wake(&self, state: &State<'a>) {
+        if state.waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
@@ -263,9 +342,9 @@ impl Pieces for Applied<'_, '_> {
             let mut state = self.pipeline.lock();
             state.lanes[self.index].recycled();
             state.spare.push(piece);
-            drop(state);
-            self.pipeline.changed.notify_all();
+            self.pipeline.wake(&state);
         }
-        self.pipeline.wait(|state| state.lanes[self.index].next_piece())
+        self.pipeline
+            .wait(Role::Applier, |state| state.lanes[self.index].next_piece())
     }
 }

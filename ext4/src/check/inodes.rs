@@ -57,19 +57,25 @@ impl InodeFacts {
     }
 
     pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
-        let index = ino.checked_sub(1)?;
-        let group = self.groups.get((index / self.per_group.max(1)) as usize)?;
-        group
-            .get((index % self.per_group.max(1)) as usize)
-            .filter(|fact| fact.file_type != 0)
+        let (group, index) = self.place_of(ino)?;
+        self.groups.get(group)?.get(index).filter(|fact| fact.is_used())
     }
 
     pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut InodeFact> {
+        self.slot(ino).filter(|fact| fact.is_used())
+    }
+
+    /// Where something is kept of an inode, in use or not.
+    fn slot(&mut self, ino: u32) -> Option<&mut InodeFact> {
+        let (group, index) = self.place_of(ino)?;
+        self.groups.get_mut(group)?.get_mut(index)
+    }
+
+    /// The group of an inode, which there need not be, and its place in it.
+    fn place_of(&self, ino: u32) -> Option<(usize, usize)> {
         let index = ino.checked_sub(1)?;
-        let group = self.groups.get_mut((index / self.per_group.max(1)) as usize)?;
-        group
-            .get_mut((index % self.per_group.max(1)) as usize)
-            .filter(|fact| fact.file_type != 0)
+        let group = index.checked_div(self.per_group)?;
+        Some((group as usize, (index % self.per_group) as usize))
     }
 
     /// What is kept of a group's inodes, in the order of their numbers.
@@ -81,7 +87,7 @@ impl InodeFacts {
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
         let per_group = self.per_group;
         (0u32..).zip(&self.groups).flat_map(move |(group, facts)| {
-            let used = (1u32..).zip(facts).filter(|(_, fact)| fact.file_type != 0);
+            let used = (1u32..).zip(facts).filter(|(_, fact)| fact.is_used());
             used.map(move |(index, _)| group * per_group + index)
         })
     }
@@ -176,6 +182,16 @@ impl<R: Read + Seek> Check<R> {
             .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
                 format!("it is reserved, and has mode {mode:o}")
             });
+        if ino.get() == 1 {
+            let Inode {
+                uid, gid, file_acl_lo, ..
+            } = &checked.inode;
+            let is_file = mode != 0 || links != 0 || checked.flags.contains(InodeFlags::INLINE_DATA);
+            let is_plain = !is_file && uid.get() == 0 && gid.get() == 0 && file_acl_lo.get() == 0;
+            self.findings.expect(is_plain, checked.structure(), || {
+                "it holds the bad blocks, and looks like a file".to_owned()
+            });
+        }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
             if mode != 0 && checked.inode.dtime.get() == 0 {
@@ -198,7 +214,7 @@ impl<R: Read + Seek> Check<R> {
         let is_value = checked.flags.contains(InodeFlags::EA_INODE);
         let superblock = self.reader.superblock();
         let is_special = is_nameless(superblock, ino);
-        if let Some(fact) = self.slot(ino) {
+        if let Some(fact) = self.inodes.slot(ino.get()) {
             *fact = InodeFact {
                 // What is of no kind is in use all the same.
                 file_type: (mode & 0o170_000).max(1),
@@ -209,14 +225,6 @@ impl<R: Read + Seek> Check<R> {
             };
         }
         self.used(&checked)
-    }
-
-    fn slot(&mut self, ino: Ino) -> Option<&mut InodeFact> {
-        let (group, index) = {
-            let index = ino.get() - 1;
-            (index / self.inodes.per_group, index % self.inodes.per_group)
-        };
-        self.inodes.groups.get_mut(group as usize)?.get_mut(index as usize)
     }
 
     /// Takes the bytes apart, and verifies their sum.
@@ -374,15 +382,16 @@ impl<R: Read + Seek> Check<R> {
 
     /// Reads an inode that is in use once more.
     pub(super) fn again(&mut self, ino: Ino) -> Result<Option<Checked>, ReadError> {
-        let per_group = self.inodes.per_group;
-        let (group, index) = ((ino.get() - 1) / per_group, (ino.get() - 1) % per_group);
-        let table = self.groups.get(group as usize).map(|group| group.inode_table);
-        let Some(table) = table.filter(|table| (1..self.block_count).contains(table)) else {
+        let place = self.inodes.place_of(ino.get()).and_then(|(group, index)| {
+            let table = self.groups.get(group)?.inode_table;
+            (1..self.block_count).contains(&table).then_some((table, index))
+        });
+        let Some((table, index)) = place else {
             return Ok(None);
         };
         let size = self.reader.inode_size();
         let mut bytes = vec![0; size];
-        let at = self.reader.offset_of_block(table) + u64::from(index) * size as u64;
+        let at = self.reader.offset_of_block(table) + index as u64 * size as u64;
         if found(
             self.reader.read_at(at, &mut bytes),
             Structure::Inode { ino: ino.get() },

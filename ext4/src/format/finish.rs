@@ -278,9 +278,12 @@ impl<O: Output> Finish<O> {
         };
         tables.write_superblocks(&facts, &descriptors)?;
 
-        let Formatter { image, options, .. } = self.formatter;
+        let Self { formatter, tree, .. } = self;
+        let Formatter { image, options, .. } = formatter;
         let log2 = options.block_size.log2();
         let used_bytes = (layout.block_count - layout.free_blocks) << log2;
+        // To give back its memory takes time, during which an output that is behind can write.
+        drop(tree);
         let output = image.finish(layout.bytes)?;
         Ok((
             output,

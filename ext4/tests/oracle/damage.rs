@@ -50,23 +50,24 @@ const FEATURES: [&str; 6] = [
     "^has_journal,^resize_inode,^metadata_csum",
 ];
 
-/// Makes an image by mke2fs, of the sources of this crate and of names enough for an index.
+/// Makes an image by mke2fs: directories, files of up to 22 blocks, links of all kinds, and names enough for an index.
 fn by_mke2fs(image: &Path, features: &str) {
     let tree = tempfile::tempdir().unwrap();
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let copied = tools::command("cp")
-        .arg("-r")
-        .arg(manifest.join("src"))
-        .arg(tree.path())
-        .status();
-    assert!(copied.unwrap().success());
+    for directory in 0..8 {
+        let directory = tree.path().join(format!("directory-{directory}"));
+        fs::create_dir(&directory).unwrap();
+        for file in 0..12 {
+            let content = "some lines of a text\n".repeat(file * 100);
+            fs::write(directory.join(format!("file-{file}")), content).unwrap();
+        }
+    }
     fs::create_dir(tree.path().join("many")).unwrap();
     for number in 0..120 {
         fs::write(tree.path().join(format!("many/{number:0>40}")), b"").unwrap();
     }
     std::os::unix::fs::symlink("x".repeat(100), tree.path().join("long")).unwrap();
     std::os::unix::fs::symlink("short", tree.path().join("fast")).unwrap();
-    fs::hard_link(tree.path().join("src/lib.rs"), tree.path().join("other")).unwrap();
+    fs::hard_link(tree.path().join("directory-0/file-3"), tree.path().join("other")).unwrap();
     File::create(image).unwrap().set_len(8 * MIB).unwrap();
     let mut arguments = vec![
         "-q", "-F", "-t", "ext4", "-b", "1024", "-N", "512", "-O", features, "-d",
