@@ -4,10 +4,10 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::Check;
 use super::inodes::Checked;
+use super::{Check, found};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES};
-use crate::disk::inode::{InodeFlags, file_type};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
 use crate::read::sums::is_right_extent_node;
 use crate::read::{ReadError, Structure};
 use crate::tree::MAX_TARGET_LEN;
@@ -25,6 +25,8 @@ pub(super) struct Blocks {
     end: u64,
     /// The same without those that were never written to.
     written_end: u64,
+    /// Whether some were never written to.
+    has_unwritten: bool,
     /// Where the content is, ascending.
     pub(super) extents: Vec<Extent>,
 }
@@ -41,6 +43,7 @@ impl<R: Read + Seek> Check<R> {
     /// Takes the blocks of an inode, and returns how many they are.
     pub(super) fn content(&mut self, checked: &Checked) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
+            self.inline_content(checked)?;
             return Ok(0);
         }
         if checked.is_fast_symlink() {
@@ -59,6 +62,35 @@ impl<R: Read + Seek> Check<R> {
         } else {
             self.map(checked, first)
         }
+    }
+
+    /// Content in the inode: `i_block`, and the value of an attribute.
+    fn inline_content(&mut self, checked: &Checked) -> Result<(), ReadError> {
+        let structure = checked.structure();
+        let rest = self
+            .reader
+            .read_inode(checked.ino)
+            .and_then(|inode| inode.inline_rest());
+        let Some(rest) = found(rest, structure, &mut self.findings)? else {
+            return Ok(());
+        };
+        let Some((_, len)) = rest else {
+            self.find(
+                structure,
+                "its content lies in it, without an attribute for the rest of it",
+            );
+            return Ok(());
+        };
+        let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
+        // A file may end before its attribute does, where a write came to less than there was to be.
+        let is_right = match checked.file_type() {
+            file_type::REGULAR => size <= room,
+            _ => size == room,
+        };
+        self.findings.expect(is_right, structure, || {
+            format!("its content lies in it, has {size} bytes, and room for {room}")
+        });
+        Ok(())
     }
 
     fn fast_symlink(&mut self, checked: &Checked) {
@@ -84,6 +116,9 @@ impl<R: Read + Seek> Check<R> {
                 let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
                 self.findings
                     .expect(held == blocks.end, structure, || "a directory with holes".to_owned());
+                self.findings.expect(!blocks.has_unwritten, structure, || {
+                    "a directory with blocks that were never written".to_owned()
+                });
             }
             file_type::SYMLINK => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
@@ -101,12 +136,7 @@ impl<R: Read + Seek> Check<R> {
             }
             _ => {
                 let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
-                let is_mapped = checked.flags.contains(InodeFlags::EXTENTS);
-                let most = if is_mapped {
-                    block_size << 32
-                } else {
-                    self.most_mapped() * block_size
-                };
+                let most = self.most_bytes(checked);
                 self.findings.expect(size >= least && size <= most, structure, || {
                     format!(
                         "a file of {size} bytes whose last block is {}",
@@ -116,6 +146,16 @@ impl<R: Read + Seek> Check<R> {
             }
         }
         Ok(())
+    }
+
+    /// Bytes that extents or a map reach.
+    pub(super) fn most_bytes(&self, checked: &Checked) -> u64 {
+        let block_size = self.reader.block_size() as u64;
+        if checked.flags.contains(InodeFlags::EXTENTS) {
+            block_size << 32
+        } else {
+            self.most_mapped() * block_size
+        }
     }
 
     /// Blocks that a map reaches.
@@ -259,6 +299,8 @@ impl<R: Read + Seek> Check<R> {
             blocks.end = end;
             if is_written {
                 blocks.written_end = end;
+            } else {
+                blocks.has_unwritten = true;
             }
             if first {
                 if !self.own(structure, start, count.into()) {

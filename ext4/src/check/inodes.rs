@@ -182,15 +182,8 @@ impl<R: Read + Seek> Check<R> {
             .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
                 format!("it is reserved, and has mode {mode:o}")
             });
-        if ino.get() == 1 {
-            let Inode {
-                uid, gid, file_acl_lo, ..
-            } = &checked.inode;
-            let is_file = mode != 0 || links != 0 || checked.flags.contains(InodeFlags::INLINE_DATA);
-            let is_plain = !is_file && uid.get() == 0 && gid.get() == 0 && file_acl_lo.get() == 0;
-            self.findings.expect(is_plain, checked.structure(), || {
-                "it holds the bad blocks, and looks like a file".to_owned()
-            });
+        if is_reserved {
+            self.reserved(&checked);
         }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
@@ -225,6 +218,45 @@ impl<R: Read + Seek> Check<R> {
             };
         }
         self.used(&checked)
+    }
+
+    /// What has a use by its number, or none.
+    fn reserved(&mut self, checked: &Checked) {
+        let structure = checked.structure();
+        let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
+        let is_file = inode.mode.get() != 0 || inode.links_count.get() != 0;
+        self.findings
+            .expect(!flags.contains(InodeFlags::CASEFOLD), structure, || {
+                "its names are without case, and the file system has no such feature".to_owned()
+            });
+        if ino == 1 {
+            let has_owner = inode.uid.get() != 0 || inode.gid.get() != 0;
+            let has_more = flags.contains(InodeFlags::INLINE_DATA) || inode.file_acl_lo.get() != 0;
+            self.findings
+                .expect(!is_file && !has_owner && !has_more, structure, || {
+                    "it holds the bad blocks, and looks like a file".to_owned()
+                });
+            return;
+        }
+        let superblock = self.reader.superblock();
+        let is_named = superblock_names(superblock).contains(&ino);
+        let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+        let has_block = match ino {
+            // Only the first is looked at.
+            3 | 4 | 8 if !is_named => inode.block[..4].iter().any(|&byte| byte != 0),
+            7 if !has_resize => inode.block.iter().any(|&byte| byte != 0),
+            _ => false,
+        };
+        self.findings
+            .expect(!has_block, structure, || "it has no use, and has blocks".to_owned());
+        if !is_file && !matches!(ino, 3 | 4 | 8) {
+            self.findings.expect(!flags.contains(InodeFlags::INDEX), structure, || {
+                "it has an index, and cannot".to_owned()
+            });
+            let (size, most) = (checked.size, self.most_bytes(checked));
+            self.findings
+                .expect(size <= most, structure, || format!("a file of {size} bytes"));
+        }
     }
 
     /// Takes the bytes apart, and verifies their sum.
@@ -334,6 +366,20 @@ impl<R: Read + Seek> Check<R> {
                 );
             }
         }
+        // A file system with these features is not read at all.
+        for (flag, what) in [
+            (InodeFlags::ENCRYPT, "it is encrypted"),
+            (InodeFlags::CASEFOLD, "its names are without case"),
+        ] {
+            self.findings.expect(!checked.flags.contains(flag), structure, || {
+                format!("{what}, and the file system has no such feature")
+            });
+        }
+        let is_inline = checked.flags.contains(InodeFlags::INLINE_DATA);
+        let is_mapped = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
+        self.findings.expect(!(is_inline && is_mapped), structure, || {
+            "its content lies in it, and has extents or an index".to_owned()
+        });
         let may_be_magic = self.reader.superblock().feature_compat.get() & compat::IMAGIC_INODES != 0;
         let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
         self.findings.expect(may_be_magic || !is_magic, structure, || {
@@ -346,6 +392,11 @@ impl<R: Read + Seek> Check<R> {
             });
         let kind = checked.file_type();
         let is_device = !matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
+        let is_kept = checked.flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
+        let may_be_kept = matches!(kind, file_type::REGULAR | file_type::DIRECTORY);
+        self.findings.expect(!is_kept || may_be_kept, structure, || {
+            "it cannot be changed, or only appended to, and is neither file nor directory".to_owned()
+        });
         let has_extents = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
         self.findings
             .expect(!(is_device && has_extents) || checked.ino.get() == 1, structure, || {

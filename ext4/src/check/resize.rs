@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::Check;
 use super::inodes::Checked;
-use crate::disk::inode::file_type;
+use crate::disk::inode::{InodeFlags, file_type};
 use crate::read::{ReadError, Structure};
 use crate::units::BlockNr;
 
@@ -20,6 +20,12 @@ impl<R: Read + Seek> Check<R> {
         let is_right = checked.file_type() == file_type::REGULAR && checked.inode.links_count.get() == 1;
         self.findings
             .expect(is_right, structure, || "it is not a file with one link".to_owned());
+        let has_map = !checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
+        self.findings
+            .expect(has_map, structure, || "it has no map of blocks".to_owned());
+        let (size, most) = (checked.size, self.most_bytes(checked));
+        self.findings
+            .expect(size <= most, structure, || format!("a file of {size} bytes"));
         let (words, _) = checked.inode.block.as_chunks::<4>();
         let map = u32::from_le_bytes(words[DOUBLE_INDIRECT]);
         let others = words.iter().enumerate().filter(|(index, _)| *index != DOUBLE_INDIRECT);

@@ -76,6 +76,12 @@ bitflags! {
     /// `i_flags`.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct InodeFlags: u32 {
+        /// Nothing of it can be changed (`EXT4_IMMUTABLE_FL`).
+        const IMMUTABLE = 0x10;
+        /// It can only be appended to (`EXT4_APPEND_FL`).
+        const APPEND = 0x20;
+        /// The content and names are encrypted (`EXT4_ENCRYPT_FL`).
+        const ENCRYPT = 0x800;
         /// Made by and for AFS (`EXT4_IMAGIC_FL`).
         const IMAGIC = 0x2000;
         /// The directory has an index.
@@ -88,5 +94,7 @@ bitflags! {
         const EA_INODE = 0x20_0000;
         /// The content is in the inode.
         const INLINE_DATA = 0x1000_0000;
+        /// The case of names in the directory makes no difference (`EXT4_CASEFOLD_FL`).
+        const CASEFOLD = 0x4000_0000;
     }
 }

@@ -179,7 +179,7 @@ impl<R: Read + Seek> Reader<R> {
 /// Content in the inode: `i_block` holds the first bytes, an attribute the others.
 fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
     let first = inode.size.min(BLOCK_LEN as u64);
-    let (at, len) = inode.inline_rest()?;
+    let (at, len) = inode.inline_rest()?.unwrap_or_default();
     if inode.size - first > len {
         return Err(inode.damaged("it has less content than its size says"));
     }

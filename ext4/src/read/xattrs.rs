@@ -116,16 +116,16 @@ impl FoundInode {
     }
 
     /// Where in the image the content goes on that begins in `i_block` (`system.data`), and for how many bytes.
-    pub(super) fn inline_rest(&self) -> Result<(u64, u64), ReadError> {
+    pub(crate) fn inline_rest(&self) -> Result<Option<(u64, u64)>, ReadError> {
         let found = if self.has_attributes() {
             parse_room(self)?
         } else {
             Vec::new()
         };
         match found.into_iter().find(Found::is_inline_data).map(|found| found.value) {
-            Some(Place::Near(offset, value)) => Ok((self.room_at + 4 + offset as u64, value.len() as u64)),
+            Some(Place::Near(offset, value)) => Ok(Some((self.room_at + 4 + offset as u64, value.len() as u64))),
             Some(Place::Inode { .. }) => Err(self.damaged("its content lies in it and elsewhere")),
-            None => Ok((0, 0)),
+            None => Ok(None),
         }
     }
 }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ext4::{BlockSize, Fit, Journal, Size};
+use ext4::{BlockSize, Fit, Journal, Reader, Size};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
@@ -61,6 +61,8 @@ fn by_mke2fs(image: &Path, features: &str) {
             fs::write(directory.join(format!("file-{file}")), content).unwrap();
         }
     }
+    fs::write(tree.path().join("tiny"), b"tiny").unwrap();
+    fs::write(tree.path().join("small"), [b's'; 100]).unwrap();
     fs::create_dir(tree.path().join("many")).unwrap();
     for number in 0..120 {
         fs::write(tree.path().join(format!("many/{number:0>40}")), b"").unwrap();
@@ -217,4 +219,74 @@ fn what_e2fsck_finds_in_damaged_images_is_found() {
     tools::say(&tally.say());
     assert!(tally.both > 100, "{}", tally.say());
     assert!(tally.missed.is_empty(), "{}", tally.say());
+}
+
+/// Each bit of the flags of each kind of inode, and each other byte of its first fields, in images without sums that would say all
+/// that is to be said.
+#[test]
+fn what_e2fsck_finds_in_damaged_inodes_is_found() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "dumpe2fs"]) {
+        return;
+    }
+    let mut tally = Tally::default();
+    for features in [
+        "^metadata_csum,inline_data",
+        "^metadata_csum,^has_journal,^resize_inode",
+    ] {
+        let image = image_file();
+        by_mke2fs(&image, features);
+        tools::assert_clean(&image, features);
+        let bytes = fs::read(&image).unwrap();
+        let file = File::options().write(true).open(&image).unwrap();
+        let table = inode_table(&image);
+        for ino in kinds(&image) {
+            let inode = table + (u64::from(ino) - 1) * 256;
+            let is_flag = |at: &u64| (0x20..0x24).contains(at);
+            let flags = (0..32).map(|bit| (0x20 + bit / 8, 1_u8 << (bit % 8)));
+            let others = (0..0x80).filter(|at| !is_flag(at)).map(|at| (at, 0x80));
+            for (at, change) in flags.chain(others) {
+                let place = inode + at;
+                let byte = bytes[usize::try_from(place).unwrap()];
+                file.write_all_at(&[byte ^ change], place).unwrap();
+                tally.add(
+                    &image,
+                    &format!("{features}, inode {ino}, byte {at:#x}, change {change:#x}"),
+                );
+                file.write_all_at(&[byte], place).unwrap();
+            }
+        }
+    }
+    tools::say(&tally.say());
+    assert!(tally.both > 1000, "{}", tally.say());
+    assert!(tally.missed.is_empty(), "{}", tally.say());
+}
+
+/// The reserved inodes, and one of each kind of file.
+fn kinds(image: &Path) -> Vec<u32> {
+    let mut reader = Reader::open(File::open(image).unwrap()).unwrap();
+    let root = reader.root().unwrap();
+    let entries = reader.entries(&root).unwrap();
+    let wanted: [&[u8]; 7] = [
+        b"directory-0",
+        b"fast",
+        b"long",
+        b"lost+found",
+        b"many",
+        b"small",
+        b"tiny",
+    ];
+    let found = entries.iter().filter(|entry| wanted.contains(&&entry.name[..]));
+    let found: Vec<u32> = found.map(|entry| entry.ino.get()).collect();
+    assert_eq!(found.len(), wanted.len());
+    (1..11).chain(found).collect()
+}
+
+/// Where the inodes are of the first group, which is the only one.
+fn inode_table(image: &Path) -> u64 {
+    let groups = tools::print("dumpe2fs", &[""; 0], image);
+    let line = groups
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Inode table at "));
+    let block: u64 = line.and_then(|line| line.split('-').next()).unwrap().parse().unwrap();
+    block * 1024
 }
