@@ -56,6 +56,7 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     check.journal_backup()?;
     check.orphans()?;
     check.inodes()?;
+    check.named_inodes();
     check.orphans_in_use();
     check.attribute_references()?;
     check.directories()?;

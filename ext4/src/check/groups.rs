@@ -92,6 +92,13 @@ impl<R: Read + Seek> Check<R> {
                 self.findings.wrong_checksum(structure);
             }
             let has_sums = !matches!(sums, Sums::None);
+            let unused = descriptor.itable_unused_lo.get() | descriptor.itable_unused_hi.get();
+            let has_rest = GroupFlags::from_bits_retain(descriptor.flags.get())
+                .intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
+            self.findings
+                .expect(has_sums || unused == 0 && !has_rest, structure, || {
+                    "some of it was never written, and the file system has no such feature".to_owned()
+                });
             self.take(group, &descriptor, is_right && has_sums);
         }
         Ok(())

@@ -220,6 +220,20 @@ impl<R: Read + Seek> Check<R> {
         self.used(&checked)
     }
 
+    /// Whether what the superblock names is in use.
+    pub(super) fn named_inodes(&mut self) {
+        let superblock = self.reader.superblock();
+        let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+        let resize = has_resize.then_some(Ino::RESIZE.get());
+        let names = superblock_names(superblock).into_iter().chain(resize);
+        for ino in names.filter(|&ino| ino != 0) {
+            let is_used = self.inodes.get(ino).is_some();
+            self.findings.expect(is_used, Structure::Superblock, || {
+                format!("it names inode {ino}, which is not in use")
+            });
+        }
+    }
+
     /// What has a use by its number, or none.
     fn reserved(&mut self, checked: &Checked) {
         let structure = checked.structure();

@@ -29,7 +29,11 @@ impl<R: Read + Seek> Check<R> {
             });
             return Ok(());
         }
-        if self.reader.has_journal_elsewhere() {
+        if self.reader.has_journal_elsewhere() || superblock.journal_uuid != [0; 16] {
+            self.find(
+                Structure::Superblock,
+                "its journal is on another device, and cannot be looked at",
+            );
             return Ok(());
         }
         self.findings

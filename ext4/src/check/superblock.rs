@@ -5,11 +5,14 @@ use std::io::{Read, Seek};
 use super::findings::Findings;
 use super::found;
 use crate::disk::superblock::Superblock;
-use crate::read::facts::{compat, incompat, ro_compat};
+use crate::read::facts::{compat, compat_names, incompat, ro_compat, ro_compat_names};
 use crate::read::sums::is_right_superblock;
 use crate::read::{ReadError, Reader, Structure};
 
 const HERE: Structure = Structure::Superblock;
+
+/// `EXT4_MMP_MAGIC`
+const MMP_MAGIC: u32 = 0x004D_4D50;
 
 /// Checks the superblock, and gives it to the reader. Says whether the rest has a meaning.
 pub(super) fn check<R: Read + Seek>(
@@ -26,15 +29,15 @@ pub(super) fn check<R: Read + Seek>(
     }
     reader.check_known()?;
     let superblock = reader.superblock().clone();
-    let unknown = superblock.feature_ro_compat.get() & (ro_compat::BIGALLOC | ro_compat::SHARED_BLOCKS);
-    if unknown != 0 {
-        let features = crate::read::facts::ro_compat_names(unknown)
-            .collect::<Vec<_>>()
-            .join(" ");
+    let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)
+        .chain(ro_compat_names(superblock.feature_ro_compat.get() & !ro_compat::KNOWN));
+    let features = unknown.collect::<Vec<_>>().join(" ");
+    if !features.is_empty() {
         return Err(ReadError::Unsupported { features });
     }
     geometry(reader, &superblock, len, findings);
     fields(reader, &superblock, findings);
+    mounted_once(reader, &superblock, findings)?;
     let inodes = u64::from(reader.group_count(reader.block_count())) * u64::from(superblock.inodes_per_group.get());
     let sane = inodes < u64::from(u32::MAX)
         && superblock.blocks_per_group.get() as usize <= reader.block_size() * 8
@@ -108,6 +111,20 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
         HERE,
         || format!("{reserved} blocks reserved for descriptors"),
     );
+    let per_flex = superblock.log_groups_per_flex;
+    findings.expect(u32::from(per_flex) < u32::BITS, HERE, || {
+        format!("2^{per_flex} groups whose bitmaps and tables lie together")
+    });
+    let has_seed = reader.has_incompat(incompat::CSUM_SEED);
+    let has_sums = superblock.feature_ro_compat.get() & ro_compat::METADATA_CSUM != 0;
+    findings.expect(has_sums || !has_seed, HERE, || {
+        "there is a seed for checksums, and there are none".to_owned()
+    });
+    let has_orphan_file = superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
+    let has_orphans = superblock.feature_ro_compat.get() & ro_compat::ORPHAN_PRESENT != 0;
+    findings.expect(has_orphan_file || !has_orphans, HERE, || {
+        "there is no file for the orphans that there are".to_owned()
+    });
     let version = superblock.def_hash_version;
     findings.expect(version <= 6, HERE, || format!("hashes of version {version}"));
     let room = reader.inode_size().saturating_sub(128);
@@ -124,4 +141,26 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
     findings.expect(superblock.last_orphan.get() == 0 || !is_recovered, HERE, || {
         format!("inode {} is in the list of orphans", superblock.last_orphan.get())
     });
+}
+
+/// The block by which two hosts notice that both have mounted the file system (`ext2fs_mmp_read` of e2fsprogs).
+fn mounted_once<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    superblock: &Superblock,
+    findings: &mut Findings,
+) -> Result<(), ReadError> {
+    if !reader.has_incompat(incompat::MMP) {
+        return Ok(());
+    }
+    let block = superblock.mmp_block.get();
+    let mut magic = [0; 4];
+    let mut is_right = block > superblock.first_data_block.get().into() && block < reader.block_count();
+    if is_right {
+        let read = reader.read_at(reader.offset_of_block(block), &mut magic);
+        is_right = found(read, HERE, findings)?.is_some() && magic == MMP_MAGIC.to_le_bytes();
+    }
+    findings.expect(is_right, HERE, || {
+        format!("block {block} is not the one by which two hosts notice each other")
+    });
+    Ok(())
 }

@@ -24,6 +24,8 @@ pub(crate) mod incompat {
 
 /// Features that may be ignored (`s_feature_compat`, `EXT4_FEATURE_COMPAT_*`).
 pub(crate) mod compat {
+    /// Those that e2fsck knows.
+    pub(crate) const KNOWN: u32 = 0x1E3F;
     pub(crate) const IMAGIC_INODES: u32 = 0x2;
     pub(crate) const HAS_JOURNAL: u32 = 0x4;
     pub(crate) const RESIZE_INODE: u32 = 0x10;
@@ -34,13 +36,13 @@ pub(crate) mod compat {
 
 /// Features that a writer must know (`s_feature_ro_compat`, `EXT4_FEATURE_RO_COMPAT_*`).
 pub(crate) mod ro_compat {
+    /// Those that e2fsck knows, but for `bigalloc` and `shared_blocks`.
+    pub(crate) const KNOWN: u32 = 0x1_B57B;
     pub(crate) const SPARSE_SUPER: u32 = 0x1;
     pub(crate) const HUGE_FILE: u32 = 0x8;
     pub(crate) const GDT_CSUM: u32 = 0x10;
     pub(crate) const DIR_NLINK: u32 = 0x20;
-    pub(crate) const BIGALLOC: u32 = 0x200;
     pub(crate) const METADATA_CSUM: u32 = 0x400;
-    pub(crate) const SHARED_BLOCKS: u32 = 0x4000;
     pub(crate) const ORPHAN_PRESENT: u32 = 0x1_0000;
 }
 
@@ -157,7 +159,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-pub(super) fn compat_names(bits: u32) -> impl Iterator<Item = String> {
+pub(crate) fn compat_names(bits: u32) -> impl Iterator<Item = String> {
     names(bits, &COMPAT, 'C')
 }
 
