@@ -64,6 +64,18 @@ fn root(image: &[u8]) -> usize {
     (0..image.len()).step_by(256).find(is_root).expect("the root")
 }
 
+/// Where the journal's superblock is: the only one with the journal's magic number and a version.
+fn journal(image: &[u8]) -> usize {
+    let is_journal = |at: &usize| image[*at..at + 8] == [0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 4];
+    (0..image.len()).step_by(1024).find(is_journal).expect("the journal")
+}
+
+/// Whether a finding says just this.
+fn says(image: &[u8], wanted: &str) -> bool {
+    let report = check(Cursor::new(image)).expect("it is a file system");
+    report.findings.iter().any(|finding| finding.to_string() == wanted)
+}
+
 fn is_clean(image: &[u8]) -> bool {
     check(Cursor::new(image)).expect("it is a file system").is_clean()
 }
@@ -143,12 +155,18 @@ fn what_has_no_journal_names_none() {
 }
 
 #[test]
+fn a_journal_that_others_share_is_a_fault() {
+    let mut image = without_checksums(image(false));
+    let at = journal(&image);
+    assert!(!says(&image, "the superblock of the journal: 2 file systems share it"));
+    // `s_nr_users`
+    image[at + 0x40..at + 0x44].copy_from_slice(&2_u32.to_be_bytes());
+    assert!(says(&image, "the superblock of the journal: 2 file systems share it"));
+}
+
+#[test]
 fn the_inode_of_bad_blocks_looks_like_no_file() {
-    let looks_like_one = |image: &[u8]| {
-        let report = check(Cursor::new(image)).expect("it is a file system");
-        let mut said = report.findings.iter().map(ToString::to_string);
-        said.any(|said| said == "inode 1: it holds the bad blocks, and looks like a file")
-    };
+    let looks_like_one = |image: &[u8]| says(image, "inode 1: it holds the bad blocks, and looks like a file");
     let good = without_checksums(image(false));
     assert!(!looks_like_one(&good));
     let first = root(&good) - 256;

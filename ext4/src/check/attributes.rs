@@ -161,7 +161,9 @@ impl<R: Read + Seek> Check<R> {
     }
 
     fn name<'a>(&mut self, room: &Room<'_>, entry: &XattrEntry, name: &'a [u8], last: &mut Option<(u8, u8, &'a [u8])>) {
-        let is_known = entry.name_index == 0 || NAMESPACES.iter().any(|(_, index)| *index == entry.name_index);
+        // A block has none without a namespace.
+        let is_bare = entry.name_index == 0 && !room.is_block;
+        let is_known = is_bare || NAMESPACES.iter().any(|(_, index)| *index == entry.name_index);
         let is_acl = matches!(entry.name_index, 2 | 3);
         let shown = || name.escape_ascii().to_string();
         self.findings.expect(

@@ -52,6 +52,9 @@ impl<R: Read + Seek> Check<R> {
             });
             self.findings
                 .expect(log.errno == 0, structure, || format!("it notes error {}", log.errno));
+            self.findings.expect(log.users <= 1, structure, || {
+                format!("{} file systems share it", log.users)
+            });
         }
         Ok(())
     }

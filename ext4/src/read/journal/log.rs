@@ -37,6 +37,8 @@ pub(crate) struct Log {
     pub(crate) start: u32,
     /// What the kernel noted of errors in it.
     pub(crate) errno: u32,
+    /// How many file systems share it.
+    pub(crate) users: u32,
     compat: u32,
     incompat: u32,
     pub(super) seed: Seed,
@@ -69,6 +71,7 @@ impl Log {
             sequence: 0,
             start: 0,
             errno: 0,
+            users: 0,
             compat: 0,
             incompat: 0,
             seed: Seed::NONE,
@@ -122,6 +125,7 @@ impl Log {
         self.sequence = superblock.sequence.get();
         self.start = superblock.start.get();
         self.errno = superblock.errno.get();
+        self.users = superblock.nr_users.get();
         let Some(end) = self.fast_commit_end.checked_sub(fast_commit_blocks) else {
             return damaged("fast commits have more than all of it");
         };
