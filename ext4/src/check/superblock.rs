@@ -76,6 +76,11 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
     findings.expect(u64::from(superblock.inodes_count.get()) == expected, HERE, || {
         format!("{} inodes instead of {expected}", superblock.inodes_count.get())
     });
+    // What it says counts with `64bit` alone, and is to make sense without.
+    let said = superblock.desc_size.get();
+    findings.expect(said == 0 || said.is_power_of_two() && said <= 1024, HERE, || {
+        format!("group descriptors of {said} bytes")
+    });
     let size = reader.descriptor_size();
     let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
     findings.expect(size.is_power_of_two() && size >= least, HERE, || {

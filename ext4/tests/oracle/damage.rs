@@ -231,7 +231,7 @@ fn what_e2fsck_finds_in_damaged_fields_is_found() {
     let mut tally = Tally::default();
     for features in [
         "^metadata_csum,inline_data",
-        "^metadata_csum,^has_journal,^resize_inode",
+        "^metadata_csum,^64bit,^has_journal,^resize_inode",
     ] {
         let image = image_file();
         by_mke2fs(&image, features);
