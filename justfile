@@ -139,5 +139,5 @@ release-twice:
 # Both crates as they would be published
 publishable *options:
     # What Cargo keeps unpacked of an earlier attempt has the same version, and would be taken for this one.
-    rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/{cache,src}/-*/microagent-ext4-*
+    rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
     cargo publish --workspace --dry-run --locked {{ options }}
