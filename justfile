@@ -138,6 +138,6 @@ release-twice:
 
 # Both crates as they would be published
 publishable *options:
-    # What Cargo keeps unpacked of an earlier attempt has the same version, and would be taken for this one.
-    rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
-    cargo publish --workspace --dry-run --locked {{ options }}
+    # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
+    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
+    cargo publish --workspace --dry-run --locked --target-dir target/publish {{ options }}
