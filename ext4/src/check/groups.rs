@@ -92,25 +92,23 @@ impl<R: Read + Seek> Check<R> {
                 self.findings.wrong_checksum(structure);
             }
             let has_sums = !matches!(sums, Sums::None);
-            let unused = descriptor.itable_unused_lo.get() | descriptor.itable_unused_hi.get();
-            let has_rest = GroupFlags::from_bits_retain(descriptor.flags.get())
-                .intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
-            self.findings
-                .expect(has_sums || unused == 0 && !has_rest, structure, || {
-                    "some of it was never written, and the file system has no such feature".to_owned()
-                });
-            self.take(group, &descriptor, is_right && has_sums);
+            self.take(group, &descriptor, is_right, has_sums);
         }
         Ok(())
     }
 
-    fn take(&mut self, group: u32, descriptor: &GroupDesc, is_believed: bool) {
+    fn take(&mut self, group: u32, descriptor: &GroupDesc, is_right: bool, has_sums: bool) {
+        let is_believed = is_right && has_sums;
         let structure = Structure::GroupDescriptor { group };
         let table_blocks = self.table_blocks();
         let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
         let count = |lo: u16, hi: u16| u32::from(lo) | u32::from(hi) << 16;
         let flags = GroupFlags::from_bits_retain(descriptor.flags.get());
         let unused = count(descriptor.itable_unused_lo.get(), descriptor.itable_unused_hi.get());
+        let has_rest = unused != 0 || flags.intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
+        self.findings.expect(has_sums || !has_rest, structure, || {
+            "some of it was never written, and the file system has no such feature".to_owned()
+        });
         let found = Group {
             block_bitmap: wide(descriptor.block_bitmap_lo.get(), descriptor.block_bitmap_hi.get()),
             inode_bitmap: wide(descriptor.inode_bitmap_lo.get(), descriptor.inode_bitmap_hi.get()),
