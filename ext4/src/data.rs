@@ -1,6 +1,6 @@
 //! Content that is in the image.
 
-use crate::units::{BlockNr, Extent};
+use crate::units::{BlockNr, Extent, Run};
 
 /// Proof that the content of a file is in the image.
 ///
@@ -79,6 +79,11 @@ impl Data {
             next = (next.0 + part, next.1 + u64::from(part));
             count -= u64::from(part);
         }
+    }
+
+    /// The blocks, without the content that is in them.
+    pub(crate) fn into_runs(self) -> impl Iterator<Item = Run> {
+        self.extents.into_iter().map(Extent::run)
     }
 
     /// Takes the place of the extents away, to find another.

@@ -20,6 +20,7 @@ use crate::image::Image;
 use crate::options::{Options, Size};
 use crate::output::Output;
 use crate::place::cursor::Cursor;
+use crate::place::freed::Freed;
 use crate::place::geometry::Geometry;
 use crate::tree::{Tree, Xattrs};
 use crate::units::BlockNr;
@@ -37,6 +38,7 @@ pub struct Formatter<O> {
     options: Options,
     geometry: Geometry,
     cursor: Cursor,
+    freed: Freed,
 }
 
 /// What was made.
@@ -69,6 +71,7 @@ impl<O: Output> Formatter<O> {
             options,
             geometry,
             cursor: Cursor::new(geometry),
+            freed: Freed::default(),
         })
     }
 
@@ -151,11 +154,12 @@ impl<O: Output> Formatter<O> {
         })
     }
 
-    /// Gives content back: its blocks become free, and none of its bytes stays in the image.
+    /// Gives content back: its blocks become free, and none of its bytes stays in the image. The output gets its space back when more is
+    /// written, if that is worth it, and in the end.
     ///
     /// The same happens to all content that no file of the tree has in the end, such as that which ended too early.
     pub fn free(&mut self, data: Data) {
-        drop(data);
+        self.freed.add(data.into_runs());
     }
 
     /// Writes all that the tree is besides content, and returns the output.
@@ -193,6 +197,10 @@ impl<O: Output> Formatter<O> {
         content: &mut impl Read,
         len: u64,
     ) -> Result<(), FormatError> {
+        // Whoever writes the output may have time for that now.
+        for run in self.freed.batch() {
+            self.image.clear(run)?;
+        }
         let block_size = self.options.block_size;
         let mut done = 0;
         while done < len {

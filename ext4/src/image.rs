@@ -23,7 +23,10 @@ const HOLE_LEN: usize = 4096;
 pub(crate) struct Image<O> {
     output: O,
     block_size: BlockSize,
+    /// [`BUFFER_LEN`] bytes, so that none is made zero before it is overwritten.
     buffer: Vec<u8>,
+    /// Bytes of the buffer that are to be written.
+    filled: usize,
     /// Where the buffer belongs, in bytes.
     offset: u64,
 }
@@ -33,7 +36,8 @@ impl<O: Output> Image<O> {
         Self {
             output,
             block_size,
-            buffer: Vec::with_capacity(BUFFER_LEN),
+            buffer: vec![0; BUFFER_LEN],
+            filled: 0,
             offset: 0,
         }
     }
@@ -44,26 +48,22 @@ impl<O: Output> Image<O> {
         self.seek(run.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
-            if self.buffer.len() == BUFFER_LEN {
-                self.flush()?;
-            }
-            let filled = self.buffer.len();
-            let room = usize::try_from(len - done)
-                .unwrap_or(BUFFER_LEN)
-                .min(BUFFER_LEN - filled);
-            self.buffer.resize(filled + room, 0);
-            let read = content.read(&mut self.buffer[filled..]);
-            self.buffer.truncate(filled + *read.as_ref().unwrap_or(&0));
-            match read {
+            let room = self.room()?;
+            let wanted = usize::try_from(len - done).map_or(room.len(), |rest| rest.min(room.len()));
+            match content.read(&mut room[..wanted]) {
                 Ok(0) => return Ok(done),
-                Ok(read) => done += read as u64,
+                Ok(read) => {
+                    self.filled += read;
+                    done += read as u64;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(FormatError::Content(error)),
             }
         }
         // The buffer's length is a multiple of the block size, so the padding of a block never exceeds it.
-        let padded = self.buffer.len().next_multiple_of(self.block_size.len());
-        self.buffer.resize(padded, 0);
+        let padded = self.filled.next_multiple_of(self.block_size.len());
+        self.buffer[self.filled..padded].fill(0);
+        self.filled = padded;
         Ok(done)
     }
 
@@ -115,21 +115,21 @@ impl<O: Output> Image<O> {
         let mut done = 0;
         while done < len {
             let part = usize::try_from(len - done).unwrap_or(BUFFER_LEN).min(BUFFER_LEN);
-            self.buffer.resize(part, 0);
+            let buffer = &mut self.buffer[..part];
             let offset = from + done;
             self.output
-                .read_at(&mut self.buffer, offset)
+                .read_at(buffer, offset)
                 .map_err(|source| FormatError::Image {
                     action: "read",
                     offset,
                     source,
                 })?;
             let offset = to + done;
-            if is_zero(&self.buffer) {
+            if is_zero(buffer) {
                 self.clear_bytes(offset, part as u64)?;
             } else {
                 self.output
-                    .write_at(&self.buffer, offset)
+                    .write_at(buffer, offset)
                     .map_err(|source| FormatError::Image {
                         action: "write",
                         offset,
@@ -138,14 +138,17 @@ impl<O: Output> Image<O> {
             }
             done += part as u64;
         }
-        self.buffer.clear();
         Ok(())
     }
 
     /// Makes blocks read as zeros.
     pub(crate) fn clear(&mut self, run: Run) -> Result<(), FormatError> {
-        self.flush()?;
-        self.clear_bytes(run.start.offset(self.block_size), run.count << self.block_size.log2())
+        let (offset, len) = (run.start.offset(self.block_size), run.count << self.block_size.log2());
+        let buffered = self.offset..self.offset + self.filled as u64;
+        if offset < buffered.end && buffered.start < offset + len {
+            self.flush()?;
+        }
+        self.clear_bytes(offset, len)
     }
 
     /// Cuts all off from a block on.
@@ -179,7 +182,7 @@ impl<O: Output> Image<O> {
 
     /// Makes an offset the one that is written next.
     fn seek(&mut self, offset: u64) -> Result<(), FormatError> {
-        if offset != self.offset + self.buffer.len() as u64 {
+        if offset != self.offset + self.filled as u64 {
             self.flush()?;
             self.offset = offset;
         }
@@ -188,21 +191,28 @@ impl<O: Output> Image<O> {
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
-            if self.buffer.len() == BUFFER_LEN {
-                self.flush()?;
-            }
-            let (now, later) = bytes.split_at(bytes.len().min(BUFFER_LEN - self.buffer.len()));
-            self.buffer.extend_from_slice(now);
+            let room = self.room()?;
+            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
+            room[..now.len()].copy_from_slice(now);
+            self.filled += now.len();
             bytes = later;
         }
         Ok(())
+    }
+
+    /// The buffer behind what is to be written, which is not all of it.
+    fn room(&mut self) -> Result<&mut [u8], FormatError> {
+        if self.filled == BUFFER_LEN {
+            self.flush()?;
+        }
+        Ok(&mut self.buffer[self.filled..])
     }
 
     /// Writes the buffer without its pages of zeros, and begins the next where it ends.
     fn flush(&mut self) -> Result<(), FormatError> {
         let parts = self.parts();
         let buffer = mem::take(&mut self.buffer);
-        let (offset, len) = (self.offset, buffer.len() as u64);
+        let offset = self.offset;
         self.buffer = match parts.first() {
             None => buffer,
             Some(first) => {
@@ -214,8 +224,8 @@ impl<O: Output> Image<O> {
                 })?
             }
         };
-        self.offset += len;
-        self.buffer.clear();
+        self.buffer.resize(BUFFER_LEN, 0);
+        self.offset += mem::take(&mut self.filled) as u64;
         Ok(())
     }
 
@@ -223,7 +233,7 @@ impl<O: Output> Image<O> {
     fn parts(&self) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut start = 0;
-        while start < self.buffer.len() {
+        while start < self.filled {
             let zeros = self
                 .pages(start)
                 .take_while(|page| is_zero(page))
@@ -246,7 +256,7 @@ impl<O: Output> Image<O> {
     /// The buffer from a position on, cut at multiples of [`HOLE_LEN`] of the image.
     fn pages(&self, start: usize) -> impl Iterator<Item = &[u8]> {
         let misaligned = usize::try_from((self.offset + start as u64) % HOLE_LEN as u64).expect("less than a page");
-        let (first, rest) = self.buffer[start..].split_at((HOLE_LEN - misaligned).min(self.buffer.len() - start));
+        let (first, rest) = self.buffer[start..self.filled].split_at((HOLE_LEN - misaligned).min(self.filled - start));
         std::iter::once(first)
             .chain(rest.chunks(HOLE_LEN))
             .filter(|page| !page.is_empty())

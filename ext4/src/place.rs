@@ -2,6 +2,7 @@
 
 pub(crate) mod compact;
 pub(crate) mod cursor;
+pub(crate) mod freed;
 pub(crate) mod geometry;
 pub(crate) mod inodes;
 pub(crate) mod layout;

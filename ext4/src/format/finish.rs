@@ -184,6 +184,7 @@ impl<O: Output> Finish<O> {
             options,
             geometry,
             cursor,
+            ..
         } = &mut self.formatter;
         let values = self.large_values.iter_mut().map(|value| &mut value.data);
         let contents = self.tree.contents_mut().chain(self.content.values_mut()).chain(values);
@@ -193,7 +194,11 @@ impl<O: Output> Finish<O> {
 
     /// Leaves nothing of what was replaced in the image.
     fn clear(&mut self, freed: &[Run]) -> Result<(), FormatError> {
-        freed.iter().try_for_each(|&run| self.formatter.image.clear(run))
+        let Formatter {
+            image, freed: known, ..
+        } = &mut self.formatter;
+        let rest = freed.iter().filter(|&&run| !known.was_cleared(run));
+        rest.copied().try_for_each(|run| image.clear(run))
     }
 
     fn write_xattrs(&mut self, pinned: &mut Pinned) -> Result<(), FormatError> {

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::slice;
 
-use ext4::{Formatter, InodeId, Kind, Output, Size, Tree};
+use ext4::{BlockSize, Data, Formatter, InodeId, Kind, Options, Output, Size, Tree};
 
 use crate::judge::{MIB, Setup, image_file};
 use crate::support::tools;
@@ -14,8 +14,9 @@ use crate::support::tools;
 const MARKER: &[u8; 32] = b"the secret that was here before!";
 
 /// Writes content that is freed again between content that stays, and makes the image of a size.
-fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
+fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<u64>) -> O {
     let setup = Setup::small("secrets", |options| {
+        options.block_size = block_size;
         options.size = size.map_or(options.size, Size::Fixed);
     });
     let mut formatter = Formatter::new(output, setup.options).unwrap();
@@ -38,6 +39,16 @@ fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
         formatter.free(secret);
         formatter.free(sparse);
     }
+    // More than are cleared together, and with every second one that lies beside it only later.
+    let secrets = (0..5_000).map(|_| small_secret(&mut formatter)).enumerate();
+    let (first, second): (Vec<_>, Vec<_>) = secrets.partition(|(number, _)| number % 2 == 0);
+    for half in [first, second] {
+        for (_, secret) in half {
+            formatter.free(secret);
+        }
+        let kept = formatter.write_data(&b"kept"[..], 4).unwrap();
+        formatter.free(kept);
+    }
     for name in names.iter().step_by(3) {
         for data in tree.remove(InodeId::ROOT, name).unwrap() {
             formatter.free(data);
@@ -46,10 +57,19 @@ fn build_with_secrets<O: Output>(output: O, size: Option<u64>) -> O {
     formatter.finish(tree).unwrap().0
 }
 
+/// Content of one block.
+fn small_secret<O: Output>(formatter: &mut Formatter<O>) -> Data {
+    let secret = MARKER.repeat(20);
+    formatter.write_data(&secret[..], secret.len() as u64).unwrap()
+}
+
 fn holds_marker(bytes: &[u8]) -> bool {
     // A quarter of it would be too much already.
     bytes.windows(8).any(|window| window == &MARKER[..8])
 }
+
+/// Less than a page of the host, and as much as most have.
+const BLOCK_SIZES: [BlockSize; 2] = [BlockSize::Kib1, BlockSize::Kib4];
 
 /// A size that holds what stays, which is far less than what passed through.
 const SMALL: u64 = 10 * MIB;
@@ -58,18 +78,24 @@ const SMALL: u64 = 10 * MIB;
 fn freed_content_is_nowhere_in_the_image() {
     // With room for all that was written, and with so little that what stays has to move.
     for size in [None, Some(200 * MIB), Some(SMALL)] {
-        let image = build_with_secrets(Vec::new(), size);
-        assert!(image.windows(8).any(|window| window == b"kkkkkkkk"));
-        assert!(!holds_marker(&image), "{size:?}");
+        for block_size in BLOCK_SIZES {
+            let image = build_with_secrets(Vec::new(), block_size, size);
+            assert!(image.windows(8).any(|window| window == b"kkkkkkkk"));
+            assert!(!holds_marker(&image), "{size:?}");
+        }
     }
 }
 
 #[test]
 fn freed_content_takes_no_space_on_the_host() {
-    for size in [Some(200 * MIB), Some(SMALL)] {
+    for (size, block_size) in [
+        (200 * MIB, BlockSize::Kib1),
+        (200 * MIB, BlockSize::Kib4),
+        (SMALL, BlockSize::Kib4),
+    ] {
         let path = image_file();
         let file = File::options().read(true).write(true).open(&path).unwrap();
-        let file = build_with_secrets(file, size);
+        let file = build_with_secrets(file, block_size, Some(size));
         file.sync_all().unwrap();
         let mut bytes = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
@@ -88,4 +114,21 @@ fn freed_content_takes_no_space_on_the_host() {
             tools::assert_clean(&path, "secrets");
         }
     }
+}
+
+#[test]
+fn space_of_many_freed_files_is_given_back_before_the_end() {
+    let path = image_file();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    let on_host = || fs::metadata(&path).unwrap().blocks() * 512;
+    let mut formatter = Formatter::new(file, Options::new([7; 16])).unwrap();
+    let secrets: Vec<_> = (0..2_000).map(|_| small_secret(&mut formatter)).collect();
+    let before = on_host();
+    assert!(before > 7 * MIB, "{before}");
+    for secret in secrets {
+        formatter.free(secret);
+    }
+    formatter.write_data(&b"kept"[..], 4).unwrap();
+    let after = on_host();
+    assert!(after < MIB, "{after} of {before} bytes on the host");
 }

@@ -54,7 +54,8 @@ impl Output for Behind<'_, '_> {
     }
 
     fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
-        let range = offset..offset + buffer.len() as u64;
+        let end = parts.last().map_or(0, |part| part.end);
+        let range = offset..offset + end as u64;
         let write = Write {
             buffer,
             parts: parts.to_vec(),
@@ -64,7 +65,7 @@ impl Output for Behind<'_, '_> {
     }
 
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.order(|writes, _| writes.can_clear(), |writes| writes.clear(offset, len))
+        self.order(|_, _| true, |writes| writes.clear(offset, len))
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
