@@ -11,7 +11,7 @@ mod nowhere;
 
 use std::env;
 use std::fs;
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 
@@ -85,7 +85,7 @@ fn measure(file_count: u64) -> (f64, u64) {
     let formatter = Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual");
     let mut rootfs = Rootfs::new(formatter);
     let summary = rootfs
-        .apply(Layer::new(file_count), &LayerOptions::default())
+        .apply(BufReader::new(Layer::new(file_count)), &LayerOptions::default())
         .expect("the layer is right");
     assert!(summary.entry_count > file_count);
     rootfs.formatter.finish(rootfs.tree).expect("any size is possible");

@@ -17,7 +17,7 @@ mod sparse;
 mod tar;
 mod upper;
 
-use std::io::Read;
+use std::io::BufRead;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
@@ -87,7 +87,7 @@ impl<O: Output> Rootfs<O> {
     /// # Errors
     ///
     /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
-    pub fn apply(&mut self, tar: impl Read, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
+    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
         let meter = self.budget.meter();
         let mut archive = Archive::new(meter.reader(tar));
         let mut summary = LayerSummary::default();

@@ -1,7 +1,7 @@
 //! Layers: compression, tar, what they change, and the image.
 
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Write};
+use std::io::{BufReader, Cursor, Read, Write};
 
 use ext4::{Fit, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
 use microagent::layer::{LayerOptions, Rootfs, decode};
@@ -33,7 +33,7 @@ pub fn run(bytes: &[u8]) {
         let Ok(tar) = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar") else {
             return;
         };
-        if rootfs.apply(tar, &LayerOptions::default()).is_err() {
+        if rootfs.apply(BufReader::new(tar), &LayerOptions::default()).is_err() {
             return;
         }
     }

@@ -130,11 +130,6 @@ pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, D
 }
 
 impl<R: BufRead> Decoder<R> {
-    /// Reads a layer that is known not to be compressed, whatever it begins with.
-    pub(crate) fn of_tar(tar: R) -> Self {
-        Self(Stream::None(Cursor::new(Vec::new()).chain(tar)))
-    }
-
     /// Leaves it to the reader to compute the CRC-32 of gzip, which another thread can do: all that was read is to be held against
     /// [`Decoder::checksum`] at its end.
     pub(crate) fn believing_checksums(mut self) -> Self {

@@ -1,7 +1,7 @@
 //! What the layers of an image may cost, and what they have cost so far.
 
 use std::cell::Cell;
-use std::io::{self, Read};
+use std::io::{self, BufRead, Read};
 
 use super::error::LayerErrorKind;
 use super::tar::{Entry, EntryKind};
@@ -98,7 +98,7 @@ pub(super) struct Meter {
 
 impl Meter {
     /// Reads a layer, as far as it may go.
-    pub(super) fn reader<R: Read>(&self, tar: R) -> impl Read {
+    pub(super) fn reader<R: BufRead>(&self, tar: R) -> impl BufRead {
         Metered { tar, meter: self }
     }
 
@@ -140,11 +140,22 @@ struct Metered<'a, R> {
     meter: &'a Meter,
 }
 
-impl<R: Read> Read for Metered<'_, R> {
+impl<R: BufRead> Read for Metered<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.tar.read(buffer)?;
-        self.meter.read.set(self.meter.read.get().saturating_add(len as u64));
-        self.meter.verdict().map_err(io::Error::other)?;
+        let len = self.fill_buf()?.read(buffer)?;
+        self.consume(len);
         Ok(len)
+    }
+}
+
+impl<R: BufRead> BufRead for Metered<'_, R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.meter.verdict().map_err(io::Error::other)?;
+        self.tar.fill_buf()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.meter.read.set(self.meter.read.get().saturating_add(len as u64));
+        self.tar.consume(len);
     }
 }

@@ -4,7 +4,7 @@
 //! directories and links a content, and bounds nothing; so only its types for a header are used here. Where dialects
 //! contradict each other, Go's `archive/tar` decides, with which containerd, moby and umoci read.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufRead, Read};
 use std::mem;
 
 use ext4::{Timestamp, Xattrs};
@@ -52,7 +52,7 @@ pub(super) enum EntryKind {
 
 /// Reads the entries of a tar one after the other, in memory that does not depend on its size.
 pub(super) struct Archive<R> {
-    tar: Counted<BufReader<R>>,
+    tar: Counted<R>,
     /// Bytes of the current entry's content that were not read yet.
     content_len: u64,
     /// What global headers say.
@@ -60,13 +60,10 @@ pub(super) struct Archive<R> {
     position: Position,
 }
 
-impl<R: Read> Archive<R> {
+impl<R: BufRead> Archive<R> {
     pub(super) fn new(tar: R) -> Self {
         Self {
-            tar: Counted {
-                inner: BufReader::with_capacity(64 << 10, tar),
-                offset: 0,
-            },
+            tar: Counted { inner: tar, offset: 0 },
             content_len: 0,
             globals: Attributes::default(),
             position: Position::default(),
@@ -135,16 +132,10 @@ impl<R: Read> Archive<R> {
 
     /// Reads to the very end, behind the end of the archive, and says whether there is anything but zeros.
     pub(super) fn drain(mut self) -> Result<bool, LayerErrorKind> {
-        let mut buffer = vec![0; 64 << 10];
         let mut only_zeros = true;
-        loop {
-            match self.tar.inner.read(&mut buffer) {
-                Ok(0) => return Ok(!only_zeros),
-                Ok(len) => only_zeros = only_zeros && buffer[..len].iter().all(|&byte| byte == 0),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(LayerErrorKind::Read(error)),
-            }
-        }
+        let see = |bytes: &[u8]| only_zeros = only_zeros && bytes.iter().all(|&byte| byte == 0);
+        pass_over(&mut self.tar, u64::MAX, see)?;
+        Ok(!only_zeros)
     }
 
     fn read_entry(&mut self, flag: u8, header: &Header, mut attributes: Attributes) -> Result<Entry, LayerErrorKind> {
@@ -280,7 +271,7 @@ impl<R: Read> Archive<R> {
 
     /// Passes over what is left of the content, and the padding to whole blocks, which the last entry may lack.
     fn skip_content(&mut self) -> Result<(), LayerErrorKind> {
-        io::copy(&mut self.content(), &mut io::sink()).map_err(LayerErrorKind::Read)?;
+        self.content_len -= pass_over(&mut self.tar, self.content_len, |_| ())?;
         if self.content_len > 0 {
             return Err(LayerErrorKind::Truncated {
                 what: "the content",
@@ -311,6 +302,24 @@ fn read_fully(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErro
     Ok(len)
 }
 
+/// Passes over so many bytes, or as many as there are, and says how many that were.
+fn pass_over(tar: &mut impl BufRead, len: u64, mut see: impl FnMut(&[u8])) -> Result<u64, LayerErrorKind> {
+    let mut done = 0;
+    while done < len {
+        let bytes = match tar.fill_buf() {
+            Ok([]) => break,
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(LayerErrorKind::Read(error)),
+        };
+        let count = usize::try_from(len - done).map_or(bytes.len(), |rest| rest.min(bytes.len()));
+        see(&bytes[..count]);
+        tar.consume(count);
+        done += count as u64;
+    }
+    Ok(done)
+}
+
 fn unsupported(flag: u8) -> LayerErrorKind {
     let name = match flag {
         b'D' => "directory of a GNU incremental backup",
@@ -330,11 +339,22 @@ struct Counted<R> {
     offset: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: BufRead> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.inner.read(buffer)?;
-        self.offset += len as u64;
+        let len = self.fill_buf()?.read(buffer)?;
+        self.consume(len);
         Ok(len)
+    }
+}
+
+impl<R: BufRead> BufRead for Counted<R> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.inner.fill_buf()
+    }
+
+    fn consume(&mut self, len: usize) {
+        self.inner.consume(len);
+        self.offset += len as u64;
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tars that are cut off, damaged, or something else altogether.
 
+use std::io::BufReader;
+
 use microagent::layer::LayerOptions;
 
 use crate::tar::{BLOCK, Entry, Header, archive, extension, pax_body};
@@ -121,7 +123,7 @@ fn an_error_of_the_reader_is_passed_on() {
     let tar = archive(&[Entry::file("a", [7; 3000])]);
     for len in [0, 100, 512, 1000, 3584, 4000, tar.len()] {
         let error = empty()
-            .apply(Broken(&tar[..len]), &LayerOptions::default())
+            .apply(BufReader::new(Broken(&tar[..len])), &LayerOptions::default())
             .unwrap_err();
         assert!(
             message(&error).ends_with("could not read the layer: the line went dead"),

@@ -23,6 +23,8 @@ enum Phase {
     Closed,
     /// The tar is being decoded.
     Tar(Box<Decoder<FeedReader>>, Arc<Feed>),
+    /// The blob is the tar.
+    Unpacked(Arc<Feed>),
     /// What follows is only hashed: what is wrong with the tar may come from a damaged blob.
     Rest(Arc<Feed>),
     Over,
@@ -66,7 +68,7 @@ impl<'a> Decoding<'a> {
     /// The blob, as long as there is more of it to read.
     pub(super) fn feed(&self) -> Option<Arc<Feed>> {
         match &self.phase {
-            Phase::Tar(_, feed) | Phase::Rest(feed) => Some(Arc::clone(feed)),
+            Phase::Tar(_, feed) | Phase::Unpacked(feed) | Phase::Rest(feed) => Some(Arc::clone(feed)),
             Phase::Closed | Phase::Over => None,
         }
     }
@@ -93,9 +95,18 @@ impl<'a> Decoding<'a> {
                     Decoded::TarEnd(end)
                 }
             },
+            Phase::Unpacked(feed) => match feed.exchange(piece) {
+                Ok(true) => Decoded::Piece,
+                end => {
+                    piece.clear();
+                    self.phase = Phase::Rest(Arc::clone(feed));
+                    Decoded::TarEnd(end.map(|_| None))
+                }
+            },
             Phase::Rest(feed) => {
+                let end = feed.exchange(piece);
                 piece.clear();
-                match feed.skip() {
+                match end {
                     Ok(true) => Decoded::Piece,
                     end => {
                         let verdict = feed.verdict();
@@ -116,16 +127,14 @@ impl<'a> Decoding<'a> {
         let blob = self.source.blob(self.layer)?;
         let feed = Arc::new(Feed::new(blob, self.layer, self.interrupted));
         self.phase = Phase::Rest(Arc::clone(&feed));
-        let reader = FeedReader::new(Arc::clone(&feed));
-        let (decoder, compression) = if self.layer.is_unpacked() {
-            (Decoder::of_tar(reader), Compression::announced(&self.layer.media_type))
-        } else {
-            // That is the work of the tar's check.
-            let decoder = layer::decode(reader, &self.layer.media_type)?.believing_checksums();
-            let compression = decoder.compression();
-            (decoder, compression)
-        };
-        self.phase = Phase::Tar(Box::new(decoder), feed);
+        if self.layer.is_unpacked() {
+            self.phase = Phase::Unpacked(feed);
+            return Ok(Compression::announced(&self.layer.media_type));
+        }
+        let decoder = layer::decode(FeedReader::new(Arc::clone(&feed)), &self.layer.media_type)?;
+        let compression = decoder.compression();
+        // They are the work of the tar's check.
+        self.phase = Phase::Tar(Box::new(decoder.believing_checksums()), feed);
         Ok(compression)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::mem;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -96,7 +97,7 @@ impl Feed {
                 return Ok(Some(piece));
             }
             if let Some(end) = &mut state.end {
-                return std::mem::replace(end, Ok(())).map(|()| None);
+                return mem::replace(end, Ok(())).map(|()| None);
             }
             state = if state.blob.is_some() {
                 drop(state);
@@ -108,12 +109,14 @@ impl Feed {
         }
     }
 
-    /// Passes over the next piece, and says whether there was one.
-    pub(super) fn skip(&self) -> io::Result<bool> {
-        let piece = self.next(None)?;
-        let was_there = piece.is_some();
-        self.lock().spare.extend(piece);
-        Ok(was_there)
+    /// Exchanges a piece for the next, and says whether there was one.
+    pub(super) fn exchange(&self, piece: &mut Piece) -> io::Result<bool> {
+        let Some(next) = self.next(None)? else {
+            return Ok(false);
+        };
+        let used = mem::replace(piece, next);
+        self.lock().spare.push(used);
+        Ok(true)
     }
 
     /// Whether what was read is the blob that the manifest names.
