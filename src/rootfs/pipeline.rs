@@ -42,6 +42,10 @@ use writes::{Writes, Writing};
 /// Most layers that are read at once. Each may have a window of 128 MiB, if it is compressed with zstd.
 const MAX_LANES: usize = 4;
 
+/// Pieces for each open lane, 16 MiB, which one lane may use as well as another: where one waits for its decoder, the next can be
+/// decoded further ahead.
+const LANE_PIECES: usize = 64;
+
 /// Where the image goes.
 pub(super) type Disk = Interruptible<WriteBack>;
 
@@ -98,13 +102,13 @@ impl<'a> Pipeline<'a> {
         thread_count: NonZeroUsize,
         interrupted: &'a Arc<AtomicBool>,
     ) -> Self {
-        let lane_count = (thread_count.get() + 1).min(MAX_LANES);
+        let lane_count = (thread_count.get() + 1).min(MAX_LANES).min(layers.len());
         Self {
             source,
             layers,
             interrupted,
             // One each to fetch, to decode and to check is all that a lane can make use of; and one writes.
-            thread_count: thread_count.get().min(2 + 3 * lane_count.min(layers.len())),
+            thread_count: thread_count.get().min(2 + 3 * lane_count),
             lane_count,
             state: Mutex::new(State {
                 lanes: layers
@@ -221,22 +225,25 @@ impl<'a> Pipeline<'a> {
         let State {
             lanes, current, spare, ..
         } = state;
-        let open = lanes.iter_mut().enumerate().skip(*current).take(self.lane_count);
-        for (index, lane) in open {
+        let open = *current..lanes.len().min(*current + self.lane_count);
+        let used = lanes[open.clone()].iter().map(Lane::piece_count).sum();
+        let mut free = (self.lane_count * LANE_PIECES).saturating_sub(used);
+        for (index, lane) in open.clone().zip(&mut lanes[open]) {
             let step = match role {
                 Role::Worker => lane
-                    .next_decode(spare)
+                    .next_decode(free, spare)
                     .or_else(|| lane.next_check())
                     .or_else(|| lane.next_fetch()),
                 _ if index == *current || self.source.is_here(&self.layers[index]) => lane
                     .next_check()
                     .or_else(|| lane.next_fetch())
-                    .or_else(|| lane.next_decode(spare)),
+                    .or_else(|| lane.next_decode(free, spare)),
                 _ => lane.next_check(),
             };
             if let Some(step) = step {
                 return Some((index, step));
             }
+            free = free.saturating_sub(lane.reserve());
         }
         None
     }

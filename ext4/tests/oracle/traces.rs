@@ -46,8 +46,8 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
         for (_, secret) in half {
             formatter.free(secret);
         }
-        let kept = formatter.write_data(&b"kept"[..], 4).unwrap();
-        formatter.free(kept);
+        let next = formatter.write_data(&b"next"[..], 4).unwrap();
+        formatter.free(next);
     }
     for name in names.iter().step_by(3) {
         for data in tree.remove(InodeId::ROOT, name).unwrap() {

@@ -13,8 +13,8 @@ use crate::error::LayerFailure;
 use crate::image::{Layer, Source};
 use crate::layer::{Checksum, Compression};
 
-/// Most pieces of a lane: 16 MiB.
-const MAX_PIECES: usize = 64;
+/// Pieces that the lanes above leave to a lane: 8 MiB.
+const RESERVE: usize = 32;
 
 /// One layer: the boxes that are not in a thread's hands, and the pieces between them.
 pub(super) struct Lane<'a> {
@@ -95,9 +95,9 @@ impl<'a> Lane<'a> {
         Some(Step::Fetch(Arc::clone(feed)))
     }
 
-    /// Takes the decoder to fill a piece, if that is possible now.
-    pub(super) fn next_decode(&mut self, spare: &mut Vec<Piece>) -> Option<Step<'a>> {
-        if self.piece_count >= MAX_PIECES && !self.is_skipped {
+    /// Takes the decoder to fill one of so many free pieces, if that is possible now.
+    pub(super) fn next_decode(&mut self, free: usize, spare: &mut Vec<Piece>) -> Option<Step<'a>> {
+        if free == 0 && !self.is_skipped {
             return None;
         }
         let mut decoding = self.decoding.take()?;
@@ -106,6 +106,19 @@ impl<'a> Lane<'a> {
         }
         self.piece_count += 1;
         Some(Step::Decode(decoding, spare.pop().unwrap_or_else(Piece::new)))
+    }
+
+    /// All its pieces, those in a thread's hands included.
+    pub(super) fn piece_count(&self) -> usize {
+        self.piece_count
+    }
+
+    /// How many of the free pieces the lanes above must leave to it, so that it never waits for them.
+    pub(super) fn reserve(&self) -> usize {
+        if self.tar_end.is_some() {
+            return 0;
+        }
+        RESERVE.saturating_sub(self.piece_count)
     }
 
     /// Takes the hash of the tar and the next piece for it, if there are both.
