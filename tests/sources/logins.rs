@@ -295,6 +295,26 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
     fails(attempt(&["--tls-ca", &no_pem], None), "BEGIN CERTIFICATE");
 }
 
+/// Its certificates are in files only on Linux.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
+    let (layout, image) = image();
+    let server = Server::of(&layout, &image, |_, _| None);
+    let reference = format!("{}/app@{}", server.address, digest(&image));
+    let mut user = User::new();
+    let nowhere = user.home.path().join("none");
+    for (more, status) in [(&[][..], 0), (&["--plain-http=false"], 1)] {
+        let mut build = user.build(&reference, more);
+        build.env("SSL_CERT_FILE", &nowhere).env("SSL_CERT_DIR", &nowhere);
+        let output = user.run(&mut build);
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(status), "{stderr}");
+        assert!(status == 0 || stderr.contains("CA certificates"), "{stderr}");
+        let _ = fs::remove_dir_all(user.home.path().join(".microagent"));
+    }
+}
+
 #[test]
 fn registries_elsewhere_are_reached_through_the_proxy() {
     let (layout, image) = image();

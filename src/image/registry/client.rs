@@ -2,50 +2,54 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::OnceLock;
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
 
 use super::RegistryError;
 use super::http::Timeouts;
 
-/// What a client is made of.
-pub(super) struct ClientOptions<'a> {
+/// What a client is made of. To make one reads all certificates of the system, which takes milliseconds.
+#[derive(Clone)]
+pub(super) struct ClientOptions {
     pub(super) timeouts: Timeouts,
     pub(super) is_loopback: bool,
     pub(super) is_plain: bool,
-    pub(super) certificates: &'a [Certificate],
+    pub(super) certificates: Vec<Certificate>,
     pub(super) accept_any_certificate: bool,
 }
 
-impl ClientOptions<'_> {
-    pub(super) fn build(&self, redirects: redirect::Policy) -> Result<Client, RegistryError> {
+impl ClientOptions {
+    /// A client that follows redirects.
+    pub(super) fn following(&self) -> Result<Client, RegistryError> {
+        self.build(redirect::Policy::default)
+    }
+
+    /// A client that follows none.
+    pub(super) fn staying(&self) -> Result<Client, RegistryError> {
+        self.build(redirect::Policy::none)
+    }
+
+    fn build(&self, redirects: fn() -> redirect::Policy) -> Result<Client, RegistryError> {
         // An error only says that there is a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = ClientBuilder::new()
-            .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(self.timeouts.connect)
-            .read_timeout(self.timeouts.read)
-            .referer(false)
-            .redirect(redirects)
-            .tls_danger_accept_invalid_certs(self.accept_any_certificate);
-        if self.is_loopback {
-            builder = builder.no_proxy();
-        }
-        if self.is_plain && !has_authorities() {
+        let builder = || {
+            let builder = ClientBuilder::new()
+                .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
+                .connect_timeout(self.timeouts.connect)
+                .read_timeout(self.timeouts.read)
+                .referer(false)
+                .redirect(redirects())
+                .tls_danger_accept_invalid_certs(self.accept_any_certificate);
+            if self.is_loopback { builder.no_proxy() } else { builder }
+        };
+        let certificates = || self.certificates.iter().cloned();
+        match builder().tls_certs_merge(certificates()).build() {
             // A machine without CA certificates can still speak plain HTTP.
-            builder = builder.tls_certs_only(self.certificates.iter().cloned());
-        } else {
-            builder = builder.tls_certs_merge(self.certificates.iter().cloned());
+            Err(_) if self.is_plain => builder().tls_certs_only(certificates()).build(),
+            client => client,
         }
-        builder.build().map_err(RegistryError::Setup)
+        .map_err(RegistryError::Setup)
     }
-}
-
-/// Whether TLS can be set up with the certificates of this machine.
-fn has_authorities() -> bool {
-    static HAS_AUTHORITIES: OnceLock<bool> = OnceLock::new();
-    *HAS_AUTHORITIES.get_or_init(|| ClientBuilder::new().build().is_ok())
 }
 
 /// The certificates in a PEM file.

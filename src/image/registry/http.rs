@@ -9,7 +9,7 @@ use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
 };
-use reqwest::{Client, Response, StatusCode, Url, redirect};
+use reqwest::{Client, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientOptions, authorities};
@@ -101,15 +101,12 @@ impl Http {
             Some(path) => authorities(path)?,
             None => Vec::new(),
         };
-        let client = |redirects| {
-            let client = ClientOptions {
-                timeouts,
-                is_loopback,
-                is_plain,
-                certificates: &certificates,
-                accept_any_certificate: options.accept_any_certificate,
-            };
-            client.build(redirects)
+        let client = ClientOptions {
+            timeouts,
+            is_loopback,
+            is_plain,
+            certificates,
+            accept_any_certificate: options.accept_any_certificate,
         };
         let realms = match (is_plain, is_loopback) {
             (false, _) => Realms::Secure,
@@ -118,8 +115,8 @@ impl Http {
         };
         let credentials = found.credentials.map(|(credentials, _)| credentials);
         Ok(Self {
-            client: client(redirect::Policy::default())?,
-            authorizer: Authorizer::new(client(redirect::Policy::none())?, server.clone(), realms, credentials),
+            client: client.following()?,
+            authorizer: Authorizer::new(client, server.clone(), realms, credentials),
             server,
             base,
             timeouts,

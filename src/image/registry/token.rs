@@ -2,7 +2,7 @@
 //!
 //! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use http_auth::ChallengeRef;
 use http_auth::parser::ChallengeParser;
@@ -11,6 +11,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
+use super::client::ClientOptions;
 use super::http::{Server, problem};
 use crate::image::auth::Credentials;
 use crate::image::manifest::{MAX_DOCUMENT_LEN, null_is_default};
@@ -18,8 +19,9 @@ use crate::image::reference::is_loopback;
 
 /// Gets authorisation for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
-    /// Follows no redirects: they could carry credentials away.
-    client: Client,
+    options: ClientOptions,
+    /// Made only for those who need it. Follows no redirects: they could carry credentials away.
+    client: OnceLock<Client>,
     server: Server,
     realms: Realms,
     credentials: Option<Credentials>,
@@ -60,9 +62,15 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Credentials>) -> Self {
+    pub(super) fn new(
+        options: ClientOptions,
+        server: Server,
+        realms: Realms,
+        credentials: Option<Credentials>,
+    ) -> Self {
         Self {
-            client,
+            options,
+            client: OnceLock::new(),
             server,
             realms,
             credentials,
@@ -113,10 +121,10 @@ impl Authorizer {
             parameters.push(("grant_type", "refresh_token".to_owned()));
             parameters.push(("client_id", "microagent".to_owned()));
             parameters.push(("refresh_token", token.reveal().to_owned()));
-            self.client.post(url).form(&parameters)
+            self.client()?.post(url).form(&parameters)
         } else {
             url.query_pairs_mut().extend_pairs(parameters);
-            let request = self.client.get(url);
+            let request = self.client()?.get(url);
             match &self.credentials {
                 Some(Credentials::Basic(pair)) => request.header(AUTHORIZATION, basic(pair.reveal())),
                 _ => request,
@@ -139,6 +147,14 @@ impl Authorizer {
             .into_iter()
             .find(|token| !token.is_empty())
             .ok_or_else(no_token)
+    }
+
+    fn client(&self) -> Result<&Client, RegistryError> {
+        if let Some(client) = self.client.get() {
+            return Ok(client);
+        }
+        let client = self.options.staying()?;
+        Ok(self.client.get_or_init(|| client))
     }
 
     /// The URL of the token server: over TLS, unless all happens on this machine.
@@ -210,6 +226,7 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::http::Timeouts;
     use super::*;
 
     fn challenge(values: &[&'static str]) -> Option<Challenge> {
@@ -259,21 +276,20 @@ mod tests {
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
         let realm = |realms, realm: &str| {
-            let _ = rustls::crypto::ring::default_provider().install_default();
+            let options = ClientOptions {
+                timeouts: Timeouts::default(),
+                is_loopback: false,
+                is_plain: false,
+                certificates: Vec::new(),
+                accept_any_certificate: false,
+            };
             let server = Server {
                 registry: "r".to_owned(),
                 repository: "a".to_owned(),
                 credentials: None,
                 helper: None,
             };
-            Authorizer::new(
-                Client::builder().tls_certs_only([]).build().unwrap(),
-                server,
-                realms,
-                None,
-            )
-            .realm(realm)
-            .is_ok()
+            Authorizer::new(options, server, realms, None).realm(realm).is_ok()
         };
         assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
         assert!(!realm(Realms::Secure, "http://auth.example/token"));
