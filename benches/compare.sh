@@ -9,6 +9,8 @@
 #   build       a build from the layout, without the sync
 #   umoci …     umoci raw unpack and mke2fs -d, which syncs
 #   registry    a build from docker-registry on loopback with an empty store, to build
+#   curl        what a download of the blobs into files takes by itself on the same two cores, added to build, to build: processor time of
+#               curl and of the registry, halved
 #   kept        a build with another label of layers that --keep-unpacked kept, to the build that kept them
 #   sync        the fsync at the end of a build with it, to that of a copy of the image by cp --sparse=always
 #   peak        MiB of memory of the build
@@ -41,6 +43,8 @@ seconds() {
   end=$(date +%s%N)
   printf '%d.%03d\n' $(((end - start) / 1000000000)) $(((end - start) / 1000000 % 1000))
 }
+# Seconds of processor time that a process took so far.
+processor_time() { awk -v ticks="$(getconf CLK_TCK)" '{ sub(/.*\) /, ""); print ($12 + $13) / ticks }' "/proc/$1/stat"; }
 median() { sort -n | awk '{ line[NR] = $1 } END { if (NR) print line[int((NR + 1) / 2)] }'; }
 
 decompress() { # BLOB: the tar in it
@@ -60,7 +64,7 @@ build() { # OUTPUT IMAGE ARGUMENT...
     --out "$output" --json "$@"
 }
 fresh() { # removes outputs, and has the disk at rest
-  rm -rf "$work"/*.ext4 "$work/tree" "$work/copy"
+  rm -rf "$work"/*.ext4 "$work/tree" "$work/copy" "$work/blobs"
   sync
 }
 unpack_and_mke2fs() {
@@ -76,13 +80,35 @@ serve() { # starts a registry with the image, in which case it succeeds
   fi
   skopeo copy -q --dest-tls-verify=false "oci:$layout:latest" "docker://$registry/compare:latest"
 }
+download() { # prints the seconds that it takes of two cores
+  local server before blob arguments=()
+  server=$(cat "$work/registry/pid")
+  mkdir -p "$work/blobs"
+  for blob in "${blobs[@]}"; do
+    arguments+=(-o "$work/blobs/${blob##*/}" "http://$registry/v2/compare/blobs/sha256:${blob##*/}")
+  done
+  before=$(processor_time "$server")
+  {
+    python3 - "${arguments[@]}" <<'PYTHON'
+import resource, subprocess, sys
+# It says how far it is, whatever it is told.
+curl = subprocess.run(["curl", "--fail", "--parallel", *sys.argv[1:]], stderr=subprocess.PIPE)
+if curl.returncode:
+    sys.exit(curl.stderr)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(used.ru_utime + used.ru_stime)
+PYTHON
+    processor_time "$server"
+  } | awk -v before="$before" '{ sum += $1 } END { printf "%.3f\n", (sum - before) / 2 }'
+}
 registry=
 trap '[ -z "$registry" ] || RIG=$work "$here/../tests/rig/start-registry.sh" stop >/dev/null; rm -rf "$work"' EXIT
 
 in_floors() { if [ -n "$1" ]; then awk -v a="$1" -v b="$floor" 'BEGIN { printf "%.2f (%.2f F)", a, a / b }'; fi; }
+plus() { if [ -n "$2" ]; then awk -v a="$1" -v b="$2" 'BEGIN { print a + b }'; fi; }
 to() { if [ -n "$1" ]; then awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", a / b }'; fi; }
 
-printf '| image | F | build | umoci and mke2fs -d | registry | kept | sync | peak | written |\n|---|---|---|---|---|---|---|---|---|\n'
+printf '| image | F | build | umoci and mke2fs -d | registry | curl | kept | sync | peak | written |\n|---|---|---|---|---|---|---|---|---|---|\n'
 for layout; do
   layout=${layout%/}
   mapfile -t blobs < <(python3 - "$layout" <<'PYTHON'
@@ -101,7 +127,7 @@ PYTHON
   done
   local_image=oci:$layout:latest
   size=$(($(build "$work/native.ext4" "$local_image" | python3 -c 'import json, sys; print(json.load(sys.stdin)["size_bytes"])') >> 20))
-  for series in floor build umoci registry keeping kept sync copied peak written; do : >"$work/$series.series"; done
+  for series in floor build umoci registry curl keeping kept sync copied peak written; do : >"$work/$series.series"; done
   note() { cat >>"$work/$1.series"; }
   of() { median <"$work/$1.series"; }
   fails=
@@ -135,6 +161,8 @@ PYTHON
       # Much was read and written since it was there.
       find "$work/registry/data" -type f -exec cat {} + >/dev/null
       seconds build "$work/native.ext4" "$registry/compare:latest" --no-sync | note registry
+      fresh
+      if have curl; then download | note curl; fi
     fi
     rm -rf "$work/state"
     fresh
@@ -158,9 +186,9 @@ PYTHON
     awk -v allocated="$allocated" '/ = [0-9]+$/ { sum += $NF } END { printf "%.2f\n", sum / allocated }' "$work/trace" | note written
   fi
   floor=$(of floor)
-  printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n' "$(basename "$layout")" "$floor" "$(in_floors "$(of build)")" \
-    "$(in_floors "$(of umoci)")" "$(to "$(of registry)" "$(of build)")" "$(to "$(of kept)" "$(of keeping)")" \
-    "$(to "$(of sync)" "$(of copied)")" "$(of peak)" "$(of written)"
+  printf '| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s |\n' "$(basename "$layout")" "$floor" "$(in_floors "$(of build)")" \
+    "$(in_floors "$(of umoci)")" "$(to "$(of registry)" "$(of build)")" "$(to "$(plus "$(of build)" "$(of curl)")" "$(of build)")" \
+    "$(to "$(of kept)" "$(of keeping)")" "$(to "$(of sync)" "$(of copied)")" "$(of peak)" "$(of written)"
   fresh
   rm -f "$work"/*.tar "$work"/*.series "$work/trace"
 done
