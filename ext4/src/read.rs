@@ -168,7 +168,7 @@ impl<R: Read + Seek> Reader<R> {
         }
         self.block_size = block_size;
         self.block_count = superblock.blocks_count_lo.get().into();
-        if superblock.feature_incompat.get() & incompat::BIT64 != 0 {
+        if superblock.has_incompat(incompat::BIT64) {
             self.block_count |= u64::from(superblock.blocks_count_hi.get()) << 32;
         }
         self.sums = Sums::of(&superblock);
@@ -222,7 +222,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     pub(crate) fn has_incompat(&self, feature: u32) -> bool {
-        self.superblock.feature_incompat.get() & feature != 0
+        self.superblock.has_incompat(feature)
     }
 
     pub(crate) fn inode_size(&self) -> usize {

@@ -50,9 +50,9 @@ impl<R: Read + Seek> Check<R> {
         };
         if group == 0 {
             true
-        } else if superblock.feature_compat.get() & compat::SPARSE_SUPER2 != 0 {
+        } else if superblock.has_compat(compat::SPARSE_SUPER2) {
             superblock.backup_bgs.iter().any(|backup| backup.get() == group)
-        } else if superblock.feature_ro_compat.get() & ro_compat::SPARSE_SUPER != 0 {
+        } else if superblock.has_ro_compat(ro_compat::SPARSE_SUPER) {
             group == 1 || powers(3) || powers(5) || powers(7)
         } else {
             true

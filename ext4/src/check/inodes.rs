@@ -223,7 +223,7 @@ impl<R: Read + Seek> Check<R> {
     /// Whether what the superblock names is in use.
     pub(super) fn named_inodes(&mut self) {
         let superblock = self.reader.superblock();
-        let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+        let has_resize = superblock.has_compat(compat::RESIZE_INODE);
         let resize = has_resize.then_some(Ino::RESIZE.get());
         let names = superblock_names(superblock).into_iter().chain(resize);
         for ino in names.filter(|&ino| ino != 0) {
@@ -254,7 +254,7 @@ impl<R: Read + Seek> Check<R> {
         }
         let superblock = self.reader.superblock();
         let is_named = superblock_names(superblock).contains(&ino);
-        let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+        let has_resize = superblock.has_compat(compat::RESIZE_INODE);
         let has_block = match ino {
             // Only the first is looked at.
             3 | 4 | 8 if !is_named => inode.block[..4].iter().any(|&byte| byte != 0),
@@ -350,8 +350,8 @@ impl<R: Read + Seek> Check<R> {
         self.features(checked);
         let attributes = self.attributes(checked)?;
         let has_content = matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
-        let resize = self.reader.superblock().feature_compat.get() & compat::RESIZE_INODE;
-        let content = if checked.ino == Ino::RESIZE && resize != 0 {
+        let has_resize = self.reader.superblock().has_compat(compat::RESIZE_INODE);
+        let content = if checked.ino == Ino::RESIZE && has_resize {
             self.resize_inode(checked)?
         } else if has_content || is_bad_blocks {
             self.content(checked)?
@@ -394,7 +394,7 @@ impl<R: Read + Seek> Check<R> {
         self.findings.expect(!(is_inline && is_mapped), structure, || {
             "its content lies in it, and has extents or an index".to_owned()
         });
-        let may_be_magic = self.reader.superblock().feature_compat.get() & compat::IMAGIC_INODES != 0;
+        let may_be_magic = self.reader.superblock().has_compat(compat::IMAGIC_INODES);
         let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
         self.findings.expect(may_be_magic || !is_magic, structure, || {
             "it is one of AFS, and cannot be".to_owned()
@@ -417,8 +417,7 @@ impl<R: Read + Seek> Check<R> {
                 "it has extents, and no content".to_owned()
             });
         let has_index = checked.flags.contains(InodeFlags::INDEX);
-        let may_have =
-            kind == file_type::DIRECTORY && self.reader.superblock().feature_compat.get() & compat::DIR_INDEX != 0;
+        let may_have = kind == file_type::DIRECTORY && self.reader.superblock().has_compat(compat::DIR_INDEX);
         self.findings.expect(!has_index || may_have, structure, || {
             "it has an index, and cannot".to_owned()
         });
@@ -426,7 +425,7 @@ impl<R: Read + Seek> Check<R> {
 
     /// `i_blocks`: in units of 512 bytes, or of blocks.
     fn sectors(&mut self, checked: &Checked, blocks: u64) {
-        let has_huge = self.reader.superblock().feature_ro_compat.get() & ro_compat::HUGE_FILE != 0;
+        let has_huge = self.reader.superblock().has_ro_compat(ro_compat::HUGE_FILE);
         let high = if has_huge { checked.inode.blocks_high.get() } else { 0 };
         let found = u64::from(checked.inode.blocks_lo.get()) | u64::from(high) << 32;
         let unit = if has_huge && checked.flags.contains(InodeFlags::HUGE_FILE) {

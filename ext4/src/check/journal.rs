@@ -16,7 +16,7 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn journal(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = superblock.journal_inum.get();
-        let has_journal = superblock.feature_compat.get() & compat::HAS_JOURNAL != 0;
+        let has_journal = superblock.has_compat(compat::HAS_JOURNAL);
         let structure = Structure::Journal;
         if !has_journal {
             // The number of its device alone is no fault.

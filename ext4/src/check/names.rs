@@ -22,7 +22,7 @@ pub(super) struct Names {
 impl<R: Read + Seek> Check<R> {
     pub(super) fn names(&mut self) -> Result<(), ReadError> {
         self.connections();
-        let has_dir_nlink = self.reader.superblock().feature_ro_compat.get() & ro_compat::DIR_NLINK != 0;
+        let has_dir_nlink = self.reader.superblock().has_ro_compat(ro_compat::DIR_NLINK);
         let numbers: Vec<u32> = self.inodes.numbers().collect();
         for ino in numbers {
             let Some(fact) = self.inodes.get(ino).copied() else {

@@ -15,7 +15,7 @@ const MAGIC: [u8; 4] = 0x0B10_CA04_u32.to_le_bytes();
 impl<R: Read + Seek> Check<R> {
     pub(super) fn orphans(&mut self) -> Result<(), ReadError> {
         self.orphan_list()?;
-        if self.reader.superblock().feature_compat.get() & compat::ORPHAN_FILE != 0 {
+        if self.reader.superblock().has_compat(compat::ORPHAN_FILE) {
             self.orphan_file()?;
         }
         Ok(())
@@ -38,8 +38,8 @@ impl<R: Read + Seek> Check<R> {
     fn orphan_file(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = Ino(superblock.orphan_file_inum.get());
-        let may_hold = self.reader.has_incompat(incompat::RECOVER)
-            && superblock.feature_ro_compat.get() & ro_compat::ORPHAN_PRESENT != 0;
+        let may_hold =
+            self.reader.has_incompat(incompat::RECOVER) && superblock.has_ro_compat(ro_compat::ORPHAN_PRESENT);
         let structure = Structure::Inode { ino: ino.get() };
         let read = self.reader.read_inode(ino);
         let Some(inode) = found(read, structure, &mut self.findings)? else {

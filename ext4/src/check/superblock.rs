@@ -110,7 +110,7 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
         || format!("the first inode that is not reserved is {first}"),
     );
     let reserved = usize::from(superblock.reserved_gdt_blocks.get());
-    let has_resize = superblock.feature_compat.get() & compat::RESIZE_INODE != 0;
+    let has_resize = superblock.has_compat(compat::RESIZE_INODE);
     findings.expect(
         reserved <= reader.block_size() / 4 && (has_resize || reserved == 0),
         HERE,
@@ -121,12 +121,12 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
         format!("2^{per_flex} groups whose bitmaps and tables lie together")
     });
     let has_seed = reader.has_incompat(incompat::CSUM_SEED);
-    let has_sums = superblock.feature_ro_compat.get() & ro_compat::METADATA_CSUM != 0;
+    let has_sums = superblock.has_ro_compat(ro_compat::METADATA_CSUM);
     findings.expect(has_sums || !has_seed, HERE, || {
         "there is a seed for checksums, and there are none".to_owned()
     });
-    let has_orphan_file = superblock.feature_compat.get() & compat::ORPHAN_FILE != 0;
-    let has_orphans = superblock.feature_ro_compat.get() & ro_compat::ORPHAN_PRESENT != 0;
+    let has_orphan_file = superblock.has_compat(compat::ORPHAN_FILE);
+    let has_orphans = superblock.has_ro_compat(ro_compat::ORPHAN_PRESENT);
     findings.expect(has_orphan_file || !has_orphans, HERE, || {
         "there is no file for the orphans that there are".to_owned()
     });
@@ -138,7 +138,7 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
             format!("{size} bytes of fields behind the first 128")
         });
     }
-    let has_journal = superblock.feature_compat.get() & compat::HAS_JOURNAL != 0;
+    let has_journal = superblock.has_compat(compat::HAS_JOURNAL);
     let is_recovered = !reader.has_incompat(incompat::RECOVER);
     findings.expect(has_journal || is_recovered, HERE, || {
         "there is no journal to replay".to_owned()

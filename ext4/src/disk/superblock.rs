@@ -123,6 +123,23 @@ pub(crate) struct Superblock {
     pub(crate) checksum: U32,
 }
 
+impl Superblock {
+    /// Whether it has a feature of `s_feature_compat`.
+    pub(crate) fn has_compat(&self, feature: u32) -> bool {
+        self.feature_compat.get() & feature != 0
+    }
+
+    /// Whether it has a feature of `s_feature_incompat`.
+    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
+        self.feature_incompat.get() & feature != 0
+    }
+
+    /// Whether it has a feature of `s_feature_ro_compat`.
+    pub(crate) fn has_ro_compat(&self, feature: u32) -> bool {
+        self.feature_ro_compat.get() & feature != 0
+    }
+}
+
 assert_layout!(
     Superblock: 1024,
     magic @ 0x38,

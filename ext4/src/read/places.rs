@@ -176,7 +176,7 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Whether a group begins with a copy of the superblock (`ext4_bg_has_super`).
     fn has_copy(&self, group: u32) -> bool {
-        if self.superblock.feature_ro_compat.get() & ro_compat::SPARSE_SUPER == 0 || group <= 1 {
+        if !self.superblock.has_ro_compat(ro_compat::SPARSE_SUPER) || group <= 1 {
             return true;
         }
         let is_power_of = |base: u32| {

@@ -67,7 +67,7 @@ impl Sums {
 
 /// Whether a superblock has the right sum, or none.
 pub(crate) fn is_right_superblock(superblock: &Superblock) -> bool {
-    superblock.feature_ro_compat.get() & ro_compat::METADATA_CSUM == 0
+    !superblock.has_ro_compat(ro_compat::METADATA_CSUM)
         || (superblock.checksum_type == CHECKSUM_CRC32C
             && superblock.checksum.get() == checksum::superblock(superblock))
 }
