@@ -154,8 +154,8 @@ impl<O: Output> Formatter<O> {
         })
     }
 
-    /// Gives content back: its blocks become free, and none of its bytes stays in the image. The output gets its space back when more is
-    /// written, if that is worth it, and in the end.
+    /// Gives content back: its blocks become free, and none of its bytes stays in the image. Of much that is freed, the output gets the
+    /// space back as soon as more is written, and of all in the end.
     ///
     /// The same happens to all content that no file of the tree has in the end, such as that which ended too early.
     pub fn free(&mut self, data: Data) {

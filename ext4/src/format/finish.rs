@@ -193,12 +193,10 @@ impl<O: Output> Finish<O> {
     }
 
     /// Leaves nothing of what was replaced in the image.
-    fn clear(&mut self, freed: &[Run]) -> Result<(), FormatError> {
-        let Formatter {
-            image, freed: known, ..
-        } = &mut self.formatter;
-        let rest = freed.iter().filter(|&&run| !known.was_cleared(run));
-        rest.copied().try_for_each(|run| image.clear(run))
+    fn clear(&mut self, gaps: &[Run]) -> Result<(), FormatError> {
+        let Formatter { image, freed, .. } = &mut self.formatter;
+        let mut rest = gaps.iter().filter(|&&run| !freed.was_cleared(run));
+        rest.try_for_each(|&run| image.clear(run))
     }
 
     fn write_xattrs(&mut self, pinned: &mut Pinned) -> Result<(), FormatError> {
