@@ -57,7 +57,10 @@ pub(super) struct Pipeline<'a> {
     thread_count: usize,
     lane_count: usize,
     state: Mutex<State<'a>>,
-    changed: Condvar,
+    /// Told when there may be what the applier waits for.
+    for_applier: Condvar,
+    /// Told when there may be something to do for one more worker: to wake them all at each step takes more than the step, if they are many.
+    for_workers: Condvar,
 }
 
 struct State<'a> {
@@ -68,8 +71,8 @@ struct State<'a> {
     spare: Vec<Piece>,
     /// What was applied, and is not in the image yet.
     writes: Writes<Disk>,
-    /// Threads that wait for something to do, or for what was done.
-    waiting: usize,
+    is_applier_waiting: bool,
+    waiting_workers: usize,
     is_stopped: bool,
 }
 
@@ -118,10 +121,12 @@ impl<'a> Pipeline<'a> {
                 current: 0,
                 spare: Vec::new(),
                 writes: Writes::new(disk),
-                waiting: 0,
+                is_applier_waiting: false,
+                waiting_workers: 0,
                 is_stopped: false,
             }),
-            changed: Condvar::new(),
+            for_applier: Condvar::new(),
+            for_workers: Condvar::new(),
         }
     }
 
@@ -182,14 +187,19 @@ impl<'a> Pipeline<'a> {
     /// Takes steps until there are no more.
     fn work(&self) {
         let mut state = self.lock();
+        let mut was_woken = false;
         while !state.is_stopped {
-            state = match self.next_task(&mut state, Role::Worker) {
-                Some(task) => {
-                    drop(state);
-                    self.take(task)
-                }
-                None => self.sleep(state),
+            let Some(task) = self.next_task(&mut state, Role::Worker) else {
+                was_woken = true;
+                state = self.sleep(state, Role::Worker);
+                continue;
             };
+            // What one worker was woken for may be enough for two.
+            if mem::take(&mut was_woken) {
+                self.wake_worker(&state);
+            }
+            drop(state);
+            state = self.take(task);
         }
     }
 
@@ -206,7 +216,7 @@ impl<'a> Pipeline<'a> {
                     drop(state);
                     self.take(task)
                 }
-                None => self.sleep(state),
+                None => self.sleep(state, role),
             };
         }
     }
@@ -276,17 +286,30 @@ impl<'a> Pipeline<'a> {
         result
     }
 
-    fn sleep<'state>(&self, mut state: MutexGuard<'state, State<'a>>) -> MutexGuard<'state, State<'a>> {
-        state.waiting += 1;
-        state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
-        state.waiting -= 1;
+    fn sleep<'state>(&self, mut state: MutexGuard<'state, State<'a>>, role: Role) -> MutexGuard<'state, State<'a>> {
+        if role == Role::Worker {
+            state.waiting_workers += 1;
+            state = self.for_workers.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.waiting_workers -= 1;
+        } else {
+            state.is_applier_waiting = true;
+            state = self.for_applier.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.is_applier_waiting = false;
+        }
         state
     }
 
-    /// Has those who wait look again, if there are any: to find out that there are none takes a system call otherwise.
+    /// Has the applier and a worker look again, if they wait: to find out that nobody does takes a system call otherwise.
     fn wake(&self, state: &State<'a>) {
-        if state.waiting > 0 {
-            self.changed.notify_all();
+        if state.is_applier_waiting {
+            self.for_applier.notify_one();
+        }
+        self.wake_worker(state);
+    }
+
+    fn wake_worker(&self, state: &State<'a>) {
+        if state.waiting_workers > 0 {
+            self.for_workers.notify_one();
         }
     }
 
@@ -302,7 +325,8 @@ impl Drop for Stop<'_, '_> {
     fn drop(&mut self) {
         self.0.lock().is_stopped = true;
         self.0.source.abandon();
-        self.0.changed.notify_all();
+        self.0.for_applier.notify_all();
+        self.0.for_workers.notify_all();
     }
 }
 
