@@ -18,16 +18,9 @@ pub(in crate::rootfs) struct Behind<'pipeline, 'a> {
 }
 
 impl Behind<'_, '_> {
-    /// Gives an order once that is possible. Nobody else gives any.
-    fn order<T>(
-        &self,
-        is_possible: impl Fn(&Writes<Disk>, usize) -> bool,
-        give: impl FnOnce(&mut Writes<Disk>) -> io::Result<T>,
-    ) -> io::Result<T> {
+    /// Gives an order. Nobody else gives any.
+    fn order<T>(&self, give: impl FnOnce(&mut Writes<Disk>) -> io::Result<T>) -> io::Result<T> {
         let Self { pipeline } = self;
-        // Without other threads, only the next order has this one carried out.
-        let max = if pipeline.thread_count == 1 { 1 } else { MAX_WRITES };
-        pipeline.wait(Role::Writer, |state| is_possible(&state.writes, max).then_some(()));
         let mut state = pipeline.lock();
         let result = give(&mut state.writes);
         pipeline.wake(&state);
@@ -61,11 +54,15 @@ impl Output for Behind<'_, '_> {
             parts: parts.to_vec(),
             offset,
         };
-        self.order(|writes, max| writes.has_room(max, &range), |writes| writes.write(write))
+        let Self { pipeline } = self;
+        // Without other threads, only the next write has this one carried out.
+        let max = if pipeline.thread_count == 1 { 1 } else { MAX_WRITES };
+        pipeline.wait(Role::Writer, |state| state.writes.has_room(max, &range).then_some(()));
+        self.order(|writes| writes.write(write))
     }
 
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.order(|_, _| true, |writes| writes.clear(offset, len))
+        self.order(|writes| writes.clear(offset, len))
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
