@@ -39,6 +39,18 @@ impl Run {
     pub(crate) fn end(self) -> BlockNr {
         self.start + self.count
     }
+
+    /// Sorts runs that have no block in common, and makes one of those that touch.
+    pub(crate) fn merge(runs: &mut Vec<Self>) {
+        runs.sort_unstable();
+        runs.dedup_by(|next, last| {
+            let touches = last.end() == next.start;
+            if touches {
+                last.count += next.count;
+            }
+            touches
+        });
+    }
 }
 
 /// Contiguous blocks of a file and where in the file they belong.

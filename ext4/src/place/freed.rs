@@ -28,14 +28,7 @@ impl Freed {
             return Vec::new();
         }
         let mut runs = mem::take(&mut self.waiting);
-        runs.sort_unstable_by_key(|run| run.start);
-        runs.dedup_by(|next, run| {
-            let continues = run.end() == next.start;
-            if continues {
-                run.count += next.count;
-            }
-            continues
-        });
+        Run::merge(&mut runs);
         self.cleared.extend(runs.iter().map(|run| (run.start, run.end())));
         runs
     }

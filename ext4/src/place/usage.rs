@@ -29,14 +29,7 @@ impl Usage {
             free.push(between(end.max(head.end()), next.min(BlockNr(layout.block_count))));
         }
         free.retain(|run| run.count > 0);
-        free.sort_unstable();
-        free.dedup_by(|next, last| {
-            let touches = last.end() == next.start;
-            if touches {
-                last.count += next.count;
-            }
-            touches
-        });
+        Run::merge(&mut free);
         Self { free }
     }
 
