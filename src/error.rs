@@ -108,10 +108,13 @@ pub enum LayerFailure {
     /// The copy of the blob in the state directory was not the one that was downloaded, and is removed now.
     #[error("the copy of the blob in the state directory was damaged, and is removed")]
     Copy(#[source] DigestError),
+    /// The copy of the blob in the state directory could not be read, and is removed now.
+    #[error("the copy of the blob in the state directory could not be read, and is removed")]
+    UnreadableCopy(#[source] io::Error),
     /// The tar in the blob is not the one that the config names.
     #[error("the content is not what the image's config promises (diff_id)")]
     Content(#[source] DigestError),
-    /// The rest of the blob, after the end of the tar, could not be read.
+    /// The blob could not be read to its end.
     #[error("could not read the layer to its end")]
     Read(#[source] io::Error),
     /// The compression of the blob is unknown or unreadable.
@@ -174,7 +177,8 @@ impl BuildError {
 
     /// Whether something was damaged in the state directory that is removed now, so that the same again succeeds.
     pub(crate) fn is_repaired(&self) -> bool {
-        let is_copy = matches!(self, Self::Layer { source, .. } if matches!(**source, LayerFailure::Copy(_)));
+        let is_copy = matches!(self, Self::Layer { source, .. }
+            if matches!(**source, LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_)));
         is_copy || matches!(self.image_error(), Some(ImageError::Store(StoreError::Damaged { .. })))
     }
 

@@ -392,6 +392,13 @@ enum Bytes {
 }
 
 impl Blob {
+    /// The first bytes of a file.
+    #[cfg(test)]
+    pub(crate) fn of_file(file: File, size: u64) -> Self {
+        let bytes = Bytes::Section(Section::whole(file, size));
+        Self { bytes, progress: None }
+    }
+
     /// Whether its bytes are hashed as they arrive, by the download that [`Source::finish`] asks.
     pub(crate) fn is_hashed_elsewhere(&self) -> bool {
         matches!(self.bytes, Bytes::Growing(_))

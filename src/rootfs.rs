@@ -365,6 +365,10 @@ impl Build<'_> {
         let end = pipeline.end(index);
         source.finish(layer)?;
         if let Err(error) = end.read {
+            // An interruption says nothing of the copy.
+            if self.check_interrupted().is_ok() && source.forget(layer)? {
+                return Err(LayerFailure::UnreadableCopy(error));
+            }
             return applied.and(Err(LayerFailure::Read(error)));
         }
         match end.verdict {

@@ -191,7 +191,7 @@ impl From<&LayerFailure> for ErrorKind {
         match failure {
             LayerFailure::Source(error) => error.into(),
             LayerFailure::Blob(_) | LayerFailure::Content(_) => Self::Permanent,
-            LayerFailure::Copy(_) => Self::Transient,
+            LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_) => Self::Transient,
             LayerFailure::Read(source) | LayerFailure::Decode(DecodeError::Read(source)) => source.kind().into(),
             LayerFailure::Decode(_) => Self::Unsupported,
             LayerFailure::Apply(LayerError { kind, .. }) => kind.into(),

@@ -201,7 +201,7 @@ fn layer(failure: &LayerFailure) -> Option<String> {
     match failure {
         LayerFailure::Source(error) => image(error),
         LayerFailure::Blob(_) => Some(FETCH_AGAIN.to_owned()),
-        LayerFailure::Copy(_) => Some(RUN_AGAIN.to_owned()),
+        LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_) => Some(RUN_AGAIN.to_owned()),
         LayerFailure::Apply(LayerError { kind, .. }) => entry(kind),
         LayerFailure::Content(_) => Some(BUILD_AGAIN.to_owned()),
         LayerFailure::Decode(DecodeError::Encrypted { .. }) => {

@@ -34,7 +34,7 @@ use crate::layer::Compression;
 use crate::rootfs::interrupt::{self, Interruptible};
 use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
-use decoding::End;
+use feed::End;
 use lane::{Lane, Step};
 use piece::{Piece, PieceReader, Pieces};
 use writes::{Writes, Writing};

@@ -7,12 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, json, stderr, stdout};
+use super::scene::{Scene, json, names, stderr, stdout};
 use crate::support::single_image::{digest, gzip};
 
-/// A build that takes minutes, begun by a shell command that ends with `exec "$@"`: a file of 7 GiB of zeros, made of
-/// many gzip members of which each is small.
-fn start(scene: &Scene, shell: &str) -> Child {
+/// An image that takes minutes to build, and the digest of its manifest: a file of 7 GiB of zeros, made of many gzip members of
+/// which each is small.
+fn slow_image(scene: &Scene) -> String {
     const MEMBER: usize = 16 << 20;
     const COUNT: usize = 448;
     let mut header = tar::Header::new_ustar();
@@ -22,8 +22,16 @@ fn start(scene: &Scene, shell: &str) -> Child {
     header.set_cksum();
     let blob = [gzip(header.as_bytes()), gzip(&vec![0; MEMBER]).repeat(COUNT)].concat();
     let layer = scene.layout.layer(&blob, digest(b"never reached"));
-    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
-    let build = scene.build(&image);
+    scene.layout.image(&[layer])
+}
+
+/// A build of a slow image, begun by a shell command that ends with `exec "$@"`.
+fn start(scene: &Scene, shell: &str) -> Child {
+    let image = scene.layout.pinned(&slow_image(scene));
+    start_build(scene, &scene.build(&image), shell)
+}
+
+fn start_build(scene: &Scene, build: &Command, shell: &str) -> Child {
     let child = Command::new("sh")
         .args(["-c", shell, "sh"])
         .arg(build.get_program())
@@ -94,6 +102,29 @@ fn a_signal_leaves_nothing_and_an_existing_file_as_it_was() {
         assert_eq!(fs::read_to_string(scene.output()).unwrap(), "precious");
         assert_eq!(scene.left(), ["rootfs.ext4"]);
     }
+}
+
+/// What is read no further is not damaged.
+#[test]
+fn an_interruption_leaves_the_store_as_it_was() {
+    let scene = Scene::new();
+    let digest = slow_image(&scene);
+    let [blobs, kept] = ["layout", "state"].map(|at| scene.root.path().join(at).join("blobs/sha256"));
+    fs::create_dir_all(&kept).unwrap();
+    for name in names(&blobs) {
+        fs::copy(blobs.join(&name), kept.join(&name)).unwrap();
+    }
+    let before = names(&kept);
+    // With all of it in the store, nobody is asked for anything.
+    let child = start_build(
+        &scene,
+        &scene.build(&format!("127.0.0.1:1/image@{digest}")),
+        "exec \"$@\"",
+    );
+    send("INT", &child);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
+    assert_eq!(names(&kept), before);
 }
 
 #[test]

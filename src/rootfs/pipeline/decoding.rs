@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::feed::{Feed, FeedReader};
+use super::feed::{End, Feed, FeedReader};
 use super::piece::Piece;
 use crate::error::LayerFailure;
-use crate::image::{DigestError, Layer, Source};
+use crate::image::{Check, Layer, Source};
 use crate::layer::{self, Checksum, Compression, Decoder};
 
 /// Opens a blob, and undoes its compression.
@@ -40,14 +40,6 @@ pub(super) enum Decoded {
     TarEnd(io::Result<Option<Checksum>>),
     /// All of the blob was read.
     End(End),
-}
-
-/// How a blob ended.
-pub(in crate::rootfs) struct End {
-    /// Whether it could be read to its end.
-    pub(in crate::rootfs) read: io::Result<()>,
-    /// Whether it was the one that the manifest names, if it could.
-    pub(in crate::rootfs) verdict: Result<(), DigestError>,
 }
 
 impl<'a> Decoding<'a> {
@@ -104,19 +96,14 @@ impl<'a> Decoding<'a> {
                 }
             },
             Phase::Rest(feed) => {
-                let end = feed.exchange(piece);
+                let has_more = matches!(feed.exchange(piece), Ok(true));
                 piece.clear();
-                match end {
-                    Ok(true) => Decoded::Piece,
-                    end => {
-                        let verdict = feed.verdict();
-                        self.phase = Phase::Over;
-                        Decoded::End(End {
-                            read: end.map(drop),
-                            verdict,
-                        })
-                    }
+                if has_more {
+                    return Decoded::Piece;
                 }
+                let end = feed.end();
+                self.phase = Phase::Over;
+                Decoded::End(end)
             }
             Phase::Over => unreachable!("nobody takes a step after the last"),
         }
@@ -125,7 +112,8 @@ impl<'a> Decoding<'a> {
     fn open(&mut self) -> Result<Compression, LayerFailure> {
         self.phase = Phase::Over;
         let blob = self.source.blob(self.layer)?;
-        let feed = Arc::new(Feed::new(blob, self.layer, self.interrupted));
+        let check = Check::new(self.layer.digest.clone(), Some(self.layer.size));
+        let feed = Arc::new(Feed::new(blob, check, self.interrupted));
         self.phase = Phase::Rest(Arc::clone(&feed));
         if self.layer.is_unpacked() {
             self.phase = Phase::Unpacked(feed);

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::{Piece, PieceReader, Pieces};
-use crate::image::{Blob, Check, DigestError, Layer};
+use crate::image::{Blob, Check, DigestError};
 use crate::rootfs::interrupt::Interruptible;
 
 /// Most pieces that are read ahead: 2 MiB.
@@ -33,11 +33,28 @@ struct State {
 struct Hashed {
     blob: Interruptible<Blob>,
     check: Option<Check>,
+    /// Why there is no more of the blob, if that is not because it ended.
+    failure: Option<io::Error>,
+}
+
+/// How a blob ended.
+pub(in crate::rootfs) struct End {
+    /// Whether it could be read to its end.
+    pub(in crate::rootfs) read: io::Result<()>,
+    /// Whether it was the one that the manifest names, if it could.
+    pub(in crate::rootfs) verdict: Result<(), DigestError>,
 }
 
 impl Read for Hashed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let len = self.blob.read(buffer)?;
+        let len = match self.blob.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                // The decoder gets the one, and whoever asks how the blob ended the other.
+                self.failure = Some(io::Error::new(error.kind(), error.to_string()));
+                return Err(error);
+            }
+            result => result?,
+        };
         if let Some(check) = &mut self.check {
             let checked = check.update(&buffer[..len]);
             checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
@@ -47,11 +64,12 @@ impl Read for Hashed {
 }
 
 impl Feed {
-    pub(super) fn new(blob: Blob, layer: &Layer, interrupted: &Arc<AtomicBool>) -> Self {
-        let check = Check::new(layer.digest.clone(), Some(layer.size));
+    /// A blob, and the check that it has to pass.
+    pub(super) fn new(blob: Blob, check: Check, interrupted: &Arc<AtomicBool>) -> Self {
         let blob = Hashed {
             check: (!blob.is_hashed_elsewhere()).then_some(check),
             blob: Interruptible::new(blob, interrupted),
+            failure: None,
         };
         Self {
             state: Mutex::new(State {
@@ -119,11 +137,14 @@ impl Feed {
         Ok(true)
     }
 
-    /// Whether what was read is the blob that the manifest names.
-    pub(super) fn verdict(&self) -> Result<(), DigestError> {
+    /// How the blob ended, of which no more is read.
+    pub(super) fn end(&self) -> End {
         let blob = self.lock().blob.take();
         let blob = blob.expect("who reads the last piece gives the blob back with it");
-        blob.check.map_or(Ok(()), Check::finish)
+        End {
+            read: blob.failure.map_or(Ok(()), Err),
+            verdict: blob.check.map_or(Ok(()), Check::finish),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -166,5 +187,41 @@ pub(super) type FeedReader = PieceReader<Arc<Feed>>;
 impl Pieces for Arc<Feed> {
     fn next(&mut self, read: Option<Piece>) -> io::Result<Option<Piece>> {
         Feed::next(self, read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use crate::image::{Algorithm, Digest};
+
+    /// What reading a blob of ten bytes to its end comes to, and how it ended.
+    fn read(file: File, interrupted: bool) -> (io::Result<usize>, End) {
+        let check = Check::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
+        let interrupted = Arc::new(AtomicBool::new(interrupted));
+        let feed = Arc::new(Feed::new(Blob::of_file(file, 10), check, &interrupted));
+        let read = FeedReader::new(Arc::clone(&feed)).read_to_end(&mut Vec::new());
+        (read, feed.end())
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_called_damaged() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(10).unwrap();
+        let (read_result, end) = read(file.reopen().unwrap(), false);
+        assert_eq!(read_result.unwrap(), 10);
+        assert!(end.read.is_ok() && end.verdict.is_ok());
+
+        let unreadable = File::options().write(true).open(file.path()).unwrap();
+        for (file, interrupted) in [(unreadable, false), (file.reopen().unwrap(), true)] {
+            let (read_result, end) = read(file, interrupted);
+            assert_eq!(end.read.unwrap_err().to_string(), read_result.unwrap_err().to_string());
+        }
+
+        file.as_file().set_len(9).unwrap();
+        let (_, end) = read(file.reopen().unwrap(), false);
+        assert!(end.read.is_ok() && end.verdict.is_err());
     }
 }

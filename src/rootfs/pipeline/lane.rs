@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::decoding::{Decoded, Decoding, End};
-use super::feed::Feed;
+use super::decoding::{Decoded, Decoding};
+use super::feed::{End, Feed};
 use super::piece::Piece;
 use super::tar_check::TarCheck;
 use crate::error::LayerFailure;
