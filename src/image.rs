@@ -91,6 +91,13 @@ pub struct Layer {
     kept: Option<Kept>,
 }
 
+/// What a manifest says of a blob.
+#[derive(Debug, Clone)]
+struct BlobRef {
+    digest: Digest,
+    size: u64,
+}
+
 /// A file that stays readable whatever becomes of its name.
 #[derive(Debug, Clone)]
 struct Kept(Arc<File>);
@@ -107,6 +114,13 @@ impl Layer {
     /// Whether the blob is the tar, as the state directory has kept it.
     pub(crate) fn is_unpacked(&self) -> bool {
         self.kept.is_some()
+    }
+
+    fn blob_ref(&self) -> BlobRef {
+        BlobRef {
+            digest: self.digest.clone(),
+            size: self.size,
+        }
     }
 }
 
@@ -195,14 +209,45 @@ impl Source {
     /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
     /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
+        self.find(platform, &mut |_| Ok(()))
+    }
+
+    /// The same, and begins to download, some at once and in this order, what of the layers is not on this machine's disks: while the
+    /// config is still on its way, if they need not wait for it. From now on, it is known how far they are.
+    ///
+    /// Besides the image come its layers as they are best read: those whose tar was kept, from there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::resolve`], and [`ImageError::Store`] when the state directory cannot be read.
+    pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
+        let mut is_begun = false;
+        let image = self.find(platform, &mut |blobs| {
+            // Only the config says which tars may have been kept.
+            is_begun = self.unpacked.is_none();
+            if is_begun { self.begin(blobs) } else { Ok(()) }
+        })?;
+        let layers = self.unpacked(&image.layers);
+        if !is_begun {
+            self.begin(&layers.iter().map(Layer::blob_ref).collect::<Vec<_>>())?;
+        }
+        Ok((image, layers))
+    }
+
+    /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
+    fn find(
+        &self,
+        platform: &Platform,
+        announce: &mut dyn FnMut(&[BlobRef]) -> Result<(), ImageError>,
+    ) -> Result<Image, ImageError> {
         match (&self.place, &self.reference) {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
-            _ => resolve::resolve(self, platform),
+            _ => resolve::resolve(self, platform, announce),
         }
     }
 
     /// The layers as they are best read: those whose tar was kept, from there.
-    pub(crate) fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
+    fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
         let unpacked = |layer: &Layer| {
             let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
             Some(Layer {
@@ -224,14 +269,9 @@ impl Source {
         Keep::begin(store, &layer.diff_id)
     }
 
-    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks. From now
-    /// on, it is known how far they are.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError::Store`] when the state directory cannot be read.
-    pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
-        self.progress.begin(layers);
+    /// Begins with the layers of an image.
+    fn begin(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
+        self.progress.begin(blobs);
         match &self.place {
             Place::Local(_) | Place::Tarball(_) => {
                 for layer in self.progress.layers() {
@@ -239,7 +279,7 @@ impl Source {
                 }
                 Ok(())
             }
-            Place::Registry(remote) => remote.prefetch(layers, &self.progress),
+            Place::Registry(remote) => remote.download(blobs, &self.progress),
         }
     }
 

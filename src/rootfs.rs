@@ -20,8 +20,7 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{
-    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
-    SourceOptions,
+    Cache, Digest, Helper, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
 };
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
@@ -176,9 +175,7 @@ impl Build<'_> {
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
-        let (source, image) = self.resolve()?;
-        let layers = source.unpacked(&image.layers);
-        source.prefetch(&layers).map_err(|source| self.image_failure(source))?;
+        let (source, (image, layers)) = self.find(Source::pull)?;
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
         let guest = guest.transpose()?;
@@ -279,7 +276,9 @@ impl Build<'_> {
             return Ok(());
         }
         let pinned = match reference {
-            Reference::Layout(_) | Reference::Local(_) => self.resolve().ok().map(|(_, image)| image.resolved_ref),
+            Reference::Layout(_) | Reference::Local(_) => {
+                self.find(Source::resolve).ok().map(|(_, image)| image.resolved_ref)
+            }
             // A registry isn't asked for what is not allowed.
             _ => None,
         };
@@ -289,7 +288,8 @@ impl Build<'_> {
         })
     }
 
-    fn resolve(&self) -> Result<(Source, Image), BuildError> {
+    /// Opens the source, and finds there the image for the platform.
+    fn find<T>(&self, find: impl Fn(&Source, &Platform) -> Result<T, ImageError>) -> Result<(Source, T), BuildError> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
@@ -297,19 +297,15 @@ impl Build<'_> {
             progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
-        let resolve = || {
+        let open = || {
             let source = Source::open(&self.options.image, &options)?;
-            let image = source.resolve(&self.options.platform)?;
-            Ok((source, image))
+            let found = find(&source, &self.options.platform)?;
+            Ok((source, found))
         };
-        resolve().map_err(|source| self.image_failure(source))
-    }
-
-    fn image_failure(&self, source: ImageError) -> BuildError {
-        BuildError::Image {
+        open().map_err(|source| BuildError::Image {
             reference: Box::new(self.options.image.clone()),
             source,
-        }
+        })
     }
 
     /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.

@@ -51,6 +51,7 @@ use tempfile::TempDir;
 struct State {
     directory: TempDir,
     registry: RegistryOptions,
+    keep_unpacked: bool,
     progress: Arc<Progress>,
     interrupted: Arc<AtomicBool>,
 }
@@ -60,6 +61,7 @@ impl State {
         Self {
             directory: tempfile::tempdir().unwrap(),
             registry: RegistryOptions::default(),
+            keep_unpacked: false,
             progress: Arc::default(),
             interrupted: Arc::default(),
         }
@@ -82,7 +84,7 @@ impl State {
         let options = SourceOptions {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
-            keep_unpacked: false,
+            keep_unpacked: self.keep_unpacked,
             progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };

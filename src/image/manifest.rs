@@ -9,6 +9,7 @@ use oci_distribution::manifest::{
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::BlobRef;
 use super::digest::Digest;
 use super::platform::{Platform, PlatformError};
 
@@ -57,6 +58,13 @@ impl Descriptor {
     }
 
     /// The name that an image layout gives to the image, usually a tag.
+    pub(super) fn blob_ref(&self) -> BlobRef {
+        BlobRef {
+            digest: self.digest.clone(),
+            size: self.size,
+        }
+    }
+
     pub(super) fn ref_name(&self) -> Option<&str> {
         self.annotations
             .get("org.opencontainers.image.ref.name")

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Digest, Layer};
+use super::{BlobRef, Digest};
 
 /// How far the layers of an image are. Looked at by another thread; nothing waits for it.
 #[derive(Debug, Default)]
@@ -29,17 +29,17 @@ impl Progress {
     }
 
     /// Begins with the layers of an image.
-    pub(crate) fn begin(&self, layers: &[Layer]) {
-        let layer = |layer: &Layer| {
+    pub(super) fn begin(&self, blobs: &[BlobRef]) {
+        let layer = |blob: &BlobRef| {
             Arc::new(LayerProgress {
-                digest: layer.digest.clone(),
-                size: layer.size,
+                digest: blob.digest.clone(),
+                size: blob.size,
                 here: AtomicU64::new(0),
                 applied: AtomicU64::new(0),
                 is_finished: AtomicBool::new(false),
             })
         };
-        *self.lock() = layers.iter().map(layer).collect();
+        *self.lock() = blobs.iter().map(layer).collect();
     }
 
     /// The next layer with this blob that is not finished; one that nobody sees if there is none.

@@ -28,7 +28,7 @@ use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
-use super::{Fetched, ImageError, Layer, Progress, SourceOptions};
+use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
 pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
 pub use login::check_login;
@@ -132,17 +132,20 @@ impl Registry {
     }
 
     /// Begins to download blobs into the store, in this order, some at once.
-    pub(super) fn download(&self, layers: Vec<Layer>, store: &BlobStore, progress: &Progress) -> Vec<Arc<Download>> {
-        let queue = |layer: &Layer| Download::queue(progress.layer(&layer.digest));
-        let (downloads, duties): (Vec<_>, Vec<_>) = layers.iter().map(queue).unzip();
+    pub(super) fn download(&self, blobs: Vec<BlobRef>, store: &BlobStore, progress: &Progress) -> Vec<Arc<Download>> {
+        let queue = |blob: BlobRef| {
+            let progress = progress.layer(&blob.digest);
+            Download::queue(blob, progress)
+        };
+        let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
         let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
         let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
         self.runtime().spawn(async move {
-            for (layer, duty) in layers.into_iter().zip(duties) {
+            for duty in duties {
                 let slot = Arc::clone(&slots).acquire_owned().await;
                 let (http, store, interrupted) = (Arc::clone(&http), store.clone(), Arc::clone(&interrupted));
                 tokio::spawn(async move {
-                    duty.perform(&http, &store, &layer, &interrupted).await;
+                    duty.perform(&http, &store, &interrupted).await;
                     drop(slot);
                 });
             }

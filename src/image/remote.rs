@@ -1,6 +1,6 @@
 //! An image in a registry, whose blobs go through the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::auth::Helper;
@@ -10,7 +10,7 @@ use super::progress::Progress;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
 use super::section::Section;
-use super::{Bytes, Fetched, ImageError, Layer, SourceOptions};
+use super::{BlobRef, Bytes, Fetched, ImageError, Layer, SourceOptions};
 
 /// A registry, and the store of what comes from it.
 pub(super) struct Remote {
@@ -82,22 +82,22 @@ impl Remote {
         Ok(json)
     }
 
-    pub(super) fn prefetch(&self, layers: &[Layer], progress: &Progress) -> Result<(), ImageError> {
+    /// Begins to download what the store does not have, and nobody has begun.
+    pub(super) fn download(&self, blobs: &[BlobRef], progress: &Progress) -> Result<(), ImageError> {
         let mut downloads = self.downloads();
-        let mut missing: Vec<Layer> = Vec::new();
-        for layer in layers {
-            let is_begun =
-                downloads.contains_key(&layer.digest) || missing.iter().any(|missing| missing.digest == layer.digest);
-            if is_begun || layer.is_unpacked() {
+        let mut seen = BTreeSet::new();
+        let mut missing = Vec::new();
+        for blob in blobs {
+            if downloads.contains_key(&blob.digest) || !seen.insert(&blob.digest) {
                 continue;
             }
-            if self.store.get(&layer.digest, layer.size)?.is_none() {
-                missing.push(layer.clone());
-            } else if let Some(progress) = progress.layer(&layer.digest) {
-                progress.set_here(layer.size);
+            if self.store.get(&blob.digest, blob.size)?.is_none() {
+                missing.push(blob.clone());
+            } else if let Some(progress) = progress.layer(&blob.digest) {
+                progress.set_here(blob.size);
             }
         }
-        let digests: Vec<_> = missing.iter().map(|layer| layer.digest.clone()).collect();
+        let digests: Vec<_> = missing.iter().map(|blob| blob.digest.clone()).collect();
         let begun = self.registry.download(missing, &self.store, progress);
         downloads.extend(digests.into_iter().zip(begun));
         Ok(())
@@ -110,11 +110,11 @@ impl Remote {
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
                     Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
-                    None => self.prefetch(std::slice::from_ref(layer), progress)?,
+                    None => self.download(&[layer.blob_ref()], progress)?,
                 }
                 continue;
             };
-            match download.open(&self.store, layer) {
+            match download.open(&self.store) {
                 Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
                 // If it is gone again, somebody has evicted it, and it is downloaded once more.
                 Ok(Opened::Stored) => drop(self.downloads().remove(digest)),

@@ -2,7 +2,7 @@
 
 use super::config::Config;
 use super::manifest::{Descriptor, Document, Index, Manifest, ManifestError};
-use super::{Digest, Fetched, Image, ImageError, Layer, Platform, Source};
+use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, Platform, Source};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -10,11 +10,15 @@ const MAX_DEPTH: usize = 4;
 /// How many entries of indexes are followed in search of an image: indexes in an index multiply.
 const MAX_DOCUMENTS: usize = 100;
 
+/// Told which layers an image has, before its config is asked for.
+type Announce<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
+
 /// Finds the image for a platform.
-pub(super) fn resolve(source: &Source, wanted: &Platform) -> Result<Image, ImageError> {
+pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
     let mut search = Search {
         source,
         wanted,
+        announce,
         available: Vec::new(),
         followed: 0,
     };
@@ -30,6 +34,7 @@ pub(super) fn resolve(source: &Source, wanted: &Platform) -> Result<Image, Image
 struct Search<'a> {
     source: &'a Source,
     wanted: &'a Platform,
+    announce: &'a mut Announce<'a>,
     /// The platforms met so far, without repetition.
     available: Vec<Platform>,
     followed: usize,
@@ -49,7 +54,11 @@ impl Search<'_> {
         } = fetched;
         match Document::parse(&json, &media_type) {
             Ok(Document::Index(index)) => self.index(&digest, &index, depth),
-            Ok(Document::Manifest(manifest)) => self.image(digest, *manifest, listed),
+            Ok(Document::Manifest(manifest)) => {
+                // What an index does not say a platform of is one of several to look at.
+                let is_it = listed.is_some() || depth == 0;
+                self.image(digest, *manifest, listed, is_it)
+            }
             Err(error) => Err(ImageError::document(digest, error)),
         }
     }
@@ -109,16 +118,20 @@ impl Search<'_> {
         self.document(fetched, listed, depth)
     }
 
-    /// The image of a manifest, if it is for the platform.
+    /// The image of a manifest, if it is for the platform; if `is_it`, there is no other.
     fn image(
         &mut self,
         digest: Digest,
         manifest: Manifest,
         listed: Option<Platform>,
+        is_it: bool,
     ) -> Result<Option<Image>, ImageError> {
         manifest
             .check_is_image()
             .map_err(|error| ImageError::document(&digest, error))?;
+        if is_it {
+            (self.announce)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
+        }
         let unusable = |error| ImageError::document(&manifest.config.digest, error);
         let config = Config::parse(&self.source.config(&manifest.config)?).map_err(unusable)?;
         let actual = config.platform().map_err(unusable)?;

@@ -2,8 +2,8 @@
 
 use std::fs;
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -193,10 +193,14 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     let layout = TestLayout::new();
     let contents: Vec<_> = (0..10).map(|nr| format!("layer {nr}")).collect();
     let image = layout.image("linux/amd64", &contents.iter().map(String::as_str).collect::<Vec<_>>());
+    let blobs: Vec<_> = contents
+        .iter()
+        .map(|content| digest(&layout.blob("", content.as_bytes())).to_owned())
+        .collect();
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let seen = Arc::clone(&most);
-    let server = Server::of(&layout, &image, move |request, before| {
-        if request.path.contains("/blobs/") && before > 1 {
+    let server = Server::of(&layout, &image, move |request, _| {
+        if blobs.iter().any(|blob| request.path.ends_with(blob)) {
             let current = now.fetch_add(1, Ordering::SeqCst) + 1;
             most.fetch_max(current, Ordering::SeqCst);
             thread::sleep(Duration::from_millis(100));
@@ -206,8 +210,7 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     });
     let state = State::new();
     let source = state.open(&server.reference("")).unwrap();
-    let layers = source.resolve(&linux("amd64")).unwrap().layers;
-    source.prefetch(&layers).unwrap();
+    let (_, layers) = source.pull(&linux("amd64")).unwrap();
     for (layer, content) in layers.iter().zip(&contents) {
         assert_eq!(read(&source, layer).unwrap(), content.as_bytes());
     }
@@ -234,6 +237,38 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     }
 }
 
+/// A request less to wait for. Which layers were kept unpacked, and need no download, only the config says.
+#[test]
+fn layers_are_asked_for_while_the_config_is_on_its_way() {
+    for keep_unpacked in [false, true] {
+        let (layout, image) = one_image();
+        let (sender, layer_asked) = mpsc::channel();
+        let layer_asked = Mutex::new(layer_asked);
+        let patience = if keep_unpacked {
+            Duration::from_millis(300)
+        } else {
+            Duration::from_secs(10)
+        };
+        let server = Server::of(&layout, &image, move |request, _| {
+            if request.path.ends_with(&layer_digest()) {
+                sender.send(()).unwrap();
+            } else if request.path.contains("/blobs/") {
+                let was_asked = layer_asked.lock().unwrap().recv_timeout(patience).is_ok();
+                return (was_asked == keep_unpacked).then(|| Reply::status(404));
+            }
+            None
+        });
+        let state = State {
+            keep_unpacked,
+            ..State::new()
+        };
+        let source = state.open(&server.reference("")).unwrap();
+        let (image, layers) = source.pull(&linux("amd64")).unwrap();
+        assert_eq!(image.layers, layers);
+        assert_eq!(read(&source, &layers[0]).unwrap(), CONTENT.as_bytes());
+    }
+}
+
 #[test]
 fn downloads_at_once_share_a_token() {
     let layout = TestLayout::new();
@@ -249,11 +284,11 @@ fn downloads_at_once_share_a_token() {
     });
     let state = State::new();
     let pinned = server.reference(&format!("@{}", digest(&image)));
-    let resolved = state.open(&pinned).unwrap().resolve(&linux("amd64")).unwrap();
+    state.open(&pinned).unwrap().resolve(&linux("amd64")).unwrap();
     let before = server.count("/token");
     let source = state.open(&pinned).unwrap();
-    source.prefetch(&resolved.layers).unwrap();
-    for layer in &resolved.layers {
+    let (_, layers) = source.pull(&linux("amd64")).unwrap();
+    for layer in &layers {
         read(&source, layer).unwrap();
     }
     assert_eq!(server.count("/token"), before + 1);
@@ -269,8 +304,7 @@ fn a_layer_that_fails_says_why_and_others_do_not_suffer() {
     });
     let state = State::new();
     let source = state.open(&server.reference("")).unwrap();
-    let layers = source.resolve(&linux("amd64")).unwrap().layers;
-    source.prefetch(&layers).unwrap();
+    let (_, layers) = source.pull(&linux("amd64")).unwrap();
     assert_eq!(read(&source, &layers[0]).unwrap(), b"good");
     for _ in 0..2 {
         let error = read(&source, &layers[1]).unwrap_err();

@@ -14,7 +14,7 @@ use super::raised;
 use super::retry::Retries;
 use crate::image::blobs::{Begin, BlobStore, Partial};
 use crate::image::digest::DigestError;
-use crate::image::{ImageError, Layer, LayerProgress};
+use crate::image::{BlobRef, ImageError, LayerProgress};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -25,6 +25,7 @@ const PROGRESS: u64 = 64;
 /// What is known of a download, by who downloads and by who reads.
 #[derive(Debug)]
 pub(in crate::image) struct Download {
+    blob: BlobRef,
     phase: Mutex<Phase>,
     changed: Condvar,
     /// Whether nobody wants it any more.
@@ -54,8 +55,9 @@ pub(in crate::image) enum Opened {
 
 impl Download {
     /// A download that waits for its turn, and the duty to see to it.
-    pub(super) fn queue(progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
+    pub(super) fn queue(blob: BlobRef, progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
         let download = Arc::new(Self {
+            blob,
             phase: Mutex::new(Phase::Waiting),
             changed: Condvar::new(),
             is_abandoned: AtomicBool::new(false),
@@ -77,16 +79,17 @@ impl Download {
     }
 
     /// Waits until there is something to read.
-    pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore, layer: &Layer) -> Result<Opened, ImageError> {
+    pub(in crate::image) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
         if self.is_abandoned.load(Ordering::Relaxed) {
             return Err(ImageError::Interrupted);
         }
+        let BlobRef { digest, size } = &self.blob;
         let file = match &mut *phase {
             // It keeps this name as long as the phase is locked.
-            Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(&layer.digest)?),
+            Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(digest)?),
             // Another process may have evicted it, and even have downloaded it again.
-            Phase::Done { is_ours: true } => store.get(&layer.digest, layer.size)?,
+            Phase::Done { is_ours: true } => store.get(digest, *size)?,
             Phase::Done { is_ours: false } => None,
             Phase::Failed(error) => return Err(error.take().unwrap_or(ImageError::Interrupted)),
         };
@@ -167,9 +170,9 @@ pub(super) struct Duty(Arc<Download>);
 
 impl Duty {
     /// Downloads the blob, unless somebody else does it first.
-    pub(super) async fn perform(self, http: &Http, store: &BlobStore, layer: &Layer, interrupted: &AtomicBool) {
+    pub(super) async fn perform(self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) {
         let result = tokio::select! {
-            result = self.download(http, store, layer) => result,
+            result = self.download(http, store) => result,
             () = raised(interrupted) => Err(ImageError::Interrupted),
         };
         if let Err(error) = result {
@@ -177,8 +180,8 @@ impl Duty {
         }
     }
 
-    async fn download(&self, http: &Http, store: &BlobStore, layer: &Layer) -> Result<(), ImageError> {
-        let Layer { digest, size, .. } = layer;
+    async fn download(&self, http: &Http, store: &BlobStore) -> Result<(), ImageError> {
+        let BlobRef { digest, size } = &self.0.blob;
         let mut partial = loop {
             // It hashes what there is.
             match block_in_place(|| store.begin(digest, *size))? {
@@ -191,7 +194,7 @@ impl Duty {
             }
         };
         self.0.set(Phase::Growing(partial.len()));
-        if let Err(error) = self.complete(http, layer, &mut partial).await {
+        if let Err(error) = self.complete(http, &mut partial).await {
             if partial.len() == 0 || matches!(error, ImageError::Content { .. }) {
                 partial.discard();
             }
@@ -206,13 +209,14 @@ impl Duty {
     }
 
     /// Asks for what is missing, again as long as that helps.
-    async fn complete(&self, http: &Http, layer: &Layer, partial: &mut Partial) -> Result<(), ImageError> {
+    async fn complete(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+        let size = self.0.blob.size;
         let mut retries = Retries::new(http.backoff());
-        while partial.len() < layer.size {
+        while partial.len() < size {
             let before = partial.len();
-            match self.attempt(http, layer, partial).await {
+            match self.attempt(http, partial).await {
                 Err(ImageError::Registry(error)) => {
-                    if partial.len() - before > layer.size / PROGRESS {
+                    if partial.len() - before > size / PROGRESS {
                         retries = Retries::new(http.backoff());
                     }
                     match retries.wait_after(&error) {
@@ -227,8 +231,8 @@ impl Duty {
     }
 
     /// Asks for what is missing, and takes it as it comes.
-    async fn attempt(&self, http: &Http, layer: &Layer, partial: &mut Partial) -> Result<(), ImageError> {
-        let Layer { digest, size, .. } = layer;
+    async fn attempt(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+        let BlobRef { digest, size } = &self.0.blob;
         let (response, start) = http.blob(digest, partial.len()).await?;
         if let Some(len) = response.content_length()
             && start.checked_add(len) != Some(*size)
@@ -310,20 +314,14 @@ mod tests {
         };
         let found = options.auth_files.find(&image).unwrap();
         let http = Http::new(&image.registry, &image.repository, found, &options, timeouts).unwrap();
-        let digest = Digest::of(Algorithm::Sha256, BLOB);
-        let layer = Layer {
-            kept: None,
-            digest: digest.clone(),
+        let blob = BlobRef {
+            digest: Digest::of(Algorithm::Sha256, BLOB),
             size: BLOB.len() as u64,
-            media_type: String::new(),
-            diff_id: digest,
         };
         let state = tempfile::tempdir().unwrap();
-        let (download, duty) = Download::queue(None);
+        let (download, duty) = Download::queue(blob, None);
         let (store, interrupted) = (BlobStore::new(state.path()), AtomicBool::new(false));
-        runtime()
-            .unwrap()
-            .block_on(duty.perform(&http, &store, &layer, &interrupted));
+        runtime().unwrap().block_on(duty.perform(&http, &store, &interrupted));
         download.finish()
     }
 
