@@ -119,7 +119,9 @@ impl<'a, O: Output> Applier<'a, O> {
         }
         if self.rootfs.tree.lookup(directory, name).is_some() {
             self.remove(directory, name)?;
-            if self.find(target_parent, target_base)?.is_none() {
+            // Without what was there, symlinks on the way to the target may lead to another file.
+            let remaining = self.find(target_parent, target_base)?;
+            if remaining.is_none_or(|(_, found)| found != inode) {
                 return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
             }
         }
