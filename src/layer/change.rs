@@ -13,9 +13,10 @@ use super::{LayerOptions, LayerSummary};
 const WHITEOUT: &[u8] = b".wh.";
 /// Name of an opaque marker (image-spec, layer.md, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// What an extended attribute costs in memory besides its bytes: its place in the tree, and until the image is complete, in the
-/// block that holds it.
-const XATTR_COST: usize = 128;
+/// Copies of an extended attribute in memory: in the tree, and while the image is completed, in a block or an inode of its own.
+const XATTR_COPIES: usize = 2;
+/// What all of them take besides its name and value, in bytes, as measured.
+const XATTR_COST: usize = 256;
 /// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
 const MAX_XATTR_LEN: usize = 64 << 10;
 
@@ -132,11 +133,11 @@ impl Change {
     }
 }
 
-/// Attributes with their names, values, and what holds them.
+/// What attributes take in memory, in bytes.
 fn xattrs_len(xattrs: &Xattrs) -> usize {
     xattrs
         .iter()
-        .map(|(name, value)| name.len() + value.len() + XATTR_COST)
+        .map(|(name, value)| XATTR_COPIES * (name.len() + value.len()) + XATTR_COST)
         .sum()
 }
 

@@ -19,8 +19,8 @@ pub struct Limits {
     pub size: u64,
     /// Entries of layers, and directories without an entry of their own. Each takes some 400 bytes of memory.
     pub entries: u64,
-    /// Bytes of paths and of what symlinks on the way make of them, of link targets and of extended attributes, with 128 more for each
-    /// attribute. Memory must hold the most of it.
+    /// Bytes of paths and of what symlinks on the way make of them, of link targets, and what extended attributes take in memory: twice
+    /// their bytes, and 256 for each.
     pub metadata: u64,
 }
 
