@@ -24,7 +24,7 @@ pub use error::{StageError, StageReason};
 
 use confined::Root;
 use export::Exporter;
-pub(crate) use export::Fidelity;
+pub(crate) use export::{Fidelity, write_sparsely};
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
 #[derive(Debug)]

@@ -282,7 +282,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
 }
 
 /// Writes all but pages of zeros, which are there already.
-fn write_sparsely(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn write_sparsely(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
     let mut start = 0;
     while start < bytes.len() {
         let pages = |from: usize, are_zeros: bool| {
