@@ -10,7 +10,7 @@ use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
 
 use super::StageReason;
-use super::confined::{Directory, Root};
+use super::confined::{Directory, Root, join};
 use super::mtree;
 
 /// Bytes that are copied at once.
@@ -86,9 +86,8 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
         }
     }
 
-    /// Makes all there is, and returns the paths of the directories, parents first. `made` learns of each before it can become
-    /// one that cannot be removed.
-    pub(super) fn run(mut self, made: &mut Vec<Rc<[u8]>>) -> Result<(), StageReason> {
+    /// Makes all there is.
+    pub(super) fn run(mut self) -> Result<(), StageReason> {
         let inode = self.reader.root().map_err(read(b""))?;
         if let Some(out) = &mut self.specification {
             mtree::begin(out).map_err(write(b""))?;
@@ -100,7 +99,6 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
             self.fill(&directory)?;
             self.made.push(directory);
         }
-        made.extend(self.made.iter().map(|directory| Rc::clone(&directory.path)));
         if self.fidelity == Fidelity::Full {
             // What is made in a directory changes its times, and may be all that ever can be: so the last is the first.
             for Found { path, inode } in self.made.iter().rev() {
@@ -311,13 +309,6 @@ fn hexadecimal(bytes: &[u8]) -> String {
         .collect()
 }
 
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" => name.to_vec(),
-        directory => [directory, b"/", name].concat(),
-    }
-}
-
 /// A path of the image for people.
 fn printable(path: &[u8]) -> String {
     format!("/{}", String::from_utf8_lossy(path))
@@ -372,7 +363,7 @@ mod tests {
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
-        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run(&mut Vec::new())?;
+        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run()?;
         Ok(String::from_utf8(specification).unwrap())
     }
 
