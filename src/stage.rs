@@ -9,6 +9,7 @@ mod confined;
 mod error;
 mod export;
 pub mod mtree;
+mod zeros;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -23,7 +24,8 @@ pub use error::{StageError, StageReason};
 
 use confined::Root;
 use export::Exporter;
-pub(crate) use export::{Fidelity, write_sparsely};
+pub(crate) use export::Fidelity;
+pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
 #[derive(Debug)]
