@@ -16,6 +16,7 @@ use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
 
 pub use kind::ErrorKind;
+pub(crate) use remediation::disk_remediation;
 
 /// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
 #[derive(Debug, thiserror::Error)]

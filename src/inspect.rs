@@ -1,6 +1,7 @@
 //! Looking into a disk image, on any host and without root.
 
 mod content;
+mod copy;
 mod error;
 mod walk;
 
@@ -12,6 +13,7 @@ use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 use crate::provenance::Provenance;
 
 pub use content::Content;
+pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
 pub use walk::WalkError;
 
@@ -116,7 +118,7 @@ impl Disk {
         let Self { path: image, reader } = self;
         let found = walk(reader, path, true).map_err(|source| at(image, path, source))?;
         let content = match found.inode.kind {
-            FoundKind::File => Content::new(reader, &found.inode).map_err(WalkError::Read),
+            FoundKind::File => Content::new(image, reader, path, &found.inode).map_err(WalkError::Read),
             FoundKind::Directory => Err(WalkError::IsADirectory),
             _ => Err(WalkError::NotAFile),
         };

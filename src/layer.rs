@@ -11,7 +11,7 @@ mod header;
 mod libarchive;
 mod limits;
 mod path;
-mod pax;
+pub(crate) mod pax;
 mod resolve;
 mod sparse;
 mod tar;
@@ -55,8 +55,8 @@ pub struct LayerOptions {
 pub struct LayerSummary {
     /// Entries, whiteouts included.
     pub entry_count: u64,
-    /// Extended attributes that were left out, since Linux lets no file have them: those in `user.` of symlinks, devices and pipes,
-    /// and those outside of its namespaces, such as `com.apple.*`.
+    /// Extended attributes that were left out, since Linux lets no such file have them: those in `user.` of symlinks, devices and
+    /// pipes, those in `system.` but ACLs where there can be some, and those outside of its namespaces, such as `com.apple.*`.
     pub ignored_xattrs: u64,
     /// ACLs in textual form (`SCHILY.acl.*`) that were left out: no container engine applies them, and they name users by names
     /// that mean something only where the layer was made.
@@ -95,7 +95,6 @@ impl<O: Output> Rootfs<O> {
         let mut apply_entries = || {
             while let Some(entry) = archive.next()? {
                 meter.check(&entry, archive.position().offset)?;
-                applier.charge(&entry)?;
                 let change = Change::new(entry, options, &mut summary)?;
                 applier.apply(change, archive.content())?;
                 summary.entry_count += 1;

@@ -9,12 +9,12 @@ mod confined;
 mod error;
 mod export;
 pub mod mtree;
+mod zeros;
 
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
 use ext4::{ReadError, Reader};
@@ -25,6 +25,7 @@ pub use error::{StageError, StageReason};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
+pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
 #[derive(Debug)]
@@ -42,8 +43,6 @@ pub(crate) struct Stage {
 pub(crate) struct Staged {
     path: Option<PathBuf>,
     root: Root,
-    /// Paths of its directories, parents first: some may have to be made writable before they can be removed.
-    made: Vec<Rc<[u8]>>,
 }
 
 impl Stage {
@@ -127,7 +126,6 @@ impl Staged {
         Ok(Self {
             root: Root::open(&path)?,
             path: Some(path),
-            made: Vec::new(),
         })
     }
 
@@ -139,7 +137,7 @@ impl Staged {
         specification: Option<impl Write>,
         interrupted: &AtomicBool,
     ) -> Result<(), StageReason> {
-        Exporter::new(reader, &self.root, fidelity, specification, interrupted).run(&mut self.made)
+        Exporter::new(reader, &self.root, fidelity, specification, interrupted).run()
     }
 
     fn rename(&mut self, target: &Path) -> Result<(), StageReason> {
@@ -153,13 +151,8 @@ impl Staged {
 impl Drop for Staged {
     fn drop(&mut self) {
         let Some(path) = &self.path else { return };
-        if fs::remove_dir_all(path).is_ok() {
-            return;
-        }
-        for directory in &self.made {
-            // Those that are gone already need it no more.
-            let _ = self.root.unlock(directory);
-        }
+        self.root.clear();
+        // Whoever is told of the failure that led here has no use for another one.
         let _ = fs::remove_dir_all(path);
     }
 }

@@ -1,5 +1,6 @@
 //! Tree and places in, structures of the disk out. Nothing here reads or writes.
 
+mod acl;
 pub(crate) mod directory;
 pub(crate) mod extents;
 pub(crate) mod groups;

@@ -144,13 +144,15 @@ pub enum FormatError {
         /// Name of the attribute.
         name: String,
     },
-    /// A POSIX ACL that is not in the form of the `getxattr` system call.
-    #[error("the extended attribute {name:?} of {path:?} is no POSIX ACL")]
+    /// A POSIX ACL that the `setxattr` system call would refuse.
+    #[error("the extended attribute {name:?} of {path:?} is no POSIX ACL: {reason}")]
     InvalidAcl {
         /// Path of the file in the image.
         path: String,
         /// Name of the attribute.
         name: String,
+        /// What is wrong with it.
+        reason: &'static str,
     },
     /// A symlink target that does not fit into one block.
     #[error("the target of the symlink {path:?} has {len} bytes; with this block size it can have {max} at most")]

@@ -164,7 +164,7 @@ fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
             Kind::Socket => FoundKind::Socket,
         };
         let file = Found {
-            metadata: inode.metadata.clone(),
+            metadata: stored(inode.metadata.clone()),
             kind,
             content,
             size,
@@ -173,6 +173,22 @@ fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
         found.insert(path, file);
     }
     found
+}
+
+/// Metadata as the disk has it: without the identifiers of entries of ACLs that name nobody.
+fn stored(mut metadata: Metadata) -> Metadata {
+    const TAGS_WITH_IDS: [u8; 2] = [0x02, 0x08];
+    for name in [&b"system.posix_acl_access"[..], b"system.posix_acl_default"] {
+        let Some(mut acl) = metadata.xattrs.get(name).map(<[u8]>::to_vec) else {
+            continue;
+        };
+        let (entries, _) = acl[4..].as_chunks_mut::<8>();
+        for entry in entries.iter_mut().filter(|entry| !TAGS_WITH_IDS.contains(&entry[0])) {
+            entry[4..].fill(0xFF);
+        }
+        metadata.xattrs.set(name, &acl).expect("the name was good");
+    }
+    metadata
 }
 
 /// All paths of an image.

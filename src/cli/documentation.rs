@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::CommandFactory;
 use clap_complete::Shell;
+use microagent::inspect::CopyError;
 
 use super::arguments::Arguments;
 use super::failure::Failure;
@@ -34,8 +35,10 @@ pub(super) fn write_manual(directory: &Path) -> Result<(), Failure> {
         fs::create_dir_all(directory)?;
         clap_mangen::generate_to(Arguments::command().name(PROGRAM), directory)
     };
-    write().map_err(|source| Failure::Copy {
-        path: directory.to_owned(),
-        source,
+    write().map_err(|source| {
+        Failure::Copy(CopyError::Write {
+            path: directory.to_owned(),
+            source,
+        })
     })
 }

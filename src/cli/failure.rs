@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use microagent::diff::DiffError;
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest, ImageError, StoreError};
-use microagent::inspect::InspectError;
+use microagent::inspect::{CopyError, InspectError};
 use serde::Serialize;
 
 use super::presentation::Mode;
@@ -30,7 +30,7 @@ pub(super) enum Failure {
     /// Two disk images could not be compared.
     Diff(DiffError),
     /// A file could not be copied out of a disk image.
-    Copy { path: PathBuf, source: io::Error },
+    Copy(CopyError),
     /// A registry, or a credentials file, does not do what it should.
     Registry(ImageError),
     /// There are no credentials to forget.
@@ -121,7 +121,7 @@ impl Failure {
             Self::Build { error, .. } => error.kind(),
             Self::Inspect(error) => error.kind(),
             Self::Diff(error) => error.kind(),
-            Self::Copy { source, .. } => source.kind().into(),
+            Self::Copy(error) => error.kind(),
             Self::Registry(error) => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
             Self::Cache(error) => error.kind(),
@@ -137,7 +137,7 @@ impl Failure {
             Self::Build { error, .. } => (error.to_string(), error.source()),
             Self::Inspect(error) => (error.to_string(), error.source()),
             Self::Diff(error) => (error.to_string(), error.source()),
-            Self::Copy { path, source } => (format!("could not write {}", path.display()), Some(source)),
+            Self::Copy(error) => (error.to_string(), error.source()),
             Self::Registry(error) => (error.to_string(), error.source()),
             Self::NotLoggedIn { registry, file } => (
                 format!("there are no credentials for {registry} in {}", file.display()),
@@ -163,6 +163,7 @@ impl Failure {
             Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
+            Self::Copy(error) => error.remediation(),
             Self::Diff(error) => error.remediation(),
             Self::Registry(error) => error.remediation(),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),

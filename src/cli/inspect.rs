@@ -9,7 +9,6 @@ use ext4::{Facts, Timestamp};
 use microagent::inspect::{Content, Disk, Listed};
 use microagent::provenance::Provenance;
 use serde::Serialize;
-use tempfile::NamedTempFile;
 use uuid::Uuid;
 
 use super::failure::Failure;
@@ -49,7 +48,7 @@ enum Look {
         /// Path in the disk image
         path: PathBuf,
     },
-    /// Copies a file out of the disk image
+    /// Copies a file out of the disk image, with its holes
     Cp {
         /// Path in the disk image
         path: PathBuf,
@@ -74,12 +73,7 @@ impl Inspect {
                 return cat(disk.content(bytes(path)).map_err(Failure::Inspect)?);
             }
             Some(Look::Cp { path, to }) => {
-                let content = disk.content(bytes(path)).map_err(Failure::Inspect)?;
-                let size_bytes = content.size_bytes();
-                copy(content, to).map_err(|source| {
-                    let path = to.clone();
-                    Failure::Copy { path, source }
-                })?;
+                let size_bytes = disk.copy(bytes(path), to).map_err(Failure::Copy)?;
                 copied(path, to, size_bytes, format)
             }
         };
@@ -117,9 +111,9 @@ fn summary(path: &Path, facts: &Facts, provenance: Option<&Provenance>, format: 
         format: "ext4",
         uuid: Uuid::from_bytes(facts.uuid).to_string(),
         label: String::from_utf8_lossy(&facts.label).into_owned(),
-        size_bytes: facts.block_count * facts.block_size,
-        used_bytes: used * facts.block_size,
-        free_bytes: (facts.block_count - used) * facts.block_size,
+        size_bytes: facts.block_count.saturating_mul(facts.block_size),
+        used_bytes: used.saturating_mul(facts.block_size),
+        free_bytes: (facts.block_count - used).saturating_mul(facts.block_size),
         block_size: facts.block_size,
         inode_count: facts.inode_count.saturating_sub(facts.free_inode_count),
         free_inode_count: facts.free_inode_count,
@@ -263,27 +257,10 @@ fn cat(mut content: Content<'_>) -> Result<(), Failure> {
         }
     };
     match copy() {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(Failure::Report(error)),
-        _ => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(error) => Err(error.downcast().map_or_else(Failure::Report, Failure::Inspect)),
+        Ok(()) => Ok(()),
     }
-}
-
-/// Copies to a file that gets its name when it is whole.
-fn copy(mut content: Content<'_>, to: &Path) -> io::Result<()> {
-    if to.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
-    io::copy(&mut content, &mut file)?;
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        let mode = u32::from(content.mode() & 0o777);
-        file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-    }
-    file.persist(to)?;
-    Ok(())
 }
 
 /// The form of a copy, for programs.

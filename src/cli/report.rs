@@ -110,8 +110,8 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             let count = summary.ignored_xattrs;
             writeln!(
                 stderr,
-                "warning: layer {digest}: left out {count} extended attributes that Linux lets no file have: user.* of \
-                 symlinks, devices or pipes, or such as com.apple.*"
+                "warning: layer {digest}: left out {count} extended attributes that Linux lets no such file have: user.* of \
+                 symlinks, devices or pipes, system.* but ACLs, or such as com.apple.*"
             )?;
         }
         if summary.ignored_acls > 0 {

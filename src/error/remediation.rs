@@ -102,11 +102,12 @@ fn output(path: &Path, kind: io::ErrorKind) -> Option<String> {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             Some("name a file with --out in a directory that you can write to".to_owned())
         }
-        kind => disk(kind),
+        kind => disk_remediation(kind),
     }
 }
 
-fn disk(kind: io::ErrorKind) -> Option<String> {
+/// What to do about a disk that does not take what is written.
+pub(crate) fn disk_remediation(kind: io::ErrorKind) -> Option<String> {
     match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("free some space, or write to another disk".to_owned())
@@ -287,7 +288,7 @@ fn guest(error: &GuestError) -> Option<String> {
         }
         GuestError::Taken { .. } | GuestError::RunsItself { .. } => "name another path with --init",
         GuestError::Image(error) => return format(error),
-        GuestError::Read { source, .. } => return disk(source.kind()),
+        GuestError::Read { source, .. } => return disk_remediation(source.kind()),
         GuestError::Tree(_) => return None,
         _ => "correct the image's config, or leave the init away with --init none",
     };
@@ -301,7 +302,7 @@ fn mke2fs(error: &Mke2fsError) -> String {
             Some("name the mke2fs of e2fsprogs with its path".to_owned())
         }
         Mke2fsError::Missing { .. } => Some("install e2fsprogs whole".to_owned()),
-        Mke2fsError::Work { source, .. } => disk(source.kind()),
+        Mke2fsError::Work { source, .. } => disk_remediation(source.kind()),
         _ => None,
     };
     first.map_or_else(|| advice.to_owned(), |first| format!("{first}, or {advice}"))
@@ -325,7 +326,7 @@ fn stage(error: &StageError) -> Option<String> {
              image with rootfs inspect"
                 .to_owned(),
         ),
-        StageReason::Target { source, .. } | StageReason::Write { source, .. } => disk(source.kind()),
+        StageReason::Target { source, .. } | StageReason::Write { source, .. } => disk_remediation(source.kind()),
         _ => None,
     }
 }
@@ -339,7 +340,7 @@ fn format(error: &FormatError) -> Option<String> {
             ))
         }
         FormatError::TooLarge { max, .. } => Some(format!("ask for --size-mib {} or less", max / MIB)),
-        FormatError::Image { source, .. } => disk(source.kind()),
+        FormatError::Image { source, .. } => disk_remediation(source.kind()),
         FormatError::FileTooLarge { .. } => {
             Some("leave the file out of the image, or ask for a larger --block-size".to_owned())
         }

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use tar::{EntryType, Header, PaxExtensions};
+use tar::{EntryType, Header};
 
 use super::error::ImageError;
 use super::section::{FileError, Section};
-use crate::layer::{Compression, DecodeError, decode};
+use crate::layer::{Compression, DecodeError, LayerErrorKind, decode, pax};
 
 /// Size of a block of a tar in bytes.
 const BLOCK_SIZE: usize = 512;
@@ -121,7 +122,7 @@ impl From<io::Error> for IndexError {
 fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, IndexError> {
     let len = tar.get_ref().len();
     let mut members = BTreeMap::new();
-    let (mut long_name, mut long_link, mut pax_len) = (None, None, None);
+    let mut described = Described::default();
     let mut offset = 0;
     while offset < len {
         let damaged = || IndexError::Damaged { offset };
@@ -140,12 +141,11 @@ fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, Index
             return Err(damaged());
         }
         let kind = header.entry_type();
-        let has_content = !matches!(kind, EntryType::Link | EntryType::Symlink | EntryType::Directory);
-        let size = match pax_len.take() {
+        let size = match described.len {
+            _ if !has_content(kind) => 0,
             Some(size) if !is_extension(kind) => size,
             _ => header.entry_size().map_err(|_| damaged())?,
         };
-        let size = if has_content { size } else { 0 };
         let start = offset + BLOCK_SIZE as u64;
         let next = size
             .checked_next_multiple_of(BLOCK_SIZE as u64)
@@ -154,25 +154,10 @@ fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, Index
         let next = next.filter(|_| start + size <= len).ok_or_else(damaged)?;
         if is_extension(kind) {
             let body = extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
-            match kind {
-                EntryType::GNULongName => long_name = Some(text(&body)),
-                EntryType::GNULongLink => long_link = Some(text(&body)),
-                EntryType::XHeader => {
-                    for record in PaxExtensions::new(&body) {
-                        let record = record.map_err(|_| damaged())?;
-                        match record.key_bytes() {
-                            b"path" => long_name = Some(text(record.value_bytes())),
-                            b"linkpath" => long_link = Some(text(record.value_bytes())),
-                            b"size" => pax_len = record.value().ok().and_then(|size| size.parse().ok()),
-                            _ => {}
-                        }
-                    }
-                }
-                _ => {}
-            }
+            described.read(kind, &body).map_err(|_| damaged())?;
         } else {
-            let name = long_name.take().unwrap_or_else(|| text(&header.path_bytes()));
-            let target = long_link.take();
+            let Described { name, target, .. } = mem::take(&mut described);
+            let name = name.unwrap_or_else(|| text(&header.path_bytes()));
             let target = || target.or_else(|| header.link_name_bytes().map(|name| text(&name)));
             let name = clean(&name);
             let member = match kind {
@@ -190,6 +175,49 @@ fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, Index
         offset = next;
     }
     Ok(members)
+}
+
+/// What extended headers say of the next member; all that they leave out is in its own header.
+#[derive(Default)]
+struct Described {
+    name: Option<String>,
+    target: Option<String>,
+    len: Option<u64>,
+}
+
+impl Described {
+    fn read(&mut self, kind: EntryType, body: &[u8]) -> Result<(), LayerErrorKind> {
+        let given = |value: &[u8]| Some(text(value)).filter(|value| !value.is_empty());
+        match kind {
+            EntryType::GNULongName => self.name = given(body),
+            EntryType::GNULongLink => self.target = given(body),
+            EntryType::XHeader => {
+                for record in pax::Records::new(body) {
+                    match record? {
+                        (b"path", value) => self.name = given(value),
+                        (b"linkpath", value) => self.target = given(value),
+                        (b"size", value) => self.len = pax::size(value)?,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Of all others the size means nothing (Go, `isHeaderOnlyType`).
+fn has_content(kind: EntryType) -> bool {
+    !matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    )
 }
 
 fn is_extension(kind: EntryType) -> bool {
@@ -299,7 +327,7 @@ mod tests {
         Archive::open(file.path(), &std::env::temp_dir())
     }
 
-    fn content(archive: &Archive, name: &str) -> Option<String> {
+    fn content_of(archive: &Archive, name: &str) -> Option<String> {
         let mut content = String::new();
         archive.get(name)?.read_to_string(&mut content).unwrap();
         Some(content)
@@ -350,7 +378,87 @@ mod tests {
             ("out", None),
             ("x", None),
         ] {
-            assert_eq!(content(&archive, name).as_deref(), expected, "{name}");
+            assert_eq!(content_of(&archive, name).as_deref(), expected, "{name}");
+        }
+    }
+
+    /// Writers give sizes of 8 GiB and more in one of these ways, and some give all sizes so.
+    #[test]
+    fn the_size_of_a_member_may_be_in_an_extended_header() {
+        let block = |kind: EntryType, name: &str, size: u64| {
+            let mut header = Header::new_ustar();
+            header.set_entry_type(kind);
+            header.set_path(name).unwrap();
+            header.set_size(size);
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        let padded = |bytes: &[u8]| [bytes, &vec![0; bytes.len().next_multiple_of(512) - bytes.len()][..]].concat();
+        let extended =
+            |kind: EntryType, body: &[u8]| [block(kind, "extended", body.len() as u64), padded(body)].concat();
+        let size = extended(EntryType::XHeader, b"12 size=600\n");
+        let content = padded(&[b'c'; 600]);
+        let last = [block(EntryType::Regular, "last", 3), padded(b"end")].concat();
+        let global = extended(EntryType::XGlobalHeader, b"18 comment=global\n");
+        let name = extended(EntryType::GNULongName, b"named\0");
+        // A value may hold what looks like a record.
+        let hidden = extended(EntryType::XHeader, b"26 comment=\n12 size=7000\n\n12 size=600\n");
+        let binary = {
+            let mut header = Header::new_ustar();
+            header.set_path("file").unwrap();
+            header.as_old_mut().size = *b"\x80\0\0\0\0\0\0\0\0\0\x02\x58";
+            header.set_cksum();
+            header.as_bytes().to_vec()
+        };
+        for (name, before) in [
+            ("file", [&size[..], &block(EntryType::Regular, "file", 0)].concat()),
+            ("file", [&size[..], &block(EntryType::Regular, "file", 5)].concat()),
+            (
+                "file",
+                [&size[..], &global, &block(EntryType::Regular, "file", 0)].concat(),
+            ),
+            (
+                "named",
+                [&size[..], &name, &block(EntryType::Regular, "file", 0)].concat(),
+            ),
+            (
+                "named",
+                [&name[..], &size, &block(EntryType::Regular, "file", 0)].concat(),
+            ),
+            ("file", [&hidden[..], &block(EntryType::Regular, "file", 0)].concat()),
+            ("file", binary),
+        ] {
+            let archive = archive(&[&before[..], &content, &last].concat()).unwrap();
+            assert_eq!(content_of(&archive, name).unwrap(), "c".repeat(600));
+            assert_eq!(content_of(&archive, "last").as_deref(), Some("end"));
+        }
+        // One without a value restores what the header says, and holds for one member alone.
+        let none = extended(EntryType::XHeader, b"12 size=100\n8 size=\n");
+        for before in [
+            [&none[..], &block(EntryType::Regular, "file", 600), &content].concat(),
+            [
+                &size[..],
+                &block(EntryType::Symlink, "link", 0),
+                &block(EntryType::Fifo, "pipe", 600),
+            ]
+            .concat(),
+        ] {
+            let archive = archive(&[&before[..], &last].concat()).unwrap();
+            assert_eq!(content_of(&archive, "last").as_deref(), Some("end"));
+        }
+        for wrong in [
+            &b"10 size=x\n"[..],
+            b"11 size=-1\n",
+            b"29 size=18446744073709551615\n",
+            b"14 size=99999\n",
+        ] {
+            let tar = [
+                extended(EntryType::XHeader, wrong),
+                block(EntryType::Regular, "file", 0),
+                last.clone(),
+            ]
+            .concat();
+            assert!(archive(&tar).is_err(), "{}", wrong.escape_ascii());
         }
     }
 
@@ -383,7 +491,7 @@ mod tests {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&sample()).unwrap();
         for compressed in [gzip.finish().unwrap(), zstd::encode_all(&sample()[..], 1).unwrap()] {
-            assert_eq!(content(&archive(&compressed).unwrap(), "a").as_deref(), Some("new"));
+            assert_eq!(content_of(&archive(&compressed).unwrap(), "a").as_deref(), Some("new"));
         }
     }
 }

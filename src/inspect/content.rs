@@ -3,10 +3,23 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use std::path::Path;
+
 use ext4::{DataRange, FoundInode, ReadError, Reader};
 
+use super::walk::WalkError;
+use super::{InspectError, at};
+use crate::stage::write_sparsely;
+
+/// Bytes that are copied at once.
+const CHUNK: usize = 1 << 20;
+
 /// The content of a file in a disk image.
+///
+/// Where it cannot be read, the [`io::Error`] is an [`InspectError`] inside.
 pub struct Content<'disk> {
+    image: &'disk Path,
+    path: Vec<u8>,
     reader: &'disk mut Reader<File>,
     size: u64,
     mode: u16,
@@ -17,10 +30,17 @@ pub struct Content<'disk> {
 }
 
 impl<'disk> Content<'disk> {
-    pub(super) fn new(reader: &'disk mut Reader<File>, inode: &FoundInode) -> Result<Self, ReadError> {
+    pub(super) fn new(
+        image: &'disk Path,
+        reader: &'disk mut Reader<File>,
+        path: &[u8],
+        inode: &FoundInode,
+    ) -> Result<Self, ReadError> {
         let mut ranges = reader.data(inode)?;
         ranges.reverse();
         Ok(Self {
+            image,
+            path: path.to_vec(),
             reader,
             size: inode.size,
             mode: inode.mode,
@@ -39,6 +59,26 @@ impl<'disk> Content<'disk> {
     #[must_use]
     pub fn mode(&self) -> u16 {
         self.mode
+    }
+
+    /// Writes what was not read yet to its place in an empty file. Holes and zeros become holes.
+    pub(super) fn write_to(mut self, file: &mut File) -> io::Result<()> {
+        file.set_len(self.size)?;
+        let mut buffer = vec![0; CHUNK];
+        while let Some(range) = self.ranges.last() {
+            self.at = self.at.max(range.start);
+            let len = self.read(&mut buffer)?;
+            write_sparsely(file, self.at - len as u64, &buffer[..len])?;
+            if len == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: ReadError) -> io::Error {
+        let error: InspectError = at(self.image, &self.path, WalkError::Read(error));
+        io::Error::other(error)
     }
 }
 
@@ -61,7 +101,8 @@ impl Read for Content<'_> {
         match self.ranges.last() {
             Some(range) if is_data => {
                 let skip = self.at - range.start;
-                self.reader.read_data(range, skip, part).map_err(io::Error::other)?;
+                let read = self.reader.read_data(range, skip, part);
+                read.map_err(|error| self.failed(error))?;
             }
             _ => part.fill(0),
         }

@@ -71,28 +71,48 @@ impl InspectError {
     /// What to do about it; none where there is nothing to say but the error itself.
     #[must_use]
     pub fn remediation(&self) -> Option<String> {
-        let error = match &self.reason {
-            InspectReason::Path {
-                source: WalkError::IsADirectory,
-                ..
-            } => return Some("name a regular file, or list the directory with ls".to_owned()),
-            InspectReason::Read(error)
-            | InspectReason::Path {
-                source: WalkError::Read(error),
-                ..
-            } => error,
-            _ => return None,
-        };
-        let text = match error {
-            ReadError::NeedsRecovery => "replay the journal with e2fsck -p, or by mounting it once",
-            ReadError::Checksum { .. }
-            | ReadError::Inode { .. }
-            | ReadError::Journal { .. }
-            | ReadError::Superblock { .. } => "microagent rootfs verify lists all that is wrong with it",
-            _ => return None,
+        let text = match &self.reason {
+            InspectReason::Open(source) => match source.kind() {
+                io::ErrorKind::NotFound => "check the path",
+                io::ErrorKind::PermissionDenied => "make it readable for you",
+                io::ErrorKind::IsADirectory => NAME_AN_IMAGE,
+                _ => return None,
+            },
+            InspectReason::Read(error) => return read(error),
+            InspectReason::Provenance(ProvenanceError::Unknown(_)) => "look into it with the version that built it",
+            InspectReason::Provenance(ProvenanceError::Damaged) => VERIFY,
+            InspectReason::Path { source, .. } => match source {
+                WalkError::IsADirectory => "name a regular file, or list the directory with ls",
+                WalkError::NotFound | WalkError::NotADirectory => "list the directory above it with ls",
+                WalkError::NotAFile => "name a regular file; ls says what this is",
+                WalkError::TooManySymlinks => "name the file that they lead to; ls shows where each leads",
+                WalkError::Read(error) => return read(error),
+            },
         };
         Some(text.to_owned())
     }
+}
+
+const NAME_AN_IMAGE: &str = "name a disk image";
+const VERIFY: &str = "microagent rootfs verify lists all that is wrong with it";
+
+fn read(error: &ReadError) -> Option<String> {
+    let text = match error {
+        ReadError::NotExt4 => NAME_AN_IMAGE,
+        ReadError::Unsupported { .. } => "mount it, or look into it with debugfs",
+        ReadError::NeedsRecovery => "replay the journal with e2fsck -p, or by mounting it once",
+        ReadError::Checksum { .. }
+        | ReadError::Inode { .. }
+        | ReadError::NoSuchInode { .. }
+        | ReadError::Journal { .. }
+        | ReadError::Superblock { .. } => VERIFY,
+        ReadError::Input { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
+            "copy or build it again: it ends before the file system does"
+        }
+        ReadError::Input { source, .. } if source.kind() == io::ErrorKind::IsADirectory => NAME_AN_IMAGE,
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 impl From<&ReadError> for ErrorKind {

@@ -13,7 +13,6 @@ use super::change::{Change, Node};
 use super::error::LayerErrorKind;
 use super::path::RelativePath;
 use super::resolve::{Resolved, resolve};
-use super::tar::{Entry, EntryKind};
 use super::upper::Upper;
 
 /// Mode of a directory that has no entry of its own.
@@ -33,18 +32,9 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Counts an entry, and what of it memory may have to hold.
-    pub(super) fn charge(&mut self, entry: &Entry) -> Result<(), LayerErrorKind> {
-        let target_len = match &entry.kind {
-            EntryKind::HardLink(target) | EntryKind::Symlink(target) => target.len(),
-            _ => 0,
-        };
-        let xattrs_len: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
-        self.rootfs.budget.charge(entry.name.len() + target_len + xattrs_len)
-    }
-
-    /// Applies one change; `content` is that of the file that it puts.
+    /// Applies one change, and counts it; `content` is that of the file that it puts.
     pub(super) fn apply(&mut self, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
+        self.rootfs.budget.charge_entry(change.metadata_len())?;
         match change {
             Change::Put { path, node, metadata } => self.put(&path, node, metadata, content),
             Change::Link { path, target } => self.link(&path, &target),
@@ -119,7 +109,9 @@ impl<'a, O: Output> Applier<'a, O> {
         }
         if self.rootfs.tree.lookup(directory, name).is_some() {
             self.remove(directory, name)?;
-            if self.find(target_parent, target_base)?.is_none() {
+            // Without what was there, symlinks on the way to the target may lead to another file.
+            let remaining = self.find(target_parent, target_base)?;
+            if remaining.is_none_or(|(_, found)| found != inode) {
                 return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
             }
         }
@@ -140,7 +132,7 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 
     fn clear_lower(&mut self, directory: &RelativePath) -> Result<(), LayerErrorKind> {
-        let Resolved { directory, missing } = resolve(&self.rootfs.tree, directory.as_bytes())?;
+        let Resolved { directory, missing, .. } = self.resolve(directory.as_bytes())?;
         if missing.is_empty() {
             self.clear(directory)
         } else {
@@ -214,9 +206,17 @@ impl<'a, O: Output> Applier<'a, O> {
         self.upper.described(&self.rootfs.tree, directory);
     }
 
+    /// Finds how far a path leads. What symlinks make of it counts as metadata: it takes time, and whoever looks at the tree later
+    /// holds paths as they are without symlinks, which are no longer.
+    fn resolve(&mut self, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
+        let resolved = resolve(&self.rootfs.tree, path)?;
+        self.rootfs.budget.charge(resolved.detour)?;
+        Ok(resolved)
+    }
+
     /// Finds an entry and its directory, which is found through symlinks; the entry may be one itself.
-    fn find(&self, parent: &[u8], name: &[u8]) -> Result<Option<(InodeId, InodeId)>, LayerErrorKind> {
-        let Resolved { directory, missing } = resolve(&self.rootfs.tree, parent)?;
+    fn find(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<(InodeId, InodeId)>, LayerErrorKind> {
+        let Resolved { directory, missing, .. } = self.resolve(parent)?;
         let entry = self.rootfs.tree.lookup(directory, name);
         Ok(entry.filter(|_| missing.is_empty()).map(|id| (directory, id)))
     }
@@ -224,12 +224,18 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges
     /// layers (umoci does the same; containerd fails if it applies layers to a plain directory).
     fn make_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
-        let Resolved { mut directory, missing } = resolve(&self.rootfs.tree, path)?;
+        let Resolved {
+            mut directory,
+            mut path_len,
+            missing,
+            ..
+        } = self.resolve(path)?;
         for name in missing {
             if self.rootfs.tree.lookup(directory, &name).is_some() {
                 self.remove(directory, &name)?;
             }
-            self.rootfs.budget.charge(name.len())?;
+            path_len += name.len() + 1;
+            self.rootfs.budget.charge_entry(path_len - 1)?;
             directory = self.insert(directory, &name, implied(), Kind::Directory(Directory::new()))?;
         }
         Ok(directory)

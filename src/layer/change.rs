@@ -1,11 +1,10 @@
 //! What an entry of a tar changes in the tree: it puts something, links it, or hides what lower layers have.
 
-use std::mem;
-
-use ext4::{Device, Metadata};
+use ext4::{Device, Metadata, Xattrs};
 
 use super::error::LayerErrorKind;
 use super::path::RelativePath;
+use super::pax::Xattr;
 use super::sparse;
 use super::tar::{Entry, EntryKind};
 use super::{LayerOptions, LayerSummary};
@@ -14,8 +13,10 @@ use super::{LayerOptions, LayerSummary};
 const WHITEOUT: &[u8] = b".wh.";
 /// Name of an opaque marker (image-spec, layer.md, "Opaque Whiteout").
 const OPAQUE: &[u8] = b".wh..wh..opq";
-/// Namespaces of extended attributes (xattr(7)).
-const NAMESPACES: [&[u8]; 4] = [b"user.", b"trusted.", b"security.", b"system."];
+/// Copies of an extended attribute in memory: in the tree, and while the image is completed, in a block or an inode of its own.
+const XATTR_COPIES: usize = 2;
+/// What all of them take besides its name and value, in bytes, as measured.
+const XATTR_COST: usize = 256;
 /// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
 const MAX_XATTR_LEN: usize = 64 << 10;
 
@@ -55,12 +56,14 @@ impl Change {
     ///
     /// The last component of the name alone says whether it is a whiteout, whatever the type and the content of the entry, and
     /// `.wh..wh.aufs` is one of `.wh.aufs`, which removes nothing (containerd, umoci).
+    ///
+    /// The metadata of a whiteout or a hard link is ignored, even such that no file can have.
     pub(super) fn new(
-        mut entry: Entry,
+        entry: Entry,
         options: &LayerOptions,
         summary: &mut LayerSummary,
     ) -> Result<Self, LayerErrorKind> {
-        let path = RelativePath::clean(&entry.name)?;
+        let path = RelativePath::clean_unbounded(&entry.name)?;
         if let Some((directory, name)) = path.split()
             && let Some(hidden) = name.strip_prefix(WHITEOUT)
         {
@@ -76,7 +79,7 @@ impl Change {
                 path: RelativePath::clean(&[directory, hidden].join(&b'/'))?,
             });
         }
-        let mut metadata = metadata(&mut entry, options)?;
+        path.check()?;
         let node = match entry.kind {
             // The file at the target has its metadata already, and what a link says of it need not be true (umoci).
             EntryKind::HardLink(target) => {
@@ -88,40 +91,72 @@ impl Change {
             EntryKind::Directory => Node::Directory,
             EntryKind::File(len) => Node::File(len),
             EntryKind::SparseFile(map) => Node::SparseFile(map),
-            EntryKind::Symlink(target) => {
-                // Linux makes symlinks with this mode and never changes it (symlink(7)).
-                metadata.mode = 0o777;
-                Node::Symlink(target)
-            }
+            EntryKind::Symlink(target) => Node::Symlink(target),
             EntryKind::CharDevice(major, minor) => Node::CharDevice(device(major, minor)?),
             EntryKind::BlockDevice(major, minor) => Node::BlockDevice(device(major, minor)?),
             EntryKind::Fifo => Node::Fifo,
         };
+        let mut xattrs = xattrs(entry.xattrs)?;
         summary.ignored_acls += entry.textual_acls;
-        let takes_user = matches!(node, Node::Directory | Node::File(_) | Node::SparseFile(_));
-        summary.ignored_xattrs += remove_foreign_xattrs(&mut metadata, takes_user);
+        summary.ignored_xattrs += remove_foreign_xattrs(&mut xattrs, &node);
+        let bounded = |time| options.newest.map_or(time, |newest| newest.min(time));
+        let metadata = Metadata {
+            // Linux makes symlinks with this mode and never changes it (symlink(7)).
+            mode: if matches!(node, Node::Symlink(_)) {
+                0o777
+            } else {
+                entry.mode
+            },
+            uid: owner("uid", entry.uid)?,
+            gid: owner("gid", entry.gid)?,
+            accessed: bounded(entry.accessed),
+            modified: bounded(entry.modified),
+            changed: bounded(entry.changed),
+            xattrs,
+        };
         Ok(Self::Put { path, node, metadata })
+    }
+
+    /// Bytes that memory may have to hold of it, besides what each entry takes.
+    pub(super) fn metadata_len(&self) -> usize {
+        match self {
+            Self::Put { path, node, metadata } => {
+                let target_len = match node {
+                    Node::Symlink(target) => target.len(),
+                    _ => 0,
+                };
+                path.as_bytes().len() + target_len + xattrs_len(&metadata.xattrs)
+            }
+            Self::Link { path, target } => path.as_bytes().len() + target.as_bytes().len(),
+            Self::Remove { path } | Self::Clear { directory: path } => path.as_bytes().len(),
+        }
     }
 }
 
-fn metadata(entry: &mut Entry, options: &LayerOptions) -> Result<Metadata, LayerErrorKind> {
-    if let Some((name, value)) = entry.xattrs.iter().find(|(_, value)| value.len() > MAX_XATTR_LEN) {
+/// What attributes take in memory, in bytes.
+fn xattrs_len(xattrs: &Xattrs) -> usize {
+    xattrs
+        .iter()
+        .map(|(name, value)| XATTR_COPIES * (name.len() + value.len()) + XATTR_COST)
+        .sum()
+}
+
+fn xattrs(found: Vec<Xattr>) -> Result<Xattrs, LayerErrorKind> {
+    let mut xattrs = Xattrs::default();
+    for (name, value) in found {
+        let value = value.ok_or(LayerErrorKind::InvalidExtension {
+            reason: "an extended attribute that is not in base 64",
+        })?;
+        xattrs.set(&name, &value)?;
+    }
+    if let Some((name, value)) = xattrs.iter().find(|(_, value)| value.len() > MAX_XATTR_LEN) {
         return Err(LayerErrorKind::XattrTooLong {
             name: name.to_vec(),
             len: value.len(),
             max: MAX_XATTR_LEN,
         });
     }
-    let bounded = |time| options.newest.map_or(time, |newest| newest.min(time));
-    Ok(Metadata {
-        mode: entry.mode,
-        uid: owner("uid", entry.uid)?,
-        gid: owner("gid", entry.gid)?,
-        accessed: bounded(entry.accessed),
-        modified: bounded(entry.modified),
-        changed: bounded(entry.changed),
-        xattrs: mem::take(&mut entry.xattrs),
-    })
+    Ok(xattrs)
 }
 
 /// A user or a group. The highest number of 32 bits is none: it means "leave it" (chown(2)).
@@ -147,17 +182,26 @@ fn in_range(field: &'static str, value: i64, max: u32) -> Result<u32, LayerError
         })
 }
 
-/// Takes attributes away that Linux lets no file have (xattr(7)), as containerd does, and counts them: those outside of its
-/// namespaces, and those in `user.` of what is neither a file nor a directory.
-fn remove_foreign_xattrs(metadata: &mut Metadata, takes_user: bool) -> u64 {
-    let is_possible = |name: &[u8]| {
-        let is_in = |namespace: &&[u8]| name.len() > namespace.len() && name.starts_with(namespace);
-        NAMESPACES.iter().any(is_in) && (takes_user || !name.starts_with(b"user."))
-    };
-    let names = metadata.xattrs.iter().map(|(name, _)| name);
-    let foreign: Vec<Vec<u8>> = names.filter(|name| !is_possible(name)).map(<[u8]>::to_vec).collect();
+/// Takes attributes away that Linux lets no file have, as containerd does, and counts them.
+fn remove_foreign_xattrs(xattrs: &mut Xattrs, node: &Node) -> u64 {
+    let names = xattrs.iter().map(|(name, _)| name);
+    let foreign: Vec<Vec<u8>> = names
+        .filter(|name| !is_possible(name, node))
+        .map(<[u8]>::to_vec)
+        .collect();
     for name in &foreign {
-        metadata.xattrs.remove(name);
+        xattrs.remove(name);
     }
     foreign.len() as u64
+}
+
+/// Whether Linux lets such a file have an attribute of this name (xattr(7), acl(5)). Of those in `system.`, ACLs alone are stored.
+fn is_possible(name: &[u8], node: &Node) -> bool {
+    let is_in = |namespace: &[u8]| name.len() > namespace.len() && name.starts_with(namespace);
+    match name {
+        b"system.posix_acl_access" => !matches!(node, Node::Symlink(_)),
+        b"system.posix_acl_default" => matches!(node, Node::Directory),
+        _ if is_in(b"user.") => matches!(node, Node::Directory | Node::File(_) | Node::SparseFile(_)),
+        _ => is_in(b"trusted.") || is_in(b"security."),
+    }
 }

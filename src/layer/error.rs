@@ -147,7 +147,7 @@ pub enum LayerErrorKind {
     },
     /// Layers with more metadata than is allowed ([`Limits::metadata`](super::Limits::metadata)).
     #[error(
-        "the paths, link targets and extended attributes of the layers have {len} bytes or more: at most {max} are allowed"
+        "the paths, link targets and extended attributes of the layers take {len} bytes or more: at most {max} are allowed"
     )]
     TooMuchMetadata {
         /// Bytes in all layers so far.

@@ -19,7 +19,8 @@ pub struct Limits {
     pub size: u64,
     /// Entries of layers, and directories without an entry of their own. Each takes some 400 bytes of memory.
     pub entries: u64,
-    /// Bytes of paths, link targets and extended attributes, of which memory must hold the most.
+    /// Bytes of paths and of what symlinks on the way make of them, of link targets, and what extended attributes take in memory: twice
+    /// their bytes, and 256 for each.
     pub metadata: u64,
 }
 
@@ -54,15 +55,20 @@ impl Budget {
     }
 
     /// Counts an entry, with the bytes of its metadata.
-    pub(super) fn charge(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+    pub(super) fn charge_entry(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
         self.entries += 1;
-        self.metadata = self.metadata.saturating_add(metadata as u64);
         if self.entries > self.limits.entries {
             return Err(LayerErrorKind::TooManyEntries {
                 count: self.entries,
                 max: self.limits.entries,
             });
         }
+        self.charge(metadata)
+    }
+
+    /// Counts bytes of metadata.
+    pub(super) fn charge(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+        self.metadata = self.metadata.saturating_add(metadata as u64);
         if self.metadata > self.limits.metadata {
             return Err(LayerErrorKind::TooMuchMetadata {
                 len: self.metadata,

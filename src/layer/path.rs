@@ -19,6 +19,13 @@ impl RelativePath {
     /// It is cleaned as a string, before any symlink is followed, and `..` at the root stays there, as containerd does it
     /// (`filepath.Clean`): `/a//b/`, `./a/./b`, `../a/c/../b` are all `a/b`.
     pub(super) fn clean(path: &[u8]) -> Result<Self, LayerErrorKind> {
+        let path = Self::clean_unbounded(path)?;
+        path.check()?;
+        Ok(path)
+    }
+
+    /// As [`RelativePath::clean`], of a path that may be longer than that of any file.
+    pub(super) fn clean_unbounded(path: &[u8]) -> Result<Self, LayerErrorKind> {
         if path.contains(&0) {
             return Err(LayerErrorKind::NulInPath { path: path.to_vec() });
         }
@@ -38,13 +45,19 @@ impl RelativePath {
                 }
             }
         }
-        if cleaned.len() > MAX_PATH_LEN {
+        Ok(Self(cleaned))
+    }
+
+    /// Refuses a path that no file can have.
+    pub(super) fn check(&self) -> Result<(), LayerErrorKind> {
+        if self.0.len() > MAX_PATH_LEN {
             return Err(LayerErrorKind::PathTooLong {
-                len: cleaned.len(),
+                len: self.0.len(),
                 max: MAX_PATH_LEN,
             });
         }
-        if let Some(name) = cleaned
+        if let Some(name) = self
+            .0
             .split(|&byte| byte == b'/')
             .find(|name| name.len() > MAX_NAME_LEN)
         {
@@ -53,7 +66,7 @@ impl RelativePath {
                 max: MAX_NAME_LEN,
             });
         }
-        Ok(Self(cleaned))
+        Ok(())
     }
 
     /// The path as bytes: empty, or names separated by single slashes.

@@ -11,6 +11,9 @@ const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
 /// Prefix of the extended attributes as libarchive writes them.
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
+/// Name and value of an extended attribute; no value if it could not be decoded.
+pub(super) type Xattr = (Vec<u8>, Option<Vec<u8>>);
+
 /// What extended headers say of an entry; all that they leave out is in the header itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Attributes {
@@ -24,8 +27,8 @@ pub(super) struct Attributes {
     pub(super) changed: Option<Timestamp>,
     pub(super) device_major: Option<i64>,
     pub(super) device_minor: Option<i64>,
-    /// Names and values, the authoritative one last.
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// The authoritative one of those with the same name last.
+    pub(super) xattrs: Vec<Xattr>,
     /// ACLs in their textual form, of which only the number is known.
     pub(super) textual_acls: u64,
     pub(super) sparse: sparse::Keywords,
@@ -39,12 +42,12 @@ impl Attributes {
     /// Keywords that mean nothing here are ignored, as POSIX demands.
     pub(super) fn read(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
         let mut libarchive_xattrs = Vec::new();
-        for record in Records(body) {
+        for record in Records::new(body) {
             let (keyword, value) = record?;
             if let Some(name) = keyword.strip_prefix(SCHILY_XATTR) {
-                self.xattrs.push((name.to_vec(), value.to_vec()));
+                self.xattrs.push((name.to_vec(), Some(value.to_vec())));
             } else if let Some(name) = keyword.strip_prefix(LIBARCHIVE_XATTR) {
-                libarchive_xattrs.push((libarchive::decode_name(name), libarchive::decode_value(value)?));
+                libarchive_xattrs.push((libarchive::decode_name(name), libarchive::decode_value(value)));
             } else if !self.sparse.read(keyword, value)? {
                 self.read_keyword(keyword, value)?;
             }
@@ -58,7 +61,7 @@ impl Attributes {
     ///
     /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for all entries.
     pub(super) fn read_global(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
-        for record in Records(body) {
+        for record in Records::new(body) {
             let (keyword, value) = record?;
             let individual = matches!(keyword, b"path" | b"linkpath" | b"size")
                 || [
@@ -84,7 +87,7 @@ impl Attributes {
         match keyword {
             b"path" => self.path = path(value)?,
             b"linkpath" => self.link_path = path(value)?,
-            b"size" => self.size = unless_empty(value, |value| unsigned("size", value))?,
+            b"size" => self.size = size(value)?,
             b"uid" => self.uid = unless_empty(value, |value| integer("uid", value))?,
             b"gid" => self.gid = unless_empty(value, |value| integer("gid", value))?,
             b"mtime" => self.modified = unless_empty(value, |value| time("mtime", value))?,
@@ -105,7 +108,13 @@ impl Attributes {
 }
 
 /// The records of an extended header, `<length> <keyword>=<value>\n` each.
-struct Records<'a>(&'a [u8]);
+pub(crate) struct Records<'a>(&'a [u8]);
+
+impl<'a> Records<'a> {
+    pub(crate) fn new(body: &'a [u8]) -> Self {
+        Self(body)
+    }
+}
 
 impl<'a> Iterator for Records<'a> {
     type Item = Result<(&'a [u8], &'a [u8]), LayerErrorKind>;
@@ -167,6 +176,11 @@ fn path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
         }
         Ok(value.to_vec())
     })
+}
+
+/// Bytes of content, unless the value is empty.
+pub(crate) fn size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
+    unless_empty(value, |value| unsigned("size", value))
 }
 
 /// A decimal number without a sign.
@@ -263,8 +277,8 @@ mod tests {
         assert_eq!(
             attributes.xattrs,
             [
-                (b"security.capability".to_vec(), hidden.to_vec()),
-                (b"user.after".to_vec(), b"x".to_vec())
+                (b"security.capability".to_vec(), Some(hidden.to_vec())),
+                (b"user.after".to_vec(), Some(b"x".to_vec()))
             ]
         );
         assert_eq!(attributes.path.as_deref(), Some(&b"a\nb"[..]));
@@ -313,13 +327,15 @@ mod tests {
             record("SCHILY.xattr.user.a", "schily"),
             record("LIBARCHIVE.xattr.user.a", "bGliYXJjaGl2ZQ"),
             record("LIBARCHIVE.xattr.user.b%3Dc", "AAH/"),
+            record("LIBARCHIVE.xattr.user.d", "AAH!"),
         ]);
         assert_eq!(
             attributes.xattrs,
             [
-                (b"user.a".to_vec(), b"libarchive".to_vec()),
-                (b"user.b=c".to_vec(), b"\0\x01\xff".to_vec()),
-                (b"user.a".to_vec(), b"schily".to_vec()),
+                (b"user.a".to_vec(), Some(b"libarchive".to_vec())),
+                (b"user.b=c".to_vec(), Some(b"\0\x01\xff".to_vec())),
+                (b"user.d".to_vec(), None),
+                (b"user.a".to_vec(), Some(b"schily".to_vec())),
             ]
         );
     }

@@ -16,6 +16,10 @@ const MAX_WAY_LEN: usize = 16 * MAX_PATH_LEN;
 pub(crate) struct Resolved {
     /// The last directory on the way that exists.
     pub(crate) directory: InodeId,
+    /// Length of its path in bytes, without symlinks, with a slash after each name.
+    pub(crate) path_len: usize,
+    /// Bytes of the targets of all symlinks on the way.
+    pub(crate) detour: usize,
     /// Names below it that do not exist, or the first of which is no directory.
     pub(crate) missing: Vec<Box<[u8]>>,
 }
@@ -26,6 +30,8 @@ pub(crate) struct Resolved {
 /// directory, counts as a directory that is empty, so that `..` leads out of it again.
 pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
+    // Of the names from the root to the directory.
+    let mut name_lens: Vec<usize> = Vec::new();
     let mut missing: Vec<&[u8]> = Vec::new();
     let (mut link_count, mut way_len) = (0, path.len());
     let mut pending: Vec<&[u8]> = Vec::new();
@@ -35,6 +41,7 @@ pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
             b"" | b"." => {}
             b".." => {
                 if missing.pop().is_none() {
+                    name_lens.pop();
                     directory = tree
                         .inode(directory)
                         .directory()
@@ -44,7 +51,10 @@ pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
             name => {
                 let existing = tree.lookup(directory, name).filter(|_| missing.is_empty());
                 match existing.map(|id| (id, tree.inode(id).kind())) {
-                    Some((id, Kind::Directory(_))) => directory = id,
+                    Some((id, Kind::Directory(_))) => {
+                        directory = id;
+                        name_lens.push(name.len());
+                    }
                     Some((_, Kind::Symlink(target))) => {
                         link_count += 1;
                         if link_count > MAX_SYMLINKS {
@@ -54,6 +64,7 @@ pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
                         check_len(way_len, MAX_WAY_LEN)?;
                         if target.starts_with(b"/") {
                             directory = InodeId::ROOT;
+                            name_lens.clear();
                         }
                         push_reversed(&mut pending, target);
                     }
@@ -66,6 +77,8 @@ pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
     check_len(missing.iter().map(|name| name.len() + 1).sum(), MAX_PATH_LEN)?;
     Ok(Resolved {
         directory,
+        detour: way_len - path.len(),
+        path_len: name_lens.iter().map(|len| len + 1).sum(),
         missing: missing.into_iter().map(Box::from).collect(),
     })
 }

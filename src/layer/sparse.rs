@@ -91,9 +91,17 @@ pub(super) struct Keywords {
 }
 
 impl Keywords {
-    /// Whether there is a sparse file at all.
+    /// Whether there is a sparse file at all. A name alone makes none, and is then none (Go, `readGNUSparsePAXHeaders`).
     pub(super) fn describe_a_file(&self) -> bool {
-        *self != Self::default()
+        let Self {
+            name: _,
+            len,
+            major,
+            minor,
+            range_count,
+            list,
+        } = self;
+        [len, major, minor, range_count].into_iter().any(Option::is_some) || !list.is_empty()
     }
 
     /// Reads a record and says whether it was one of these.

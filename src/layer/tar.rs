@@ -7,17 +7,17 @@
 use std::io::{self, BufRead, Read};
 use std::mem;
 
-use ext4::{Timestamp, Xattrs};
+use ext4::Timestamp;
 
 use super::error::{LayerErrorKind, Position};
 use super::header::{BLOCK_SIZE, Header, text};
-use super::pax::Attributes;
+use super::pax::{Attributes, Xattr};
 use super::sparse;
 
 /// Longest extended header, long name or sparse map in bytes, which is also Go's limit (`maxSpecialFileSize`).
 pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
-/// What the tar says of one file.
+/// What the tar says of one file, whether or not a file can be so.
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) name: Vec<u8>,
@@ -28,7 +28,8 @@ pub(super) struct Entry {
     pub(super) modified: Timestamp,
     pub(super) accessed: Timestamp,
     pub(super) changed: Timestamp,
-    pub(super) xattrs: Xattrs,
+    /// The authoritative one of those with the same name last.
+    pub(super) xattrs: Vec<Xattr>,
     /// ACLs that only a system with the same users could read.
     pub(super) textual_acls: u64,
 }
@@ -148,10 +149,6 @@ impl<R: BufRead> Archive<R> {
             None => Timestamp::saturating(header.modified()?, 0),
         };
         let seconds = |seconds: Option<i64>| seconds.map(|seconds| Timestamp::saturating(seconds, 0));
-        let mut xattrs = Xattrs::default();
-        for (name, value) in &attributes.xattrs {
-            xattrs.set(name, value)?;
-        }
         Ok(Entry {
             mode: header.mode()?,
             uid: attributes.uid.map_or_else(|| header.uid(), Ok)?,
@@ -159,7 +156,7 @@ impl<R: BufRead> Archive<R> {
             modified,
             accessed: attributes.accessed.or(seconds(header.accessed())).unwrap_or(modified),
             changed: attributes.changed.or(seconds(header.changed())).unwrap_or(modified),
-            xattrs,
+            xattrs: mem::take(&mut attributes.xattrs),
             textual_acls: attributes.textual_acls,
             kind: self.read_kind(flag, header, &attributes, name.ends_with(b"/"))?,
             name,

@@ -13,7 +13,7 @@ use crate::image::{Algorithm, Digest};
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 ///
 /// On Linux the file has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9` included, leaves
-/// nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the
+/// nothing. Only where it takes the place of another, it has a hidden name beside that for an instant, as a link replaces nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the
 /// target, which is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Pending {
@@ -97,14 +97,21 @@ impl Pending {
     ///
     /// [`BuildError::Output`]; then an existing file is as it was.
     pub(super) fn publish(self, file: File) -> Result<(), BuildError> {
-        let name = match self.name {
-            Some(name) => Ok(name),
-            None => link(&file, directory_of(&self.target)),
+        let publish = || {
+            let name = match self.name {
+                Some(name) => name,
+                None => match link(&file, &self.target) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => hidden_name()
+                        .make_in(directory_of(&self.target), |name| link(&file, name))?
+                        .into_temp_path(),
+                    result => return result,
+                },
+            };
+            // An open file cannot be renamed everywhere.
+            drop(file);
+            name.persist(&self.target).map_err(|failure| failure.error)
         };
-        // An open file cannot be renamed everywhere.
-        drop(file);
-        name.and_then(|name| name.persist(&self.target).map_err(|failure| failure.error))
-            .map_err(failed(OutputAction::Rename, &self.target))
+        publish().map_err(failed(OutputAction::Rename, &self.target))
     }
 }
 
@@ -210,13 +217,11 @@ fn nameless(directory: &Path) -> Option<File> {
     descriptor_path(&file).exists().then_some(file)
 }
 
-/// Names the file, as open(2) shows it for `O_TMPFILE`. It takes a hidden name first, since a link never replaces a file.
+/// Names the file, as open(2) shows it for `O_TMPFILE`. This never replaces anything.
 #[cfg(target_os = "linux")]
-fn link(file: &File, directory: &Path) -> io::Result<TempPath> {
+fn link(file: &File, name: &Path) -> io::Result<()> {
     use rustix::fs::{AtFlags, CWD, linkat};
-    let descriptor = descriptor_path(file);
-    let link = |path: &Path| Ok(linkat(CWD, &descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)?);
-    Ok(hidden_name().make_in(directory, link)?.into_temp_path())
+    Ok(linkat(CWD, descriptor_path(file), CWD, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 #[cfg(target_os = "linux")]
@@ -231,7 +236,7 @@ fn nameless(_directory: &Path) -> Option<File> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn link(_file: &File, _directory: &Path) -> io::Result<TempPath> {
+fn link(_file: &File, _name: &Path) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
@@ -281,6 +286,30 @@ mod tests {
             assert_eq!(fs::read_to_string(&target).unwrap(), "after");
             assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
         }
+    }
+
+    /// It never has another name, with which it would stay if the process ended then.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_is_new_is_named_in_one_step() {
+        use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+        let directory = TempDir::new().unwrap();
+        let target = directory.path().join("disk");
+        let (file, pending) = Pending::create(&target).unwrap();
+        if pending.name.is_some() {
+            return;
+        }
+        let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
+        let events = WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::DELETE;
+        inotify::add_watch(&watch, directory.path(), events).unwrap();
+        pending.publish(file).unwrap();
+        let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&watch, &mut buffer);
+        let event = reader.next().unwrap();
+        assert_eq!(event.events(), ReadFlags::CREATE);
+        assert_eq!(event.file_name().map(std::ffi::CStr::to_bytes), Some(&b"disk"[..]));
+        assert!(reader.next().is_err(), "something else happened");
+        assert!(target.is_file());
     }
 
     #[test]

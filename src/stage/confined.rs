@@ -23,6 +23,14 @@ fn check(name: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// The path of an entry of a directory, whose path is below the root too.
+pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
+    match directory {
+        b"" => name.to_vec(),
+        directory => [directory, b"/", name].concat(),
+    }
+}
+
 /// The components of a path below the root, in which `/` separates names; that of the root has none.
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|&byte| byte == b'/').filter(|name| !name.is_empty())

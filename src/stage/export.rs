@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, Write};
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,15 +10,15 @@ use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
 
 use super::StageReason;
-use super::confined::{Directory, Root};
+use super::confined::{Directory, Root, join};
 use super::mtree;
+use super::zeros::write_sparsely;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
-/// Zeros are left out in pieces of this size, in bytes.
-const PAGE: usize = 4096;
-/// Most bytes of holes that are hashed, so that a file which takes no room takes no time.
+/// Most bytes of holes of a file that are hashed, and of all files together, so that what takes no room takes no time.
 const MAX_HASHED_HOLES: u64 = 4 << 30;
+const MAX_HASHED_HOLES_IN_ALL: u64 = 64 << 30;
 
 /// How much of an image a directory is to hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub(super) struct Exporter<'a, R, W> {
     seen: HashSet<u32>,
     /// Inodes with more than one name, by number.
     linked: HashMap<u32, Linked>,
+    /// Bytes of holes that may still be hashed.
+    hashable_holes: u64,
     buffer: Vec<u8>,
 }
 
@@ -82,13 +84,13 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
             made: Vec::new(),
             seen: HashSet::new(),
             linked: HashMap::new(),
+            hashable_holes: MAX_HASHED_HOLES_IN_ALL,
             buffer: vec![0; CHUNK],
         }
     }
 
-    /// Makes all there is, and returns the paths of the directories, parents first. `made` learns of each before it can become
-    /// one that cannot be removed.
-    pub(super) fn run(mut self, made: &mut Vec<Rc<[u8]>>) -> Result<(), StageReason> {
+    /// Makes all there is.
+    pub(super) fn run(mut self) -> Result<(), StageReason> {
         let inode = self.reader.root().map_err(read(b""))?;
         if let Some(out) = &mut self.specification {
             mtree::begin(out).map_err(write(b""))?;
@@ -100,7 +102,6 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
             self.fill(&directory)?;
             self.made.push(directory);
         }
-        made.extend(self.made.iter().map(|directory| Rc::clone(&directory.path)));
         if self.fidelity == Fidelity::Full {
             // What is made in a directory changes its times, and may be all that ever can be: so the last is the first.
             for Found { path, inode } in self.made.iter().rev() {
@@ -235,7 +236,11 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     fn copy(&mut self, path: &[u8], inode: &FoundInode, file: &mut File) -> Result<Option<String>, StageReason> {
         let ranges = self.reader.data(inode).map_err(read(path))?;
         let holes = inode.size - ranges.iter().map(|range| range.len).sum::<u64>();
-        let mut hash = (self.specification.is_some() && holes <= MAX_HASHED_HOLES).then(Sha256::new);
+        let mut hash = None;
+        if self.specification.is_some() && holes <= MAX_HASHED_HOLES.min(self.hashable_holes) {
+            self.hashable_holes -= holes;
+            hash = Some(Sha256::new());
+        }
         file.set_len(inode.size).map_err(write(path))?;
         let mut end = 0;
         for range in ranges {
@@ -281,41 +286,12 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     }
 }
 
-/// Writes all but pages of zeros, which are there already.
-fn write_sparsely(file: &mut File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    let mut start = 0;
-    while start < bytes.len() {
-        let pages = |from: usize, are_zeros: bool| {
-            let pages = bytes[from..].chunks(PAGE);
-            pages
-                .take_while(|page| page.iter().all(|&byte| byte == 0) == are_zeros)
-                .map(<[u8]>::len)
-                .sum::<usize>()
-        };
-        start += pages(start, true);
-        let len = pages(start, false);
-        if len > 0 {
-            file.seek(SeekFrom::Start(offset + start as u64))?;
-            file.write_all(&bytes[start..start + len])?;
-            start += len;
-        }
-    }
-    Ok(())
-}
-
 fn hexadecimal(bytes: &[u8]) -> String {
     bytes
         .iter()
         .flat_map(|byte| [byte >> 4, byte & 15])
         .map(|digit| char::from_digit(digit.into(), 16).expect("four bits are a digit"))
         .collect()
-}
-
-fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
-    match directory {
-        b"" => name.to_vec(),
-        directory => [directory, b"/", name].concat(),
-    }
 }
 
 /// A path of the image for people.
@@ -346,14 +322,18 @@ mod tests {
 
     use super::*;
 
-    /// An image with a directory in a directory, and a file in that.
-    fn image() -> Vec<u8> {
+    fn formatter() -> Formatter<Vec<u8>> {
         let options = Options {
             size: Size::Fixed(4 << 20),
             journal: Journal::None,
             ..Options::new([7; 16])
         };
-        let mut formatter = Formatter::new(Vec::new(), options).unwrap();
+        Formatter::new(Vec::new(), options).unwrap()
+    }
+
+    /// An image with a directory in a directory, and a file in that.
+    fn image() -> Vec<u8> {
+        let mut formatter = formatter();
         let mut tree = Tree::default();
         let mut parent = InodeId::ROOT;
         for name in [&b"outer-directory"[..], b"inner-directory"] {
@@ -372,7 +352,7 @@ mod tests {
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
-        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run(&mut Vec::new())?;
+        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run()?;
         Ok(String::from_utf8(specification).unwrap())
     }
 
@@ -426,17 +406,37 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_zeros_are_left_out_wherever_they_are() {
-        let mut content = vec![0; 5 * PAGE + 100];
-        content[PAGE + 5] = 1;
-        content[2 * PAGE] = 2;
-        content[5 * PAGE + 99] = 3;
-        let mut file = tempfile::tempfile().unwrap();
-        file.set_len(content.len() as u64 + 7).unwrap();
-        write_sparsely(&mut file, 7, &content).unwrap();
-        let mut found = Vec::new();
-        file.rewind().unwrap();
-        file.read_to_end(&mut found).unwrap();
-        assert!(found[7..] == content);
+    fn holes_are_hashed_as_long_as_they_are_not_too_many() {
+        let mut formatter = formatter();
+        let mut tree = Tree::default();
+        for (name, len) in [
+            (&b"first"[..], 6000),
+            (b"second", 6000),
+            (b"third", 4000),
+            (b"without", 0),
+        ] {
+            let data = formatter.write_sparse(&b""[..], len, &[]).unwrap();
+            tree.insert(InodeId::ROOT, name, Metadata::default(), Kind::File(data))
+                .unwrap();
+        }
+        let (image, _) = formatter.finish(tree).unwrap();
+        let directory = TempDir::new().unwrap();
+        let mut reader = Reader::open(Cursor::new(&image)).unwrap();
+        let root = Root::open(directory.path()).unwrap();
+        let mut specification = Vec::new();
+        let interrupted = AtomicBool::new(false);
+        let out = Some(&mut specification);
+        let mut exporter = Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted);
+        exporter.hashable_holes = 10_000;
+        exporter.run().unwrap();
+        let specification = String::from_utf8(specification).unwrap();
+        let hashed = |name: &str| {
+            let mut lines = specification.lines();
+            lines.find(|line| line.contains(name)).unwrap().contains("sha256digest")
+        };
+        assert_eq!(
+            ["first", "second", "third", "without"].map(hashed),
+            [true, false, true, true]
+        );
     }
 }

@@ -12,7 +12,7 @@
 //! | `time` | last change of the content: seconds since 1970, rounded down, and nine digits of nanoseconds |
 //! | `link` | target of a symlink |
 //! | `device` | `native,<major>,<minor>` |
-//! | `sha256digest` | of the content of files, holes included; not there for a file with more than 4 GiB of holes |
+//! | `sha256digest` | of the content of files, holes included; not there for a file with more than 4 GiB of holes, or with more than is left of 64 GiB in all |
 //! | `tags` | `inode<number>`, of all but directories that have more than one name: hard links have the same one |
 //! | `xattr.<name>` | value of an extended attribute in base64 |
 //!

@@ -99,6 +99,23 @@ fn a_file_system_from_elsewhere_has_no_provenance() {
     assert!(message.contains("the record is damaged"), "{message}");
 }
 
+/// 2^48 blocks of 64 KiB have one byte more than 64 bits count.
+#[test]
+fn a_size_that_no_number_holds_is_the_largest_one() {
+    let (scene, image) = Scene::with_image();
+    built(&scene, &image);
+    let mut bytes = fs::read(scene.output()).unwrap();
+    let superblock = &mut bytes[1024..2048];
+    // `s_blocks_count`, `s_log_block_size`, and the feature `metadata_csum`
+    superblock[0x4..0x8].fill(0);
+    superblock[0x150..0x154].copy_from_slice(&0x1_0000_u32.to_le_bytes());
+    superblock[0x18] = 6;
+    superblock[0x65] &= !4;
+    fs::write(scene.output(), &bytes).unwrap();
+    let output = inspect(&scene, &["--json"]).output().unwrap();
+    assert_eq!(json(stdout(&output))["size_bytes"], u64::MAX, "{}", stderr(&output));
+}
+
 #[test]
 fn files_come_out_through_symlinks_that_stay_inside() {
     let scene = scene_of(|tar| {
@@ -122,6 +139,96 @@ fn files_come_out_through_symlinks_that_stay_inside() {
         assert_eq!(fs::metadata(&copy).unwrap().permissions().mode() & 0o7777, 0o640);
     }
     assert_eq!(names(&scene.outputs()), ["motd", "rootfs.ext4"]);
+}
+
+/// A PAX sparse file of 1 TiB with data at both ends.
+fn huge(tar: &mut tar::Builder<Vec<u8>>) {
+    let records = [
+        ("GNU.sparse.size", &b"1099511627776"[..]),
+        ("GNU.sparse.map", b"0,5,549755813888,4096,1099511627771,5"),
+    ];
+    tar.append_pax_extensions(records).unwrap();
+    let content = [&b"start"[..], &[0; 4096], b"finis"].concat();
+    file(tar, "huge", 0o644, &content);
+}
+
+/// On other systems, holes are up to the file system, or there are none.
+#[cfg(target_os = "linux")]
+#[test]
+fn holes_stay_holes() {
+    use std::os::unix::fs::{FileExt, MetadataExt};
+    let small: Vec<u8> = [0, 1, 0].into_iter().flat_map(|byte| vec![byte; 8192]).collect();
+    let scene = scene_of(|tar| {
+        huge(tar);
+        file(tar, "small", 0o644, &small);
+        file(tar, "empty", 0o644, b"");
+    });
+    let copy = |name: &str| {
+        let to = scene.outputs().join(name);
+        let output = inspect(&scene, &["cp", name, to.to_str().unwrap()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        fs::File::open(to).unwrap()
+    };
+    let huge = copy("huge");
+    let metadata = huge.metadata().unwrap();
+    assert_eq!(metadata.len(), 1 << 40);
+    assert!(metadata.blocks() * 512 < 1 << 20, "{} blocks", metadata.blocks());
+    for (offset, expected) in [(0, b"start\0"), ((1 << 40) - 6, b"\0finis")] {
+        let mut found = [0; 6];
+        huge.read_exact_at(&mut found, offset).unwrap();
+        assert_eq!(&found, expected);
+    }
+    drop(copy("small"));
+    assert_eq!(fs::read(scene.outputs().join("small")).unwrap(), small);
+    assert_eq!(copy("empty").metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn each_failure_of_a_copy_says_what_to_do() {
+    let scene = scene_of(|tar| {
+        file(tar, "etc/motd", 0o640, b"welcome\n");
+        file(tar, "long", 0o640, &b"all of it is there. ".repeat(1000));
+        link(tar, "loop", "loop");
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(tar::EntryType::Fifo);
+        header.set_size(0);
+        tar.append_data(&mut header, "fifo", &b""[..]).unwrap();
+    });
+    let outputs = scene.outputs();
+    let (file, missing, below) = (outputs.join("file"), outputs.join("a/b"), outputs.join("rootfs.ext4/b"));
+    for (path, to, message, hint) in [
+        ("/etc", &file, "it is a directory", "ls"),
+        ("/nothing", &file, "no such file", "ls"),
+        ("/etc/motd/x", &file, "not a directory", "ls"),
+        ("/loop", &file, "too many symlinks", "ls"),
+        ("/fifo", &file, "not a regular file", "ls"),
+        ("/long", &missing, "could not write", "mkdir -p"),
+        ("/long", &outputs, "could not write", "name a file in it"),
+        ("/long", &below, "could not write", "name a file in a directory"),
+    ] {
+        let output = inspect(&scene, &["cp", path, to.to_str().unwrap()])
+            .args(["--mode", "ax"])
+            .output()
+            .unwrap();
+        let error = failure(&output);
+        assert!(error["message"].as_str().unwrap().contains(message), "{error}");
+        assert!(error["remediation"].as_str().unwrap().contains(hint), "{error}");
+    }
+    // What cannot be read is no failure of what is written.
+    let image = fs::File::options().write(true).open(scene.output()).unwrap();
+    let bytes = fs::read(scene.output()).unwrap();
+    let content = bytes.windows(9).position(|bytes| bytes == b"all of it").unwrap();
+    image.set_len(content as u64 + 4096).unwrap();
+    for arguments in [&["cat", "/long"][..], &["cp", "/long", file.to_str().unwrap()]] {
+        let output = inspect(&scene, arguments).args(["--mode", "ax"]).output().unwrap();
+        let error = failure(&output);
+        assert!(
+            error["message"].as_str().unwrap().contains("could not look into"),
+            "{error}"
+        );
+        assert!(error["remediation"].as_str().is_some(), "{error}");
+    }
+    assert_eq!(names(&outputs), ["rootfs.ext4"]);
 }
 
 #[test]

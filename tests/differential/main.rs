@@ -188,7 +188,7 @@ fn umoci(directory: &Path, layout: &Layout) -> Result<PathBuf, String> {
 }
 
 /// Writes the image of layers; the error comes with the index of its layer.
-fn apply(image: &Path, tars: &[Vec<u8>]) -> Result<(), (usize, LayerError)> {
+fn apply(image: &Path, tars: &[Vec<u8>]) -> Result<(), (usize, Box<LayerError>)> {
     let file = File::options()
         .create_new(true)
         .read(true)
@@ -208,7 +208,7 @@ fn apply(image: &Path, tars: &[Vec<u8>]) -> Result<(), (usize, LayerError)> {
     let mut rootfs = Rootfs::new(Formatter::new(file, options).unwrap());
     for (index, tar) in tars.iter().enumerate() {
         let applied = rootfs.apply(&tar[..], &LayerOptions::default());
-        applied.map_err(|error| (index, error))?;
+        applied.map_err(|error| (index, Box::new(error)))?;
     }
     rootfs.formatter.finish(rootfs.tree).unwrap();
     Ok(())

@@ -8,6 +8,9 @@ use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs
 use crate::tar::{BLOCK, Entry, Header, archive};
 use crate::{empty, language, message};
 
+/// What an attribute costs besides its bytes.
+const XATTR_COST: u64 = 256;
+
 /// Applies layers within limits.
 fn apply_within(limits: Limits, layers: &[&str]) -> Result<(), LayerError> {
     let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
@@ -54,13 +57,59 @@ fn paths_targets_and_attributes_are_counted() {
         metadata,
         ..Limits::default()
     };
-    // One byte for each name, 10 for the target, 6 + 4 for the attribute.
+    // One byte for each name, 10 for the target, twice 6 + 4 for the attribute, and what holds it.
     let layer = "f=x(user.a=four) s->0123456789";
-    apply_within(limits(22), &[layer]).unwrap();
+    apply_within(limits(32 + XATTR_COST), &[layer]).unwrap();
     assert_says(
-        &refused(limits(21), &[layer]),
-        "entry 2 \"s\" paths 22 bytes 21 allowed",
+        &refused(limits(31 + XATTR_COST), &[layer]),
+        &format!(
+            "entry 2 \"s\" paths {} bytes {} allowed",
+            32 + XATTR_COST,
+            31 + XATTR_COST
+        ),
     );
+}
+
+/// An attribute without a value is none that costs nothing, but one that is left out is.
+#[test]
+fn each_attribute_that_is_kept_costs_what_holds_it() {
+    let limits = |metadata| Limits {
+        metadata,
+        ..Limits::default()
+    };
+    let layer = "f=x(user.a=,user.b=,system.c=d) p|(user.a=b) h==f(user.a=b) .wh.g(user.a=b)";
+    let cost = 2 * (2 * 6 + XATTR_COST) + 1 + 1 + 2 + 1;
+    apply_within(limits(cost), &[layer]).unwrap();
+    assert_says(
+        &refused(limits(cost - 1), &[layer]),
+        &format!("entry 4 \".wh.g\" {cost} bytes {} allowed", cost - 1),
+    );
+}
+
+/// Long ways take time, and whoever looks at the tree later holds paths as they are without symlinks.
+#[test]
+fn what_symlinks_and_missing_entries_make_of_paths_is_counted_too() {
+    let limits = |metadata| Limits {
+        metadata,
+        ..Limits::default()
+    };
+    let cost_is = |layer: &str, cost: u64| {
+        apply_within(limits(cost), &[layer]).unwrap();
+        assert_says(&refused(limits(cost - 1), &[layer]), &format!("{cost} bytes"));
+    };
+    cost_is("a/b/c/f=x", 7 + (1 + 3 + 5));
+    let link = "abc/def/ l->abc/def";
+    let link_cost = 7 + 3 + (1 + 7);
+    cost_is(&format!("{link} l/f=x"), link_cost + (3 + 7));
+    cost_is(&format!("{link} l/g/f=x"), link_cost + (5 + 7 + 9));
+    cost_is(&format!("{link} l/.wh.f"), link_cost + (3 + 7));
+    cost_is(&format!("{link} l/.wh..wh..opq"), link_cost + (1 + 7));
+    cost_is(&format!("{link} l/f= h==l/f"), link_cost + (3 + 7) + (1 + 3 + 7));
+    cost_is(
+        "abc/def/ l->/abc/def m->l/../x m/f=x",
+        7 + 3 + (1 + 8) + (1 + 6) + (3 + 14 + 5),
+    );
+    cost_is("abc/def/l->/ abc/def/l/f=x", 9 + 1 + 3 + 7 + (11 + 1));
 }
 
 #[test]

@@ -64,6 +64,15 @@ cases! {
     a_link_to_something_that_it_replaces_is_an_error: ["d/ d/a=1 d==d/a"] => "error: entry 3 d/a itself";
     a_link_to_a_name_that_it_replaces_is_an_error_even_if_the_file_has_others: ["d/ d/a=1 b==d/a d==d/a"] => "error: entry 4 d/a itself";
     a_link_in_place_of_the_symlink_to_its_target_is_an_error: ["d/ d/a=1 l->d l==l/a"] => "error: entry 4 l/a itself";
+    /// `s` leads to `d/e` as long as `d` is there, and to another `e` once the link has replaced it.
+    a_link_to_something_that_it_replaces_is_an_error_even_if_the_path_leads_elsewhere_then: [
+        "d/k/k/ d/m->k/k d/e/a=1 e/a=2 s->d/m/../../e d==s/a",
+    ] => "error: entry 6 \"d\" s/a itself";
+    a_link_to_a_file_behind_what_it_replaces_is_an_error_even_if_the_path_leads_elsewhere_then: [
+        "p/q/ l->p/q p/e/a=1 e/a=2 s->l/../e l==s/a",
+    ] => "error: entry 6 \"l\" s/a itself";
+    a_link_to_something_that_its_own_parent_replaces_is_an_error: ["a=1 b->a b/c==a"] => "error: entry 3 b/c directory";
+    a_link_to_the_symlink_that_leads_to_it: ["a=1 b->a b/c==b"] => "a/(@0) a/c->a b==a/c";
     a_link_below_its_target_is_an_error: ["a=1 a/b==a"] => "error: entry 2 a/b directory";
     a_link_to_the_root_is_an_error: ["a==/"] => "error: entry 1 directory";
     a_link_to_a_symlinked_directory_links_the_symlink: ["d/ l->d z==l"] => "d/ l->d z==l";

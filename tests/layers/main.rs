@@ -17,6 +17,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(clippy::doc_markdown, reason = "cases of others are called by their own names")]
 
+mod attributes;
 mod damage;
 mod dialects;
 mod fsck;

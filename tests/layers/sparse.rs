@@ -104,6 +104,21 @@ fn pax_1_0(name: &str, pairs: &[(u64, u64)], data: &[u8], len: u64) -> Vec<u8> {
     .bytes()
 }
 
+/// Go, `readGNUSparsePAXHeaders`; GNU tar, libarchive and Python take it for the name all the same.
+#[test]
+fn the_name_of_a_sparse_file_is_none_of_any_other_file() {
+    for (entry, expected) in [
+        (Entry::file("f", "content"), "f=content"),
+        (Entry::file("f", "content").pax("path", "g"), "g=content"),
+        (Entry::directory("d"), "d/"),
+        (Entry::symlink("s", "t"), "s->t"),
+        (Entry::new(b'6', "p"), "p|"),
+    ] {
+        let entry = entry.pax("GNU.sparse.name", "other");
+        check_tars(&[layer(entry.bytes())], &format!("{expected} z=after"));
+    }
+}
+
 type Format = fn(&str, &[(u64, u64)], &[u8], u64) -> Vec<u8>;
 const FORMATS: [(&str, Format); 4] = [("S", old_gnu), ("0.0", pax_0_0), ("0.1", pax_0_1), ("1.0", pax_1_0)];
 

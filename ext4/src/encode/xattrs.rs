@@ -3,6 +3,7 @@
 
 use zerocopy::IntoBytes;
 
+use super::acl;
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
 use crate::error::FormatError;
 use crate::tree::Xattrs;
@@ -115,7 +116,7 @@ impl Attribute {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XattrsError {
     /// A value that is no POSIX ACL under the name of one.
-    InvalidAcl { name: Vec<u8> },
+    InvalidAcl { name: Vec<u8>, reason: &'static str },
     /// A name outside of the namespaces of Linux, and no room in the inode: e2fsck calls a block with one corrupt (pass 1).
     NoNamespace { name: Vec<u8> },
     /// More than an inode and a block hold.
@@ -131,7 +132,11 @@ impl XattrsError {
     pub(crate) fn of(self, path: String) -> FormatError {
         let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
         match self {
-            Self::InvalidAcl { name } => FormatError::InvalidAcl { path, name: text(name) },
+            Self::InvalidAcl { name, reason } => FormatError::InvalidAcl {
+                path,
+                name: text(name),
+                reason,
+            },
             Self::NoNamespace { name } => FormatError::NoNamespace { path, name: text(name) },
             Self::TooLarge {
                 largest,
@@ -306,7 +311,10 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
         })
         .expect("the empty prefix matches all");
     let value = match name_index {
-        2 | 3 => acl(value).ok_or_else(|| XattrsError::InvalidAcl { name: name.to_vec() })?,
+        2 | 3 => acl::to_disk(value).map_err(|reason| XattrsError::InvalidAcl {
+            name: name.to_vec(),
+            reason,
+        })?,
         _ => value.into(),
     };
     let name_len = u8::try_from(short.len()).expect("names of attributes have at most 255 bytes");
@@ -324,28 +332,6 @@ fn full_name(attribute: &Attribute) -> Vec<u8> {
         .find(|(_, index)| *index == attribute.name_index)
         .map_or(&b""[..], |(namespace, _)| namespace);
     [namespace, &attribute.name].concat()
-}
-
-/// An ACL of the system call's form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`) in that of the disk (version 1, an
-/// identifier only where there is one to name: `ext4_acl_entry`).
-fn acl(value: &[u8]) -> Option<Box<[u8]>> {
-    const USER: u16 = 0x02;
-    const GROUP: u16 = 0x08;
-    let (version, entries) = value.split_first_chunk::<4>()?;
-    let (entries, rest) = entries.as_chunks::<8>();
-    if u32::from_le_bytes(*version) != 2 || !rest.is_empty() {
-        return None;
-    }
-    let mut disk = 1u32.to_le_bytes().to_vec();
-    for entry in entries {
-        let tag = u16::from_le_bytes([entry[0], entry[1]]);
-        match tag {
-            USER | GROUP => disk.extend_from_slice(entry),
-            0x01 | 0x04 | 0x10 | 0x20 => disk.extend_from_slice(&entry[..4]),
-            _ => return None,
-        }
-    }
-    Some(disk.into())
 }
 
 #[cfg(test)]

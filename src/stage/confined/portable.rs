@@ -32,11 +32,9 @@ impl Root {
         Ok(Directory(directory))
     }
 
-    /// Nothing is locked here.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
-    pub(in crate::stage) fn unlock(&self, _path: &[u8]) -> io::Result<()> {
-        Ok(())
-    }
+    /// Nothing is locked or too deep here.
+    #[expect(clippy::unused_self, reason = "Unix has more to do")]
+    pub(in crate::stage) fn clear(&self) {}
 }
 
 impl Directory {

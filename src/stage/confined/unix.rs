@@ -1,5 +1,6 @@
 //! Confinement by directory descriptors (openat(2) and its like).
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -7,12 +8,12 @@ use std::path::Path;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
 use rustix::fs::{
-    self, AtFlags, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, chmodat, chownat, linkat, mkdirat, openat,
-    statat, symlinkat, utimensat,
+    self, AtFlags, Dir, DirEntry, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, chmodat, chownat,
+    linkat, mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
-use super::{check, components};
+use super::{check, components, join};
 
 const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::DIRECTORY)
@@ -20,9 +21,37 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC);
 const PRIVATE_DIRECTORY: Mode = Mode::RWXU;
 
+/// Names between two directories that are kept open on the way to a deep one.
+const STRIDE: usize = 256;
+/// Most directories that are kept open.
+const MAX_KEPT: usize = 128;
+
 /// The directory that nothing leads out of.
 #[derive(Debug)]
-pub(in crate::stage) struct Root(OwnedFd);
+pub(in crate::stage) struct Root {
+    directory: OwnedFd,
+    last: RefCell<Way>,
+}
+
+/// The way to the last directory that was opened, so that those near to it are not opened name by name from the root: in a deep
+/// tree, that would take time with the square of its depth.
+#[derive(Debug, Default)]
+struct Way {
+    path: Vec<u8>,
+    /// Directories on it, at every [`STRIDE`]th name, and the lengths of their paths.
+    kept: Vec<(usize, OwnedFd)>,
+}
+
+impl Way {
+    /// Keeps what is on the way to another directory too.
+    fn turn_to(&mut self, path: &[u8]) {
+        let pairs = self.path.iter().zip(path);
+        let common = pairs.take_while(|(one, other)| one == other).count();
+        let is_on_it = |len: usize| len <= common && path.get(len).is_none_or(|&byte| byte == b'/');
+        self.kept.retain(|&(len, _)| is_on_it(len));
+        self.path = path.to_vec();
+    }
+}
 
 /// A directory in it.
 pub(in crate::stage) struct Directory(OwnedFd);
@@ -30,35 +59,46 @@ pub(in crate::stage) struct Directory(OwnedFd);
 impl Root {
     /// Opens a directory of the host, which must not be a symlink.
     pub(in crate::stage) fn open(path: &Path) -> io::Result<Self> {
-        Ok(Self(fs::open(path, OPEN_DIRECTORY, Mode::empty())?))
+        Ok(Self {
+            directory: fs::open(path, OPEN_DIRECTORY, Mode::empty())?,
+            last: RefCell::default(),
+        })
     }
 
     /// Opens a directory that was made in it.
     pub(in crate::stage) fn directory(&self, path: &[u8]) -> io::Result<Directory> {
-        let mut directory = openat(&self.0, c".", OPEN_DIRECTORY, Mode::empty())?;
-        for name in components(path) {
+        let mut way = self.last.borrow_mut();
+        way.turn_to(path);
+        let (mut len, start) = way.kept.last().map_or((0, &self.directory), |(len, kept)| (*len, kept));
+        let mut directory = openat(start, c".", OPEN_DIRECTORY, Mode::empty())?;
+        for (index, name) in components(&path[len..]).enumerate() {
             check(name)?;
+            if index > 0 && index.is_multiple_of(STRIDE) && way.kept.len() < MAX_KEPT {
+                let kept = openat(&directory, c".", OPEN_DIRECTORY, Mode::empty())?;
+                way.kept.push((len, kept));
+            }
             directory = openat(&directory, name, OPEN_DIRECTORY, Mode::empty())?;
+            len += usize::from(len > 0) + name.len();
         }
         Ok(Directory(directory))
     }
 
-    /// Makes a directory writable, so that what is in it can be removed; its parents must be.
-    pub(in crate::stage) fn unlock(&self, path: &[u8]) -> io::Result<()> {
-        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
-            Some(slash) => (&path[..slash], &path[slash + 1..]),
-            None => (&b""[..], path),
-        };
-        if path.is_empty() {
-            return Ok(fs::fchmod(&self.0, PRIVATE_DIRECTORY)?);
+    /// Removes all that is in it, as far as that can be done, whatever its mode. Neither stack nor open files grow with its depth.
+    pub(in crate::stage) fn clear(&self) {
+        // What is left after a failure is found by whoever removes the directory itself.
+        let _ = fs::fchmod(&self.directory, PRIVATE_DIRECTORY);
+        let mut pending = vec![Vec::new()];
+        let mut found = Vec::new();
+        while let Some(path) = pending.pop() {
+            let directories = self.directory(&path).and_then(|directory| directory.remove_files());
+            for name in directories.unwrap_or_default() {
+                pending.push(join(&path, &name));
+                found.push((path.clone(), name));
+            }
         }
-        check(name)?;
-        Ok(chmodat(
-            &self.directory(parent)?.0,
-            name,
-            PRIVATE_DIRECTORY,
-            AtFlags::empty(),
-        )?)
+        for (path, name) in found.iter().rev() {
+            let _ = self.directory(path).and_then(|directory| directory.remove_empty(name));
+        }
     }
 }
 
@@ -67,6 +107,30 @@ impl Directory {
     pub(in crate::stage) fn make_directory(&self, name: &[u8]) -> io::Result<()> {
         check(name)?;
         mkdirat(&self.0, name, PRIVATE_DIRECTORY).map_err(explain)
+    }
+
+    /// Removes all but directories, makes those accessible, and returns their names.
+    fn remove_files(&self) -> io::Result<Vec<Vec<u8>>> {
+        let mut directories = Vec::new();
+        let entries: Vec<_> = Dir::read_from(&self.0)?.collect::<Result<_, _>>()?;
+        for name in entries.iter().map(DirEntry::file_name) {
+            if matches!(name.to_bytes(), b"." | b"..") {
+                continue;
+            }
+            let stat = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            if FileType::from_raw_mode(stat.st_mode).is_dir() {
+                chmodat(&self.0, name, PRIVATE_DIRECTORY, AtFlags::empty())?;
+                directories.push(name.to_bytes().to_vec());
+            } else {
+                unlinkat(&self.0, name, AtFlags::empty())?;
+            }
+        }
+        Ok(directories)
+    }
+
+    fn remove_empty(&self, name: &[u8]) -> io::Result<()> {
+        check(name)?;
+        Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?)
     }
 
     /// Makes an empty file that only its owner can read and write.
@@ -88,7 +152,7 @@ impl Directory {
     /// Makes a device, pipe or socket, and says whether that is allowed and possible here.
     #[cfg(target_os = "linux")]
     pub(in crate::stage) fn make_special(&self, name: &[u8], kind: FoundKind) -> io::Result<bool> {
-        use rustix::fs::{FileType, makedev, mknodat};
+        use rustix::fs::{makedev, mknodat};
         check(name)?;
         let (file_type, device) = match kind {
             FoundKind::CharDevice(device) => (FileType::CharacterDevice, makedev(device.major, device.minor)),
@@ -252,6 +316,74 @@ mod tests {
             }
         }
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn each_directory_of_a_deep_tree_is_found_after_each_other() {
+        let inside = TempDir::new().unwrap();
+        let root = Root::open(inside.path()).unwrap();
+        let make = |names: &[&str]| {
+            let mut path = String::new();
+            for name in names {
+                // What is there already is found again.
+                let _ = root.directory(path.as_bytes()).unwrap().make_directory(name.as_bytes());
+                path += if path.is_empty() { "" } else { "/" };
+                path += name;
+            }
+            path
+        };
+        let trunk = vec!["d"; 2 * STRIDE];
+        let paths = [
+            make(&[]),
+            make(&["dd"]),
+            make(&trunk[..STRIDE]),
+            make(&[&trunk[..STRIDE], &["dd"]].concat()),
+            make(&[&trunk[..STRIDE - 1], &["dd"; STRIDE]].concat()),
+            make(&trunk),
+            make(&[&trunk[..], &["e"; STRIDE + 1]].concat()),
+            make(&[&trunk[..], &["ee"; STRIDE]].concat()),
+        ];
+        let inode = |root: &Root, path: &str| {
+            let directory = root.directory(path.as_bytes()).unwrap();
+            fs::fstat(&directory.0).unwrap().st_ino
+        };
+        let expected = paths
+            .each_ref()
+            .map(|path| inode(&Root::open(inside.path()).unwrap(), path));
+        for (one, first) in paths.iter().zip(expected) {
+            for (other, second) in paths.iter().zip(expected) {
+                assert_eq!((inode(&root, one), inode(&root, other)), (first, second));
+            }
+        }
+        assert!(root.directory(format!("{}/gone/d", paths[5]).as_bytes()).is_err());
+        assert_eq!(inode(&root, &paths[5]), expected[5]);
+        assert_eq!(root.last.borrow().kept.len(), 2);
+    }
+
+    #[test]
+    fn a_deep_tree_is_removed_with_what_nobody_may_enter_and_nothing_that_it_leads_to() {
+        let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        std::fs::write(outside.path().join("file"), "kept").unwrap();
+        let root = Root::open(inside.path()).unwrap();
+        let mut path = Vec::new();
+        for depth in 0..2 * STRIDE + 3 {
+            let directory = root.directory(&path).unwrap();
+            directory.make_directory(b"d").unwrap();
+            directory.make_directory(b"empty").unwrap();
+            directory.make_file(b"file").unwrap();
+            let target = outside.path().as_os_str().as_encoded_bytes();
+            directory.make_symlink(b"link", target).unwrap();
+            if depth % 100 == 99 {
+                chmodat(&directory.0, c"empty", Mode::empty(), AtFlags::empty()).unwrap();
+            }
+            path = join(&path, b"d");
+        }
+        for path in [&path[..], &path[..1001], &path[..1], b""] {
+            fs::fchmod(&root.directory(path).unwrap().0, Mode::empty()).unwrap();
+        }
+        root.clear();
+        assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
+        assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "kept");
     }
 
     #[test]

@@ -1,0 +1,106 @@
+//! A file of a disk image as a file of the host.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
+
+use super::{Content, Disk, InspectError};
+use crate::error::{ErrorKind, disk_remediation};
+
+/// A file that could not be copied out of a disk image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CopyError {
+    /// It could not be read.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
+    /// The copy could not be written.
+    #[error("could not write {}", .path.display())]
+    Write {
+        /// Path of the copy.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl CopyError {
+    /// What kind of failure it is, by its type alone.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Inspect(error) => error.kind(),
+            Self::Write { source, .. } => source.kind().into(),
+        }
+    }
+
+    /// What to do about it; none where there is nothing to say but the error itself.
+    #[must_use]
+    pub fn remediation(&self) -> Option<String> {
+        let (path, source) = match self {
+            Self::Inspect(error) => return error.remediation(),
+            Self::Write { path, source } => (path, source),
+        };
+        match source.kind() {
+            io::ErrorKind::IsADirectory => Some(format!("name a file in it: {}", path.join("copy").display())),
+            io::ErrorKind::NotFound => {
+                let directory = path.parent().unwrap_or(path).display();
+                Some(format!("make the directory first: mkdir -p {directory}"))
+            }
+            io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                Some("name a file in a directory that you can write to".to_owned())
+            }
+            kind => disk_remediation(kind),
+        }
+    }
+}
+
+impl Disk {
+    /// Copies a regular file to a file of the host, which it replaces once it is whole, and returns its size in bytes. Zeros become
+    /// holes. Symlinks are followed inside the disk image.
+    ///
+    /// # Errors
+    ///
+    /// [`CopyError`]; then an existing file is as it was.
+    pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+        let content = self.content(path)?;
+        let size = content.size_bytes();
+        write(content, to).map_err(|error| match error.downcast() {
+            Ok(error) => CopyError::Inspect(error),
+            Err(source) => CopyError::Write {
+                path: to.to_owned(),
+                source,
+            },
+        })?;
+        Ok(size)
+    }
+}
+
+fn write(content: Content<'_>, to: &Path) -> io::Result<()> {
+    if to.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    let mode = content.mode();
+    content.write_to(file.as_file_mut())?;
+    set_mode(file.as_file(), mode)?;
+    file.persist(to)?;
+    Ok(())
+}
+
+/// Sets permission bits, where there are any.
+#[cfg(unix)]
+fn set_mode(file: &File, mode: u16) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    file.set_permissions(std::fs::Permissions::from_mode(u32::from(mode & 0o777)))
+}
+
+#[cfg(not(unix))]
+#[expect(clippy::unnecessary_wraps, reason = "others have more to do")]
+fn set_mode(_file: &File, _mode: u16) -> io::Result<()> {
+    Ok(())
+}

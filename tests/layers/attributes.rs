@@ -1,0 +1,136 @@
+//! Extended attributes that Linux stores of some files or of none, ACLs, and metadata of entries that only name something.
+
+use crate::tar::{Entry, archive};
+use crate::{apply, check_tars};
+
+const NOBODY: u32 = u32::MAX;
+/// `user::rw-,group::r--,other::---`
+const MINIMAL: [(u16, u16, u32); 3] = [(0x01, 6, NOBODY), (0x04, 4, NOBODY), (0x20, 0, NOBODY)];
+
+/// An ACL as getxattr(2) shows it: tags, permissions and identifiers.
+fn acl(entries: &[(u16, u16, u32)]) -> Vec<u8> {
+    let entries = entries.iter().flat_map(|(tag, permissions, id)| {
+        [&tag.to_le_bytes()[..], &permissions.to_le_bytes(), &id.to_le_bytes()].concat()
+    });
+    2u32.to_le_bytes().into_iter().chain(entries).collect()
+}
+
+fn access(entry: Entry, value: impl AsRef<[u8]>) -> Entry {
+    entry.pax("SCHILY.xattr.system.posix_acl_access", value)
+}
+
+fn default(entry: Entry, value: impl AsRef<[u8]>) -> Entry {
+    entry.pax("SCHILY.xattr.system.posix_acl_default", value)
+}
+
+/// All others of `system.` are made by file systems when they are asked, and `system.data` is the content of a small file.
+#[test]
+fn of_system_attributes_acls_alone_are_kept() {
+    let layer = ["data", "nfs4_acl", "richacl", "posix_acl", "posix_acl_accesses", "x"]
+        .into_iter()
+        .fold(Entry::file("f", "content"), |entry, name| {
+            entry.pax(format!("SCHILY.xattr.system.{name}"), "value")
+        });
+    let layer = access(layer, acl(&MINIMAL)).pax("SCHILY.xattr.system.", "value");
+    let (tree, summaries) = apply(&[archive(&[layer])]).unwrap();
+    assert_eq!(
+        tree,
+        ["f=content(system.posix_acl_access=\\x02\\x00\\x00\\x00\
+          \\x01\\x00\\x06\\x00\\xff\\xff\\xff\\xff\\x04\\x00\\x04\\x00\\xff\\xff\\xff\\xff\\x20\\x00\\x00\\x00\\xff\\xff\\xff\\xff)"]
+    );
+    assert_eq!(summaries[0].ignored_xattrs, 7);
+}
+
+/// acl(5): a symlink has none, and what new files get is known of directories alone.
+#[test]
+fn acls_of_what_cannot_have_them_are_counted_and_left_out() {
+    let layer = [
+        access(Entry::symlink("s", "t"), acl(&MINIMAL)),
+        default(Entry::symlink("t", "u"), "and no ACL either"),
+        default(Entry::file("f", "x"), acl(&MINIMAL)),
+        default(Entry::new(b'6', "p"), acl(&MINIMAL)),
+    ];
+    let (tree, summaries) = apply(&[archive(&layer)]).unwrap();
+    assert_eq!(tree, ["f=x", "p|", "s->t", "t->u"]);
+    assert_eq!(summaries[0].ignored_xattrs, 4);
+}
+
+#[test]
+fn acls_that_the_kernel_refuses_are_errors() {
+    let [owner, group, other] = MINIMAL;
+    let (named_user, named_group) = ((0x02, 4, 1000), (0x08, 4, 1000));
+    let mask = (0x10, 4, NOBODY);
+    for (value, reason) in [
+        (b"none".to_vec(), "version"),
+        (vec![], "version"),
+        (acl(&MINIMAL)[..27].to_vec(), "cut off"),
+        (acl(&[]), "missing"),
+        (acl(&[owner, group]), "missing"),
+        (acl(&[owner, other]), "order"),
+        (acl(&[group, owner, other]), "order"),
+        (acl(&[owner, group, other, other]), "twice"),
+        (acl(&[owner, group, named_user, mask, other]), "order"),
+        (acl(&[owner, named_user, group, other]), "mask"),
+        (acl(&[owner, group, named_group, other]), "mask"),
+        (acl(&[owner, (0x02, 4, NOBODY), group, mask, other]), "user"),
+        (acl(&[(0x01, 8, NOBODY), group, other]), "permissions"),
+        (acl(&[owner, group, (0x40, 0, NOBODY), other]), "unknown"),
+    ] {
+        let layers = [
+            access(Entry::file("f", ""), &value),
+            default(Entry::directory("f/"), &value),
+            access(Entry::new(b'3', "f"), &value),
+        ];
+        for layer in layers {
+            check_tars(&[archive(&[layer])], &format!("error: entry 1 \"f ACL {reason}"));
+        }
+    }
+}
+
+/// Metadata that no file can have.
+fn impossible(entry: Entry) -> Entry {
+    access(entry, "no ACL")
+        .pax("uid", "-1")
+        .pax("gid", "4294967295")
+        .pax("mtime", "99999999999999")
+        .pax("SCHILY.devmajor", "-1")
+        .pax("SCHILY.xattr.", "without a name")
+        .pax(format!("SCHILY.xattr.user.{}", "n".repeat(251)), "too long a name")
+        .pax("SCHILY.xattr.user.value", vec![b'v'; 65_537])
+        .pax("SCHILY.xattr.user.a\0b", "NUL")
+        .pax("LIBARCHIVE.xattr.user.b", "!")
+        .pax("SCHILY.acl.access", "user::rw-")
+        .pax("SCHILY.xattr.com.apple.note", "foreign")
+}
+
+#[test]
+fn metadata_of_entries_that_only_name_something_is_ignored() {
+    let lower = archive(&[
+        Entry::file("a", "1"),
+        Entry::file("gone", ""),
+        Entry::file("d/gone", ""),
+    ]);
+    let upper = [
+        impossible(Entry::hard_link("b", "a")),
+        impossible(Entry::file(".wh.gone", "content of a whiteout")),
+        impossible(Entry::new(b'3', "d/.wh..wh..opq")),
+    ];
+    let (tree, summaries) = apply(&[lower.clone(), archive(&upper)]).unwrap();
+    assert_eq!(tree, ["a=1", "b==a", "d/(@0)"]);
+    assert_eq!((summaries[1].ignored_xattrs, summaries[1].ignored_acls), (0, 0));
+    for other in [Entry::file("f", ""), Entry::directory("a"), Entry::symlink("s", "t")] {
+        check_tars(&[lower.clone(), archive(&[impossible(other)])], "error: entry 1");
+    }
+}
+
+/// What the name of a whiteout hides may be as long as a name can be.
+#[test]
+fn a_whiteout_may_have_four_bytes_more_than_a_name() {
+    let name = "n".repeat(255);
+    let lower = archive(&[Entry::file(&name, "x")]);
+    check_tars(&[lower.clone(), archive(&[Entry::file(format!(".wh.{name}"), "")])], "");
+    check_tars(
+        &[lower, archive(&[Entry::file(format!(".wh.n{name}"), "")])],
+        "error: entry 1 256 bytes 255",
+    );
+}
