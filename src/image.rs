@@ -15,18 +15,20 @@ pub(crate) mod fuzzing;
 mod layout;
 mod manifest;
 mod platform;
+mod private;
 mod progress;
 mod reference;
 mod registry;
 mod remote;
 mod resolve;
+mod scratch;
 mod section;
 mod tarball;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -47,6 +49,7 @@ pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, 
 pub use registry::{RegistryError, RegistryOptions, check_login};
 pub use section::FileError;
 
+use crate::interrupt::is_raised;
 use crate::layer::Decoder;
 use blobs::BlobStore;
 use directory::Directory;
@@ -56,6 +59,7 @@ use manifest::Descriptor;
 use reference::Transport;
 use registry::{Growing, Registry};
 use remote::Remote;
+use scratch::Scratch;
 use section::Section;
 use tarball::Tarball;
 
@@ -121,7 +125,7 @@ pub struct SourceOptions {
     pub keep_unpacked: bool,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
-    /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
+    /// Set by someone else to make whatever reads or waits give up, with [`ImageError::Interrupted`].
     pub interrupted: Arc<AtomicBool>,
 }
 
@@ -132,6 +136,7 @@ pub struct Source {
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
+    interrupted: Arc<AtomicBool>,
 }
 
 enum Place {
@@ -153,7 +158,8 @@ trait Local: Send + Sync {
 }
 
 impl Source {
-    /// Opens the place that the reference names. Sends nothing to a registry yet.
+    /// Opens the place that the reference names. Reads all of what is compressed, or comes through a pipe, and sends nothing to
+    /// a registry yet.
     ///
     /// # Errors
     ///
@@ -161,21 +167,26 @@ impl Source {
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
     /// it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
-        let scratch = scratch(&options.state_dir);
-        let place = match reference {
-            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, &scratch)?)),
-            Reference::Local(reference) => match reference.transport {
-                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, &scratch)?)),
-                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
-                Transport::Tarball => Place::Tarball(Tarball::open(reference, &scratch)?),
-            },
-            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
-        };
+        let scratch = Scratch::new(&options.state_dir, &options.interrupted);
+        let place = Self::find(reference, options, &scratch);
         Ok(Self {
             reference: reference.clone(),
-            place,
+            place: unless(&options.interrupted, place)?,
             unpacked: options.keep_unpacked.then(|| BlobStore::new(&options.state_dir)),
             progress: Arc::clone(&options.progress),
+            interrupted: Arc::clone(&options.interrupted),
+        })
+    }
+
+    fn find(reference: &Reference, options: &SourceOptions, scratch: &Scratch) -> Result<Place, ImageError> {
+        Ok(match reference {
+            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, scratch)?)),
+            Reference::Local(reference) => match reference.transport {
+                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, scratch)?)),
+                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
+                Transport::Tarball => Place::Tarball(Tarball::open(reference, scratch)?),
+            },
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
         })
     }
 
@@ -197,7 +208,7 @@ impl Source {
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
         match (&self.place, &self.reference) {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
-            _ => resolve::resolve(self, platform),
+            _ => unless(&self.interrupted, resolve::resolve(self, platform)),
         }
     }
 
@@ -360,13 +371,12 @@ impl Source {
     }
 }
 
-/// Where what must be kept for a while is: below the state directory, or where the system has such files.
-fn scratch(state_dir: &Path) -> PathBuf {
-    if state_dir.as_os_str().is_empty() {
-        std::env::temp_dir()
-    } else {
-        state_dir.join("tmp")
+/// Once the flag is set, it is that which made something fail, whatever it became on its way here.
+fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<T, ImageError> {
+    if is_raised(interrupted) {
+        return result.map_err(|_| ImageError::Interrupted);
     }
+    result
 }
 
 /// A document whose bytes have been held against its digest.

@@ -2,7 +2,6 @@
 
 mod holes;
 mod identity;
-mod interrupt;
 mod output;
 mod pipeline;
 mod stages;
@@ -23,10 +22,10 @@ use crate::image::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions,
 };
+use crate::interrupt::{self, Interruptible};
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
-use interrupt::Interruptible;
 use output::Pending;
 use pipeline::Pipeline;
 use stages::Stages;
@@ -214,7 +213,8 @@ impl Build<'_> {
         if options.sync {
             pending.sync(&file)?;
         }
-        let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
+        let output_digest = options.digest.then(|| pending.digest(&file, self.interrupted));
+        let output_digest = output_digest.transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
         stages.publish()?;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -15,6 +15,7 @@ use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{ManifestError, null_is_default};
 use super::reference::{Choice, LocalReference, RegistryReference};
+use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 use crate::layer::{Compression, decode};
@@ -48,7 +49,7 @@ struct Saved {
 
 impl DockerArchive {
     /// Opens an archive, and finds the image that the reference means.
-    pub(super) fn open(reference: &LocalReference, scratch: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
         let archive = Archive::open(&reference.path, scratch)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
@@ -59,7 +60,7 @@ impl DockerArchive {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            let image = Self::read(&archive, saved)?;
+            let image = Self::read(&archive, saved, scratch)?;
             let is_wanted = match &reference.choice {
                 Some(Choice::Digest(digest)) => *digest == image.digest,
                 _ => true,
@@ -81,7 +82,7 @@ impl DockerArchive {
         }
     }
 
-    fn read(archive: &Archive, saved: &Saved) -> Result<Self, ImageError> {
+    fn read(archive: &Archive, saved: &Saved, scratch: &Scratch) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
         let unusable = |error| ImageError::document(&saved.config, error);
@@ -95,7 +96,7 @@ impl DockerArchive {
         let mut layers = BTreeMap::new();
         let mut descriptors = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
-            let layer = Layer::open(archive, name)?;
+            let layer = Layer::open(archive, name, scratch)?;
             descriptors.push(descriptor(
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
                 layer.size,
@@ -123,16 +124,16 @@ impl DockerArchive {
 }
 
 impl Layer {
-    fn open(archive: &Archive, name: &str) -> Result<Self, ImageError> {
+    fn open(archive: &Archive, name: &str, scratch: &Scratch) -> Result<Self, ImageError> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
         let failed = |source| ArchiveError::Decode {
             path: archive.path().join(name),
             source,
         };
-        let mut decoder = decode(BufReader::new(section.clone()), "").map_err(failed)?;
+        let decoder = decode(BufReader::new(scratch.interruptible(section.clone())), "").map_err(failed)?;
         let is_compressed = decoder.compression() != Compression::None;
         let size = if is_compressed {
-            io::copy(&mut decoder, &mut io::sink()).map_err(|source| FileError::Read {
+            io::copy(&mut scratch.interruptible(decoder), &mut io::sink()).map_err(|source| FileError::Read {
                 path: archive.path().join(name),
                 source,
             })?

@@ -32,14 +32,6 @@ impl Section {
         Ok(Self::whole(file, metadata.len()))
     }
 
-    /// All that a reader gives, kept in a file without a name in a directory, which is made if need be.
-    pub(super) fn spool(reader: &mut impl Read, directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let mut file = tempfile::tempfile_in(directory)?;
-        let len = io::copy(reader, &mut file)?;
-        Ok(Self::whole(file, len))
-    }
-
     /// A part of a file.
     pub(super) fn new(file: Arc<File>, start: u64, len: u64) -> Self {
         Self {

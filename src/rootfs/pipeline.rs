@@ -30,8 +30,8 @@ use std::thread;
 
 use crate::error::LayerFailure;
 use crate::image::{DigestError, Layer, Source};
+use crate::interrupt::{self, Interruptible};
 use crate::layer::Compression;
-use crate::rootfs::interrupt::{self, Interruptible};
 use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
 use decoding::End;

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{AuthError, Secret, legacy_registry};
+use crate::image::private;
 use crate::image::reference::RegistryReference;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
@@ -163,7 +164,7 @@ impl AuthFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        fs::create_dir_all(directory).map_err(failed)?;
+        private::create_directory(directory).map_err(failed)?;
         let _lock = lock(&path).map_err(failed)?;
         let mut content = read(&path)?;
         let malformed = || AuthError::Json {

@@ -1,0 +1,129 @@
+//! Files that are kept for the time of a build, without a name, in the state directory.
+
+use std::io::{self, Read, Write, stdin};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::archive::ArchiveError;
+use super::error::ImageError;
+use super::private;
+use super::section::{FileError, Section};
+use crate::interrupt::{Awaited, Interruptible};
+
+/// Bytes that are copied at once.
+const BUFFER_LEN: usize = 128 << 10;
+
+/// Where such files are, and what ends the making of one.
+#[derive(Debug, Clone)]
+pub(super) struct Scratch {
+    directory: PathBuf,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Scratch {
+    /// The place below a state directory, or without one where the system has such files. It need not exist yet.
+    pub(super) fn new(state_dir: &Path, interrupted: &Arc<AtomicBool>) -> Self {
+        let directory = if state_dir.as_os_str().is_empty() {
+            std::env::temp_dir()
+        } else {
+            state_dir.join("tmp")
+        };
+        Self {
+            directory,
+            interrupted: Arc::clone(interrupted),
+        }
+    }
+
+    /// All that a reader gives, which errors call `path`.
+    pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, ImageError> {
+        let failed = |source| ArchiveError::Scratch {
+            path: self.directory.clone(),
+            source,
+        };
+        let mut reader = self.interruptible(reader);
+        private::create_directory(&self.directory).map_err(failed)?;
+        let mut file = tempfile::tempfile_in(&self.directory).map_err(failed)?;
+        let mut buffer = vec![0; BUFFER_LEN];
+        let mut len = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(Section::whole(file, len)),
+                Ok(count) => {
+                    file.write_all(&buffer[..count]).map_err(failed)?;
+                    len += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(source) => {
+                    let path = path.to_owned();
+                    return Err(FileError::Read { path, source }.into());
+                }
+            }
+        }
+    }
+
+    /// All of standard input, however long it takes to come.
+    pub(super) fn spool_input(&self, path: &Path) -> Result<Section, ImageError> {
+        let input = Awaited::new(stdin(), &self.interrupted).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        self.spool(input, path)
+    }
+
+    /// A reader that ends when the making of such a file would.
+    pub(super) fn interruptible<R>(&self, reader: R) -> Interruptible<R> {
+        Interruptible::new(reader, &self.interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    struct Fails;
+
+    impl Read for Fails {
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::InvalidData.into())
+        }
+    }
+
+    fn scratch() -> (tempfile::TempDir, Arc<AtomicBool>, Scratch) {
+        let (state, interrupted) = (tempfile::tempdir().unwrap(), Arc::default());
+        let scratch = Scratch::new(state.path(), &interrupted);
+        (state, interrupted, scratch)
+    }
+
+    #[test]
+    fn what_was_spooled_is_read_and_has_no_name() {
+        let (state, _, scratch) = scratch();
+        let content = vec![7; BUFFER_LEN + 1];
+        let mut section = scratch.spool(&content[..], Path::new("x")).unwrap();
+        let mut read = Vec::new();
+        section.read_to_end(&mut read).unwrap();
+        assert!(read == content);
+        assert_eq!(fs::read_dir(state.path().join("tmp")).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_the_fault_of_the_directory() {
+        let (state, _, scratch) = scratch();
+        let error = scratch.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
+        assert!(matches!(error, Err(ImageError::File(FileError::Read { path, .. })) if path == Path::new("x")));
+        fs::remove_dir(state.path().join("tmp")).unwrap();
+        fs::write(state.path().join("tmp"), "").unwrap();
+        let error = scratch.spool(&b"abc"[..], Path::new("x"));
+        assert!(matches!(error, Err(ImageError::Archive(ArchiveError::Scratch { .. }))));
+    }
+
+    #[test]
+    fn an_interruption_ends_it() {
+        let (_state, interrupted, scratch) = scratch();
+        interrupted.store(true, Ordering::Relaxed);
+        scratch.spool(io::repeat(0), Path::new("x")).unwrap_err();
+    }
+}
