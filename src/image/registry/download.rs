@@ -14,7 +14,7 @@ use super::raised;
 use super::retry::Retries;
 use crate::image::blobs::{Begin, BlobStore, Partial};
 use crate::image::digest::DigestError;
-use crate::image::{ImageError, Layer, LayerProgress};
+use crate::image::{ImageError, Layer, LayerProgress, unless};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -169,7 +169,7 @@ impl Duty {
     /// Downloads the blob, unless somebody else does it first.
     pub(super) async fn perform(self, http: &Http, store: &BlobStore, layer: &Layer, interrupted: &AtomicBool) {
         let result = tokio::select! {
-            result = self.download(http, store, layer) => result,
+            result = self.download(http, store, layer, interrupted) => unless(interrupted, result),
             () = raised(interrupted) => Err(ImageError::Interrupted),
         };
         if let Err(error) = result {
@@ -177,11 +177,17 @@ impl Duty {
         }
     }
 
-    async fn download(&self, http: &Http, store: &BlobStore, layer: &Layer) -> Result<(), ImageError> {
+    async fn download(
+        &self,
+        http: &Http,
+        store: &BlobStore,
+        layer: &Layer,
+        interrupted: &AtomicBool,
+    ) -> Result<(), ImageError> {
         let Layer { digest, size, .. } = layer;
         let mut partial = loop {
             // It hashes what there is.
-            match block_in_place(|| store.begin(digest, *size))? {
+            match block_in_place(|| store.begin(digest, *size, interrupted))? {
                 Begin::Partial(partial) => break partial,
                 Begin::Taken => sleep(LOCK_POLL).await,
                 Begin::Stored => {
