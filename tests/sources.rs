@@ -17,8 +17,13 @@ mod layouts;
 mod logins;
 #[path = "sources/luck.rs"]
 mod luck;
+#[cfg(unix)]
+#[path = "sources/private.rs"]
+mod private;
 #[path = "sources/real.rs"]
 mod real;
+#[path = "sources/redirects.rs"]
+mod redirects;
 #[path = "support/registry.rs"]
 mod registry;
 #[path = "support/server.rs"]

@@ -10,13 +10,15 @@ mod download;
 mod http;
 mod login;
 mod options;
+mod redirect;
 mod retry;
+mod server;
 mod token;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
@@ -29,17 +31,16 @@ use super::digest::{Algorithm, Digest, ParseDigestError};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
 use super::{Fetched, ImageError, Layer, Progress, SourceOptions};
+use crate::interrupt::{POLL, is_raised};
 pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
 pub use login::check_login;
 pub use options::RegistryOptions;
+pub use redirect::Redirects;
 use retry::retry;
 
 /// How many blobs are downloaded at once.
 const PARALLEL_DOWNLOADS: usize = 4;
-
-/// How often a wait looks whether it has been interrupted.
-const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// A repository in a registry.
 pub(super) struct Registry {
@@ -183,8 +184,8 @@ fn runtime() -> Result<Runtime, RegistryError> {
 }
 
 async fn raised(flag: &AtomicBool) {
-    while !flag.load(Ordering::Relaxed) {
-        sleep(INTERRUPT_POLL).await;
+    while !is_raised(flag) {
+        sleep(POLL).await;
     }
 }
 
@@ -274,6 +275,32 @@ pub enum RegistryError {
         /// Host and port.
         registry: String,
     },
+    /// A request in TLS, where plain HTTP is spoken.
+    #[error("{registry} speaks plain HTTP, and was spoken to in TLS")]
+    SpeaksPlainHttp {
+        /// Host and port.
+        registry: String,
+    },
+    /// Another server that the registry leaves something to, its blobs or its tokens, does not do that.
+    #[error("{registry} leaves this to {host}")]
+    Elsewhere {
+        /// Host and port of the registry.
+        registry: String,
+        /// Host and port of the other server.
+        host: String,
+        /// What is wrong there.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// A redirect that is not followed.
+    #[error("{registry} sends elsewhere")]
+    Redirects {
+        /// Host and port.
+        registry: String,
+        /// Why it is not followed.
+        #[source]
+        source: Redirects,
+    },
     /// The registry does not have it.
     #[error("{registry} has no {repository}/{path}")]
     NotFound {
@@ -347,14 +374,15 @@ impl RegistryError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::Unreachable { .. }
-                | Self::TimedOut { .. }
-                | Self::Broken { .. }
-                | Self::TooManyRequests { .. }
-                | Self::Server { .. }
-        )
+            | Self::TimedOut { .. }
+            | Self::Broken { .. }
+            | Self::TooManyRequests { .. }
+            | Self::Server { .. } => true,
+            Self::Elsewhere { source, .. } => source.is_transient(),
+            _ => false,
+        }
     }
 
     /// How long to wait before the next attempt, if the registry says so.
@@ -362,6 +390,7 @@ impl RegistryError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
+            Self::Elsewhere { source, .. } => source.retry_after(),
             _ => None,
         }
     }
