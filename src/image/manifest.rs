@@ -40,9 +40,9 @@ pub(super) struct Descriptor {
 
 #[derive(Debug, Clone, Deserialize)]
 struct DescribedPlatform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     architecture: String,
     variant: Option<String>,
 }
@@ -374,6 +374,35 @@ mod tests {
     }
 
     #[test]
+    fn null_is_nothing_wherever_something_may_be_missing() {
+        let mut image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
+        for key in ["mediaType", "artifactType", "annotations", "subject", "manifests"] {
+            image[key] = Value::Null;
+        }
+        for descriptor in ["/config", "/layers/0"] {
+            let descriptor = image.pointer_mut(descriptor).unwrap();
+            for key in ["annotations", "urls", "data", "artifactType", "platform"] {
+                descriptor[key] = Value::Null;
+            }
+        }
+        image_check(&image).unwrap();
+        image["layers"] = Value::Null;
+        image_check(&image).unwrap();
+
+        let mut entry = descriptor(OCI_IMAGE_MEDIA_TYPE);
+        entry["platform"] = json!({
+            "os": "linux", "architecture": "amd64", "variant": null, "os.version": null, "os.features": null
+        });
+        let index = json!({
+            "schemaVersion": 2, "manifests": [entry], "annotations": null, "subject": null, "config": null, "layers": null
+        });
+        let Document::Index(index) = parse(&index, "").unwrap() else {
+            panic!("a manifest")
+        };
+        assert!(index.manifests[0].platform().unwrap().is_some());
+    }
+
+    #[test]
     fn documents_of_two_kinds_are_refused() {
         let mut both = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
         assert!(matches!(
@@ -475,6 +504,10 @@ mod tests {
         };
         assert_eq!(platform(Value::Null), Ok(None));
         assert_eq!(platform(json!({"os": "", "architecture": ""})), Ok(None));
+        assert_eq!(
+            platform(json!({"os": null, "architecture": null, "variant": null})),
+            Ok(None)
+        );
         let arm = platform(json!({"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1"}));
         assert_eq!(arm, Ok(Some(Platform::parse("linux", "arm64").unwrap())));
         assert!(platform(json!({"os": "linux", "architecture": "\u{1b}[2J"})).is_err());

@@ -172,12 +172,18 @@ impl AuthFile {
             line: 1,
             column: 1,
         };
-        let auths = content
-            .as_object_mut()
-            .ok_or_else(malformed)?
-            .entry("auths")
-            .or_insert_with(|| json!({}));
-        let did = change(auths.as_object_mut().ok_or_else(malformed)?);
+        let auths = content.as_object_mut().ok_or_else(malformed)?.entry("auths");
+        let auths = auths.or_insert(Value::Null);
+        let did = match auths {
+            Value::Object(auths) => change(auths),
+            Value::Null => {
+                let mut empty = Map::new();
+                let did = change(&mut empty);
+                *auths = empty.into();
+                did
+            }
+            _ => return Err(malformed()),
+        };
         if did {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
             json.push(b'\n');
@@ -208,11 +214,14 @@ fn read(path: &Path) -> Result<Value, AuthError> {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
     }
-    serde_json::from_slice(&json).map_err(|error| AuthError::Json {
-        path: path.to_owned(),
-        line: error.line(),
-        column: error.column(),
-    })
+    let content: Result<Option<Value>, _> = serde_json::from_slice(&json);
+    content
+        .map(|content| content.unwrap_or_else(|| json!({})))
+        .map_err(|error| AuthError::Json {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })
 }
 
 /// Puts a file, which only its owner can read, in the place of another. Windows refuses that while somebody has the other one
@@ -320,6 +329,42 @@ mod tests {
         assert!(file.remove(&target("a.example")).unwrap());
         assert!(!file.remove(&target("a.example")).unwrap());
         assert_eq!(users(&file).len(), 2);
+    }
+
+    #[test]
+    fn null_is_nothing_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.json");
+        let file = AuthFile::new(path.clone());
+        for (before, others) in [
+            (Value::Null, json!({})),
+            (json!({"auths": null}), json!({})),
+            (
+                json!({"auths": null, "credHelpers": null, "credsStore": null}),
+                json!({}),
+            ),
+            (
+                json!({"auths": {"b.example": null, "c.example": {"auth": null}}}),
+                json!({"b.example": null, "c.example": {"auth": null}}),
+            ),
+        ] {
+            fs::write(&path, before.to_string()).unwrap();
+            assert!(users(&file).iter().all(|(_, user)| user.is_empty()));
+            assert!(!file.remove(&target("a.example")).unwrap());
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                before.to_string(),
+                "nothing is changed"
+            );
+            file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
+                .unwrap();
+            let after = read(&path).unwrap();
+            let mut expected = if before.is_null() { json!({}) } else { before };
+            expected["auths"] = others;
+            expected["auths"]["a.example"] = json!({"auth": STANDARD.encode("one:p")});
+            assert_eq!(after, expected);
+            assert!(file.remove(&target("a.example")).unwrap());
+        }
     }
 
     #[cfg(unix)]
