@@ -46,7 +46,7 @@ pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
-pub use registry::{Redirects, RegistryError, RegistryOptions, check_login};
+pub use registry::{LoginCheck, Redirects, RegistryError, RegistryOptions, check_login};
 pub use section::FileError;
 
 use crate::interrupt::is_raised;

@@ -34,7 +34,7 @@ use super::{Fetched, ImageError, Layer, Progress, SourceOptions};
 use crate::interrupt::{POLL, is_raised};
 pub(super) use download::{Download, Growing, Opened};
 use http::{Http, Timeouts};
-pub use login::check_login;
+pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
 pub use redirect::Redirects;
 use retry::retry;

@@ -118,6 +118,11 @@ impl Http {
         self.in_time(self.exchange("", &["*/*"], None)).await.map(drop)
     }
 
+    /// Whether the registry has asked for credentials, and got what it wanted.
+    pub(super) fn was_challenged(&self) -> bool {
+        self.authorizer.current().is_some()
+    }
+
     /// Gets a document, whole.
     pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
         let get = async {
