@@ -123,6 +123,9 @@ pub struct SourceOptions {
     pub registry: RegistryOptions,
     /// Whether the tars of layers are kept in the state directory, and taken from there.
     pub keep_unpacked: bool,
+    /// Most bytes that the layers to download may have together, and that an archive may have which must be decompressed, or
+    /// comes through a pipe.
+    pub max_download: u64,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
     /// Set by someone else to make whatever reads or waits give up, with [`ImageError::Interrupted`].
@@ -167,7 +170,7 @@ impl Source {
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
     /// it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
-        let scratch = Scratch::new(&options.state_dir, &options.interrupted);
+        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.interrupted);
         let place = Self::find(reference, options, &scratch);
         Ok(Self {
             reference: reference.clone(),
@@ -240,7 +243,8 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Store`] when the state directory cannot be read.
+    /// [`ImageError::DownloadTooLarge`] when there is more to download than may be; [`ImageError::Store`] when the state directory
+    /// cannot be read.
     pub fn prefetch(&self, layers: &[Layer]) -> Result<(), ImageError> {
         self.progress.begin(layers);
         match &self.place {

@@ -294,6 +294,7 @@ impl Build<'_> {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
             keep_unpacked: self.options.keep_unpacked,
+            max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),
             progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
@@ -415,4 +416,10 @@ fn limited(size: Size, limits: Limits) -> (Size, Limits) {
             (Size::Fixed(fixed), Limits { size, ..limits })
         }
     }
+}
+
+/// Most bytes of layers that can be within the limits: some kinds of data grow by a little when they are compressed.
+fn max_download(limits: Limits) -> u64 {
+    const SLACK: u64 = 64 << 20;
+    limits.size.saturating_add(limits.size / 8).saturating_add(SLACK)
 }

@@ -58,6 +58,7 @@ struct State {
     registry: RegistryOptions,
     progress: Arc<Progress>,
     interrupted: Arc<AtomicBool>,
+    max_download: u64,
 }
 
 impl State {
@@ -67,6 +68,7 @@ impl State {
             registry: RegistryOptions::default(),
             progress: Arc::default(),
             interrupted: Arc::default(),
+            max_download: 1 << 30,
         }
     }
 
@@ -88,6 +90,7 @@ impl State {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
             keep_unpacked: false,
+            max_download: self.max_download,
             progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };

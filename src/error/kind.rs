@@ -96,6 +96,7 @@ impl From<&ImageError> for ErrorKind {
             | ImageError::Content { .. }
             | ImageError::WrongPlatform { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
+            ImageError::DownloadTooLarge { .. } => Self::PolicyDenied,
             ImageError::Interrupted => Self::Transient,
         }
     }
@@ -145,6 +146,7 @@ impl From<&ArchiveError> for ErrorKind {
                 ..
             } => source.kind().into(),
             ArchiveError::Decode { .. } => Self::Unsupported,
+            ArchiveError::TooLarge { .. } => Self::PolicyDenied,
             ArchiveError::Missing { .. } => Self::NotFound,
             ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => Self::Permanent,
         }

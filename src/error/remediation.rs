@@ -144,6 +144,10 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
+        ImageError::Archive(ArchiveError::TooLarge { max, .. }) => {
+            return Some(raise("--max-size-mib", max.div_ceil(MIB)));
+        }
+        ImageError::DownloadTooLarge { total, .. } => return Some(raise("--max-size-mib", total.div_ceil(MIB))),
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",

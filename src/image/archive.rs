@@ -256,6 +256,14 @@ pub enum ArchiveError {
         #[source]
         source: io::Error,
     },
+    /// More bytes, when it is decompressed or has come through a pipe, than are kept of any.
+    #[error("{} has more than the {max} bytes that are allowed, when it is decompressed", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// It is no tar, or it ends early.
     #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]
     Damaged {
@@ -293,7 +301,7 @@ mod tests {
     fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
-        Archive::open(file.path(), &Scratch::new(Path::new(""), &Arc::default()))
+        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Arc::default()))
     }
 
     fn content(archive: &Archive, name: &str) -> Option<String> {

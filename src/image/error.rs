@@ -74,6 +74,18 @@ pub enum ImageError {
         /// The platform in the config.
         actual: Box<Platform>,
     },
+    /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
+    #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
+    DownloadTooLarge {
+        /// The layer that is too much.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes of it and the layers below that are to be downloaded.
+        total: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// The flag in the options was set while waiting.
     #[error("interrupted")]
     Interrupted,

@@ -453,6 +453,7 @@ mod tests {
             state_dir: "unused".into(),
             registry: RegistryOptions::default(),
             keep_unpacked: false,
+            max_download: u64::MAX,
             progress: Arc::default(),
             interrupted: Arc::default(),
         };

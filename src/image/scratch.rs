@@ -18,12 +18,14 @@ const BUFFER_LEN: usize = 128 << 10;
 #[derive(Debug, Clone)]
 pub(super) struct Scratch {
     directory: PathBuf,
+    max_len: u64,
     interrupted: Arc<AtomicBool>,
 }
 
 impl Scratch {
-    /// The place below a state directory, or without one where the system has such files. It need not exist yet.
-    pub(super) fn new(state_dir: &Path, interrupted: &Arc<AtomicBool>) -> Self {
+    /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
+    /// many bytes at most.
+    pub(super) fn new(state_dir: &Path, max_len: u64, interrupted: &Arc<AtomicBool>) -> Self {
         let directory = if state_dir.as_os_str().is_empty() {
             std::env::temp_dir()
         } else {
@@ -31,6 +33,7 @@ impl Scratch {
         };
         Self {
             directory,
+            max_len,
             interrupted: Arc::clone(interrupted),
         }
     }
@@ -50,8 +53,12 @@ impl Scratch {
             match reader.read(&mut buffer) {
                 Ok(0) => return Ok(Section::whole(file, len)),
                 Ok(count) => {
-                    file.write_all(&buffer[..count]).map_err(failed)?;
                     len += count as u64;
+                    if len > self.max_len {
+                        let (path, max) = (path.to_owned(), self.max_len);
+                        return Err(ArchiveError::TooLarge { path, max }.into());
+                    }
+                    file.write_all(&buffer[..count]).map_err(failed)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
@@ -94,7 +101,7 @@ mod tests {
 
     fn scratch() -> (tempfile::TempDir, Arc<AtomicBool>, Scratch) {
         let (state, interrupted) = (tempfile::tempdir().unwrap(), Arc::default());
-        let scratch = Scratch::new(state.path(), &interrupted);
+        let scratch = Scratch::new(state.path(), 1 << 20, &interrupted);
         (state, interrupted, scratch)
     }
 
@@ -118,6 +125,19 @@ mod tests {
         fs::write(state.path().join("tmp"), "").unwrap();
         let error = scratch.spool(&b"abc"[..], Path::new("x"));
         assert!(matches!(error, Err(ImageError::Archive(ArchiveError::Scratch { .. }))));
+    }
+
+    #[test]
+    fn there_is_an_end_to_what_few_bytes_can_become() {
+        let (state, _, scratch) = scratch();
+        let most = scratch.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
+        assert_eq!(most.len(), 1 << 20);
+        let error = scratch.spool(io::repeat(0), Path::new("x"));
+        assert!(matches!(
+            error,
+            Err(ImageError::Archive(ArchiveError::TooLarge { max: 1_048_576, .. }))
+        ));
+        assert_eq!(fs::read_dir(state.path().join("tmp")).unwrap().count(), 0);
     }
 
     #[test]
