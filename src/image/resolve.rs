@@ -27,10 +27,13 @@ pub(super) fn resolve(source: &Source, wanted: &Platform) -> Result<Image, Image
     }
 }
 
+/// How many platforms an error can list: indexes of a stranger may have any number.
+const MAX_LISTED: usize = 1000;
+
 struct Search<'a> {
     source: &'a Source,
     wanted: &'a Platform,
-    /// The platforms met so far, without repetition.
+    /// The first platforms that were met, without repetition.
     available: Vec<Platform>,
     followed: usize,
 }
@@ -150,7 +153,7 @@ impl Search<'_> {
     }
 
     fn saw(&mut self, platform: Platform) {
-        if !self.available.contains(&platform) {
+        if self.available.len() < MAX_LISTED && !self.available.contains(&platform) {
             self.available.push(platform);
         }
     }

@@ -88,7 +88,7 @@ impl Authorizer {
         let authorization = match (Challenge::find(headers), &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
-                header("Bearer", &token).ok_or(RegistryError::NoToken { realm })?
+                header("Bearer", &token).ok_or_else(|| RegistryError::NoToken { realm: excerpt(&realm) })?
             }
             (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
             _ => return Err(self.server.unauthorized(String::new())),
@@ -131,9 +131,7 @@ impl Authorizer {
             _ => return Err(server.refusal(response).await),
         }
         let body = server.body(&mut response, MAX_DOCUMENT_LEN).await?;
-        let no_token = || RegistryError::NoToken {
-            realm: realm.to_owned(),
-        };
+        let no_token = || RegistryError::NoToken { realm: excerpt(realm) };
         let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
         [tokens.token, tokens.access_token]
             .into_iter()
@@ -157,9 +155,14 @@ impl Authorizer {
             .filter(is_secure)
             .ok_or_else(|| RegistryError::InsecureRealm {
                 registry: self.server.name.clone(),
-                realm: realm.to_owned(),
+                realm: excerpt(realm),
             })
     }
+}
+
+/// As much of a URL as can be shown.
+fn excerpt(realm: &str) -> String {
+    realm.chars().take(200).collect()
 }
 
 impl Challenge {
