@@ -34,7 +34,7 @@ impl LoginTarget {
     ///
     /// The text, if it is none.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
-        let invalid = || InvalidLoginTarget(text.to_owned());
+        let invalid = || InvalidLoginTarget::new(text);
         let name = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("docker://"))
@@ -74,6 +74,14 @@ const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no registry: <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub")]
 pub struct InvalidLoginTarget(String);
+
+impl InvalidLoginTarget {
+    /// Without what is before an `@`, which may be a password.
+    fn new(text: &str) -> Self {
+        let shown = text.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
+        Self(shown.unwrap_or_else(|| text.to_owned()))
+    }
+}
 
 /// An entry of a credentials file, without what is secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -290,6 +298,14 @@ mod tests {
             "x.y/Team",
         ] {
             assert!(LoginTarget::parse(text).is_err(), "{text}");
+        }
+        for text in ["me:s3cret@ghcr.io", "https://me:s3@cret@ghcr.io/x"] {
+            let error = LoginTarget::parse(text).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(
+                shown.contains("ghcr.io") && !shown.contains("s3") && !shown.contains("cret"),
+                "{shown}"
+            );
         }
     }
 
