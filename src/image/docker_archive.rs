@@ -4,7 +4,7 @@
 //! say the digest is, it is.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -56,11 +56,12 @@ impl DockerArchive {
         let saved: Vec<Saved> = serde_json::from_slice(&manifest)
             .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
         let mut found: Vec<Self> = Vec::new();
+        let mut sizes = Sizes::new(scratch);
         for (nr, saved) in saved.iter().enumerate() {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            let image = Self::read(&archive, saved, scratch)?;
+            let image = Self::read(&archive, saved, &mut sizes)?;
             let is_wanted = match &reference.choice {
                 Some(Choice::Digest(digest)) => *digest == image.digest,
                 _ => true,
@@ -82,7 +83,7 @@ impl DockerArchive {
         }
     }
 
-    fn read(archive: &Archive, saved: &Saved, scratch: &Scratch) -> Result<Self, ImageError> {
+    fn read(archive: &Archive, saved: &Saved, sizes: &mut Sizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
         let unusable = |error| ImageError::document(&saved.config, error);
@@ -96,7 +97,7 @@ impl DockerArchive {
         let mut layers = BTreeMap::new();
         let mut descriptors = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
-            let layer = Layer::open(archive, name, scratch)?;
+            let layer = sizes.layer(archive, name)?;
             descriptors.push(descriptor(
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
                 layer.size,
@@ -123,24 +124,49 @@ impl DockerArchive {
     }
 }
 
-impl Layer {
-    fn open(archive: &Archive, name: &str, scratch: &Scratch) -> Result<Self, ImageError> {
+/// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
+/// for more bytes than are kept of any archive.
+struct Sizes<'a> {
+    scratch: &'a Scratch,
+    known: BTreeMap<String, u64>,
+    total: u64,
+}
+
+impl<'a> Sizes<'a> {
+    fn new(scratch: &'a Scratch) -> Self {
+        Self {
+            scratch,
+            known: BTreeMap::new(),
+            total: 0,
+        }
+    }
+
+    fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
-        let failed = |source| ArchiveError::Decode {
-            path: archive.path().join(name),
-            source,
-        };
-        let decoder = decode(BufReader::new(scratch.interruptible(section.clone())), "").map_err(failed)?;
+        let path = || archive.path().join(name);
+        let whole = BufReader::new(self.scratch.interruptible(section.clone()));
+        let decoder = decode(whole, "").map_err(|source| ArchiveError::Decode { path: path(), source })?;
         let is_compressed = decoder.compression() != Compression::None;
-        let size = if is_compressed {
-            io::copy(&mut scratch.interruptible(decoder), &mut io::sink()).map_err(|source| FileError::Read {
-                path: archive.path().join(name),
-                source,
-            })?
-        } else {
-            section.len()
+        let size = match self.known.get(name) {
+            _ if !is_compressed => section.len(),
+            Some(size) => *size,
+            None => {
+                let max = self.scratch.max_len();
+                let mut decoder = self
+                    .scratch
+                    .interruptible(decoder)
+                    .take((max - self.total).saturating_add(1));
+                let size = io::copy(&mut decoder, &mut io::sink());
+                let size = size.map_err(|source| FileError::Read { path: path(), source })?;
+                self.total += size;
+                if self.total > max {
+                    return Err(ArchiveError::TooLarge { path: path(), max }.into());
+                }
+                self.known.insert(name.to_owned(), size);
+                size
+            }
         };
-        Ok(Self {
+        Ok(Layer {
             section,
             size,
             is_compressed,

@@ -78,6 +78,11 @@ impl Scratch {
         self.spool(input, path)
     }
 
+    /// Most bytes of such a file.
+    pub(super) fn max_len(&self) -> u64 {
+        self.max_len
+    }
+
     /// A reader that ends when the making of such a file would.
     pub(super) fn interruptible<R>(&self, reader: R) -> Interruptible<R> {
         Interruptible::new(reader, &self.interrupted)

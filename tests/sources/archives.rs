@@ -262,6 +262,32 @@ fn of_several_saved_images_one_is_named() {
 }
 
 #[test]
+fn layers_that_are_decompressed_to_know_their_size_are_so_once_and_within_the_limit() {
+    let layout = TestLayout::new();
+    let layer = tar("one", 200_000);
+    let config = config_of(&layout, &[layer.as_bytes(), layer.as_bytes()]);
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    compressed.write_all(layer.as_bytes()).unwrap();
+    let manifest = br#"[{"Config": "c", "Layers": ["l", "l"]}, {"Config": "c", "Layers": ["l", "l"]}]"#;
+    let directory = tempfile::tempdir().unwrap();
+    let members: [(&str, &[u8]); 3] = [
+        ("manifest.json", manifest),
+        ("c", &config),
+        ("l", &compressed.finish().unwrap()),
+    ];
+    let reference = format!("docker-archive:{}", archive(&directory, &members).display());
+    let mut state = State::new();
+    state.max_download = layer.len() as u64;
+    let image = state.open(&reference).unwrap().resolve(&linux("amd64")).unwrap();
+    assert_eq!(image.layers[1].size, layer.len() as u64);
+    state.max_download -= 1;
+    assert!(matches!(
+        state.open(&reference).err().unwrap(),
+        ImageError::Archive(ArchiveError::TooLarge { .. })
+    ));
+}
+
+#[test]
 fn archives_of_no_use_are_refused_by_name() {
     let layout = TestLayout::new();
     let layer = tar("one", 2000);
