@@ -345,6 +345,15 @@ mod tests {
     }
 
     #[test]
+    fn to_read_what_was_begun_can_be_interrupted() {
+        let (state, store, digest) = store();
+        begin(&store, &digest).write(b"ab").unwrap();
+        assert!(store.begin(&digest, 3, &AtomicBool::new(true)).is_err());
+        assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
+        assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
+    }
+
+    #[test]
     fn one_writes_while_others_wait() {
         let (_state, store, digest) = store();
         let partial = begin(&store, &digest);
