@@ -202,6 +202,11 @@ impl Source {
         }
     }
 
+    /// Whether all is on this machine: it may have come through a pipe, and would not come again.
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self.place, Place::Registry(_))
+    }
+
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
     ///
     /// # Errors

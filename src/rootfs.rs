@@ -7,6 +7,7 @@ mod pipeline;
 mod stages;
 mod write_back;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -149,12 +150,18 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
     let build = Build { options, interrupted };
-    let mut result = build.run();
+    let mut found: OnceCell<(Source, Image)> = OnceCell::new();
+    let mut result = build.run(&found);
     for _ in 0..MAX_REPAIRS {
         if result.as_ref().is_err_and(BuildError::is_repaired) {
-            result = build.run();
+            if found.get().is_some_and(|(source, _)| !source.is_local()) {
+                found.take();
+            }
+            result = build.run(&found);
         }
     }
+    // It may still be writing to the cache.
+    drop(found);
     build.trim_cache();
     result.map_err(|error| match build.check_interrupted() {
         Ok(()) => error,
@@ -169,17 +176,22 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(&self) -> Result<Report, BuildError> {
+    /// Builds once, of the image that was found before, if there is one.
+    fn run(&self, found: &OnceCell<(Source, Image)>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
-        let (source, image) = self.resolve()?;
+        if found.get().is_none() {
+            let resolved = self.resolve()?;
+            found.get_or_init(|| resolved);
+        }
+        let (source, image) = found.get().expect("it was resolved");
         let layers = source.unpacked(&image.layers);
         source.prefetch(&layers).map_err(|source| self.image_failure(source))?;
 
-        let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
+        let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
@@ -188,12 +200,12 @@ impl Build<'_> {
             size,
             uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
-            boot_area: Provenance::of(&image).encode(),
+            boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
         let write_back = Arc::new(AtomicBool::new(false));
         let disk = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
-        let pipeline = Pipeline::new(&source, &layers, disk, options.threads, self.interrupted);
+        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.interrupted);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(pipeline.output(), format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
@@ -221,9 +233,9 @@ impl Build<'_> {
         pending.publish(file)?;
         let stages = stages.keep();
         Ok(Report {
-            resolved_ref: image.resolved_ref,
-            digest: image.digest,
-            platform: image.platform,
+            resolved_ref: image.resolved_ref.clone(),
+            digest: image.digest.clone(),
+            platform: image.platform.clone(),
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),

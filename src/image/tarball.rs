@@ -53,6 +53,11 @@ impl Tarball {
             Compression::None => digest.clone(),
             _ => Digest::of_reader(Algorithm::Sha256, scratch.interruptible(decoder)).map_err(read)?,
         };
+        // A tar has an end, and who gives nothing has failed.
+        if section.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
+            let path = path.clone();
+            return Err(ArchiveError::Damaged { path, offset: 0 }.into());
+        }
         Ok(Self {
             section,
             digest,
