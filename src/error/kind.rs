@@ -82,7 +82,10 @@ impl From<io::ErrorKind> for ErrorKind {
 impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
-            ImageError::File(FileError::Read { source, .. }) => source.kind().into(),
+            ImageError::File(FileError::Read { source, .. } | FileError::Scratch { source, .. }) => {
+                source.kind().into()
+            }
+            ImageError::File(FileError::TooLarge { .. }) | ImageError::DownloadTooLarge { .. } => Self::PolicyDenied,
             ImageError::Layout(error) => error.into(),
             ImageError::Archive(error) => error.into(),
             ImageError::Registry(error) => error.into(),
@@ -96,7 +99,6 @@ impl From<&ImageError> for ErrorKind {
             | ImageError::Content { .. }
             | ImageError::WrongPlatform { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
-            ImageError::DownloadTooLarge { .. } => Self::PolicyDenied,
             ImageError::Interrupted => Self::Transient,
         }
     }
@@ -140,13 +142,11 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&ArchiveError> for ErrorKind {
     fn from(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Scratch { source, .. }
-            | ArchiveError::Decode {
+            ArchiveError::Decode {
                 source: DecodeError::Read(source),
                 ..
             } => source.kind().into(),
             ArchiveError::Decode { .. } => Self::Unsupported,
-            ArchiveError::TooLarge { .. } => Self::PolicyDenied,
             ArchiveError::Missing { .. } => Self::NotFound,
             ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => Self::Permanent,
         }

@@ -141,10 +141,10 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
             "make the archive again, with skopeo copy or docker save, for example"
         }
-        ImageError::Archive(ArchiveError::Scratch { .. }) => {
+        ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
-        ImageError::Archive(ArchiveError::TooLarge { max, .. }) => {
+        ImageError::File(FileError::TooLarge { max, .. }) => {
             return Some(raise("--max-size-mib", max.div_ceil(MIB)));
         }
         ImageError::DownloadTooLarge { total, .. } => return Some(raise("--max-size-mib", total.div_ceil(MIB))),

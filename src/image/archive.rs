@@ -99,7 +99,7 @@ fn plain(path: &Path, scratch: &Scratch) -> Result<Section, ImageError> {
         })?;
         return Ok(section);
     }
-    scratch.spool(&mut decoder, path)
+    Ok(scratch.spool(&mut decoder, path)?)
 }
 
 enum IndexError {
@@ -246,23 +246,6 @@ pub enum ArchiveError {
         /// Why not.
         #[source]
         source: DecodeError,
-    },
-    /// What was decompressed, or came through a pipe, could not be kept.
-    #[error("could not unpack into a temporary file in {}", .path.display())]
-    Scratch {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// More bytes, when it is decompressed or has come through a pipe, than are kept of any.
-    #[error("{} has more than the {max} bytes that are allowed, when it is decompressed", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        max: u64,
     },
     /// It is no tar, or it ends early.
     #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]

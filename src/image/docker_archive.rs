@@ -160,7 +160,7 @@ impl<'a> Sizes<'a> {
                 let size = size.map_err(|source| FileError::Read { path: path(), source })?;
                 self.total += size;
                 if self.total > max {
-                    return Err(ArchiveError::TooLarge { path: path(), max }.into());
+                    return Err(FileError::TooLarge { path: path(), max }.into());
                 }
                 self.known.insert(name.to_owned(), size);
                 size

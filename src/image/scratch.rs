@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::archive::ArchiveError;
-use super::error::ImageError;
 use super::private;
 use super::section::{FileError, Section};
 use crate::interrupt::{Awaited, Interruptible};
@@ -39,8 +37,8 @@ impl Scratch {
     }
 
     /// All that a reader gives, which errors call `path`.
-    pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, ImageError> {
-        let failed = |source| ArchiveError::Scratch {
+    pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, FileError> {
+        let failed = |source| FileError::Scratch {
             path: self.directory.clone(),
             source,
         };
@@ -56,21 +54,21 @@ impl Scratch {
                     len += count as u64;
                     if len > self.max_len {
                         let (path, max) = (path.to_owned(), self.max_len);
-                        return Err(ArchiveError::TooLarge { path, max }.into());
+                        return Err(FileError::TooLarge { path, max });
                     }
                     file.write_all(&buffer[..count]).map_err(failed)?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
                     let path = path.to_owned();
-                    return Err(FileError::Read { path, source }.into());
+                    return Err(FileError::Read { path, source });
                 }
             }
         }
     }
 
     /// All of standard input, however long it takes to come.
-    pub(super) fn spool_input(&self, path: &Path) -> Result<Section, ImageError> {
+    pub(super) fn spool_input(&self, path: &Path) -> Result<Section, FileError> {
         let input = Awaited::new(stdin(), &self.interrupted).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
@@ -125,11 +123,11 @@ mod tests {
     fn what_cannot_be_read_is_not_the_fault_of_the_directory() {
         let (state, _, scratch) = scratch();
         let error = scratch.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
-        assert!(matches!(error, Err(ImageError::File(FileError::Read { path, .. })) if path == Path::new("x")));
+        assert!(matches!(error, Err(FileError::Read { path, .. }) if path == Path::new("x")));
         fs::remove_dir(state.path().join("tmp")).unwrap();
         fs::write(state.path().join("tmp"), "").unwrap();
         let error = scratch.spool(&b"abc"[..], Path::new("x"));
-        assert!(matches!(error, Err(ImageError::Archive(ArchiveError::Scratch { .. }))));
+        assert!(matches!(error, Err(FileError::Scratch { .. })));
     }
 
     #[test]
@@ -138,10 +136,7 @@ mod tests {
         let most = scratch.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
         assert_eq!(most.len(), 1 << 20);
         let error = scratch.spool(io::repeat(0), Path::new("x"));
-        assert!(matches!(
-            error,
-            Err(ImageError::Archive(ArchiveError::TooLarge { max: 1_048_576, .. }))
-        ));
+        assert!(matches!(error, Err(FileError::TooLarge { max: 1_048_576, .. })));
         assert_eq!(fs::read_dir(state.path().join("tmp")).unwrap().count(), 0);
     }
 

@@ -110,6 +110,23 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
+    /// What was decompressed, or came through a pipe, could not be kept.
+    #[error("could not unpack into a temporary file in {}", .path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes, when it is decompressed or has come through a pipe, than are kept of any.
+    #[error("{} has more than the {max} bytes that are allowed, when it is decompressed", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// A directory, device or FIFO where a file belongs.
     #[error("{} is no regular file", .path.display())]
     NotAFile {

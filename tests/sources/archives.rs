@@ -283,7 +283,7 @@ fn layers_that_are_decompressed_to_know_their_size_are_so_once_and_within_the_li
     state.max_download -= 1;
     assert!(matches!(
         state.open(&reference).err().unwrap(),
-        ImageError::Archive(ArchiveError::TooLarge { .. })
+        ImageError::File(FileError::TooLarge { .. })
     ));
 }
 
