@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -397,6 +398,25 @@ fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
     assert!(outputs[0] == outputs[1]);
     let left: Vec<_> = fs::read_dir(directory.path().join("state/tmp")).unwrap().collect();
     assert!(left.is_empty());
+}
+
+#[test]
+fn an_interruption_is_what_a_source_says_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("root.tar");
+    fs::write(&path, tar("one", 5000)).unwrap();
+    let compressed = gzip(&path);
+    let state = State::new();
+    state.interrupted.store(true, Ordering::Relaxed);
+    for reference in [
+        format!("tar:{}", path.display()),
+        format!("tar:{}", compressed.display()),
+        format!("oci-archive:{}", compressed.display()),
+        format!("docker-archive:{}", compressed.display()),
+    ] {
+        let error = state.open(&reference).err().unwrap();
+        assert!(matches!(error, ImageError::Interrupted), "{reference}: {error:?}");
+    }
 }
 
 /// Runs a build of what comes through a pipe.

@@ -1,12 +1,17 @@
 //! Registries that leave their blobs, or their tokens, to other hosts: who is to blame, and who gets credentials.
 
+use std::fs;
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use microagent::image::{ImageError, Redirects, RegistryError};
+use tempfile::TempDir;
 
 use crate::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
+use crate::registry::{has_tools, make_certificates};
 use crate::server::{Reply, Request, Server};
 use crate::tokens::{PAIR, credentials};
 use crate::{State, chain};
@@ -158,6 +163,80 @@ fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
     assert!(seen("/moved").is_some());
     assert_eq!(seen("/found"), None);
     assert!(back.requests().iter().all(|request| request.authorization().is_none()));
+}
+
+/// Files of whole answers, by their path, that openssl serves over TLS until this is dropped.
+struct TlsServer {
+    process: Child,
+    address: SocketAddr,
+    directory: TempDir,
+}
+
+impl TlsServer {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        make_certificates(directory.path());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new("openssl")
+            .args([
+                "s_server",
+                "-HTTP",
+                "-quiet",
+                "-cert",
+                "server.pem",
+                "-key",
+                "server.key",
+                "-accept",
+            ])
+            .arg(address.to_string())
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self {
+            process,
+            address,
+            directory,
+        };
+        for _ in 0..100 {
+            if TcpStream::connect(address).is_ok() {
+                return server;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("openssl s_server does not answer");
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn nothing_that_begins_with_tls_goes_on_without() {
+    if !has_tools() {
+        return;
+    }
+    let thief = Server::start(|_, _| Reply::status(200));
+    let server = TlsServer::start();
+    let manifests = server.directory.path().join("v2/team/app/manifests");
+    fs::create_dir_all(&manifests).unwrap();
+    let location = format!("http://{}/v2/team/app/manifests/latest", thief.address);
+    let redirect = format!("HTTP/1.1 307 X\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    fs::write(manifests.join("latest"), redirect).unwrap();
+    let mut state = State::new();
+    state.registry.tls_ca = Some(server.directory.path().join("authority.pem"));
+    let error = pull(&state, &format!("{}/team/app", server.address)).unwrap_err();
+    let scheme = "http".to_owned();
+    assert!(
+        matches!(registry_error(error), RegistryError::Redirects { source, .. } if source == Redirects::Insecure { scheme })
+    );
+    assert!(thief.requests().is_empty());
 }
 
 #[test]
