@@ -15,18 +15,20 @@ pub(crate) mod fuzzing;
 mod layout;
 mod manifest;
 mod platform;
+mod private;
 mod progress;
 mod reference;
 mod registry;
 mod remote;
 mod resolve;
+mod scratch;
 mod section;
 mod tarball;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -44,9 +46,10 @@ pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
-pub use registry::{RegistryError, RegistryOptions, check_login};
+pub use registry::{LoginCheck, Redirects, RegistryError, RegistryOptions, check_login};
 pub use section::FileError;
 
+use crate::interrupt::is_raised;
 use crate::layer::Decoder;
 use blobs::BlobStore;
 use directory::Directory;
@@ -56,6 +59,7 @@ use manifest::Descriptor;
 use reference::Transport;
 use registry::{Growing, Registry};
 use remote::Remote;
+use scratch::Scratch;
 use section::Section;
 use tarball::Tarball;
 
@@ -133,9 +137,12 @@ pub struct SourceOptions {
     pub registry: RegistryOptions,
     /// Whether the tars of layers are kept in the state directory, and taken from there.
     pub keep_unpacked: bool,
+    /// Most bytes that the layers to download may have together, and that an archive may have which must be decompressed, or
+    /// comes through a pipe.
+    pub max_download: u64,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
-    /// Set by someone else to make whatever waits for the network give up, with [`ImageError::Interrupted`].
+    /// Set by someone else to make whatever reads or waits give up, with [`ImageError::Interrupted`].
     pub interrupted: Arc<AtomicBool>,
 }
 
@@ -146,6 +153,7 @@ pub struct Source {
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
+    interrupted: Arc<AtomicBool>,
 }
 
 enum Place {
@@ -167,7 +175,8 @@ trait Local: Send + Sync {
 }
 
 impl Source {
-    /// Opens the place that the reference names. Sends nothing to a registry yet.
+    /// Opens the place that the reference names. Reads all of what is compressed, or comes through a pipe, and sends nothing to
+    /// a registry yet.
     ///
     /// # Errors
     ///
@@ -175,21 +184,26 @@ impl Source {
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
     /// it takes to speak to one.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
-        let scratch = scratch(&options.state_dir);
-        let place = match reference {
-            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, &scratch)?)),
-            Reference::Local(reference) => match reference.transport {
-                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, &scratch)?)),
-                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
-                Transport::Tarball => Place::Tarball(Tarball::open(reference, &scratch)?),
-            },
-            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
-        };
+        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.interrupted);
+        let place = Self::find(reference, options, &scratch);
         Ok(Self {
             reference: reference.clone(),
-            place,
+            place: unless(&options.interrupted, place)?,
             unpacked: options.keep_unpacked.then(|| BlobStore::new(&options.state_dir)),
             progress: Arc::clone(&options.progress),
+            interrupted: Arc::clone(&options.interrupted),
+        })
+    }
+
+    fn find(reference: &Reference, options: &SourceOptions, scratch: &Scratch) -> Result<Place, ImageError> {
+        Ok(match reference {
+            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, scratch)?)),
+            Reference::Local(reference) => match reference.transport {
+                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, scratch)?)),
+                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
+                Transport::Tarball => Place::Tarball(Tarball::open(reference, scratch)?),
+            },
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
         })
     }
 
@@ -202,6 +216,11 @@ impl Source {
         }
     }
 
+    /// Whether all is on this machine: it may have come through a pipe, and would not come again.
+    pub(crate) fn is_local(&self) -> bool {
+        !matches!(self.place, Place::Registry(_))
+    }
+
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
     ///
     /// # Errors
@@ -209,7 +228,7 @@ impl Source {
     /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
     /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
-        self.find(platform, &mut |_| Ok(()))
+        self.search(platform, &mut |_| Ok(()))
     }
 
     /// The same, and begins to download, some at once and in this order, what of the layers is not on this machine's disks: while the
@@ -219,30 +238,35 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// Those of [`Source::resolve`], and [`ImageError::Store`] when the state directory cannot be read.
+    /// Those of [`Source::resolve`] and [`Source::prefetch`].
     pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
         let mut is_begun = false;
-        let image = self.find(platform, &mut |blobs| {
+        let image = self.search(platform, &mut |blobs| {
             // Only the config says which tars may have been kept.
-            is_begun = self.unpacked.is_none();
-            if is_begun { self.begin(blobs) } else { Ok(()) }
+            if self.unpacked.is_some() {
+                return Ok(());
+            }
+            is_begun = true;
+            self.progress.begin(blobs);
+            self.download(blobs)
         })?;
-        let layers = self.unpacked(&image.layers);
-        if !is_begun {
-            self.begin(&layers.iter().map(Layer::blob_ref).collect::<Vec<_>>())?;
-        }
+        let layers = if is_begun {
+            image.layers.clone()
+        } else {
+            self.prefetch(&image.layers)?
+        };
         Ok((image, layers))
     }
 
     /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
-    fn find(
+    fn search(
         &self,
         platform: &Platform,
         announce: &mut dyn FnMut(&[BlobRef]) -> Result<(), ImageError>,
     ) -> Result<Image, ImageError> {
         match (&self.place, &self.reference) {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
-            _ => resolve::resolve(self, platform, announce),
+            _ => unless(&self.interrupted, resolve::resolve(self, platform, announce)),
         }
     }
 
@@ -269,9 +293,27 @@ impl Source {
         Keep::begin(store, &layer.diff_id)
     }
 
-    /// Begins with the layers of an image.
-    fn begin(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
-        self.progress.begin(blobs);
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks, of an image that was
+    /// resolved and not pulled. From now on, it is known how far they are. Returns them as they are best read.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::DownloadTooLarge`] when there is more to download than may be; [`ImageError::Store`] when the state directory
+    /// cannot be read.
+    pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
+        let layers = self.unpacked(layers);
+        let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
+        self.progress.begin(&blobs);
+        let listed: Vec<_> = layers
+            .iter()
+            .filter(|layer| !layer.is_unpacked())
+            .map(Layer::blob_ref)
+            .collect();
+        self.download(&listed)?;
+        Ok(layers)
+    }
+
+    fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
         match &self.place {
             Place::Local(_) | Place::Tarball(_) => {
                 for layer in self.progress.layers() {
@@ -400,13 +442,12 @@ impl Source {
     }
 }
 
-/// Where what must be kept for a while is: below the state directory, or where the system has such files.
-fn scratch(state_dir: &Path) -> PathBuf {
-    if state_dir.as_os_str().is_empty() {
-        std::env::temp_dir()
-    } else {
-        state_dir.join("tmp")
+/// Once the flag is set, it is that which made something fail, whatever it became on its way here.
+fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<T, ImageError> {
+    if is_raised(interrupted) {
+        return result.map_err(|_| ImageError::Interrupted);
     }
+    result
 }
 
 /// A document whose bytes have been held against its digest.

@@ -7,6 +7,7 @@ pub mod fuzzing;
 pub mod guest;
 pub mod image;
 pub mod inspect;
+mod interrupt;
 pub mod layer;
 pub mod mke2fs;
 pub mod provenance;

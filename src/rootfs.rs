@@ -2,12 +2,12 @@
 
 mod holes;
 mod identity;
-mod interrupt;
 mod output;
 mod pipeline;
 mod stages;
 mod write_back;
 
+use std::cell::OnceCell;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -20,12 +20,13 @@ use uuid::Uuid;
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::image::{
-    Cache, Digest, Helper, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
+    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
+    SourceOptions,
 };
+use crate::interrupt::{self, Interruptible};
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
-use interrupt::Interruptible;
 use output::Pending;
 use pipeline::Pipeline;
 use stages::Stages;
@@ -149,12 +150,18 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
     let build = Build { options, interrupted };
-    let mut result = build.run();
+    let mut found: OnceCell<(Source, Image)> = OnceCell::new();
+    let mut result = build.run(&found);
     for _ in 0..MAX_REPAIRS {
         if result.as_ref().is_err_and(BuildError::is_repaired) {
-            result = build.run();
+            if found.get().is_some_and(|(source, _)| !source.is_local()) {
+                found.take();
+            }
+            result = build.run(&found);
         }
     }
+    // It may still be writing to the cache.
+    drop(found);
     build.trim_cache();
     result.map_err(|error| match build.check_interrupted() {
         Ok(()) => error,
@@ -169,15 +176,26 @@ struct Build<'a> {
 }
 
 impl Build<'_> {
-    fn run(&self) -> Result<Report, BuildError> {
+    /// Builds once, of the image that was found before, if there is one.
+    fn run(&self, found: &OnceCell<(Source, Image)>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
-        let (source, (image, layers)) = self.find(Source::pull)?;
+        let layers = match found.get() {
+            Some((source, image)) => source
+                .prefetch(&image.layers)
+                .map_err(|source| self.image_failure(source))?,
+            None => {
+                let (source, (image, layers)) = self.find(Source::pull)?;
+                found.get_or_init(|| (source, image));
+                layers
+            }
+        };
+        let (source, image) = found.get().expect("it was pulled");
 
-        let guest = options.init.as_ref().map(|init| Guest::new(init, &image));
+        let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;
 
         let uuid = options.uuid.unwrap_or_else(|| identity::uuid(&image.digest));
@@ -186,12 +204,12 @@ impl Build<'_> {
             size,
             uuid: uuid.into_bytes(),
             hash_seed: identity::hash_seed(&image.digest),
-            boot_area: Provenance::of(&image).encode(),
+            boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
         let write_back = Arc::new(AtomicBool::new(false));
         let disk = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
-        let pipeline = Pipeline::new(&source, &layers, disk, options.threads, self.interrupted);
+        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.interrupted);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(pipeline.output(), format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
@@ -211,16 +229,17 @@ impl Build<'_> {
         if options.sync {
             pending.sync(&file)?;
         }
-        let output_digest = options.digest.then(|| pending.digest(&file)).transpose()?;
+        let output_digest = options.digest.then(|| pending.digest(&file, self.interrupted));
+        let output_digest = output_digest.transpose()?;
         stages.export(&file, self.interrupted)?;
         self.check_interrupted()?;
         stages.publish()?;
         pending.publish(file)?;
         let stages = stages.keep();
         Ok(Report {
-            resolved_ref: image.resolved_ref,
-            digest: image.digest,
-            platform: image.platform,
+            resolved_ref: image.resolved_ref.clone(),
+            digest: image.digest.clone(),
+            platform: image.platform.clone(),
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),
@@ -294,6 +313,7 @@ impl Build<'_> {
             state_dir: self.options.state_dir.clone(),
             registry: self.options.registry.clone(),
             keep_unpacked: self.options.keep_unpacked,
+            max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),
             progress: Arc::clone(&self.options.progress),
             interrupted: Arc::clone(self.interrupted),
         };
@@ -302,10 +322,14 @@ impl Build<'_> {
             let found = find(&source, &self.options.platform)?;
             Ok((source, found))
         };
-        open().map_err(|source| BuildError::Image {
+        open().map_err(|source| self.image_failure(source))
+    }
+
+    fn image_failure(&self, source: ImageError) -> BuildError {
+        BuildError::Image {
             reference: Box::new(self.options.image.clone()),
             source,
-        })
+        }
     }
 
     /// Keeps the downloads within their limit. A failure is no failure of the build, and the next one tries again.
@@ -415,4 +439,10 @@ fn limited(size: Size, limits: Limits) -> (Size, Limits) {
             (Size::Fixed(fixed), Limits { size, ..limits })
         }
     }
+}
+
+/// Most bytes of layers that can be within the limits: some kinds of data grow by a little when they are compressed.
+fn max_download(limits: Limits) -> u64 {
+    const SLACK: u64 = 64 << 20;
+    limits.size.saturating_add(limits.size / 8).saturating_add(SLACK)
 }

@@ -17,8 +17,13 @@ mod layouts;
 mod logins;
 #[path = "sources/luck.rs"]
 mod luck;
+#[cfg(unix)]
+#[path = "sources/private.rs"]
+mod private;
 #[path = "sources/real.rs"]
 mod real;
+#[path = "sources/redirects.rs"]
+mod redirects;
 #[path = "support/registry.rs"]
 mod registry;
 #[path = "support/server.rs"]
@@ -54,6 +59,7 @@ struct State {
     keep_unpacked: bool,
     progress: Arc<Progress>,
     interrupted: Arc<AtomicBool>,
+    max_download: u64,
 }
 
 impl State {
@@ -64,6 +70,7 @@ impl State {
             keep_unpacked: false,
             progress: Arc::default(),
             interrupted: Arc::default(),
+            max_download: 1 << 30,
         }
     }
 
@@ -85,6 +92,7 @@ impl State {
             state_dir: self.directory.path().join("state"),
             registry: self.registry.clone(),
             keep_unpacked: self.keep_unpacked,
+            max_download: self.max_download,
             progress: Arc::clone(&self.progress),
             interrupted: Arc::clone(&self.interrupted),
         };

@@ -155,7 +155,7 @@ impl Failure {
             Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
         };
         let causes = iter::successors(source, |&error| error.source()).map(ToString::to_string);
-        iter::once(first).chain(causes).collect()
+        iter::once(first).chain(causes).map(|text| printable(&text)).collect()
     }
 
     fn remediation(&self) -> Option<String> {
@@ -181,6 +181,30 @@ impl Failure {
             _ => None,
         }
     }
+}
+
+/// A text without what a terminal would obey, and of a length that can be read: what a stranger's image or server says is part of
+/// many.
+fn printable(text: &str) -> String {
+    const MAX_LEN: usize = 2000;
+    let is_harmless = |char: &char| {
+        // Control characters, and what changes the direction of the text that follows.
+        !char.is_control()
+            && !matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let mut shown = String::new();
+    for (index, char) in text.chars().enumerate() {
+        if index == MAX_LEN {
+            shown.push('…');
+            break;
+        }
+        if is_harmless(&char) {
+            shown.push(char);
+        } else {
+            shown.extend(char.escape_default());
+        }
+    }
+    shown
 }
 
 /// Prints what `--help` and `--version` ask for.

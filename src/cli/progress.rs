@@ -75,7 +75,9 @@ struct Sum {
 
 impl Sum {
     fn of(layers: &[Arc<LayerProgress>]) -> Self {
-        let sum = |value: fn(&LayerProgress) -> u64| layers.iter().map(|layer| value(layer)).sum();
+        // Sizes are what a manifest says, which can be anything.
+        let sum =
+            |value: fn(&LayerProgress) -> u64| layers.iter().map(|layer| value(layer)).fold(0, u64::saturating_add);
         Self {
             finished: layers.iter().filter(|layer| layer.is_finished()).count(),
             count: layers.len(),

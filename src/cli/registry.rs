@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
-use microagent::image::{AuthFile, AuthFiles, ImageError, Login, LoginTarget, RegistryOptions, Secret, check_login};
+use microagent::image::{
+    AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login,
+};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -62,7 +64,7 @@ fn auth_files() -> AuthFiles {
 /// What `registry` can do.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegistryCommand {
-    /// Keeps a user and a password for a registry, once the registry accepts them
+    /// Keeps a user and a password for a registry, once the registry accepts them, or if it asks for none
     #[command(after_help = LOGIN_HELP)]
     Login(LoginArguments),
 
@@ -79,7 +81,8 @@ pub(super) enum RegistryCommand {
 }
 
 const LOGIN_HELP: &str = "\
-The password is asked for, or read from standard input. It is kept, in base64, in the file that REGISTRY_AUTH_FILE names, \
+The password is asked for, or read from standard input. A registry that gives something to everyone may not ask for it: \
+then it is kept without having been checked, which is said. It is kept, in base64, in the file that REGISTRY_AUTH_FILE names, \
 or else in .microagent/auth.json in the home directory, which only you can read; podman and skopeo use the same form \
 (containers-auth.json(5)).
 
@@ -112,6 +115,9 @@ struct Json {
     registry: String,
     user: Option<String>,
     auth_file: String,
+    /// Of a login, whether the registry was asked for its opinion.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    checked: Option<bool>,
 }
 
 impl RegistryCommand {
@@ -135,24 +141,25 @@ impl LoginArguments {
         let password = self.password()?;
         let signals = Signals::listen().map_err(Failure::Signals)?;
         let options = self.options.options();
-        check_login(&target, &self.user, &password, &options, signals.interrupted()).map_err(|error| match signals
-            .exit_status()
-        {
+        let check = check_login(&target, &self.user, &password, &options, signals.interrupted());
+        let check = check.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
             None => Failure::Registry(error),
         })?;
         file.add(&target, &self.user, &password).map_err(failed)?;
-        let login = Json {
-            registry: target.as_str().to_owned(),
-            user: Some(self.user.clone()),
-            auth_file: file.path().display().to_string(),
+        let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
+        let text = match check {
+            LoginCheck::Accepted => format!("logged in to {registry} as {user}; kept in {auth_file}"),
+            _ => format!(
+                "kept for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
+            ),
         };
-        let text = format!(
-            "logged in to {} as {}; kept in {}",
-            target.as_str(),
-            self.user,
-            login.auth_file
-        );
+        let login = Json {
+            registry: registry.to_owned(),
+            user: Some(user.clone()),
+            auth_file: auth_file.to_string(),
+            checked: Some(check == LoginCheck::Accepted),
+        };
         print(&login, &text, format)
     }
 
@@ -190,6 +197,7 @@ fn logout(registry: &str, format: Format) -> Result<(), Failure> {
         registry: target.as_str().to_owned(),
         user: None,
         auth_file,
+        checked: None,
     };
     print(&login, &text, format)
 }
@@ -203,6 +211,7 @@ fn list(format: Format) -> Result<(), Failure> {
             registry,
             user,
             auth_file: auth_file.clone(),
+            checked: None,
         };
         logins.extend(file.logins().map_err(failed)?.into_iter().map(json));
     }
@@ -214,6 +223,7 @@ fn list(format: Format) -> Result<(), Failure> {
         registry,
         user,
         auth_file,
+        ..
     } in &logins
     {
         let user = user.as_deref().unwrap_or("-");

@@ -82,7 +82,10 @@ impl From<io::ErrorKind> for ErrorKind {
 impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
-            ImageError::File(FileError::Read { source, .. }) => source.kind().into(),
+            ImageError::File(FileError::Read { source, .. } | FileError::Scratch { source, .. }) => {
+                source.kind().into()
+            }
+            ImageError::File(FileError::TooLarge { .. }) | ImageError::DownloadTooLarge { .. } => Self::PolicyDenied,
             ImageError::Layout(error) => error.into(),
             ImageError::Archive(error) => error.into(),
             ImageError::Registry(error) => error.into(),
@@ -139,8 +142,7 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&ArchiveError> for ErrorKind {
     fn from(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Scratch { source, .. }
-            | ArchiveError::Decode {
+            ArchiveError::Decode {
                 source: DecodeError::Read(source),
                 ..
             } => source.kind().into(),
@@ -159,6 +161,7 @@ impl From<&RegistryError> for ErrorKind {
             RegistryError::Unauthorized { .. }
             | RegistryError::LoginRefused { .. }
             | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
+            RegistryError::Elsewhere { source, .. } => source.as_ref().into(),
             error if error.is_transient() => Self::Transient,
             _ => Self::Permanent,
         }

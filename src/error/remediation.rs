@@ -142,9 +142,13 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
             "make the archive again, with skopeo copy or docker save, for example"
         }
-        ImageError::Archive(ArchiveError::Scratch { .. }) => {
+        ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
+        ImageError::File(FileError::TooLarge { max, .. }) => {
+            return Some(raise("--max-size-mib", max.div_ceil(MIB)));
+        }
+        ImageError::DownloadTooLarge { total, .. } => return Some(raise("--max-size-mib", total.div_ceil(MIB))),
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
@@ -185,8 +189,18 @@ fn registry(error: &RegistryError) -> Option<String> {
         }
         RegistryError::NotFound { .. } => "check the repository, and the tag or digest",
         RegistryError::Tls { .. } => {
-            "if its certificate is of an authority of your own, name that with --tls-ca <file>; if it speaks plain HTTP, \
-             accept that with --plain-http"
+            "if its certificate is of an authority of your own, name that with --tls-ca <file>"
+        }
+        RegistryError::SpeaksPlainHttp { .. } => {
+            "check the host and the port; if that is how it is meant to be, accept with --plain-http that anyone between can \
+             read and change what is sent"
+        }
+        // How to speak to other servers, and with which credentials, is not for the user to say.
+        RegistryError::Elsewhere { source, .. } if !source.is_transient() => {
+            return match **source {
+                RegistryError::Tls { .. } => registry(source),
+                _ => None,
+            };
         }
         RegistryError::SpeaksTls { .. } => "say --plain-http=false, with --tls-ca <file> for an authority of your own",
         RegistryError::CaFile { .. } | RegistryError::CaFormat { .. } => {

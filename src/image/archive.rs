@@ -10,6 +10,7 @@ use std::sync::Arc;
 use tar::{EntryType, Header};
 
 use super::error::ImageError;
+use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use crate::layer::{Compression, DecodeError, LayerErrorKind, decode, pax};
 
@@ -46,7 +47,7 @@ enum Member {
 impl Archive {
     /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
     /// `scratch`.
-    pub(super) fn open(path: &Path, scratch: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(path: &Path, scratch: &Scratch) -> Result<Self, ImageError> {
         let whole = plain(path, scratch)?;
         let mut reader = BufReader::new(whole);
         let members = index(&mut reader).map_err(|error| {
@@ -85,7 +86,7 @@ impl Archive {
 }
 
 /// Opens a tar that may be compressed, as one that is not.
-fn plain(path: &Path, scratch: &Path) -> Result<Section, ImageError> {
+fn plain(path: &Path, scratch: &Scratch) -> Result<Section, ImageError> {
     let mut section = Section::open(path)?;
     let decode_failed = |source| ArchiveError::Decode {
         path: path.to_owned(),
@@ -99,11 +100,7 @@ fn plain(path: &Path, scratch: &Path) -> Result<Section, ImageError> {
         })?;
         return Ok(section);
     }
-    let spooled = Section::spool(&mut decoder, scratch).map_err(|source| ArchiveError::Scratch {
-        path: scratch.to_owned(),
-        source,
-    });
-    Ok(spooled?)
+    Ok(scratch.spool(&mut decoder, path)?)
 }
 
 enum IndexError {
@@ -278,15 +275,6 @@ pub enum ArchiveError {
         #[source]
         source: DecodeError,
     },
-    /// What was decompressed, or came through a pipe, could not be kept.
-    #[error("could not unpack into a temporary file in {}", .path.display())]
-    Scratch {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
     /// It is no tar, or it ends early.
     #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]
     Damaged {
@@ -324,7 +312,7 @@ mod tests {
     fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
-        Archive::open(file.path(), &std::env::temp_dir())
+        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Arc::default()))
     }
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {

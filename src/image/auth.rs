@@ -12,6 +12,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 
+use super::manifest::null_is_default;
 use super::reference::RegistryReference;
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
@@ -139,7 +140,8 @@ pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(Content::default());
     }
-    serde_json::from_slice(json).map_err(|error| AuthError::Json {
+    let content: Result<Option<Content>, _> = serde_json::from_slice(json);
+    content.map(Option::unwrap_or_default).map_err(|error| AuthError::Json {
         path: path.to_owned(),
         line: error.line(),
         column: error.column(),
@@ -167,11 +169,11 @@ fn legacy_registry(key: &str) -> Option<&str> {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Content {
-    #[serde(default)]
-    auths: BTreeMap<String, Entry>,
-    #[serde(default)]
-    cred_helpers: BTreeMap<String, String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
+    auths: BTreeMap<String, Option<Entry>>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    cred_helpers: BTreeMap<String, Option<String>>,
+    #[serde(default, deserialize_with = "null_is_default")]
     creds_store: String,
 }
 
@@ -185,23 +187,26 @@ impl Content {
                 .cloned()
         });
         match key.and_then(|key| self.auths.remove_entry(&key)) {
-            Some((key, entry)) => entry.credentials().map_err(|InvalidPair| AuthError::Entry {
-                path: file.to_owned(),
-                key,
-            }),
+            Some((key, entry)) => entry
+                .unwrap_or_default()
+                .credentials()
+                .map_err(|InvalidPair| AuthError::Entry {
+                    path: file.to_owned(),
+                    key,
+                }),
             None => Ok(None),
         }
     }
 
     /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
     pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
-        let own = keys(image).find_map(|key| self.cred_helpers.get(&key));
+        let own = |key: &str| self.cred_helpers.get(key)?.as_ref().filter(|name| !name.is_empty());
         let is_meant = |key: &str| {
             key == image.registry || legacy_registry(key).is_some_and(|registry| registry == image.registry)
         };
-        let own = own.or_else(|| {
-            let mut helpers = self.cred_helpers.iter();
-            helpers.find(|(key, _)| is_meant(key)).map(|(_, name)| name)
+        let own = keys(image).find_map(|key| own(&key)).or_else(|| {
+            let mut keys = self.cred_helpers.keys().filter(|key| is_meant(key));
+            keys.find_map(|key| own(key))
         });
         let stored = || Some(&self.creds_store).filter(|name| !name.is_empty());
         own.or_else(stored).map(|name| Helper {
@@ -211,11 +216,11 @@ impl Content {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Entry {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     auth: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     identitytoken: String,
 }
 
@@ -357,6 +362,27 @@ mod tests {
     }
 
     #[test]
+    fn null_is_nothing() {
+        let pair = json!({"auth": STANDARD.encode("u:p"), "identitytoken": null, "email": null});
+        for (content, credentials) in [
+            (Value::Null, None),
+            (json!({"auths": null, "credHelpers": null, "credsStore": null}), None),
+            (json!({"auths": {"a.example": null}}), None),
+            (
+                json!({"auths": {"a.example": {"auth": null}}, "credHelpers": {"a.example": null}}),
+                None,
+            ),
+            (
+                json!({"auths": {"b.example": null, "a.example": pair}, "credsStore": null}),
+                Some("u:p"),
+            ),
+        ] {
+            let found = find(&content.to_string(), "a.example/x").unwrap();
+            assert_eq!(found.as_deref(), credentials, "{content}");
+        }
+    }
+
+    #[test]
     fn broken_files_are_errors_that_show_no_secret() {
         let wrong_type =
             json!({"auths": {"a.example": {"auth": ["c2VjcmV0OnNlY3JldA=="]}, "b": "c2VjcmV0OnNlY3JldA=="}});
@@ -438,6 +464,12 @@ mod tests {
         assert_eq!(helper(&own, "b.example/x"), None);
         let store = json!({"credsStore": "desktop"});
         assert_eq!(helper(&store, "b.example/x").as_deref(), Some("desktop"));
-        assert_eq!(helper(&json!({"credsStore": ""}), "b.example/x"), None);
+        for none in [
+            json!({"credsStore": ""}),
+            json!({"credHelpers": {"b.example": null}}),
+            json!({"credHelpers": {"b.example": ""}}),
+        ] {
+            assert_eq!(helper(&none, "b.example/x"), None);
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! The store of blobs, shared by all builds that use the same state directory.
 //!
 //! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are right.
-//!   A layer's tar that is kept is a blob of its own, in `blobs/unpacked/<hex>` until it is whole.
-//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of one, which whoever comes next goes on with.
+//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of one that is downloaded, which whoever comes next goes on with.
+//! - `blobs/incoming/<hex>.<any>` holds, until it is whole, what nobody goes on with: a document, or a layer's tar that is kept,
+//!   which is a blob of its own. Whoever writes it has it locked.
 //! - `blobs/locks/<3 hex digits>` is locked by who writes one of the blobs whose hash begins so. Locks end with the process
 //!   that holds them, `kill -9` included, and their files stay: nobody can wait for one that another removes.
 //!
@@ -10,17 +11,20 @@
 //! removes it from the store if a crash of the machine has spoilt it.
 
 mod cache;
+mod incoming;
 mod keep;
 mod partial;
 
 use std::fs::{self, File, FileTimes, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::digest::Digest;
-use super::error::ImageError;
 use super::manifest::MAX_DOCUMENT_LEN;
+use super::private;
+use incoming::Incoming;
 
 pub use cache::{Cache, CacheEntry};
 pub(crate) use keep::Keep;
@@ -87,28 +91,30 @@ impl BlobStore {
         Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
     }
 
-    /// Takes an index, a manifest or a config whose digest is right, unless somebody else is doing so.
-    pub(super) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), ImageError> {
-        match self.begin(digest, content.len() as u64)? {
-            Begin::Partial(mut partial) => {
-                partial.restart()?;
-                partial.write(content)?;
-                partial.commit()
-            }
-            Begin::Stored | Begin::Taken => Ok(()),
-        }
+    /// Takes an index, a manifest or a config whose digest is right.
+    pub(super) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
+        let mut incoming = Incoming::begin(self, digest)?;
+        incoming.write(content)?;
+        incoming.commit()
     }
 
-    /// Begins to write a blob, or goes on where somebody stopped.
-    pub(super) fn begin(&self, digest: &Digest, size: u64) -> Result<Begin, StoreError> {
+    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless that is interrupted.
+    pub(super) fn begin(&self, digest: &Digest, size: u64, interrupted: &AtomicBool) -> Result<Begin, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             return Ok(Begin::Taken);
         };
         if self.get(digest, size)?.is_some() {
             return Ok(Begin::Stored);
         }
-        Partial::open(self.path(digest), self.partial_path(digest), digest, size, lock)
-            .map(|partial| Begin::Partial(Box::new(partial)))
+        Partial::open(
+            self.path(digest),
+            self.partial_path(digest),
+            digest,
+            size,
+            lock,
+            interrupted,
+        )
+        .map(|partial| Begin::Partial(Box::new(partial)))
     }
 
     /// Opens what there is of a blob that is being written.
@@ -130,7 +136,7 @@ impl BlobStore {
             path: path.clone(),
             source,
         };
-        fs::create_dir_all(&directory).map_err(failed)?;
+        private::create_directory(&directory).map_err(failed)?;
         let file = File::options()
             .write(true)
             .create(true)
@@ -226,6 +232,7 @@ pub enum StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::ImageError;
     use crate::image::digest::{Algorithm, DigestError};
 
     const CONTENT: &[u8] = b"abc";
@@ -237,7 +244,7 @@ mod tests {
     }
 
     fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
-        match store.begin(digest, 3).unwrap() {
+        match store.begin(digest, 3, &AtomicBool::new(false)).unwrap() {
             Begin::Partial(partial) => partial,
             Begin::Stored => panic!("it is there"),
             Begin::Taken => panic!("it is locked"),
@@ -269,7 +276,10 @@ mod tests {
             .read_to_end(&mut content)
             .unwrap();
         assert_eq!(content, CONTENT);
-        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Stored));
+        assert!(matches!(
+            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
+            Begin::Stored
+        ));
 
         assert!(
             store.get(&digest, 4).unwrap().is_none(),
@@ -335,14 +345,28 @@ mod tests {
     }
 
     #[test]
+    fn to_read_what_was_begun_can_be_interrupted() {
+        let (state, store, digest) = store();
+        begin(&store, &digest).write(b"ab").unwrap();
+        assert!(store.begin(&digest, 3, &AtomicBool::new(true)).is_err());
+        assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
+        assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
+    }
+
+    #[test]
     fn one_writes_while_others_wait() {
         let (_state, store, digest) = store();
         let partial = begin(&store, &digest);
-        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Taken));
+        assert!(matches!(
+            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
+            Begin::Taken
+        ));
         store.put(&digest, CONTENT).unwrap();
         drop(partial);
-        store.put(&digest, CONTENT).unwrap();
-        assert!(matches!(store.begin(&digest, 3).unwrap(), Begin::Stored));
+        assert!(matches!(
+            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
+            Begin::Stored
+        ));
     }
 
     #[test]

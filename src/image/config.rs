@@ -13,8 +13,10 @@ use super::platform::Platform;
 #[non_exhaustive]
 pub struct Config {
     /// The operating system, as written.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// The architecture, as written.
+    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// The version of the architecture, as written.
     pub variant: Option<String>,
@@ -59,7 +61,7 @@ pub struct Execution {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[non_exhaustive]
 pub struct Rootfs {
-    #[serde(rename = "type")]
+    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     kind: String,
     /// Digests of the uncompressed layers, lowest first.
     #[serde(default, deserialize_with = "null_is_default")]
@@ -133,6 +135,28 @@ mod tests {
     }
 
     #[test]
+    fn null_is_nothing() {
+        let nothing = json!({
+            "architecture": "amd64", "os": "linux", "variant": null, "created": null, "author": null, "history": null,
+            "config": {
+                "User": null, "Env": null, "Entrypoint": null, "Cmd": null, "WorkingDir": null, "StopSignal": null,
+                "Labels": null, "ExposedPorts": null, "Volumes": null, "Healthcheck": null
+            },
+            "rootfs": {"type": "layers", "diff_ids": null}
+        });
+        let config = Config::parse(nothing.to_string().as_bytes()).unwrap();
+        assert_eq!(config.execution, Execution::default());
+        for inside in [json!({"Env": [null]}), json!({"Labels": {"a": null}})] {
+            let mut config = nothing.clone();
+            config["config"] = inside;
+            assert!(matches!(
+                Config::parse(config.to_string().as_bytes()),
+                Err(ManifestError::Json(_))
+            ));
+        }
+    }
+
+    #[test]
     fn a_config_must_say_its_platform_and_be_made_of_layers() {
         let config = |os: &str, kind: &str| {
             let json = json!({"architecture": "amd64", "os": os, "rootfs": {"type": kind, "diff_ids": []}});
@@ -143,6 +167,8 @@ mod tests {
             config("", "layers").unwrap().platform(),
             Err(ManifestError::Platform(_))
         ));
+        let no_platform = Config::parse(br#"{"os": null, "rootfs": {"type": "layers"}}"#).unwrap();
+        assert!(matches!(no_platform.platform(), Err(ManifestError::Platform(_))));
         assert!(matches!(Config::parse(b"{}"), Err(ManifestError::Json(_))));
     }
 }

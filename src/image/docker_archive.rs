@@ -4,8 +4,8 @@
 //! say the digest is, it is.
 
 use std::collections::BTreeMap;
-use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{self, BufReader, Read};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -15,6 +15,7 @@ use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{ManifestError, null_is_default};
 use super::reference::{Choice, LocalReference, RegistryReference};
+use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 use crate::layer::{Compression, decode};
@@ -48,18 +49,19 @@ struct Saved {
 
 impl DockerArchive {
     /// Opens an archive, and finds the image that the reference means.
-    pub(super) fn open(reference: &LocalReference, scratch: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
         let archive = Archive::open(&reference.path, scratch)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
         let saved: Vec<Saved> = serde_json::from_slice(&manifest)
             .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
         let mut found: Vec<Self> = Vec::new();
+        let mut sizes = Sizes::new(scratch);
         for (nr, saved) in saved.iter().enumerate() {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            let image = Self::read(&archive, saved)?;
+            let image = Self::read(&archive, saved, &mut sizes)?;
             let is_wanted = match &reference.choice {
                 Some(Choice::Digest(digest)) => *digest == image.digest,
                 _ => true,
@@ -81,7 +83,7 @@ impl DockerArchive {
         }
     }
 
-    fn read(archive: &Archive, saved: &Saved) -> Result<Self, ImageError> {
+    fn read(archive: &Archive, saved: &Saved, sizes: &mut Sizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
         let unusable = |error| ImageError::document(&saved.config, error);
@@ -95,7 +97,7 @@ impl DockerArchive {
         let mut layers = BTreeMap::new();
         let mut descriptors = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
-            let layer = Layer::open(archive, name)?;
+            let layer = sizes.layer(archive, name)?;
             descriptors.push(descriptor(
                 "application/vnd.docker.image.rootfs.diff.tar.gzip",
                 layer.size,
@@ -122,24 +124,49 @@ impl DockerArchive {
     }
 }
 
-impl Layer {
-    fn open(archive: &Archive, name: &str) -> Result<Self, ImageError> {
+/// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
+/// for more bytes than are kept of any archive.
+struct Sizes<'a> {
+    scratch: &'a Scratch,
+    known: BTreeMap<String, u64>,
+    total: u64,
+}
+
+impl<'a> Sizes<'a> {
+    fn new(scratch: &'a Scratch) -> Self {
+        Self {
+            scratch,
+            known: BTreeMap::new(),
+            total: 0,
+        }
+    }
+
+    fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
-        let failed = |source| ArchiveError::Decode {
-            path: archive.path().join(name),
-            source,
-        };
-        let mut decoder = decode(BufReader::new(section.clone()), "").map_err(failed)?;
+        let path = || archive.path().join(name);
+        let whole = BufReader::new(self.scratch.interruptible(section.clone()));
+        let decoder = decode(whole, "").map_err(|source| ArchiveError::Decode { path: path(), source })?;
         let is_compressed = decoder.compression() != Compression::None;
-        let size = if is_compressed {
-            io::copy(&mut decoder, &mut io::sink()).map_err(|source| FileError::Read {
-                path: archive.path().join(name),
-                source,
-            })?
-        } else {
-            section.len()
+        let size = match self.known.get(name) {
+            _ if !is_compressed => section.len(),
+            Some(size) => *size,
+            None => {
+                let max = self.scratch.max_len();
+                let mut decoder = self
+                    .scratch
+                    .interruptible(decoder)
+                    .take((max - self.total).saturating_add(1));
+                let size = io::copy(&mut decoder, &mut io::sink());
+                let size = size.map_err(|source| FileError::Read { path: path(), source })?;
+                self.total += size;
+                if self.total > max {
+                    return Err(FileError::TooLarge { path: path(), max }.into());
+                }
+                self.known.insert(name.to_owned(), size);
+                size
+            }
         };
-        Ok(Self {
+        Ok(Layer {
             section,
             size,
             is_compressed,

@@ -61,7 +61,7 @@ pub enum ImageError {
     NoPlatform {
         /// The platform asked for.
         wanted: Box<Platform>,
-        /// The platforms that there are, in the order of the index.
+        /// The platforms that there are, at most the first thousand, in the order of the index.
         available: Vec<Platform>,
     },
     /// The index says that an image is for one platform, the image itself says another.
@@ -73,6 +73,18 @@ pub enum ImageError {
         listed: Box<Platform>,
         /// The platform in the config.
         actual: Box<Platform>,
+    },
+    /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
+    #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
+    DownloadTooLarge {
+        /// The layer that is too much.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes of it and the layers below that are to be downloaded.
+        total: u64,
+        /// The limit in bytes.
+        max: u64,
     },
     /// The flag in the options was set while waiting.
     #[error("interrupted")]
@@ -101,12 +113,18 @@ pub(super) struct Listing<'a, T>(pub(super) &'a [T]);
 impl<T: fmt::Display> fmt::Display for Listing<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 20;
+        const SHOWN_LEN: usize = 200;
         if self.0.is_empty() {
             return f.write_str("none");
         }
         for (nr, item) in self.0.iter().take(SHOWN).enumerate() {
             let separator = if nr == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", item.to_string().escape_debug())?;
+            let item = item.to_string();
+            let (end, more) = match item.char_indices().nth(SHOWN_LEN) {
+                Some((end, _)) => (end, "…"),
+                None => (item.len(), ""),
+            };
+            write!(f, "{separator}{}{more}", item[..end].escape_debug())?;
         }
         match self.0.len().saturating_sub(SHOWN) {
             0 => Ok(()),
@@ -126,5 +144,9 @@ mod tests {
         assert_eq!(Listing(&["\u{1b}[2J"]).to_string(), "\\u{1b}[2J");
         let many: Vec<_> = (0..30).collect();
         assert!(Listing(&many).to_string().ends_with("19 and 10 more"));
+        assert_eq!(
+            Listing(&["ü".repeat(1 << 20)]).to_string(),
+            format!("{}…", "ü".repeat(200))
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! OCI image layouts, in a directory or a tar: image-spec image-layout.md.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -10,6 +10,7 @@ use super::digest::{Digest, DigestError};
 use super::error::{ImageError, Listing};
 use super::manifest::{Descriptor, Document, ManifestError};
 use super::reference::{LayoutReference, Version};
+use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local};
 
@@ -57,7 +58,7 @@ struct Marker {
 impl Layout {
     /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need
     /// be.
-    pub(super) fn open(reference: &LayoutReference, scratch: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LayoutReference, scratch: &Scratch) -> Result<Self, ImageError> {
         let LayoutReference {
             directory,
             is_archive,

@@ -1,5 +1,7 @@
 //! Image indexes and manifests: what image-spec's image-index.md and manifest.md say, and what real tools write.
 
+mod error;
+
 use std::collections::BTreeMap;
 
 use oci_distribution::manifest::{
@@ -12,6 +14,8 @@ use serde::{Deserialize, Deserializer};
 use super::BlobRef;
 use super::digest::Digest;
 use super::platform::{Platform, PlatformError};
+
+pub use error::ManifestError;
 
 /// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec asks registries for.
 pub(super) const MAX_DOCUMENT_LEN: u64 = 4 << 20;
@@ -41,9 +45,9 @@ pub(super) struct Descriptor {
 
 #[derive(Debug, Clone, Deserialize)]
 struct DescribedPlatform {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     os: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     architecture: String,
     variant: Option<String>,
 }
@@ -246,89 +250,6 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// An index, manifest or config that cannot be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ManifestError {
-    /// No JSON, or not of the form that image-spec gives it.
-    #[error("not valid JSON of its kind")]
-    Json(#[source] serde_json::Error),
-    /// More bytes than any index, manifest or config may have.
-    #[error("{len} bytes: more than the {MAX_DOCUMENT_LEN} that such a document may have")]
-    TooLarge {
-        /// Size in bytes, as far as it is known.
-        len: u64,
-    },
-    /// Docker's image manifest of version 1, which has no digests of its layers' content.
-    #[error(
-        "a manifest of Docker's obsolete schema 1: push the image again with a current tool, \
-         for example `skopeo copy --format oci`"
-    )]
-    Schema1,
-    /// A `schemaVersion` that does not exist.
-    #[error("schema version {version}: 2 is the one that there is")]
-    SchemaVersion {
-        /// The `schemaVersion`.
-        version: u32,
-    },
-    /// An index and a manifest at the same time, or one announced as the other.
-    #[error("it can be read both as an index and as a manifest")]
-    Ambiguous,
-    /// Neither index nor manifest.
-    #[error("neither an image index nor an image manifest (media type {media_type:?})")]
-    Unrecognised {
-        /// Its media type, which may be empty.
-        media_type: String,
-    },
-    /// A manifest of something else: a chart, a signature, a module.
-    #[error("an artifact of type {media_type:?}, not a container image")]
-    NotAnImage {
-        /// The artifact's type, or that of its config.
-        media_type: String,
-    },
-    /// An encrypted layer.
-    #[error("its layers are encrypted ({media_type})")]
-    EncryptedLayer {
-        /// The layer's media type.
-        media_type: String,
-    },
-    /// A layer that is no tar archive.
-    #[error("layers of type {media_type:?} are not supported")]
-    UnknownLayer {
-        /// The layer's media type.
-        media_type: String,
-    },
-    /// Names in a platform that cannot be.
-    #[error("a platform that cannot be")]
-    Platform(#[from] PlatformError),
-    /// A root file system that is not made of layers.
-    #[error("a root file system of type {kind:?}: \"layers\" is the one that there is")]
-    RootfsType {
-        /// The `rootfs.type` of the config.
-        kind: String,
-    },
-    /// The manifest and its config disagree about the number of layers.
-    #[error("{layers} layers in the manifest, but {diff_ids} diff_ids in its config")]
-    LayerCount {
-        /// Layers of the manifest.
-        layers: usize,
-        /// `rootfs.diff_ids` of the config.
-        diff_ids: usize,
-    },
-    /// Indexes within indexes, too deep.
-    #[error("indexes are nested more than {max} deep")]
-    TooDeep {
-        /// The depth that is allowed.
-        max: usize,
-    },
-    /// An index that leads to more documents than one would read to find an image.
-    #[error("no image for the platform in the first {max} documents")]
-    TooManyDocuments {
-        /// The number of documents that is allowed.
-        max: usize,
-    },
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -379,6 +300,35 @@ mod tests {
         }
         let empty = json!({"schemaVersion": 2, "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "manifests": null});
         assert!(matches!(parse(&empty, ""), Ok(Document::Index(index)) if index.manifests.is_empty()));
+    }
+
+    #[test]
+    fn null_is_nothing_wherever_something_may_be_missing() {
+        let mut image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
+        for key in ["mediaType", "artifactType", "annotations", "subject", "manifests"] {
+            image[key] = Value::Null;
+        }
+        for descriptor in ["/config", "/layers/0"] {
+            let descriptor = image.pointer_mut(descriptor).unwrap();
+            for key in ["annotations", "urls", "data", "artifactType", "platform"] {
+                descriptor[key] = Value::Null;
+            }
+        }
+        image_check(&image).unwrap();
+        image["layers"] = Value::Null;
+        image_check(&image).unwrap();
+
+        let mut entry = descriptor(OCI_IMAGE_MEDIA_TYPE);
+        entry["platform"] = json!({
+            "os": "linux", "architecture": "amd64", "variant": null, "os.version": null, "os.features": null
+        });
+        let index = json!({
+            "schemaVersion": 2, "manifests": [entry], "annotations": null, "subject": null, "config": null, "layers": null
+        });
+        let Document::Index(index) = parse(&index, "").unwrap() else {
+            panic!("a manifest")
+        };
+        assert!(index.manifests[0].platform().unwrap().is_some());
     }
 
     #[test]
@@ -483,6 +433,10 @@ mod tests {
         };
         assert_eq!(platform(Value::Null), Ok(None));
         assert_eq!(platform(json!({"os": "", "architecture": ""})), Ok(None));
+        assert_eq!(
+            platform(json!({"os": null, "architecture": null, "variant": null})),
+            Ok(None)
+        );
         let arm = platform(json!({"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1"}));
         assert_eq!(arm, Ok(Some(Platform::parse("linux", "arm64").unwrap())));
         assert!(platform(json!({"os": "linux", "architecture": "\u{1b}[2J"})).is_err());

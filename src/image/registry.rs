@@ -7,17 +7,17 @@
 
 mod client;
 mod download;
+mod error;
 mod http;
 mod login;
 mod options;
+mod redirect;
 mod retry;
+mod server;
 mod token;
 
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::AtomicBool;
 
 use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
@@ -25,21 +25,21 @@ use tokio::time::sleep;
 
 use super::auth::Helper;
 use super::blobs::BlobStore;
-use super::digest::{Algorithm, Digest, ParseDigestError};
+use super::digest::{Algorithm, Digest};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
 use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
+use crate::interrupt::{POLL, is_raised};
 pub(super) use download::{Download, Growing, Opened};
+pub use error::RegistryError;
 use http::{Http, Timeouts};
-pub use login::check_login;
+pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
+pub use redirect::Redirects;
 use retry::retry;
 
 /// How many blobs are downloaded at once.
 const PARALLEL_DOWNLOADS: usize = 4;
-
-/// How often a wait looks whether it has been interrupted.
-const INTERRUPT_POLL: Duration = Duration::from_millis(100);
 
 /// A repository in a registry.
 pub(super) struct Registry {
@@ -186,213 +186,8 @@ fn runtime() -> Result<Runtime, RegistryError> {
 }
 
 async fn raised(flag: &AtomicBool) {
-    while !flag.load(Ordering::Relaxed) {
-        sleep(INTERRUPT_POLL).await;
-    }
-}
-
-/// A registry that does not give what it was asked for.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RegistryError {
-    /// The threads that speak to the network could not be started.
-    #[error("could not prepare for the network")]
-    Runtime(#[source] io::Error),
-    /// TLS could not be set up, which is mostly a system without root certificates.
-    #[error("could not set up TLS: are the system's CA certificates installed?")]
-    Setup(#[source] reqwest::Error),
-    /// No connection.
-    #[error("could not connect to {registry}")]
-    Unreachable {
-        /// Host and port.
-        registry: String,
-        /// Why not.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// A connection that cannot be trusted, or a server that does not speak TLS.
-    #[error("could not make a secure connection to {registry}")]
-    Tls {
-        /// Host and port.
-        registry: String,
-        /// Why not.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// Nothing came for too long.
-    #[error("{registry} did not answer in time")]
-    TimedOut {
-        /// Host and port.
-        registry: String,
-    },
-    /// The connection broke, or what came was no HTTP.
-    #[error("the connection to {registry} broke")]
-    Broken {
-        /// Host and port.
-        registry: String,
-        /// How.
-        #[source]
-        source: reqwest::Error,
-    },
-    /// The registry wants other credentials than it got.
-    #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
-    Unauthorized {
-        /// Host and port; `docker.io` for Docker Hub.
-        registry: String,
-        /// The repository.
-        repository: String,
-        /// The file with the credentials that it got, if there were any.
-        credentials: Option<PathBuf>,
-        /// The helper that would have had to be asked for some.
-        helper: Option<Box<Helper>>,
-        /// What the registry says about it; may be empty.
-        problem: String,
-    },
-    /// The registry does not accept a user with a password.
-    #[error("{registry} does not accept this user with this password{}", colon(problem))]
-    LoginRefused {
-        /// Host and port; `docker.io` for Docker Hub.
-        registry: String,
-        /// What the registry says about it; may be empty.
-        problem: String,
-    },
-    /// The file with certificates of authorities could not be read.
-    #[error("could not read the certificates in {}", .path.display())]
-    CaFile {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// The file with certificates of authorities holds none, or something else.
-    #[error("{} is no PEM file with certificates", .path.display())]
-    CaFormat {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A request in plain HTTP, where TLS is spoken.
-    #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
-    SpeaksTls {
-        /// Host and port.
-        registry: String,
-    },
-    /// The registry does not have it.
-    #[error("{registry} has no {repository}/{path}")]
-    NotFound {
-        /// Host and port.
-        registry: String,
-        /// The repository.
-        repository: String,
-        /// `manifests/` or `blobs/`, and which.
-        path: String,
-    },
-    /// Too many requests in a short time.
-    #[error("{registry} refuses more requests for now{}", colon(problem))]
-    TooManyRequests {
-        /// Host and port.
-        registry: String,
-        /// How long to wait, if the registry says so.
-        retry_after: Option<Duration>,
-        /// What the registry says about it; may be empty.
-        problem: String,
-    },
-    /// The registry has a problem of its own: status 408 or 5xx.
-    #[error("{registry} failed with status {status}{}", colon(problem))]
-    Server {
-        /// Host and port.
-        registry: String,
-        /// The HTTP status.
-        status: u16,
-        /// How long to wait, if the registry says so.
-        retry_after: Option<Duration>,
-        /// What the registry says about it; may be empty.
-        problem: String,
-    },
-    /// A status that has no meaning here.
-    #[error("{registry} answered with status {status}{}", colon(problem))]
-    UnexpectedStatus {
-        /// Host and port.
-        registry: String,
-        /// The HTTP status.
-        status: u16,
-        /// What the registry says about it; may be empty.
-        problem: String,
-    },
-    /// An answer that is larger than what it should hold.
-    #[error("{registry} answered with more than {max} bytes")]
-    TooLarge {
-        /// Host and port.
-        registry: String,
-        /// The limit in bytes.
-        max: u64,
-    },
-    /// A `Docker-Content-Digest` header that is no digest.
-    #[error("the registry names no usable digest of the manifest")]
-    DigestHeader(#[source] ParseDigestError),
-    /// A token server whose answer holds no token.
-    #[error("{realm} gave no token")]
-    NoToken {
-        /// The URL of the token server.
-        realm: String,
-    },
-    /// A token server to which credentials could only go unprotected, or whose URL is none.
-    #[error("{registry} asks for credentials to be sent to {realm:?}, which is not secure")]
-    InsecureRealm {
-        /// Host and port of the registry.
-        registry: String,
-        /// The URL of the token server.
-        realm: String,
-    },
-}
-
-impl RegistryError {
-    /// Whether the same request may succeed later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Unreachable { .. }
-                | Self::TimedOut { .. }
-                | Self::Broken { .. }
-                | Self::TooManyRequests { .. }
-                | Self::Server { .. }
-        )
-    }
-
-    /// How long to wait before the next attempt, if the registry says so.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
-            _ => None,
-        }
-    }
-}
-
-fn unauthorized(
-    registry: &str,
-    repository: &str,
-    credentials: Option<&Path>,
-    helper: Option<&Helper>,
-    problem: &str,
-) -> String {
-    let problem = colon(problem);
-    if let Some(file) = credentials {
-        let file = file.display();
-        return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
-    }
-    let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
-    format!(
-        "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
-    )
-}
-
-fn colon(problem: &str) -> String {
-    if problem.is_empty() {
-        String::new()
-    } else {
-        format!(": {problem}")
+    while !is_raised(flag) {
+        sleep(POLL).await;
     }
 }
 
@@ -401,6 +196,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::thread;
+    use std::time::Duration;
 
     use super::*;
     use crate::image::Reference;
@@ -427,6 +223,7 @@ mod tests {
             state_dir: "unused".into(),
             registry: RegistryOptions::default(),
             keep_unpacked: false,
+            max_download: u64::MAX,
             progress: Arc::default(),
             interrupted: Arc::default(),
         };

@@ -16,6 +16,7 @@ use super::{BlobRef, Bytes, Fetched, ImageError, Layer, SourceOptions};
 pub(super) struct Remote {
     registry: Registry,
     store: BlobStore,
+    max_download: u64,
     /// Downloads that were begun and not yet asked about for the last time.
     downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
 }
@@ -26,6 +27,7 @@ impl Remote {
         Ok(Self {
             registry: Registry::open(reference, options)?,
             store: BlobStore::new(&options.state_dir),
+            max_download: options.max_download,
             downloads: Mutex::default(),
         })
     }
@@ -97,9 +99,27 @@ impl Remote {
                 progress.set_here(blob.size);
             }
         }
+        self.refuse_too_much(&missing)?;
         let digests: Vec<_> = missing.iter().map(|blob| blob.digest.clone()).collect();
         let begun = self.registry.download(missing, &self.store, progress);
         downloads.extend(digests.into_iter().zip(begun));
+        Ok(())
+    }
+
+    /// Believes no manifest that more than the limit is worth a download.
+    fn refuse_too_much(&self, missing: &[BlobRef]) -> Result<(), ImageError> {
+        let mut total = 0_u64;
+        for BlobRef { digest, size } in missing {
+            total = total.saturating_add(*size);
+            if total > self.max_download {
+                return Err(ImageError::DownloadTooLarge {
+                    digest: digest.clone(),
+                    size: *size,
+                    total,
+                    max: self.max_download,
+                });
+            }
+        }
         Ok(())
     }
 

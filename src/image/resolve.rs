@@ -31,11 +31,14 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
     }
 }
 
+/// How many platforms an error can list: indexes of a stranger may have any number.
+const MAX_LISTED: usize = 1000;
+
 struct Search<'a> {
     source: &'a Source,
     wanted: &'a Platform,
     announce: &'a mut Announce<'a>,
-    /// The platforms met so far, without repetition.
+    /// The first platforms that were met, without repetition.
     available: Vec<Platform>,
     followed: usize,
 }
@@ -163,7 +166,7 @@ impl Search<'_> {
     }
 
     fn saw(&mut self, platform: Platform) {
-        if !self.available.contains(&platform) {
+        if self.available.len() < MAX_LISTED && !self.available.contains(&platform) {
             self.available.push(platform);
         }
     }

@@ -32,14 +32,6 @@ impl Section {
         Ok(Self::whole(file, metadata.len()))
     }
 
-    /// All that a reader gives, kept in a file without a name in a directory, which is made if need be.
-    pub(super) fn spool(reader: &mut impl Read, directory: &Path) -> io::Result<Self> {
-        fs::create_dir_all(directory)?;
-        let mut file = tempfile::tempfile_in(directory)?;
-        let len = io::copy(reader, &mut file)?;
-        Ok(Self::whole(file, len))
-    }
-
     /// A part of a file.
     pub(super) fn new(file: Arc<File>, start: u64, len: u64) -> Self {
         Self {
@@ -117,6 +109,23 @@ pub enum FileError {
         /// Why not.
         #[source]
         source: io::Error,
+    },
+    /// What was decompressed, or came through a pipe, could not be kept.
+    #[error("could not unpack into a temporary file in {}", .path.display())]
+    Scratch {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes, when it is decompressed or has come through a pipe, than are kept of any.
+    #[error("{} has more than the {max} bytes that are allowed, when it is decompressed", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
     },
     /// A directory, device or FIFO where a file belongs.
     #[error("{} is no regular file", .path.display())]

@@ -1,13 +1,13 @@
 //! A plain tar of a root file system, compressed or not, as an image of one layer that says nothing of itself.
 
-use std::io::{BufReader, stdin};
-use std::path::Path;
+use std::io::BufReader;
 
 use super::archive::ArchiveError;
 use super::config::Config;
 use super::digest::{Algorithm, Digest, Verified};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
+use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Image, Layer, Platform};
 use crate::layer::{Compression, decode};
@@ -24,13 +24,10 @@ pub(super) struct Tarball {
 
 impl Tarball {
     /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `scratch`.
-    pub(super) fn open(reference: &LocalReference, scratch: &Path) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
         let path = &reference.path;
         let section = if path.as_os_str() == STANDARD_INPUT {
-            Section::spool(&mut stdin().lock(), scratch).map_err(|source| ArchiveError::Scratch {
-                path: scratch.to_owned(),
-                source,
-            })?
+            scratch.spool_input(path)?
         } else {
             Section::open(path)?
         };
@@ -38,23 +35,29 @@ impl Tarball {
             path: path.clone(),
             source,
         };
+        let whole = || scratch.interruptible(section.clone());
         let digest = match &reference.choice {
             Some(Choice::Digest(pinned)) => {
-                let mut whole = Verified::new(section.clone(), pinned.clone(), None);
+                let mut whole = Verified::new(whole(), pinned.clone(), None);
                 whole.drain().map_err(read)?;
                 whole.finish().map_err(|source| ImageError::content(pinned, source))?;
                 pinned.clone()
             }
-            _ => Digest::of_reader(Algorithm::Sha256, section.clone()).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, whole()).map_err(read)?,
         };
-        let decoder = decode(BufReader::new(section.clone()), "").map_err(|source| ArchiveError::Decode {
+        let decoder = decode(BufReader::new(whole()), "").map_err(|source| ArchiveError::Decode {
             path: path.clone(),
             source,
         })?;
         let diff_id = match decoder.compression() {
             Compression::None => digest.clone(),
-            _ => Digest::of_reader(Algorithm::Sha256, decoder).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, scratch.interruptible(decoder)).map_err(read)?,
         };
+        // A tar has an end, and who gives nothing has failed.
+        if section.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
+            let path = path.clone();
+            return Err(ArchiveError::Damaged { path, offset: 0 }.into());
+        }
         Ok(Self {
             section,
             digest,

@@ -3,6 +3,8 @@
 use std::fs::{self, File, FileType};
 use std::io;
 use std::path::{Path, PathBuf, is_separator};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tempfile::{Builder, TempDir, TempPath};
 
@@ -87,8 +89,8 @@ impl Pending {
     /// # Errors
     ///
     /// [`BuildError::Output`].
-    pub(super) fn digest(&self, file: &File) -> Result<Digest, BuildError> {
-        Digest::of_file(Algorithm::Sha256, file).map_err(failed(OutputAction::Read, &self.target))
+    pub(super) fn digest(&self, file: &File, interrupted: &Arc<AtomicBool>) -> Result<Digest, BuildError> {
+        Digest::of_file_until(Algorithm::Sha256, file, interrupted).map_err(failed(OutputAction::Read, &self.target))
     }
 
     /// Gives the file the target's name, in place of an existing one, in one step.

@@ -21,6 +21,7 @@ mod piece;
 mod tar_check;
 mod writes;
 
+use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::mem;
 use std::num::NonZeroUsize;
@@ -30,8 +31,8 @@ use std::thread;
 
 use crate::error::LayerFailure;
 use crate::image::{DigestError, Layer, Source};
+use crate::interrupt::{self, Interruptible};
 use crate::layer::Compression;
-use crate::rootfs::interrupt::{self, Interruptible};
 use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
 use feed::End;
@@ -114,10 +115,7 @@ impl<'a> Pipeline<'a> {
             thread_count: thread_count.get().min(2 + 3 * lane_count),
             lane_count,
             state: Mutex::new(State {
-                lanes: layers
-                    .iter()
-                    .map(|layer| Lane::new(source, layer, interrupted))
-                    .collect(),
+                lanes: lanes(source, layers, interrupted),
                 current: 0,
                 spare: Vec::new(),
                 writes: Writes::new(disk),
@@ -239,6 +237,9 @@ impl<'a> Pipeline<'a> {
         let used = lanes[open.clone()].iter().map(Lane::piece_count).sum();
         let mut free = (self.lane_count * LANE_PIECES).saturating_sub(used);
         for (index, lane) in open.clone().zip(&mut lanes[open]) {
+            if lane.same_before && index != *current {
+                continue;
+            }
             let step = match role {
                 Role::Worker => lane
                     .next_decode(free, spare)
@@ -316,6 +317,13 @@ impl<'a> Pipeline<'a> {
     fn lock(&self) -> MutexGuard<'_, State<'a>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A lane for each layer.
+fn lanes<'a>(source: &'a Source, layers: &'a [Layer], interrupted: &'a Arc<AtomicBool>) -> Vec<Lane<'a>> {
+    let mut seen = HashSet::new();
+    let lane = |layer: &'a Layer| Lane::new(source, layer, !seen.insert(&layer.digest), interrupted);
+    layers.iter().map(lane).collect()
 }
 
 /// Ends the steps, and the waiting for bytes, when it is dropped.

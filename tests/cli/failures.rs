@@ -272,3 +272,32 @@ fn an_image_that_does_not_fit_says_what_it_needs() {
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
 }
+
+#[test]
+fn what_an_image_says_of_itself_moves_no_cursor_and_fills_no_screen() {
+    let scene = Scene::new();
+    let path = scene.root.path().join("saved.tar");
+    for (config, shown) in [
+        ("\u{1b}[2J\u{202e}\u{9b}x".to_owned(), "\\u{1b}[2J\\u{202e}\\u{9b}x"),
+        ("x".repeat(400_000), "xxxx…"),
+    ] {
+        let manifest = serde_json::json!([{"Config": config, "Layers": []}]).to_string();
+        fs::write(&path, tar(&[("manifest.json", manifest.as_bytes())])).unwrap();
+        let reference = format!("docker-archive:{}", path.display());
+        for mode in ["ux", "ax"] {
+            let mut command = scene.build(&reference);
+            let output = command.args(["--allow-mutable", "--mode", mode]).output().unwrap();
+            let said = stderr(&output);
+            let shown = if mode == "ax" {
+                shown.replace('\\', "\\\\")
+            } else {
+                shown.to_owned()
+            };
+            assert!(said.contains(&shown), "{said}");
+            assert!(
+                said.len() < 5000 && !said.contains(['\u{1b}', '\u{202e}', '\u{9b}']),
+                "{said:?}"
+            );
+        }
+    }
+}

@@ -149,3 +149,17 @@ fn a_disk_that_fits_is_limited_and_one_that_is_asked_for_is_not() {
     );
     assert!(run(&["--size-mib=100"]).status.success());
 }
+
+#[test]
+fn an_archive_of_few_bytes_does_not_fill_the_disk() {
+    let scene = Scene::new();
+    let archive = scene.root.path().join("zeros.gz");
+    std::fs::write(&archive, gzip(&vec![0; 16 << 20]).repeat(5)).unwrap();
+    let mut command = scene.build(&format!("oci-archive:{}", archive.display()));
+    command.args(["--allow-mutable", "--mode=ax", "--max-size-mib=1"]);
+    let error = failure(&command.output().unwrap());
+    assert_eq!(error["kind"], "policy_denied", "{error}");
+    let remediation = error["remediation"].as_str().unwrap();
+    assert!(remediation.contains("--max-size-mib, to "), "{error}");
+    assert!(super::scene::names(&scene.root.path().join("state/tmp")).is_empty());
+}

@@ -7,14 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, json, names, stderr, stdout};
+use super::scene::{Scene, json, names, stderr, stdout, tar};
 use crate::support::single_image::{digest, gzip};
+
+/// Bytes of zeros in one of the gzip members that all here is made of.
+const MEMBER: usize = 16 << 20;
+
+/// Members that it takes a while to decompress: 7 GiB.
+const COUNT: usize = 448;
 
 /// An image that takes minutes to build, and the digest of its manifest: a file of 7 GiB of zeros, made of many gzip members of
 /// which each is small.
 fn slow_image(scene: &Scene) -> String {
-    const MEMBER: usize = 16 << 20;
-    const COUNT: usize = 448;
     let mut header = tar::Header::new_ustar();
     header.set_path("zeros").unwrap();
     header.set_mode(0o644);
@@ -125,6 +129,62 @@ fn an_interruption_leaves_the_store_as_it_was() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", stderr(&output));
     assert_eq!(names(&kept), before);
+}
+
+/// An archive of `docker save` with a layer of 7 GiB, whose size nobody knows before it is decompressed.
+fn saved(layer: &[u8]) -> Vec<u8> {
+    let config = format!(
+        r#"{{"os":"linux","architecture":"amd64","rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
+        digest(b"never reached")
+    );
+    tar(&[
+        ("manifest.json", br#"[{"Config":"c.json","Layers":["layer.tar"]}]"#),
+        ("c.json", config.as_bytes()),
+        ("layer.tar", layer),
+    ])
+}
+
+#[test]
+fn a_signal_is_noticed_before_the_image_is_known() {
+    let scene = Scene::new();
+    let zeros = gzip(&vec![0; MEMBER]).repeat(COUNT);
+    let (compressed, docker) = (scene.root.path().join("zeros.gz"), scene.root.path().join("saved.tar"));
+    fs::write(&docker, saved(&zeros)).unwrap();
+    fs::write(&compressed, zeros).unwrap();
+    let (compressed, docker) = (compressed.display(), docker.display());
+    for reference in [
+        format!("oci-archive:{compressed}"),
+        format!("docker-archive:{compressed}"),
+        format!("docker-archive:{docker}"),
+        format!("tar:{compressed}"),
+        "tar:-".to_owned(),
+    ] {
+        let mut child = scene
+            .build(&reference)
+            .args(["--allow-mutable", "--mode", "ax"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Nothing comes through it, and it stays open.
+        let _pipe = child.stdin.take();
+        await_output(&child, &scene.outputs());
+        thread::sleep(Duration::from_millis(300));
+        let sent = Instant::now();
+        send("INT", &child);
+        let output = child.wait_with_output().unwrap();
+        assert!(
+            sent.elapsed() < Duration::from_secs(3),
+            "{reference}: {:?}",
+            sent.elapsed()
+        );
+        assert_eq!(output.status.code(), Some(130), "{reference}: {}", stderr(&output));
+        assert_eq!(json(stderr(&output))["error"]["message"], "interrupted");
+        assert!(scene.left().is_empty(), "{reference}");
+        let scratch = scene.root.path().join("state/tmp");
+        assert!(!scratch.exists() || names(&scratch).is_empty(), "{reference}");
+    }
 }
 
 #[test]

@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
+use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -262,6 +263,32 @@ fn of_several_saved_images_one_is_named() {
 }
 
 #[test]
+fn layers_that_are_decompressed_to_know_their_size_are_so_once_and_within_the_limit() {
+    let layout = TestLayout::new();
+    let layer = tar("one", 200_000);
+    let config = config_of(&layout, &[layer.as_bytes(), layer.as_bytes()]);
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    compressed.write_all(layer.as_bytes()).unwrap();
+    let manifest = br#"[{"Config": "c", "Layers": ["l", "l"]}, {"Config": "c", "Layers": ["l", "l"]}]"#;
+    let directory = tempfile::tempdir().unwrap();
+    let members: [(&str, &[u8]); 3] = [
+        ("manifest.json", manifest),
+        ("c", &config),
+        ("l", &compressed.finish().unwrap()),
+    ];
+    let reference = format!("docker-archive:{}", archive(&directory, &members).display());
+    let mut state = State::new();
+    state.max_download = layer.len() as u64;
+    let image = state.open(&reference).unwrap().resolve(&linux("amd64")).unwrap();
+    assert_eq!(image.layers[1].size, layer.len() as u64);
+    state.max_download -= 1;
+    assert!(matches!(
+        state.open(&reference).err().unwrap(),
+        ImageError::File(FileError::TooLarge { .. })
+    ));
+}
+
+#[test]
 fn archives_of_no_use_are_refused_by_name() {
     let layout = TestLayout::new();
     let layer = tar("one", 2000);
@@ -371,4 +398,79 @@ fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
     assert!(outputs[0] == outputs[1]);
     let left: Vec<_> = fs::read_dir(directory.path().join("state/tmp")).unwrap().collect();
     assert!(left.is_empty());
+}
+
+#[test]
+fn an_interruption_is_what_a_source_says_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("root.tar");
+    fs::write(&path, tar("one", 5000)).unwrap();
+    let compressed = gzip(&path);
+    let state = State::new();
+    state.interrupted.store(true, Ordering::Relaxed);
+    for reference in [
+        format!("tar:{}", path.display()),
+        format!("tar:{}", compressed.display()),
+        format!("oci-archive:{}", compressed.display()),
+        format!("docker-archive:{}", compressed.display()),
+    ] {
+        let error = state.open(&reference).err().unwrap();
+        assert!(matches!(error, ImageError::Interrupted), "{reference}: {error:?}");
+    }
+}
+
+/// Runs a build of what comes through a pipe.
+fn build_of_input(directory: &TempDir, input: &[u8]) -> Output {
+    let mut command = rootfs_build("tar:-", &directory.path().join("out"), &directory.path().join("state"));
+    command.args(["--allow-mutable", "--keep-unpacked"]);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn what_comes_by_a_pipe_is_there_when_a_build_begins_anew() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = tar("one", 200_000);
+    let mut compressed = GzEncoder::new(Vec::new(), Compression::fast());
+    compressed.write_all(tar.as_bytes()).unwrap();
+    let compressed = compressed.finish().unwrap();
+    let build = || {
+        let output = build_of_input(&directory, &compressed);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        fs::read(directory.path().join("out")).unwrap()
+    };
+    let first = build();
+    // So that the copy of the unpacked layer is found out, removed, and made anew.
+    let diff_id = Digest::of(Algorithm::Sha256, tar.as_bytes());
+    let kept = directory.path().join("state/blobs/sha256").join(diff_id.hex());
+    fs::write(&kept, tar.replace('a', "b")).unwrap();
+    assert!(build() == first);
+    assert_eq!(fs::read(&kept).unwrap(), tar.as_bytes());
+}
+
+#[test]
+fn nothing_is_no_tar() {
+    let directory = tempfile::tempdir().unwrap();
+    let output = build_of_input(&directory, b"");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("- is damaged, or no tar, at byte 0"), "{stderr}");
+    assert!(!directory.path().join("out").exists());
+    let path = directory.path().join("empty");
+    for empty in [
+        &b""[..],
+        &GzEncoder::new(Vec::new(), Compression::fast()).finish().unwrap(),
+    ] {
+        fs::write(&path, empty).unwrap();
+        let error = pull(&format!("tar:{}", path.display())).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Archive(ArchiveError::Damaged { offset: 0, .. })),
+            "{error:?}"
+        );
+    }
 }

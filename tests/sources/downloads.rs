@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use microagent::image::{ImageError, RegistryError, StoreError};
 
 use crate::faults::{CONTENT, answer, layer_digest, one_image, pull};
-use crate::layout::{TestLayout, digest, for_platform};
+use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
 use crate::server::{Reply, Request, Server};
-use crate::{State, linux, read};
+use crate::{State, linux, read, rootfs_build};
 
 /// The requests for the layer, by the first byte that they ask for.
 fn starts(server: &Server) -> Vec<Option<usize>> {
@@ -313,4 +313,67 @@ fn a_layer_that_fails_says_why_and_others_do_not_suffer() {
             "{error:?}"
         );
     }
+}
+
+#[test]
+fn no_more_is_downloaded_than_may_be() {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &["one", "one", "three", "fifth"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let mut state = State::new();
+    let mut prefetch = |max| {
+        state.max_download = max;
+        let source = state.open(&server.reference("")).unwrap();
+        let layers = source.resolve(&linux("amd64")).unwrap().layers;
+        let before = server.requests().len();
+        let error = source.prefetch(&layers).err();
+        if error.is_some() {
+            thread::sleep(Duration::from_millis(100));
+            assert_eq!(server.requests().len(), before, "nothing is downloaded");
+        } else {
+            for layer in &layers {
+                read(&source, layer).unwrap();
+            }
+        }
+        error
+    };
+    // What is there twice is downloaded once.
+    let error = prefetch(12).unwrap();
+    let third = layout.blob("", b"fifth");
+    assert!(
+        matches!(&error, ImageError::DownloadTooLarge { digest: named, size: 5, total: 13, max: 12 }
+        if named.to_string() == digest(&third)),
+        "{error:?}"
+    );
+    assert!(prefetch(13).is_none());
+    assert!(prefetch(0).is_none(), "all of it is here by now");
+}
+
+#[test]
+fn a_layer_of_absurd_size_is_not_asked_for() {
+    let layout = TestLayout::new();
+    let mut layer = layout.blob(LAYER, CONTENT.as_bytes());
+    let config = layout.document(CONFIG, &config("linux/amd64", &[layer.clone()]));
+    layer["size"] = (1_u64 << 60).into();
+    let image = layout.document(MANIFEST, &manifest(&config, &[layer]));
+    let server = Server::of(&layout, &image, |_, _| None);
+    let directory = tempfile::tempdir().unwrap();
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    let mut build = rootfs_build(
+        &reference,
+        &directory.path().join("out"),
+        &directory.path().join("state"),
+    );
+    let output = build.args(["--mode", "ax"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let failure: serde_json::Value = serde_json::from_slice(&output.stderr).unwrap();
+    assert_eq!(failure["error"]["kind"], "policy_denied");
+    let message = failure["error"]["message"].as_str().unwrap();
+    assert!(
+        message.contains(&layer_digest()) && message.contains("1152921504606846976"),
+        "{message}"
+    );
+    let hint = failure["error"]["remediation"].as_str().unwrap();
+    assert!(hint.contains("--max-size-mib, to 1099511627776 "), "{hint}");
+    assert_eq!(server.count(&layer_digest()), 0);
 }

@@ -371,7 +371,7 @@ fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
     let error = registry_error(pull(&State::new(), &elsewhere).unwrap_err());
     assert!(!error.is_transient(), "{error:?}");
     match error {
-        RegistryError::Tls { .. } => assert_eq!(first_byte.join().unwrap().0, 22, "a TLS handshake record"),
+        RegistryError::SpeaksPlainHttp { .. } => assert_eq!(first_byte.join().unwrap().0, 22, "a TLS handshake record"),
         // Without any CA certificate on the machine, it does not even come to a connection.
         error => assert!(matches!(error, RegistryError::Setup(_)), "{error:?}"),
     }

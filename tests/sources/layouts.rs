@@ -387,3 +387,24 @@ fn a_pipe_in_place_of_a_blob_does_not_hang() {
         Err(ImageError::File(FileError::NotAFile { .. }))
     ));
 }
+
+#[test]
+fn sizes_that_no_disk_has_are_refused_and_not_added_up() {
+    let layout = TestLayout::new();
+    let mut layer = layout.blob(LAYER, b"small");
+    layer["size"] = u64::MAX.into();
+    let config = layout.document(CONFIG, &config("linux/amd64", &[layer.clone(), layer.clone()]));
+    let image = layout.document(MANIFEST, &manifest(&config, &[layer.clone(), layer]));
+    let directory = tempfile::tempdir().unwrap();
+    let reference = layout.reference(&format!("@{}", digest(&image)));
+    let mut build = crate::rootfs_build(
+        &reference,
+        &directory.path().join("out"),
+        &directory.path().join("state"),
+    );
+    let output = build.args(["--progress", "plain"]).output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("5 bytes instead of 18446744073709551615"), "{stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+}

@@ -205,6 +205,39 @@ fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
 }
 
 #[test]
+fn a_login_says_whether_anybody_was_asked() {
+    let (_layout, asks) = with_tokens();
+    let never_asks = Server::start(|request, _| Reply::status(if request.path == "/v2/" { 200 } else { 404 }));
+    for (server, checked) in [(&asks, true), (&never_asks, false)] {
+        let registry = server.address.to_string();
+        let mut user = User::new();
+        for format in ["--json", "--text"] {
+            let mut command = user.command(&[format, "registry", "login", &registry, "-u", USER, "--password-stdin"]);
+            let login = user.run_with_input(&mut command, PASSWORD);
+            assert!(login.status.success(), "{}", text(&login.stderr));
+            let said = text(&login.stdout);
+            if format == "--json" {
+                let json: Value = serde_json::from_str(&said).unwrap();
+                assert_eq!(json["checked"], checked, "{json}");
+            } else {
+                assert_eq!(said.contains("not checked"), !checked, "{said}");
+                assert_eq!(said.contains("logged in"), checked, "{said}");
+            }
+        }
+        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(kept, json!({"auths": {registry.clone(): {"auth": PAIR}}}));
+        let mut list = user.command(&["registry", "ls", "--json"]);
+        let list: Value = serde_json::from_slice(&user.run(&mut list).stdout).unwrap();
+        assert_eq!(list["logins"][0].get("checked"), None);
+    }
+    let mut requests = never_asks.requests().into_iter();
+    assert!(
+        requests.all(|request| request.authorization().is_none()),
+        "what nobody asks for is not sent"
+    );
+}
+
+#[test]
 fn a_login_that_makes_no_sense_asks_nobody() {
     let mut user = User::new();
     for (registry, password) in [

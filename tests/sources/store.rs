@@ -447,5 +447,5 @@ fn layers_are_kept_within_the_limit_of_the_cache() {
     let mut command = builds.build(&layout.reference(&version), "out");
     succeed(command.args(["--keep-unpacked", "--cache-limit-mib", "0"]));
     assert!(diff_ids.iter().all(|diff_id| !builds.blob(diff_id).exists()));
-    assert_eq!(fs::read_dir(builds.state().join("blobs/unpacked")).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(builds.state().join("blobs/incoming")).unwrap().count(), 0);
 }

@@ -164,6 +164,32 @@ fn a_build_that_fails_does_not_wait_for_the_layers_above() {
 }
 
 #[test]
+fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
+    let layout = TestLayout::new();
+    let twice = tar("twice", 1000);
+    let tars = [tar("one", 1000), twice.clone(), twice.clone(), twice.clone()];
+    let image = image(&layout, &tars, |_, tar| tar.to_vec());
+    let missing = digest(&layout.blob(LAYER, twice.as_bytes())).to_owned();
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&missing).then(|| Reply::status(404))
+    });
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    for threads in THREADS {
+        for _ in 0..8 {
+            let stderr = failure(&Builds::new(), &reference, threads);
+            assert!(
+                stderr.contains("could not apply layer 2 of 4"),
+                "{threads} threads: {stderr}"
+            );
+            assert!(
+                stderr.contains("has no team/app/blobs/sha256:"),
+                "{threads} threads: {stderr}"
+            );
+        }
+    }
+}
+
+#[test]
 fn no_threads_are_no_number_of_threads() {
     let layout = TestLayout::new();
     let builds = Builds::new();

@@ -11,10 +11,10 @@ use crate::server::{Reply, Request, Server, stored};
 use crate::{State, chain};
 
 /// `user:secret-f00d` in base64.
-const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
+pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
 
 /// Writes a credentials file for the server.
-fn credentials(server: &Server, entry: &Value) -> (tempfile::TempDir, State) {
+pub(crate) fn credentials(server: &Server, entry: &Value) -> (tempfile::TempDir, State) {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");
     let mut auths = serde_json::Map::new();
@@ -189,7 +189,7 @@ fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
     });
     let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
     let error = pull(&state, &server.reference("")).unwrap_err();
-    assert!(matches!(registry_error(error), RegistryError::Unauthorized { .. }));
+    assert!(matches!(registry_error(error), RegistryError::Elsewhere { .. }));
     assert!(
         thief
             .requests()

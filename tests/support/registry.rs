@@ -119,7 +119,7 @@ impl Registry {
 }
 
 /// Makes an authority, and a certificate of it for this machine.
-fn make_certificates(directory: &Path) {
+pub(crate) fn make_certificates(directory: &Path) {
     let openssl = |arguments: &str| {
         let output = Command::new("openssl")
             .args(arguments.split(' '))

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::{AuthError, Secret, legacy_registry};
+use crate::image::private;
 use crate::image::reference::RegistryReference;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
@@ -33,7 +34,7 @@ impl LoginTarget {
     ///
     /// The text, if it is none.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
-        let invalid = || InvalidLoginTarget(text.to_owned());
+        let invalid = || InvalidLoginTarget::new(text);
         let name = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("docker://"))
@@ -73,6 +74,14 @@ const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no registry: <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub")]
 pub struct InvalidLoginTarget(String);
+
+impl InvalidLoginTarget {
+    /// Without what is before an `@`, which may be a password.
+    fn new(text: &str) -> Self {
+        let shown = text.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
+        Self(shown.unwrap_or_else(|| text.to_owned()))
+    }
+}
 
 /// An entry of a credentials file, without what is secret in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,7 +172,7 @@ impl AuthFile {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        fs::create_dir_all(directory).map_err(failed)?;
+        private::create_directory(directory).map_err(failed)?;
         let _lock = lock(&path).map_err(failed)?;
         let mut content = read(&path)?;
         let malformed = || AuthError::Json {
@@ -171,12 +180,18 @@ impl AuthFile {
             line: 1,
             column: 1,
         };
-        let auths = content
-            .as_object_mut()
-            .ok_or_else(malformed)?
-            .entry("auths")
-            .or_insert_with(|| json!({}));
-        let did = change(auths.as_object_mut().ok_or_else(malformed)?);
+        let auths = content.as_object_mut().ok_or_else(malformed)?.entry("auths");
+        let auths = auths.or_insert(Value::Null);
+        let did = match auths {
+            Value::Object(auths) => change(auths),
+            Value::Null => {
+                let mut empty = Map::new();
+                let did = change(&mut empty);
+                *auths = empty.into();
+                did
+            }
+            _ => return Err(malformed()),
+        };
         if did {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
             json.push(b'\n');
@@ -207,11 +222,14 @@ fn read(path: &Path) -> Result<Value, AuthError> {
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
     }
-    serde_json::from_slice(&json).map_err(|error| AuthError::Json {
-        path: path.to_owned(),
-        line: error.line(),
-        column: error.column(),
-    })
+    let content: Result<Option<Value>, _> = serde_json::from_slice(&json);
+    content
+        .map(|content| content.unwrap_or_else(|| json!({})))
+        .map_err(|error| AuthError::Json {
+            path: path.to_owned(),
+            line: error.line(),
+            column: error.column(),
+        })
 }
 
 /// Puts a file, which only its owner can read, in the place of another. Windows refuses that while somebody has the other one
@@ -281,6 +299,14 @@ mod tests {
         ] {
             assert!(LoginTarget::parse(text).is_err(), "{text}");
         }
+        for text in ["me:s3cret@ghcr.io", "https://me:s3@cret@ghcr.io/x"] {
+            let error = LoginTarget::parse(text).unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(
+                shown.contains("ghcr.io") && !shown.contains("s3") && !shown.contains("cret"),
+                "{shown}"
+            );
+        }
     }
 
     #[test]
@@ -319,6 +345,42 @@ mod tests {
         assert!(file.remove(&target("a.example")).unwrap());
         assert!(!file.remove(&target("a.example")).unwrap());
         assert_eq!(users(&file).len(), 2);
+    }
+
+    #[test]
+    fn null_is_nothing_and_stays() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.json");
+        let file = AuthFile::new(path.clone());
+        for (before, others) in [
+            (Value::Null, json!({})),
+            (json!({"auths": null}), json!({})),
+            (
+                json!({"auths": null, "credHelpers": null, "credsStore": null}),
+                json!({}),
+            ),
+            (
+                json!({"auths": {"b.example": null, "c.example": {"auth": null}}}),
+                json!({"b.example": null, "c.example": {"auth": null}}),
+            ),
+        ] {
+            fs::write(&path, before.to_string()).unwrap();
+            assert!(users(&file).iter().all(|(_, user)| user.is_empty()));
+            assert!(!file.remove(&target("a.example")).unwrap());
+            assert_eq!(
+                fs::read_to_string(&path).unwrap(),
+                before.to_string(),
+                "nothing is changed"
+            );
+            file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
+                .unwrap();
+            let after = read(&path).unwrap();
+            let mut expected = if before.is_null() { json!({}) } else { before };
+            expected["auths"] = others;
+            expected["auths"]["a.example"] = json!({"auth": STANDARD.encode("one:p")});
+            assert_eq!(after, expected);
+            assert!(file.remove(&target("a.example")).unwrap());
+        }
     }
 
     #[cfg(unix)]

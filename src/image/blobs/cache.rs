@@ -3,11 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
-use super::{BlobStore, PARTIAL, StoreError, keep, remove};
+use super::{BlobStore, PARTIAL, StoreError, incoming, remove};
 use crate::image::digest::{Algorithm, Digest, Verified};
+use crate::interrupt::{Interruptible, is_raised};
 
 /// The blobs that a state directory keeps: layers, manifests and configs that were downloaded.
 #[derive(Debug)]
@@ -71,7 +73,7 @@ impl Cache {
     ///
     /// [`StoreError::Read`], [`StoreError::Write`] and [`StoreError::Lock`].
     pub fn trim(&self, limit: u64) -> Result<Vec<CacheEntry>, StoreError> {
-        keep::sweep(&self.store);
+        incoming::sweep(&self.store);
         let mut kept = 0_u64;
         let mut removed = Vec::new();
         for entry in self.entries()? {
@@ -90,12 +92,9 @@ impl Cache {
     /// # Errors
     ///
     /// [`StoreError::Read`] and [`StoreError::Write`].
-    pub fn verify(&self, interrupted: &AtomicBool) -> Result<Vec<CacheEntry>, StoreError> {
+    pub fn verify(&self, interrupted: &Arc<AtomicBool>) -> Result<Vec<CacheEntry>, StoreError> {
         let mut damaged = Vec::new();
         for entry in self.entries()?.into_iter().filter(|entry| !entry.is_partial) {
-            if interrupted.load(Ordering::Relaxed) {
-                break;
-            }
             let path = self.path(&entry);
             let file = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -104,9 +103,13 @@ impl Cache {
                     source,
                 })?,
             };
-            let mut blob = Verified::new(file, entry.digest.clone(), None);
+            let mut blob = Verified::new(Interruptible::new(file, interrupted), entry.digest.clone(), None);
+            let is_damaged = blob.drain().is_err() || blob.finish().is_err();
+            if is_raised(interrupted) {
+                break;
+            }
             // What cannot be read is as good as damaged: the disk will not get better.
-            if blob.drain().is_err() || blob.finish().is_err() {
+            if is_damaged {
                 remove(path)?;
                 damaged.push(entry);
             }
@@ -160,6 +163,7 @@ fn entry(algorithm: Algorithm, file: &fs::DirEntry) -> io::Result<Option<CacheEn
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use super::*;
@@ -177,7 +181,7 @@ mod tests {
             let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
             file.set_modified(time).unwrap();
         }
-        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10).unwrap() else {
+        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap() else {
             panic!("not to be begun")
         };
         partial.write(b"12345").unwrap();
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn what_is_being_downloaded_stays() {
         let (_state, cache) = cache("a");
-        let downloading = cache.store.begin(&beginning(), 10).unwrap();
+        let downloading = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap();
         assert_eq!(cache.trim(0).unwrap().len(), 1);
         assert_eq!(contents(&cache), [None]);
         drop(downloading);
@@ -224,10 +228,17 @@ mod tests {
     #[test]
     fn what_is_damaged_is_found_and_removed() {
         let (_state, cache) = cache("abc");
-        let interrupted = AtomicBool::new(false);
+        let interrupted = Arc::new(AtomicBool::new(false));
         assert_eq!(cache.verify(&interrupted).unwrap(), []);
         let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
         fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
+        interrupted.store(true, Ordering::Relaxed);
+        assert_eq!(
+            cache.verify(&interrupted).unwrap(),
+            [],
+            "what was not read is not damaged"
+        );
+        interrupted.store(false, Ordering::Relaxed);
         let found = cache.verify(&interrupted).unwrap();
         assert_eq!(found.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
         assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);

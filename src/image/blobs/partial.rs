@@ -1,12 +1,15 @@
 //! A blob on its way into the store.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Read, Write};
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 
 use super::{StoreError, remove};
 use crate::image::digest::{Check, Digest};
 use crate::image::error::ImageError;
+use crate::image::private;
+use crate::interrupt;
 
 /// Bytes that are hashed at once of what is there already.
 const BUFFER_LEN: usize = 128 << 10;
@@ -18,7 +21,6 @@ pub(in crate::image) struct Partial {
     path: PathBuf,
     target: PathBuf,
     digest: Digest,
-    size: u64,
     check: Check,
     /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
     is_resumed: bool,
@@ -34,9 +36,10 @@ impl Partial {
         digest: &Digest,
         size: u64,
         lock: File,
+        interrupted: &AtomicBool,
     ) -> Result<Self, StoreError> {
         let open = || {
-            fs::create_dir_all(
+            private::create_directory(
                 path.parent()
                     .expect("a blob's path has the store's directory before it"),
             )?;
@@ -50,7 +53,7 @@ impl Partial {
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
             }
-            hash(&mut file, &mut check)?;
+            hash(&mut file, &mut check, interrupted)?;
             Ok((file, check))
         };
         match open() {
@@ -59,7 +62,6 @@ impl Partial {
                 path,
                 target,
                 digest: digest.clone(),
-                size,
                 is_resumed: check.seen() > 0,
                 check,
                 _lock: lock,
@@ -76,14 +78,6 @@ impl Partial {
     /// Says that what comes next is of another request than what there is.
     pub(in crate::image) fn resume(&mut self) {
         self.is_resumed |= self.len() > 0;
-    }
-
-    /// Empties it.
-    pub(in crate::image) fn restart(&mut self) -> Result<(), StoreError> {
-        self.check = Check::new(self.digest.clone(), Some(self.size));
-        self.is_resumed = false;
-        let empty = self.file.set_len(0).and_then(|()| self.file.rewind());
-        empty.map_err(|source| self.failed(source))
     }
 
     /// Takes the next bytes.
@@ -139,9 +133,10 @@ impl Partial {
 }
 
 /// Reads a file to its end, where writing goes on.
-fn hash(file: &mut File, check: &mut Check) -> io::Result<()> {
+fn hash(file: &mut File, check: &mut Check, interrupted: &AtomicBool) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
+        interrupt::check(interrupted)?;
         match file.read(&mut buffer)? {
             0 => return Ok(()),
             count => check.update(&buffer[..count]).map_err(io::Error::other)?,

@@ -2,8 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use super::{Algorithm, Digest, Hasher};
+use crate::interrupt::{self, Interruptible};
 
 impl Digest {
     /// The digest of a file from its first byte to its last; its position is at the end afterwards.
@@ -11,20 +14,29 @@ impl Digest {
     /// # Errors
     ///
     /// Those of the file.
-    pub fn of_file(algorithm: Algorithm, mut file: &File) -> io::Result<Self> {
+    pub fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
+        Self::of_file_until(algorithm, file, &Arc::default())
+    }
+
+    /// As [`Digest::of_file`], unless it is interrupted.
+    pub(crate) fn of_file_until(
+        algorithm: Algorithm,
+        mut file: &File,
+        interrupted: &Arc<AtomicBool>,
+    ) -> io::Result<Self> {
         let mut hasher = Hasher::new(algorithm);
         let mut at = 0;
         while let Some(data) = next_data(file, at)? {
-            hash_zeros(&mut hasher, data.start - at);
+            hash_zeros(&mut hasher, data.start - at, interrupted)?;
             file.seek(SeekFrom::Start(data.start))?;
-            let len = hasher.update_from(file.take(data.end - data.start))?;
+            let len = hasher.update_from(Interruptible::new(file.take(data.end - data.start), interrupted))?;
             at = data.start + len;
             if at < data.end {
                 break;
             }
         }
         let end = file.seek(SeekFrom::End(0))?;
-        hash_zeros(&mut hasher, end.saturating_sub(at));
+        hash_zeros(&mut hasher, end.saturating_sub(at), interrupted)?;
         Ok(hasher.finish())
     }
 }
@@ -57,13 +69,15 @@ fn to_the_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64
     Ok((at < end).then_some(at..end))
 }
 
-fn hash_zeros(hasher: &mut Hasher, mut len: u64) {
+fn hash_zeros(hasher: &mut Hasher, mut len: u64, interrupted: &AtomicBool) -> io::Result<()> {
     const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
     while len > 0 {
+        interrupt::check(interrupted)?;
         let count = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
         hasher.update(&ZEROS[..count]);
         len -= count as u64;
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -95,6 +109,15 @@ mod tests {
             let found = Digest::of_file(Algorithm::Sha256, &file).unwrap();
             assert_eq!(found, expected, "{len} bytes, data in {data:?}");
         }
+    }
+
+    #[test]
+    fn hours_of_zeros_can_be_interrupted() {
+        let file = tempfile::tempfile().unwrap();
+        // A sparse file of this length exists wherever outputs are.
+        file.set_len(1 << 40).unwrap();
+        let interrupted = Arc::new(AtomicBool::new(true));
+        Digest::of_file_until(Algorithm::Sha256, &file, &interrupted).unwrap_err();
     }
 
     #[cfg(target_os = "linux")]

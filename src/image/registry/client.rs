@@ -19,17 +19,8 @@ pub(super) struct ClientOptions {
 }
 
 impl ClientOptions {
-    /// A client that follows redirects.
-    pub(super) fn following(&self) -> Result<Client, RegistryError> {
-        self.build(redirect::Policy::default)
-    }
-
-    /// A client that follows none.
-    pub(super) fn staying(&self) -> Result<Client, RegistryError> {
-        self.build(redirect::Policy::none)
-    }
-
-    fn build(&self, redirects: fn() -> redirect::Policy) -> Result<Client, RegistryError> {
+    /// A client that follows no redirects: they could carry credentials away.
+    pub(super) fn build(&self) -> Result<Client, RegistryError> {
         // An error only says that there is a provider already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let builder = || {
@@ -38,7 +29,7 @@ impl ClientOptions {
                 .connect_timeout(self.timeouts.connect)
                 .read_timeout(self.timeouts.read)
                 .referer(false)
-                .redirect(redirects())
+                .redirect(redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(self.accept_any_certificate);
             if self.is_loopback { builder.no_proxy() } else { builder }
         };

@@ -14,7 +14,7 @@ use super::raised;
 use super::retry::Retries;
 use crate::image::blobs::{Begin, BlobStore, Partial};
 use crate::image::digest::DigestError;
-use crate::image::{BlobRef, ImageError, LayerProgress};
+use crate::image::{BlobRef, ImageError, LayerProgress, unless};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -172,7 +172,7 @@ impl Duty {
     /// Downloads the blob, unless somebody else does it first.
     pub(super) async fn perform(self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) {
         let result = tokio::select! {
-            result = self.download(http, store) => result,
+            result = self.download(http, store, interrupted) => unless(interrupted, result),
             () = raised(interrupted) => Err(ImageError::Interrupted),
         };
         if let Err(error) = result {
@@ -180,11 +180,11 @@ impl Duty {
         }
     }
 
-    async fn download(&self, http: &Http, store: &BlobStore) -> Result<(), ImageError> {
+    async fn download(&self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         let mut partial = loop {
             // It hashes what there is.
-            match block_in_place(|| store.begin(digest, *size))? {
+            match block_in_place(|| store.begin(digest, *size, interrupted))? {
                 Begin::Partial(partial) => break partial,
                 Begin::Taken => sleep(LOCK_POLL).await,
                 Begin::Stored => {

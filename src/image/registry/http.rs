@@ -1,31 +1,21 @@
 //! One request to a registry, and what its answer means.
 
-use std::error::Error;
-use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use oci_distribution::errors::OciEnvelope;
-use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, DATE, HeaderMap, HeaderName, HeaderValue, RANGE, RETRY_AFTER,
-};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientOptions, authorities};
+use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::server::{DOCKER_HUB, Server, problem};
 use super::token::{Authorizer, Realms};
 use super::{RegistryError, RegistryOptions};
 use crate::image::ImageError;
-use crate::image::auth::{Found, Helper};
+use crate::image::auth::Found;
 use crate::image::digest::Digest;
 use crate::image::manifest::MAX_DOCUMENT_LEN;
 use crate::image::reference::{host_of, is_loopback};
-
-/// Where Docker Hub is.
-const DOCKER_HUB: &str = "registry-1.docker.io";
-
-/// The most that is read of an error page, in bytes.
-const MAX_PROBLEM_LEN: usize = 64 << 10;
 
 /// How long to wait for what.
 #[derive(Clone, Copy)]
@@ -61,8 +51,6 @@ impl Default for Timeouts {
 pub(super) struct Http {
     client: Client,
     server: Server,
-    /// `<scheme>://<host>/v2/<repository>`.
-    base: Url,
     authorizer: Authorizer,
     timeouts: Timeouts,
 }
@@ -92,7 +80,9 @@ impl Http {
         let base = format!("{scheme}://{host}/v2/{repository}");
         let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
         let server = Server {
-            registry: host.to_owned(),
+            name: host.to_owned(),
+            referrer: None,
+            base,
             repository: repository.to_owned(),
             credentials: found.credentials.as_ref().map(|(_, file)| file.clone()),
             helper: found.helper,
@@ -108,6 +98,7 @@ impl Http {
             certificates,
             accept_any_certificate: options.accept_any_certificate,
         };
+        let client = client.build()?;
         let realms = match (is_plain, is_loopback) {
             (false, _) => Realms::Secure,
             (true, true) => Realms::SecureOrLoopback,
@@ -115,10 +106,9 @@ impl Http {
         };
         let credentials = found.credentials.map(|(credentials, _)| credentials);
         Ok(Self {
-            client: client.following()?,
-            authorizer: Authorizer::new(client, server.clone(), realms, credentials),
+            authorizer: Authorizer::new(client.clone(), server.clone(), realms, credentials),
+            client,
             server,
-            base,
             timeouts,
         })
     }
@@ -126,6 +116,11 @@ impl Http {
     /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
         self.in_time(self.exchange("", &["*/*"], None)).await.map(drop)
+    }
+
+    /// Whether the registry has asked for credentials, and got what it wanted.
+    pub(super) fn was_challenged(&self) -> bool {
+        self.authorizer.current().is_some()
     }
 
     /// Gets a document, whole.
@@ -147,7 +142,8 @@ impl Http {
                 .trim()
                 .to_owned();
             let digest = Some(header(HeaderName::from_static("docker-content-digest"))).filter(|text| !text.is_empty());
-            let body = self.server.body(&mut response, MAX_DOCUMENT_LEN).await?;
+            let server = self.server.at(response.url());
+            let body = server.body(&mut response, MAX_DOCUMENT_LEN).await?;
             Ok(Answer {
                 body,
                 media_type,
@@ -180,15 +176,16 @@ impl Http {
         mut response: Response,
         mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
+        let server = self.server.at(response.url());
         let mut since = Instant::now();
         let mut len = 0;
-        self.server
+        server
             .stream(&mut response, |bytes| {
                 len += bytes.len() as u64;
                 if len >= SLOW_LEN {
                     (since, len) = (Instant::now(), 0);
                 } else if since.elapsed() > self.timeouts.slow {
-                    return Err(self.timed_out().into());
+                    return Err(server.timed_out().into());
                 }
                 take(bytes)
             })
@@ -200,192 +197,82 @@ impl Http {
         self.timeouts.backoff
     }
 
-    fn timed_out(&self) -> RegistryError {
-        RegistryError::TimedOut {
-            registry: self.server.registry.clone(),
-        }
-    }
-
     /// Bounds the time for a whole exchange, which a server could draw out byte by byte.
     async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
         timeout(self.timeouts.document, exchange)
             .await
-            .unwrap_or_else(|_| Err(self.timed_out()))
+            .unwrap_or_else(|_| Err(self.server.timed_out()))
     }
 
     /// Asks, answers the challenge if there is one, and asks again.
-    ///
-    /// Redirects are followed, without credentials where they lead to another host.
     async fn exchange(&self, path: &str, accept: &[&str], from: Option<u64>) -> Result<Response, RegistryError> {
-        let url = format!("{}/{path}", self.base.as_str().trim_end_matches('/'));
+        let url = format!("{}/{path}", self.server.base.as_str().trim_end_matches('/'));
+        let url = Url::parse(&url).expect("tags and digests can stand in a URL");
         let used = self.authorizer.current();
-        let mut response = self.send(&url, accept, from, used.clone()).await?;
+        let mut response = self.follow(&url, accept, from, used.clone()).await?;
         // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
-        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.base.origin() {
+        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.server.base.origin() {
             let authorization = self.authorizer.answer(response.headers(), used.as_ref()).await?;
-            response = self.send(&url, accept, from, Some(authorization)).await?;
+            response = self.follow(&url, accept, from, Some(authorization)).await?;
         }
+        let server = self.server.at(response.url());
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.server.unauthorized(problem(response).await)),
-            StatusCode::NOT_FOUND if !self.server.repository.is_empty() => {
-                let Server {
-                    registry, repository, ..
-                } = self.server.clone();
-                Err(RegistryError::NotFound {
-                    registry,
-                    repository,
-                    path: path.to_owned(),
-                })
-            }
-            _ => Err(self.server.refusal(response).await),
+            // What another host says so is no word about what the registry has, and whom it gives it.
+            _ if server.referrer.is_some() => Err(server.refusal(response).await),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(server.unauthorized(problem(response).await)),
+            StatusCode::NOT_FOUND if !server.repository.is_empty() => Err(RegistryError::NotFound {
+                registry: server.name,
+                repository: server.repository,
+                path: path.to_owned(),
+            }),
+            _ => Err(server.refusal(response).await),
         }
+    }
+
+    /// Asks, and follows redirects: without the authorisation once they have led elsewhere, and never from TLS to plain HTTP.
+    async fn follow(
+        &self,
+        url: &Url,
+        accept: &[&str],
+        from: Option<u64>,
+        mut authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            authorization = authorization.filter(|_| url.origin() == self.server.base.origin());
+            let response = self.send(url.clone(), accept, from, authorization.clone()).await?;
+            let next = redirect::next(&response);
+            url = match next.map_err(|why| self.server.at(&url).redirects(why))? {
+                Some(next) => next,
+                None => return Ok(response),
+            };
+        }
+        Err(self.server.redirects(Redirects::TooMany { max: MAX_REDIRECTS }))
     }
 
     async fn send(
         &self,
-        url: &str,
+        url: Url,
         accept: &[&str],
         from: Option<u64>,
         authorization: Option<HeaderValue>,
     ) -> Result<Response, RegistryError> {
-        let mut request = self.client.get(url).header(ACCEPT, accept.join(", "));
+        let mut headers = HeaderMap::new();
+        let accept = HeaderValue::from_str(&accept.join(", ")).expect("media types can stand in a header");
+        headers.insert(ACCEPT, accept);
         if let Some(from) = from {
-            request = request.header(RANGE, format!("bytes={from}-"));
+            let range = HeaderValue::from_str(&format!("bytes={from}-")).expect("digits can stand in a header");
+            headers.insert(RANGE, range);
         }
-        if let Some(authorization) = authorization {
-            request = request.header(AUTHORIZATION, authorization);
-        }
-        request.send().await.map_err(|error| self.server.failure(error))
+        headers.extend(authorization.map(|authorization| (AUTHORIZATION, authorization)));
+        let request = self.client.get(url.clone()).headers(headers);
+        request
+            .send()
+            .await
+            .map_err(|error| self.server.at(&url).failure(error))
     }
-}
-
-/// What errors tell about the server.
-#[derive(Clone)]
-pub(super) struct Server {
-    /// Host and port.
-    pub(super) registry: String,
-    /// Empty for the registry as such.
-    pub(super) repository: String,
-    /// The file with the credentials.
-    pub(super) credentials: Option<PathBuf>,
-    pub(super) helper: Option<Helper>,
-}
-
-impl Server {
-    /// Why a request or a body failed. URLs are taken out: where redirects lead, they hold signatures.
-    pub(super) fn failure(&self, error: reqwest::Error) -> RegistryError {
-        let source = error.without_url();
-        let registry = self.registry.clone();
-        if is_tls(&source) {
-            RegistryError::Tls { registry, source }
-        } else if source.is_timeout() {
-            RegistryError::TimedOut { registry }
-        } else if source.is_connect() {
-            RegistryError::Unreachable { registry, source }
-        } else {
-            RegistryError::Broken { registry, source }
-        }
-    }
-
-    pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
-        let registry = match self.registry.as_str() {
-            DOCKER_HUB => "docker.io",
-            other => other,
-        };
-        RegistryError::Unauthorized {
-            registry: registry.to_owned(),
-            repository: self.repository.clone(),
-            credentials: self.credentials.clone(),
-            helper: self.helper.clone().map(Box::new),
-            problem,
-        }
-    }
-
-    /// The meaning of a status that means failure, whoever sent it.
-    pub(super) async fn refusal(&self, response: Response) -> RegistryError {
-        let registry = self.registry.clone();
-        let retry_after = retry_after(response.headers());
-        match response.status() {
-            StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests {
-                registry,
-                retry_after,
-                problem: problem(response).await,
-            },
-            status if status.is_server_error() || status == StatusCode::REQUEST_TIMEOUT => RegistryError::Server {
-                registry,
-                status: status.as_u16(),
-                retry_after,
-                problem: problem(response).await,
-            },
-            status => {
-                let body = error_page(response).await;
-                // What servers in Go say in plain HTTP to who does.
-                if status == StatusCode::BAD_REQUEST
-                    && body.starts_with(b"Client sent an HTTP request to an HTTPS server")
-                {
-                    return RegistryError::SpeaksTls { registry };
-                }
-                RegistryError::UnexpectedStatus {
-                    registry,
-                    status: status.as_u16(),
-                    problem: message(&body),
-                }
-            }
-        }
-    }
-
-    /// Reads a body of at most `max` bytes.
-    pub(super) async fn body(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
-        let mut body = Vec::new();
-        self.stream(response, |bytes| {
-            body.extend_from_slice(bytes);
-            if body.len() as u64 > max {
-                return Err(RegistryError::TooLarge {
-                    registry: self.registry.clone(),
-                    max,
-                });
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(body)
-    }
-
-    async fn stream<E: From<RegistryError>>(
-        &self,
-        response: &mut Response,
-        mut take: impl FnMut(&[u8]) -> Result<(), E>,
-    ) -> Result<(), E> {
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.failure(error))? {
-            take(&bytes)?;
-        }
-        Ok(())
-    }
-}
-
-/// What an error page says in the form of distribution-spec, "Error codes"; empty if it has another.
-pub(super) async fn problem(response: Response) -> String {
-    message(&error_page(response).await)
-}
-
-async fn error_page(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < MAX_PROBLEM_LEN
-        && let Ok(Some(bytes)) = response.chunk().await
-    {
-        body.extend_from_slice(&bytes);
-    }
-    body
-}
-
-fn message(body: &[u8]) -> String {
-    let first = serde_json::from_slice::<OciEnvelope>(body)
-        .ok()
-        .and_then(|envelope| envelope.errors.into_iter().next());
-    let message = first.map(|error| error.message).unwrap_or_default();
-    message.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
 /// Whether a part of a blob begins where it was asked to (RFC 9110, 14.4).
@@ -406,46 +293,4 @@ fn starts_at(response: &Response, from: u64) -> bool {
                 .ok()
         })
         .is_some_and(|start: u64| start == from)
-}
-
-/// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's
-/// own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let wait = text(RETRY_AFTER)?.trim();
-    if let Ok(seconds) = wait.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let time = |text| httpdate::parse_http_date(text).ok();
-    time(wait)?.duration_since(time(text(DATE)?.trim())?).ok()
-}
-
-fn is_tls(error: &(dyn Error + 'static)) -> bool {
-    // The source of an `io::Error` is not the error that it wraps, but what comes after.
-    let cause = match error.downcast_ref::<io::Error>() {
-        Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
-        None => error.source(),
-    };
-    error.is::<rustls::Error>() || cause.is_some_and(is_tls)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_server_says_how_long_to_wait_in_seconds_or_by_its_own_clock() {
-        let wait = |value: &'static str, date: Option<&'static str>| {
-            let mut headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
-            headers.extend(date.map(|date| (DATE, HeaderValue::from_static(date))));
-            retry_after(&headers).map(|wait| wait.as_secs())
-        };
-        let noon = "Wed, 21 Oct 2015 12:00:00 GMT";
-        assert_eq!(wait("30", None), Some(30));
-        assert_eq!(wait("Wed, 21 Oct 2015 12:00:30 GMT", Some(noon)), Some(30));
-        assert_eq!(wait("Wed, 21 Oct 2015 11:59:30 GMT", Some(noon)), None);
-        for odd in ["", "-1", "soon", "1.5", "Wed, 21 Oct 2015 12:00:30 GMT"] {
-            assert_eq!(wait(odd, None), None, "{odd}");
-        }
-    }
 }

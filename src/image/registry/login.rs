@@ -9,7 +9,17 @@ use super::{RegistryError, RegistryOptions, raised};
 use crate::image::ImageError;
 use crate::image::auth::{Credentials, Found, LoginTarget, Secret};
 
-/// Asks the registry whether it accepts a user and a password. One that wants none accepts all.
+/// What a registry says of a user and a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginCheck {
+    /// It accepts them.
+    Accepted,
+    /// It asked for none, so that nobody knows what it would say of them; it may want some for one image and not for another.
+    NotAsked,
+}
+
+/// Asks the registry whether it accepts a user and a password. They are sent only if it asks for some.
 ///
 /// # Errors
 ///
@@ -21,7 +31,7 @@ pub fn check_login(
     password: &Secret,
     options: &RegistryOptions,
     interrupted: &Arc<AtomicBool>,
-) -> Result<(), ImageError> {
+) -> Result<LoginCheck, ImageError> {
     let found = Found {
         credentials: Some((Credentials::basic(user, password), "".into())),
         helper: None,
@@ -39,6 +49,8 @@ pub fn check_login(
         Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
             Err(RegistryError::LoginRefused { registry, problem }.into())
         }
-        result => result,
+        Err(error) => Err(error),
+        Ok(()) if http.was_challenged() => Ok(LoginCheck::Accepted),
+        Ok(()) => Ok(LoginCheck::NotAsked),
     }
 }

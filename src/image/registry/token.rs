@@ -2,7 +2,7 @@
 //!
 //! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use http_auth::ChallengeRef;
 use http_auth::parser::ChallengeParser;
@@ -11,17 +11,14 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
-use super::client::ClientOptions;
-use super::http::{Server, problem};
+use super::server::{Server, problem};
 use crate::image::auth::Credentials;
 use crate::image::manifest::{MAX_DOCUMENT_LEN, null_is_default};
 use crate::image::reference::is_loopback;
 
 /// Gets authorisation for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
-    options: ClientOptions,
-    /// Made only for those who need it. Follows no redirects: they could carry credentials away.
-    client: OnceLock<Client>,
+    client: Client,
     server: Server,
     realms: Realms,
     credentials: Option<Credentials>,
@@ -62,15 +59,9 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(
-        options: ClientOptions,
-        server: Server,
-        realms: Realms,
-        credentials: Option<Credentials>,
-    ) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Credentials>) -> Self {
         Self {
-            options,
-            client: OnceLock::new(),
+            client,
             server,
             realms,
             credentials,
@@ -97,7 +88,7 @@ impl Authorizer {
         let authorization = match (Challenge::find(headers), &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
-                header("Bearer", &token).ok_or(RegistryError::NoToken { realm })?
+                header("Bearer", &token).ok_or_else(|| RegistryError::NoToken { realm: excerpt(&realm) })?
             }
             (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
             _ => return Err(self.server.unauthorized(String::new())),
@@ -113,6 +104,7 @@ impl Authorizer {
         scope: Option<String>,
     ) -> Result<String, RegistryError> {
         let mut url = self.realm(realm)?;
+        let server = self.server.at(&url);
         let repository = Some(&self.server.repository).filter(|repository| !repository.is_empty());
         let scope = scope.or_else(|| repository.map(|repository| format!("repository:{repository}:pull")));
         let mut parameters: Vec<_> = scope.map(|scope| ("scope", scope)).into_iter().collect();
@@ -121,40 +113,30 @@ impl Authorizer {
             parameters.push(("grant_type", "refresh_token".to_owned()));
             parameters.push(("client_id", "microagent".to_owned()));
             parameters.push(("refresh_token", token.reveal().to_owned()));
-            self.client()?.post(url).form(&parameters)
+            self.client.post(url).form(&parameters)
         } else {
             url.query_pairs_mut().extend_pairs(parameters);
-            let request = self.client()?.get(url);
+            let request = self.client.get(url);
             match &self.credentials {
                 Some(Credentials::Basic(pair)) => request.header(AUTHORIZATION, basic(pair.reveal())),
                 _ => request,
             }
         };
-        let mut response = request.send().await.map_err(|error| self.server.failure(error))?;
+        let mut response = request.send().await.map_err(|error| server.failure(error))?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
                 return Err(self.server.unauthorized(problem(response).await));
             }
-            _ => return Err(self.server.refusal(response).await),
+            _ => return Err(server.refusal(response).await),
         }
-        let body = self.server.body(&mut response, MAX_DOCUMENT_LEN).await?;
-        let no_token = || RegistryError::NoToken {
-            realm: realm.to_owned(),
-        };
+        let body = server.body(&mut response, MAX_DOCUMENT_LEN).await?;
+        let no_token = || RegistryError::NoToken { realm: excerpt(realm) };
         let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
         [tokens.token, tokens.access_token]
             .into_iter()
             .find(|token| !token.is_empty())
             .ok_or_else(no_token)
-    }
-
-    fn client(&self) -> Result<&Client, RegistryError> {
-        if let Some(client) = self.client.get() {
-            return Ok(client);
-        }
-        let client = self.options.staying()?;
-        Ok(self.client.get_or_init(|| client))
     }
 
     /// The URL of the token server: over TLS, unless all happens on this machine.
@@ -172,10 +154,15 @@ impl Authorizer {
             .ok()
             .filter(is_secure)
             .ok_or_else(|| RegistryError::InsecureRealm {
-                registry: self.server.registry.clone(),
-                realm: realm.to_owned(),
+                registry: self.server.name.clone(),
+                realm: excerpt(realm),
             })
     }
+}
+
+/// As much of a URL as can be shown.
+fn excerpt(realm: &str) -> String {
+    realm.chars().take(200).collect()
 }
 
 impl Challenge {
@@ -226,7 +213,6 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::http::Timeouts;
     use super::*;
 
     fn challenge(values: &[&'static str]) -> Option<Challenge> {
@@ -276,20 +262,17 @@ mod tests {
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
         let realm = |realms, realm: &str| {
-            let options = ClientOptions {
-                timeouts: Timeouts::default(),
-                is_loopback: false,
-                is_plain: false,
-                certificates: Vec::new(),
-                accept_any_certificate: false,
-            };
             let server = Server {
-                registry: "r".to_owned(),
+                name: "r".to_owned(),
+                referrer: None,
+                base: Url::parse("https://r/v2/a").unwrap(),
                 repository: "a".to_owned(),
                 credentials: None,
                 helper: None,
             };
-            Authorizer::new(options, server, realms, None).realm(realm).is_ok()
+            Authorizer::new(Client::new(), server, realms, None)
+                .realm(realm)
+                .is_ok()
         };
         assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
         assert!(!realm(Realms::Secure, "http://auth.example/token"));

@@ -38,6 +38,9 @@ pub(super) struct Lane<'a> {
     pub(super) end: Option<End>,
     /// Whether nobody wants the rest of the tar.
     is_skipped: bool,
+    /// Whether a layer below is the same: only one of them can be told why there is no blob, and that is the lower one, if this one
+    /// is not begun before its turn.
+    pub(super) same_before: bool,
 }
 
 /// Something to do with a piece, and the box to do it with.
@@ -74,7 +77,12 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(source: &'a Source, layer: &'a Layer, interrupted: &'a Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        source: &'a Source,
+        layer: &'a Layer,
+        same_before: bool,
+        interrupted: &'a Arc<AtomicBool>,
+    ) -> Self {
         Self {
             feed: None,
             decoding: Some(Box::new(Decoding::new(source, layer, interrupted))),
@@ -86,6 +94,7 @@ impl<'a> Lane<'a> {
             tar_end: None,
             end: None,
             is_skipped: false,
+            same_before,
         }
     }
 

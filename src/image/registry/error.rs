@@ -1,0 +1,242 @@
+//! What can go wrong with a registry.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::redirect::Redirects;
+use crate::image::auth::Helper;
+use crate::image::digest::ParseDigestError;
+
+/// A registry that does not give what it was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// The threads that speak to the network could not be started.
+    #[error("could not prepare for the network")]
+    Runtime(#[source] io::Error),
+    /// TLS could not be set up, which is mostly a system without root certificates.
+    #[error("could not set up TLS: are the system's CA certificates installed?")]
+    Setup(#[source] reqwest::Error),
+    /// No connection.
+    #[error("could not connect to {registry}")]
+    Unreachable {
+        /// Host and port.
+        registry: String,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// A connection that cannot be trusted, or a server that does not speak TLS.
+    #[error("could not make a secure connection to {registry}")]
+    Tls {
+        /// Host and port.
+        registry: String,
+        /// Why not.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Nothing came for too long.
+    #[error("{registry} did not answer in time")]
+    TimedOut {
+        /// Host and port.
+        registry: String,
+    },
+    /// The connection broke, or what came was no HTTP.
+    #[error("the connection to {registry} broke")]
+    Broken {
+        /// Host and port.
+        registry: String,
+        /// How.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// The registry wants other credentials than it got.
+    #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
+    Unauthorized {
+        /// Host and port; `docker.io` for Docker Hub.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// The file with the credentials that it got, if there were any.
+        credentials: Option<PathBuf>,
+        /// The helper that would have had to be asked for some.
+        helper: Option<Box<Helper>>,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The registry does not accept a user with a password.
+    #[error("{registry} does not accept this user with this password{}", colon(problem))]
+    LoginRefused {
+        /// Host and port; `docker.io` for Docker Hub.
+        registry: String,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The file with certificates of authorities could not be read.
+    #[error("could not read the certificates in {}", .path.display())]
+    CaFile {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file with certificates of authorities holds none, or something else.
+    #[error("{} is no PEM file with certificates", .path.display())]
+    CaFormat {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A request in plain HTTP, where TLS is spoken.
+    #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
+    SpeaksTls {
+        /// Host and port.
+        registry: String,
+    },
+    /// A request in TLS, where plain HTTP is spoken.
+    #[error("{registry} speaks plain HTTP, and was spoken to in TLS")]
+    SpeaksPlainHttp {
+        /// Host and port.
+        registry: String,
+    },
+    /// Another server that the registry leaves something to, its blobs or its tokens, does not do that.
+    #[error("{registry} leaves this to {host}")]
+    Elsewhere {
+        /// Host and port of the registry.
+        registry: String,
+        /// Host and port of the other server.
+        host: String,
+        /// What is wrong there.
+        #[source]
+        source: Box<RegistryError>,
+    },
+    /// A redirect that is not followed.
+    #[error("{registry} sends elsewhere")]
+    Redirects {
+        /// Host and port.
+        registry: String,
+        /// Why it is not followed.
+        #[source]
+        source: Redirects,
+    },
+    /// The registry does not have it.
+    #[error("{registry} has no {repository}/{path}")]
+    NotFound {
+        /// Host and port.
+        registry: String,
+        /// The repository.
+        repository: String,
+        /// `manifests/` or `blobs/`, and which.
+        path: String,
+    },
+    /// Too many requests in a short time.
+    #[error("{registry} refuses more requests for now{}", colon(problem))]
+    TooManyRequests {
+        /// Host and port.
+        registry: String,
+        /// How long to wait, if the registry says so.
+        retry_after: Option<Duration>,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// The registry has a problem of its own: status 408 or 5xx.
+    #[error("{registry} failed with status {status}{}", colon(problem))]
+    Server {
+        /// Host and port.
+        registry: String,
+        /// The HTTP status.
+        status: u16,
+        /// How long to wait, if the registry says so.
+        retry_after: Option<Duration>,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// A status that has no meaning here.
+    #[error("{registry} answered with status {status}{}", colon(problem))]
+    UnexpectedStatus {
+        /// Host and port.
+        registry: String,
+        /// The HTTP status.
+        status: u16,
+        /// What the registry says about it; may be empty.
+        problem: String,
+    },
+    /// An answer that is larger than what it should hold.
+    #[error("{registry} answered with more than {max} bytes")]
+    TooLarge {
+        /// Host and port.
+        registry: String,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// A `Docker-Content-Digest` header that is no digest.
+    #[error("the registry names no usable digest of the manifest")]
+    DigestHeader(#[source] ParseDigestError),
+    /// A token server whose answer holds no token.
+    #[error("{realm} gave no token")]
+    NoToken {
+        /// The URL of the token server.
+        realm: String,
+    },
+    /// A token server to which credentials could only go unprotected, or whose URL is none.
+    #[error("{registry} asks for credentials to be sent to {realm:?}, which is not secure")]
+    InsecureRealm {
+        /// Host and port of the registry.
+        registry: String,
+        /// The URL of the token server.
+        realm: String,
+    },
+}
+
+impl RegistryError {
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unreachable { .. }
+            | Self::TimedOut { .. }
+            | Self::Broken { .. }
+            | Self::TooManyRequests { .. }
+            | Self::Server { .. } => true,
+            Self::Elsewhere { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// How long to wait before the next attempt, if the registry says so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
+            Self::Elsewhere { source, .. } => source.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+fn unauthorized(
+    registry: &str,
+    repository: &str,
+    credentials: Option<&Path>,
+    helper: Option<&Helper>,
+    problem: &str,
+) -> String {
+    let problem = colon(problem);
+    if let Some(file) = credentials {
+        let file = file.display();
+        return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
+    }
+    let helper = helper.map(|helper| format!("; {helper}")).unwrap_or_default();
+    format!(
+        "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
+    )
+}
+
+fn colon(problem: &str) -> String {
+    if problem.is_empty() {
+        String::new()
+    } else {
+        format!(": {problem}")
+    }
+}

@@ -1,0 +1,99 @@
+//! What of the state directory other users of the machine can enter: nothing.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use crate::layout::{TestLayout, digest};
+use crate::rootfs_build;
+use crate::server::{Reply, Server};
+use crate::store::{image, tar};
+
+/// Runs a command whose new files and directories anyone could use, if it did not say otherwise.
+fn run_without_umask(command: &Command, input: &str) {
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "umask 0; exec \"$@\"", "sh"])
+        .arg(command.get_program());
+    shell
+        .args(command.get_args())
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    let mut child = shell.stdout(Stdio::null()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// All directories below one, and itself.
+fn directories(top: &Path) -> Vec<PathBuf> {
+    let below = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
+    let below: Vec<_> = below.filter(|path| path.is_dir()).collect();
+    let below = below.iter().flat_map(|directory| directories(directory));
+    std::iter::once(top.to_owned()).chain(below).collect()
+}
+
+#[test]
+fn nobody_else_enters_the_state_directory() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one"]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name);
+    let mut archive = GzEncoder::new(fs::File::create(path("root.tar.gz")).unwrap(), Compression::fast());
+    archive.write_all(tar("one", 1000).as_bytes()).unwrap();
+    archive.finish().unwrap();
+
+    fs::create_dir(path("given")).unwrap();
+    fs::set_permissions(path("given"), fs::Permissions::from_mode(0o755)).unwrap();
+    let state = path("given/new/state");
+    let registry = server.reference(&format!("@{}", digest(&image)));
+    let tarball = format!("tar:{}", path("root.tar.gz").display());
+    for (reference, input) in [(&*registry, ""), (&tarball, ""), ("tar:-", &*tar("two", 1000))] {
+        let mut build = rootfs_build(reference, &path("out"), &state);
+        build.args(["--allow-mutable", "--keep-unpacked"]);
+        run_without_umask(&build, input);
+    }
+    assert_eq!(mode(&path("given")), 0o755, "what is there stays as it is");
+    let made = directories(&path("given/new"));
+    for name in ["state", "tmp", "blobs", "sha256", "locks", "incoming"] {
+        assert!(made.iter().any(|path| path.ends_with(name)), "{name}: {made:?}");
+    }
+    for directory in made {
+        assert_eq!(mode(&directory), 0o700, "{}", directory.display());
+    }
+}
+
+#[test]
+fn nobody_else_enters_the_directory_that_a_login_makes() {
+    let server = Server::start(|_, _| Reply::status(200));
+    let home = tempfile::tempdir().unwrap();
+    let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));
+    login.args([
+        "registry",
+        "login",
+        &server.address.to_string(),
+        "-u",
+        "me",
+        "--password-stdin",
+    ]);
+    login.env("HOME", home.path()).env_remove("REGISTRY_AUTH_FILE");
+    run_without_umask(&login, "secret");
+    assert_eq!(mode(&home.path().join(".microagent")), 0o700);
+    assert_eq!(mode(&home.path().join(".microagent/auth.json")), 0o600);
+}

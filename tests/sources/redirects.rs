@@ -1,0 +1,306 @@
+//! Registries that leave their blobs, or their tokens, to other hosts: who is to blame, and who gets credentials.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use microagent::image::{ImageError, Redirects, RegistryError};
+use tempfile::TempDir;
+
+use crate::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
+use crate::registry::{has_tools, make_certificates};
+use crate::server::{Reply, Request, Server};
+use crate::tokens::{PAIR, credentials};
+use crate::{State, chain};
+
+fn redirect(to: impl Into<String>) -> Reply {
+    Reply::status(307).with("Location", to)
+}
+
+/// What pulling ends in when the layer is at a host that gives this; and that host.
+fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
+    let store = Server::start(move |_, _| reply());
+    let (layout, image) = one_image();
+    let elsewhere = format!("http://{}/signed?secret=f00d", store.address);
+    let server = Server::of(&layout, &image, move |request, _| {
+        let is_layer = request.path.ends_with(&layer_digest());
+        is_layer.then(|| redirect(elsewhere.clone()))
+    });
+    let error = pull(&State::new(), &server.reference("")).unwrap_err();
+    let said = format!("{} {error:?}", chain(&error));
+    assert!(!said.contains("f00d"), "a signature is shown: {said}");
+    let leaves = format!("{} leaves this to {}: ", server.address, store.address);
+    assert!(chain(&error).contains(&leaves), "{}", chain(&error));
+    (error, store)
+}
+
+fn elsewhere(error: ImageError, store: &Server) -> RegistryError {
+    match registry_error(error) {
+        RegistryError::Elsewhere { host, source, .. } if host == store.address.to_string() => *source,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
+    for status in [401, 403, 404, 410] {
+        let reply: fn() -> Reply = match status {
+            401 => || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""),
+            403 => || Reply::status(403),
+            404 => || Reply::status(404),
+            _ => || Reply::status(410),
+        };
+        let (error, store) = at_another_host(reply);
+        assert!(error.remediation().is_none(), "{:?}", error.remediation());
+        let error = elsewhere(error, &store);
+        assert!(
+            matches!(error, RegistryError::UnexpectedStatus { status: found, .. } if found == status),
+            "{error:?}"
+        );
+        assert_eq!(store.requests().len(), 1);
+    }
+    let (error, store) = at_another_host(|| Reply::status(503));
+    assert_eq!(store.requests().len(), 5, "it may pass, and is tried again");
+    assert!(matches!(
+        elsewhere(error, &store),
+        RegistryError::Server { status: 503, .. }
+    ));
+    let (error, store) = at_another_host(|| Reply::status(429).with("Retry-After", "120"));
+    let error = elsewhere(error, &store);
+    assert!(
+        error.retry_after().is_some_and(|wait| wait.as_secs() == 120),
+        "{error:?}"
+    );
+    let (error, store) = at_another_host(|| Reply::Cut {
+        announced: CONTENT.len(),
+        body: b"what".to_vec(),
+    });
+    assert!(matches!(elsewhere(error, &store), RegistryError::Broken { .. }));
+}
+
+#[test]
+fn another_host_that_is_not_there_is_named() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, move |_, _| {
+        Some(redirect(format!("http://{address}/")))
+    });
+    let error = registry_error(pull(&State::new(), &server.reference("")).unwrap_err());
+    assert!(error.is_transient());
+    let RegistryError::Elsewhere { host, source, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!(host, address.to_string());
+    assert!(matches!(*source, RegistryError::Unreachable { registry, .. } if registry == host));
+}
+
+#[test]
+fn a_token_server_elsewhere_is_named() {
+    let tokens = Server::start(|_, _| Reply::status(502));
+    let (layout, image) = one_image();
+    let challenge = format!("Bearer realm=\"http://{}/token\"", tokens.address);
+    let server = Server::of(&layout, &image, move |_, _| {
+        Some(Reply::status(401).with("WWW-Authenticate", challenge.clone()))
+    });
+    let error = pull(&State::new(), &server.reference("")).unwrap_err();
+    assert!(matches!(
+        elsewhere(error, &tokens),
+        RegistryError::Server { status: 502, .. }
+    ));
+}
+
+#[test]
+fn redirects_that_lead_nowhere_are_not_followed() {
+    let fail = |reply: fn(&Request) -> Reply| {
+        let (layout, image) = one_image();
+        let server = Server::of(&layout, &image, move |request, _| Some(reply(request)));
+        let error = registry_error(pull(&State::new(), &server.reference("")).unwrap_err());
+        let RegistryError::Redirects { source, .. } = error else {
+            panic!("{error:?}")
+        };
+        (source, server.requests().len())
+    };
+    let (error, count) = fail(|request| redirect(request.path.clone()));
+    assert_eq!((error, count), (Redirects::TooMany { max: 10 }, 11));
+    let (error, count) = fail(|_| Reply::status(302));
+    assert_eq!((error, count), (Redirects::NoLocation, 1));
+    let (error, count) = fail(|_| redirect("file:///etc/passwd"));
+    let scheme = "file".to_owned();
+    assert_eq!((error, count), (Redirects::Insecure { scheme }, 1));
+}
+
+#[test]
+fn credentials_stay_with_the_registry_and_do_not_come_back_from_elsewhere() {
+    let (layout, image) = one_image();
+    let back = Server::start(|request, _| {
+        let registry = request.path.trim_start_matches('/');
+        redirect(format!("http://{registry}/found"))
+    });
+    let away = back.address;
+    let server = Server::of(&layout, &image, move |request, _| match &*request.path {
+        "/found" => Some(answer(CONTENT)),
+        _ if request.authorization().is_none() => {
+            Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""))
+        }
+        // Within the registry they go along.
+        path if path.ends_with(&layer_digest()) => Some(redirect("/moved")),
+        "/moved" => {
+            assert!(request.authorization().is_some());
+            Some(redirect(format!("http://{away}/{}", request.headers["host"])))
+        }
+        _ => None,
+    });
+    let (_file, state) = credentials(&server, &serde_json::json!({"auth": PAIR}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let seen = |path: &str| {
+        let requests = server.requests();
+        let request = requests.iter().find(|request| request.path == path).unwrap();
+        request.authorization().map(str::to_owned)
+    };
+    assert!(seen("/moved").is_some());
+    assert_eq!(seen("/found"), None);
+    assert!(back.requests().iter().all(|request| request.authorization().is_none()));
+}
+
+/// Files of whole answers, by their path, that openssl serves over TLS until this is dropped.
+struct TlsServer {
+    process: Child,
+    address: SocketAddr,
+    directory: TempDir,
+}
+
+impl TlsServer {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        make_certificates(directory.path());
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let process = Command::new("openssl")
+            .args([
+                "s_server",
+                "-HTTP",
+                "-quiet",
+                "-cert",
+                "server.pem",
+                "-key",
+                "server.key",
+                "-accept",
+            ])
+            .arg(address.to_string())
+            .current_dir(directory.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let server = Self {
+            process,
+            address,
+            directory,
+        };
+        for _ in 0..100 {
+            if TcpStream::connect(address).is_ok() {
+                return server;
+            }
+            thread::sleep(Duration::from_millis(100));
+        }
+        panic!("openssl s_server does not answer");
+    }
+}
+
+impl Drop for TlsServer {
+    fn drop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn nothing_that_begins_with_tls_goes_on_without() {
+    if !has_tools() {
+        return;
+    }
+    let thief = Server::start(|_, _| Reply::status(200));
+    let server = TlsServer::start();
+    let manifests = server.directory.path().join("v2/team/app/manifests");
+    fs::create_dir_all(&manifests).unwrap();
+    let location = format!("http://{}/v2/team/app/manifests/latest", thief.address);
+    let redirect = format!("HTTP/1.1 307 X\r\nLocation: {location}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    fs::write(manifests.join("latest"), redirect).unwrap();
+    let mut state = State::new();
+    state.registry.tls_ca = Some(server.directory.path().join("authority.pem"));
+    let error = pull(&state, &format!("{}/team/app", server.address)).unwrap_err();
+    let scheme = "http".to_owned();
+    assert!(
+        matches!(registry_error(error), RegistryError::Redirects { source, .. } if source == Redirects::Insecure { scheme })
+    );
+    assert!(thief.requests().is_empty());
+}
+
+#[test]
+fn another_name_of_the_same_machine_is_another_host() {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, move |request, _| {
+        let port = request.headers["host"].rsplit(':').next().unwrap();
+        match request.authorization() {
+            _ if request.path == "/other" => Some(answer(CONTENT)),
+            None => Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"")),
+            Some(_) if request.path.ends_with(&layer_digest()) => {
+                Some(redirect(format!("http://localhost:{port}/other")))
+            }
+            Some(_) => None,
+        }
+    });
+    let (_file, state) = credentials(&server, &serde_json::json!({"auth": PAIR}));
+    assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    let requests = server.requests();
+    let other = requests.iter().find(|request| request.path == "/other").unwrap();
+    assert_eq!(other.authorization(), None);
+}
+
+#[test]
+fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
+    for page in [
+        "Client sent an HTTP request to an HTTPS server.\n",
+        "<html>\r\n<head><title>400 The plain HTTP request was sent to HTTPS port</title></head>\r\n<body>",
+        "<p>Reason: You're speaking plain HTTP to an SSL-enabled server port.<br />",
+    ] {
+        let server = Server::start(move |_, _| Reply::Answer {
+            status: 400,
+            headers: Vec::new(),
+            body: page.into(),
+        });
+        let error = pull(&State::new(), &server.reference("")).unwrap_err();
+        let hint = error.remediation().unwrap();
+        assert!(hint.contains("--plain-http=false"), "{hint}");
+        assert!(
+            matches!(registry_error(error), RegistryError::SpeaksTls { .. }),
+            "{page}"
+        );
+    }
+    let server = Server::start(|_, _| Reply::status(400));
+    let error = registry_error(pull(&State::new(), &server.reference("")).unwrap_err());
+    assert!(matches!(error, RegistryError::UnexpectedStatus { status: 400, .. }));
+}
+
+#[test]
+fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let reference = format!("{}/x", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        let mut stream = listener.accept().unwrap().0;
+        assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    });
+    let mut state = State::new();
+    state.registry.plain_http = Some(false);
+    // So that it does not matter which certificates this machine has.
+    state.registry.accept_any_certificate = true;
+    let error = pull(&state, &reference).unwrap_err();
+    let hint = error.remediation().unwrap();
+    assert!(hint.contains("--plain-http "), "{hint}");
+    assert!(matches!(registry_error(error), RegistryError::SpeaksPlainHttp { .. }));
+}
