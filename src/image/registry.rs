@@ -194,28 +194,34 @@ async fn raised(flag: &AtomicBool) {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener};
     use std::thread;
     use std::time::Duration;
 
     use super::*;
     use crate::image::Reference;
 
-    /// What asking for a manifest ends in, at a server that sends each of `parts` and then waits so long.
-    fn ask(parts: &'static [(&'static str, u64)]) -> ImageError {
+    /// A server that sends each of `parts` and then waits so long.
+    fn serve<T: AsRef<str> + Send + 'static>(parts: Vec<(T, u64)>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let reference = Reference::parse(&format!("{}/x", listener.local_addr().unwrap())).unwrap();
+        let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.unwrap();
                 assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
-                for (part, wait) in parts {
+                for (part, wait) in &parts {
                     // Who no longer listens has given up, as it should.
-                    let _ = stream.write_all(part.as_bytes());
+                    let _ = stream.write_all(part.as_ref().as_bytes());
                     thread::sleep(Duration::from_millis(*wait));
                 }
             }
         });
+        address
+    }
+
+    /// What asking a server for a manifest ends in.
+    fn ask(address: SocketAddr) -> ImageError {
+        let reference = Reference::parse(&format!("{address}/x")).unwrap();
         let Reference::Registry(image) = reference else {
             panic!("no registry")
         };
@@ -242,7 +248,7 @@ mod tests {
     fn silence_times_out_wherever_it_falls() {
         const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
         for parts in [&[("", 300)][..], &[(HEAD, 300)], &[(HEAD, 20), ("12345", 300)]] {
-            let error = ask(parts);
+            let error = ask(serve(parts.to_vec()));
             assert!(
                 matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
                 "{parts:?}: {error:?}"
@@ -253,9 +259,17 @@ mod tests {
     #[test]
     fn a_document_that_drips_times_out() {
         const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
-        let error = ask(&[(HEAD, 60), ("1", 60), ("2", 60), ("3", 60), ("4", 60), ("5", 60)]);
+        let dripping = serve(vec![(HEAD, 60), ("1", 60), ("2", 60), ("3", 60), ("4", 60), ("5", 60)]);
+        let error = ask(dripping);
         assert!(
             matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{error:?}"
+        );
+        let redirect = format!("HTTP/1.1 307 X\r\nLocation: http://{dripping}/\r\nContent-Length: 0\r\n\r\n");
+        let error = ask(serve(vec![(redirect, 0)]));
+        assert!(
+            matches!(&error, ImageError::Registry(RegistryError::Elsewhere { host, source, .. })
+            if *host == dripping.to_string() && matches!(**source, RegistryError::TimedOut { .. })),
             "{error:?}"
         );
     }

@@ -1,5 +1,6 @@
 //! One request to a registry, and what its answer means.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
@@ -53,6 +54,19 @@ pub(super) struct Http {
     server: Server,
     authorizer: Authorizer,
     timeouts: Timeouts,
+}
+
+/// Who was asked last, and is to blame for what comes too slowly.
+struct Asked(Mutex<Url>);
+
+impl Asked {
+    fn get(&self) -> Url {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, url: &Url) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(url);
+    }
 }
 
 /// The body of an answer, with what its headers say of it.
@@ -115,7 +129,9 @@ impl Http {
 
     /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
-        self.in_time(self.exchange("", &["*/*"], None)).await.map(drop)
+        let asked = self.asked();
+        let exchange = self.exchange("", &["*/*"], None, &asked);
+        self.in_time(&asked, exchange).await.map(drop)
     }
 
     /// Whether the registry has asked for credentials, and got what it wanted.
@@ -125,8 +141,9 @@ impl Http {
 
     /// Gets a document, whole.
     pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
+        let asked = self.asked();
         let get = async {
-            let mut response = self.exchange(path, accept, None).await?;
+            let mut response = self.exchange(path, accept, None, &asked).await?;
             let header = |name: HeaderName| {
                 response
                     .headers()
@@ -150,15 +167,17 @@ impl Http {
                 digest,
             })
         };
-        self.in_time(get).await
+        self.in_time(&asked, get).await
     }
 
     /// Gets a blob from byte `from` on, or from where the server is willing to begin: the answer, with its body to
     /// come, and the position of the first byte of that.
     pub(super) async fn blob(&self, digest: &Digest, from: u64) -> Result<(Response, u64), RegistryError> {
         let path = format!("blobs/{digest}");
+        let asked = self.asked();
         if from > 0 {
-            let response = self.in_time(self.exchange(&path, &["*/*"], Some(from))).await?;
+            let exchange = self.exchange(&path, &["*/*"], Some(from), &asked);
+            let response = self.in_time(&asked, exchange).await?;
             match response.status() {
                 StatusCode::PARTIAL_CONTENT if starts_at(&response, from) => return Ok((response, from)),
                 StatusCode::OK => return Ok((response, 0)),
@@ -166,7 +185,8 @@ impl Http {
                 _ => {}
             }
         }
-        let response = self.in_time(self.exchange(&path, &["*/*"], None)).await?;
+        let exchange = self.exchange(&path, &["*/*"], None, &asked);
+        let response = self.in_time(&asked, exchange).await?;
         Ok((response, 0))
     }
 
@@ -197,23 +217,37 @@ impl Http {
         self.timeouts.backoff
     }
 
+    /// The registry, until somebody else is asked.
+    fn asked(&self) -> Asked {
+        Asked(Mutex::new(self.server.base.clone()))
+    }
+
     /// Bounds the time for a whole exchange, which a server could draw out byte by byte.
-    async fn in_time<T>(&self, exchange: impl Future<Output = Result<T, RegistryError>>) -> Result<T, RegistryError> {
-        timeout(self.timeouts.document, exchange)
-            .await
-            .unwrap_or_else(|_| Err(self.server.timed_out()))
+    async fn in_time<T>(
+        &self,
+        asked: &Asked,
+        exchange: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let result = timeout(self.timeouts.document, exchange).await;
+        result.unwrap_or_else(|_| Err(self.server.at(&asked.get()).timed_out()))
     }
 
     /// Asks, answers the challenge if there is one, and asks again.
-    async fn exchange(&self, path: &str, accept: &[&str], from: Option<u64>) -> Result<Response, RegistryError> {
+    async fn exchange(
+        &self,
+        path: &str,
+        accept: &[&str],
+        from: Option<u64>,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
         let url = format!("{}/{path}", self.server.base.as_str().trim_end_matches('/'));
         let url = Url::parse(&url).expect("tags and digests can stand in a URL");
         let used = self.authorizer.current();
-        let mut response = self.follow(&url, accept, from, used.clone()).await?;
+        let mut response = self.follow(&url, accept, from, used.clone(), asked).await?;
         // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
         if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.server.base.origin() {
             let authorization = self.authorizer.answer(response.headers(), used.as_ref()).await?;
-            response = self.follow(&url, accept, from, Some(authorization)).await?;
+            response = self.follow(&url, accept, from, Some(authorization), asked).await?;
         }
         let server = self.server.at(response.url());
         match response.status() {
@@ -238,9 +272,11 @@ impl Http {
         accept: &[&str],
         from: Option<u64>,
         mut authorization: Option<HeaderValue>,
+        asked: &Asked,
     ) -> Result<Response, RegistryError> {
         let mut url = url.clone();
         for _ in 0..=MAX_REDIRECTS {
+            asked.set(&url);
             authorization = authorization.filter(|_| url.origin() == self.server.base.origin());
             let response = self.send(url.clone(), accept, from, authorization.clone()).await?;
             let next = redirect::next(&response);
