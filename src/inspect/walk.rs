@@ -1,13 +1,16 @@
 //! From a path to an inode, through symlinks that stay inside the disk image.
 
+use std::collections::HashMap;
 use std::io::{Read, Seek};
 
-use ext4::{FoundInode, FoundKind, Ino, ReadError, Reader};
+use ext4::{FoundEntry, FoundInode, FoundKind, ReadError, Reader};
 
 /// Most symlinks on the way to a file (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;
 /// Longest path in bytes, with what symlinks make of it; as the applier of layers has it.
 const MAX_PATH_LEN: usize = 65_520;
+/// Most entries of directories that are kept for the next time that the way leads through them.
+const MAX_KEPT_ENTRIES: usize = 1 << 20;
 
 /// Why a path leads nowhere, or to nothing that serves.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,7 @@ pub(super) struct Found {
 ///
 /// As on Linux, a slash at the end asks for a directory, and `..` above the root is the root.
 pub(super) fn walk<R: Read + Seek>(reader: &mut Reader<R>, path: &[u8], follow: bool) -> Result<Found, WalkError> {
+    let mut directories = Directories::default();
     let mut above = Vec::new();
     let mut found = root(reader)?;
     // What is left of the path, the next byte last.
@@ -63,7 +67,7 @@ pub(super) fn walk<R: Read + Seek>(reader: &mut Reader<R>, path: &[u8], follow: 
             }
             _ => {}
         }
-        let inode = child(reader, &found.inode, &name)?;
+        let inode = directories.child(reader, &found.inode, &name)?;
         if inode.kind == FoundKind::Symlink && (follow || !left.is_empty()) {
             symlinks += 1;
             let target = reader.target(&inode)?;
@@ -107,9 +111,36 @@ fn take_name(left: &mut Vec<u8>) -> Vec<u8> {
     name
 }
 
-fn child<R: Read + Seek>(reader: &mut Reader<R>, directory: &FoundInode, name: &[u8]) -> Result<FoundInode, WalkError> {
-    let entries = reader.entries(directory)?;
+/// Directories on the way by number: symlinks can lead through a large one ten thousand times.
+#[derive(Default)]
+struct Directories {
+    kept: HashMap<u32, Vec<FoundEntry>>,
+    entry_count: usize,
+}
+
+impl Directories {
+    fn child<R: Read + Seek>(
+        &mut self,
+        reader: &mut Reader<R>,
+        directory: &FoundInode,
+        name: &[u8],
+    ) -> Result<FoundInode, WalkError> {
+        let number = directory.ino.get();
+        if let Some(entries) = self.kept.get(&number) {
+            return find(reader, entries, name);
+        }
+        let entries = reader.entries(directory)?;
+        let inode = find(reader, &entries, name);
+        self.entry_count = self.entry_count.saturating_add(entries.len());
+        if self.entry_count <= MAX_KEPT_ENTRIES {
+            self.kept.insert(number, entries);
+        }
+        inode
+    }
+}
+
+fn find<R: Read + Seek>(reader: &mut Reader<R>, entries: &[FoundEntry], name: &[u8]) -> Result<FoundInode, WalkError> {
     let index = entries.binary_search_by(|entry| entry.name[..].cmp(name));
-    let ino: Ino = entries[index.map_err(|_| WalkError::NotFound)?].ino;
-    Ok(reader.inode(ino)?)
+    let entry = &entries[index.map_err(|_| WalkError::NotFound)?];
+    Ok(reader.inode(entry.ino)?)
 }

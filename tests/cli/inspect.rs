@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::process::{Command, Output};
+use std::time::{Duration, Instant};
 
 use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
 
@@ -312,6 +313,30 @@ fn a_walk_ends_where_one_of_linux_does() {
         assert!(stderr(&output).contains(message), "{path}: {}", stderr(&output));
         assert_eq!(output.status.code(), Some(1), "{path}");
     }
+}
+
+/// Each of 20,000 steps would read 200 blocks again.
+#[test]
+fn a_way_that_leads_through_a_large_directory_again_and_again_ends_soon() {
+    let scene = scene_of(|tar| {
+        for number in 0..4000 {
+            link(tar, &format!("large/{number:0200}"), "x");
+        }
+        file(tar, "large/sub/file", 0o644, b"");
+        let steps = "sub/../".repeat(570);
+        for number in 0..38 {
+            link(
+                tar,
+                &format!("large/step-{number}"),
+                &format!("{steps}step-{}", number + 1),
+            );
+        }
+        file(tar, "large/step-38", 0o644, b"the end");
+    });
+    let begin = Instant::now();
+    let output = inspect(&scene, &["cat", "/large/step-0"]).output().unwrap();
+    assert_eq!(stdout(&output), "the end", "{}", stderr(&output));
+    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
 }
 
 #[test]
