@@ -7,7 +7,6 @@ mod pipeline;
 mod stages;
 mod write_back;
 
-use std::cell::OnceCell;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -23,7 +22,7 @@ use crate::image::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions,
 };
-use crate::interrupt::{self, Interruptible};
+use crate::interrupt::Interruptible;
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
@@ -150,14 +149,12 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
 pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
     let build = Build { options, interrupted };
-    let mut found: OnceCell<(Source, Image)> = OnceCell::new();
-    let mut result = build.run(&found);
+    let mut found = None;
+    let mut result = build.run(&mut found);
     for _ in 0..MAX_REPAIRS {
         if result.as_ref().is_err_and(BuildError::is_repaired) {
-            if found.get().is_some_and(|(source, _)| !source.is_local()) {
-                found.take();
-            }
-            result = build.run(&found);
+            found.take_if(|(source, _)| !source.is_local());
+            result = build.run(&mut found);
         }
     }
     // It may still be writing to the cache.
@@ -177,23 +174,21 @@ struct Build<'a> {
 
 impl Build<'_> {
     /// Builds once, of the image that was found before, if there is one.
-    fn run(&self, found: &OnceCell<(Source, Image)>) -> Result<Report, BuildError> {
+    fn run(&self, found: &mut Option<(Source, Image)>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
-        let layers = match found.get() {
-            Some((source, image)) => source
-                .prefetch(&image.layers)
-                .map_err(|source| self.image_failure(source))?,
-            None => {
-                let (source, (image, layers)) = self.find(Source::pull)?;
-                found.get_or_init(|| (source, image));
-                layers
-            }
+        let layers = if let Some((source, image)) = found {
+            let layers = source.prefetch(&image.layers);
+            layers.map_err(|source| self.image_failure(source))?
+        } else {
+            let (source, (image, layers)) = self.find(Source::pull)?;
+            *found = Some((source, image));
+            layers
         };
-        let (source, image) = found.get().expect("it was pulled");
+        let (source, image) = found.as_ref().expect("it was pulled");
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;

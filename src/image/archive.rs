@@ -20,6 +20,9 @@ const BLOCK_SIZE: usize = 512;
 /// Most members of an archive: images have a few for each layer.
 const MAX_MEMBERS: usize = 100_000;
 
+/// Most bytes of their names, and of those that links lead to.
+const MAX_NAMES_LEN: usize = 16 << 20;
+
 /// Longest extended header or long name in bytes.
 const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
@@ -44,6 +47,15 @@ enum Member {
     Link(String),
 }
 
+impl Member {
+    fn target_len(&self) -> usize {
+        match self {
+            Self::File { .. } => 0,
+            Self::Link(target) => target.len(),
+        }
+    }
+}
+
 impl Archive {
     /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
     /// `scratch`.
@@ -55,7 +67,7 @@ impl Archive {
             match error {
                 IndexError::Read(source) => ImageError::from(FileError::Read { path, source }),
                 IndexError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
-                IndexError::TooMany => ArchiveError::TooManyMembers { path, max: MAX_MEMBERS }.into(),
+                IndexError::TooMany => ArchiveError::TooManyMembers { path }.into(),
             }
         })?;
         Ok(Self {
@@ -120,6 +132,7 @@ fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, Index
     let len = tar.get_ref().len();
     let mut members = BTreeMap::new();
     let mut described = Described::default();
+    let mut names_len = 0_usize;
     let mut offset = 0;
     while offset < len {
         let damaged = || IndexError::Damaged { offset };
@@ -163,9 +176,12 @@ fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, Index
                 EntryType::Regular | EntryType::Continuous => Some(Member::File { start, len: size }),
                 _ => None,
             };
-            members.extend(member.map(|member| (name, member)));
+            if let Some(member) = member {
+                names_len += name.len() + member.target_len();
+                members.insert(name, member);
+            }
         }
-        if members.len() > MAX_MEMBERS {
+        if members.len() > MAX_MEMBERS || names_len > MAX_NAMES_LEN {
             return Err(IndexError::TooMany);
         }
         tar.seek(SeekFrom::Start(next))?;
@@ -283,13 +299,11 @@ pub enum ArchiveError {
         /// Where in the tar.
         offset: u64,
     },
-    /// More files than any image has.
-    #[error("{} holds more than {max} files", .path.display())]
+    /// More files, or longer names, than any image has.
+    #[error("{} holds more than {MAX_MEMBERS} files, or {MAX_NAMES_LEN} bytes of their names", .path.display())]
     TooManyMembers {
         /// The file.
         path: PathBuf,
-        /// The limit.
-        max: usize,
     },
     /// A file that belongs in it is missing.
     #[error("{} holds no {name}", .path.display())]
@@ -448,6 +462,26 @@ mod tests {
             .concat();
             assert!(archive(&tar).is_err(), "{}", wrong.escape_ascii());
         }
+    }
+
+    #[test]
+    fn names_have_an_end() {
+        let of_members = |count: usize| {
+            let mut tar = Builder::new(Vec::new());
+            for number in 0..count {
+                let name = format!("{number}{}", "n".repeat(MAX_NAMES_LEN / 20));
+                let mut header = Header::new_gnu();
+                header.set_size(0);
+                tar.append_data(&mut header, name, &b""[..]).unwrap();
+            }
+            archive(&tar.into_inner().unwrap())
+        };
+        assert_eq!(of_members(19).unwrap().members.len(), 19);
+        let error = of_members(20).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Archive(ArchiveError::TooManyMembers { .. })),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::{Piece, PieceReader, Pieces};
 use crate::image::{Blob, Check, DigestError};
-use crate::rootfs::interrupt::Interruptible;
+use crate::interrupt::Interruptible;
 
 /// Most pieces that are read ahead: 2 MiB.
 const MAX_PIECES: usize = 8;
