@@ -74,6 +74,8 @@ struct Check<R> {
     group_count: u32,
     groups: Vec<Group>,
     blocks: Ownership,
+    /// Blocks of directories that were looked at for what is in them: damaged ones may share them, and lead to one many times.
+    walked: Ownership,
     inodes: InodeFacts,
     names: Names,
     /// Inodes that are said to be orphans.
@@ -96,6 +98,7 @@ impl<R: Read + Seek> Check<R> {
             group_count,
             groups: Vec::new(),
             blocks: Ownership::new(block_count),
+            walked: Ownership::new(block_count),
             inodes,
             names: Names::default(),
             orphans: BTreeSet::new(),
