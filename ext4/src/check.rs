@@ -13,6 +13,7 @@ mod extents;
 mod findings;
 mod groups;
 mod index;
+mod inode_facts;
 mod inodes;
 mod journal;
 mod names;
@@ -20,6 +21,7 @@ mod orphans;
 mod ownership;
 mod resize;
 mod superblock;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,7 +31,7 @@ pub use findings::{Finding, Report};
 use crate::read::{ReadError, Reader, Structure};
 use findings::Findings;
 use groups::Group;
-use inodes::InodeFacts;
+use inode_facts::InodeFacts;
 use names::Names;
 use ownership::Ownership;
 
@@ -51,14 +53,17 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     }
     let mut check = Check::new(reader, len, findings);
     check.journal()?;
-    check.groups()?;
+    if !check.groups()? {
+        return Ok(check.findings.into_report());
+    }
     check.copies()?;
     check.journal_backup()?;
     check.orphans()?;
     check.inodes()?;
     check.named_inodes();
     check.orphans_in_use();
-    check.attribute_references()?;
+    check.xattr_blocks_in_use();
+    check.holders_in_use()?;
     check.directories()?;
     check.names()?;
     check.bitmaps()?;
@@ -82,8 +87,8 @@ struct Check<R> {
     orphans: BTreeSet<u32>,
     /// Blocks of attributes: how often they say that they are used, and how often they are.
     xattr_blocks: BTreeMap<u64, attributes::Sharing>,
-    /// Inodes that hold values: how often they are used.
-    value_inodes: BTreeMap<u32, u32>,
+    /// Inodes that hold values.
+    value_inodes: BTreeMap<u32, values::Holding>,
 }
 
 impl<R: Read + Seek> Check<R> {

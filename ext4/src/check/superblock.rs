@@ -40,6 +40,7 @@ pub(super) fn check<R: Read + Seek>(
     mounted_once(reader, &superblock, findings)?;
     let inodes = u64::from(reader.group_count(reader.block_count())) * u64::from(superblock.inodes_per_group.get());
     let sane = inodes < u64::from(u32::MAX)
+        && has_room_for_descriptors(reader)
         && superblock.blocks_per_group.get() as usize <= reader.block_size() * 8
         && superblock.inodes_per_group.get() as usize <= reader.block_size() * 8
         && superblock.blocks_per_group.get() >= 8
@@ -81,11 +82,22 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
     findings.expect(said == 0 || said.is_power_of_two() && said <= 1024, HERE, || {
         format!("group descriptors of {said} bytes")
     });
+    findings.expect(has_room_for_descriptors(reader), HERE, || {
+        format!("there is no room for the descriptors of {groups} groups")
+    });
     let size = reader.descriptor_size();
     let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
     findings.expect(size.is_power_of_two() && size >= least, HERE, || {
         format!("group descriptors of {size} bytes")
     });
+}
+
+/// Whether the descriptors of all groups lie in the first one, as they do without `meta_bg`.
+fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
+    let size = reader.descriptor_size();
+    let groups = u64::from(reader.group_count(reader.block_count()));
+    let blocks = groups.div_ceil((reader.block_size() / size) as u64);
+    size.is_power_of_two() && blocks < reader.superblock().blocks_per_group.get().into()
 }
 
 /// All else.

@@ -1,54 +1,99 @@
-//! An image of which few bytes are written, and which may be read only so much.
+//! Images in memory that are mostly holes, and of which no more may be read than is allowed.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read, Seek, SeekFrom};
 
-/// An input that is zeros but for what is written, and panics when more is read than it may be.
+use ext4::Output;
+
+/// Bytes that are kept together.
+const PIECE: usize = 4096;
+
+/// An image of which only what was written takes memory.
+#[derive(Clone, Default)]
 pub(crate) struct Sparse {
-    /// Pieces by where they are.
-    written: BTreeMap<u64, Vec<u8>>,
-    len: u64,
+    /// By number.
+    pieces: BTreeMap<u64, Vec<u8>>,
+    pub(crate) len: u64,
     position: u64,
+    /// Bytes that may still be read.
     left: u64,
 }
 
 impl Sparse {
-    /// All of it is written.
-    pub(crate) fn new(image: Vec<u8>, budget: u64) -> Self {
-        let len = image.len() as u64;
-        Self::of(BTreeMap::from([(0, image)]), len, budget)
+    /// Lets so many times the bytes be read that were ever written, and panics at more.
+    pub(crate) fn limited(mut self, times: u64) -> Self {
+        self.left = times * (self.pieces.len() * PIECE) as u64;
+        self
     }
 
-    pub(crate) fn of(written: BTreeMap<u64, Vec<u8>>, len: u64, budget: u64) -> Self {
-        Self {
-            written,
-            len,
-            position: 0,
-            left: budget,
+    pub(crate) fn get(&self, at: u64, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        let mut done = 0;
+        while done < len {
+            let (number, within) = place(at + done as u64);
+            let count = (PIECE - within).min(len - done);
+            if let Some(piece) = self.pieces.get(&number) {
+                bytes[done..done + count].copy_from_slice(&piece[within..within + count]);
+            }
+            done += count;
         }
+        bytes
+    }
+
+    pub(crate) fn put(&mut self, at: u64, bytes: &[u8]) {
+        self.len = self.len.max(at + bytes.len() as u64);
+        let mut done = 0;
+        while done < bytes.len() {
+            let (number, within) = place(at + done as u64);
+            let count = (PIECE - within).min(bytes.len() - done);
+            let piece = self.pieces.entry(number).or_insert_with(|| vec![0; PIECE]);
+            piece[within..within + count].copy_from_slice(&bytes[done..done + count]);
+            done += count;
+        }
+    }
+
+    pub(crate) fn u32_at(&self, at: u64) -> u32 {
+        u32::from_le_bytes(self.get(at, 4).try_into().expect("four bytes"))
+    }
+}
+
+/// The number of the piece that a byte is in, and where in it.
+fn place(at: u64) -> (u64, usize) {
+    let within = usize::try_from(at % PIECE as u64).expect("less than a piece");
+    (at / PIECE as u64, within)
+}
+
+impl Output for Sparse {
+    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        buffer.copy_from_slice(&self.get(offset, buffer.len()));
+        Ok(())
+    }
+
+    fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.put(offset, bytes);
+        Ok(())
+    }
+
+    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        // Here only what was written is ever cleared, and little of it.
+        self.put(offset, &vec![0; usize::try_from(len).expect("a part of memory")]);
+        Ok(())
+    }
+
+    fn set_len(&mut self, len: u64) -> io::Result<()> {
+        self.len = len;
+        Ok(())
     }
 }
 
 impl Read for Sparse {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = self.len.saturating_sub(self.position).min(buffer.len() as u64);
-        let left = self.left.checked_sub(count);
-        self.left = left.expect("no more is read than there is");
-        let (start, end) = (self.position, self.position + count);
-        let buffer = &mut buffer[..usize::try_from(count).expect("no longer than a buffer")];
-        buffer.fill(0);
-        for (&at, piece) in self.written.range(..end) {
-            let (from, to) = (at.max(start), (at + piece.len() as u64).min(end));
-            if from < to {
-                let within = |base: u64| {
-                    let [from, to] = [from, to].map(|at| usize::try_from(at - base).expect("in memory"));
-                    from..to
-                };
-                buffer[within(start)].copy_from_slice(&piece[within(at)]);
-            }
-        }
-        self.position = end;
-        Ok(buffer.len())
+        self.left = self.left.checked_sub(count).expect("no more is read than may be");
+        let count = usize::try_from(count).expect("no longer than a buffer");
+        buffer[..count].copy_from_slice(&self.get(self.position, count));
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
