@@ -48,7 +48,9 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     let mut reader = Reader::new(input);
     let superblock = reader.read_superblock()?;
     let mut findings = Findings::default();
-    if !superblock::check(&mut reader, superblock, len, &mut findings)? {
+    if !superblock::take(&mut reader, superblock, &mut findings)?
+        || !superblock::check(&mut reader, len, &mut findings)?
+    {
         return Ok(findings.into_report());
     }
     let mut check = Check::new(reader, len, findings);

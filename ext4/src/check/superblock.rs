@@ -14,11 +14,11 @@ const HERE: Structure = Structure::Superblock;
 /// `EXT4_MMP_MAGIC`
 const MMP_MAGIC: u32 = 0x004D_4D50;
 
-/// Checks the superblock, and gives it to the reader. Says whether the rest has a meaning.
-pub(super) fn check<R: Read + Seek>(
+/// Gives the reader the superblock, and has it see through the journal, which may hold another. Says whether there is one that
+/// can be checked.
+pub(super) fn take<R: Read + Seek>(
     reader: &mut Reader<R>,
     superblock: Superblock,
-    len: u64,
     findings: &mut Findings,
 ) -> Result<bool, ReadError> {
     if !is_right_superblock(&superblock) {
@@ -27,6 +27,16 @@ pub(super) fn check<R: Read + Seek>(
     if found(reader.adopt(superblock), HERE, findings)?.is_none() {
         return Ok(false);
     }
+    found(reader.see_through_journal(), Structure::Journal, findings)?;
+    Ok(true)
+}
+
+/// Checks the superblock that counts. Says whether the rest has a meaning.
+pub(super) fn check<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    len: u64,
+    findings: &mut Findings,
+) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
     let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)

@@ -20,9 +20,14 @@ pub(crate) struct Sparse {
 }
 
 impl Sparse {
-    /// Lets so many times the bytes be read that were ever written, and panics at more.
-    pub(crate) fn limited(mut self, times: u64) -> Self {
-        self.left = times * (self.pieces.len() * PIECE) as u64;
+    /// Bytes that were ever written.
+    pub(crate) fn written(&self) -> u64 {
+        (self.pieces.len() * PIECE) as u64
+    }
+
+    /// Lets so many bytes be read, and panics at more.
+    pub(crate) fn limited(mut self, bytes: u64) -> Self {
+        self.left = bytes;
         self
     }
 
