@@ -136,14 +136,16 @@ impl<R: Read + Seek> Check<R> {
                 }
             }
             _ => {
+                let has_more = checked.flags.contains(InodeFlags::VERITY);
                 let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                self.findings.expect(size >= least && size <= most, structure, || {
-                    format!(
-                        "a file of {size} bytes whose last block is {}",
-                        blocks.end.saturating_sub(1)
-                    )
-                });
+                self.findings
+                    .expect((has_more || size >= least) && size <= most, structure, || {
+                        format!(
+                            "a file of {size} bytes whose last block is {}",
+                            blocks.end.saturating_sub(1)
+                        )
+                    });
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::Check;
+use super::{Check, superblock};
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
 use crate::read::facts::{compat, incompat, ro_compat};
@@ -105,6 +105,12 @@ impl<R: Read + Seek> Check<R> {
             for (what, start, count) in places {
                 self.place(number, what, start, count);
             }
+        }
+        if let Some(block) = superblock::mmp_block(&self.reader) {
+            let taken = self.blocks.claim(block, 1).is_some();
+            self.findings.expect(!taken, Structure::Superblock, || {
+                format!("block {block}, by which two hosts notice each other, belongs to something else too")
+            });
         }
         Ok(true)
     }

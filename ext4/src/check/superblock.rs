@@ -179,15 +179,23 @@ fn mounted_once<R: Read + Seek>(
     if !reader.has_incompat(incompat::MMP) {
         return Ok(());
     }
-    let block = superblock.mmp_block.get();
-    let mut magic = [0; 4];
-    let mut is_right = block > superblock.first_data_block.get().into() && block < reader.block_count();
-    if is_right {
+    let mut is_right = false;
+    if let Some(block) = mmp_block(reader) {
+        let mut magic = [0; 4];
         let read = reader.read_at(reader.offset_of_block(block), &mut magic);
         is_right = found(read, HERE, findings)?.is_some() && magic == MMP_MAGIC.to_le_bytes();
     }
     findings.expect(is_right, HERE, || {
+        let block = superblock.mmp_block.get();
         format!("block {block} is not the one by which two hosts notice each other")
     });
     Ok(())
+}
+
+/// The block that belongs to `mmp`, if it is where one can be.
+pub(super) fn mmp_block<R: Read + Seek>(reader: &Reader<R>) -> Option<u64> {
+    let superblock = reader.superblock();
+    let block = superblock.mmp_block.get();
+    let is_possible = block > superblock.first_data_block.get().into() && block < reader.block_count();
+    (reader.has_incompat(incompat::MMP) && is_possible).then_some(block)
 }
