@@ -218,6 +218,20 @@ fn a_directory_of_holes_is_not_read_to_its_end() {
 }
 
 #[test]
+fn a_file_system_of_264_tebibytes_has_as_many_inodes_as_32_bits_count() {
+    let options = Options {
+        size: Size::Fixed(264 << 40),
+        block_size: BlockSize::Kib64,
+        ..Options::new([7; 16])
+    };
+    let formatter = Formatter::new(Sparse::default(), options).expect("it is a possible size");
+    let (image, _) = formatter.finish(Tree::default()).expect("it fits");
+    let reader = Reader::open(image.limited(4096)).expect("it is an image");
+    let inodes = reader.facts().inode_count;
+    assert!(inodes > u32::MAX / 100 * 99, "{inodes}");
+}
+
+#[test]
 fn so_many_groups_that_were_never_written_are_not_looked_at() {
     for has_sums in [true, false] {
         let options = Options {
