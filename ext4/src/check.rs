@@ -2,8 +2,8 @@
 //!
 //! It goes as e2fsck does: the superblock, the journal, the groups, then all inodes (pass 1), the names in directories (2),
 //! which of these hang together (3), how many names each inode has (4), and what the bitmaps and counts say of it all (5).
-//! What is wrong ends nothing, unless the rest has no meaning without it. It holds a bit for each block in use, some bytes for
-//! each inode, and what belongs to one directory.
+//! What is wrong ends nothing, unless the rest has no meaning without it, or costs time that no bytes of the image stand for. It
+//! holds the runs of blocks in use, or a bit for each, some bytes for each inode in use, and what belongs to one directory.
 
 mod attributes;
 mod bitmaps;
