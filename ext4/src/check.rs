@@ -2,8 +2,8 @@
 //!
 //! It goes as e2fsck does: the superblock, the journal, the groups, then all inodes (pass 1), the names in directories (2),
 //! which of these hang together (3), how many names each inode has (4), and what the bitmaps and counts say of it all (5).
-//! What is wrong ends nothing, unless the rest has no meaning without it. It holds a bit for each block in use, some bytes for
-//! each inode, and what belongs to one directory.
+//! What is wrong ends nothing, unless the rest has no meaning without it, or costs time that no bytes of the image stand for. It
+//! holds the runs of blocks in use, or a bit for each, some bytes for each inode in use, and what belongs to one directory.
 
 mod attributes;
 mod bitmaps;
@@ -13,6 +13,7 @@ mod extents;
 mod findings;
 mod groups;
 mod index;
+mod inode_facts;
 mod inodes;
 mod journal;
 mod names;
@@ -20,6 +21,7 @@ mod orphans;
 mod ownership;
 mod resize;
 mod superblock;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -29,7 +31,7 @@ pub use findings::{Finding, Report};
 use crate::read::{ReadError, Reader, Structure};
 use findings::Findings;
 use groups::Group;
-use inodes::InodeFacts;
+use inode_facts::InodeFacts;
 use names::Names;
 use ownership::Ownership;
 
@@ -46,19 +48,24 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     let mut reader = Reader::new(input);
     let superblock = reader.read_superblock()?;
     let mut findings = Findings::default();
-    if !superblock::check(&mut reader, superblock, len, &mut findings)? {
+    if !superblock::take(&mut reader, superblock, &mut findings)?
+        || !superblock::check(&mut reader, len, &mut findings)?
+    {
         return Ok(findings.into_report());
     }
     let mut check = Check::new(reader, len, findings);
     check.journal()?;
-    check.groups()?;
+    if !check.groups()? {
+        return Ok(check.findings.into_report());
+    }
     check.copies()?;
     check.journal_backup()?;
     check.orphans()?;
     check.inodes()?;
     check.named_inodes();
     check.orphans_in_use();
-    check.attribute_references()?;
+    check.xattr_blocks_in_use();
+    check.holders_in_use()?;
     check.directories()?;
     check.names()?;
     check.bitmaps()?;
@@ -74,14 +81,16 @@ struct Check<R> {
     group_count: u32,
     groups: Vec<Group>,
     blocks: Ownership,
+    /// Blocks of directories that were looked at for what is in them: damaged ones may share them, and lead to one many times.
+    walked: Ownership,
     inodes: InodeFacts,
     names: Names,
     /// Inodes that are said to be orphans.
     orphans: BTreeSet<u32>,
     /// Blocks of attributes: how often they say that they are used, and how often they are.
     xattr_blocks: BTreeMap<u64, attributes::Sharing>,
-    /// Inodes that hold values: how often they are used.
-    value_inodes: BTreeMap<u32, u32>,
+    /// Inodes that hold values.
+    value_inodes: BTreeMap<u32, values::Holding>,
 }
 
 impl<R: Read + Seek> Check<R> {
@@ -96,6 +105,7 @@ impl<R: Read + Seek> Check<R> {
             group_count,
             groups: Vec::new(),
             blocks: Ownership::new(block_count),
+            walked: Ownership::new(block_count),
             inodes,
             names: Names::default(),
             orphans: BTreeSet::new(),

@@ -154,6 +154,19 @@ pub enum FormatError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A directory of more names than the three levels of an index lead to, or its 28 bits for the number of a block: with blocks
+    /// of 1 KiB, 5 million of the longest.
+    #[error(
+        "the names in the directory {path:?} fill {blocks} blocks; with this block size an index leads to {max} at most"
+    )]
+    DirectoryTooLarge {
+        /// Path of the directory in the image.
+        path: String,
+        /// Blocks that its names fill.
+        blocks: u64,
+        /// Most blocks of names.
+        max: u64,
+    },
     /// A symlink target that does not fit into one block.
     #[error("the target of the symlink {path:?} has {len} bytes; with this block size it can have {max} at most")]
     SymlinkTooLong {

@@ -47,12 +47,13 @@
 //!
 //! The features are those of `mke2fs -t ext4`: `has_journal ext_attr resize_inode dir_index filetype extent 64bit flex_bg
 //! sparse_super large_file huge_file dir_nlink extra_isize metadata_csum`. Linux mounts it from 3.18 on for reading and
-//! writing. A directory of more than two levels of index adds `large_dir` (Linux 4.13).
+//! writing. A directory of more than two levels of index, or of 4 GiB, adds `large_dir` (Linux 4.13).
 //!
 //! # Limits
 //!
 //! A file has at most 2^32 - 1 blocks and 65,000 links, a symlink's target one block less a byte and 4,095 bytes, a name 255
-//! bytes. The extended attributes of a file have some 90 bytes in the inode and one block; with
+//! bytes. A directory has as many names as an index of three levels leads to, with blocks of 1 KiB 5 million of the longest, with
+//! 4 KiB 1.9 billion. The extended attributes of a file have some 90 bytes in the inode and one block; with
 //! [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have inodes of their own (Linux 4.13). A file system has
 //! at most 2^32 - 1 inodes, and as many blocks as its group descriptors reach: [`FormatError::TooLarge`] names the largest size.
 //!

@@ -105,7 +105,7 @@ impl Default for Fit {
 pub enum Inodes {
     /// One for so many bytes of the file system, and as many as the tree needs.
     PerBytes(u32),
-    /// At least so many, and as many as the tree needs.
+    /// At least so many, as far as groups of equal size can have them in 32 bits, and as many as the tree needs.
     AtLeast(u32),
 }
 

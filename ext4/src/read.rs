@@ -38,6 +38,9 @@ use facts::incompat;
 use journal::Logged;
 use sums::{Sums, expect};
 
+/// The last byte of an image that there can be: 2^63 - 1.
+const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
+
 /// Why an image, or something in it, cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -152,7 +155,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(superblock)
     }
 
-    /// Takes a superblock for that of the file system.
+    /// Takes a superblock for that of the file system; one that makes no sense changes nothing.
     pub(crate) fn adopt(&mut self, superblock: Superblock) -> Result<(), ReadError> {
         let damaged = |what| Err(ReadError::Superblock { what });
         let log_block_size = superblock.log_block_size.get();
@@ -166,24 +169,25 @@ impl<R: Read + Seek> Reader<R> {
         if superblock.inodes_per_group.get() == 0 || superblock.blocks_per_group.get() == 0 {
             return damaged("groups of nothing");
         }
-        self.block_size = block_size;
-        self.block_count = superblock.blocks_count_lo.get().into();
+        let mut block_count = superblock.blocks_count_lo.get().into();
         if superblock.has_incompat(incompat::BIT64) {
-            self.block_count |= u64::from(superblock.blocks_count_hi.get()) << 32;
+            block_count |= u64::from(superblock.blocks_count_hi.get()) << 32;
         }
-        self.sums = Sums::of(&superblock);
-        self.superblock = superblock;
-        // 2^48 blocks are the most that an extent can name, and keep all offsets below 2^64.
-        if self.block_count > 1 << 48 {
+        // 2^48 blocks are the most that an extent can name; offsets of bytes have 63 bits in all that images are kept in.
+        if block_count > (1 << 48).min(MAX_OFFSET / block_size as u64) {
             return damaged("more blocks than there can be");
         }
-        let inode_size = self.inode_size();
+        let inode_size = superblock.inode_len();
         if !(128..=block_size).contains(&inode_size) || !inode_size.is_power_of_two() {
             return damaged("the size of inodes");
         }
-        if self.descriptor_size() < 32 || self.descriptor_size() > block_size {
+        if !(32..=block_size).contains(&superblock.descriptor_len()) {
             return damaged("the size of group descriptors");
         }
+        self.block_size = block_size;
+        self.block_count = block_count;
+        self.sums = Sums::of(&superblock);
+        self.superblock = superblock;
         Ok(())
     }
 
@@ -226,17 +230,11 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     pub(crate) fn inode_size(&self) -> usize {
-        match self.superblock.rev_level.get() {
-            0 => 128,
-            _ => self.superblock.inode_size.get().into(),
-        }
+        self.superblock.inode_len()
     }
 
     pub(crate) fn descriptor_size(&self) -> usize {
-        match self.superblock.desc_size.get() {
-            size if self.has_incompat(incompat::BIT64) => size.into(),
-            _ => 32,
-        }
+        self.superblock.descriptor_len()
     }
 
     /// Refuses what would be read wrongly.

@@ -239,7 +239,8 @@ impl From<&FormatError> for ErrorKind {
             FormatError::FileTooLarge { .. }
             | FormatError::XattrsTooLarge { .. }
             | FormatError::NoNamespace { .. }
-            | FormatError::SymlinkTooLong { .. } => Self::Unsupported,
+            | FormatError::SymlinkTooLong { .. }
+            | FormatError::DirectoryTooLarge { .. } => Self::Unsupported,
             _ => Self::Permanent,
         }
     }

@@ -358,7 +358,9 @@ fn format(error: &FormatError) -> Option<String> {
         FormatError::FileTooLarge { .. } => {
             Some("leave the file out of the image, or ask for a larger --block-size".to_owned())
         }
-        FormatError::SymlinkTooLong { .. } => Some("ask for a larger --block-size".to_owned()),
+        FormatError::SymlinkTooLong { .. } | FormatError::DirectoryTooLarge { .. } => {
+            Some("ask for a larger --block-size".to_owned())
+        }
         FormatError::XattrsTooLarge { .. } => {
             Some("shorten the attribute or leave it out: ext4 holds values of at most 64 KiB".to_owned())
         }

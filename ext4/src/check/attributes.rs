@@ -12,7 +12,7 @@ use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::read::facts::incompat;
 use crate::read::sums::is_right_xattr_block;
 use crate::read::{ReadError, Structure};
-use crate::units::{BlockNr, Ino};
+use crate::units::BlockNr;
 
 /// Bytes after the last entry that must be zero.
 const TERMINATOR: usize = 4;
@@ -227,6 +227,7 @@ impl<R: Read + Seek> Check<R> {
         Ok(Some(hashes(name, &words.collect::<Vec<_>>())))
     }
 
+    /// Checks a value in an inode of its own.
     fn value_inode(
         &mut self,
         room: &Room<'_>,
@@ -241,27 +242,18 @@ impl<R: Read + Seek> Check<R> {
             self.find(structure, format!("an attribute of {len} bytes in inode {ino}"));
             return Ok(None);
         }
-        *self.value_inodes.entry(ino).or_default() += 1;
         *blocks += (len as u64).div_ceil(self.reader.block_size() as u64);
-        let value = self.reader.value(Ino(ino), len);
-        let there = super::found(value, Structure::XattrValue { ino }, &mut self.findings)?;
-        let Some((holder, value)) = there else {
+        let Some(holder) = self.holder(ino)? else {
             return Ok(None);
         };
-        let hash = crate::checksum::value_hash(&value, self.reader.value_seed());
         self.findings.expect(holder.size == len as u64, structure, || {
             format!("inode {ino} has {} bytes of a value of {len}", holder.size)
         });
-        self.findings.expect(
-            holder.accessed.seconds() & 0xFFFF_FFFF == i64::from(hash),
-            Structure::XattrValue { ino },
-            || "it has another hash".to_owned(),
-        );
-        Ok(Some(hashes(name, &[hash])))
+        Ok(holder.hash.map(|hash| hashes(name, &[hash])))
     }
 
-    /// Whether blocks and values are used as often as they say.
-    pub(super) fn attribute_references(&mut self) -> Result<(), ReadError> {
+    /// Whether blocks are used as often as they say.
+    pub(super) fn xattr_blocks_in_use(&mut self) {
         for (&block, sharing) in &self.xattr_blocks {
             let structure = Structure::XattrBlock {
                 ino: sharing.ino,
@@ -272,23 +264,6 @@ impl<R: Read + Seek> Check<R> {
                 format!("{found} inodes have it, and it says {said}")
             });
         }
-        let values = std::mem::take(&mut self.value_inodes);
-        for (&ino, &found) in &values {
-            let structure = Structure::XattrValue { ino };
-            let fact = self.inodes.get(ino).copied();
-            let Some(checked) = self.again(Ino(ino))?.filter(|_| fact.is_some()) else {
-                self.find(structure, "there is no such inode");
-                continue;
-            };
-            // `ext4_xattr_inode_get_ref`
-            let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
-            let is_right = checked.flags.contains(InodeFlags::EA_INODE) && said == u64::from(found);
-            self.findings.expect(is_right, structure, || {
-                format!("{found} attributes have it, and it says {said}")
-            });
-        }
-        self.value_inodes = values;
-        Ok(())
     }
 }
 

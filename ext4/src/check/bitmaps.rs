@@ -112,11 +112,9 @@ impl<R: Read + Seek> Check<R> {
         let reserved = self.reader.superblock().first_ino.get().max(11);
         let mut expected = vec![0; (per_group as usize).div_ceil(8)];
         let mut directories = 0;
-        for (index, fact) in (0..).zip(self.inodes.of_group(group)) {
-            if fact.is_used() {
-                set(&mut expected, index);
-                directories += u32::from(fact.is_directory());
-            }
+        for fact in self.inodes.of_group(group) {
+            set(&mut expected, fact.index.into());
+            directories += u32::from(fact.is_directory());
         }
         for ino in first..reserved.min(first + per_group) {
             set(&mut expected, u64::from(ino - first));

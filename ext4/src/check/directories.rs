@@ -12,6 +12,10 @@ use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
 use crate::units::Ino;
 
+/// Most blocks of a directory that may be damaged for the others to be looked at: each block takes time, and holes have any number
+/// of blocks.
+const MAX_DAMAGED: u32 = 16;
+
 /// A directory whose blocks are being looked at.
 pub(super) struct Directory {
     pub(super) ino: Ino,
@@ -104,11 +108,13 @@ impl<R: Read + Seek> Check<R> {
         let blocks = self.blocks_of(checked, false)?;
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let mut index = None;
+        let mut damaged = 0;
         for extent in &blocks.extents {
             let run = extent.run();
             for (logical, block) in (extent.logical..=u32::MAX).zip(run.start.get()..run.end().get()) {
                 let ino = checked.ino.get();
                 let structure = Structure::DirectoryBlock { ino, block };
+                let before = self.findings.count();
                 let Some(bytes) = self.block(structure, block)? else {
                     continue;
                 };
@@ -124,6 +130,10 @@ impl<R: Read + Seek> Check<R> {
                     if let Some(index) = &index {
                         self.leaf_range(structure, index, logical, directory);
                     }
+                }
+                damaged += u32::from(self.findings.count() > before);
+                if damaged > MAX_DAMAGED {
+                    return Ok(());
                 }
             }
         }

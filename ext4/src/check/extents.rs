@@ -55,7 +55,8 @@ impl<R: Read + Seek> Check<R> {
         Ok(blocks.count)
     }
 
-    /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding.
+    /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding. If not, those are
+    /// left out that were looked at before.
     pub(super) fn blocks_of(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
         if checked.flags.contains(InodeFlags::EXTENTS) {
             self.tree(checked, first)
@@ -135,14 +136,16 @@ impl<R: Read + Seek> Check<R> {
                 }
             }
             _ => {
+                let has_more = checked.flags.contains(InodeFlags::VERITY);
                 let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                self.findings.expect(size >= least && size <= most, structure, || {
-                    format!(
-                        "a file of {size} bytes whose last block is {}",
-                        blocks.end.saturating_sub(1)
-                    )
-                });
+                self.findings
+                    .expect((has_more || size >= least) && size <= most, structure, || {
+                        format!(
+                            "a file of {size} bytes whose last block is {}",
+                            blocks.end.saturating_sub(1)
+                        )
+                    });
             }
         }
         Ok(())
@@ -182,15 +185,13 @@ impl<R: Read + Seek> Check<R> {
                     continue;
                 }
                 blocks.count += 1;
+            } else if self.walked.claim(node.block.get(), 1).is_some() {
+                continue;
             }
             let Some(bytes) = self.block(structure, node.block.get())? else {
                 continue;
             };
             let mut children = self.node(checked, &bytes, Some(&node), &mut blocks, first);
-            // Those of a damaged tree may be anywhere: no more than the image has blocks.
-            if blocks.extents.len() as u64 > self.block_count {
-                break;
-            }
             children.reverse();
             pending.append(&mut children);
         }
@@ -307,7 +308,10 @@ impl<R: Read + Seek> Check<R> {
                     continue;
                 }
                 blocks.count += u64::from(count);
-            } else if start.get() == 0 || start.get() + u64::from(count) > self.block_count {
+            } else if start.get() == 0
+                || start.get() + u64::from(count) > self.block_count
+                || self.walked.claim(start.get(), count.into()).is_some()
+            {
                 continue;
             }
             blocks.extents.push(Extent { start, logical, count });
@@ -349,8 +353,8 @@ impl<R: Read + Seek> Check<R> {
                     continue;
                 }
                 blocks.count += 1;
-            } else if blocks.extents.len() as u64 > self.block_count {
-                break;
+            } else if self.walked.claim(block.into(), 1).is_some() {
+                continue;
             }
             let Some(bytes) = self.block(structure, block.into())? else {
                 continue;
@@ -387,7 +391,7 @@ impl<R: Read + Seek> Check<R> {
                 return;
             }
             blocks.count += 1;
-        } else if start.get() >= self.block_count {
+        } else if start.get() >= self.block_count || self.walked.claim(start.get(), 1).is_some() {
             return;
         }
         blocks.end = logical + 1;

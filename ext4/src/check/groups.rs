@@ -4,12 +4,16 @@ use std::io::{Read, Seek};
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Check, found};
+use super::{Check, superblock};
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
 use crate::read::facts::{compat, incompat, ro_compat};
 use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
+
+/// Most descriptors that may be damaged for the rest to be looked at. Each group takes time and memory, and an image that is
+/// mostly holes has any number of descriptors that are zeros.
+const MAX_DAMAGED: u32 = 1000;
 
 /// What a group's descriptor says.
 pub(super) struct Group {
@@ -25,6 +29,12 @@ pub(super) struct Group {
     pub(super) flags: GroupFlags,
     pub(super) block_bitmap_sum: u32,
     pub(super) inode_bitmap_sum: u32,
+}
+
+impl Group {
+    fn places(&self) -> [u64; 3] {
+        [self.block_bitmap, self.inode_bitmap, self.inode_table]
+    }
 }
 
 impl<R: Read + Seek> Check<R> {
@@ -72,36 +82,87 @@ impl<R: Read + Seek> Check<R> {
         bytes.div_ceil(self.reader.block_size() as u64)
     }
 
-    /// Takes the places of everything that is not an inode's, and keeps what the descriptors say.
-    pub(super) fn groups(&mut self) -> Result<(), ReadError> {
+    /// Keeps what the descriptors say, and takes the places of everything that is not an inode's. Says whether the rest has a
+    /// meaning.
+    pub(super) fn groups(&mut self) -> Result<bool, ReadError> {
+        if !self.descriptors()? {
+            return Ok(false);
+        }
         let head = 1 + self.descriptor_blocks() + u64::from(self.reader.superblock().reserved_gdt_blocks.get());
         for group in 0..self.group_count {
             if self.has_superblock(group) {
                 self.blocks.claim(self.group_start(group), head);
             }
         }
-        for group in 0..self.group_count {
-            let structure = Structure::GroupDescriptor { group };
-            let descriptor = self.reader.descriptor(group);
-            let Some((descriptor, bytes)) = found(descriptor, structure, &mut self.findings)? else {
-                return Ok(());
-            };
-            let sums = self.reader.sums();
-            let is_right = sums.is_right_descriptor(&bytes, &descriptor, group);
-            if !is_right {
-                self.findings.wrong_checksum(structure);
+        for number in 0..self.groups.len() {
+            let group = &self.groups[number];
+            let places = [
+                ("block bitmap", group.block_bitmap, 1),
+                ("inode bitmap", group.inode_bitmap, 1),
+                ("inode table", group.inode_table, self.table_blocks()),
+            ];
+            let number = u32::try_from(number).expect("groups are counted in 32 bits");
+            for (what, start, count) in places {
+                self.place(number, what, start, count);
             }
-            let has_sums = !matches!(sums, Sums::None);
-            self.take(group, &descriptor, is_right, has_sums);
         }
-        Ok(())
+        if let Some(block) = superblock::mmp_block(&self.reader) {
+            let taken = self.blocks.claim(block, 1).is_some();
+            self.findings.expect(!taken, Structure::Superblock, || {
+                format!("block {block}, by which two hosts notice each other, belongs to something else too")
+            });
+        }
+        Ok(true)
     }
 
-    fn take(&mut self, group: u32, descriptor: &GroupDesc, is_right: bool, has_sums: bool) {
+    /// Reads all descriptors, up to the last that is there. No image has more good ones than bytes, however many groups it says
+    /// there are, and with too many damaged ones it is no file system.
+    fn descriptors(&mut self) -> Result<bool, ReadError> {
+        let sums = self.reader.sums();
+        let has_sums = !matches!(sums, Sums::None);
+        let mut damaged = 0;
+        for index in 0..self.descriptor_blocks() {
+            let Some((first, bytes)) = self.descriptors_block(index)? else {
+                return Ok(true);
+            };
+            for (group, bytes) in (first..self.group_count).zip(bytes.chunks_exact(self.reader.descriptor_size())) {
+                let descriptor = descriptor_of(bytes);
+                let is_right = sums.is_right_descriptor(bytes, &descriptor, group);
+                if !is_right {
+                    self.findings.wrong_checksum(Structure::GroupDescriptor { group });
+                }
+                let described = self.described(group, &descriptor, is_right, has_sums);
+                let blocks = 1..self.block_count;
+                let is_possible = described.places().iter().all(|block| blocks.contains(block));
+                damaged += u32::from(!(is_right && is_possible));
+                if damaged > MAX_DAMAGED {
+                    self.find(
+                        Structure::Superblock,
+                        "so many group descriptors are damaged that nothing else is looked at",
+                    );
+                    return Ok(false);
+                }
+                self.groups.push(described);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Reads a block of the descriptors, and says which group the first of them describes.
+    fn descriptors_block(&mut self, index: u64) -> Result<Option<(u32, Vec<u8>)>, ReadError> {
+        let per_block = (self.reader.block_size() / self.reader.descriptor_size()) as u64;
+        let Ok(group) = u32::try_from(index * per_block) else {
+            return Ok(None);
+        };
+        let block = self.group_start(0) + 1 + index;
+        let bytes = self.block(Structure::GroupDescriptor { group }, block)?;
+        Ok(bytes.map(|bytes| (group, bytes)))
+    }
+
+    /// What a descriptor says, as far as that is believed.
+    fn described(&mut self, group: u32, descriptor: &GroupDesc, is_right: bool, has_sums: bool) -> Group {
         let is_believed = is_right && has_sums;
         let structure = Structure::GroupDescriptor { group };
-        let table_blocks = self.table_blocks();
-        let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
         let count = |lo: u16, hi: u16| u32::from(lo) | u32::from(hi) << 16;
         let flags = GroupFlags::from_bits_retain(descriptor.flags.get());
         let unused = count(descriptor.itable_unused_lo.get(), descriptor.itable_unused_hi.get());
@@ -109,10 +170,15 @@ impl<R: Read + Seek> Check<R> {
         self.findings.expect(has_sums || !has_rest, structure, || {
             "some of it was never written, and the file system has no such feature".to_owned()
         });
-        let found = Group {
-            block_bitmap: wide(descriptor.block_bitmap_lo.get(), descriptor.block_bitmap_hi.get()),
-            inode_bitmap: wide(descriptor.inode_bitmap_lo.get(), descriptor.inode_bitmap_hi.get()),
-            inode_table: descriptor.inode_table(),
+        let per_group = self.reader.superblock().inodes_per_group.get();
+        self.findings.expect(unused <= per_group, structure, || {
+            format!("{unused} unused inodes of {per_group}")
+        });
+        let [block_bitmap, inode_bitmap, inode_table] = places(descriptor);
+        Group {
+            block_bitmap,
+            inode_bitmap,
+            inode_table,
             free_blocks: count(
                 descriptor.free_blocks_count_lo.get(),
                 descriptor.free_blocks_count_hi.get(),
@@ -132,19 +198,7 @@ impl<R: Read + Seek> Check<R> {
                 descriptor.inode_bitmap_csum_lo.get(),
                 descriptor.inode_bitmap_csum_hi.get(),
             ),
-        };
-        let per_group = self.reader.superblock().inodes_per_group.get();
-        self.findings.expect(unused <= per_group, structure, || {
-            format!("{unused} unused inodes of {per_group}")
-        });
-        for (what, start, count) in [
-            ("block bitmap", found.block_bitmap, 1),
-            ("inode bitmap", found.inode_bitmap, 1),
-            ("inode table", found.inode_table, table_blocks),
-        ] {
-            self.place(group, what, start, count);
         }
-        self.groups.push(found);
     }
 
     /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`.
@@ -208,32 +262,44 @@ impl<R: Read + Seek> Check<R> {
     fn descriptors_copy(&mut self, group: u32) -> Result<(), ReadError> {
         let structure = Structure::DescriptorsCopy { group };
         let size = self.reader.descriptor_size();
-        let start = self.reader.offset_of_block(self.group_start(group) + 1);
         let sums = self.reader.sums();
-        let mut bytes = vec![0; size];
-        for other in 0..self.groups.len() {
-            let read = self.reader.read_at(start + (other * size) as u64, &mut bytes);
-            if found(read, structure, &mut self.findings)?.is_none() {
+        let per_block = self.reader.block_size() / size;
+        for (block, first) in (self.group_start(group) + 1..).zip((0..self.groups.len()).step_by(per_block)) {
+            let Some(bytes) = self.block(structure, block)? else {
                 return Ok(());
-            }
-            let mut copy = GroupDesc::new_zeroed();
-            let len = size.min(size_of::<GroupDesc>());
-            copy.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
-            let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
-            let places = (
-                wide(copy.block_bitmap_lo.get(), copy.block_bitmap_hi.get()),
-                wide(copy.inode_bitmap_lo.get(), copy.inode_bitmap_hi.get()),
-                copy.inode_table(),
-            );
-            let original = &self.groups[other];
-            let number = u32::try_from(other).expect("groups are counted in 32 bits");
-            if places != (original.block_bitmap, original.inode_bitmap, original.inode_table)
-                || !sums.is_right_descriptor(&bytes, &copy, number)
-            {
+            };
+            let originals = (first..).zip(&self.groups[first..]);
+            let wrong = originals
+                .zip(bytes.chunks_exact(size))
+                .find_map(|((number, original), bytes)| {
+                    let number = u32::try_from(number).expect("groups are counted in 32 bits");
+                    let copy = descriptor_of(bytes);
+                    let is_right = places(&copy) == original.places() && sums.is_right_descriptor(bytes, &copy, number);
+                    (!is_right).then_some(number)
+                });
+            if let Some(number) = wrong {
                 self.find(structure, format!("that of group {number} is damaged, or another"));
                 return Ok(());
             }
         }
         Ok(())
     }
+}
+
+/// A descriptor in its full length, of which the image may have less.
+fn descriptor_of(bytes: &[u8]) -> GroupDesc {
+    let mut descriptor = GroupDesc::new_zeroed();
+    let len = bytes.len().min(size_of::<GroupDesc>());
+    descriptor.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
+    descriptor
+}
+
+/// Where the bitmaps and the inode table of a group are.
+fn places(descriptor: &GroupDesc) -> [u64; 3] {
+    let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
+    [
+        wide(descriptor.block_bitmap_lo.get(), descriptor.block_bitmap_hi.get()),
+        wide(descriptor.inode_bitmap_lo.get(), descriptor.inode_bitmap_hi.get()),
+        descriptor.inode_table(),
+    ]
 }

@@ -103,7 +103,7 @@ impl<R: Read + Seek> Check<R> {
             }
         }
         let missing = blocks.extents.iter().find_map(|extent| {
-            let mut all = extent.logical..extent.logical + extent.count;
+            let mut all = extent.logical..=extent.logical + (extent.count - 1);
             all.find(|logical| !index.blocks.contains_key(logical))
         });
         if let Some(logical) = missing {

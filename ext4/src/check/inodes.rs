@@ -5,6 +5,7 @@ use std::mem::offset_of;
 
 use zerocopy::{FromZeros, IntoBytes};
 
+use super::inode_facts::InodeFact;
 use super::{Check, found};
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
@@ -17,81 +18,8 @@ use crate::units::{BlockNr, Ino};
 /// Reserved inodes that are files, and have no name (`EXT4_USR_QUOTA_INO`, `EXT4_GRP_QUOTA_INO`, `EXT4_BOOT_LOADER_INO`).
 const NAMELESS: [u32; 6] = [1, 3, 4, 5, Ino::RESIZE.0, Ino::JOURNAL.0];
 
-/// What is kept of an inode.
-#[derive(Clone, Copy, Default)]
-pub(super) struct InodeFact {
-    /// `S_IFDIR` and its like; zero if it is not in use.
-    pub(super) file_type: u16,
-    /// Names that it says it has.
-    pub(super) links: u16,
-    /// Names that it has, with a directory's own and those of the ones in it.
-    pub(super) found: u32,
-    /// It needs no name.
-    pub(super) is_nameless: bool,
-    /// It is in the list of files that had none any more, but were open.
-    pub(super) is_orphan: bool,
-}
-
-impl InodeFact {
-    pub(super) fn is_used(self) -> bool {
-        self.file_type != 0
-    }
-
-    pub(super) fn is_directory(self) -> bool {
-        self.file_type == file_type::DIRECTORY
-    }
-}
-
-/// What is kept of all inodes: group by group, up to the last that can be in use.
-pub(super) struct InodeFacts {
-    groups: Vec<Vec<InodeFact>>,
-    per_group: u32,
-}
-
-impl InodeFacts {
-    pub(super) fn new(per_group: u32) -> Self {
-        Self {
-            groups: Vec::new(),
-            per_group,
-        }
-    }
-
-    pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
-        let (group, index) = self.place_of(ino)?;
-        self.groups.get(group)?.get(index).filter(|fact| fact.is_used())
-    }
-
-    pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut InodeFact> {
-        self.slot(ino).filter(|fact| fact.is_used())
-    }
-
-    /// Where something is kept of an inode, in use or not.
-    fn slot(&mut self, ino: u32) -> Option<&mut InodeFact> {
-        let (group, index) = self.place_of(ino)?;
-        self.groups.get_mut(group)?.get_mut(index)
-    }
-
-    /// The group of an inode, which there need not be, and its place in it.
-    fn place_of(&self, ino: u32) -> Option<(usize, usize)> {
-        let index = ino.checked_sub(1)?;
-        let group = index.checked_div(self.per_group)?;
-        Some((group as usize, (index % self.per_group) as usize))
-    }
-
-    /// What is kept of a group's inodes, in the order of their numbers.
-    pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = InodeFact> + '_ {
-        self.groups.get(group as usize).into_iter().flatten().copied()
-    }
-
-    /// Numbers of all inodes in use.
-    pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
-        let per_group = self.per_group;
-        (0u32..).zip(&self.groups).flat_map(move |(group, facts)| {
-            let used = (1u32..).zip(facts).filter(|(_, fact)| fact.is_used());
-            used.map(move |(index, _)| group * per_group + index)
-        })
-    }
-}
+/// Most bytes of an inode table that are read at once.
+const PART_LEN: usize = 1 << 20;
 
 /// An inode that is being checked.
 pub(super) struct Checked {
@@ -131,39 +59,41 @@ impl Checked {
 
 impl<R: Read + Seek> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
-        let per_group = self.inodes.per_group;
-        let inode_size = self.reader.inode_size();
         for group in 0..self.groups.len() {
-            let described = &self.groups[group];
-            let used = if described.flags.contains(GroupFlags::INODE_UNINIT) {
-                0
-            } else {
-                per_group.saturating_sub(described.unused_inodes)
-            };
-            let table = described.inode_table;
+            self.inodes.begin_group();
             let number = u32::try_from(group).expect("groups are counted in 32 bits");
-            let structure = Structure::GroupDescriptor { group: number };
-            self.inodes.groups.push(vec![InodeFact::default(); used as usize]);
-            if table == 0 || table >= self.block_count {
-                continue;
+            self.table(number)?;
+        }
+        Ok(())
+    }
+
+    /// The inodes of a group, as far as they were ever used.
+    fn table(&mut self, group: u32) -> Result<(), ReadError> {
+        let described = &self.groups[group as usize];
+        let (table, per_group) = (described.inode_table, self.inodes.per_group());
+        if described.flags.contains(GroupFlags::INODE_UNINIT) || table == 0 || table >= self.block_count {
+            return Ok(());
+        }
+        let inode_size = self.reader.inode_size();
+        let in_block = (self.reader.block_size() / inode_size) as u64;
+        let in_image = (self.block_count - table).saturating_mul(in_block);
+        let used = per_group.saturating_sub(described.unused_inodes);
+        let used = u32::try_from(in_image).map_or(used, |in_image| in_image.min(used));
+        let start = self.reader.offset_of_block(table);
+        let in_part = u32::try_from(PART_LEN / inode_size).expect("a part is small");
+        let first = group * per_group + 1;
+        let mut part = Vec::new();
+        for begun in (0..used).step_by(in_part as usize) {
+            let count = in_part.min(used - begun);
+            part.resize(count as usize * inode_size, 0);
+            let at = start + u64::from(begun) * inode_size as u64;
+            let read = self.reader.read_at(at, &mut part);
+            if found(read, Structure::GroupDescriptor { group }, &mut self.findings)?.is_none() {
+                return Ok(());
             }
-            let in_block = self.reader.block_size() / inode_size;
-            let mut block = Vec::new();
-            for index in 0..used {
-                let within = index as usize % in_block;
-                if within == 0 {
-                    block.resize(self.reader.block_size(), 0);
-                    let at = self.reader.offset_of_block(table + u64::from(index) / in_block as u64);
-                    let read = self.reader.read_at(at, &mut block);
-                    if found(read, structure, &mut self.findings)?.is_none() {
-                        break;
-                    }
-                }
-                let bytes = &block[within * inode_size..(within + 1) * inode_size];
-                if bytes.iter().any(|&byte| byte != 0) {
-                    let ino = Ino(number * per_group + index + 1);
-                    self.inode(ino, bytes.to_vec())?;
-                }
+            let inodes = (first + begun..).zip(part.chunks_exact(inode_size));
+            for (ino, bytes) in inodes.filter(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)) {
+                self.inode(Ino(ino), bytes.to_vec())?;
             }
         }
         Ok(())
@@ -207,16 +137,15 @@ impl<R: Read + Seek> Check<R> {
         let is_value = checked.flags.contains(InodeFlags::EA_INODE);
         let superblock = self.reader.superblock();
         let is_special = is_nameless(superblock, ino);
-        if let Some(fact) = self.inodes.slot(ino.get()) {
-            *fact = InodeFact {
-                // What is of no kind is in use all the same.
-                file_type: (mode & 0o170_000).max(1),
-                links,
-                found: 0,
-                is_nameless: is_special || is_reserved || is_value,
-                is_orphan,
-            };
-        }
+        self.inodes.push(InodeFact {
+            index: (ino.get() - 1) % self.inodes.per_group(),
+            // What is of no kind is in use all the same.
+            file_type: (mode & 0o170_000).max(1),
+            links,
+            found: 0,
+            is_nameless: is_special || is_reserved || is_value,
+            is_orphan,
+        });
         self.used(&checked)
     }
 
@@ -455,7 +384,7 @@ impl<R: Read + Seek> Check<R> {
         };
         let size = self.reader.inode_size();
         let mut bytes = vec![0; size];
-        let at = self.reader.offset_of_block(table) + index as u64 * size as u64;
+        let at = self.reader.offset_of_block(table) + u64::from(index) * size as u64;
         if found(
             self.reader.read_at(at, &mut bytes),
             Structure::Inode { ino: ino.get() },

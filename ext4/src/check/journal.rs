@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::{Check, found};
 use crate::disk::superblock::JOURNAL_BACKUP_BLOCKS;
-use crate::read::facts::{compat, incompat};
+use crate::read::facts::compat;
 use crate::read::journal::Log;
 use crate::read::{FoundKind, ReadError, Structure};
 use crate::units::Ino;
@@ -40,11 +40,7 @@ impl<R: Read + Seek> Check<R> {
             .expect(ino == Ino::JOURNAL.get(), Structure::Superblock, || {
                 format!("the journal is in inode {ino}")
             });
-        let needs_recovery = self.reader.has_incompat(incompat::RECOVER);
-        if needs_recovery {
-            let replayed = self.reader.see_through_journal();
-            found(replayed, structure, &mut self.findings)?;
-        }
+        let needs_recovery = self.reader.facts().needs_recovery;
         let log = self.log(Ino(ino));
         if let Some(log) = found(log, structure, &mut self.findings)? {
             self.findings.expect(needs_recovery || log.start == 0, structure, || {

@@ -56,19 +56,28 @@ impl<R: Read + Seek> Check<R> {
                 let Some(bytes) = self.block(structure, block)? else {
                     return Ok(());
                 };
-                self.orphan_block(structure, block, &bytes, seed, may_hold);
+                if !self.orphan_block(structure, block, &bytes, seed, may_hold) {
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    /// A block of the file: numbers of inodes, or zeros.
-    fn orphan_block(&mut self, structure: Structure, block: u64, bytes: &[u8], seed: Option<Seed>, may_hold: bool) {
+    /// A block of the file: numbers of inodes, or zeros. Says whether it is one.
+    fn orphan_block(
+        &mut self,
+        structure: Structure,
+        block: u64,
+        bytes: &[u8],
+        seed: Option<Seed>,
+        may_hold: bool,
+    ) -> bool {
         let (numbers, tail) = bytes.split_at(bytes.len() - 8);
         let is_right = |seed: Seed| tail[4..] == seed.crc(&block.to_le_bytes()).crc(numbers).sum().to_le_bytes();
         if tail[..4] != MAGIC || !seed.is_none_or(is_right) {
             self.find(structure, format!("its block {block} is none of orphans"));
-            return;
+            return false;
         }
         let (numbers, _) = numbers.as_chunks::<4>();
         let numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
@@ -81,6 +90,7 @@ impl<R: Read + Seek> Check<R> {
             }
             self.orphan(structure, ino);
         }
+        true
     }
 
     /// Notes an orphan, and says whether it can be one.

@@ -1,36 +1,43 @@
 //! Which blocks belong to something.
 
-/// Blocks of one part: a bit each.
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+/// Blocks of one part, whose numbers within it have 16 bits.
 const PART_BLOCKS: u64 = 1 << 15;
+/// Most runs of a part, before a bit for each block takes less memory.
+const MAX_RUNS: usize = 512;
 
-type Part = [u64; 1 << 9];
-
-/// A bit for each block of the image, in parts that are only there where something is in use.
+/// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit for each block where there are
+/// many: an image that is mostly holes may claim all of its blocks in a few bytes.
 pub(super) struct Ownership {
-    parts: Vec<Option<Box<Part>>>,
+    block_count: u64,
+    /// By number; those without a block in use are not there.
+    parts: BTreeMap<u64, Part>,
+}
+
+enum Part {
+    /// First and last block of each run, ascending; no two touch.
+    Runs(Vec<(u16, u16)>),
+    Bits(Box<[u64; 1 << 9]>),
 }
 
 impl Ownership {
     pub(super) fn new(block_count: u64) -> Self {
-        let parts = usize::try_from(block_count.div_ceil(PART_BLOCKS)).unwrap_or(usize::MAX);
         Self {
-            parts: vec![None; parts],
+            block_count,
+            parts: BTreeMap::new(),
         }
     }
 
     /// Takes blocks of the image that nothing has; says which is the first that something has already, if there is one.
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
+        let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
-        for block in start..start.saturating_add(count) {
-            let (part, word, bit) = place(block);
-            let Some(part) = self.parts.get_mut(part) else {
-                return taken;
-            };
-            let word = &mut part.get_or_insert_with(|| Box::new([0; 1 << 9]))[word];
-            if *word & bit != 0 && taken.is_none() {
-                taken = Some(block);
-            }
-            *word |= bit;
+        for (number, blocks) in split(start, end) {
+            let part = self.parts.entry(number).or_insert(Part::Runs(Vec::new()));
+            let first = part.claim(blocks);
+            taken = taken.or(first.map(|first| number * PART_BLOCKS + u64::from(first)));
         }
         taken
     }
@@ -39,24 +46,95 @@ impl Ownership {
     pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
         let end = start + u64::from(count);
         let mut bitmap = vec![0; (count as usize).div_ceil(8)];
-        for number in start / PART_BLOCKS..end.div_ceil(PART_BLOCKS) {
-            let part = usize::try_from(number)
-                .ok()
-                .and_then(|number| self.parts.get(number)?.as_ref());
-            let words = (0..).zip(part.into_iter().flat_map(|part| part.iter().copied()));
-            for (index, mut word) in words {
-                let first: u64 = number * PART_BLOCKS + index * 64;
-                while word != 0 {
-                    let block = first + u64::from(word.trailing_zeros());
-                    word &= word - 1;
-                    if (start..end).contains(&block) {
-                        set(&mut bitmap, block - start);
+        for (&number, part) in self.parts.range(start / PART_BLOCKS..end.div_ceil(PART_BLOCKS)) {
+            part.for_each(|block| {
+                let block = number * PART_BLOCKS + u64::from(block);
+                if (start..end).contains(&block) {
+                    set(&mut bitmap, block - start);
+                }
+            });
+        }
+        bitmap
+    }
+}
+
+impl Part {
+    /// Takes blocks; says which is the first that was taken before.
+    fn claim(&mut self, blocks: RangeInclusive<u16>) -> Option<u16> {
+        let (first, last) = blocks.into_inner();
+        match self {
+            Self::Runs(runs) => {
+                // Those that touch or overlap it become one with it.
+                let from = runs.partition_point(|run| run.1 + 1 < first);
+                let to = runs.partition_point(|run| run.0 <= last + 1);
+                let touched = &runs[from..to];
+                let mut overlaps = touched.iter().filter(|run| run.0 <= last && run.1 >= first);
+                let taken = overlaps.next().map(|run| run.0.max(first));
+                let merged = (
+                    touched.first().map_or(first, |run| run.0.min(first)),
+                    touched.last().map_or(last, |run| run.1.max(last)),
+                );
+                runs.splice(from..to, [merged]);
+                if runs.len() > MAX_RUNS {
+                    let mut bits = Self::Bits(Box::new([0; 1 << 9]));
+                    for &(first, last) in &*runs {
+                        bits.claim(first..=last);
+                    }
+                    *self = bits;
+                }
+                taken
+            }
+            Self::Bits(words) => {
+                let mut taken = None;
+                for index in first / 64..=last / 64 {
+                    let low = first.max(index * 64) % 64;
+                    let high = last.min(index * 64 + 63) % 64;
+                    let mask = u64::MAX << low & u64::MAX >> (63 - high);
+                    let word = &mut words[usize::from(index)];
+                    if taken.is_none() && *word & mask != 0 {
+                        let bit = u16::try_from((*word & mask).trailing_zeros()).expect("less than 64");
+                        taken = Some(index * 64 + bit);
+                    }
+                    *word |= mask;
+                }
+                taken
+            }
+        }
+    }
+
+    fn for_each(&self, mut with: impl FnMut(u16)) {
+        match self {
+            Self::Runs(runs) => runs
+                .iter()
+                .for_each(|&(first, last)| (first..=last).for_each(&mut with)),
+            Self::Bits(words) => {
+                for (index, mut word) in (0..).zip(words.iter().copied()) {
+                    while word != 0 {
+                        let bit = u16::try_from(word.trailing_zeros()).expect("less than 64");
+                        word &= word - 1;
+                        with(index * 64 + bit);
                     }
                 }
             }
         }
-        bitmap
     }
+}
+
+/// The parts that blocks are in, and which of each.
+fn split(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
+    let parts = if start < end {
+        start / PART_BLOCKS..end.div_ceil(PART_BLOCKS)
+    } else {
+        0..0
+    };
+    parts.map(move |number| {
+        let base = number * PART_BLOCKS;
+        let within = |block: u64| u16::try_from(block - base).expect("less than a part");
+        (
+            number,
+            within(start.max(base))..=within(end.min(base + PART_BLOCKS) - 1),
+        )
+    })
 }
 
 /// Sets a bit of a bitmap, if it has that.
@@ -67,9 +145,50 @@ pub(super) fn set(bitmap: &mut [u8], index: u64) {
     }
 }
 
-fn place(block: u64) -> (usize, usize, u64) {
-    let part = usize::try_from(block / PART_BLOCKS).unwrap_or(usize::MAX);
-    let index = block % PART_BLOCKS;
-    let word = usize::try_from(index / 64).expect("less than a part");
-    (part, word, 1 << (index % 64))
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_was_claimed_is_taken_and_nothing_else() {
+        const BLOCKS: u64 = 3 * PART_BLOCKS + 100;
+        let mut seed = 1_u64;
+        let mut random = |end: u64| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % end
+        };
+        // Few long runs, and many short ones.
+        for (claims, longest) in [(20, 20_000), (4000, 6)] {
+            let mut ownership = Ownership::new(BLOCKS);
+            let mut expected = BTreeSet::new();
+            for _ in 0..claims {
+                let (start, count) = (random(BLOCKS), random(longest));
+                let blocks = start..(start + count).min(BLOCKS);
+                let taken = blocks.clone().find(|block| expected.contains(block));
+                assert_eq!(ownership.claim(start, count), taken, "{count} blocks from {start}");
+                expected.extend(blocks);
+            }
+            let has_bits = ownership.parts.values().any(|part| matches!(part, Part::Bits(_)));
+            assert_eq!(has_bits, claims > 100);
+            for (start, count) in [(0, 70_000), (40_000, 65), (PART_BLOCKS, 1 << 15)] {
+                let bitmap = ownership.bitmap(start, count);
+                let bit = |index: u32| bitmap[index as usize / 8] >> (index % 8) & 1 == 1;
+                assert!((0..count).all(|index| bit(index) == expected.contains(&(start + u64::from(index)))));
+            }
+        }
+    }
+
+    #[test]
+    fn a_part_that_is_claimed_at_once_is_one_run() {
+        let mut ownership = Ownership::new(1 << 30);
+        assert_eq!(ownership.claim(7, 1 << 25), None);
+        assert_eq!(ownership.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));
+        assert_eq!(ownership.parts.len(), (1 << 10) + 1);
+        let is_run = |part: &Part| matches!(part, Part::Runs(runs) if runs.len() == 1);
+        assert!(ownership.parts.values().all(is_run));
+    }
 }

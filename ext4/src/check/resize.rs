@@ -44,6 +44,10 @@ impl<R: Read + Seek> Check<R> {
             .collect();
         let first = self.descriptor_blocks();
         let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
+        if reserved > numbers.len() as u64 {
+            // So many cannot be listed, which was found before.
+            return Ok(1 + reserved * (1 + copies.len() as u64));
+        }
         let mut expected = vec![0; numbers.len()];
         for index in first..first + reserved {
             let block = self.group_start(0) + 1 + index;
@@ -61,19 +65,21 @@ impl<R: Read + Seek> Check<R> {
         }
         for index in first..first + reserved {
             let block = self.group_start(0) + 1 + index;
-            self.likes(checked, block, index, &copies)?;
+            if !self.likes(checked, block, index, &copies)? {
+                break;
+            }
         }
         Ok(1 + reserved * (1 + copies.len() as u64))
     }
 
-    /// A reserved block of group 0 lists its likes in the groups with copies of the superblock.
-    fn likes(&mut self, checked: &Checked, block: u64, index: u64, copies: &[u32]) -> Result<(), ReadError> {
+    /// A reserved block of group 0 lists its likes in the groups with copies of the superblock. Says whether it does.
+    fn likes(&mut self, checked: &Checked, block: u64, index: u64, copies: &[u32]) -> Result<bool, ReadError> {
         let structure = Structure::ExtentNode {
             ino: checked.ino.get(),
             block,
         };
         let Some(numbers) = self.numbers(structure, block)? else {
-            return Ok(());
+            return Ok(false);
         };
         let expected = copies.iter().map(|&group| self.group_start(group) + 1 + index);
         let expected = expected.chain(std::iter::repeat(0));
@@ -85,7 +91,7 @@ impl<R: Read + Seek> Check<R> {
             let index: usize = index;
             self.find(structure, format!("number {index} is {found} instead of {expected}"));
         }
-        Ok(())
+        Ok(wrong.is_none())
     }
 
     fn numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {

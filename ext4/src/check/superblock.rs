@@ -14,11 +14,11 @@ const HERE: Structure = Structure::Superblock;
 /// `EXT4_MMP_MAGIC`
 const MMP_MAGIC: u32 = 0x004D_4D50;
 
-/// Checks the superblock, and gives it to the reader. Says whether the rest has a meaning.
-pub(super) fn check<R: Read + Seek>(
+/// Gives the reader the superblock, and has it see through the journal, which may hold another. Says whether there is one that
+/// can be checked.
+pub(super) fn take<R: Read + Seek>(
     reader: &mut Reader<R>,
     superblock: Superblock,
-    len: u64,
     findings: &mut Findings,
 ) -> Result<bool, ReadError> {
     if !is_right_superblock(&superblock) {
@@ -27,6 +27,16 @@ pub(super) fn check<R: Read + Seek>(
     if found(reader.adopt(superblock), HERE, findings)?.is_none() {
         return Ok(false);
     }
+    found(reader.see_through_journal(), Structure::Journal, findings)?;
+    Ok(true)
+}
+
+/// Checks the superblock that counts. Says whether the rest has a meaning.
+pub(super) fn check<R: Read + Seek>(
+    reader: &mut Reader<R>,
+    len: u64,
+    findings: &mut Findings,
+) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
     let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)
@@ -40,6 +50,7 @@ pub(super) fn check<R: Read + Seek>(
     mounted_once(reader, &superblock, findings)?;
     let inodes = u64::from(reader.group_count(reader.block_count())) * u64::from(superblock.inodes_per_group.get());
     let sane = inodes < u64::from(u32::MAX)
+        && has_room_for_descriptors(reader)
         && superblock.blocks_per_group.get() as usize <= reader.block_size() * 8
         && superblock.inodes_per_group.get() as usize <= reader.block_size() * 8
         && superblock.blocks_per_group.get() >= 8
@@ -81,11 +92,22 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
     findings.expect(said == 0 || said.is_power_of_two() && said <= 1024, HERE, || {
         format!("group descriptors of {said} bytes")
     });
+    findings.expect(has_room_for_descriptors(reader), HERE, || {
+        format!("there is no room for the descriptors of {groups} groups")
+    });
     let size = reader.descriptor_size();
     let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
     findings.expect(size.is_power_of_two() && size >= least, HERE, || {
         format!("group descriptors of {size} bytes")
     });
+}
+
+/// Whether the descriptors of all groups lie in the first one, as they do without `meta_bg`.
+fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
+    let size = reader.descriptor_size();
+    let groups = u64::from(reader.group_count(reader.block_count()));
+    let blocks = groups.div_ceil((reader.block_size() / size) as u64);
+    size.is_power_of_two() && blocks < reader.superblock().blocks_per_group.get().into()
 }
 
 /// All else.
@@ -157,15 +179,23 @@ fn mounted_once<R: Read + Seek>(
     if !reader.has_incompat(incompat::MMP) {
         return Ok(());
     }
-    let block = superblock.mmp_block.get();
-    let mut magic = [0; 4];
-    let mut is_right = block > superblock.first_data_block.get().into() && block < reader.block_count();
-    if is_right {
+    let mut is_right = false;
+    if let Some(block) = mmp_block(reader) {
+        let mut magic = [0; 4];
         let read = reader.read_at(reader.offset_of_block(block), &mut magic);
         is_right = found(read, HERE, findings)?.is_some() && magic == MMP_MAGIC.to_le_bytes();
     }
     findings.expect(is_right, HERE, || {
+        let block = superblock.mmp_block.get();
         format!("block {block} is not the one by which two hosts notice each other")
     });
     Ok(())
+}
+
+/// The block that belongs to `mmp`, if it is where one can be.
+pub(super) fn mmp_block<R: Read + Seek>(reader: &Reader<R>) -> Option<u64> {
+    let superblock = reader.superblock();
+    let block = superblock.mmp_block.get();
+    let is_possible = block > superblock.first_data_block.get().into() && block < reader.block_count();
+    (reader.has_incompat(incompat::MMP) && is_possible).then_some(block)
 }

@@ -90,6 +90,8 @@ bitflags! {
         const HUGE_FILE = 0x4_0000;
         /// `i_block` is the root of an extent tree.
         const EXTENTS = 0x8_0000;
+        /// A tree of hashes follows the content (`EXT4_VERITY_FL`).
+        const VERITY = 0x10_0000;
         /// The inode holds the value of an extended attribute.
         const EA_INODE = 0x20_0000;
         /// The content is in the inode.

@@ -4,6 +4,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
+use super::features::Incompat;
 
 /// Offset of the superblock in the image, in bytes.
 pub(crate) const OFFSET: u64 = 1024;
@@ -124,6 +125,22 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
+    /// Size of an inode in bytes (`EXT2_INODE_SIZE`).
+    pub(crate) fn inode_len(&self) -> usize {
+        match self.rev_level.get() {
+            0 => 128,
+            _ => self.inode_size.get().into(),
+        }
+    }
+
+    /// Size of a group descriptor in bytes (`EXT2_DESC_SIZE`).
+    pub(crate) fn descriptor_len(&self) -> usize {
+        match self.desc_size.get() {
+            size if self.has_incompat(Incompat::BIT64.bits()) => size.into(),
+            _ => 32,
+        }
+    }
+
     /// Whether it has a feature of `s_feature_compat`.
     pub(crate) fn has_compat(&self, feature: u32) -> bool {
         self.feature_compat.get() & feature != 0

@@ -70,15 +70,19 @@ pub(crate) enum Blocks<'name> {
 impl<'name> Blocks<'name> {
     /// Decides how a directory is stored. It has an index as soon as its entries do not fit into one block, and at least
     /// `min_blocks` blocks if it has none.
-    pub(crate) fn plan(entries: Vec<Entry<'name>>, min_blocks: u64, context: &Context) -> Self {
+    pub(crate) fn plan(
+        entries: Vec<Entry<'name>>,
+        min_blocks: u64,
+        context: &Context,
+    ) -> Result<Self, index::TooLarge> {
         let len = context.dots().iter().chain(&entries).map(Entry::len).sum::<usize>();
         if len <= context.room() {
-            Self::Linear {
+            Ok(Self::Linear {
                 entries,
                 block_count: min_blocks.max(1),
-            }
+            })
         } else {
-            Self::Indexed(index::Index::plan(entries, context))
+            index::Index::plan(entries, context).map(Self::Indexed)
         }
     }
 

@@ -8,21 +8,46 @@ use super::directory::{Context, Entry, leaf, push};
 use super::hash::NameHash;
 use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
 use crate::disk::superblock::HASH_HALF_MD4;
+use crate::error::FormatError;
 use crate::seal::{self, Sealed};
-use crate::units::Ino;
+use crate::units::{BlockSize, Ino};
 
 /// Where the entries of the root begin: after `.`, `..` and what it says of itself.
 const ROOT_HEADER: usize = 12 + 12 + size_of::<IndexRootInfo>();
 /// Where those of another node begin: after an entry that is not in use.
 const NODE_HEADER: usize = 8;
 /// Most levels of nodes without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
-pub(crate) const MAX_LEVELS: usize = 2;
+const MAX_LEVELS: usize = 2;
+/// Most levels with it (`EXT4_HTREE_LEVEL`).
+const MAX_LARGE_LEVELS: u32 = 3;
+/// Most bytes without it: the high half of the size is not looked at (`ext4_isize`).
+const MAX_LEN: u64 = u32::MAX as u64;
+/// Most blocks of which nodes can name one: the other bits of a number have other uses (`dx_get_block`).
+const MAX_BLOCKS: usize = 1 << 28;
 
 /// One child of a node: the first hash below it, with bit 0 set if the hash before it is the same.
 #[derive(Clone, Copy, Debug)]
 struct Child {
     hash: u32,
     block: u32,
+}
+
+/// More leaves than an index can lead to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooLarge {
+    leaves: usize,
+    max: usize,
+}
+
+impl TooLarge {
+    /// The error for the directory of this path.
+    pub(crate) fn of(self, path: String) -> FormatError {
+        FormatError::DirectoryTooLarge {
+            path,
+            blocks: self.leaves as u64,
+            max: self.max as u64,
+        }
+    }
 }
 
 /// A directory ordered by hash and cut into leaves.
@@ -36,7 +61,7 @@ pub(crate) struct Index<'name> {
 
 impl<'name> Index<'name> {
     /// Orders the entries and fills leaves with them.
-    pub(crate) fn plan(entries: Vec<Entry<'name>>, context: &Context) -> Self {
+    pub(crate) fn plan(entries: Vec<Entry<'name>>, context: &Context) -> Result<Self, TooLarge> {
         let mut entries: Vec<_> = entries
             .into_iter()
             .map(|entry| (context.hasher.hash(entry.name), entry))
@@ -56,23 +81,17 @@ impl<'name> Index<'name> {
             }
         }
 
-        let mut levels = vec![];
-        let mut children = leaves.len();
-        while children > limit(ROOT_HEADER, context) {
-            children = children.div_ceil(limit(NODE_HEADER, context));
-            levels.insert(0, children);
-        }
-        levels.insert(0, 1);
-        Self {
+        let levels = levels(leaves.len(), context.block_size)?;
+        Ok(Self {
             entries,
             leaves,
             levels,
-        }
+        })
     }
 
-    /// Levels of nodes, the root's included.
-    pub(crate) fn level_count(&self) -> usize {
-        self.levels.len()
+    /// Whether the feature `large_dir` is needed to read it.
+    pub(crate) fn is_large(&self, block_size: BlockSize) -> bool {
+        self.levels.len() > MAX_LEVELS || self.block_count() << block_size.log2() > MAX_LEN
     }
 
     pub(crate) fn block_count(&self) -> u64 {
@@ -94,7 +113,7 @@ impl<'name> Index<'name> {
         for &count in self.levels[1..].iter().rev() {
             first -= count;
             let nodes: Vec<_> = below
-                .chunks(limit(NODE_HEADER, context))
+                .chunks(limit(NODE_HEADER, context.block_size))
                 .map(<[Child]>::to_vec)
                 .collect();
             below = (first..)
@@ -130,9 +149,33 @@ impl<'name> Index<'name> {
     }
 }
 
+/// Nodes of each level over so many leaves, the root's first.
+fn levels(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooLarge> {
+    let max = max_leaves(block_size);
+    if leaves > max {
+        return Err(TooLarge { leaves, max });
+    }
+    let mut levels = vec![];
+    let mut children = leaves;
+    while children > limit(ROOT_HEADER, block_size) {
+        children = children.div_ceil(limit(NODE_HEADER, block_size));
+        levels.insert(0, children);
+    }
+    levels.insert(0, 1);
+    Ok(levels)
+}
+
+/// Most leaves of an index.
+fn max_leaves(block_size: BlockSize) -> usize {
+    let below_root = limit(NODE_HEADER, block_size).saturating_pow(MAX_LARGE_LEVELS - 1);
+    let reached = limit(ROOT_HEADER, block_size).saturating_mul(below_root);
+    // All nodes are less than a hundredth.
+    reached.min(MAX_BLOCKS / 100 * 99)
+}
+
 /// Children that a node has room for, whose entries begin at `header`.
-fn limit(header: usize, context: &Context) -> usize {
-    (context.block_size.len() - header - size_of::<IndexTail>()) / size_of::<IndexEntry>()
+fn limit(header: usize, block_size: BlockSize) -> usize {
+    (block_size.len() - header - size_of::<IndexTail>()) / size_of::<IndexEntry>()
 }
 
 fn number(block: usize) -> u32 {
@@ -184,9 +227,44 @@ fn finish(mut block: Vec<u8>, header: usize, children: &[Child], context: &Conte
     block.resize(context.block_size.len(), 0);
     // The first child needs no hash: it has all below the second.
     let counts = IndexCountLimit {
-        limit: short(limit(header, context)).into(),
+        limit: short(limit(header, context.block_size)).into(),
         count: short(children.len()).into(),
     };
     block[header..header + size_of::<IndexCountLimit>()].copy_from_slice(counts.as_bytes());
     seal::index_block(block, context.seed, header, children.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_has_three_levels_and_28_bits_of_blocks_at_most() {
+        let mut largest = Vec::new();
+        for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4, BlockSize::Kib64] {
+            let max = max_leaves(block_size);
+            let levels = levels(max, block_size).expect("as many as there can be");
+            assert!(
+                levels.len() <= 3 && levels.iter().sum::<usize>() + max <= 1 << 28,
+                "{levels:?}"
+            );
+            assert_eq!(
+                super::levels(max + 1, block_size),
+                Err(TooLarge { leaves: max + 1, max })
+            );
+            largest.push(max);
+        }
+        // 123 in the root, and 126 in each node below.
+        assert_eq!(largest[0], 123 * 126 * 126);
+        assert_eq!(largest[3], (1 << 28) / 100 * 99);
+    }
+
+    #[test]
+    fn a_directory_that_is_too_large_is_named() {
+        let error = TooLarge { leaves: 7, max: 6 }.of("/a/b".to_owned());
+        assert_eq!(
+            error.to_string(),
+            "the names in the directory \"/a/b\" fill 7 blocks; with this block size an index leads to 6 at most"
+        );
+    }
 }

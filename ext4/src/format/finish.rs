@@ -12,10 +12,10 @@ use crate::data::Data;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK};
 use crate::encode::directory::{self, Blocks, Context, Entry};
 use crate::encode::hash::NameHasher;
+use crate::encode::inline;
 use crate::encode::inode::{self, Body};
 use crate::encode::superblock::Facts;
 use crate::encode::xattrs;
-use crate::encode::{index, inline};
 use crate::error::FormatError;
 use crate::output::Output;
 use crate::place::inodes::Inodes;
@@ -36,7 +36,7 @@ pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Resu
         tree,
         lost_found,
         content: BTreeMap::new(),
-        index_levels: BTreeMap::new(),
+        indexed: BTreeMap::new(),
         xattrs: SharedXattrs::default(),
         large_values: Vec::new(),
     };
@@ -85,8 +85,8 @@ struct Finish<O> {
     seed: Seed,
     /// Blocks of directories, and of symlinks whose targets do not fit into their inodes.
     content: BTreeMap<InodeId, Data>,
-    /// Levels of nodes of each directory that has an index.
-    index_levels: BTreeMap<InodeId, usize>,
+    /// Directories that have an index, and whether it needs `large_dir`.
+    indexed: BTreeMap<InodeId, bool>,
     xattrs: SharedXattrs,
     /// In the order of their inodes, which follow those of the tree.
     large_values: Vec<WrittenValue>,
@@ -114,9 +114,10 @@ impl<O: Output> Finish<O> {
                         self.content.insert(id, Data::in_inode(content));
                         continue;
                     }
-                    let blocks = Blocks::plan(entries, context.block_size.blocks(min_len), &context);
+                    let blocks = Blocks::plan(entries, context.block_size.blocks(min_len), &context)
+                        .map_err(|error| error.of(self.tree.path_of(id)))?;
                     if let Blocks::Indexed(index) = &blocks {
-                        self.index_levels.insert(id, index.level_count());
+                        self.indexed.insert(id, index.is_large(context.block_size));
                     }
                     self.formatter.write_directory(&blocks, &context)?
                 }
@@ -248,7 +249,7 @@ impl<O: Output> Finish<O> {
                 // `dir_nlink`: a count that does not fit is 1.
                 let links = directory.subdirectory_count().saturating_add(2);
                 body.links = u16::try_from(links).ok().filter(|_| links <= MAX_LINKS).unwrap_or(1);
-                body.flags.set(InodeFlags::INDEX, self.index_levels.contains_key(&id));
+                body.flags.set(InodeFlags::INDEX, self.indexed.contains_key(&id));
             }
             Kind::Symlink(target) if target.len() <= MAX_FAST_SYMLINK => {
                 body.size = target.len() as u64;
@@ -276,7 +277,7 @@ impl<O: Output> Finish<O> {
         let facts = Facts {
             free_inode_count: layout.inode_count() - inode_count,
             journal,
-            has_large_directory: self.index_levels.values().any(|&levels| levels > index::MAX_LEVELS),
+            has_large_directory: self.indexed.values().any(|&is_large| is_large),
             has_value_inodes: !self.large_values.is_empty(),
         };
         tables.write_superblocks(&facts, &descriptors)?;

@@ -93,9 +93,13 @@ impl Layout {
 
         let most_inodes = groups * u64::from(geometry.max_inodes_per_group());
         let wanted_inodes = inode_count(options, bytes, most_inodes, demand);
-        let inodes_per_group = wanted_inodes
-            .div_ceil(groups)
-            .next_multiple_of(u64::from(geometry.inodes_per_block().max(8)));
+        let step = u64::from(geometry.inodes_per_block().max(8));
+        // All groups have the same number, and of all inodes there are no more than 32 bits count.
+        let most_in_each = u64::from(u32::MAX) / groups / step * step;
+        let inodes_per_group = wanted_inodes.div_ceil(groups).next_multiple_of(step).min(most_in_each);
+        if groups * inodes_per_group < u64::from(demand.inode_count) {
+            return Err(short_of(u64::MAX));
+        }
         if inodes_per_group > u64::from(geometry.max_inodes_per_group()) {
             let groups = wanted_inodes.div_ceil(u64::from(geometry.max_inodes_per_group()));
             return Err(short_of(
@@ -244,5 +248,74 @@ fn journal_blocks(options: &Options, block_count: u64) -> u64 {
             16_777_216..33_554_432 => 128 * K,
             _ => 256 * K,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Size;
+    use crate::units::BlockSize;
+
+    const TIB: u64 = 1 << 40;
+
+    /// Inodes of a file system of so many bytes and nothing in it, or what is missing.
+    fn inodes(block_size: BlockSize, bytes: u64, inodes: Inodes, inode_count: u32) -> Result<u64, Misfit> {
+        let options = Options {
+            size: Size::Fixed(bytes),
+            block_size,
+            growth: false,
+            inodes,
+            ..Options::new([7; 16])
+        };
+        let geometry = Geometry::new(&options);
+        let demand = Demand {
+            inode_count,
+            free_inode_count: 0,
+            content_blocks: 0,
+            free_blocks: 0,
+        };
+        let layout = Layout::place(&options, geometry, bytes, Cursor::new(geometry), demand)?;
+        assert_eq!(
+            u64::from(layout.inode_count()),
+            u64::from(layout.group_count) * u64::from(layout.inodes_per_group)
+        );
+        assert!(
+            layout
+                .inodes_per_group
+                .is_multiple_of(geometry.inodes_per_block().max(8))
+        );
+        Ok(layout.inode_count().into())
+    }
+
+    #[test]
+    fn no_file_system_has_more_inodes_than_32_bits_count() {
+        for (block_size, bytes) in [
+            (BlockSize::Kib4, 64 * TIB),
+            (BlockSize::Kib4, 64 * TIB - 4096),
+            (BlockSize::Kib4, 100 * TIB),
+            (BlockSize::Kib64, 256 * TIB),
+            (BlockSize::Kib64, 1000 * TIB),
+        ] {
+            for wish in [Inodes::default(), Inodes::PerBytes(1), Inodes::AtLeast(u32::MAX)] {
+                let count = inodes(block_size, bytes, wish, 11).expect("it fits");
+                // As many as there can be in groups of the same number.
+                assert!(
+                    count > u64::from(u32::MAX) / 100 * 99,
+                    "{bytes} bytes, {wish:?}: {count}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn inodes_that_do_not_fit_equal_groups_are_refused() {
+        // 2^19 groups of 8,191.99 inodes, in steps of 16.
+        let most = (8192 - 16) << 19;
+        for wish in [Inodes::default(), Inodes::AtLeast(0)] {
+            let count = |needed| inodes(BlockSize::Kib4, 64 * TIB, wish, needed);
+            assert_eq!(count(most).expect("it fits"), u64::from(most));
+            assert!(count(most + 1).is_err());
+        }
     }
 }

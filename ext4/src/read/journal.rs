@@ -11,7 +11,8 @@ use std::io::{Read, Seek};
 use crate::disk::journal::MAGIC;
 
 use super::facts::incompat;
-use super::{ReadError, Reader, read_at};
+use super::sums::{expect, is_right_superblock};
+use super::{ReadError, Reader, Structure, read_at};
 use crate::units::{BlockNr, Ino};
 
 pub(crate) use log::Log;
@@ -38,7 +39,9 @@ impl<R: Read + Seek> Reader<R> {
         let extents = self.extents(&journal)?;
         let log = Log::open(self, extents, journal.size)?;
         self.logged = replay::replay(self, &log)?;
+        // The superblock that counts may lie in it, too.
         let superblock = self.read_superblock()?;
+        expect(is_right_superblock(&superblock), Structure::Superblock)?;
         self.adopt(superblock)
     }
 

@@ -58,7 +58,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The inode that holds a value of so many bytes, and the value.
-    pub(crate) fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
+    fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
         let holder = self.read_inode(ino)?;
         let value = self.read_whole(&holder, len)?;
         Ok((holder, value))

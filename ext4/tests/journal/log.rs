@@ -77,6 +77,11 @@ impl Log {
         &mut self.image[at..at + BLOCK]
     }
 
+    /// The superblock of the file system.
+    pub(crate) fn superblock(&self) -> Vec<u8> {
+        self.image[1024..2048].to_vec()
+    }
+
     pub(crate) fn next(&self) -> u32 {
         self.next
     }

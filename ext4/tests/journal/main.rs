@@ -6,7 +6,7 @@ use std::io::Cursor;
 
 use ext4::{
     BlockSize, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
-    Tree,
+    Tree, check,
 };
 
 use log::{BLOCK, Log, Sums, Transaction};
@@ -266,5 +266,69 @@ fn no_journal_makes_a_panic_or_a_circle() {
             full[at] = good;
         }
         assert!(errors > 10, "{errors} errors with {sums:?}");
+    }
+}
+
+/// The same with a superblock in its journal that has a changed field, and perhaps the right checksum for it.
+fn with_superblock(image: &[u8], at: usize, bytes: &[u8], has_right_sum: bool) -> Vec<u8> {
+    let mut log = Log::new(image, Sums::V3, true, 1, 5);
+    let mut superblock = log.superblock();
+    superblock[at..at + bytes.len()].copy_from_slice(bytes);
+    if has_right_sum {
+        let sum = !crc32c::crc32c(&superblock[..1020]);
+        superblock[1020..].copy_from_slice(&sum.to_le_bytes());
+    }
+    log.transaction(&Transaction {
+        contents: &[(1, superblock)],
+        ..Transaction::default()
+    });
+    log.finish(5)
+}
+
+#[test]
+fn a_superblock_in_the_journal_is_the_one_that_counts() {
+    // `s_volume_name`
+    let (good, _) = image();
+    let image = with_superblock(&good, 0x78, b"new", true);
+    let reader = Reader::open(Cursor::new(&image)).expect("a good superblock");
+    assert_eq!(reader.facts().label, b"new");
+    let report = check(Cursor::new(&image)).expect("it is a file system");
+    assert!(report.is_clean(), "{report:?}");
+
+    // `s_rev_level`
+    let image = with_superblock(&good, 0x4C, &[2], true);
+    let report = check(Cursor::new(&image)).expect("it is a file system");
+    let said: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["the superblock: revision 2"]);
+
+    let image = with_superblock(&good, 0x78, b"new", false);
+    let result = Reader::open(Cursor::new(&image)).map(|reader| reader.facts());
+    let Err(ReadError::Checksum { structure }) = result else {
+        panic!("{result:?}");
+    };
+    assert_eq!(structure, Structure::Superblock);
+    let report = check(Cursor::new(&image)).expect("it is a file system");
+    assert!(!report.is_clean());
+}
+
+#[test]
+fn no_superblock_in_a_journal_makes_a_panic() {
+    let (good, _) = image();
+    // Sizes, counts, features and numbers of inodes.
+    for at in (0..0x68)
+        .chain(0xCC..0xD0)
+        .chain(0xE0..0xEC)
+        .chain(0xFC..0x100)
+        .chain(0x150..0x15C)
+        .step_by(4)
+    {
+        for number in [0_u32, 7, 0x8000_7FFF, u32::MAX] {
+            let image = with_superblock(&good, at, &number.to_le_bytes(), true);
+            let _ = check(Cursor::new(&image));
+            let _ = Reader::open(Cursor::new(&image)).and_then(|mut reader| {
+                let root = reader.root()?;
+                reader.entries(&root)
+            });
+        }
     }
 }

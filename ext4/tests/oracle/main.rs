@@ -9,6 +9,7 @@ mod support;
 mod damage;
 mod differences;
 mod directories;
+mod features;
 mod growth;
 mod hashes;
 mod judge;

@@ -142,7 +142,7 @@ fn open_without_a_name(features: &str) {
             file
         })
         .collect();
-    rustix::fs::syncfs(File::open(mount.path()).unwrap()).unwrap();
+    mount.sync();
     let cut = tools::copy_of(&image);
     drop(open);
     mount.unmount();

@@ -34,7 +34,7 @@ fn a_journal_is_replayed_after_a_power_cut() {
             fs::write(mount.path().join(format!("last/{number}")), [number; 3000]).unwrap();
         }
         // What is synced has to survive; it is in the journal, and nowhere else for certain.
-        rustix::fs::syncfs(File::open(mount.path()).unwrap()).unwrap();
+        mount.sync();
         let for_kernel = tools::copy_of(&image);
         let for_e2fsck = tools::copy_of(&image);
         mount.unmount();
@@ -138,7 +138,7 @@ fn use_up(root: &Path) {
         // Its blocks begin like those of the journal.
         let block = [&0xC03B_3998_u32.to_be_bytes()[..], &[round; 1020]].concat();
         fs::write(root.join(format!("like {round}")), block.repeat(200)).unwrap();
-        rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+        kernel::sync(root);
         if round > 0 {
             fs::remove_dir_all(root.join(format!("round {}", round - 1))).unwrap();
             let file = File::options().write(true).open(root.join("like 0")).unwrap();
@@ -147,11 +147,11 @@ fn use_up(root: &Path) {
         }
     }
     fs::remove_dir_all(root.join("round 39")).unwrap();
-    rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+    kernel::sync(root);
     let mut rest = File::create(root.join("rest")).unwrap();
     while rest.write_all(&[b'r'; 1024]).is_ok() {}
     rest.sync_all().unwrap();
-    rustix::fs::syncfs(File::open(root).unwrap()).unwrap();
+    kernel::sync(root);
 }
 
 #[test]

@@ -6,12 +6,13 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::fs::{SeekFrom, XattrFlags, lgetxattr, llistxattr, lsetxattr, seek};
 
 use super::content::Content;
 use super::model::{Entry, Id, Model, Node, parent};
-use super::tools::{command, say_skipped, skip, text};
+use super::tools::{command, output, say_skipped, skip, text, within};
 
 /// Whether this machine cannot mount images; says so.
 pub(crate) fn is_missing() -> bool {
@@ -73,18 +74,23 @@ impl Mount {
         succeed(command("resize2fs").arg(&self.device));
     }
 
+    /// Has all that was written reach the image.
+    pub(crate) fn sync(&self) {
+        sync(self.path());
+    }
+
     /// Ends the use of the image; the kernel must have found nothing wrong with it.
     pub(crate) fn unmount(self) {
-        rustix::fs::syncfs(File::open(self.path()).unwrap()).unwrap();
+        self.sync();
         let name = self.device.trim_start_matches("/dev/");
         let errors = fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).unwrap();
         assert_eq!(errors.trim(), "0", "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
         for _ in 0..50 {
-            if command("umount").arg(self.path()).output().unwrap().status.success() {
+            if output(command("umount").arg(self.path())).status.success() {
                 return;
             }
-            std::thread::sleep(std::time::Duration::from_millis(100));
+            std::thread::sleep(Duration::from_millis(100));
         }
         panic!("{} stays busy", self.path().display());
     }
@@ -93,14 +99,20 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // Does nothing after `unmount`; after a failure, the device must be free again.
-        let _ = command("umount").arg(self.path()).output();
-        let _ = command("losetup").args(["--detach", &self.device]).output();
+        let soon = Duration::from_secs(10);
+        let _ = within(command("umount").arg(self.path()), soon);
+        let _ = within(command("losetup").args(["--detach", &self.device]), soon);
     }
+}
+
+/// Has all that was written to a file system reach its device: by a program, which may hang where a test must not.
+pub(crate) fn sync(mounted: &Path) {
+    succeed(command("sync").arg("--file-system").arg(mounted));
 }
 
 /// Runs a command that must not fail, and returns what it prints.
 fn succeed(command: &mut std::process::Command) -> String {
-    let output = command.output().unwrap();
+    let output = output(command);
     assert!(output.status.success(), "{command:?}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }

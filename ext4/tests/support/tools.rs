@@ -3,9 +3,16 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+/// Longest time that a tool may take. One that the kernel never lets go on, as an unmount may be, then fails its test instead
+/// of keeping the machine.
+const DEADLINE: Duration = Duration::from_mins(5);
 
 /// Says that a test cannot judge without something; fails it where `REQUIRE_ORACLES=1`.
 pub(crate) fn skip(missing: &str) {
@@ -25,13 +32,13 @@ pub(crate) fn say_skipped(missing: &str) {
 
 /// Says something, past the test harness, which hides what a passing test prints.
 pub(crate) fn say(text: &str) {
-    let _ = std::io::stderr().write_all(text.as_bytes());
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Whether one of the tools is missing; says so.
 pub(crate) fn are_missing(tools: &[&str]) -> bool {
     let missing = tools.iter().find(|tool| {
-        let found = command(tool).arg("-V").output();
+        let found = within(command(tool).arg("-V"), DEADLINE);
         found.is_err()
     });
     if let Some(tool) = missing {
@@ -49,9 +56,33 @@ pub(crate) fn command(tool: &str) -> Command {
     command
 }
 
+/// Runs a command that is there, and ends before the deadline.
+pub(crate) fn output(command: &mut Command) -> Output {
+    let output = within(command, DEADLINE).unwrap();
+    output.unwrap_or_else(|| panic!("{command:?} did not end in {DEADLINE:?}"))
+}
+
+/// Runs a command; `None` if it takes longer than it may. It is killed then, and not waited for, since the kernel may not let
+/// it die.
+pub(crate) fn within(command: &mut Command, deadline: Duration) -> io::Result<Option<Output>> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let child = command.spawn()?;
+    let id = child.id().to_string();
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+    if let Ok(output) = receiver.recv_timeout(deadline) {
+        return output.map(Some);
+    }
+    let _ = Command::new("kill").args(["-KILL", &id]).status();
+    Ok(None)
+}
+
 /// Runs a tool with an image as the last argument, and returns what it says.
 pub(crate) fn run<S: AsRef<OsStr>>(tool: &str, arguments: &[S], image: &Path) -> Output {
-    command(tool).args(arguments).arg(image).output().unwrap()
+    output(command(tool).args(arguments).arg(image))
 }
 
 /// What a tool that must not fail prints.
@@ -144,12 +175,7 @@ pub(crate) fn copy_of(image: &Path) -> tempfile::TempPath {
     let copy = tempfile::NamedTempFile::new_in(image.parent().unwrap())
         .unwrap()
         .into_temp_path();
-    let copied = command("cp")
-        .arg("--sparse=always")
-        .arg(image)
-        .arg(&copy)
-        .output()
-        .unwrap();
+    let copied = output(command("cp").arg("--sparse=always").arg(image).arg(&copy));
     assert!(copied.status.success(), "cp: {}", text(&copied));
     copy
 }

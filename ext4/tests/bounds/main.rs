@@ -1,0 +1,253 @@
+//! What [`ext4::check()`] costs: no more than the bytes that an image really has, whatever it claims.
+
+mod sparse;
+mod superblock;
+
+use std::time::{Duration, Instant};
+
+use ext4::{
+    BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Reader, Size, Tree,
+};
+
+use sparse::Sparse;
+
+/// Size of the blocks of the images here, in bytes.
+const BLOCK: u64 = 1024;
+
+/// Makes an image of so many bytes in blocks of 1 KiB.
+fn image(bytes: u64, fill: impl FnOnce(&mut Formatter<Sparse>, &mut Tree)) -> Sparse {
+    let options = Options {
+        size: Size::Fixed(bytes),
+        block_size: BlockSize::Kib1,
+        inodes: Inodes::AtLeast(0),
+        journal: Journal::None,
+        ..Options::new([7; 16])
+    };
+    let mut formatter = Formatter::new(Sparse::default(), options).expect("it is a possible size");
+    let mut tree = Tree::default();
+    fill(&mut formatter, &mut tree);
+    formatter.finish(tree).expect("it fits").0
+}
+
+/// The same without checksums, which would say all that is to be said.
+fn without_checksums(mut image: Sparse) -> Sparse {
+    let features = image.get(1024 + 0x65, 1);
+    image.put(1024 + 0x65, &[features[0] & !4]);
+    image
+}
+
+fn directory(tree: &mut Tree, name: &str) -> InodeId {
+    let kind = Kind::Directory(Directory::new());
+    tree.insert(InodeId::ROOT, name.as_bytes(), Metadata::default(), kind)
+        .expect("a new name")
+}
+
+/// Where an inode is.
+fn inode_at(image: &Sparse, ino: u32) -> u64 {
+    let per_group = image.u32_at(1024 + 0x28);
+    let (group, index) = ((ino - 1) / per_group, (ino - 1) % per_group);
+    let table = image.u32_at(2 * BLOCK + u64::from(group) * 64 + 8);
+    u64::from(table) * BLOCK + u64::from(index) * 256
+}
+
+/// The number of an inode that the root has.
+fn ino_of(image: &Sparse, name: &str) -> u32 {
+    let mut reader = Reader::open(image.clone().limited(u64::MAX)).expect("it is an image");
+    let root = reader.root().expect("there is a root");
+    let entries = reader.entries(&root).expect("it is a good directory");
+    let entry = entries.iter().find(|entry| *entry.name == *name.as_bytes());
+    entry.expect("it was added").ino.get()
+}
+
+/// A node of an extent tree: its header, and its entries.
+fn node(max: u16, depth: u16, entries: &[[u8; 12]]) -> Vec<u8> {
+    let count = u16::try_from(entries.len()).expect("they fit into a block");
+    let header = [0xF30A, count, max, depth, 0, 0].map(u16::to_le_bytes);
+    [&header.concat(), entries.as_flattened()].concat()
+}
+
+/// An entry that leads to a node, which has the blocks of the file from one on.
+fn index_entry(logical: u32, block: u32) -> [u8; 12] {
+    let mut entry = [0; 12];
+    entry[..4].copy_from_slice(&logical.to_le_bytes());
+    entry[4..8].copy_from_slice(&block.to_le_bytes());
+    entry
+}
+
+/// An extent.
+fn leaf_entry(logical: u32, count: u16, block: u32) -> [u8; 12] {
+    let mut entry = [0; 12];
+    entry[..4].copy_from_slice(&logical.to_le_bytes());
+    entry[4..6].copy_from_slice(&count.to_le_bytes());
+    entry[8..].copy_from_slice(&block.to_le_bytes());
+    entry
+}
+
+/// What a check finds, which may read no more than so many times the bytes that the image really has.
+fn findings(image: Sparse, times: u64) -> Vec<Finding> {
+    let begun = Instant::now();
+    let budget = times * image.written();
+    let report = ext4::check(image.limited(budget)).expect("it is a file system");
+    let took = begun.elapsed();
+    assert!(took < Duration::from_mins(1), "it took {took:?}");
+    report.findings
+}
+
+/// The last blocks of an image, which are free.
+fn last_blocks(image: &Sparse, count: u64) -> u32 {
+    u32::try_from(image.len / BLOCK - count).expect("a small image")
+}
+
+#[test]
+fn a_good_image_is_read_about_once() {
+    let image = image(16 << 20, |_, tree| {
+        for number in 0..1000 {
+            directory(tree, &format!("{number}"));
+        }
+    });
+    assert_eq!(findings(image, 2), []);
+}
+
+#[test]
+fn a_file_system_of_256_gibibytes_that_is_mostly_holes_is_read_about_once() {
+    let image = image(1 << 38, |_, _| {});
+    assert_eq!(findings(image, 2), []);
+}
+
+#[test]
+fn nodes_that_lead_to_one_node_many_times_are_looked_into_once() {
+    let mut image = without_checksums(image(16 << 20, |_, tree| {
+        directory(tree, "directory");
+    }));
+    let at = inode_at(&image, ino_of(&image, "directory"));
+    let nodes = last_blocks(&image, 10);
+    let leaf = leaf_entry(0, 1, image.u32_at(at + 0x28 + 20));
+    image.put(u64::from(nodes) * BLOCK, &node(84, 0, &[leaf]));
+    for depth in 1..5 {
+        let block = nodes + u32::from(depth);
+        image.put(
+            u64::from(block) * BLOCK,
+            &node(84, depth, &[index_entry(0, block - 1); 84]),
+        );
+    }
+    image.put(at + 0x28, &node(4, 5, &[index_entry(0, nodes + 4); 4]));
+    assert!(!findings(image, 2).is_empty());
+}
+
+#[test]
+fn a_map_of_one_block_many_times_is_looked_into_once() {
+    let mut image = without_checksums(image(16 << 20, |_, tree| {
+        directory(tree, "directory");
+    }));
+    let at = inode_at(&image, ino_of(&image, "directory"));
+    let map = last_blocks(&image, 10);
+    for level in 1..3 {
+        let block = map + level;
+        image.put(u64::from(block) * BLOCK, &(block - 1).to_le_bytes().repeat(256));
+    }
+    // No extents, but a triple-indirect block.
+    let flags = image.get(at + 0x22, 1);
+    image.put(at + 0x22, &[flags[0] & !8]);
+    image.put(at + 0x28, &[0; 60]);
+    image.put(at + 0x28 + 56, &(map + 2).to_le_bytes());
+    assert!(!findings(image, 2).is_empty());
+}
+
+#[test]
+fn blocks_that_many_directories_share_are_read_for_one() {
+    let mut image = without_checksums(image(32 << 20, |_, tree| {
+        let large = directory(tree, "large");
+        for number in 0..10_000 {
+            let name = format!("{number:0>100}");
+            tree.insert(large, name.as_bytes(), Metadata::default(), Kind::Fifo)
+                .expect("a new name");
+        }
+        for number in 0..500 {
+            directory(tree, &format!("{number}"));
+        }
+    }));
+    let large = ino_of(&image, "large");
+    let inode = image.get(inode_at(&image, large), 256);
+    // Directories follow each other.
+    for ino in large + 1..large + 500 {
+        let at = inode_at(&image, ino);
+        image.put(at, &inode);
+    }
+    assert!(!findings(image, 3).is_empty());
+}
+
+#[test]
+fn a_value_that_many_attributes_have_is_read_once() {
+    let image = image(16 << 20, |formatter, tree| {
+        for number in 0..1000 {
+            let mut metadata = Metadata::default();
+            let xattrs = &mut metadata.xattrs;
+            xattrs.set(b"user.large", &vec![b'x'; 60_000]).expect("a good name");
+            // Each has a block of its own.
+            let other = format!("user.{number:0>200}");
+            xattrs.set(other.as_bytes(), b"").expect("a good name");
+            let data = formatter.write_data(&b""[..], 0).expect("nothing fits");
+            let name = number.to_string();
+            tree.insert(InodeId::ROOT, name.as_bytes(), metadata, Kind::File(data))
+                .expect("a new name");
+        }
+    });
+    assert_eq!(findings(image, 4), []);
+}
+
+#[test]
+fn a_directory_of_holes_is_not_read_to_its_end() {
+    let mut image = without_checksums(image(1 << 38, |_, tree| {
+        directory(tree, "directory");
+    }));
+    let at = inode_at(&image, ino_of(&image, "directory"));
+    let leaf = last_blocks(&image, 10);
+    let extents: Vec<_> = (0..80)
+        .map(|number| leaf_entry(number << 15, 1 << 15, (1 << 27) + (number << 15)))
+        .collect();
+    image.put(u64::from(leaf) * BLOCK, &node(84, 0, &extents));
+    image.put(at + 0x28, &node(4, 1, &[index_entry(0, leaf)]));
+    let size: u64 = 80 << 25;
+    image.put(
+        at + 4,
+        &u32::try_from(size & 0xFFFF_FFFF).expect("32 bits").to_le_bytes(),
+    );
+    image.put(at + 0x6C, &u32::try_from(size >> 32).expect("32 bits").to_le_bytes());
+    // The tables of its groups are looked at too.
+    assert!(!findings(image, 50).is_empty());
+}
+
+#[test]
+fn a_file_system_of_264_tebibytes_has_as_many_inodes_as_32_bits_count() {
+    let options = Options {
+        size: Size::Fixed(264 << 40),
+        block_size: BlockSize::Kib64,
+        ..Options::new([7; 16])
+    };
+    let formatter = Formatter::new(Sparse::default(), options).expect("it is a possible size");
+    let (image, _) = formatter.finish(Tree::default()).expect("it fits");
+    let reader = Reader::open(image.limited(4096)).expect("it is an image");
+    let inodes = reader.facts().inode_count;
+    assert!(inodes > u32::MAX / 100 * 99, "{inodes}");
+}
+
+#[test]
+fn so_many_groups_that_were_never_written_are_not_looked_at() {
+    for has_sums in [true, false] {
+        let options = Options {
+            size: Size::Fixed(16 << 20),
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let formatter = Formatter::new(Sparse::default(), options).expect("it is a possible size");
+        let (mut image, _) = formatter.finish(Tree::default()).expect("it fits");
+        if !has_sums {
+            image = without_checksums(image);
+        }
+        // A million groups of 128 MiB.
+        image.len = 1 << 47;
+        image.put(1024 + 4, &0_u32.to_le_bytes());
+        image.put(1024 + 0x150, &8_u32.to_le_bytes());
+        assert!(!findings(image, 4).is_empty());
+    }
+}

@@ -1,0 +1,107 @@
+//! Features that our images do not have: what e2fsck makes of them, [`ext4::check()`] does too.
+
+use std::fs::{self, File};
+use std::path::Path;
+
+use ext4::BlockSize;
+
+use crate::judge::{self, MIB, Setup, image_file};
+use crate::support::tools;
+
+/// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory with two others, and one with so many that they
+/// have an index.
+fn formatted(features: &str) -> tempfile::TempPath {
+    let tree = tempfile::tempdir().unwrap();
+    fs::write(tree.path().join("file"), vec![b'x'; 20_000]).unwrap();
+    fs::create_dir_all(tree.path().join("few/one")).unwrap();
+    fs::create_dir(tree.path().join("few/other")).unwrap();
+    for number in 0..300 {
+        fs::create_dir_all(tree.path().join(format!("many/{number}"))).unwrap();
+    }
+    let image = image_file();
+    File::create(&image).unwrap().set_len(32 * MIB).unwrap();
+    let root = tree.path().to_str().unwrap();
+    let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", root];
+    tools::print("mke2fs", &arguments, &image);
+    // The index, which mke2fs does not make.
+    let ordered = tools::run("e2fsck", &["-fyD"], &image);
+    assert!(
+        ordered.status.code().is_some_and(|code| code <= 1),
+        "{}",
+        tools::text(&ordered)
+    );
+    image
+}
+
+/// Sets a field of an inode.
+fn set(image: &Path, name: &str, field: &str, value: &str) {
+    let request = format!("set_inode_field {name} {field} {value}");
+    tools::print("debugfs", &["-w", "-R", &request], image);
+}
+
+/// Asserts that both call an image faulty.
+fn assert_faulty(image: &Path, what: &str) {
+    assert!(tools::e2fsck_fault(image).is_some(), "{what}");
+    let report = ext4::check(File::open(image).unwrap()).unwrap();
+    assert!(!report.is_clean(), "{what}");
+}
+
+#[test]
+fn the_block_by_which_hosts_notice_each_other_is_in_use() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    for features in ["mmp", "mmp,^metadata_csum"] {
+        tools::assert_clean(&formatted(features), features);
+    }
+}
+
+#[test]
+fn a_tree_of_hashes_may_follow_the_end_of_a_file() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    let image = formatted("verity");
+    set(&image, "file", "size", "100");
+    assert_faulty(&image, "too short");
+    // `EXT4_VERITY_FL | EXT4_EXTENTS_FL`
+    set(&image, "file", "flags", "0x180000");
+    tools::assert_clean(&image, "with hashes");
+}
+
+#[test]
+fn a_directory_that_once_had_too_many_links_to_count_has_one() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    let image = formatted("dir_nlink");
+    set(&image, "many", "links_count", "1");
+    tools::assert_clean(&image, "with an index");
+    set(&image, "many", "links_count", "2");
+    assert_faulty(&image, "two links");
+    let image = formatted("dir_nlink");
+    set(&image, "few", "links_count", "1");
+    assert_faulty(&image, "without an index");
+}
+
+#[test]
+fn a_directory_with_too_many_links_to_count_has_one_and_the_feature() {
+    if tools::are_missing(&["e2fsck", "debugfs"]) {
+        return;
+    }
+    let setup = Setup::small("65,001 directories", |options| options.block_size = BlockSize::Kib1);
+    let image = image_file();
+    judge::build(&image, &setup, |build, _| {
+        build.directory("many");
+        for number in 0..65_001 {
+            build.directory(format!("many/{number}"));
+        }
+    })
+    .unwrap();
+    tools::assert_clean(&image, setup.name);
+    set(&image, "many", "links_count", "65003");
+    assert_faulty(&image, "counted");
+    set(&image, "many", "links_count", "1");
+    tools::print("debugfs", &["-w", "-R", "feature ^dir_nlink"], &image);
+    assert_faulty(&image, "without the feature");
+}
