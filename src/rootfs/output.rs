@@ -15,8 +15,9 @@ use crate::image::{Algorithm, Digest};
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 ///
 /// On Linux the file has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9` included, leaves
-/// nothing. Only where it takes the place of another, it has a hidden name beside that for an instant, as a link replaces nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the
-/// target, which is removed when this is dropped.
+/// nothing. Only where it takes the place of another, it has a hidden name beside that for an instant, as a link replaces
+/// nothing. Elsewhere, and on file systems that know no such files, it is `.microagent-XXXXXXXX.partial` beside the target, which
+/// is removed when this is dropped.
 #[derive(Debug)]
 pub(super) struct Pending {
     name: Option<TempPath>,
