@@ -215,7 +215,7 @@ mod tests {
             });
             awaited.read(&mut [0]).unwrap_err();
         });
-        assert!(begun.elapsed() >= 2 * POLL && begun.elapsed() < 20 * POLL);
+        assert!(begun.elapsed() >= 2 * POLL && begun.elapsed() < Duration::from_mins(1));
     }
 
     #[test]

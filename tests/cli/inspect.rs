@@ -336,7 +336,7 @@ fn a_way_that_leads_through_a_large_directory_again_and_again_ends_soon() {
     let begin = Instant::now();
     let output = inspect(&scene, &["cat", "/large/step-0"]).output().unwrap();
     assert_eq!(stdout(&output), "the end", "{}", stderr(&output));
-    assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_mins(2), "{:?}", begin.elapsed());
 }
 
 #[test]

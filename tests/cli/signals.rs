@@ -175,7 +175,7 @@ fn a_signal_is_noticed_before_the_image_is_known() {
         send("INT", &child);
         let output = child.wait_with_output().unwrap();
         assert!(
-            sent.elapsed() < Duration::from_secs(3),
+            sent.elapsed() < Duration::from_secs(10),
             "{reference}: {:?}",
             sent.elapsed()
         );

@@ -8,13 +8,6 @@ use std::time::Duration;
 
 use super::oracles::succeed;
 
-/// A command that speaks to the kernel, and fails where that does not answer: a test that hangs would say nothing.
-fn bounded(program: &str) -> Command {
-    let mut command = Command::new("timeout");
-    command.args(["--kill-after=10", "300", program]);
-    command
-}
-
 /// A mounted image, unmounted when dropped.
 pub(crate) struct Mount {
     directory: PathBuf,
@@ -33,7 +26,7 @@ impl Mount {
         let directory = image.with_extension("mount");
         fs::create_dir_all(&directory).expect("images lie in a writable directory");
         succeed(
-            bounded("mount")
+            Command::new("mount")
                 .args(["-t", "ext4", "-o", options])
                 .arg(image)
                 .arg(&directory),
@@ -50,7 +43,7 @@ impl Mount {
         assert_eq!(self.kernel_errors(), 0, "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
         for _ in 0..50 {
-            let umount = bounded("umount").arg(&self.directory).status();
+            let umount = Command::new("umount").arg(&self.directory).status();
             if umount.expect("umount runs").success() {
                 return;
             }
@@ -61,7 +54,7 @@ impl Mount {
 
     /// What `/sys/fs/ext4/<device>/errors_count` counts.
     fn kernel_errors(&self) -> u64 {
-        let findmnt = succeed(bounded("findmnt").args(["-no", "SOURCE"]).arg(&self.directory));
+        let findmnt = succeed(Command::new("findmnt").args(["-no", "SOURCE"]).arg(&self.directory));
         let source = String::from_utf8_lossy(&findmnt.stdout);
         let device = source.trim().trim_start_matches("/dev/");
         let count = fs::read_to_string(format!("/sys/fs/ext4/{device}/errors_count")).expect("the image is mounted");
@@ -72,6 +65,6 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         // After `unmount` there is nothing left to do, and this says so by failing.
-        let _ = bounded("umount").arg("--lazy").arg(&self.directory).output();
+        let _ = Command::new("umount").arg("--lazy").arg(&self.directory).output();
     }
 }
