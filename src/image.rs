@@ -4,6 +4,7 @@
 
 mod archive;
 mod auth;
+mod blob;
 mod blobs;
 mod config;
 mod digest;
@@ -25,15 +26,14 @@ mod scratch;
 mod section;
 mod tarball;
 
-use std::fmt;
 use std::fs::File;
-use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub use blob::Blob;
 pub(crate) use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, StoreError};
 pub use config::{Config, Execution, Rootfs};
@@ -50,14 +50,14 @@ pub use registry::{LoginCheck, Redirects, RegistryError, RegistryOptions, check_
 pub use section::FileError;
 
 use crate::interrupt::is_raised;
-use crate::layer::Decoder;
+use blob::Bytes;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
 use layout::Layout;
 use manifest::Descriptor;
 use reference::Transport;
-use registry::{Growing, Registry};
+use registry::Registry;
 use remote::Remote;
 use scratch::Scratch;
 use section::Section;
@@ -342,7 +342,7 @@ impl Source {
             (None, Place::Registry(remote)) => remote.blob(layer, &self.progress)?,
         };
         let progress = self.progress.layer(&layer.digest);
-        Ok(Blob { bytes, progress })
+        Ok(Blob::new(bytes, progress))
     }
 
     /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
@@ -456,56 +456,4 @@ struct Fetched {
     /// What its descriptor or the registry calls it; may be empty.
     media_type: String,
     json: Vec<u8>,
-}
-
-/// The bytes of a layer as they are at the source, compressed or not.
-#[derive(Debug)]
-pub struct Blob {
-    bytes: Bytes,
-    progress: Option<Arc<LayerProgress>>,
-}
-
-enum Bytes {
-    Section(Section),
-    Growing(Growing),
-    /// Of an archive that holds a layer in another form than its manifest says.
-    Decoded(Box<Decoder<BufReader<Section>>>),
-}
-
-impl Blob {
-    /// The first bytes of a file.
-    #[cfg(test)]
-    pub(crate) fn of_file(file: File, size: u64) -> Self {
-        let bytes = Bytes::Section(Section::whole(file, size));
-        Self { bytes, progress: None }
-    }
-
-    /// Whether its bytes are hashed as they arrive, by the download that [`Source::finish`] asks.
-    pub(crate) fn is_hashed_elsewhere(&self) -> bool {
-        matches!(self.bytes, Bytes::Growing(_))
-    }
-}
-
-impl fmt::Debug for Bytes {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Section(section) => section.fmt(f),
-            Self::Growing(growing) => growing.fmt(f),
-            Self::Decoded(_) => f.write_str("Decoded"),
-        }
-    }
-}
-
-impl Read for Blob {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = match &mut self.bytes {
-            Bytes::Section(section) => section.read(buffer),
-            Bytes::Growing(growing) => growing.read(buffer),
-            Bytes::Decoded(decoder) => decoder.read(buffer),
-        }?;
-        if let Some(progress) = &self.progress {
-            progress.apply(count);
-        }
-        Ok(count)
-    }
 }

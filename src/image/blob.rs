@@ -1,0 +1,67 @@
+//! The bytes of a layer at its source, read while they come.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use super::progress::LayerProgress;
+use super::registry::Growing;
+use super::section::Section;
+use crate::layer::Decoder;
+
+/// The bytes of a layer as they are at the source, compressed or not.
+#[derive(Debug)]
+pub struct Blob {
+    bytes: Bytes,
+    progress: Option<Arc<LayerProgress>>,
+}
+
+/// Where they come from.
+pub(super) enum Bytes {
+    Section(Section),
+    Growing(Growing),
+    /// Of an archive that holds a layer in another form than its manifest says.
+    Decoded(Box<Decoder<BufReader<Section>>>),
+}
+
+impl Blob {
+    /// Tells the progress, if there is one, what was read.
+    pub(super) fn new(bytes: Bytes, progress: Option<Arc<LayerProgress>>) -> Self {
+        Self { bytes, progress }
+    }
+
+    /// The first bytes of a file.
+    #[cfg(test)]
+    pub(crate) fn of_file(file: std::fs::File, size: u64) -> Self {
+        Self::new(Bytes::Section(Section::whole(file, size)), None)
+    }
+
+    /// Whether its bytes are hashed as they arrive, by the download that [`Source::finish`](super::Source::finish) asks.
+    pub(crate) fn is_hashed_elsewhere(&self) -> bool {
+        matches!(self.bytes, Bytes::Growing(_))
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(section) => section.fmt(f),
+            Self::Growing(growing) => growing.fmt(f),
+            Self::Decoded(_) => f.write_str("Decoded"),
+        }
+    }
+}
+
+impl Read for Blob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match &mut self.bytes {
+            Bytes::Section(section) => section.read(buffer),
+            Bytes::Growing(growing) => growing.read(buffer),
+            Bytes::Decoded(decoder) => decoder.read(buffer),
+        }?;
+        if let Some(progress) = &self.progress {
+            progress.apply(count);
+        }
+        Ok(count)
+    }
+}
