@@ -115,7 +115,11 @@ fn a_size_that_no_offset_reaches_is_an_error() {
     fs::write(scene.output(), &bytes).unwrap();
     let output = inspect(&scene, &["--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).contains("more blocks than there can be"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("more blocks than there can be"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
