@@ -148,7 +148,9 @@ impl From<&ArchiveError> for ErrorKind {
             } => source.kind().into(),
             ArchiveError::Decode { .. } => Self::Unsupported,
             ArchiveError::Missing { .. } => Self::NotFound,
-            ArchiveError::Damaged { .. } | ArchiveError::TooManyMembers { .. } => Self::Permanent,
+            ArchiveError::Damaged { .. } | ArchiveError::Empty { .. } | ArchiveError::TooManyMembers { .. } => {
+                Self::Permanent
+            }
         }
     }
 }

@@ -142,6 +142,7 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
             "make the archive again, with skopeo copy or docker save, for example"
         }
+        ImageError::Archive(ArchiveError::Empty { .. }) => "name a tar, or see why what should write it did not",
         ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }

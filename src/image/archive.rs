@@ -105,6 +105,12 @@ pub enum ArchiveError {
         /// Where in the tar.
         offset: u64,
     },
+    /// There is nothing in it, not even the end of a tar.
+    #[error("{} is empty", .path.display())]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
     /// More files, or longer names, than any image has.
     #[error("{} holds more than {MAX_MEMBERS} files, or {MAX_NAMES_LEN} bytes of their names", .path.display())]
     TooManyMembers {

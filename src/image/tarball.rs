@@ -1,6 +1,7 @@
 //! A plain tar of a root file system, compressed or not, as an image of one layer that says nothing of itself.
 
 use std::io::BufReader;
+use std::path::Path;
 
 use super::archive::ArchiveError;
 use super::config::Config;
@@ -25,14 +26,20 @@ pub(super) struct Tarball {
 impl Tarball {
     /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `scratch`.
     pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
-        let path = &reference.path;
-        let section = if path.as_os_str() == STANDARD_INPUT {
+        let is_input = reference.path.as_os_str() == STANDARD_INPUT;
+        // What errors call it.
+        let path = if is_input {
+            Path::new("standard input")
+        } else {
+            &reference.path
+        };
+        let section = if is_input {
             scratch.spool_input(path)?
         } else {
             Section::open(path)?
         };
         let read = |source| FileError::Read {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         };
         let whole = || scratch.interruptible(section.clone());
@@ -46,7 +53,7 @@ impl Tarball {
             _ => Digest::of_reader(Algorithm::Sha256, whole()).map_err(read)?,
         };
         let decoder = decode(BufReader::new(whole()), "").map_err(|source| ArchiveError::Decode {
-            path: path.clone(),
+            path: path.to_owned(),
             source,
         })?;
         let diff_id = match decoder.compression() {
@@ -55,8 +62,7 @@ impl Tarball {
         };
         // A tar has an end, and who gives nothing has failed.
         if section.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
-            let path = path.clone();
-            return Err(ArchiveError::Damaged { path, offset: 0 }.into());
+            return Err(ArchiveError::Empty { path: path.to_owned() }.into());
         }
         Ok(Self {
             section,
