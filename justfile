@@ -125,8 +125,8 @@ cross target *options:
     release/cargo-for.sh {{ target }} build {{ options }}
 
 # The tests of what hosts differ in, and the bytes of the sample, on other systems, under QEMU and Wine
-emulated:
-    release/emulated.sh
+emulated *quick="":
+    release/emulated.sh {{ quick }}
 
 # Archives, packages and checksums for all systems, of the commit that is checked out
 release out:
