@@ -84,6 +84,10 @@ fn write(content: Content<'_>, to: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
+    // Windows would say that there is none.
+    if directory.is_some_and(Path::is_file) {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
     let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
     let mode = content.mode();
     content.write_to(file.as_file_mut())?;
