@@ -59,6 +59,7 @@ use manifest::Descriptor;
 use reference::Transport;
 use registry::Registry;
 use remote::Remote;
+use resolve::Announce;
 use scratch::Scratch;
 use section::Section;
 use tarball::Tarball;
@@ -259,11 +260,7 @@ impl Source {
     }
 
     /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
-    fn search(
-        &self,
-        platform: &Platform,
-        announce: &mut dyn FnMut(&[BlobRef]) -> Result<(), ImageError>,
-    ) -> Result<Image, ImageError> {
+    fn search(&self, platform: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
         match (&self.place, &self.reference) {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
             _ => unless(&self.interrupted, resolve::resolve(self, platform, announce)),

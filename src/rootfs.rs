@@ -22,7 +22,7 @@ use crate::image::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions,
 };
-use crate::interrupt::Interruptible;
+use crate::interrupt::{Interruptible, is_raised};
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{Mke2fs, Programs};
 use crate::provenance::Provenance;
@@ -415,7 +415,7 @@ impl Build<'_> {
     }
 
     fn check_interrupted(&self) -> Result<(), BuildError> {
-        if self.interrupted.load(Ordering::Relaxed) {
+        if is_raised(self.interrupted) {
             return Err(BuildError::Interrupted);
         }
         Ok(())

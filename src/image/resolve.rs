@@ -11,7 +11,7 @@ const MAX_DEPTH: usize = 4;
 const MAX_DOCUMENTS: usize = 100;
 
 /// Told which layers an image has, before its config is asked for.
-type Announce<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
+pub(super) type Announce<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
 
 /// Finds the image for a platform.
 pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {

@@ -1,11 +1,12 @@
 //! Whether two images hold the same.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use ext4::{DataRange, FoundInode, FoundKind};
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
+use crate::interrupt::is_raised;
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 1 << 20;
@@ -76,7 +77,7 @@ fn same_content(
     let mut found = Content::new(made, found)?;
     let mut offset = 0;
     loop {
-        if interrupted.load(Ordering::Relaxed) {
+        if is_raised(interrupted) {
             return Err(Mke2fsError::Interrupted);
         }
         // What is a hole on both sides is not looked at.

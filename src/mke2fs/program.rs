@@ -6,11 +6,12 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
 use super::error::{Mke2fsError, working};
+use crate::interrupt::is_raised;
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -131,7 +132,7 @@ impl<'a> Workshop<'a> {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if !self.interrupted.load(Ordering::Relaxed) => thread::sleep(PAUSE),
+                Ok(None) if !is_raised(self.interrupted) => thread::sleep(PAUSE),
                 ended => {
                     // It may have ended by itself meanwhile.
                     let _ = child.kill();

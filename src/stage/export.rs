@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,7 @@ use super::StageReason;
 use super::confined::{Directory, Root, join};
 use super::mtree;
 use super::zeros::write_sparsely;
+use crate::interrupt::is_raised;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -279,7 +280,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     }
 
     fn check_interrupted(&self) -> Result<(), StageReason> {
-        if self.interrupted.load(Ordering::Relaxed) {
+        if is_raised(self.interrupted) {
             return Err(StageReason::Interrupted);
         }
         Ok(())
