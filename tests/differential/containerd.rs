@@ -58,7 +58,7 @@ impl Containerd {
             sockets,
             directory: directory.to_owned(),
         };
-        for _ in 0..100 {
+        for _ in 0..600 {
             if containerd.ctr(&["version"]).output().unwrap().status.success() {
                 return Some(containerd);
             }

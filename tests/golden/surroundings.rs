@@ -159,7 +159,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // What other tests have just started may hold it for a moment; what is not mounted, after a failure, fails at once.
-        for _ in 0..50 {
+        for _ in 0..600 {
             let unmounted = Command::new("umount").arg(self.path()).output().unwrap();
             if unmounted.status.success() || String::from_utf8_lossy(&unmounted.stderr).contains("not mounted") {
                 break;

@@ -210,7 +210,8 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
             *asked += 1;
             changed.notify_all();
             let are_few = |asked: &mut usize| *asked < AT_ONCE;
-            drop(changed.wait_timeout_while(asked, Duration::from_mins(1), are_few).unwrap());
+            let asked = changed.wait_timeout_while(asked, Duration::from_mins(1), are_few);
+            drop(asked.unwrap());
             // For one too many to be seen.
             thread::sleep(Duration::from_millis(100));
             now.fetch_sub(1, Ordering::SeqCst);

@@ -200,7 +200,7 @@ impl TlsServer {
             address,
             directory,
         };
-        for _ in 0..100 {
+        for _ in 0..600 {
             if TcpStream::connect(address).is_ok() {
                 return server;
             }

@@ -159,7 +159,7 @@ fn a_build_that_fails_does_not_wait_for_the_layers_above() {
         let start = Instant::now();
         let stderr = failure(&builds, &server.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 1 of 2"), "{stderr}");
-        assert!(start.elapsed() < Duration::from_secs(20), "{threads} threads");
+        assert!(start.elapsed() < Duration::from_mins(1), "{threads} threads");
     }
 }
 

@@ -42,7 +42,7 @@ impl Mount {
     pub(crate) fn unmount(self) {
         assert_eq!(self.kernel_errors(), 0, "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
-        for _ in 0..50 {
+        for _ in 0..600 {
             let umount = Command::new("umount").arg(&self.directory).status();
             if umount.expect("umount runs").success() {
                 return;

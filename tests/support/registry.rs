@@ -71,7 +71,7 @@ impl Registry {
             host,
             directory,
         };
-        for _ in 0..100 {
+        for _ in 0..600 {
             if TcpStream::connect(&registry.host).is_ok() {
                 return Some(registry);
             }

@@ -86,7 +86,7 @@ impl Mount {
         let errors = fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).unwrap();
         assert_eq!(errors.trim(), "0", "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
-        for _ in 0..50 {
+        for _ in 0..600 {
             if output(command("umount").arg(self.path())).status.success() {
                 return;
             }
