@@ -123,16 +123,7 @@ fn linux(architecture: &str) -> Platform {
 /// `microagent rootfs build` of what is in the image and nothing else, for amd64.
 fn rootfs_build(reference: &str, out: &Path, state: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
-    command.args([
-        "rootfs",
-        "build",
-        "--arch",
-        "amd64",
-        "--init",
-        "none",
-        "--size-mib",
-        "64",
-    ]);
+    command.args(["rootfs", "build", "--arch", "amd64", "--init", "none"]);
     command.args(["--image", reference, "--out"]).arg(out);
     command.arg("--state-dir").arg(state);
     command

@@ -237,10 +237,9 @@ impl<'a> Pipeline<'a> {
         let used = lanes[open.clone()].iter().map(Lane::piece_count).sum();
         let mut free = (self.lane_count * LANE_PIECES).saturating_sub(used);
         for (index, lane) in open.clone().zip(&mut lanes[open]) {
-            if lane.same_before && index != *current {
-                continue;
-            }
+            let may_begin = !lane.same_before || index == *current;
             let step = match role {
+                _ if !may_begin => None,
                 Role::Worker => lane
                     .next_decode(free, spare)
                     .or_else(|| lane.next_check())

@@ -3,13 +3,14 @@
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
 use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
-use crate::server::{Reply, Server};
+use crate::server::{Reply, Server, stored};
 use crate::store::{Builds, succeed, tar};
 
 /// Bytes of a layer: more than are read ahead of it (16 MiB).
@@ -186,6 +187,44 @@ fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
                 "{threads} threads: {stderr}"
             );
         }
+    }
+}
+
+/// The layers above one that is there twice leave it the pieces that it needs when its turn comes.
+#[test]
+fn a_layer_that_is_there_twice_does_not_starve() {
+    let layout = TestLayout::new();
+    let twice = tar("twice", 1000);
+    // More than is read ahead of all layers together (64 MiB).
+    let tars = [tar("one", 1 << 20), twice.clone(), twice, tar("large", 72 << 20)];
+    let image = image(&layout, &tars, |_, tar| tar.to_vec());
+    let first = digest(&layout.blob(LAYER, tars[0].as_bytes())).to_owned();
+    let blobs = layout.path().join("blobs/sha256");
+    let server = Server::of(&layout, &image, move |request, _| {
+        // Long enough for all else to be read ahead.
+        request.path.ends_with(&first).then(|| Reply::Slow {
+            reply: Box::new(stored(&blobs, "", request)),
+            pause: Duration::from_millis(200),
+        })
+    });
+    let reference = server.reference(&format!("@{}", digest(&image)));
+    // With fewer threads, the large one is not begun before the second of the twins.
+    for threads in &THREADS[2..] {
+        let builds = Builds::new();
+        let mut build = builds.build(&reference, "out");
+        let mut build = build.args(["--threads", threads]).spawn().unwrap();
+        let start = Instant::now();
+        let status = loop {
+            match build.try_wait().unwrap() {
+                Some(status) => break status,
+                None if start.elapsed() < Duration::from_mins(1) => thread::sleep(Duration::from_millis(10)),
+                None => {
+                    build.kill().unwrap();
+                    panic!("a build with {threads} threads does not end");
+                }
+            }
+        };
+        assert!(status.success());
     }
 }
 
