@@ -144,7 +144,7 @@ pub enum FormatError {
         /// Name of the attribute.
         name: String,
     },
-    /// A POSIX ACL that the `setxattr` system call would refuse.
+    /// A POSIX ACL that the `setxattr` system call would refuse, or one without entries, by which it removes what there is.
     #[error("the extended attribute {name:?} of {path:?} is no POSIX ACL: {reason}")]
     InvalidAcl {
         /// Path of the file in the image.

@@ -20,6 +20,13 @@ const XATTR_COST: usize = 256;
 /// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
 const MAX_XATTR_LEN: usize = 64 << 10;
 
+/// The ACL of a file.
+const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
+/// The ACL of what will be made in a directory.
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// What ACLs begin with (`POSIX_ACL_XATTR_VERSION`).
+const ACL_VERSION: &[u8] = &2_u32.to_le_bytes();
+
 /// One change to the tree.
 #[derive(Debug)]
 pub(super) enum Change {
@@ -182,25 +189,35 @@ fn in_range(field: &'static str, value: i64, max: u32) -> Result<u32, LayerError
         })
 }
 
-/// Takes attributes away that Linux lets no file have, as containerd does, and counts them.
+/// Takes attributes away that Linux lets no file have, as containerd does, and counts them; and ACLs without entries, which
+/// setxattr(2) takes for none.
 fn remove_foreign_xattrs(xattrs: &mut Xattrs, node: &Node) -> u64 {
-    let names = xattrs.iter().map(|(name, _)| name);
-    let foreign: Vec<Vec<u8>> = names
-        .filter(|name| !is_possible(name, node))
-        .map(<[u8]>::to_vec)
-        .collect();
-    for name in &foreign {
+    let mut count = 0;
+    let mut removed = Vec::new();
+    for (name, value) in xattrs.iter() {
+        let is_foreign = !is_possible(name, value, node);
+        let is_empty_acl = matches!(name, ACCESS_ACL | DEFAULT_ACL) && matches!(value, b"" | ACL_VERSION);
+        if is_foreign || is_empty_acl {
+            count += u64::from(is_foreign);
+            removed.push(name.to_vec());
+        }
+    }
+    for name in &removed {
         xattrs.remove(name);
     }
-    foreign.len() as u64
+    count
 }
 
-/// Whether Linux lets such a file have an attribute of this name (xattr(7), acl(5)). Of those in `system.`, ACLs alone are stored.
-fn is_possible(name: &[u8], node: &Node) -> bool {
+/// Whether Linux lets such a file have such an attribute (xattr(7), acl(5)). Of those in `system.`, ACLs alone are stored, and of
+/// another version than 2, it says that it does not support them.
+fn is_possible(name: &[u8], value: &[u8], node: &Node) -> bool {
     let is_in = |namespace: &[u8]| name.len() > namespace.len() && name.starts_with(namespace);
+    let is_supported = value
+        .get(..ACL_VERSION.len())
+        .is_none_or(|version| version == ACL_VERSION);
     match name {
-        b"system.posix_acl_access" => !matches!(node, Node::Symlink(_)),
-        b"system.posix_acl_default" => matches!(node, Node::Directory),
+        ACCESS_ACL => is_supported && !matches!(node, Node::Symlink(_)),
+        DEFAULT_ACL => is_supported && matches!(node, Node::Directory),
         _ if is_in(b"user.") => matches!(node, Node::Directory | Node::File(_) | Node::SparseFile(_)),
         _ => is_in(b"trusted.") || is_in(b"security."),
     }

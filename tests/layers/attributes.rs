@@ -61,10 +61,8 @@ fn acls_that_the_kernel_refuses_are_errors() {
     let (named_user, named_group) = ((0x02, 4, 1000), (0x08, 4, 1000));
     let mask = (0x10, 4, NOBODY);
     for (value, reason) in [
-        (b"none".to_vec(), "version"),
-        (vec![], "version"),
+        (b"no".to_vec(), "version"),
         (acl(&MINIMAL)[..27].to_vec(), "cut off"),
-        (acl(&[]), "missing"),
         (acl(&[owner, group]), "missing"),
         (acl(&[owner, other]), "order"),
         (acl(&[group, owner, other]), "order"),
@@ -87,9 +85,26 @@ fn acls_that_the_kernel_refuses_are_errors() {
     }
 }
 
+/// What setxattr(2) says of another version is that it is not supported, and what has no entries removes the ACL.
+#[test]
+fn acls_of_other_versions_are_left_out_and_counted_and_empty_ones_are_none() {
+    let other = [3, 0, 0, 0, 1];
+    let empty = acl(&[]);
+    let layer = [
+        access(Entry::file("a", ""), other),
+        default(access(Entry::directory("b/"), "none"), other),
+        access(Entry::file("c", ""), ""),
+        default(access(Entry::directory("d/"), &empty), &empty),
+        default(Entry::file("e", ""), &empty),
+    ];
+    let (tree, summaries) = apply(&[archive(&layer)]).unwrap();
+    assert_eq!(tree, ["a=", "b/", "c=", "d/", "e="]);
+    assert_eq!(summaries[0].ignored_xattrs, 4);
+}
+
 /// Metadata that no file can have.
 fn impossible(entry: Entry) -> Entry {
-    access(entry, "no ACL")
+    access(entry, acl(&MINIMAL[..1]))
         .pax("uid", "-1")
         .pax("gid", "4294967295")
         .pax("mtime", "99999999999999")

@@ -3,7 +3,8 @@
 /// An ACL of the system calls' form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`) in that of the disk (version 1, an
 /// identifier only where there is one to name: `ext4_acl_entry`).
 ///
-/// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which says why.
+/// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which says why; so is one without
+/// entries, which it takes for the wish to have none.
 pub(super) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
     if u32::from_le_bytes(*version) != 2 {
