@@ -10,6 +10,7 @@ pub mod inspect;
 mod interrupt;
 pub mod layer;
 pub mod mke2fs;
+mod place;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;

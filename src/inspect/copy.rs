@@ -8,6 +8,7 @@ use tempfile::NamedTempFile;
 
 use super::{Content, Disk, InspectError};
 use crate::error::{ErrorKind, disk_remediation};
+use crate::place::Place;
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +17,14 @@ pub enum CopyError {
     /// It could not be read.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// Something is at the copy's path that a file cannot replace.
+    #[error("{} is a {found}, not a regular file", .path.display())]
+    NotAFile {
+        /// Path of the copy.
+        path: PathBuf,
+        /// What is there: a `directory`, `symlink`, `device`, …
+        found: &'static str,
+    },
     /// The copy could not be written.
     #[error("could not write {}", .path.display())]
     Write {
@@ -33,6 +42,7 @@ impl CopyError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Inspect(error) => error.kind(),
+            Self::NotAFile { .. } => ErrorKind::Conflict,
             Self::Write { source, .. } => source.kind().into(),
         }
     }
@@ -42,10 +52,18 @@ impl CopyError {
     pub fn remediation(&self) -> Option<String> {
         let (path, source) = match self {
             Self::Inspect(error) => return error.remediation(),
+            Self::NotAFile {
+                path,
+                found: "directory",
+            } => {
+                return Some(format!("name a file in it: {}", path.join("copy").display()));
+            }
+            Self::NotAFile { .. } => {
+                return Some("name another file, or use cat, and write its output there".to_owned());
+            }
             Self::Write { path, source } => (path, source),
         };
         match source.kind() {
-            io::ErrorKind::IsADirectory => Some(format!("name a file in it: {}", path.join("copy").display())),
             io::ErrorKind::NotFound => {
                 let directory = path.parent().unwrap_or(path).display();
                 Some(format!("make the directory first: mkdir -p {directory}"))
@@ -68,21 +86,22 @@ impl Disk {
     pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
         let content = self.content(path)?;
         let size = content.size_bytes();
-        write(content, to).map_err(|error| match error.downcast() {
-            Ok(error) => CopyError::Inspect(error),
-            Err(source) => CopyError::Write {
+        let failed = |source| CopyError::Write {
+            path: to.to_owned(),
+            source,
+        };
+        if let Place::Taken(found) = Place::of(to).map_err(failed)? {
+            return Err(CopyError::NotAFile {
                 path: to.to_owned(),
-                source,
-            },
-        })?;
+                found,
+            });
+        }
+        write(content, to).map_err(|error| error.downcast().map_or_else(failed, CopyError::Inspect))?;
         Ok(size)
     }
 }
 
 fn write(content: Content<'_>, to: &Path) -> io::Result<()> {
-    if to.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     // Windows would say that there is none.
     if directory.is_some_and(Path::is_file) {

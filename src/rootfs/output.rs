@@ -1,8 +1,8 @@
 //! The output file, which gets its name only when it is whole.
 
-use std::fs::{self, File, FileType};
+use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf, is_separator};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -11,6 +11,7 @@ use tempfile::{Builder, TempDir, TempPath};
 use super::holes;
 use crate::error::{BuildError, OutputAction};
 use crate::image::{Algorithm, Digest};
+use crate::place::Place;
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 ///
@@ -125,21 +126,14 @@ fn directory_of(target: &Path) -> &Path {
     }
 }
 
-/// Only a regular file can be replaced by renaming: a device or a FIFO would lose its meaning, and whether a symlink or
-/// the file behind it was meant is not for us to guess.
 fn refuse_all_but_files(target: &Path) -> Result<(), BuildError> {
-    let refused = |found| {
-        Err(BuildError::OutputNotAFile {
+    match Place::of(target).map_err(failed(OutputAction::Create, target))? {
+        Place::Free => Ok(()),
+        Place::File => refuse_locked(target).map_err(failed(OutputAction::Rename, target)),
+        Place::Taken(found) => Err(BuildError::OutputNotAFile {
             path: target.to_owned(),
             found,
-        })
-    };
-    match fs::symlink_metadata(target) {
-        Ok(metadata) if metadata.is_file() => refuse_locked(target).map_err(failed(OutputAction::Rename, target)),
-        Ok(metadata) => refused(kind_name(metadata.file_type())),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(OutputAction::Create, target)(error)),
-        Err(_) if names_a_directory(target) => refused("directory"),
-        Err(_) => Ok(()),
+        }),
     }
 }
 
@@ -162,34 +156,6 @@ fn refuse_locked(target: &Path) -> io::Result<()> {
 #[expect(clippy::unnecessary_wraps, reason = "Windows has more to do")]
 fn refuse_locked(_target: &Path) -> io::Result<()> {
     Ok(())
-}
-
-/// Whether the path can only be that of a directory, existing or not: `images/`, `..`.
-fn names_a_directory(target: &Path) -> bool {
-    target.file_name().is_none() || target.to_string_lossy().ends_with(is_separator)
-}
-
-fn kind_name(file_type: FileType) -> &'static str {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::FileTypeExt;
-        if file_type.is_block_device() || file_type.is_char_device() {
-            return "device";
-        }
-        if file_type.is_fifo() {
-            return "FIFO";
-        }
-        if file_type.is_socket() {
-            return "socket";
-        }
-    }
-    if file_type.is_symlink() {
-        "symlink"
-    } else if file_type.is_dir() {
-        "directory"
-    } else {
-        "special file"
-    }
 }
 
 fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> BuildError {
@@ -245,6 +211,8 @@ fn link(_file: &File, _name: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use std::io::Write;
 
     use super::*;

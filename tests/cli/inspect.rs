@@ -1,6 +1,8 @@
 //! What `rootfs inspect` says of a disk image, and gets out of it.
 
 use std::fs;
+#[cfg(unix)]
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -210,7 +212,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         ("/loop", &file, "too many symlinks", "ls"),
         ("/fifo", &file, "not a regular file", "ls"),
         ("/long", &missing, "could not write", "mkdir -p"),
-        ("/long", &outputs, "could not write", "name a file in it"),
+        ("/long", &outputs, "is a directory", "name a file in it"),
         ("/long", &below, "could not write", "name a file in a directory"),
     ] {
         let output = inspect(&scene, &["cp", path, to.to_str().unwrap()])
@@ -236,6 +238,33 @@ fn each_failure_of_a_copy_says_what_to_do() {
         assert!(error["remediation"].as_str().is_some(), "{error}");
     }
     assert_eq!(names(&outputs), ["rootfs.ext4"]);
+}
+
+/// A file would take the place of what somebody else reads from, or writes to.
+#[cfg(unix)]
+#[test]
+fn a_copy_replaces_files_alone() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+    let scene = scene_of(|tar| file(tar, "motd", 0o644, b"welcome\n"));
+    let [file, pipe, link] = ["file", "pipe", "link"].map(|name| scene.root.path().join(name));
+    fs::write(&file, "before").unwrap();
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    symlink(&file, &link).unwrap();
+    let copy = |to: &Path| {
+        let mut command = inspect(&scene, &["--mode", "ax", "cp", "/motd"]);
+        command.arg(to).output().unwrap()
+    };
+    for (to, found) in [(&pipe, "FIFO"), (&link, "symlink")] {
+        let output = copy(to);
+        let error = failure(&output);
+        assert_eq!(error["kind"], "conflict");
+        let message = error["message"].as_str().unwrap();
+        assert!(message.contains(&format!("{} is a {found}", to.display())), "{message}");
+    }
+    assert!(fs::symlink_metadata(&pipe).unwrap().file_type().is_fifo());
+    assert_eq!(fs::read_to_string(&link).unwrap(), "before");
+    assert_eq!(copy(&file).status.code(), Some(0));
+    assert_eq!(fs::read_to_string(&link).unwrap(), "welcome\n");
 }
 
 #[test]
