@@ -111,11 +111,13 @@ fn take_name(left: &mut Vec<u8>) -> Vec<u8> {
     name
 }
 
-/// Directories on the way by number: symlinks can lead through a large one ten thousand times.
+/// Directories on the way by number: symlinks can lead through one ten thousand times.
 #[derive(Default)]
 struct Directories {
     kept: HashMap<u32, Vec<FoundEntry>>,
     entry_count: usize,
+    /// The last one that is too large to be kept beside the others.
+    large: Option<(u32, Vec<FoundEntry>)>,
 }
 
 impl Directories {
@@ -126,14 +128,17 @@ impl Directories {
         name: &[u8],
     ) -> Result<FoundInode, WalkError> {
         let number = directory.ino.get();
-        if let Some(entries) = self.kept.get(&number) {
+        let large = self.large.as_ref().filter(|(kept, _)| *kept == number);
+        if let Some(entries) = self.kept.get(&number).or(large.map(|(_, entries)| entries)) {
             return find(reader, entries, name);
         }
         let entries = reader.entries(directory)?;
         let inode = find(reader, &entries, name);
-        self.entry_count = self.entry_count.saturating_add(entries.len());
-        if self.entry_count <= MAX_KEPT_ENTRIES {
+        if self.entry_count + entries.len() <= MAX_KEPT_ENTRIES {
+            self.entry_count += entries.len();
             self.kept.insert(number, entries);
+        } else {
+            self.large = Some((number, entries));
         }
         inode
     }
