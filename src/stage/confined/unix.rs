@@ -1,6 +1,7 @@
 //! Confinement by directory descriptors (openat(2) and its like).
 
 use std::cell::RefCell;
+use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -119,13 +120,24 @@ impl Directory {
             }
             let stat = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
             if FileType::from_raw_mode(stat.st_mode).is_dir() {
-                chmodat(&self.0, name, PRIVATE_DIRECTORY, AtFlags::empty())?;
+                self.make_private(name)?;
                 directories.push(name.to_bytes().to_vec());
             } else {
                 unlinkat(&self.0, name, AtFlags::empty())?;
             }
         }
         Ok(directories)
+    }
+
+    /// Makes a directory accessible. Somebody else may own what is here by now, and put a symlink in its place: who has the right to
+    /// change what that leads to, which root has, can open the directory itself, and those who cannot have no right that matters.
+    fn make_private(&self, name: &CStr) -> io::Result<()> {
+        match openat(&self.0, name, OPEN_DIRECTORY, Mode::empty()) {
+            Ok(directory) => fs::fchmod(directory, PRIVATE_DIRECTORY)?,
+            Err(Errno::ACCESS) => chmodat(&self.0, name, PRIVATE_DIRECTORY, AtFlags::empty())?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
     }
 
     fn remove_empty(&self, name: &[u8]) -> io::Result<()> {
@@ -384,6 +396,22 @@ mod tests {
         root.clear();
         assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
         assert_eq!(std::fs::read_to_string(outside.path().join("file")).unwrap(), "kept");
+    }
+
+    /// As somebody might put it there whom the directory belongs to.
+    #[test]
+    fn no_symlink_is_followed_to_make_a_directory_private() {
+        let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        let mode = |path: &Path| fs::stat(path).unwrap().st_mode & 0o7777;
+        fs::chmod(outside.path(), Mode::from_raw_mode(0o755)).unwrap();
+        symlink(outside.path(), inside.path().join("link")).unwrap();
+        std::fs::create_dir(inside.path().join("directory")).unwrap();
+        fs::chmod(inside.path().join("directory"), Mode::empty()).unwrap();
+        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        directory.make_private(c"link").unwrap_err();
+        assert_eq!(mode(outside.path()), 0o755);
+        directory.make_private(c"directory").unwrap();
+        assert_eq!(mode(&inside.path().join("directory")), 0o700);
     }
 
     #[test]
