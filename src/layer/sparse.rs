@@ -91,17 +91,10 @@ pub(super) struct Keywords {
 }
 
 impl Keywords {
-    /// Whether there is a sparse file at all. A name alone makes none, and is then none (Go, `readGNUSparsePAXHeaders`).
+    /// Whether there is a sparse file at all: only a version or a map makes one, and without it the name is none either (Go,
+    /// `readGNUSparsePAXHeaders`).
     pub(super) fn describe_a_file(&self) -> bool {
-        let Self {
-            name: _,
-            len,
-            major,
-            minor,
-            range_count,
-            list,
-        } = self;
-        [len, major, minor, range_count].into_iter().any(Option::is_some) || !list.is_empty()
+        self.major.is_some() || self.minor.is_some() || !self.list.is_empty()
     }
 
     /// Reads a record and says whether it was one of these.

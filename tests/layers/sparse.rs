@@ -115,6 +115,11 @@ fn the_name_of_a_sparse_file_is_none_of_any_other_file() {
         (Entry::new(b'6', "p"), "p|"),
     ] {
         let entry = entry.pax("GNU.sparse.name", "other");
+        check_tars(&[layer(entry.clone().bytes())], &format!("{expected} z=after"));
+        // Neither are sizes and numbers a map.
+        let entry = ["size", "realsize", "numblocks"]
+            .into_iter()
+            .fold(entry, |entry, keyword| entry.pax(format!("GNU.sparse.{keyword}"), "9"));
         check_tars(&[layer(entry.bytes())], &format!("{expected} z=after"));
     }
 }
@@ -140,6 +145,10 @@ fn sparse_files_are_expanded() {
             (&[(8182, 10)], 8192),
             (&[(1, 2), (3, 4), (7, 4)], 11),
         ] {
+            // Without a map, these are no sparse files: writers list a range of no bytes at the end.
+            if pairs.is_empty() && name.starts_with("0.") {
+                continue;
+            }
             let data = &data()[..usize::try_from(pairs.iter().map(|pair| pair.1).sum::<u64>()).unwrap()];
             let expected = format!("{} z=after", word(name, &expanded(pairs, data, len)));
             check_tars(&[layer(format(name, pairs, data, len))], &expected);
