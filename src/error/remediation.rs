@@ -146,10 +146,13 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
-        ImageError::File(FileError::TooLarge { max, .. }) => {
-            return Some(raise("--max-size-mib", max.div_ceil(MIB)));
+        ImageError::File(FileError::TooLarge { .. }) => "if you trust the image, raise the limit with --max-size-mib",
+        ImageError::DownloadTooLarge { total, .. } => {
+            let size = total.div_ceil(MIB);
+            return Some(format!(
+                "if you trust the image, raise the limit with --max-size-mib, for example to {size}"
+            ));
         }
-        ImageError::DownloadTooLarge { total, .. } => return Some(raise("--max-size-mib", total.div_ceil(MIB))),
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
@@ -199,7 +202,7 @@ fn registry(error: &RegistryError) -> Option<String> {
         // How to speak to other servers, and with which credentials, is not for the user to say.
         RegistryError::Elsewhere { source, .. } if !source.is_transient() => {
             return match **source {
-                RegistryError::Tls { .. } => registry(source),
+                RegistryError::Tls { .. } | RegistryError::NotFound { .. } => registry(source),
                 _ => None,
             };
         }

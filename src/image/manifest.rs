@@ -61,7 +61,6 @@ impl Descriptor {
         Ok(())
     }
 
-    /// The name that an image layout gives to the image, usually a tag.
     pub(super) fn blob_ref(&self) -> BlobRef {
         BlobRef {
             digest: self.digest.clone(),
@@ -69,6 +68,7 @@ impl Descriptor {
         }
     }
 
+    /// The name that an image layout gives to the image, usually a tag.
     pub(super) fn ref_name(&self) -> Option<&str> {
         self.annotations
             .get("org.opencontainers.image.ref.name")

@@ -202,25 +202,27 @@ mod tests {
     use crate::image::Reference;
 
     /// A server that sends each of `parts` and then waits so long.
-    fn serve<T: AsRef<str> + Send + 'static>(parts: Vec<(T, u64)>) -> SocketAddr {
+    fn serve<T: AsRef<str> + Clone + Send + 'static>(parts: Vec<(T, u64)>) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
-                for (part, wait) in &parts {
-                    // Who no longer listens has given up, as it should.
-                    let _ = stream.write_all(part.as_ref().as_bytes());
-                    thread::sleep(Duration::from_millis(*wait));
-                }
+                let (mut stream, parts) = (stream.unwrap(), parts.clone());
+                thread::spawn(move || {
+                    assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                    for (part, wait) in &parts {
+                        // Who no longer listens has given up, as it should.
+                        let _ = stream.write_all(part.as_ref().as_bytes());
+                        thread::sleep(Duration::from_millis(*wait));
+                    }
+                });
             }
         });
         address
     }
 
     /// What asking a server for a manifest ends in.
-    fn ask(address: SocketAddr) -> ImageError {
+    fn ask(address: SocketAddr, read: Duration, document: Duration) -> ImageError {
         let reference = Reference::parse(&format!("{address}/x")).unwrap();
         let Reference::Registry(image) = reference else {
             panic!("no registry")
@@ -235,8 +237,8 @@ mod tests {
         };
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),
-            read: Duration::from_millis(100),
-            document: Duration::from_millis(200),
+            read,
+            document,
             backoff: Duration::from_millis(1),
             ..Timeouts::default()
         };
@@ -248,7 +250,8 @@ mod tests {
     fn silence_times_out_wherever_it_falls() {
         const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
         for parts in [&[("", 300)][..], &[(HEAD, 300)], &[(HEAD, 20), ("12345", 300)]] {
-            let error = ask(serve(parts.to_vec()));
+            let (read, document) = (Duration::from_millis(100), Duration::from_millis(200));
+            let error = ask(serve(parts.to_vec()), read, document);
             assert!(
                 matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
                 "{parts:?}: {error:?}"
@@ -256,21 +259,30 @@ mod tests {
         }
     }
 
+    /// However little time passes between two of its bytes.
     #[test]
     fn a_document_that_drips_times_out() {
         const HEAD: &str = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n";
-        let dripping = serve(vec![(HEAD, 60), ("1", 60), ("2", 60), ("3", 60), ("4", 60), ("5", 60)]);
-        let error = ask(dripping);
+        let dripping = serve([HEAD, "1", "2", "3", "4", "5", "6"].map(|part| (part, 200)).to_vec());
+        let answer = |head: String| serve(vec![(format!("HTTP/1.1 {head}\r\nContent-Length: 0\r\n\r\n"), 0)]);
+        let redirect = answer(format!("307 X\r\nLocation: http://{dripping}/"));
+        let challenge = answer(format!(
+            "401 X\r\nWWW-Authenticate: Bearer realm=\"http://{dripping}/\""
+        ));
+        // Time enough for another host to come into play.
+        let (read, document) = (Duration::from_secs(10), Duration::from_secs(1));
+        let errors = [dripping, redirect, challenge].map(|address| thread::spawn(move || ask(address, read, document)));
+        let [itself, redirected, challenged] = errors.map(|asking| asking.join().unwrap());
         assert!(
-            matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
-            "{error:?}"
+            matches!(itself, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{itself:?}"
         );
-        let redirect = format!("HTTP/1.1 307 X\r\nLocation: http://{dripping}/\r\nContent-Length: 0\r\n\r\n");
-        let error = ask(serve(vec![(redirect, 0)]));
-        assert!(
-            matches!(&error, ImageError::Registry(RegistryError::Elsewhere { host, source, .. })
-            if *host == dripping.to_string() && matches!(**source, RegistryError::TimedOut { .. })),
-            "{error:?}"
-        );
+        for error in [redirected, challenged] {
+            assert!(
+                matches!(&error, ImageError::Registry(RegistryError::Elsewhere { host, source, .. })
+                if *host == dripping.to_string() && matches!(**source, RegistryError::TimedOut { .. })),
+                "{error:?}"
+            );
+        }
     }
 }

@@ -119,8 +119,8 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// More bytes, when it is decompressed or has come through a pipe, than are kept of any.
-    #[error("{} has more than the {max} bytes that are allowed, when it is decompressed", .path.display())]
+    /// More bytes than are read of what is compressed, or comes through a pipe.
+    #[error("{} has more than the {max} bytes that are read of what is compressed, or comes through a pipe", .path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,

@@ -379,6 +379,6 @@ fn a_layer_of_absurd_size_is_not_asked_for() {
         "{message}"
     );
     let hint = failure["error"]["remediation"].as_str().unwrap();
-    assert!(hint.contains("--max-size-mib, to 1099511627776 "), "{hint}");
+    assert!(hint.contains("--max-size-mib, for example to 1099511627776"), "{hint}");
     assert_eq!(server.count(&layer_digest()), 0);
 }

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use microagent::error::ErrorKind;
 use microagent::image::{ImageError, Redirects, RegistryError};
 use tempfile::TempDir;
 
@@ -79,6 +80,40 @@ fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
         body: b"what".to_vec(),
     });
     assert!(matches!(elsewhere(error, &store), RegistryError::Broken { .. }));
+}
+
+/// As of registries that hold nothing themselves.
+#[test]
+fn what_is_not_where_all_is_asked_for_is_not_found() {
+    let other = Server::start(|_, _| Reply::status(404));
+    let to = format!("http://{}", other.address);
+    let server = Server::start(move |request, _| redirect(format!("{to}{}", request.path)));
+    let error = pull(&State::new(), &server.reference("")).unwrap_err();
+    let not_there = format!("{} has no team/app/manifests/latest", other.address);
+    assert!(chain(&error).ends_with(&not_there), "{}", chain(&error));
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(error.remediation().is_some());
+    assert!(matches!(elsewhere(error, &other), RegistryError::NotFound { .. }));
+}
+
+/// Names of objects that nobody escaped.
+#[test]
+fn a_redirect_may_be_in_utf_8() {
+    let (layout, image) = one_image();
+    let store = Server::start(|request, _| {
+        let is_escaped = request.path == "/bl%C3%B6b/x?sig=%C3%A9";
+        if is_escaped {
+            Reply::Unsized { body: CONTENT.into() }
+        } else {
+            Reply::status(404)
+        }
+    });
+    let to = format!("http://{}/blöb/x?sig=é", store.address);
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&layer_digest()).then(|| redirect(to.clone()))
+    });
+    let pulled = pull(&State::new(), &server.reference("")).unwrap();
+    assert_eq!(pulled, CONTENT.as_bytes());
 }
 
 #[test]

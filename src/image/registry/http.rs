@@ -1,6 +1,5 @@
 //! One request to a registry, and what its answer means.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
@@ -9,7 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{ClientOptions, authorities};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::server::{DOCKER_HUB, Server, problem};
+use super::server::{Asked, DOCKER_HUB, Server, problem};
 use super::token::{Authorizer, Realms};
 use super::{RegistryError, RegistryOptions};
 use crate::image::ImageError;
@@ -54,19 +53,6 @@ pub(super) struct Http {
     server: Server,
     authorizer: Authorizer,
     timeouts: Timeouts,
-}
-
-/// Who was asked last, and is to blame for what comes too slowly.
-struct Asked(Mutex<Url>);
-
-impl Asked {
-    fn get(&self) -> Url {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set(&self, url: &Url) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(url);
-    }
 }
 
 /// The body of an answer, with what its headers say of it.
@@ -219,7 +205,7 @@ impl Http {
 
     /// The registry, until somebody else is asked.
     fn asked(&self) -> Asked {
-        Asked(Mutex::new(self.server.base.clone()))
+        Asked::new(self.server.base.clone())
     }
 
     /// Bounds the time for a whole exchange, which a server could draw out byte by byte.
@@ -246,21 +232,21 @@ impl Http {
         let mut response = self.follow(&url, accept, from, used.clone(), asked).await?;
         // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
         if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.server.base.origin() {
-            let authorization = self.authorizer.answer(response.headers(), used.as_ref()).await?;
+            let authorization = self.authorizer.answer(response.headers(), used.as_ref(), asked).await?;
             response = self.follow(&url, accept, from, Some(authorization), asked).await?;
         }
         let server = self.server.at(response.url());
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            // What another host says so is no word about what the registry has, and whom it gives it.
+            // Where all that is asked of the registry is sent on, it is the other that knows what there is.
+            StatusCode::NOT_FOUND if server.referrer.is_some() && path.starts_with("manifests/") => {
+                Err(server.not_found(&self.server.repository, path))
+            }
+            // What another host says otherwise is no word about what the registry has, and whom it gives it.
             _ if server.referrer.is_some() => Err(server.refusal(response).await),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(server.unauthorized(problem(response).await)),
-            StatusCode::NOT_FOUND if !server.repository.is_empty() => Err(RegistryError::NotFound {
-                registry: server.name,
-                repository: server.repository,
-                path: path.to_owned(),
-            }),
+            StatusCode::NOT_FOUND if !server.repository.is_empty() => Err(server.not_found(&server.repository, path)),
             _ => Err(server.refusal(response).await),
         }
     }

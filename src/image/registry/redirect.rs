@@ -1,6 +1,6 @@
 //! Where an answer sends who asked (RFC 9110, 15.4).
 
-use reqwest::header::LOCATION;
+use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 
 /// How many redirects are followed.
@@ -37,7 +37,9 @@ pub(super) fn next(response: &Response) -> Result<Option<Url>, Redirects> {
         | StatusCode::PERMANENT_REDIRECT => {}
         _ => return Ok(None),
     }
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
+    let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
+    // Some send what they should have escaped.
+    let location = location.and_then(|location| str::from_utf8(location).ok());
     location
         .ok_or(Redirects::NoLocation)
         .and_then(|location| target(response.url(), location))

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use oci_distribution::errors::OciEnvelope;
@@ -41,6 +42,23 @@ pub(super) struct Server {
     /// The file with the credentials.
     pub(super) credentials: Option<PathBuf>,
     pub(super) helper: Option<Helper>,
+}
+
+/// Who was asked last, and is to blame for what comes too slowly.
+pub(super) struct Asked(Mutex<Url>);
+
+impl Asked {
+    pub(super) fn new(url: Url) -> Self {
+        Self(Mutex::new(url))
+    }
+
+    pub(super) fn get(&self) -> Url {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set(&self, url: &Url) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(url);
+    }
 }
 
 impl Server {
@@ -99,6 +117,14 @@ impl Server {
             },
             None => error,
         }
+    }
+
+    pub(super) fn not_found(&self, repository: &str, path: &str) -> RegistryError {
+        self.blamed(RegistryError::NotFound {
+            registry: self.name.clone(),
+            repository: repository.to_owned(),
+            path: path.to_owned(),
+        })
     }
 
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {

@@ -11,7 +11,7 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
-use super::server::{Server, problem};
+use super::server::{Asked, Server, problem};
 use crate::image::auth::Credentials;
 use crate::image::manifest::{MAX_DOCUMENT_LEN, null_is_default};
 use crate::image::reference::is_loopback;
@@ -80,12 +80,18 @@ impl Authorizer {
         &self,
         headers: &HeaderMap,
         used: Option<&HeaderValue>,
+        asked: &Asked,
     ) -> Result<HeaderValue, RegistryError> {
+        let challenge = Challenge::find(headers);
+        // Who waits for the token that another request asks for waits for the same server.
+        if let Some(Challenge::Bearer { realm, .. }) = &challenge {
+            asked.set(&self.realm(realm)?);
+        }
         let _answering = self.answering.lock().await;
         if let Some(newer) = self.current().filter(|current| Some(current) != used) {
             return Ok(newer);
         }
-        let authorization = match (Challenge::find(headers), &self.credentials) {
+        let authorization = match (challenge, &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
                 header("Bearer", &token).ok_or_else(|| RegistryError::NoToken { realm: excerpt(&realm) })?
