@@ -160,6 +160,6 @@ fn an_archive_of_few_bytes_does_not_fill_the_disk() {
     let error = failure(&command.output().unwrap());
     assert_eq!(error["kind"], "policy_denied", "{error}");
     let remediation = error["remediation"].as_str().unwrap();
-    assert!(remediation.contains("--max-size-mib, to "), "{error}");
+    assert!(remediation.contains("raise the limit with --max-size-mib"), "{error}");
     assert!(super::scene::names(&scene.root.path().join("state/tmp")).is_empty());
 }
