@@ -248,7 +248,7 @@ fn attributes_have_an_inode_and_a_block_for_their_names() {
 
 #[test]
 fn what_is_no_acl_is_refused_at_its_entry() {
-    let file = Entry::file("f", "").pax("SCHILY.xattr.system.posix_acl_access", "none");
+    let file = Entry::file("f", "").pax("SCHILY.xattr.system.posix_acl_access", "no");
     let error = empty()
         .apply(&archive(&[file])[..], &LayerOptions::default())
         .unwrap_err();
