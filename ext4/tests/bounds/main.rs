@@ -3,8 +3,6 @@
 mod sparse;
 mod superblock;
 
-use std::time::{Duration, Instant};
-
 use ext4::{
     BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Reader, Size, Tree,
 };
@@ -85,11 +83,8 @@ fn leaf_entry(logical: u32, count: u16, block: u32) -> [u8; 12] {
 
 /// What a check finds, which may read no more than so many times the bytes that the image really has.
 fn findings(image: Sparse, times: u64) -> Vec<Finding> {
-    let begun = Instant::now();
     let budget = times * image.written();
     let report = ext4::check(image.limited(budget)).expect("it is a file system");
-    let took = begun.elapsed();
-    assert!(took < Duration::from_mins(1), "it took {took:?}");
     report.findings
 }
 
