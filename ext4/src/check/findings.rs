@@ -27,7 +27,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The first 1,000 findings.
+    /// The first 1,000 findings. If the check ended early, the last one says why.
     pub findings: Vec<Finding>,
     /// How many there were besides.
     pub more: u64,
@@ -42,15 +42,34 @@ impl Report {
 }
 
 #[derive(Default)]
-pub(super) struct Findings(Report);
+pub(super) struct Findings {
+    report: Report,
+    /// Whether the check is at its end, and nothing more means anything.
+    is_over: bool,
+}
 
 impl Findings {
     pub(super) fn add(&mut self, structure: Structure, problem: String) {
-        if self.0.findings.len() < MAX_LISTED {
-            self.0.findings.push(Finding { structure, problem });
-        } else {
-            self.0.more += 1;
+        if self.is_over {
+            return;
         }
+        let report = &mut self.report;
+        if report.findings.len() < MAX_LISTED {
+            report.findings.push(Finding { structure, problem });
+        } else {
+            report.more += 1;
+        }
+    }
+
+    /// Ends the check with a finding, which is listed however many there are.
+    pub(super) fn end(&mut self, structure: Structure, problem: &str) {
+        let report = &mut self.report;
+        if !self.is_over && report.findings.len() == MAX_LISTED {
+            report.findings.pop();
+            report.more += 1;
+        }
+        self.add(structure, problem.to_owned());
+        self.is_over = true;
     }
 
     pub(super) fn wrong_checksum(&mut self, structure: Structure) {
@@ -66,10 +85,10 @@ impl Findings {
 
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
-        self.0.findings.len() as u64 + self.0.more
+        self.report.findings.len() as u64 + self.report.more
     }
 
     pub(super) fn into_report(self) -> Report {
-        self.0
+        self.report
     }
 }

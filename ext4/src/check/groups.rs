@@ -27,6 +27,8 @@ pub(super) struct Group {
     pub(super) unused_inodes: u32,
     /// What is not written; empty if that is not known for certain.
     pub(super) flags: GroupFlags,
+    /// Whether nothing is known of its inodes, as its table is that of another group too.
+    pub(super) is_unknown: bool,
     pub(super) block_bitmap_sum: u32,
     pub(super) inode_bitmap_sum: u32,
 }
@@ -94,6 +96,7 @@ impl<R: Read + Seek> Check<R> {
                 self.blocks.claim(self.group_start(group), head);
             }
         }
+        let mut damaged = 0;
         for number in 0..self.groups.len() {
             let group = &self.groups[number];
             let places = [
@@ -102,8 +105,17 @@ impl<R: Read + Seek> Check<R> {
                 ("inode table", group.inode_table, self.table_blocks()),
             ];
             let number = u32::try_from(number).expect("groups are counted in 32 bits");
+            let mut is_right = true;
             for (what, start, count) in places {
-                self.place(number, what, start, count);
+                is_right &= self.place(number, what, start, count);
+            }
+            damaged += u32::from(!is_right);
+            if damaged > MAX_DAMAGED {
+                self.findings.end(
+                    Structure::Superblock,
+                    "the bitmaps and tables of so many groups cannot be where they are that nothing else is looked at",
+                );
+                return Ok(false);
             }
         }
         if let Some(block) = superblock::mmp_block(&self.reader) {
@@ -136,7 +148,7 @@ impl<R: Read + Seek> Check<R> {
                 let is_possible = described.places().iter().all(|block| blocks.contains(block));
                 damaged += u32::from(!(is_right && is_possible));
                 if damaged > MAX_DAMAGED {
-                    self.find(
+                    self.findings.end(
                         Structure::Superblock,
                         "so many group descriptors are damaged that nothing else is looked at",
                     );
@@ -190,6 +202,7 @@ impl<R: Read + Seek> Check<R> {
             directories: count(descriptor.used_dirs_count_lo.get(), descriptor.used_dirs_count_hi.get()),
             unused_inodes: if is_believed { unused } else { 0 },
             flags: if is_believed { flags } else { GroupFlags::empty() },
+            is_unknown: false,
             block_bitmap_sum: count(
                 descriptor.block_bitmap_csum_lo.get(),
                 descriptor.block_bitmap_csum_hi.get(),
@@ -201,8 +214,9 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`.
-    fn place(&mut self, group: u32, what: &str, start: u64, count: u64) {
+    /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`. Says whether it can be there, and nothing
+    /// else is.
+    fn place(&mut self, group: u32, what: &str, start: u64, count: u64) -> bool {
         let structure = Structure::GroupDescriptor { group };
         let (first, end) = if self.reader.has_incompat(incompat::FLEX_BG) {
             (self.group_start(0), self.block_count)
@@ -214,12 +228,16 @@ impl<R: Read + Seek> Check<R> {
                 structure,
                 format!("its {what} at block {start} is not where one can be"),
             );
-        } else if let Some(block) = self.blocks.claim(start, count) {
+            return false;
+        }
+        if let Some(block) = self.blocks.claim(start, count) {
             self.find(
                 structure,
                 format!("block {block} of its {what} belongs to something else too"),
             );
+            return false;
         }
+        true
     }
 
     /// The copies of the superblock and the descriptors. The kernel does not keep counts in them right, nor anything but what

@@ -6,6 +6,7 @@ use std::mem::offset_of;
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::inode_facts::InodeFact;
+use super::ownership::Ownership;
 use super::{Check, found};
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
@@ -59,19 +60,36 @@ impl Checked {
 
 impl<R: Read + Seek> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
+        // Damaged descriptors may name one table many times: then it is that of the first.
+        let mut tables = Ownership::new(self.block_count);
+        let len = self.table_blocks();
         for group in 0..self.groups.len() {
             self.inodes.begin_group();
-            let number = u32::try_from(group).expect("groups are counted in 32 bits");
-            self.table(number)?;
+            let described = &mut self.groups[group];
+            if described.flags.contains(GroupFlags::INODE_UNINIT) {
+                continue;
+            }
+            described.is_unknown = tables.claim(described.inode_table, len).is_some();
+            if !described.is_unknown {
+                let number = u32::try_from(group).expect("groups are counted in 32 bits");
+                self.table(number)?;
+            }
         }
+        self.names.are_partial = self.groups.iter().any(|group| group.is_unknown);
         Ok(())
+    }
+
+    /// Whether an inode is in a group whose inodes are not known.
+    pub(super) fn is_unknown(&self, ino: u32) -> bool {
+        let group = self.inodes.place_of(ino).and_then(|(group, _)| self.groups.get(group));
+        group.is_some_and(|group| group.is_unknown)
     }
 
     /// The inodes of a group, as far as they were ever used.
     fn table(&mut self, group: u32) -> Result<(), ReadError> {
         let described = &self.groups[group as usize];
         let (table, per_group) = (described.inode_table, self.inodes.per_group());
-        if described.flags.contains(GroupFlags::INODE_UNINIT) || table == 0 || table >= self.block_count {
+        if table == 0 || table >= self.block_count {
             return Ok(());
         }
         let inode_size = self.reader.inode_size();
@@ -156,7 +174,7 @@ impl<R: Read + Seek> Check<R> {
         let resize = has_resize.then_some(Ino::RESIZE.get());
         let names = superblock_names(superblock).into_iter().chain(resize);
         for ino in names.filter(|&ino| ino != 0) {
-            let is_used = self.inodes.get(ino).is_some();
+            let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
             self.findings.expect(is_used, Structure::Superblock, || {
                 format!("it names inode {ino}, which is not in use")
             });

@@ -114,10 +114,10 @@ impl<R: Read + Seek> Check<R> {
     /// Whether all of them are in use, once it is known what is.
     pub(super) fn orphans_in_use(&mut self) {
         for &ino in &self.orphans {
-            self.findings
-                .expect(self.inodes.get(ino).is_some(), Structure::Inode { ino }, || {
-                    "it is said to be an orphan, and is not in use".to_owned()
-                });
+            let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
+            self.findings.expect(is_used, Structure::Inode { ino }, || {
+                "it is said to be an orphan, and is not in use".to_owned()
+            });
         }
     }
 }

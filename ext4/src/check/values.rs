@@ -69,6 +69,9 @@ impl<R: Read + Seek> Check<R> {
         let holders = std::mem::take(&mut self.value_inodes);
         for (&ino, &Holding { found, .. }) in &holders {
             let structure = Structure::XattrValue { ino };
+            if self.is_unknown(ino) {
+                continue;
+            }
             let fact = self.inodes.get(ino).copied();
             let Some(checked) = self.again(Ino(ino))?.filter(|_| fact.is_some()) else {
                 self.find(structure, "there is no such inode");

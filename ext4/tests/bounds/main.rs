@@ -14,10 +14,19 @@ const BLOCK: u64 = 1024;
 
 /// Makes an image of so many bytes in blocks of 1 KiB.
 fn image(bytes: u64, fill: impl FnOnce(&mut Formatter<Sparse>, &mut Tree)) -> Sparse {
+    image_of(bytes, BlockSize::Kib1, 0, fill)
+}
+
+fn image_of(
+    bytes: u64,
+    block_size: BlockSize,
+    inodes: u32,
+    fill: impl FnOnce(&mut Formatter<Sparse>, &mut Tree),
+) -> Sparse {
     let options = Options {
         size: Size::Fixed(bytes),
-        block_size: BlockSize::Kib1,
-        inodes: Inodes::AtLeast(0),
+        block_size,
+        inodes: Inodes::AtLeast(inodes),
         journal: Journal::None,
         ..Options::new([7; 16])
     };
@@ -86,6 +95,11 @@ fn findings(image: Sparse, times: u64) -> Vec<Finding> {
     let budget = times * image.written();
     let report = ext4::check(image.limited(budget)).expect("it is a file system");
     report.findings
+}
+
+/// Whether one of the findings has these words.
+fn says(findings: &[Finding], wanted: &str) -> bool {
+    findings.iter().any(|finding| finding.to_string().contains(wanted))
 }
 
 /// The last blocks of an image, which are free.
@@ -245,4 +259,40 @@ fn so_many_groups_that_were_never_written_are_not_looked_at() {
         image.put(1024 + 0x150, &8_u32.to_le_bytes());
         assert!(!findings(image, 4).is_empty());
     }
+}
+
+#[test]
+fn a_table_that_many_groups_share_is_read_once() {
+    let groups = 128;
+    let mut image = without_checksums(image_of(groups << 23, BlockSize::Kib1, 1 << 18, |_, _| {}));
+    let first = image.get(2 * BLOCK, 64);
+    // All inodes but those that are reserved are in use.
+    let table = u64::from(image.u32_at(2 * BLOCK + 8));
+    let per_group = image.u32_at(1024 + 0x28);
+    let mut fifo = [0; 256];
+    fifo[..2].copy_from_slice(&0o10_644_u16.to_le_bytes());
+    fifo[0x1A] = 1;
+    image.put(table * BLOCK + 11 * 256, &fifo.repeat(per_group as usize - 11));
+    for group in 1..groups {
+        image.put(2 * BLOCK + group * 64, &first);
+    }
+    let found = findings(image, 3);
+    assert!(
+        says(&found, "of its inode table belongs to something else too"),
+        "{:?}",
+        found.last()
+    );
+    // What is not read is not said to be missing.
+    assert!(!says(&found, "the inode bitmap of group 1:"), "{:?}", found.last());
+}
+
+#[test]
+fn so_many_groups_that_share_a_table_are_not_looked_at() {
+    let mut image = without_checksums(image(16 << 30, |_, _| {}));
+    let first = image.get(2 * BLOCK, 64);
+    for group in 1..2048 {
+        image.put(2 * BLOCK + group * 64, &first);
+    }
+    let found = findings(image, 4);
+    assert!(says(&found, "nothing else is looked at"), "{:?}", found.last());
 }
