@@ -46,6 +46,10 @@ impl<R: Read + Seek> Check<R> {
             return Ok(None);
         };
         let size = inode.size;
+        if !inode.holds_value() {
+            // It is found with those that have it.
+            return Ok(Some(Holder { size, hash: None }));
+        }
         let len = usize::try_from(size)
             .ok()
             .filter(|len| (1..=MAX_VALUE_LEN).contains(len));

@@ -10,13 +10,13 @@ use crate::units::{BlockNr, Extent};
 const DIRECT: usize = 12;
 
 impl<R: Read + Seek> Reader<R> {
-    /// The blocks of an inode without extents, put together into extents; what is not mapped is a hole.
-    pub(super) fn mapped(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    /// The blocks of an inode without extents, up to a block of the file, put together into extents; what is not mapped is a hole.
+    pub(super) fn mapped(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         let (words, _) = inode.block.as_chunks::<4>();
         let words: [u32; DIRECT + 3] = std::array::from_fn(|index| u32::from_le_bytes(words[index]));
         let per_block = self.block_size as u64 / 4;
         let mut extents = Extents::default();
-        for (logical, &block) in (0..).zip(&words[..DIRECT]) {
+        for (logical, &block) in (0..end).zip(&words[..DIRECT]) {
             self.map(inode, logical, block, &mut extents)?;
         }
         // Blocks of numbers that are still to be read, the last first: with the first block of the file below each, and the
@@ -30,7 +30,7 @@ impl<R: Read + Seek> Reader<R> {
         pending.reverse();
         let mut seen = BTreeSet::new();
         while let Some((block, first, levels)) = pending.pop() {
-            if block == 0 {
+            if block == 0 || first >= end {
                 continue;
             }
             if !seen.insert(block) {
@@ -44,7 +44,7 @@ impl<R: Read + Seek> Reader<R> {
                 (u32::from_le_bytes(*bytes), first)
             });
             if levels == 0 {
-                for (block, logical) in children {
+                for (block, logical) in children.take_while(|(_, logical)| *logical < end) {
                     self.map(inode, logical, block, &mut extents)?;
                 }
             } else {

@@ -40,10 +40,15 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
     pub fn data(&mut self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+        self.data_before(inode, u64::MAX)
+    }
+
+    /// The same without what begins behind so many bytes of the file.
+    fn data_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
             return inline(inode);
         }
-        let extents = self.extents(inode)?;
+        let extents = self.extents_before(inode, end.div_ceil(self.block_size as u64))?;
         let mut ranges = Vec::with_capacity(extents.len());
         for extent in extents {
             let start = u64::from(extent.logical) * self.block_size as u64;
@@ -79,10 +84,10 @@ impl<R: Read + Seek> Reader<R> {
         self.has_incompat(incompat::INLINE_DATA) && inode.flags.contains(InodeFlags::INLINE_DATA)
     }
 
-    /// Reads content of so many bytes at once.
+    /// Reads the first bytes of a content, no matter how far it goes on.
     pub(crate) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
-        for range in self.data(inode)? {
+        for range in self.data_before(inode, len as u64)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
             let end = usize::try_from(range.start + range.len).unwrap_or(len).min(len);
             self.read_data(&range, 0, &mut bytes[start..end])?;
@@ -92,11 +97,17 @@ impl<R: Read + Seek> Reader<R> {
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
     pub(crate) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+        self.extents_before(inode, u64::MAX)
+    }
+
+    /// Those that begin before a block of the file. Nodes of a tree or a map that all lie behind it are not read: damaged ones may
+    /// belong to many inodes, each of which would take the time that all of them take.
+    fn extents_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }
         if !inode.flags.contains(InodeFlags::EXTENTS) {
-            let extents = self.mapped(inode)?;
+            let extents = self.mapped(inode, end)?;
             check_disjoint(inode, &extents)?;
             return Ok(extents);
         }
@@ -107,7 +118,7 @@ impl<R: Read + Seek> Reader<R> {
         loop {
             // Last first, so that leaves come in ascending order.
             pending.extend(children.into_iter().rev());
-            let Some((block, depth)) = pending.pop() else {
+            let Some((block, depth)) = pending.pop().filter(|_| next < end) else {
                 check_disjoint(inode, &extents)?;
                 return Ok(extents);
             };

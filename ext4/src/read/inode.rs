@@ -85,6 +85,11 @@ impl FoundKind {
 }
 
 impl FoundInode {
+    /// Whether it is there for the value of an attribute.
+    pub(crate) fn holds_value(&self) -> bool {
+        self.flags.contains(InodeFlags::EA_INODE)
+    }
+
     /// The error that this inode is damaged.
     pub(super) fn damaged(&self, what: &'static str) -> ReadError {
         ReadError::Inode {

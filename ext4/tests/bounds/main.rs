@@ -296,3 +296,79 @@ fn so_many_groups_that_share_a_table_are_not_looked_at() {
     let found = findings(image, 4);
     assert!(says(&found, "nothing else is looked at"), "{:?}", found.last());
 }
+
+/// An image in which 1,000 values have inodes of their own, and where these are.
+fn with_values() -> (Sparse, Vec<u64>) {
+    let image = without_checksums(image(32 << 20, |formatter, tree| {
+        for number in 0..1000 {
+            let mut metadata = Metadata::default();
+            let value = format!("{number:0>5000}");
+            metadata
+                .xattrs
+                .set(b"user.large", value.as_bytes())
+                .expect("a good name");
+            let data = formatter.write_data(&b""[..], 0).expect("nothing fits");
+            let name = number.to_string();
+            tree.insert(InodeId::ROOT, name.as_bytes(), metadata, Kind::File(data))
+                .expect("a new name");
+        }
+    }));
+    let inodes = (11..image.u32_at(1024)).map(|ino| inode_at(&image, ino));
+    // `EXT4_EA_INODE_FL`
+    let holders: Vec<u64> = inodes.filter(|at| image.get(at + 0x22, 1)[0] & 0x20 != 0).collect();
+    assert_eq!(holders.len(), 1000);
+    (image, holders)
+}
+
+#[test]
+fn a_map_that_many_values_share_is_looked_into_no_further_than_a_value_reaches() {
+    let (mut image, holders) = with_values();
+    // No extents, but a double-indirect block with 255 blocks of numbers, which many blocks have.
+    let map = last_blocks(&image, 300);
+    let numbers: Vec<u8> = (1..256).flat_map(|number| (map + number).to_le_bytes()).collect();
+    image.put(u64::from(map) * BLOCK, &numbers);
+    for number in 1..256 {
+        let blocks: Vec<u8> = (0..256_u32)
+            .flat_map(|index| (number * 97 + index).to_le_bytes())
+            .collect();
+        image.put(u64::from(map + number) * BLOCK, &blocks);
+    }
+    for at in holders {
+        let flags = image.get(at + 0x22, 1);
+        image.put(at + 0x22, &[flags[0] & !8]);
+        image.put(at + 0x28, &[0; 60]);
+        image.put(at + 0x28 + 52, &map.to_le_bytes());
+    }
+    assert!(!findings(image, 2).is_empty());
+}
+
+#[test]
+fn a_tree_that_many_values_share_is_looked_into_no_further_than_a_value_reaches() {
+    let (mut image, holders) = with_values();
+    let nodes = last_blocks(&image, 300);
+    let indexes: Vec<_> = (1..85).map(|number| index_entry(number * 84, nodes + number)).collect();
+    image.put(u64::from(nodes) * BLOCK, &node(84, 1, &indexes));
+    for number in 1..85 {
+        let leaves = (0..84).map(|index| leaf_entry(number * 84 + index, 1, 100 + number * 84 + index));
+        let leaves: Vec<_> = leaves.collect();
+        image.put(u64::from(nodes + number) * BLOCK, &node(84, 0, &leaves));
+    }
+    for at in holders {
+        image.put(at + 0x28, &node(4, 2, &[index_entry(84, nodes)]));
+    }
+    assert!(!findings(image, 2).is_empty());
+}
+
+#[test]
+fn what_is_no_value_is_not_read_as_one() {
+    let (mut image, holders) = with_values();
+    for at in holders.into_iter().take(100) {
+        let flags = image.get(at + 0x22, 1);
+        image.put(at + 0x22, &[flags[0] & !0x20]);
+        // What would be the hash of its value.
+        image.put(at + 8, &[0; 4]);
+    }
+    let found = findings(image, 2);
+    assert!(says(&found, "1 attributes have it, and it says"), "{:?}", found.first());
+    assert!(!says(&found, "it has another hash"));
+}
