@@ -35,6 +35,10 @@ use inode_facts::InodeFacts;
 use names::Names;
 use ownership::Ownership;
 
+/// Most blocks of zeros that may be where something leads to for the rest to be looked at. A few bytes lead to each, and an image of
+/// holes has any number of them.
+const MAX_ZEROS: u32 = 1000;
+
 /// Checks an image: a file, a device, or memory. What a journal holds that was not replayed counts as if it had been.
 ///
 /// # Errors
@@ -67,8 +71,10 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     check.xattr_blocks_in_use();
     check.holders_in_use()?;
     check.directories()?;
-    check.names()?;
-    check.bitmaps()?;
+    if !check.findings.is_over() {
+        check.names()?;
+        check.bitmaps()?;
+    }
     Ok(check.findings.into_report())
 }
 
@@ -91,6 +97,8 @@ struct Check<R> {
     xattr_blocks: BTreeMap<u64, attributes::Sharing>,
     /// Inodes that hold values.
     value_inodes: BTreeMap<u32, values::Holding>,
+    /// Blocks of zeros that something led to.
+    zeros: u32,
 }
 
 impl<R: Read + Seek> Check<R> {
@@ -111,6 +119,7 @@ impl<R: Read + Seek> Check<R> {
             orphans: BTreeSet::new(),
             xattr_blocks: BTreeMap::new(),
             value_inodes: BTreeMap::new(),
+            zeros: 0,
         }
     }
 
@@ -129,6 +138,25 @@ impl<R: Read + Seek> Check<R> {
         self.reader.read_at(offset, &mut bytes)?;
         Ok(Some(bytes))
     }
+
+    /// Reads a block that should not be zeros. Too many that are end the check: it takes time to read them, and no bytes of the image
+    /// stand for that.
+    fn filled_block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.findings.is_over() {
+            return Ok(None);
+        }
+        let bytes = self.block(structure, block)?;
+        self.zeros += u32::from(bytes.as_deref().is_some_and(is_zeros));
+        if self.zeros > MAX_ZEROS {
+            let problem = "so many blocks that it leads to are zeros that nothing else is looked at";
+            self.findings.end(Structure::Superblock, problem);
+        }
+        Ok(bytes)
+    }
+}
+
+fn is_zeros(bytes: &[u8]) -> bool {
+    bytes.iter().all(|&byte| byte == 0)
 }
 
 /// Makes a finding of what a reader refuses; an image that does not give its bytes stays an error.

@@ -4,8 +4,8 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use ext4::{
-    BlockSize, Directory, Formatter, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
-    Tree, check,
+    BlockSize, Directory, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, ReadError, Reader, Size,
+    Structure, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -241,4 +241,71 @@ fn no_damage_makes_a_panic() {
         }
         assert!(found > 100, "{found}");
     }
+}
+
+/// An image with a directory of more than 40 blocks and 400 names, and where the blocks are that have only names.
+fn with_a_large_directory() -> (Vec<u8>, Vec<usize>) {
+    let options = Options {
+        size: Size::Fixed(3 << 20),
+        block_size: BlockSize::Kib1,
+        inodes: Inodes::AtLeast(500),
+        journal: Journal::None,
+        ..Options::new([7; 16])
+    };
+    let formatter = Formatter::new(Vec::new(), options).expect("3 MiB are a file system");
+    let mut tree = Tree::default();
+    for number in 0..400 {
+        let name = format!("a fifo of a long name, {number:0>70}");
+        tree.insert(InodeId::ROOT, name.as_bytes(), Metadata::default(), Kind::Fifo)
+            .expect("a new name");
+    }
+    let (image, _) = formatter.finish(tree).expect("3 MiB hold it");
+    let image = without_checksums(image);
+    let is_leaf = |at: &usize| image[at + 8..at + 14] == *b"a fifo";
+    let leaves: Vec<_> = (0..image.len()).step_by(1024).filter(is_leaf).collect();
+    assert!(leaves.len() >= 40, "{}", leaves.len());
+    (image, leaves)
+}
+
+fn count(image: &[u8], wanted: &str) -> usize {
+    let report = check(Cursor::new(image)).expect("it is a file system");
+    let found = report
+        .findings
+        .iter()
+        .filter(|finding| finding.problem.contains(wanted));
+    found.count()
+}
+
+#[test]
+fn damaged_blocks_of_a_directory_do_not_hide_the_others() {
+    let (mut image, leaves) = with_a_large_directory();
+    let mut lost = 0;
+    for &at in &leaves[..30] {
+        let block = &mut image[at..at + 1024];
+        let is_name = |bytes: &&[u8]| bytes.starts_with(b"a fifo") || bytes.starts_with(b"lost+found");
+        lost += block.windows(10).filter(is_name).count();
+        // The length of the first entry.
+        block[4] = 3;
+    }
+    assert!(lost < 350, "{lost}");
+    assert_eq!(count(&image, "an entry has a length that cannot be"), 30);
+    assert_eq!(count(&image, "it has no name"), lost);
+}
+
+#[test]
+fn names_in_blocks_that_are_not_looked_at_are_not_said_to_be_missing() {
+    let (mut image, leaves) = with_a_large_directory();
+    for &at in &leaves[..30] {
+        image[at..at + 1024].fill(0);
+    }
+    assert_eq!(count(&image, "an entry has a length that cannot be"), 17);
+    assert_eq!(
+        count(
+            &image,
+            "so many of its blocks are zeros that its others are not looked at"
+        ),
+        1
+    );
+    assert_eq!(count(&image, "it has no name"), 0);
+    assert_eq!(count(&image, "links, and says"), 0);
 }

@@ -68,7 +68,7 @@ impl<R: Read + Seek> Check<R> {
         if !self.own(structure, BlockNr(block), 1) {
             return Ok(blocks);
         }
-        let Some(bytes) = self.block(structure, block)? else {
+        let Some(bytes) = self.filled_block(structure, block)? else {
             return Ok(blocks);
         };
         let (header, _) = XattrHeader::ref_from_prefix(&bytes).expect("a block has room for its header");

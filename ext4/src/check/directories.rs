@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::index::Index;
 use super::inodes::Checked;
-use super::{Check, found};
+use super::{Check, found, is_zeros};
 use crate::checksum::Seed;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::encode::hash::NameHasher;
@@ -12,9 +12,9 @@ use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
 use crate::units::Ino;
 
-/// Most blocks of a directory that may be damaged for the others to be looked at: each block takes time, and holes have any number
-/// of blocks.
-const MAX_DAMAGED: u32 = 16;
+/// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of 64 KiB, for
+/// which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+const MAX_ZEROS: u32 = 16;
 
 /// A directory whose blocks are being looked at.
 pub(super) struct Directory {
@@ -37,6 +37,9 @@ impl<R: Read + Seek> Check<R> {
         });
         let directories: Vec<u32> = directories.collect();
         for ino in directories {
+            if self.findings.is_over() {
+                break;
+            }
             if let Some(checked) = self.again(Ino(ino))? {
                 self.directory(&checked)?;
             }
@@ -110,14 +113,13 @@ impl<R: Read + Seek> Check<R> {
         let blocks = self.blocks_of(checked, false)?;
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let mut index = None;
-        let mut damaged = 0;
+        let mut zeros = 0;
         for extent in &blocks.extents {
             let run = extent.run();
             for (logical, block) in (extent.logical..=u32::MAX).zip(run.start.get()..run.end().get()) {
                 let ino = checked.ino.get();
                 let structure = Structure::DirectoryBlock { ino, block };
-                let before = self.findings.count();
-                let Some(bytes) = self.block(structure, block)? else {
+                let Some(bytes) = self.filled_block(structure, block)? else {
                     continue;
                 };
                 if has_index && logical == 0 {
@@ -133,8 +135,13 @@ impl<R: Read + Seek> Check<R> {
                         self.leaf_range(structure, index, logical, directory);
                     }
                 }
-                damaged += u32::from(self.findings.count() > before);
-                if damaged > MAX_DAMAGED {
+                zeros += u32::from(is_zeros(&bytes));
+                if zeros > MAX_ZEROS {
+                    self.names.are_partial = true;
+                    self.find(
+                        checked.structure(),
+                        "so many of its blocks are zeros that its others are not looked at",
+                    );
                     return Ok(());
                 }
             }

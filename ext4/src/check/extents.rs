@@ -127,7 +127,7 @@ impl<R: Read + Seek> Check<R> {
                     format!("a symlink whose target has {size} bytes")
                 });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
-                    let target = self.block(structure, extent.start.get())?.unwrap_or_default();
+                    let target = self.filled_block(structure, extent.start.get())?.unwrap_or_default();
                     let end = target.iter().position(|&byte| byte == 0);
                     self.findings
                         .expect(end.map(|end| end as u64) == Some(size), structure, || {
@@ -188,7 +188,7 @@ impl<R: Read + Seek> Check<R> {
             } else if self.walked.claim(node.block.get(), 1).is_some() {
                 continue;
             }
-            let Some(bytes) = self.block(structure, node.block.get())? else {
+            let Some(bytes) = self.filled_block(structure, node.block.get())? else {
                 continue;
             };
             let mut children = self.node(checked, &bytes, Some(&node), &mut blocks, first);
@@ -356,7 +356,7 @@ impl<R: Read + Seek> Check<R> {
             } else if self.walked.claim(block.into(), 1).is_some() {
                 continue;
             }
-            let Some(bytes) = self.block(structure, block.into())? else {
+            let Some(bytes) = self.filled_block(structure, block.into())? else {
                 continue;
             };
             let (numbers, _) = bytes.as_chunks::<4>();

@@ -83,6 +83,11 @@ impl Findings {
         }
     }
 
+    /// Whether the check was ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> u64 {
         self.report.findings.len() as u64 + self.report.more

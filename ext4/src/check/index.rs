@@ -98,7 +98,7 @@ impl<R: Read + Seek> Check<R> {
                 ino: directory.ino.get(),
                 block: block.get(),
             };
-            if let Some(bytes) = self.block(structure, block.get())? {
+            if let Some(bytes) = self.filled_block(structure, block.get())? {
                 pending.extend(self.children(structure, &bytes, false, range, levels, directory.seed.is_some()));
             }
         }

@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
-use super::{Check, found};
+use super::{Check, found, is_zeros};
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
 use crate::disk::superblock::Superblock;
@@ -65,6 +65,9 @@ impl<R: Read + Seek> Check<R> {
         let len = self.table_blocks();
         for group in 0..self.groups.len() {
             self.inodes.begin_group();
+            if self.findings.is_over() {
+                break;
+            }
             let described = &mut self.groups[group];
             if described.flags.contains(GroupFlags::INODE_UNINIT) {
                 continue;
@@ -110,8 +113,11 @@ impl<R: Read + Seek> Check<R> {
                 return Ok(());
             }
             let inodes = (first + begun..).zip(part.chunks_exact(inode_size));
-            for (ino, bytes) in inodes.filter(|(_, bytes)| bytes.iter().any(|&byte| byte != 0)) {
+            for (ino, bytes) in inodes.filter(|(_, bytes)| !is_zeros(bytes)) {
                 self.inode(Ino(ino), bytes.to_vec())?;
+                if self.findings.is_over() {
+                    return Ok(());
+                }
             }
         }
         Ok(())

@@ -3,6 +3,8 @@
 mod sparse;
 mod superblock;
 
+use std::iter;
+
 use ext4::{
     BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Reader, Size, Tree,
 };
@@ -49,12 +51,19 @@ fn directory(tree: &mut Tree, name: &str) -> InodeId {
         .expect("a new name")
 }
 
+/// Size of an image's blocks in bytes.
+fn block_len(image: &Sparse) -> u64 {
+    BLOCK << image.u32_at(1024 + 0x18)
+}
+
 /// Where an inode is.
 fn inode_at(image: &Sparse, ino: u32) -> u64 {
     let per_group = image.u32_at(1024 + 0x28);
     let (group, index) = ((ino - 1) / per_group, (ino - 1) % per_group);
-    let table = image.u32_at(2 * BLOCK + u64::from(group) * 64 + 8);
-    u64::from(table) * BLOCK + u64::from(index) * 256
+    let block = block_len(image);
+    let descriptors = block.max(2 * BLOCK);
+    let table = image.u32_at(descriptors + u64::from(group) * 64 + 8);
+    u64::from(table) * block + u64::from(index) * 256
 }
 
 /// The number of an inode that the root has.
@@ -93,6 +102,16 @@ fn leaf_entry(logical: u32, count: u16, block: u32) -> [u8; 12] {
 /// What a check finds, which may read no more than so many times the bytes that the image really has.
 fn findings(image: Sparse, times: u64) -> Vec<Finding> {
     let budget = times * image.written();
+    findings_within(image, budget)
+}
+
+/// The same, and it may read 1,001 blocks of zeros too.
+fn findings_and_zeros(image: Sparse, times: u64) -> Vec<Finding> {
+    let budget = times * image.written() + 1001 * block_len(&image);
+    findings_within(image, budget)
+}
+
+fn findings_within(image: Sparse, budget: u64) -> Vec<Finding> {
     let report = ext4::check(image.limited(budget)).expect("it is a file system");
     report.findings
 }
@@ -100,6 +119,13 @@ fn findings(image: Sparse, times: u64) -> Vec<Finding> {
 /// Whether one of the findings has these words.
 fn says(findings: &[Finding], wanted: &str) -> bool {
     findings.iter().any(|finding| finding.to_string().contains(wanted))
+}
+
+/// Sets the size of a file, which is in bytes, in its inode.
+fn set_size(image: &mut Sparse, at: u64, size: u64) {
+    let [lo, hi] = [size & 0xFFFF_FFFF, size >> 32].map(|half| u32::try_from(half).expect("32 bits"));
+    image.put(at + 4, &lo.to_le_bytes());
+    image.put(at + 0x6C, &hi.to_le_bytes());
 }
 
 /// The last blocks of an image, which are free.
@@ -206,24 +232,83 @@ fn a_value_that_many_attributes_have_is_read_once() {
 
 #[test]
 fn a_directory_of_holes_is_not_read_to_its_end() {
-    let mut image = without_checksums(image(1 << 38, |_, tree| {
-        directory(tree, "directory");
+    for block_size in [BlockSize::Kib1, BlockSize::Kib64] {
+        let mut image = without_checksums(image_of(1 << 38, block_size, 0, |_, tree| {
+            directory(tree, "directory");
+        }));
+        let len = block_len(&image);
+        let at = inode_at(&image, ino_of(&image, "directory"));
+        let leaf = u32::try_from(image.len / len - 10).expect("a small image");
+        // Behind its own first block.
+        let own = leaf_entry(0, 1, image.u32_at(at + 0x28 + 20));
+        let first = leaf - (80 << 15).min(leaf / 2);
+        let count = (leaf - first) >> 15;
+        let holes = (0..count).map(|number| leaf_entry(1 + (number << 15), 1 << 15, first + (number << 15)));
+        let extents: Vec<_> = iter::once(own).chain(holes).collect();
+        let room = u16::try_from((len - 12) / 12).expect("a block is no longer");
+        image.put(u64::from(leaf) * len, &node(room, 0, &extents));
+        image.put(at + 0x28, &node(4, 1, &[index_entry(0, leaf)]));
+        set_size(&mut image, at, (1 + (u64::from(count) << 15)) * len);
+        // The tables of its groups are looked at too.
+        let found = findings(image, 50);
+        // Those of 32,768 groups leave no room for others.
+        let is_listed = found.len() < 1000;
+        assert!(
+            !is_listed || says(&found, "so many of its blocks are zeros"),
+            "{:?}",
+            found.last()
+        );
+    }
+}
+
+#[test]
+fn directories_of_holes_are_not_all_read() {
+    let mut image = without_checksums(image_of(1 << 34, BlockSize::Kib64, 0, |_, tree| {
+        for number in 0..400 {
+            directory(tree, &number.to_string());
+        }
     }));
-    let at = inode_at(&image, ino_of(&image, "directory"));
-    let leaf = last_blocks(&image, 10);
-    let extents: Vec<_> = (0..80)
-        .map(|number| leaf_entry(number << 15, 1 << 15, (1 << 27) + (number << 15)))
-        .collect();
-    image.put(u64::from(leaf) * BLOCK, &node(84, 0, &extents));
-    image.put(at + 0x28, &node(4, 1, &[index_entry(0, leaf)]));
-    let size: u64 = 80 << 25;
-    image.put(
-        at + 4,
-        &u32::try_from(size & 0xFFFF_FFFF).expect("32 bits").to_le_bytes(),
-    );
-    image.put(at + 0x6C, &u32::try_from(size >> 32).expect("32 bits").to_le_bytes());
-    // The tables of its groups are looked at too.
-    assert!(!findings(image, 50).is_empty());
+    let len = block_len(&image);
+    let holes = u32::try_from(image.len / len / 2).expect("a small image");
+    let first = ino_of(&image, "0");
+    for number in 0..400 {
+        let at = inode_at(&image, first + number);
+        let own = leaf_entry(0, 1, image.u32_at(at + 0x28 + 20));
+        image.put(at + 0x28, &node(4, 0, &[own, leaf_entry(1, 16, holes + number * 16)]));
+        set_size(&mut image, at, 17 * len);
+    }
+    let found = findings_and_zeros(image, 3);
+    assert!(says(&found, "nothing else is looked at"), "{:?}", found.last());
+}
+
+#[test]
+fn nodes_of_holes_are_not_all_read() {
+    for has_extents in [true, false] {
+        let mut image = without_checksums(image_of(1 << 34, BlockSize::Kib64, 0, |formatter, tree| {
+            let data = formatter.write_data(&b"content"[..], 7).expect("it fits");
+            tree.insert(InodeId::ROOT, b"file", Metadata::default(), Kind::File(data))
+                .expect("a new name");
+        }));
+        let len = block_len(&image);
+        let at = inode_at(&image, ino_of(&image, "file"));
+        let holes = u32::try_from(image.len / len / 2).expect("a small image");
+        if has_extents {
+            let entries: Vec<_> = (1..5000).map(|number| index_entry(number, holes + number)).collect();
+            image.put(u64::from(holes) * len, &node(5460, 1, &entries));
+            image.put(at + 0x28, &node(4, 2, &[index_entry(1, holes)]));
+        } else {
+            let numbers: Vec<u8> = (1..5000_u32)
+                .flat_map(|number| (holes + number).to_le_bytes())
+                .collect();
+            image.put(u64::from(holes) * len, &numbers);
+            let flags = image.get(at + 0x22, 1);
+            image.put(at + 0x22, &[flags[0] & !8]);
+            image.put(at + 0x28, &[0; 60]);
+            image.put(at + 0x28 + 52, &holes.to_le_bytes());
+        }
+        let found = findings_and_zeros(image, 3);
+        assert!(says(&found, "nothing else is looked at"), "{:?}", found.last());
+    }
 }
 
 #[test]
