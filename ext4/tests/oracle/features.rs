@@ -105,3 +105,31 @@ fn a_directory_with_too_many_links_to_count_has_one_and_the_feature() {
     tools::print("debugfs", &["-w", "-R", "feature ^dir_nlink"], &image);
     assert_faulty(&image, "without the feature");
 }
+
+#[test]
+fn large_blocks_without_a_name_are_no_fault() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    let tree = tempfile::tempdir().unwrap();
+    fs::create_dir(tree.path().join("emptied")).unwrap();
+    let names: Vec<String> = (0..5000).map(|number| format!("{number:0>250}")).collect();
+    for name in &names {
+        fs::write(tree.path().join("emptied").join(name), b"").unwrap();
+    }
+    let image = image_file();
+    File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+    let root = tree.path().to_str().unwrap();
+    let features = "^metadata_csum,^has_journal,^resize_inode";
+    let arguments = [
+        "-q", "-F", "-t", "ext4", "-b", "65536", "-N", "6000", "-O", features, "-d", root,
+    ];
+    tools::print("mke2fs", &arguments, &image);
+    let removed: String = names.iter().map(|name| format!("rm /emptied/{name}\n")).collect();
+    let script = tree.path().join("script");
+    fs::write(&script, removed).unwrap();
+    tools::print("debugfs", &["-w", "-f", script.to_str().unwrap()], &image);
+    let blocks = tools::print("debugfs", &["-R", "blocks /emptied"], &image);
+    assert!(blocks.split_whitespace().count() >= 20, "{blocks}");
+    tools::assert_clean(&image, "emptied");
+}
