@@ -13,6 +13,12 @@ const HERE: Structure = Structure::Superblock;
 
 /// `EXT4_MMP_MAGIC`
 const MMP_MAGIC: u32 = 0x004D_4D50;
+/// `EXT4_MMP_SEQ_CLEAN`: nobody has it mounted.
+const MMP_CLEAN: u32 = 0xFF4D_4D50;
+/// `EXT4_MMP_SEQ_MAX`: the highest number that one who has it mounted counts to.
+const MMP_MAX: u32 = 0xE24D_4D4F;
+/// Length of `struct mmp_struct` in bytes, which ends with its checksum.
+const MMP_LEN: usize = 1024;
 
 /// Gives the reader the superblock, and has it see through the journal, which may hold another. Says whether there is one that
 /// can be checked.
@@ -179,15 +185,30 @@ fn mounted_once<R: Read + Seek>(
     if !reader.has_incompat(incompat::MMP) {
         return Ok(());
     }
-    let mut is_right = false;
-    if let Some(block) = mmp_block(reader) {
-        let mut magic = [0; 4];
-        let read = reader.read_at(reader.offset_of_block(block), &mut magic);
-        is_right = found(read, HERE, findings)?.is_some() && magic == MMP_MAGIC.to_le_bytes();
+    let mut bytes = [0; MMP_LEN];
+    let is_there = match mmp_block(reader) {
+        Some(block) => {
+            let read = reader.read_at(reader.offset_of_block(block), &mut bytes);
+            found(read, HERE, findings)?.is_some()
+        }
+        None => false,
+    };
+    let (words, _) = bytes.as_chunks::<4>();
+    let [magic, number] = [words[0], words[1]].map(u32::from_le_bytes);
+    let block = superblock.mmp_block.get();
+    if !is_there || magic != MMP_MAGIC {
+        let problem = format!("block {block} is not the one by which two hosts notice each other");
+        findings.add(HERE, problem);
+        return Ok(());
     }
+    let (covered, sum) = bytes.split_at(MMP_LEN - 4);
+    let seed = reader.sums().seed();
+    let is_right = seed.is_none_or(|seed| sum == seed.crc(covered).sum().to_le_bytes());
     findings.expect(is_right, HERE, || {
-        let block = superblock.mmp_block.get();
-        format!("block {block} is not the one by which two hosts notice each other")
+        format!("the checksum of block {block}, by which two hosts notice each other, is wrong")
+    });
+    findings.expect(number == MMP_CLEAN || number <= MMP_MAX, HERE, || {
+        format!("block {block}, by which two hosts notice each other, says that a program repairs it: {number:#x}")
     });
     Ok(())
 }

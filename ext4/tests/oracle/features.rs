@@ -1,6 +1,7 @@
 //! Features that our images do not have: what e2fsck makes of them, [`ext4::check()`] does too.
 
 use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use ext4::BlockSize;
@@ -132,4 +133,55 @@ fn large_blocks_without_a_name_are_no_fault() {
     let blocks = tools::print("debugfs", &["-R", "blocks /emptied"], &image);
     assert!(blocks.split_whitespace().count() >= 20, "{blocks}");
     tools::assert_clean(&image, "emptied");
+}
+
+#[test]
+fn the_block_by_which_hosts_notice_each_other_has_a_checksum() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    for (features, has_sum) in [
+        ("mmp", true),
+        ("mmp,metadata_csum_seed", true),
+        ("mmp,^metadata_csum", false),
+    ] {
+        let image = formatted(features);
+        // In the name of the host, and in the checksum.
+        for within in [20, 1023] {
+            let copy = tools::copy_of(&image);
+            change(&copy, mmp_block(&copy) * 1024 + within, |byte| byte ^ 1);
+            if has_sum {
+                assert_faulty(&copy, features);
+            } else {
+                tools::assert_clean(&copy, features);
+            }
+        }
+    }
+}
+
+#[test]
+fn hosts_that_notice_each_other_count_or_are_done() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    let image = formatted("mmp,^metadata_csum");
+    let number = mmp_block(&image) * 1024 + 4;
+    // From `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, to one less, which is none, and to `EXT4_MMP_SEQ_FSCK`.
+    change(&image, number, |byte| byte - 1);
+    assert_faulty(&image, "unknown");
+    change(&image, number, |byte| byte + 1);
+    change(&image, number + 3, |_| 0xE2);
+    assert_faulty(&image, "e2fsck");
+}
+
+/// The block that belongs to `mmp`.
+fn mmp_block(image: &Path) -> u64 {
+    tools::superblock_field(image, "MMP block number").parse().unwrap()
+}
+
+fn change(image: &Path, at: u64, to: impl Fn(u8) -> u8) {
+    let file = File::options().read(true).write(true).open(image).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[to(byte[0])], at).unwrap();
 }
