@@ -6,10 +6,9 @@ use zerocopy::FromBytes;
 
 use super::Check;
 use super::inodes::Checked;
-use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::{MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
-use crate::read::facts::incompat;
+use crate::read::facts::{compat, incompat};
 use crate::read::sums::is_right_xattr_block;
 use crate::read::{ReadError, Structure};
 use crate::units::BlockNr;
@@ -32,7 +31,6 @@ pub(super) struct Sharing {
 /// What holds attributes.
 struct Room<'a> {
     structure: Structure,
-    owner: &'a Checked,
     bytes: &'a [u8],
     /// Where the first entry is, from the start of the bytes.
     first: usize,
@@ -48,7 +46,6 @@ impl<R: Read + Seek> Check<R> {
         if let Some(rest) = room.strip_prefix(&MAGIC.to_le_bytes()) {
             let room = Room {
                 structure: checked.structure(),
-                owner: checked,
                 bytes: rest,
                 first: 0,
                 is_block: false,
@@ -59,6 +56,10 @@ impl<R: Read + Seek> Check<R> {
         if block == 0 {
             return Ok(blocks);
         }
+        let has_feature = self.reader.superblock().has_compat(compat::EXT_ATTR);
+        self.findings.expect(has_feature, checked.structure(), || {
+            "it has a block of attributes, and the file system has no such feature".to_owned()
+        });
         if let Some(sharing) = self.xattr_blocks.get_mut(&block) {
             sharing.found += 1;
             return Ok(blocks + 1 + sharing.value_blocks);
@@ -89,7 +90,6 @@ impl<R: Read + Seek> Check<R> {
             }
             let room = Room {
                 structure,
-                owner: checked,
                 bytes: &bytes,
                 first: size_of::<XattrHeader>(),
                 is_block: true,
@@ -214,10 +214,6 @@ impl<R: Read + Seek> Check<R> {
         };
         if len > 0 {
             values.push((offset, offset + len.next_multiple_of(4)));
-        }
-        // Content in the inode has no hash.
-        if entry.name_index == 7 && name == b"data" && room.owner.flags.contains(InodeFlags::INLINE_DATA) {
-            return Ok(None);
         }
         let words = value.chunks(4).map(|chunk| {
             let mut word = [0; 4];

@@ -357,6 +357,7 @@ impl<R: Read + Seek> Check<R> {
             .expect(is_wide || checked.inode.file_acl_high.get() == 0, structure, || {
                 "the number of its block of attributes is too large".to_owned()
             });
+        self.large(checked);
         let kind = checked.file_type();
         let is_device = !matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
         let is_kept = checked.flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
@@ -373,6 +374,26 @@ impl<R: Read + Seek> Check<R> {
         let may_have = kind == file_type::DIRECTORY && self.reader.superblock().has_compat(compat::DIR_INDEX);
         self.findings.expect(!has_index || may_have, structure, || {
             "it has an index, and cannot".to_owned()
+        });
+    }
+
+    /// Sizes that take features.
+    fn large(&mut self, checked: &Checked) {
+        const LARGE: u64 = 1 << 31;
+        let superblock = self.reader.superblock();
+        let has_index = checked.flags.contains(InodeFlags::INDEX);
+        let size = checked.size;
+        let (is_large, has_feature, what) = match checked.file_type() {
+            file_type::REGULAR => (size >= LARGE, superblock.has_ro_compat(ro_compat::LARGE_FILE), "file"),
+            file_type::DIRECTORY => (
+                size > LARGE || has_index && size == LARGE,
+                superblock.has_incompat(incompat::LARGE_DIR),
+                "directory",
+            ),
+            _ => return,
+        };
+        self.findings.expect(!is_large || has_feature, checked.structure(), || {
+            format!("it is a large {what}, of {size} bytes, and the file system has no such feature")
         });
     }
 

@@ -185,3 +185,100 @@ fn change(image: &Path, at: u64, to: impl Fn(u8) -> u8) {
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[to(byte[0])], at).unwrap();
 }
+
+/// Makes an image with a file of so many bytes, which are a hole, and one with an attribute of so many.
+fn with_large_file(features: &str, size: u64, attribute: usize) -> tempfile::TempPath {
+    let tree = tempfile::tempdir().unwrap();
+    File::create(tree.path().join("large")).unwrap().set_len(size).unwrap();
+    fs::write(tree.path().join("file"), [b'x'; 100]).unwrap();
+    let value = "x".repeat(attribute);
+    let file = tree.path().join("file");
+    rustix::fs::setxattr(&file, "user.large", value.as_bytes(), rustix::fs::XattrFlags::empty()).unwrap();
+    let image = image_file();
+    File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+    let root = tree.path().to_str().unwrap();
+    let arguments = ["-q", "-F", "-t", "ext4", "-b", "4096", "-O", features, "-d", root];
+    tools::print("mke2fs", &arguments, &image);
+    image
+}
+
+fn without_feature(image: &Path, feature: &str) -> tempfile::TempPath {
+    let copy = tools::copy_of(image);
+    tools::print("debugfs", &["-w", "-R", &format!("feature ^{feature}")], &copy);
+    copy
+}
+
+#[test]
+fn a_file_of_2_gibibytes_needs_a_feature() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    // An inode for the blocks that are reserved for descriptors counts as a large file.
+    for (features, size, is_large) in [
+        ("^resize_inode", 1 << 31, true),
+        ("^resize_inode", (1 << 31) - 1, false),
+        ("^resize_inode,^extent,^64bit", 1 << 31, true),
+        ("resize_inode", 0, true),
+    ] {
+        let image = with_large_file(features, size, 0);
+        tools::assert_clean(&image, features);
+        let image = without_feature(&image, "large_file");
+        if is_large {
+            assert_faulty(&image, features);
+        } else {
+            tools::assert_clean(&image, features);
+        }
+    }
+}
+
+#[test]
+fn a_block_of_attributes_needs_a_feature() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    for (attribute, has_block) in [(20, false), (700, true)] {
+        let image = with_large_file("^resize_inode", 0, attribute);
+        tools::assert_clean(&image, "with the feature");
+        let image = without_feature(&image, "ext_attr");
+        if has_block {
+            assert_faulty(&image, "a block");
+        } else {
+            tools::assert_clean(&image, "in the inode");
+        }
+    }
+}
+
+#[test]
+fn a_directory_of_4_gibibytes_needs_a_feature() {
+    if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
+        return;
+    }
+    // It has no such blocks, which both find too.
+    for (features, is_missing) in [("^large_dir", true), ("large_dir", false)] {
+        let image = formatted(features);
+        set(&image, "few", "size", "0x100000400");
+        let theirs = tools::e2fsck_fault(&image).unwrap();
+        assert_eq!(theirs.contains("i_size_high for inode"), is_missing, "{theirs}");
+        let report = ext4::check(File::open(&image).unwrap()).unwrap();
+        let is_found = report
+            .findings
+            .iter()
+            .any(|finding| finding.problem.contains("it is a large directory"));
+        assert_eq!(is_found, is_missing, "{report:#?}");
+    }
+}
+
+#[test]
+fn the_hash_of_content_in_an_inode_is_none_or_right() {
+    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+        return;
+    }
+    let image = with_large_file("inline_data,^metadata_csum", 0, 0);
+    tools::assert_clean(&image, "no hash");
+    let bytes = fs::read(&image).unwrap();
+    // The name of the attribute follows its hash.
+    let name = bytes.windows(8).position(|bytes| bytes == b"data\0\0\0\0");
+    let hash = name.unwrap() as u64 - 4;
+    change(&image, hash, |_| 1);
+    assert_faulty(&image, "a wrong hash");
+}
