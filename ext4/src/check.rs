@@ -2,8 +2,9 @@
 //!
 //! It goes as e2fsck does: the superblock, the journal, the groups, then all inodes (pass 1), the names in directories (2),
 //! which of these hang together (3), how many names each inode has (4), and what the bitmaps and counts say of it all (5).
-//! What is wrong ends nothing, unless the rest has no meaning without it, or costs time that no bytes of the image stand for. It
-//! holds the runs of blocks in use, or a bit for each, some bytes for each inode in use, and what belongs to one directory.
+//! What is wrong ends nothing, unless the rest has no meaning without it, or costs time that no bytes of the image
+//! stand for. Then a finding says so, and what was not looked at is not said to be missing. It holds the runs of blocks
+//! in use, or a bit for each, some bytes for each inode in use, and what belongs to one directory.
 
 mod attributes;
 mod bitmaps;
@@ -35,8 +36,8 @@ use inode_facts::InodeFacts;
 use names::Names;
 use ownership::Ownership;
 
-/// Most blocks of zeros that may be where something leads to for the rest to be looked at. A few bytes lead to each, and an image of
-/// holes has any number of them.
+/// Most blocks of zeros that may be where something leads to for the rest to be looked at. A few bytes lead to each,
+/// and an image of holes has any number of them.
 const MAX_ZEROS: u32 = 1000;
 
 /// Checks an image: a file, a device, or memory. What a journal holds that was not replayed counts as if it had been.
@@ -139,8 +140,8 @@ impl<R: Read + Seek> Check<R> {
         Ok(Some(bytes))
     }
 
-    /// Reads a block that should not be zeros. Too many that are end the check: it takes time to read them, and no bytes of the image
-    /// stand for that.
+    /// Reads a block that should not be zeros. Too many that are end the check: it takes time to read them, and no
+    /// bytes of the image stand for that.
     fn filled_block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
         if self.findings.is_over() {
             return Ok(None);

@@ -12,8 +12,8 @@ use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
 use crate::units::Ino;
 
-/// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of 64 KiB, for
-/// which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+/// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of
+/// 64 KiB, for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
 const MAX_ZEROS: u32 = 16;
 
 /// A directory whose blocks are being looked at.

@@ -214,8 +214,8 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`. Says whether it can be there, and nothing
-    /// else is.
+    /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`. Says whether it can be there,
+    /// and nothing else is.
     fn place(&mut self, group: u32, what: &str, start: u64, count: u64) -> bool {
         let structure = Structure::GroupDescriptor { group };
         let (first, end) = if self.reader.has_incompat(incompat::FLEX_BG) {

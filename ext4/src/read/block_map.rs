@@ -10,7 +10,8 @@ use crate::units::{BlockNr, Extent};
 const DIRECT: usize = 12;
 
 impl<R: Read + Seek> Reader<R> {
-    /// The blocks of an inode without extents, up to a block of the file, put together into extents; what is not mapped is a hole.
+    /// The blocks of an inode without extents, up to a block of the file, put together into extents; what is not mapped
+    /// is a hole.
     pub(super) fn mapped(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         let (words, _) = inode.block.as_chunks::<4>();
         let words: [u32; DIRECT + 3] = std::array::from_fn(|index| u32::from_le_bytes(words[index]));

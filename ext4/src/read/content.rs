@@ -100,8 +100,8 @@ impl<R: Read + Seek> Reader<R> {
         self.extents_before(inode, u64::MAX)
     }
 
-    /// Those that begin before a block of the file. Nodes of a tree or a map that all lie behind it are not read: damaged ones may
-    /// belong to many inodes, each of which would take the time that all of them take.
+    /// Those that begin before a block of the file. Nodes of a tree or a map that all lie behind it are not read:
+    /// damaged ones may belong to many inodes, each of which would take the time that all of them take.
     fn extents_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
