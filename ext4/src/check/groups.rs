@@ -27,7 +27,7 @@ pub(super) struct Group {
     pub(super) unused_inodes: u32,
     /// What is not written; empty if that is not known for certain.
     pub(super) flags: GroupFlags,
-    /// Whether nothing is known of its inodes, as its table is that of another group too.
+    /// Whether nothing is known of its inodes, as its table is nowhere, or that of another group.
     pub(super) is_unknown: bool,
     pub(super) block_bitmap_sum: u32,
     pub(super) inode_bitmap_sum: u32,

@@ -72,7 +72,8 @@ impl<R: Read + Seek> Check<R> {
             if described.flags.contains(GroupFlags::INODE_UNINIT) {
                 continue;
             }
-            described.is_unknown = tables.claim(described.inode_table, len).is_some();
+            let (table, blocks) = (described.inode_table, 1..self.block_count);
+            described.is_unknown = !blocks.contains(&table) || tables.claim(table, len).is_some();
             if !described.is_unknown {
                 let number = u32::try_from(group).expect("groups are counted in 32 bits");
                 self.table(number)?;
@@ -92,9 +93,6 @@ impl<R: Read + Seek> Check<R> {
     fn table(&mut self, group: u32) -> Result<(), ReadError> {
         let described = &self.groups[group as usize];
         let (table, per_group) = (described.inode_table, self.inodes.per_group());
-        if table == 0 || table >= self.block_count {
-            return Ok(());
-        }
         let inode_size = self.reader.inode_size();
         let in_block = (self.reader.block_size() / inode_size) as u64;
         let in_image = (self.block_count - table).saturating_mul(in_block);

@@ -372,6 +372,23 @@ fn a_table_that_many_groups_share_is_read_once() {
 }
 
 #[test]
+fn inodes_whose_table_is_nowhere_are_not_said_to_be_missing() {
+    let mut image = without_checksums(image_of(64 << 20, BlockSize::Kib1, 3000, |_, tree| {
+        for number in 0..2000 {
+            directory(tree, &number.to_string());
+        }
+    }));
+    assert!(image.u32_at(1024 + 0x28) < 2000);
+    // That of group 1.
+    image.put(2 * BLOCK + 64 + 8, &[0; 4]);
+    let found = findings(image, 3);
+    assert!(says(&found, "its inode table at block 0 is not where one can be"));
+    assert!(!says(&found, "which is no file"));
+    assert!(!says(&found, "it has no name"));
+    assert!(!says(&found, "links, and says"));
+}
+
+#[test]
 fn so_many_groups_that_share_a_table_are_not_looked_at() {
     let mut image = without_checksums(image(16 << 30, |_, _| {}));
     let first = image.get(2 * BLOCK, 64);
