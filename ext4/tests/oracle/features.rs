@@ -126,9 +126,9 @@ fn large_blocks_without_a_name_are_no_fault() {
         "-q", "-F", "-t", "ext4", "-b", "65536", "-N", "6000", "-O", features, "-d", root,
     ];
     tools::print("mke2fs", &arguments, &image);
-    let removed: String = names.iter().map(|name| format!("rm /emptied/{name}\n")).collect();
+    let removed: Vec<String> = names.iter().map(|name| format!("rm /emptied/{name}\n")).collect();
     let script = tree.path().join("script");
-    fs::write(&script, removed).unwrap();
+    fs::write(&script, removed.concat()).unwrap();
     tools::print("debugfs", &["-w", "-f", script.to_str().unwrap()], &image);
     let blocks = tools::print("debugfs", &["-R", "blocks /emptied"], &image);
     assert!(blocks.split_whitespace().count() >= 20, "{blocks}");
