@@ -54,6 +54,7 @@ impl BuildError {
 }
 
 const FETCH_AGAIN: &str = "fetch or push the image again: what is there now is not what its digests promise";
+const RAISE_SIZE: &str = "if you trust the image, raise the limit with --max-size-mib";
 const RUN_AGAIN: &str = "run the same command again";
 const DAMAGED: &str =
     "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
@@ -146,12 +147,9 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
-        ImageError::File(FileError::TooLarge { .. }) => "if you trust the image, raise the limit with --max-size-mib",
+        ImageError::File(FileError::TooLarge { .. }) => RAISE_SIZE,
         ImageError::DownloadTooLarge { total, .. } => {
-            let size = total.div_ceil(MIB);
-            return Some(format!(
-                "if you trust the image, raise the limit with --max-size-mib, for example to {size}"
-            ));
+            return Some(format!("{RAISE_SIZE}, for example to {}", total.div_ceil(MIB)));
         }
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,

@@ -93,9 +93,6 @@ impl BlobStore {
 
     /// Takes an index, a manifest or a config whose digest is right.
     pub(super) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
-        if self.document(digest, None)?.is_some() {
-            return Ok(());
-        }
         let mut incoming = Incoming::begin(self, digest)?;
         incoming.write(content)?;
         incoming.commit()

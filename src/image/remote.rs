@@ -66,7 +66,9 @@ impl Remote {
             });
         }
         let fetched = self.registry.root()?;
-        self.store.put(&fetched.digest, &fetched.json)?;
+        if self.store.document(&fetched.digest, None)?.is_none() {
+            self.store.put(&fetched.digest, &fetched.json)?;
+        }
         Ok(fetched)
     }
 

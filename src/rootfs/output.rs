@@ -212,7 +212,6 @@ fn link(_file: &File, _name: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use std::fs;
-
     use std::io::Write;
 
     use super::*;

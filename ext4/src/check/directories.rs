@@ -101,11 +101,11 @@ impl<R: Read + Seek> Check<R> {
             fact.found += 1;
         }
         self.names.dot_dot.insert(directory.get(), above);
-        let is_unknown = self.is_unknown(above);
         match self.inodes.get_mut(above).filter(|fact| fact.is_directory()) {
             Some(fact) => fact.found += 1,
-            None if is_unknown => {}
-            None => self.find(structure, format!("'..' is inode {above}, which is no directory")),
+            None => self.findings.expect(self.is_unknown(above), structure, || {
+                format!("'..' is inode {above}, which is no directory")
+            }),
         }
     }
 

@@ -97,9 +97,8 @@ impl<R: Read + Seek> Check<R> {
         directory.fingerprint(entry.name);
         let first = self.reader.superblock().first_ino.get().max(11);
         let ino = entry.ino;
-        let is_unknown = self.is_unknown(ino);
         let Some(fact) = self.inodes.get_mut(ino).filter(|_| ino >= first) else {
-            self.findings.expect(is_unknown, structure, || {
+            self.findings.expect(self.is_unknown(ino), structure, || {
                 format!("{:?} is inode {ino}, which is no file", shown())
             });
             return;

@@ -236,17 +236,17 @@ impl Http {
             response = self.follow(&url, accept, from, Some(authorization), asked).await?;
         }
         let server = self.server.at(response.url());
+        let has_names = !self.server.repository.is_empty();
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            // Where all that is asked of the registry is sent on, it is the other that knows what there is.
-            StatusCode::NOT_FOUND if server.referrer.is_some() && path.starts_with("manifests/") => {
+            // Where all that is asked of the registry is sent on, it is another host that knows what there is.
+            StatusCode::NOT_FOUND if has_names && (server.referrer.is_none() || path.starts_with("manifests/")) => {
                 Err(server.not_found(&self.server.repository, path))
             }
             // What another host says otherwise is no word about what the registry has, and whom it gives it.
             _ if server.referrer.is_some() => Err(server.refusal(response).await),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(server.unauthorized(problem(response).await)),
-            StatusCode::NOT_FOUND if !server.repository.is_empty() => Err(server.not_found(&server.repository, path)),
             _ => Err(server.refusal(response).await),
         }
     }
