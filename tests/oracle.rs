@@ -13,6 +13,7 @@ mod support {
     #[expect(dead_code, reason = "other tests want a registry with a password")]
     pub(crate) mod registry;
     pub(crate) mod skip;
+    pub(crate) mod wait;
     pub(crate) mod wear;
 }
 

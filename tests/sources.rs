@@ -39,6 +39,8 @@ mod store;
 mod threads;
 #[path = "sources/tokens.rs"]
 mod tokens;
+#[path = "support/wait.rs"]
+mod wait;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -22,4 +22,6 @@ mod support {
     pub(crate) mod skip;
     #[expect(dead_code, reason = "other tests want broken tars too")]
     pub(crate) mod tar;
+    #[cfg(target_os = "linux")]
+    pub(crate) mod wait;
 }

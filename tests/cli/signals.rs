@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::scene::{Scene, json, names, stderr, stdout, tar};
 use crate::support::single_image::{digest, gzip};
+use crate::support::wait::is_soon;
 
 /// Bytes of zeros in one of the gzip members that all here is made of.
 const MEMBER: usize = 16 << 20;
@@ -52,18 +53,14 @@ fn start_build(scene: &Scene, build: &Command, shell: &str) -> Child {
 /// Waits until the process has a file open in the directory, named or not.
 fn await_output(child: &Child, directory: &Path) {
     let descriptors = format!("/proc/{}/fd", child.id());
-    let deadline = Instant::now() + Duration::from_mins(1);
-    while Instant::now() < deadline {
-        let open = fs::read_dir(&descriptors)
+    let is_open = || {
+        let mut open = fs::read_dir(&descriptors)
             .unwrap()
             .flatten()
             .filter_map(|entry| fs::read_link(entry.path()).ok());
-        if open.into_iter().any(|path| path.starts_with(directory)) {
-            return;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("no output after a minute");
+        open.any(|path| path.starts_with(directory))
+    };
+    assert!(is_soon(is_open), "no output after a minute");
 }
 
 fn send(signal: &str, child: &Child) {

@@ -22,4 +22,5 @@ mod support {
     #[expect(dead_code, reason = "other tests want broken tars too")]
     pub(crate) mod tar;
     pub(crate) mod unprivileged;
+    pub(crate) mod wait;
 }

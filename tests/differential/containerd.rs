@@ -3,8 +3,6 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::thread;
-use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
@@ -12,6 +10,7 @@ use tempfile::TempDir;
 use crate::support::oracles::succeed;
 use crate::support::skip::skip;
 use crate::support::tar::Entry;
+use crate::support::wait::is_soon;
 
 /// What of its plugins would reach for things outside its directories.
 const DISABLED_PLUGINS: [&str; 3] = [
@@ -58,13 +57,13 @@ impl Containerd {
             sockets,
             directory: directory.to_owned(),
         };
-        for _ in 0..600 {
-            if containerd.ctr(&["version"]).output().unwrap().status.success() {
-                return Some(containerd);
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{}", fs::read_to_string(directory.join("log")).unwrap());
+        let answers = || containerd.ctr(&["version"]).output().unwrap().status.success();
+        assert!(
+            is_soon(answers),
+            "{}",
+            fs::read_to_string(directory.join("log")).unwrap()
+        );
+        Some(containerd)
     }
 
     /// Unpacks the image of a layout, and returns the directory where it is, or what containerd says.

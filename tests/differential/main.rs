@@ -27,6 +27,7 @@ mod support {
     pub(crate) mod skip;
     #[expect(dead_code, reason = "only honest tars are made here")]
     pub(crate) mod tar;
+    pub(crate) mod wait;
 }
 
 use std::env;

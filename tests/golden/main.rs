@@ -35,6 +35,9 @@ mod table;
 #[expect(dead_code, reason = "other tests want broken tars too")]
 #[path = "../support/tar.rs"]
 mod tar;
+#[cfg(target_os = "linux")]
+#[path = "../support/wait.rs"]
+mod wait;
 mod wrapping;
 
 use std::collections::BTreeSet;

@@ -4,8 +4,6 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -13,6 +11,7 @@ use tempfile::TempDir;
 use crate::layout::digest;
 use crate::server::Server;
 use crate::skip::skip;
+use crate::wait::is_soon;
 use crate::{Image, Stored, table};
 
 /// The case that is built everywhere, as [`Image`] and as arguments.
@@ -159,13 +158,10 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // What other tests have just started may hold it for a moment; what is not mounted, after a failure, fails at once.
-        for _ in 0..600 {
+        is_soon(|| {
             let unmounted = Command::new("umount").arg(self.path()).output().unwrap();
-            if unmounted.status.success() || String::from_utf8_lossy(&unmounted.stderr).contains("not mounted") {
-                break;
-            }
-            sleep(Duration::from_millis(100));
-        }
+            unmounted.status.success() || String::from_utf8_lossy(&unmounted.stderr).contains("not mounted")
+        });
         if let Some(device) = &self.device {
             succeed(Command::new("losetup").args(["--detach", device]));
         }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::layout::{TestLayout, digest, for_platform};
 use crate::server::{Reply, Request, Server, stored};
+use crate::wait::is_soon;
 use crate::{State, chain, linux, read};
 
 pub(crate) const CONTENT: &str = "what the layer holds";
@@ -391,18 +392,14 @@ fn an_interruption_ends_a_wait_and_leaves_the_beginning() {
     let state = State::new();
     let (interrupted, partial) = (Arc::clone(&state.interrupted), state.partial(&layer_digest()));
     let start = Instant::now();
-    // Less than the server waits before it gives up.
-    let patience = Duration::from_mins(1);
     thread::spawn(move || {
-        let is_begun = || fs::metadata(&partial).is_ok_and(|partial| partial.len() == 4);
-        while !is_begun() && start.elapsed() < patience {
-            thread::sleep(Duration::from_millis(10));
-        }
+        is_soon(|| fs::metadata(&partial).is_ok_and(|partial| partial.len() == 4));
         interrupted.store(true, Ordering::Relaxed);
     });
     let error = pull(&state, &server.reference("")).unwrap_err();
     assert!(matches!(error, ImageError::Interrupted), "{error:?}");
-    assert!(start.elapsed() < patience, "{:?}", start.elapsed());
+    // The server gives up after two.
+    assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
     assert_eq!(server.count(&layer_digest()), 1);
     assert_eq!(fs::read(state.partial(&layer_digest())).unwrap(), b"what");
 }

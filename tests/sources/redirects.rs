@@ -5,7 +5,6 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::Duration;
 
 use microagent::error::ErrorKind;
 use microagent::image::{ImageError, Redirects, RegistryError};
@@ -15,6 +14,7 @@ use crate::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_err
 use crate::registry::{has_tools, make_certificates};
 use crate::server::{Reply, Request, Server};
 use crate::tokens::{PAIR, credentials};
+use crate::wait::is_soon;
 use crate::{State, chain};
 
 fn redirect(to: impl Into<String>) -> Reply {
@@ -235,13 +235,9 @@ impl TlsServer {
             address,
             directory,
         };
-        for _ in 0..600 {
-            if TcpStream::connect(address).is_ok() {
-                return server;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        panic!("openssl s_server does not answer");
+        let answers = || TcpStream::connect(address).is_ok();
+        assert!(is_soon(answers), "openssl s_server does not answer");
+        server
     }
 }
 

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::Write;
 use std::process::Stdio;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use flate2::write::GzEncoder;
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
 use crate::server::{Reply, Server, stored};
 use crate::store::{Builds, succeed, tar};
+use crate::wait::is_soon;
 
 /// Bytes of a layer: more than are read ahead of it (16 MiB).
 const LEN: usize = 17 << 20;
@@ -213,18 +213,12 @@ fn a_layer_that_is_there_twice_does_not_starve() {
         let builds = Builds::new();
         let mut build = builds.build(&reference, "out");
         let mut build = build.args(["--threads", threads]).spawn().unwrap();
-        let start = Instant::now();
-        let status = loop {
-            match build.try_wait().unwrap() {
-                Some(status) => break status,
-                None if start.elapsed() < Duration::from_mins(1) => thread::sleep(Duration::from_millis(10)),
-                None => {
-                    build.kill().unwrap();
-                    panic!("a build with {threads} threads does not end");
-                }
-            }
-        };
-        assert!(status.success());
+        let has_ended = is_soon(|| build.try_wait().unwrap().is_some());
+        if !has_ended {
+            build.kill().unwrap();
+        }
+        assert!(has_ended, "a build with {threads} threads does not end");
+        assert!(build.wait().unwrap().success());
     }
 }
 

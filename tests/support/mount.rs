@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::Duration;
 
 use super::oracles::succeed;
+use super::wait::is_soon;
 
 /// A mounted image, unmounted when dropped.
 pub(crate) struct Mount {
@@ -42,14 +41,11 @@ impl Mount {
     pub(crate) fn unmount(self) {
         assert_eq!(self.kernel_errors(), 0, "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
-        for _ in 0..600 {
+        let unmount = || {
             let umount = Command::new("umount").arg(&self.directory).status();
-            if umount.expect("umount runs").success() {
-                return;
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{} stays busy", self.directory.display());
+            umount.expect("umount runs").success()
+        };
+        assert!(is_soon(unmount), "{} stays busy", self.directory.display());
     }
 
     /// What `/sys/fs/ext4/<device>/errors_count` counts.

@@ -4,12 +4,11 @@ use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::thread;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
 use super::skip::skip;
+use super::wait::is_soon;
 
 /// The user and the password of a registry that wants some.
 pub(crate) const USER: &str = "someone";
@@ -71,16 +70,12 @@ impl Registry {
             host,
             directory,
         };
-        for _ in 0..600 {
-            if TcpStream::connect(&registry.host).is_ok() {
-                return Some(registry);
-            }
-            thread::sleep(Duration::from_millis(100));
-        }
-        panic!(
+        assert!(
+            is_soon(|| TcpStream::connect(&registry.host).is_ok()),
             "docker-registry does not answer: {}",
             fs::read_to_string(registry.directory.path().join("log")).unwrap()
         );
+        Some(registry)
     }
 
     /// The certificate of the authority that the registry's is of.
