@@ -18,11 +18,16 @@ pub(super) struct ClientOptions {
     pub(super) accept_any_certificate: bool,
 }
 
+/// Has rustls use ring's cryptography, which a client needs before it is made.
+pub(super) fn install_provider() {
+    // Fails where a provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
 impl ClientOptions {
     /// A client that follows no redirects: they could carry credentials away.
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
-        // An error only says that there is a provider already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        install_provider();
         let builder = || {
             let builder = ClientBuilder::new()
                 .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))

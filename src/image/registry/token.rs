@@ -220,6 +220,7 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::image::registry::client::install_provider;
 
     fn challenge(values: &[&'static str]) -> Option<Challenge> {
         let mut headers = HeaderMap::new();
@@ -267,6 +268,7 @@ mod tests {
 
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
+        install_provider();
         let realm = |realms, realm: &str| {
             let server = Server {
                 name: "r".to_owned(),
