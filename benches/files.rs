@@ -6,9 +6,6 @@
 //!
 //! Fails if an entry takes more than 400 bytes, or a file of the largest layer more than twice the time of one of the smallest.
 
-#[path = "support/nowhere.rs"]
-mod nowhere;
-
 use std::env;
 use std::fs;
 use std::io::{self, BufReader, Read};
@@ -17,7 +14,7 @@ use std::time::Instant;
 
 use ext4::{Formatter, Options};
 use microagent::layer::{LayerOptions, Rootfs};
-use nowhere::Nowhere;
+use support::nowhere::Nowhere;
 use tar::{EntryType, Header};
 
 const ROWS: [u64; 3] = [10_000, 100_000, 1_000_000];

@@ -3,9 +3,6 @@
 //! All work on the same 64 MiB of tar, half of it in files of 4 KiB, so that what takes longest is seen at a glance. Nothing is
 //! read from or written to a disk.
 
-#[path = "support/nowhere.rs"]
-mod nowhere;
-
 use std::io::{BufReader, Read, Write};
 
 use divan::Bencher;
@@ -14,7 +11,7 @@ use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
 use microagent::image::{Algorithm, Digest};
 use microagent::layer::{LayerOptions, Rootfs, decode};
-use nowhere::Nowhere;
+use support::nowhere::Nowhere;
 use tar::Header;
 
 const SMALL_FILES: usize = 8192;

@@ -1,9 +1,4 @@
 //! The init's programs that are in the repository are what its sources give.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
-
-mod support {
-    pub(crate) mod skip;
-}
 
 use std::fs;
 use std::path::Path;

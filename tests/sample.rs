@@ -1,9 +1,5 @@
 //! The image that ships with the repository is what it says: whole, small, reproducible, and pinned by the README.
 
-mod support {
-    pub(crate) mod skip;
-}
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

@@ -3,44 +3,19 @@
 #![expect(clippy::unwrap_used, reason = "what a test sets up must succeed")]
 #![cfg_attr(unix, expect(clippy::print_stdout, reason = "a skipped test has to say so"))]
 
-#[path = "sources/archives.rs"]
 mod archives;
-#[path = "sources/downloads.rs"]
 mod downloads;
-#[path = "sources/faults.rs"]
 mod faults;
-#[path = "support/layout.rs"]
-mod layout;
-#[path = "sources/layouts.rs"]
 mod layouts;
-#[path = "sources/logins.rs"]
 mod logins;
-#[path = "sources/luck.rs"]
 mod luck;
 #[cfg(unix)]
-#[path = "sources/private.rs"]
 mod private;
-#[path = "sources/real.rs"]
 mod real;
-#[path = "sources/redirects.rs"]
 mod redirects;
-#[path = "support/registry.rs"]
-mod registry;
-#[path = "support/server.rs"]
-mod server;
-#[expect(dead_code, reason = "the images here are made of descriptors")]
-#[path = "support/single_image.rs"]
-mod single_image;
-#[path = "support/skip.rs"]
-mod skip;
-#[path = "sources/store.rs"]
 mod store;
-#[path = "sources/threads.rs"]
 mod threads;
-#[path = "sources/tokens.rs"]
 mod tokens;
-#[path = "support/wait.rs"]
-mod wait;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

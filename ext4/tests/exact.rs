@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use ext4::{
     BlockSize, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Summary, Tree,
 };

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use ext4::{BlockSize, Options, Size};
 use sha2::{Digest, Sha256};
 

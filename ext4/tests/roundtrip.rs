@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod support;
-
 use ext4::{BlockSize, Fit, Inodes, Journal, MAX_NAME_LEN, Metadata, Options, Size, Timestamp, Xattrs};
 use proptest::collection::vec;
 use proptest::prelude::*;

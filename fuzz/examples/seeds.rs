@@ -8,11 +8,7 @@ use std::path::Path;
 
 use ext4::{Device, Directory, Formatter, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
 
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../tests/support/tar.rs"]
-mod tar;
-
-use tar::{Entry, Header, archive, extension, padded, pax_body};
+use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
 /// How [`microagent_fuzz::layer::run`] takes a layer: as it is, or in gzip or zstd; and after it another.
 const ONE: [u8; 3] = [0, 0, 0];
@@ -69,7 +65,7 @@ fn layers(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         Entry::hard_link("l", "d/h"),
         Entry::file("s/h", "replaced"),
     ]);
-    let second = u8::try_from(lower.len() / tar::BLOCK)?;
+    let second = u8::try_from(lower.len() / BLOCK)?;
     plain("whiteouts", [1, second, 0], [lower, upper].concat());
     plain(
         "kinds",

@@ -8,7 +8,7 @@ use microagent::layer::{LayerOptions, Rootfs, decode};
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
-use crate::support::check::check;
+use support::check::check;
 
 /// Size of a block of a tar.
 const BLOCK: usize = 512;

@@ -13,15 +13,3 @@ pub mod pax;
 pub mod reference;
 pub mod tree;
 pub mod verify;
-
-/// The model, the readers and the checker of the tests.
-#[allow(dead_code, reason = "the tests use more of it")]
-#[path = "../../ext4/tests/support"]
-mod support {
-    pub(crate) mod check;
-    pub(crate) mod content;
-    pub(crate) mod model;
-    pub(crate) mod operations;
-    pub(crate) mod readback;
-    pub(crate) mod reader;
-}

@@ -8,10 +8,10 @@ use ext4::{
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
-use crate::support::content::Content;
-use crate::support::model::{Build, Model, Node};
-use crate::support::operations::{Operation, apply};
-use crate::support::readback::{assert_found, assert_read_back, assert_viewed, is_viewable};
+use support::content::Content;
+use support::model::{Build, Model, Node};
+use support::operations::{Operation, apply};
+use support::readback::{assert_found, assert_read_back, assert_viewed, is_viewable};
 
 /// Most operations of a sequence.
 const MAX_OPERATIONS: usize = 60;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::machine::{AMD64, Machine, end};
+use crate::boot::machine::{AMD64, Machine, end};
 
 #[test]
 fn being_asked_to_stop_sends_the_stop_signal() {
@@ -30,7 +30,7 @@ fn the_keys_that_end_a_machine_do_so_cleanly() {
         &json!({"StopSignal": "SIGQUIT"}),
         &["--exec".as_ref(), command.as_ref()],
     );
-    for kernel in AMD64.kernels {
+    for kernel in AMD64.kernels() {
         let console = disk.run(&["--ctrl-alt-del", "press them", "--kernel", kernel]);
         assert!(console.contains("stopping"), "{console}");
         assert_eq!(end(&console), "status=7");

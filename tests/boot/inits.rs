@@ -1,11 +1,10 @@
 //! Inits that images have of their own.
 
-use std::path::{Path, PathBuf};
-
 use serde_json::json;
 
-use crate::machine::{AMD64, Disk, Machine, line};
-use crate::support::skip::skip;
+use crate::boot::machine::{AMD64, Disk, Machine, line};
+use support::program::rig_image;
+use support::skip::skip;
 
 #[test]
 fn an_init_of_the_image_is_left_alone() {
@@ -21,12 +20,8 @@ fn an_init_of_the_image_is_left_alone() {
 }
 
 /// Debian's systemd, which says how the boot went and ends the machine, loses its power, and boots again.
-fn systemd_boots(kernel: &str) {
-    let rig = std::env::var_os("RIG").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/rig"),
-        PathBuf::from,
-    );
-    let layout = rig.join("images/systemd");
+fn systemd_boots_under(kernel: &str) {
+    let layout = rig_image("systemd");
     if !layout.is_dir() {
         return skip("there is no image of systemd: `just images` makes it");
     }
@@ -58,11 +53,8 @@ fn systemd_boots(kernel: &str) {
 }
 
 #[test]
-fn systemd_boots_under_linux_6_1() {
-    systemd_boots(AMD64.kernels[0]);
-}
-
-#[test]
-fn systemd_boots_under_linux_6_12() {
-    systemd_boots(AMD64.kernels[1]);
+fn systemd_boots() {
+    for kernel in AMD64.kernels() {
+        systemd_boots_under(kernel);
+    }
 }

@@ -1,34 +1,46 @@
 //! Images on their way into machines, and what those say.
 
+use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::single_image::Layout;
-use crate::support::skip::skip;
-use crate::support::tar::Entry;
+use support::program::{program, repository, target_directory};
+use support::single_image::Layout;
+use support::skip::skip;
+use support::tar::Entry;
 
 /// What machines are made of.
 #[derive(Clone, Copy)]
 pub(crate) struct Architecture {
     name: &'static str,
-    /// Packages of Linux 6.1 and 6.12.
-    pub(crate) kernels: [&'static str; 2],
+    /// Debian's packages of kernels: the one that every run boots, and the other.
+    packages: &'static [&'static str],
 }
 
+/// Linux 6.12, and 6.1.
 pub(crate) const AMD64: Architecture = Architecture {
     name: "amd64",
-    kernels: ["linux-image-cloud-amd64", "linux-image-6.12-cloud-amd64"],
+    packages: &["linux-image-6.12-cloud-amd64", "linux-image-cloud-amd64"],
 };
+/// Linux 6.1, and 6.12.
 pub(crate) const ARM64: Architecture = Architecture {
     name: "arm64",
-    kernels: ["linux-image-cloud-arm64", "linux-image-6.12-cloud-arm64"],
+    packages: &["linux-image-cloud-arm64", "linux-image-6.12-cloud-arm64"],
 };
+
+impl Architecture {
+    /// Kernels to boot: one, or both where `BOOT_EVERY_KERNEL=1`.
+    pub(crate) fn kernels(self) -> &'static [&'static str] {
+        let every = env::var_os("BOOT_EVERY_KERNEL").is_some_and(|value| value == "1");
+        if every { self.packages } else { &self.packages[..1] }
+    }
+}
 
 /// A disk image, and the machines that it boots.
 pub(crate) struct Disk {
@@ -39,13 +51,13 @@ pub(crate) struct Disk {
 impl Disk {
     /// A place for one; `None`, with the reason on stderr, where nothing can boot.
     pub(crate) fn new(architecture: Architecture) -> Option<Self> {
-        for kernel in architecture.kernels {
+        for kernel in architecture.kernels() {
             if !cache().join(kernel).join("initramfs").is_file() {
                 skip(&format!("there is no {kernel} to boot: `just machines` fetches it"));
                 return None;
             }
         }
-        let scratch = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let scratch = TempDir::new_in(target_directory()).unwrap();
         Some(Self { scratch, architecture })
     }
 
@@ -55,7 +67,7 @@ impl Disk {
 
     /// Builds the image, which must succeed and be clean.
     pub(crate) fn build(&self, reference: &str, arguments: &[&OsStr]) {
-        let output = Command::new(env!("CARGO_BIN_EXE_microagent"))
+        let output = Command::new(program())
             .args([
                 "rootfs",
                 "build",
@@ -75,11 +87,11 @@ impl Disk {
         self.assert_clean();
     }
 
-    /// Boots it, under Linux 6.1 unless told otherwise, and returns what was on the console.
+    /// Boots it, under the first kernel unless told otherwise, and returns what was on the console.
     pub(crate) fn boot(&self, arguments: &[&str]) -> String {
         let Output { status, stdout, stderr } = rig()
             .arg(self.image())
-            .args(["--kernel", self.architecture.kernels[0]])
+            .args(["--kernel", self.architecture.packages[0]])
             .args(arguments)
             .output()
             .unwrap();
@@ -192,14 +204,11 @@ impl Machine {
 }
 
 fn cache() -> PathBuf {
-    std::env::var_os("BOOT_CACHE").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/boot"),
-        PathBuf::from,
-    )
+    env::var_os("BOOT_CACHE").map_or_else(|| repository().join("target/boot"), PathBuf::from)
 }
 
 fn rig() -> Command {
-    let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/rig/boot-rootfs.sh"));
+    let mut command = Command::new(repository().join("tests/rig/boot-rootfs.sh"));
     command.env("BOOT_CACHE", cache());
     command
 }

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use serde_json::json;
 
-use crate::machine::{AMD64, ARM64, Machine, end, hex, line};
-use crate::support::tar::Entry;
+use crate::boot::machine::{AMD64, ARM64, Machine, end, hex, line};
+use support::tar::Entry;
 
 /// Prints what its process was given, in hexadecimal where it can be anything, and exits with 3.
 const SHOW: &[u8] = b"#!/bin/sh
@@ -68,7 +68,7 @@ fn gets_what_a_container_would_get(mut machine: Machine) {
         }),
         &[],
     );
-    for kernel in disk.architecture.kernels {
+    for kernel in disk.architecture.kernels() {
         let console = disk.run(&["--kernel", kernel]);
         assert_eq!(end(&console), "status=3");
         let arguments: [&[u8]; 8] = [

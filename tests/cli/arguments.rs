@@ -1,7 +1,7 @@
 //! What is accepted on the command line and in the environment.
 
 use super::scene::{Scene, json, microagent, stderr, stdout};
-use crate::support::single_image::digest;
+use support::single_image::digest;
 
 #[test]
 fn help_shows_every_flag_and_examples() {

@@ -6,7 +6,7 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use super::scene::{microagent, names, stderr, stdout};
-use crate::support::skip::skip;
+use support::skip::skip;
 
 fn completion(shell: &str) -> String {
     let output = microagent().args(["completion", shell]).output().unwrap();

@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use super::scene::{Scene, failure, microagent, stderr, stdout, tar};
-use crate::support::single_image::{Layer, Layout, digest, gzip};
+use support::single_image::{Layer, Layout, digest, gzip};
 
 #[test]
 fn people_read_the_causes_and_what_to_do() {

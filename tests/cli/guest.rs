@@ -6,7 +6,7 @@ use ext4_view::{Ext4, FileType};
 use serde_json::{Value, json};
 
 use super::scene::{Scene, failure, json, stderr, stdout};
-use crate::support::tar::Entry;
+use support::tar::Entry;
 
 const INIT: &str = "/sbin/microagent-init";
 

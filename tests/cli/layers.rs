@@ -1,8 +1,8 @@
 //! What is said of a layer that cannot be applied: which layer, which entry, what is wrong with it, and what to do.
 
 use super::scene::{Scene, failure};
-use crate::support::single_image::{digest, gzip};
-use crate::support::tar::{BLOCK, Entry, Header, archive};
+use support::single_image::{digest, gzip};
+use support::tar::{BLOCK, Entry, Header, archive};
 
 /// Builds an image whose second layer is bad, and looks for words in the message and in the remedy.
 fn check(tar: &[u8], blob: &[u8], kind: &str, message: &str, remedy: &str) {

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::scene::{Scene, failure, tar};
-use crate::support::single_image::{digest, gzip};
-use crate::support::tar::{Entry, archive};
+use support::single_image::{digest, gzip};
+use support::tar::{Entry, archive};
 
 #[test]
 fn each_limit_names_the_layer_the_entry_and_the_flag_that_raises_it() {

@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::scene::{Scene, failure, microagent, stderr};
 #[cfg(target_os = "linux")]
 use super::scene::{json, stdout, tar};
-use crate::support::single_image::digest;
+use support::single_image::digest;
 #[cfg(target_os = "linux")]
-use crate::support::skip::skip;
+use support::skip::skip;
 
 /// Fails to build to a path, and says why; the image isn't there either, but that must not be noticed first.
 fn refused(scene: &Scene, path: &Path) -> Value {

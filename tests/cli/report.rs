@@ -5,7 +5,7 @@ use std::fs;
 use sha2::{Digest, Sha256};
 
 use super::scene::{Scene, complaints, failure, json, microagent, stderr, stdout, tar};
-use crate::support::single_image::{digest, gzip};
+use support::single_image::{digest, gzip};
 
 #[test]
 fn json_says_what_was_made_of_what() {

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::single_image::Layout;
+use support::single_image::Layout;
 
 /// An image layout, and a directory for outputs beside it.
 pub(crate) struct Scene {

@@ -8,8 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::scene::{Scene, json, names, stderr, stdout, tar};
-use crate::support::single_image::{digest, gzip};
-use crate::support::wait::is_soon;
+use support::single_image::{digest, gzip};
+use support::wait::is_soon;
 
 /// Bytes of zeros in one of the gzip members that all here is made of.
 const MEMBER: usize = 16 << 20;

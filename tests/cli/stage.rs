@@ -6,8 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
-use crate::support::single_image::digest;
-use crate::support::tar::{Entry, archive};
+use support::single_image::digest;
+use support::tar::{Entry, archive};
 
 /// A scene with an image of these entries, and a reference to it.
 fn scene_of(entries: &[Entry]) -> (Scene, String) {

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::support::build::{latest, rootfs_build, sample};
-use crate::support::hostile::hostile_layout;
-use crate::support::mount::Mount;
-use crate::support::oracles::{Oracles, compare, e2fsck, succeed};
-use crate::support::unprivileged::Unprivileged;
 use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
+use support::hostile::hostile_layout;
+use support::mount::Mount;
+use support::oracles::{Oracles, compare, e2fsck};
+use support::program::{latest, rootfs_build, sample, succeed};
+use support::unprivileged::Unprivileged;
 
 /// Where a program of e2fsprogs is.
 fn installed(program: &str) -> PathBuf {

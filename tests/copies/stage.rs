@@ -7,11 +7,11 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::build::{latest, rootfs_build, sample};
-use crate::support::hostile::hostile_layout;
-use crate::support::mount::Mount;
-use crate::support::oracles::{Oracles, compare, e2fsck, succeed};
-use crate::support::unprivileged::Unprivileged;
+use support::hostile::hostile_layout;
+use support::mount::Mount;
+use support::oracles::{Oracles, compare, e2fsck};
+use support::program::{latest, rootfs_build, sample, succeed};
+use support::unprivileged::Unprivileged;
 
 /// `ls -R` of all that a directory holds, with what an unprivileged user can set.
 fn names(directory: &Path) -> Vec<PathBuf> {

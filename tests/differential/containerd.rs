@@ -7,10 +7,10 @@ use std::process::{Child, Command};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-use crate::support::oracles::succeed;
-use crate::support::skip::skip;
-use crate::support::tar::Entry;
-use crate::support::wait::is_soon;
+use support::program::succeed;
+use support::skip::skip;
+use support::tar::Entry;
+use support::wait::is_soon;
 
 /// What of its plugins would reach for things outside its directories.
 const DISABLED_PLUGINS: [&str; 3] = [

@@ -1,6 +1,6 @@
 //! Layers out of thin air.
 
-use crate::support::tar::Entry;
+use support::tar::Entry;
 
 const DIRECTORIES: &[&str] = &["a", "b", "c"];
 const FILES: &[&str] = &["f", "g", "h"];

@@ -1,6 +1,6 @@
 //! Stacks of layers, each for one kind of trouble; the same in every run.
 
-use crate::tar::{Entry, archive};
+use support::tar::{Entry, archive};
 
 /// Layers as tars, lowest first.
 type Layers = Vec<Vec<u8>>;

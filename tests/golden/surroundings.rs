@@ -8,11 +8,11 @@ use std::process::Command;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::layout::digest;
-use crate::server::Server;
-use crate::skip::skip;
-use crate::wait::is_soon;
-use crate::{Image, Stored, table};
+use crate::golden::{Image, Stored, table};
+use support::layout::digest;
+use support::server::Server;
+use support::skip::skip;
+use support::wait::is_soon;
 
 /// The case that is built everywhere, as [`Image`] and as arguments.
 const CASE: &str = "everything/gzip";
@@ -28,7 +28,7 @@ const ARGUMENTS: [&str; 8] = [
 ];
 
 fn stored() -> Stored {
-    let cases = crate::cases();
+    let cases = crate::golden::cases();
     let case = cases.iter().find(|case| case.name == CASE).unwrap();
     let Image::Stack(..) = case.image else {
         panic!("{CASE} is made here");
@@ -53,7 +53,7 @@ fn check(command: &mut Command, directory: &Path) {
     );
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     table::check_one(CASE, report["output_digest"].as_str().unwrap());
-    table::check_one(CASE, &crate::sha256(&fs::read(directory.join("out")).unwrap()));
+    table::check_one(CASE, &crate::golden::sha256(&fs::read(directory.join("out")).unwrap()));
 }
 
 fn program() -> Command {

@@ -1,7 +1,7 @@
 //! Extended attributes that Linux stores of some files or of none, ACLs, and metadata of entries that only name something.
 
-use crate::tar::{Entry, archive};
-use crate::{apply, check_tars};
+use crate::layers::{apply, check_tars};
+use support::tar::{Entry, archive};
 
 const NOBODY: u32 = u32::MAX;
 /// `user::rw-,group::r--,other::---`

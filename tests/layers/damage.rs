@@ -4,8 +4,8 @@ use std::io::BufReader;
 
 use microagent::layer::LayerOptions;
 
-use crate::tar::{BLOCK, Entry, Header, archive, extension, pax_body};
-use crate::{apply, check_tars, empty, language, message};
+use crate::layers::{apply, check_tars, empty, language, message};
+use support::tar::{BLOCK, Entry, Header, archive, extension, pax_body};
 
 /// A tar with some of everything.
 fn sample() -> Vec<u8> {

@@ -3,8 +3,8 @@
 use ext4::Timestamp;
 use microagent::layer::LayerOptions;
 
-use crate::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
-use crate::{apply, apply_with, cases, check_tars};
+use crate::layers::{apply, apply_with, cases, check_tars};
+use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
 /// A tar of blocks, with the end of the archive after them.
 fn tar(parts: &[&[u8]]) -> Vec<u8> {
@@ -321,7 +321,7 @@ fn textual_acls_are_counted_and_left_out() {
 #[test]
 fn binary_acls_are_kept() {
     let acl = "\\x02\\x00\\x00\\x00\\x01\\x00\\x06\\x00\\xff\\xff\\xff\\xff\\x04\\x00\\x04\\x00\\xff\\xff\\xff\\xff\\x20\\x00\\x04\\x00\\xff\\xff\\xff\\xff";
-    crate::check(
+    crate::layers::check(
         &[&format!("f=x(system.posix_acl_access={acl})")],
         &format!("f=x(system.posix_acl_access={acl})"),
     );
@@ -331,7 +331,7 @@ fn binary_acls_are_kept() {
 #[test]
 fn user_attributes_of_other_types_are_counted_and_left_out() {
     let layer = "s->t(user.a=1,user.b=2,security.c=3) c!1:3(user.a=1) p|(user.a=1) d/(user.a=1) f=x(user.a=1)";
-    let (tree, summaries) = apply(&[archive(&crate::language::entries(layer))]).unwrap();
+    let (tree, summaries) = apply(&[archive(&crate::layers::language::entries(layer))]).unwrap();
     assert_eq!(
         tree,
         ["c!1:3", "d/(user.a=1)", "f=x(user.a=1)", "p|", "s->t(security.c=3)"]
@@ -422,7 +422,7 @@ fn times_are_bounded_by_the_newest() {
         .pax("mtime", "50")
         .pax("ctime", "100.000000006");
     let layer = [
-        crate::language::entries("./(@300) a=(@100.000000006) d/e=(@99)"),
+        crate::layers::language::entries("./(@300) a=(@100.000000006) d/e=(@99)"),
         vec![file],
     ]
     .concat();

@@ -4,7 +4,7 @@ use std::io::{Cursor, Write};
 use std::process::Command;
 use std::sync::LazyLock;
 
-use crate::skip::skip;
+use support::skip::skip;
 
 /// Whether e2fsck is there; said once if not, as it is asked for every image.
 static INSTALLED: LazyLock<bool> = LazyLock::new(|| {

@@ -1,8 +1,8 @@
 //! What Go's archive/tar reads, on which containerd, moby and umoci stand: the archives of its testdata, each made anew, and
 //! what other tars hold that it passes over.
 
-use crate::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
-use crate::{cases, check_tars};
+use crate::layers::{cases, check_tars};
+use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};
 
 fn tar(parts: &[&[u8]]) -> Vec<u8> {
     [&parts.concat()[..], &[0; 2 * BLOCK]].concat()

@@ -6,8 +6,8 @@ use ext4::{Directory, Inode, InodeId, Kind, Timestamp};
 use ext4_view::{Ext4, PathBuf};
 use microagent::layer::Rootfs;
 
-use crate::fsck;
-use crate::tar::Entry;
+use crate::layers::fsck;
+use support::tar::Entry;
 
 /// Reads the entries of a layer.
 pub(crate) fn entries(layer: &str) -> Vec<Entry> {

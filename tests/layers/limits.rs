@@ -5,8 +5,8 @@ use std::io::{self, BufReader, Read};
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
 use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
 
-use crate::tar::{BLOCK, Entry, Header, archive};
-use crate::{empty, language, message};
+use crate::layers::{empty, language, message};
+use support::tar::{BLOCK, Entry, Header, archive};
 
 /// What an attribute costs besides its bytes.
 const XATTR_COST: u64 = 256;

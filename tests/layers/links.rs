@@ -1,6 +1,6 @@
 //! Hard links: into lower layers, to links, through symlinks, to what is replaced later, and those that lead nowhere.
 
-use crate::cases;
+use crate::layers::cases;
 
 cases! {
     /// FINDINGS: error, root inode edited, or a copy.

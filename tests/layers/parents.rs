@@ -1,6 +1,6 @@
 //! Directories on the way: those that have no entry, those that are symlinks, those that are no directories.
 
-use crate::cases;
+use crate::layers::cases;
 
 cases! {
     /// containerd, TestApplyTar "DirectoryCreation"; 0755 as `mkparent` does it, and no time, for there is none to be had.

@@ -1,7 +1,7 @@
 //! Names: how they are cleaned, what they may be, and where they end.
 
-use crate::tar::{Entry, archive};
-use crate::{apply, cases, check_tars, message};
+use crate::layers::{apply, cases, check_tars, message};
+use support::tar::{Entry, archive};
 
 cases! {
     /// FINDINGS: literal `..` and `.` names in the image. containerd and umoci clean names as strings.
@@ -70,7 +70,7 @@ fn a_tree_may_be_deeper_than_any_path() {
         entries.push(Entry::symlink(format!("l{level}"), from));
         entries.push(Entry::directory(format!("l{level}/{step}")));
     }
-    let mut rootfs = crate::empty();
+    let mut rootfs = crate::layers::empty();
     let options = microagent::layer::LayerOptions::default();
     rootfs.apply(&archive(&entries)[..], &options).unwrap();
     rootfs
@@ -82,7 +82,7 @@ fn a_tree_may_be_deeper_than_any_path() {
     rootfs
         .apply(&archive(&[Entry::file(".wh..wh..opq", "")])[..], &options)
         .unwrap();
-    assert_eq!(crate::language::show(rootfs), [] as [&str; 0]);
+    assert_eq!(crate::layers::language::show(rootfs), [] as [&str; 0]);
 }
 
 /// A few bytes of a tar must not cost hours, nor make directories without end.

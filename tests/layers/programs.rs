@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::skip::skip;
-use crate::{apply, compare};
+use crate::layers::{apply, compare};
+use support::skip::skip;
 
 /// What a format can say; each can say what those before it can.
 #[derive(Clone, Copy, PartialEq, PartialOrd)]
@@ -134,13 +134,13 @@ fn volumes_and_incremental_backups_of_gnu_tar_are_refused_by_name() {
         let output = output.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         let volume = |name| std::fs::read(directory.path().join(name)).unwrap();
-        crate::check_tars(&[volume("1.tar")], "error: entry 1 \"big\" truncated");
-        crate::check_tars(&[volume("2.tar")], &format!("error: entry 1 volume {word}"));
+        crate::layers::check_tars(&[volume("1.tar")], "error: entry 1 \"big\" truncated");
+        crate::layers::check_tars(&[volume("2.tar")], &format!("error: entry 1 volume {word}"));
     }
     let mut tar = Command::new("tar");
     let tar = tar.args(["--format=gnu", "--listed-incremental=snapshot", "-cf", "-", "."]);
     let output = tar.current_dir(directory.path()).output().unwrap();
-    crate::check_tars(&[output.stdout], "error: entry 1 'D' incremental");
+    crate::layers::check_tars(&[output.stdout], "error: entry 1 'D' incremental");
 }
 
 /// What makes a program like tar write all of a directory.

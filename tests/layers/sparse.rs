@@ -1,7 +1,7 @@
 //! Sparse files in GNU tar's four formats, which no list of peers reads right.
 
-use crate::tar::{BLOCK, Entry, Header, archive, padded};
-use crate::{apply, check_tars};
+use crate::layers::{apply, check_tars};
+use support::tar::{BLOCK, Entry, Header, archive, padded};
 
 /// A sparse file of 10,000 bytes with data at 512 and at 9,000, in the order of offset and length.
 const PAIRS: [(u64, u64); 3] = [(512, 6), (9000, 4), (10_000, 0)];
@@ -260,7 +260,7 @@ fn a_map_that_does_not_end_is_an_error() {
 #[test]
 fn holes_cost_nothing() {
     let huge = |len| layer(old_gnu("f", &[(len - 1, 1)], b"x", len));
-    let mut rootfs = crate::empty();
+    let mut rootfs = crate::layers::empty();
     rootfs
         .apply(&huge(1 << 43)[..], &microagent::layer::LayerOptions::default())
         .unwrap();
@@ -268,8 +268,8 @@ fn holes_cost_nothing() {
     assert!(summary.used_bytes < 1 << 20 && image.len() < 2 << 20);
     let error = apply(&[huge(1 << 60)]).unwrap_err();
     assert!(
-        crate::message(&error).contains("a file of 1152921504606846976 bytes"),
+        crate::layers::message(&error).contains("a file of 1152921504606846976 bytes"),
         "{}",
-        crate::message(&error)
+        crate::layers::message(&error)
     );
 }

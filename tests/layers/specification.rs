@@ -1,6 +1,6 @@
 //! The image-spec's `layer.md`, sentence by sentence (v1.1.1).
 
-use crate::{cases, check};
+use crate::layers::{cases, check};
 
 cases! {
     /// "Populate Initial Filesystem".

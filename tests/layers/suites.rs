@@ -1,8 +1,8 @@
 //! Whole suites of others, as the layers that their steps are, and what was found wrong with others' images.
 
-use crate::cases;
-use crate::tar::{BLOCK, Entry, Header, archive};
-use crate::{check, check_tars};
+use crate::layers::cases;
+use crate::layers::{check, check_tars};
+use support::tar::{BLOCK, Entry, Header, archive};
 
 /// continuity, fs/fstest/testsuite.go, which containerd applies in `TestDiffApply` and `TestOverlayApply`: what each step changes,
 /// as containerd writes it into a layer.

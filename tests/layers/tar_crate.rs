@@ -5,8 +5,8 @@ use std::io::Read;
 
 use ::tar::Archive;
 
-use crate::check_tars;
-use crate::tar::{BLOCK, Entry, Header, archive, padded};
+use crate::layers::check_tars;
+use support::tar::{BLOCK, Entry, Header, archive, padded};
 
 /// Names and contents as the crate has them.
 fn read(tar: &[u8]) -> Vec<(String, String)> {

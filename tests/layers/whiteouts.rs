@@ -4,7 +4,7 @@
 //! where a whiteout follows them, and below an opaque marker those whose directory has no entry; umoci keeps the metadata of a
 //! lower directory that is hidden and written into. overlayfs, on which containerd runs, has the effect that is expected here.
 
-use crate::cases;
+use crate::layers::cases;
 
 cases! {
     /// FINDINGS: own entries deleted; marker ignored.

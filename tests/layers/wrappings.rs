@@ -7,9 +7,9 @@ use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression as Level, Crc, GzBuilder};
 use microagent::layer::{Compression, DecodeError, decode};
 
-use crate::skip::skip;
-use crate::tar::{BLOCK, Entry, archive, padded};
-use crate::{apply, check_tars};
+use crate::layers::{apply, check_tars};
+use support::skip::skip;
+use support::tar::{BLOCK, Entry, archive, padded};
 
 const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar";
 

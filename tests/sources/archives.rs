@@ -15,10 +15,10 @@ use microagent::image::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::layout::{TestLayout, config, digest, named};
-use crate::registry::{has_tools, skopeo};
-use crate::store::tar;
-use crate::{State, linux, read, rootfs_build};
+use crate::sources::store::tar;
+use crate::sources::{State, linux, read, rootfs_build};
+use support::layout::{TestLayout, config, digest, named};
+use support::registry::{has_tools, skopeo};
 
 /// An image, as it is resolved, and what its layers hold.
 fn pull(reference: &str) -> Result<(Image, Vec<Vec<u8>>), ImageError> {
@@ -140,7 +140,7 @@ fn a_directory_of_several_platforms_is_searched() {
     let layout = TestLayout::new();
     let image = |platform: &str| {
         let image = layout.image(platform, &[&tar(platform, 100)]);
-        crate::layout::for_platform(image, platform)
+        support::layout::for_platform(image, platform)
     };
     let index = layout.index(&[image("linux/arm64"), image("linux/amd64")]);
     layout.publish(&[named(index.clone(), "latest")]);

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use microagent::image::{ImageError, RegistryError, StoreError};
 
-use crate::faults::{CONTENT, answer, layer_digest, one_image, pull};
-use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
-use crate::server::{Reply, Request, Server};
-use crate::{State, linux, read, rootfs_build};
+use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull};
+use crate::sources::{State, linux, read, rootfs_build};
+use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
+use support::server::{Reply, Request, Server};
 
 /// How many layers are downloaded at once.
 const AT_ONCE: usize = 4;

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use microagent::image::{DigestError, ImageError, RegistryError};
 use serde_json::{Value, json};
 
-use crate::layout::{TestLayout, digest, for_platform};
-use crate::server::{Reply, Request, Server, stored};
-use crate::wait::is_soon;
-use crate::{State, chain, linux, read};
+use crate::sources::{State, chain, linux, read};
+use support::layout::{TestLayout, digest, for_platform};
+use support::server::{Reply, Request, Server, stored};
+use support::wait::is_soon;
 
 pub(crate) const CONTENT: &str = "what the layer holds";
 
@@ -334,7 +334,7 @@ fn a_registry_that_is_not_there_is_unreachable() {
 
 #[test]
 fn a_registry_on_this_machine_is_reached_without_the_proxy() {
-    let pull = "faults::an_image_is_pulled_once_and_then_read_from_the_store";
+    let pull = "sources::faults::an_image_is_pulled_once_and_then_read_from_the_store";
     let nowhere = "http://127.0.0.1:1";
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", pull])

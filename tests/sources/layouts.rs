@@ -5,8 +5,8 @@ use std::fs;
 use microagent::image::{DigestError, FileError, Image, ImageError, LayoutError, ManifestError};
 use serde_json::{Value, json};
 
-use crate::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
-use crate::{State, chain, linux, read, resolve};
+use crate::sources::{State, chain, linux, read, resolve};
+use support::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
 
 /// Resolves `entries` of an `index.json` for linux/amd64.
 fn published(layout: &TestLayout, entries: &[Value]) -> Result<Image, ImageError> {
@@ -397,7 +397,7 @@ fn sizes_that_no_disk_has_are_refused_and_not_added_up() {
     let image = layout.document(MANIFEST, &manifest(&config, &[layer.clone(), layer]));
     let directory = tempfile::tempdir().unwrap();
     let reference = layout.reference(&format!("@{}", digest(&image)));
-    let mut build = crate::rootfs_build(
+    let mut build = crate::sources::rootfs_build(
         &reference,
         &directory.path().join("out"),
         &directory.path().join("state"),

@@ -8,9 +8,9 @@ use std::process::{Command, Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::layout::{TestLayout, digest, named};
-use crate::registry::{PASSWORD, Registry, USER};
-use crate::server::{Reply, Request, Server};
+use support::layout::{TestLayout, digest, named};
+use support::registry::{PASSWORD, Registry, USER};
+use support::server::{Reply, Request, Server};
 
 /// [`USER`] and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";

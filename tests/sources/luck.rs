@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::layout::{TestLayout, digest};
-use crate::server::{Reply, Request, Server, stored};
-use crate::store::{Builds, image, succeed};
+use crate::sources::store::{Builds, image, succeed};
+use support::layout::{TestLayout, digest};
+use support::server::{Reply, Request, Server, stored};
 
 /// What comes next of numbers that look random and are the same each time.
 fn next(state: u64) -> u64 {

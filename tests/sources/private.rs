@@ -9,10 +9,10 @@ use std::process::{Command, Stdio};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::layout::{TestLayout, digest};
-use crate::rootfs_build;
-use crate::server::{Reply, Server};
-use crate::store::{image, tar};
+use crate::sources::rootfs_build;
+use crate::sources::store::{image, tar};
+use support::layout::{TestLayout, digest};
+use support::server::{Reply, Server};
 
 /// Runs a command whose new files and directories anyone could use, if it did not say otherwise.
 fn run_without_umask(command: &Command, input: &str) {

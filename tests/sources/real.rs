@@ -3,9 +3,9 @@
 use microagent::image::{ImageError, RegistryError};
 use serde_json::Value;
 
-use crate::layout::{TestLayout, digest, for_platform, named};
-use crate::registry::{Registry, skopeo};
-use crate::{State, chain, linux, read, resolve};
+use crate::sources::{State, chain, linux, read, resolve};
+use support::layout::{TestLayout, digest, for_platform, named};
+use support::registry::{Registry, skopeo};
 
 /// A layout with an index for two platforms, tagged `latest`.
 fn two_platforms() -> TestLayout {

@@ -10,12 +10,12 @@ use microagent::error::ErrorKind;
 use microagent::image::{ImageError, Redirects, RegistryError};
 use tempfile::TempDir;
 
-use crate::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
-use crate::registry::{has_tools, make_certificates};
-use crate::server::{Reply, Request, Server};
-use crate::tokens::{PAIR, credentials};
-use crate::wait::is_soon;
-use crate::{State, chain};
+use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
+use crate::sources::tokens::{PAIR, credentials};
+use crate::sources::{State, chain};
+use support::registry::{has_tools, make_certificates};
+use support::server::{Reply, Request, Server};
+use support::wait::is_soon;
 
 fn redirect(to: impl Into<String>) -> Reply {
     Reply::status(307).with("Location", to)

@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::layout::{TestLayout, digest};
-use crate::rootfs_build;
-use crate::server::{Reply, Server, stored};
+use crate::sources::rootfs_build;
+use support::layout::{TestLayout, digest};
+use support::server::{Reply, Server, stored};
 
 /// The architecture of every image here.
 const PLATFORM: &str = "linux/amd64";
@@ -206,7 +206,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
     succeed(&mut builds.build(&layout.reference(&version), "layout"));
     assert!(same(&builds.output("first"), &builds.output("layout")));
     assert_eq!(builds.partial_count(), 0);
-    let went_on = |request: &crate::server::Request| request.range_start().is_some();
+    let went_on = |request: &support::server::Request| request.range_start().is_some();
     assert!(server.requests().iter().any(went_on));
 }
 
@@ -375,7 +375,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
 /// A layout with an image of two layers that are compressed, and its version.
 fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
     let tars = ["one", "two"].map(|name| tar(name, 300_000));
-    let image = crate::threads::image(layout, &tars, |_, tar| crate::threads::gzip(tar));
+    let image = crate::sources::threads::image(layout, &tars, |_, tar| crate::sources::threads::gzip(tar));
     let diff_ids = tars.map(|tar| digest(&layout.blob("", tar.as_bytes())).to_owned());
     (format!("@{}", digest(&image)), diff_ids.into())
 }

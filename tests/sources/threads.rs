@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use flate2::write::GzEncoder;
 use serde_json::{Value, json};
 
-use crate::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
-use crate::server::{Reply, Server, stored};
-use crate::store::{Builds, succeed, tar};
-use crate::wait::is_soon;
+use crate::sources::store::{Builds, succeed, tar};
+use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, manifest};
+use support::server::{Reply, Server, stored};
+use support::wait::is_soon;
 
 /// Bytes of a layer: more than are read ahead of it (16 MiB).
 const LEN: usize = 17 << 20;

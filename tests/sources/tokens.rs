@@ -5,10 +5,10 @@ use std::fs;
 use microagent::image::RegistryError;
 use serde_json::{Value, json};
 
-use crate::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
-use crate::layout::TestLayout;
-use crate::server::{Reply, Request, Server, stored};
-use crate::{State, chain};
+use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
+use crate::sources::{State, chain};
+use support::layout::TestLayout;
+use support::server::{Reply, Request, Server, stored};
 
 /// `user:secret-f00d` in base64.
 pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";

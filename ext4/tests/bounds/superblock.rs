@@ -2,7 +2,7 @@
 
 use ext4::{BlockSize, Formatter, Options, ReadError, Reader, Size, Tree, check};
 
-use crate::sparse::Sparse;
+use crate::bounds::sparse::Sparse;
 
 /// Offsets of fields of four bytes that may be anything; most hold one number, or two.
 fn fields() -> impl Iterator<Item = u64> {

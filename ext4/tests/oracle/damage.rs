@@ -11,7 +11,8 @@ use ext4::{BlockSize, Fit, Journal, Reader, Size};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
-use crate::support::tools;
+use support::skip::say;
+use support::tools;
 
 /// Images of ours: what they hold beside the default.
 fn ours() -> Vec<Setup> {
@@ -216,7 +217,7 @@ fn what_e2fsck_finds_in_damaged_images_is_found() {
         tools::assert_clean(&image, features);
         damage(&image, features, seeds(), &mut tally);
     }
-    tools::say(&tally.say());
+    say(&tally.say());
     assert!(tally.both > 100, "{}", tally.say());
     assert!(tally.missed.is_empty(), "{}", tally.say());
 }
@@ -267,7 +268,7 @@ fn what_e2fsck_finds_in_damaged_fields_is_found() {
             }
         }
     }
-    tools::say(&tally.say());
+    say(&tally.say());
     assert!(tally.both > 1000, "{}", tally.say());
     assert!(tally.missed.is_empty(), "{}", tally.say());
 }

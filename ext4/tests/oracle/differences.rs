@@ -7,7 +7,7 @@ use ext4::{Options, Size};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
-use crate::support::tools;
+use support::tools;
 
 /// What differs at every size, and why.
 const ALWAYS: [(&str, &str); 7] = [

@@ -5,9 +5,9 @@ use std::fs::File;
 use ext4::BlockSize;
 
 use crate::judge::{Setup, build, image_file, judge};
-use crate::support::content::Content;
-use crate::support::model::Build;
-use crate::support::tools;
+use support::content::Content;
+use support::model::Build;
+use support::tools;
 
 /// Names of one hash with the seed of [`Setup::small`]: this, up to their last 11 bytes.
 const COLLIDING_PREFIX: [u8; 244] = [b'c'; 244];

@@ -7,7 +7,7 @@ use std::path::Path;
 use ext4::BlockSize;
 
 use crate::judge::{self, MIB, Setup, image_file};
-use crate::support::tools;
+use support::tools;
 
 /// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory with two others, and one with so many that they
 /// have an index.

@@ -7,9 +7,9 @@ use ext4::{BlockSize, Fit, Journal, Options, Size};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
-use crate::support::kernel::{self, Mount};
-use crate::support::model::Model;
-use crate::support::tools;
+use support::kernel::{self, Mount};
+use support::model::Model;
+use support::tools;
 
 /// File systems with room to grow, from the smallest to the default.
 fn setups() -> Vec<Setup> {

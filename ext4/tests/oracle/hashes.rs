@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::judge::{MIB, image_file};
-use crate::support::tools;
+use support::tools;
 
 /// Hashes, by their numbers on disk.
 const HASHES: [&str; 3] = ["legacy", "half_md4", "tea"];

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use ext4::{BlockSize, Fit, FormatError, Inodes, Journal, Options, Size, Summary};
 
-use crate::support::kernel::{self, Mount};
-use crate::support::model::{Build, Model};
-use crate::support::tools;
+use support::kernel::{self, Mount};
+use support::model::{Build, Model};
+use support::tools;
 
 /// One MiB in bytes.
 pub(crate) const MIB: u64 = 1 << 20;

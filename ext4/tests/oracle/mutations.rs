@@ -8,10 +8,10 @@ use std::os::unix::fs::FileExt;
 use ext4::{BlockSize, Journal};
 
 use crate::judge::image_file;
-use crate::support::model::Build;
-use crate::support::reader::{JOURNAL, Reader};
-use crate::support::samples::{fitting, put_indexed_directory, put_one_of_each};
-use crate::support::{check, tools};
+use support::model::Build;
+use support::reader::{JOURNAL, Reader};
+use support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use support::{check, tools};
 
 /// Bytes that are changed in each structure, evenly spread.
 const SAMPLES: usize = 14;

@@ -7,8 +7,8 @@ use std::path::Path;
 use tempfile::TempPath;
 
 use crate::judge::{MIB, image_file};
-use crate::support::kernel::{self, Mount};
-use crate::support::tools;
+use support::kernel::{self, Mount};
+use support::tools;
 
 /// A list, and what makes it.
 struct List {

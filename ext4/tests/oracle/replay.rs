@@ -9,9 +9,9 @@ use ext4::{BlockSize, Journal};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
-use crate::support::kernel::{self, Mount};
-use crate::support::listing::listing;
-use crate::support::tools;
+use support::kernel::{self, Mount};
+use support::listing::listing;
+use support::tools;
 
 /// What an image would be, had the power failed: a copy of it while it is mounted, with transactions in its journal only.
 #[test]

@@ -4,8 +4,8 @@ use std::fs::File;
 
 use ext4::{MAX_LINKS, Metadata, Timestamp, Xattrs};
 
-use crate::support::content::Content;
-use crate::support::model::{Build, Node, permissions};
+use support::content::Content;
+use support::model::{Build, Node, permissions};
 
 /// Nothing but the root.
 pub(crate) fn empty(_: &mut Build<File>, _: u64) {}

@@ -6,9 +6,10 @@ use std::path::Path;
 use ext4::{BlockSize, FormatError, Inodes, Journal, Options, Size};
 
 use crate::judge::{self, MIB, Setup, image_file, judge};
-use crate::support::content::Content;
-use crate::support::model::Build;
-use crate::support::tools;
+use support::content::Content;
+use support::model::Build;
+use support::skip::skip;
+use support::tools;
 
 /// Makes an image of exactly so many bytes with one short file.
 fn build(image: &Path, bytes: u64, change: impl FnOnce(&mut Options)) -> Result<(), FormatError> {
@@ -109,7 +110,7 @@ fn sizes_beyond_32_bits_of_blocks_are_clean() {
     }
     // Files on ext4 end before 16 TiB; those in memory do not.
     let Ok(image) = tempfile::NamedTempFile::new_in("/dev/shm") else {
-        tools::skip("place for files of 16 TiB (/dev/shm)");
+        skip("/dev/shm does not take files of 16 TiB");
         return;
     };
     let image = image.into_temp_path();

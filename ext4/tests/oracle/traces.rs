@@ -8,7 +8,7 @@ use std::slice;
 use ext4::{BlockSize, Data, Formatter, InodeId, Kind, Options, Output, Size, Tree};
 
 use crate::judge::{MIB, Setup, image_file};
-use crate::support::tools;
+use support::tools;
 
 /// What no image may hold.
 const MARKER: &[u8; 32] = b"the secret that was here before!";

@@ -1,0 +1,12 @@
+//! The tests of the crate that need Rust alone.
+
+mod boot_area;
+mod bounds;
+mod check;
+mod dump;
+mod exact;
+mod golden;
+mod journal;
+mod places;
+mod read;
+mod roundtrip;

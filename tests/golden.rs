@@ -1,0 +1,418 @@
+//! The same bytes everywhere: SHA-256 of whole disk images, from a table, however and wherever they are built.
+//!
+//! A case is an image and options. Its digest in `digests` holds for every way to build it: from a layout or a registry, by any
+//! user, in any directory, time zone, locale and umask, on any system and processor. `just golden` makes the table anew; a line
+//! that changes needs one under "Image bytes" in the changelog. All lines change with the program's version, which is
+//! in the provenance.
+//!
+//! The UUID, the seed of the hashes and the provenance follow from the digest of the image's manifest, which says how the
+//! layers are compressed. So the same layers under gzip and zstd are two images with lines of their own, and what they differ in
+//! is held to just that.
+//!
+//! `ext4/tests/golden.rs` is the same of the writer alone, on trees and options that no image leads to.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
+mod stacks;
+#[cfg(target_os = "linux")]
+mod surroundings;
+mod table;
+mod wrapping;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
+use microagent::diff::{DiffOptions, Section, diff};
+use microagent::guest::Init;
+use microagent::image::{Platform, Reference, RegistryOptions};
+use microagent::layer::Limits;
+use microagent::rootfs::{BuildOptions, Report, build};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use tempfile::TempDir;
+
+use stacks::{EVERYTHING, STACKS};
+use support::layout::{CONFIG, MANIFEST, TestLayout, digest};
+use support::server::Server;
+use wrapping::Wrapping;
+
+/// What is done to the options.
+type Change = fn(&mut BuildOptions);
+
+/// An image and options.
+struct Case {
+    name: String,
+    image: Image,
+    change: Change,
+}
+
+#[derive(Clone, Copy)]
+enum Image {
+    /// The one that ships with the repository, for an architecture.
+    Hello(&'static str),
+    /// Layers of a stack.
+    Stack(&'static str, Wrapping),
+}
+
+/// Options that make other bytes, each alone.
+const VARIANTS: [(&str, Change); 18] = [
+    ("block-size-1024", |options| {
+        options.file_system.block_size = BlockSize::Kib1;
+    }),
+    ("block-size-2048", |options| {
+        options.file_system.block_size = BlockSize::Kib2;
+    }),
+    ("block-size-65536", |options| {
+        options.file_system.block_size = BlockSize::Kib64;
+    }),
+    ("no-journal", |options| options.file_system.journal = Journal::None),
+    ("journal-mib-8", |options| {
+        options.file_system.journal = Journal::Bytes(8 << 20);
+    }),
+    ("inline-data", |options| options.file_system.inline_data = true),
+    ("inline-data-1024", |options| {
+        options.file_system.inline_data = true;
+        options.file_system.block_size = BlockSize::Kib1;
+    }),
+    ("size-mib-64", |options| {
+        options.file_system.size = Size::Fixed(64 << 20);
+    }),
+    ("size-mib-300", |options| {
+        options.file_system.size = Size::Fixed(300 << 20);
+    }),
+    ("free-mib-200", |options| options.file_system.size = fitting(200)),
+    ("label", |options| {
+        options.file_system.label = Label::new("sixteen letters!").unwrap();
+    }),
+    ("uuid", |options| {
+        options.uuid = Some("6b8e2bd4-9d23-8c5a-9a37-0b5f1d2c3e4f".parse().unwrap());
+    }),
+    ("inodes-10000", |options| {
+        options.file_system.inodes = Inodes::AtLeast(10_000);
+    }),
+    ("reserved-percent-5", |options| options.file_system.reserved_percent = 5),
+    ("source-date-epoch", |options| {
+        options.newest = Some(Timestamp::saturating(1_000_000_000, 0));
+    }),
+    ("init", |options| options.init = Some(init())),
+    ("init-exec", |options| {
+        let exec = Some(b"echo 'hello'".to_vec());
+        options.init = Some(Init { exec, ..init() });
+    }),
+    ("everything-at-once", |options| {
+        options.file_system = Options {
+            block_size: BlockSize::Kib1,
+            inline_data: true,
+            journal: Journal::None,
+            reserved_percent: 1,
+            label: Label::new("all").unwrap(),
+            size: Size::Fixed(100 << 20),
+            ..options.file_system.clone()
+        };
+    }),
+];
+
+fn cases() -> Vec<Case> {
+    let case = |name: String, image, change| Case { name, image, change };
+    let mut cases = Vec::new();
+    for architecture in ["amd64", "arm64"] {
+        let image = Image::Hello(architecture);
+        cases.push(case(format!("hello/{architecture}"), image, |_| {}));
+        cases.push(case(format!("hello/{architecture}/as-built"), image, |options| {
+            options.init = Some(init());
+            options.file_system = Options::new([0; 16]);
+        }));
+    }
+    for (name, _) in STACKS {
+        cases.push(case(name.to_owned(), Image::Stack(name, Wrapping::Plain), |_| {}));
+    }
+    for (name, stack, wrapping) in [
+        ("gzip", EVERYTHING, Wrapping::Gzip),
+        ("zstd", EVERYTHING, Wrapping::Zstd),
+        ("zstd", "sparse", Wrapping::Zstd),
+        ("gzip", "many", Wrapping::Gzip),
+    ] {
+        cases.push(case(format!("{stack}/{name}"), Image::Stack(stack, wrapping), |_| {}));
+    }
+    for (name, change) in VARIANTS {
+        let stack = if name.starts_with("init-") { "shell" } else { EVERYTHING };
+        let image = Image::Stack(stack, Wrapping::Plain);
+        cases.push(case(format!("{stack}/{name}"), image, change));
+    }
+    for (stack, name) in [
+        ("big", "block-size-1024"),
+        ("many", "block-size-1024"),
+        ("sparse", "block-size-1024"),
+        ("many", "inline-data"),
+        ("deep", "inline-data"),
+    ] {
+        let (_, change) = VARIANTS.iter().find(|(other, _)| *other == name).unwrap();
+        let image = Image::Stack(stack, Wrapping::Plain);
+        cases.push(case(format!("{stack}/{name}"), image, *change));
+    }
+    cases
+}
+
+fn init() -> Init {
+    Init {
+        path: "/sbin/microagent-init".parse().unwrap(),
+        exec: None,
+    }
+}
+
+/// As small as can be with so many MiB of free space, as `--free-mib` has it.
+fn fitting(free_mib: u64) -> Size {
+    Size::Fit(Fit {
+        free: free_mib << 20,
+        free_percent: 0,
+        min: 0,
+        ..Fit::default()
+    })
+}
+
+/// An image in a layout.
+struct Stored {
+    /// What holds it, if it was made.
+    layout: Option<TestLayout>,
+    directory: PathBuf,
+    manifest: Value,
+    architecture: &'static str,
+}
+
+impl Image {
+    fn store(self) -> Stored {
+        match self {
+            Self::Hello(architecture) => {
+                let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/hello");
+                let index: Value = serde_json::from_slice(&fs::read(directory.join("index.json")).unwrap()).unwrap();
+                Stored {
+                    layout: None,
+                    directory,
+                    manifest: index["manifests"][0].clone(),
+                    architecture,
+                }
+            }
+            Self::Stack(name, wrapping) => Stored::of(&stacks::layers(name), |tar| wrapping.wrap(tar), wrapping),
+        }
+    }
+}
+
+impl Stored {
+    /// An image for amd64 of these tars, in blobs as they are given.
+    fn of(tars: &[Vec<u8>], wrap: impl Fn(&[u8]) -> Vec<u8>, wrapping: Wrapping) -> Self {
+        let layout = TestLayout::new();
+        let layers: Vec<_> = tars
+            .iter()
+            .map(|tar| layout.blob(wrapping.media_type(), &wrap(tar)))
+            .collect();
+        let diff_ids: Vec<_> = tars.iter().map(|tar| sha256(tar)).collect();
+        let config = json!({
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Cmd": ["/bin/true"], "Env": ["A=b"], "WorkingDir": "/work"},
+            "rootfs": {"type": "layers", "diff_ids": diff_ids},
+        });
+        let config = layout.document(CONFIG, &config);
+        let manifest = json!({"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers});
+        let manifest = layout.document(MANIFEST, &manifest);
+        layout.publish(std::slice::from_ref(&manifest));
+        let directory = layout.path().to_owned();
+        Self {
+            layout: Some(layout),
+            directory,
+            manifest,
+            architecture: "amd64",
+        }
+    }
+
+    /// The reference of the image in the layout.
+    fn reference(&self) -> String {
+        format!("oci:{}@{}", self.directory.display(), digest(&self.manifest))
+    }
+}
+
+/// Builds an image with the options of all cases, changed, and gives it to a look.
+fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOnce(&Path, &Report) -> T) -> T {
+    built_by(1, reference, architecture, change, look)
+}
+
+/// The same, by so many threads.
+fn built_by<T>(
+    threads: usize,
+    reference: &str,
+    architecture: &str,
+    change: Change,
+    look: impl FnOnce(&Path, &Report) -> T,
+) -> T {
+    let directory = TempDir::new().unwrap();
+    let output = directory.path().join("image.ext4");
+    let mut options = BuildOptions {
+        image: Reference::parse(reference).unwrap(),
+        output: output.clone(),
+        platform: Platform::parse("linux", architecture).unwrap(),
+        allow_mutable: false,
+        state_dir: directory.path().join("state"),
+        cache_limit: u64::MAX,
+        keep_unpacked: false,
+        registry: RegistryOptions::default(),
+        progress: Arc::default(),
+        file_system: Options {
+            size: fitting(10),
+            ..Options::new([0; 16])
+        },
+        uuid: None,
+        init: None,
+        newest: None,
+        mke2fs: None,
+        digest: true,
+        threads: NonZeroUsize::new(threads).unwrap(),
+        sync: false,
+        keep_stage: false,
+        stage_snapshot: None,
+        limits: Limits::default(),
+    };
+    change(&mut options);
+    let report = build(&options, &Arc::default()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
+    look(&output, &report)
+}
+
+/// The digest of an image as the program says it.
+fn digest_of(reference: &str, architecture: &str, change: Change) -> String {
+    built(reference, architecture, change, |_, report| {
+        report.output_digest.as_ref().unwrap().to_string()
+    })
+}
+
+/// Whether e2fsck is there; said once if not, as it is asked for every image.
+#[cfg(target_os = "linux")]
+static HAS_E2FSCK: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
+    let found = std::process::Command::new("e2fsck").arg("-V").output().is_ok();
+    if !found {
+        support::skip::skip("e2fsck is not installed, so that no image is checked");
+    }
+    found
+});
+
+/// Asserts that e2fsck has nothing to say about an image, where that can be asked.
+fn assert_clean(file: &Path) {
+    #[cfg(target_os = "linux")]
+    if *HAS_E2FSCK {
+        assert_eq!(support::oracles::e2fsck(file), Ok(()));
+    }
+    #[cfg(not(target_os = "linux"))]
+    assert!(file.is_file());
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"))
+}
+
+#[test]
+fn images_from_layouts_have_the_digests_in_the_table() {
+    let found: Vec<_> = cases()
+        .iter()
+        .map(|case| {
+            let stored = case.image.store();
+            let digest = built(&stored.reference(), stored.architecture, case.change, |file, report| {
+                assert_clean(file);
+                report.output_digest.as_ref().unwrap().to_string()
+            });
+            (case.name.clone(), digest)
+        })
+        .collect();
+    table::check(&found);
+    let distinct: BTreeSet<_> = found.iter().map(|(_, digest)| digest).collect();
+    assert_eq!(distinct.len(), found.len(), "each case has bytes of its own");
+}
+
+#[test]
+fn the_number_of_threads_does_not_matter() {
+    for case in cases() {
+        let stored = case.image.store();
+        for threads in [2, 8] {
+            let (reference, architecture) = (stored.reference(), stored.architecture);
+            let digest = built_by(threads, &reference, architecture, case.change, |_, report| {
+                report.output_digest.as_ref().unwrap().to_string()
+            });
+            table::check_one(&case.name, &digest);
+        }
+    }
+}
+
+#[test]
+fn the_digest_is_that_of_all_bytes_of_the_file() {
+    let unchanged: Change = |_| {};
+    let large: Change = |options| options.file_system.size = Size::Fixed(300 << 20);
+    for (stack, change) in [("sparse", unchanged), (EVERYTHING, large)] {
+        let stored = Image::Stack(stack, Wrapping::Plain).store();
+        built(&stored.reference(), "amd64", change, |file, report| {
+            let bytes = fs::read(file).unwrap();
+            assert_eq!(bytes.len() as u64, report.size_bytes);
+            assert_eq!(report.output_digest.as_ref().unwrap().to_string(), sha256(&bytes));
+        });
+    }
+}
+
+#[test]
+fn a_registry_gives_the_same_bytes() {
+    for name in ["kinds", EVERYTHING, "everything/gzip", "everything/zstd", "sparse/zstd"] {
+        let cases = cases();
+        let case = cases.iter().find(|case| case.name == name).unwrap();
+        let stored = case.image.store();
+        let server = Server::of(stored.layout.as_ref().unwrap(), &stored.manifest, |_, _| None);
+        let reference = server.reference(&format!("@{}", digest(&stored.manifest)));
+        table::check_one(name, &digest_of(&reference, stored.architecture, case.change));
+        assert!(server.count("/blobs/") > 0, "the layers were downloaded");
+    }
+}
+
+/// Layers that are wrapped in another way, by real compressors too, make the same disk but for what follows from the digest of
+/// the manifest.
+#[test]
+fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
+    let level = 3;
+    let real_zstd = |tar: &[u8]| zstd::encode_all(tar, level).unwrap();
+    let real_gzip = |tar: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(tar).unwrap();
+        encoder.finish().unwrap()
+    };
+    let tars = stacks::layers(EVERYTHING);
+    let plain = Image::Stack(EVERYTHING, Wrapping::Plain).store();
+    for other in [
+        Image::Stack(EVERYTHING, Wrapping::Gzip).store(),
+        Image::Stack(EVERYTHING, Wrapping::Zstd).store(),
+        Stored::of(&tars, real_gzip, Wrapping::Gzip),
+        Stored::of(&tars, real_zstd, Wrapping::Zstd),
+    ] {
+        built(
+            &plain.reference(),
+            "amd64",
+            |_| {},
+            |plain, _| {
+                built(
+                    &other.reference(),
+                    "amd64",
+                    |_| {},
+                    |other, _| {
+                        let mut fields = BTreeSet::new();
+                        diff(plain, other, DiffOptions::default(), &mut |difference| {
+                            if difference.section != Section::Bytes {
+                                fields.insert(difference.field.clone());
+                            }
+                            Ok(())
+                        })
+                        .unwrap();
+                        assert_eq!(fields, ["digest", "hash_seed", "uuid"].map(str::to_owned).into());
+                    },
+                );
+            },
+        );
+    }
+}

@@ -1,0 +1,254 @@
+//! What e2fsck and the kernel say of whole images, entry by entry against an independent unpack of the same layers.
+//!
+//! Needs root, Linux, and what `tests/rig/install-tools.sh` installs; the images of `tests/rig/make-images.sh` are
+//! looked for in `$RIG/images`, by default `target/rig/images`. What is missing skips a test, and fails it where
+//! `REQUIRE_ORACLES=1`.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use support::guest_workload::{fill, wear};
+use support::mount::Mount;
+use support::oracles::{Oracles, compare, e2fsck};
+use support::program::{latest, rig_image, rootfs_build, sample, sample_image, succeed};
+use support::registry::Registry;
+use support::skip::skip;
+
+/// Builds a layout's image, then has it judged: as built, in the kernel, and after use.
+fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
+    let image = oracles.scratch().join("image.ext4");
+    succeed(&mut rootfs_build(&latest(layout), architecture, &image));
+    assert_eq!(e2fsck(&image), Ok(()), "as built");
+
+    let reference = oracles.reference(layout, architecture);
+    let mount = Mount::read_only(&image);
+    assert_eq!(compare(&reference, mount.tree()), Ok(()));
+    mount.unmount();
+
+    let mount = Mount::read_write(&image);
+    wear(mount.tree());
+    mount.unmount();
+    assert_eq!(e2fsck(&image), Ok(()), "after use");
+}
+
+fn real_image_stands(name: &str) {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let layout = rig_image(name);
+    if layout.is_dir() {
+        image_stands(&oracles, &layout, "amd64");
+    } else {
+        skip(&format!(
+            "{} is not there: tests/rig/make-images.sh makes it",
+            layout.display()
+        ));
+    }
+}
+
+#[test]
+fn the_sample_is_exact_on_each_platform() {
+    for architecture in ["amd64", "arm64"] {
+        let Some(oracles) = Oracles::find() else {
+            return;
+        };
+        image_stands(&oracles, &sample(), architecture);
+    }
+}
+
+#[test]
+fn a_minimal_debian_is_exact() {
+    real_image_stands("base");
+}
+
+#[test]
+fn layers_that_delete_and_replace_are_exact() {
+    real_image_stands("tools");
+}
+
+#[test]
+fn layers_compressed_with_zstd_are_exact() {
+    real_image_stands("tools-zstd");
+}
+
+#[test]
+fn tens_of_thousands_of_small_files_are_exact() {
+    real_image_stands("many");
+}
+
+#[test]
+fn an_image_can_be_filled_to_the_last_block() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let image = sample_image(oracles.scratch());
+    let mount = Mount::read_write(&image);
+    fill(mount.tree());
+    mount.unmount();
+    assert_eq!(e2fsck(&image), Ok(()));
+}
+
+#[test]
+fn surroundings_do_not_change_a_byte() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    // Others may not enter the target directory, so all that another user needs goes where all may.
+    let open = tempfile::tempdir().expect("the temporary directory is writable");
+    let layout = open.path().join("layout");
+    let program = open.path().join("microagent");
+    succeed(Command::new("cp").arg("-r").arg(sample()).arg(&layout));
+    fs::copy(env!("CARGO_BIN_EXE_microagent"), &program).expect("the program can be copied");
+    let set_mode = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("the directory is ours");
+    };
+    set_mode(open.path(), 0o755);
+
+    let surroundings = [
+        ("same", "exec"),
+        (
+            "elsewhere",
+            "export TZ=Pacific/Kiritimati LC_ALL=tr_TR.UTF-8 HOME=/; exec",
+        ),
+        ("strict", "umask 0077; exec"),
+        ("alone", "exec taskset --cpu-list 0"),
+        ("nobody", "exec setpriv --reuid=65534 --regid=65534 --clear-groups"),
+    ];
+    let first = oracles.scratch().join("first.ext4");
+    succeed(&mut rootfs_build(&latest(&layout), "amd64", &first));
+    for (name, exec) in surroundings {
+        // Times are stored in seconds: an image that took one from the clock has another by now.
+        thread::sleep(Duration::from_millis(1100));
+        let directory = open.path().join(name);
+        fs::create_dir(&directory).expect("the directory is ours");
+        set_mode(&directory, 0o777);
+        let out = directory.join("image.ext4");
+        let build = rootfs_build(&latest(&layout), "amd64", &out);
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("{exec} \"$@\"")).arg("sh");
+        shell.arg(&program).args(build.get_args());
+        succeed(shell.current_dir(&directory).env("TMPDIR", &directory));
+        succeed(Command::new("cmp").arg(&first).arg(&out));
+    }
+}
+
+#[test]
+fn a_registry_and_a_layout_give_the_same_bytes() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let Some(registry) = Registry::start(false) else { return };
+    registry.push(&latest(&sample()), "hello:latest", &["--all", "--preserve-digests"]);
+    for architecture in ["amd64", "arm64"] {
+        let from_layout = oracles.scratch().join("layout.ext4");
+        let from_registry = oracles.scratch().join("registry.ext4");
+        succeed(&mut rootfs_build(&latest(&sample()), architecture, &from_layout));
+        let image = registry.reference("hello:latest");
+        succeed(&mut rootfs_build(&image, architecture, &from_registry));
+        succeed(Command::new("cmp").arg(&from_layout).arg(&from_registry));
+    }
+}
+
+const BLOCK_SIZE: u64 = 4096;
+
+/// Flips one bit; flipping it again heals the image.
+fn flip(image: &Path, offset: u64) {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(image)
+        .expect("the copy is ours");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, offset)
+        .expect("the offset lies in the image");
+    file.write_all_at(&[byte[0] ^ 1], offset).expect("the copy is writable");
+}
+
+/// The number that follows the first `label` in what a program prints.
+fn number_after(label: &str, command: &mut Command) -> u64 {
+    let printed = String::from_utf8_lossy(&succeed(command).stdout).into_owned();
+    let (_, rest) = printed
+        .split_once(label)
+        .unwrap_or_else(|| panic!("no {label:?} in {printed}"));
+    let digits = rest
+        .split(|character: char| !character.is_ascii_digit())
+        .next()
+        .expect("split yields one piece");
+    digits
+        .parse()
+        .unwrap_or_else(|_| panic!("no number after {label:?} in {printed}"))
+}
+
+#[test]
+fn e2fsck_notices_one_flipped_bit_in_each_structure() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let image = sample_image(oracles.scratch());
+    let dumpe2fs = |label| {
+        let block = number_after(label, Command::new("dumpe2fs").arg(&image));
+        block * BLOCK_SIZE
+    };
+    let debugfs = |request, label| {
+        let block = number_after(label, Command::new("debugfs").args(["-R", request]).arg(&image));
+        block * BLOCK_SIZE
+    };
+    let root_inode = debugfs("imap <2>", "located at block ") + 256;
+    let structures = [
+        ("superblock", 1024 + 0x68),
+        ("group descriptors", BLOCK_SIZE + 0x0c),
+        ("block bitmap", dumpe2fs("Block bitmap at ")),
+        ("inode bitmap", dumpe2fs("Inode bitmap at ")),
+        ("root's inode", root_inode + 0x10),
+        ("root's directory block", debugfs("blocks <2>", "") + 0x09),
+        ("attribute block", debugfs("stat /srv/shared/one", "File ACL: ") + 0x28),
+    ];
+    for (name, offset) in structures {
+        flip(&image, offset);
+        assert!(e2fsck(&image).is_err(), "a flipped bit of the {name} goes unnoticed");
+        flip(&image, offset);
+        assert_eq!(e2fsck(&image), Ok(()), "the {name} is whole again");
+    }
+}
+
+#[test]
+fn the_comparison_notices_every_kind_of_difference() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let image = sample_image(oracles.scratch());
+    let reference = oracles.reference(&sample(), "amd64");
+    let changes = [
+        (
+            "content",
+            "cd etc && touch -r hostname reference && echo jello >hostname && touch -r reference hostname",
+        ),
+        ("device", "rm dev/loop0 && mknod -m 0660 dev/loop0 b 7 1"),
+        ("extra", "touch home/ana/.extra"),
+        ("links", "cp -a --remove-destination usr/bin/welcome usr/bin/hi"),
+        ("missing", "rm run/hello.fifo"),
+        ("mode", "chmod 0777 tmp"),
+        ("mtime", "touch -d 2026-01-01T00:00:00.000000002Z var/cache"),
+        ("owner", "chgrp 1 etc"),
+        ("size", "echo >>etc/motd"),
+        ("target", "ln -sfn usr/sbin bin"),
+        ("type", "rm etc/issue && mkdir etc/issue"),
+        ("xattrs", "setfattr -x security.capability usr/bin/carry"),
+    ];
+    for (kind, change) in changes {
+        let copy = oracles.copy(&image);
+        let mount = Mount::read_write(&copy);
+        assert_eq!(compare(&reference, mount.tree()), Ok(()));
+        succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.tree()));
+        let differences = compare(&reference, mount.tree()).expect_err(kind);
+        assert!(
+            differences.contains(&format!("{kind}: /")),
+            "no {kind} among {differences}"
+        );
+        mount.unmount();
+    }
+}

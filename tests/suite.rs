@@ -1,0 +1,8 @@
+//! The tests of the program and its library that need Rust alone.
+
+mod cli;
+mod diff;
+mod golden;
+mod layers;
+mod sample;
+mod sources;

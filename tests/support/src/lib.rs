@@ -1,0 +1,52 @@
+//! What the tests, benches and fuzz targets of all crates share.
+//!
+//! | for | modules |
+//! |---|---|
+//! | layers and images | [`tar`], [`single_image`], [`layout`], [`hostile`] |
+//! | registries | [`server`] of a few lines, that fails as a test wants; [`registry`], a real one |
+//! | file systems | [`model`], [`content`], [`operations`], [`samples`]; [`nowhere`], which keeps none |
+//! | readers that share no code with the crates | [`reader`], [`check`], [`readback`], [`listing`] |
+//! | programs that nobody here wrote | [`tools`], [`oracles`], [`mount`], [`kernel`], [`guest_workload`]; [`skip`] where they are missing |
+//! | the program under test | [`program`], [`unprivileged`], [`wait`] |
+//!
+//! `tests/rig` has the scripts that the oracles stand on.
+#![allow(
+    missing_docs,
+    clippy::missing_errors_doc,
+    clippy::missing_panics_doc,
+    clippy::must_use_candidate,
+    clippy::new_without_default,
+    clippy::return_self_not_must_use,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking, and reads what it calls"
+)]
+
+pub mod check;
+pub mod content;
+#[cfg(unix)]
+pub mod guest_workload;
+pub mod hostile;
+#[cfg(target_os = "linux")]
+pub mod kernel;
+pub mod layout;
+pub mod listing;
+pub mod model;
+#[cfg(target_os = "linux")]
+pub mod mount;
+pub mod nowhere;
+pub mod operations;
+#[cfg(unix)]
+pub mod oracles;
+pub mod program;
+pub mod readback;
+pub mod reader;
+pub mod registry;
+pub mod samples;
+pub mod server;
+pub mod single_image;
+pub mod skip;
+pub mod tar;
+pub mod tools;
+#[cfg(unix)]
+pub mod unprivileged;
+pub mod wait;

@@ -1,0 +1,155 @@
+//! Whether an image and the model of its tree are one: what three readers say.
+
+use std::collections::BTreeMap;
+use std::io::Cursor;
+
+use ext4::{FoundKind, Timestamp};
+
+use super::check;
+use super::model::{Entry, Model, Node, parent};
+use super::reader::Reader;
+
+/// Asserts that the crate's image and the model's tree are one, for a reader of the disk's structures.
+pub fn assert_read_back(image: &[u8], model: &Model) {
+    check::check(image);
+    let reader = Reader::new(image);
+    let expected = model.entries();
+    let found = reader.paths();
+    assert!(
+        found.keys().map(|path| &path[..]).eq(expected.keys().copied()),
+        "names: {:?}",
+        found.keys()
+    );
+    let mut inodes = BTreeMap::new();
+    for (path, (id, entry)) in expected {
+        let ino = found[path];
+        assert_eq!(reader.entry(ino), entry, "{}", path.escape_ascii());
+        assert_eq!(
+            *inodes.entry(id).or_insert(ino),
+            ino,
+            "{} is one inode with its links",
+            path.escape_ascii()
+        );
+        if let Node::File(content) = model.node(id) {
+            assert!(reader.content(ino) == content.bytes(), "{}", path.escape_ascii());
+        }
+    }
+}
+
+/// Whether ext4-view 1.0 reads all inodes: it refuses times whose low half is negative.
+pub fn is_viewable(model: &Model) -> bool {
+    let is_viewable = |time: (i64, u32)| time.0 & 1 << 31 == 0;
+    let mut entries = model.entries().into_values();
+    entries.all(|(_, entry)| {
+        [entry.accessed, entry.modified, entry.changed]
+            .into_iter()
+            .all(is_viewable)
+    })
+}
+
+/// Asserts the same for ext4-view, which finds every name by its index and verifies checksums on the way.
+pub fn assert_viewed(image: &[u8], model: &Model) {
+    let view = ext4_view::Ext4::load(Box::new(image.to_vec())).expect("it was written");
+    for (path, (id, entry)) in model.entries() {
+        let absolute = [b"/", path].concat();
+        let path = ext4_view::Path::try_from(&absolute[..]).expect("it was written");
+        let metadata = view.symlink_metadata(path).expect("it was written");
+        let time = |time: ext4_view::Timestamp| (time.seconds(), time.nanoseconds());
+        assert_eq!(u32::from(metadata.mode()), entry.mode & 0o7777);
+        assert_eq!((metadata.uid(), metadata.gid()), (entry.uid, entry.gid));
+        assert_eq!(time(metadata.accessed()), entry.accessed);
+        assert_eq!(time(metadata.modified()), entry.modified);
+        match model.node(id) {
+            Node::Directory => {
+                let listed = view.read_dir(path).expect("it was written").count();
+                let entries = model
+                    .paths
+                    .keys()
+                    .filter(|other| is_child(other, &absolute[1..]))
+                    .count();
+                // `.` and `..` are listed too.
+                assert_eq!(listed, entries + 2);
+            }
+            Node::File(content) => assert!(
+                view.read(path).expect("it was written") == content.bytes(),
+                "{}",
+                path.display()
+            ),
+            Node::Symlink(target) => {
+                assert!(metadata.is_symlink());
+                assert_eq!(
+                    view.read_link(path).expect("it was written").as_path().as_ref(),
+                    &target[..]
+                );
+            }
+            Node::CharDevice(..) => assert!(metadata.file_type().is_char_dev()),
+            Node::BlockDevice(..) => assert!(metadata.file_type().is_block_dev()),
+            Node::Fifo => assert!(metadata.file_type().is_fifo()),
+            Node::Socket => assert!(metadata.file_type().is_socket()),
+        }
+    }
+}
+
+fn is_child(path: &[u8], directory: &[u8]) -> bool {
+    !path.is_empty() && parent(path).0 == directory
+}
+
+/// Asserts the same for the crate's own reader, which knows no `inline_data`.
+pub fn assert_found(image: &[u8], model: &Model) {
+    let mut reader = ext4::Reader::open(Cursor::new(image)).expect("it is an image");
+    let root = reader.root().expect("there is a root");
+    let mut pending = vec![(Vec::new(), root)];
+    let mut expected = model.entries();
+    while let Some((path, inode)) = pending.pop() {
+        let (id, entry) = expected.remove(&path[..]).expect("it is in the model");
+        let path: &[u8] = &path;
+        let time = |time: Timestamp| (time.seconds(), time.nanoseconds());
+        let (kind, device, target) = match inode.kind {
+            FoundKind::Directory => (0o040_000, None, None),
+            FoundKind::File => (0o100_000, None, None),
+            FoundKind::Symlink => (0o120_000, None, Some(reader.target(&inode).expect("a target"))),
+            FoundKind::CharDevice(device) => (0o020_000, Some((device.major, device.minor)), None),
+            FoundKind::BlockDevice(device) => (0o060_000, Some((device.major, device.minor)), None),
+            FoundKind::Fifo => (0o010_000, None, None),
+            FoundKind::Socket => (0o140_000, None, None),
+        };
+        let found = Entry {
+            mode: kind | u32::from(inode.mode),
+            uid: inode.uid,
+            gid: inode.gid,
+            links: inode.links.into(),
+            size: (inode.kind != FoundKind::Directory).then_some(inode.size),
+            accessed: time(inode.accessed),
+            modified: time(inode.modified),
+            changed: time(inode.changed),
+            device,
+            target,
+            xattrs: reader
+                .xattrs(&inode)
+                .expect("good attributes")
+                .iter()
+                .map(|(name, value)| (name.to_vec(), value.to_vec()))
+                .collect(),
+        };
+        assert_eq!(found, entry, "{}", path.escape_ascii());
+        if let Node::File(content) = model.node(id) {
+            let mut bytes = vec![0; usize::try_from(inode.size).expect("it fits memory")];
+            for range in reader.data(&inode).expect("good extents") {
+                let start = usize::try_from(range.start).expect("within the file");
+                let end = start + usize::try_from(range.len).expect("within the file");
+                reader
+                    .read_data(&range, 0, &mut bytes[start..end])
+                    .expect("it is there");
+            }
+            assert!(bytes == content.bytes(), "{}", path.escape_ascii());
+        }
+        if inode.kind == FoundKind::Directory {
+            let separator: &[u8] = if path.is_empty() { b"" } else { b"/" };
+            for entry in reader.entries(&inode).expect("a good directory") {
+                let child = reader.inode(entry.ino).expect("a good inode");
+                pending.push(([path, separator, &entry.name].concat(), child));
+            }
+        }
+    }
+    assert!(expected.is_empty(), "names that were not found: {:?}", expected.keys());
+}
