@@ -34,6 +34,13 @@ fn formatted(features: &str) -> tempfile::TempPath {
     image
 }
 
+/// The same with `mmp`, which is added last: a program that writes to an image with it waits for ten seconds first.
+fn formatted_with_mmp(features: &str) -> tempfile::TempPath {
+    let image = formatted(features);
+    tools::print("tune2fs", &["-O", "mmp"], &image);
+    image
+}
+
 /// Sets a field of an inode.
 fn set(image: &Path, name: &str, field: &str, value: &str) {
     let request = format!("set_inode_field {name} {field} {value}");
@@ -58,11 +65,11 @@ fn assert_agreed(image: &Path, is_faulty: bool, what: &str) {
 
 #[test]
 fn the_block_by_which_hosts_notice_each_other_is_in_use() {
-    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+    if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
-    for features in ["mmp", "mmp,^metadata_csum"] {
-        tools::assert_clean(&formatted(features), features);
+    for features in ["metadata_csum", "^metadata_csum"] {
+        tools::assert_clean(&formatted_with_mmp(features), features);
     }
 }
 
@@ -146,15 +153,15 @@ fn large_blocks_without_a_name_are_no_fault() {
 
 #[test]
 fn the_block_by_which_hosts_notice_each_other_has_a_checksum() {
-    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+    if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
     for (features, has_sum) in [
-        ("mmp", true),
-        ("mmp,metadata_csum_seed", true),
-        ("mmp,^metadata_csum", false),
+        ("metadata_csum", true),
+        ("metadata_csum_seed", true),
+        ("^metadata_csum", false),
     ] {
-        let image = formatted(features);
+        let image = formatted_with_mmp(features);
         // In the name of the host, and in the checksum.
         for within in [20, 1023] {
             let copy = tools::copy_of(&image);
@@ -166,10 +173,10 @@ fn the_block_by_which_hosts_notice_each_other_has_a_checksum() {
 
 #[test]
 fn hosts_that_notice_each_other_count_or_are_done() {
-    if tools::are_missing(&["e2fsck", "mke2fs"]) {
+    if tools::are_missing(&["e2fsck", "mke2fs", "tune2fs"]) {
         return;
     }
-    let image = formatted("mmp,^metadata_csum");
+    let image = formatted_with_mmp("^metadata_csum");
     let number = mmp_block(&image) * 1024 + 4;
     // From `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, to one less, which is none, and to `EXT4_MMP_SEQ_FSCK`.
     change(&image, number, |byte| byte - 1);
