@@ -26,7 +26,7 @@ use ext4::{Fit, Formatter, Journal, Options, Size};
 use microagent::layer::{LayerError, LayerOptions, Rootfs};
 
 use containerd::Containerd;
-use support::mount::Mount;
+use support::kernel::Mount;
 use support::oracles::{Oracles, e2fsck};
 use support::single_image::Layout;
 use support::tar::{Entry, archive};
@@ -143,7 +143,7 @@ fn try_layers(
         (Ok(()), Ok(tree)) => {
             e2fsck(&image)?;
             let mount = Mount::read_only(&image);
-            let difference = tree::compare(&tree, mount.tree(), reference);
+            let difference = tree::compare(&tree, mount.path(), reference);
             mount.unmount();
             match difference {
                 Ok(()) => return Ok(true),

@@ -38,6 +38,7 @@ use tempfile::TempDir;
 use stacks::{EVERYTHING, STACKS};
 use support::layout::{CONFIG, MANIFEST, TestLayout, digest};
 use support::server::Server;
+use support::tools::assert_clean_where_installed;
 use wrapping::Wrapping;
 
 /// What is done to the options.
@@ -287,26 +288,6 @@ fn digest_of(reference: &str, architecture: &str, change: Change) -> String {
     })
 }
 
-/// Whether e2fsck is there; said once if not, as it is asked for every image.
-#[cfg(target_os = "linux")]
-static HAS_E2FSCK: std::sync::LazyLock<bool> = std::sync::LazyLock::new(|| {
-    let found = std::process::Command::new("e2fsck").arg("-V").output().is_ok();
-    if !found {
-        support::skip::skip("e2fsck is not installed, so that no image is checked");
-    }
-    found
-});
-
-/// Asserts that e2fsck has nothing to say about an image, where that can be asked.
-fn assert_clean(file: &Path) {
-    #[cfg(target_os = "linux")]
-    if *HAS_E2FSCK {
-        assert_eq!(support::oracles::e2fsck(file), Ok(()));
-    }
-    #[cfg(not(target_os = "linux"))]
-    assert!(file.is_file());
-}
-
 fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes)
         .iter()
@@ -320,7 +301,7 @@ fn images_from_layouts_have_the_digests_in_the_table() {
         .map(|case| {
             let stored = case.image.store();
             let digest = built(&stored.reference(), stored.architecture, case.change, |file, report| {
-                assert_clean(file);
+                assert_clean_where_installed(file, &case.name);
                 report.output_digest.as_ref().unwrap().to_string()
             });
             (case.name.clone(), digest)

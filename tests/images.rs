@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use support::guest_workload::{fill, wear};
-use support::mount::Mount;
+use support::kernel::Mount;
 use support::oracles::{Oracles, compare, e2fsck};
 use support::program::{latest, rig_image, rootfs_build, sample, sample_image, succeed};
 use support::registry::Registry;
@@ -26,11 +26,11 @@ fn image_stands(oracles: &Oracles, layout: &Path, architecture: &str) {
 
     let reference = oracles.reference(layout, architecture);
     let mount = Mount::read_only(&image);
-    assert_eq!(compare(&reference, mount.tree()), Ok(()));
+    assert_eq!(compare(&reference, mount.path()), Ok(()));
     mount.unmount();
 
-    let mount = Mount::read_write(&image);
-    wear(mount.tree());
+    let mount = Mount::new(&image);
+    wear(mount.path());
     mount.unmount();
     assert_eq!(e2fsck(&image), Ok(()), "after use");
 }
@@ -86,8 +86,8 @@ fn an_image_can_be_filled_to_the_last_block() {
         return;
     };
     let image = sample_image(oracles.scratch());
-    let mount = Mount::read_write(&image);
-    fill(mount.tree());
+    let mount = Mount::new(&image);
+    fill(mount.path());
     mount.unmount();
     assert_eq!(e2fsck(&image), Ok(()));
 }
@@ -241,10 +241,10 @@ fn the_comparison_notices_every_kind_of_difference() {
     ];
     for (kind, change) in changes {
         let copy = oracles.copy(&image);
-        let mount = Mount::read_write(&copy);
-        assert_eq!(compare(&reference, mount.tree()), Ok(()));
-        succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.tree()));
-        let differences = compare(&reference, mount.tree()).expect_err(kind);
+        let mount = Mount::new(&copy);
+        assert_eq!(compare(&reference, mount.path()), Ok(()));
+        succeed(Command::new("sh").args(["-ec", change]).current_dir(mount.path()));
+        let differences = compare(&reference, mount.path()).expect_err(kind);
         assert!(
             differences.contains(&format!("{kind}: /")),
             "no {kind} among {differences}"

@@ -20,7 +20,6 @@
 mod attributes;
 mod damage;
 mod dialects;
-mod fsck;
 mod go_tar;
 mod language;
 mod limits;

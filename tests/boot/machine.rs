@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -14,6 +14,7 @@ use support::program::{program, repository, target_directory};
 use support::single_image::Layout;
 use support::skip::skip;
 use support::tar::Entry;
+use support::tools;
 
 /// What machines are made of.
 #[derive(Clone, Copy)]
@@ -84,7 +85,7 @@ impl Disk {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        self.assert_clean();
+        tools::assert_clean(&self.image(), "the disk");
     }
 
     /// Boots it, under the first kernel unless told otherwise, and returns what was on the console.
@@ -107,7 +108,7 @@ impl Disk {
     /// Boots it in earnest, and checks what it leaves.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let console = self.boot(&[&["--write"], arguments].concat());
-        self.assert_clean();
+        tools::assert_clean_after_use(&self.image(), "the disk");
         console
     }
 
@@ -117,17 +118,6 @@ impl Disk {
         let superblock = &fs::read(self.image()).unwrap()[1024..2048];
         // s_feature_incompat, EXT4_FEATURE_INCOMPAT_RECOVER
         assert_eq!(superblock[0x60] & 4, 4, "the journal has something to replay");
-    }
-
-    fn assert_clean(&self) {
-        let output = Command::new("/usr/sbin/e2fsck")
-            .arg("-fn")
-            .arg(self.image())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-        let report = ext4::check(File::open(self.image()).unwrap()).unwrap();
-        assert!(report.is_clean(), "{report:#?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
 use support::hostile::hostile_layout;
-use support::mount::Mount;
+use support::kernel::Mount;
 use support::oracles::{Oracles, compare, e2fsck};
 use support::program::{latest, rootfs_build, sample, succeed};
 use support::unprivileged::Unprivileged;
@@ -42,8 +42,8 @@ fn assert_equal(native: &Path, made: &Path) {
     })
     .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
-    assert_eq!(compare(native.tree(), made.tree()), Ok(()));
-    assert_eq!(compare(made.tree(), native.tree()), Ok(()));
+    assert_eq!(compare(native.path(), made.path()), Ok(()));
+    assert_eq!(compare(made.path(), native.path()), Ok(()));
     native.unmount();
     made.unmount();
 }
@@ -107,7 +107,7 @@ fn a_stage_and_the_provenance_come_from_the_image_that_mke2fs_made() {
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     let mount = Mount::read_only(&image);
     assert_eq!(
-        compare(mount.tree(), Path::new(report["stage_dir"].as_str().unwrap())),
+        compare(mount.path(), Path::new(report["stage_dir"].as_str().unwrap())),
         Ok(())
     );
     mount.unmount();

@@ -1,13 +1,14 @@
 //! The words in which layers and trees are written down.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use ext4::{Directory, Inode, InodeId, Kind, Timestamp};
 use ext4_view::{Ext4, PathBuf};
 use microagent::layer::Rootfs;
 
-use crate::layers::fsck;
 use support::tar::Entry;
+use support::tools::assert_clean_where_installed;
 
 /// Reads the entries of a layer.
 pub(crate) fn entries(layer: &str) -> Vec<Entry> {
@@ -104,7 +105,9 @@ pub(crate) fn show(mut rootfs: Rootfs<Vec<u8>>) -> Vec<String> {
         (metadata.accessed, metadata.modified, metadata.changed) = Default::default();
     }
     let (image, _) = rootfs.formatter.finish(rootfs.tree).unwrap();
-    fsck::check(&image);
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&image).unwrap();
+    assert_clean_where_installed(file.path(), "an image of layers");
     let image = Ext4::load(Box::new(image)).unwrap();
 
     let mut first_names = BTreeMap::new();

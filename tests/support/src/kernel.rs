@@ -14,6 +14,7 @@ use super::content::Content;
 use super::model::{Entry, Id, Model, Node, parent};
 use super::skip::{skip, skip_on_this_machine};
 use super::tools::{command, output, text, within};
+use super::wait::is_soon;
 
 /// Whether this machine cannot mount images; says so.
 pub fn is_missing() -> bool {
@@ -47,6 +48,10 @@ pub struct Mount {
 impl Mount {
     pub fn new(image: &Path) -> Self {
         Self::with_options(image, "noatime")
+    }
+
+    pub fn read_only(image: &Path) -> Self {
+        Self::with_options(image, "ro")
     }
 
     /// With options of `mount -o`.
@@ -87,13 +92,8 @@ impl Mount {
         let errors = fs::read_to_string(format!("/sys/fs/ext4/{name}/errors_count")).unwrap();
         assert_eq!(errors.trim(), "0", "the kernel met errors");
         // Children that other tests have just made may hold what was open here until they become other programs.
-        for _ in 0..600 {
-            if output(command("umount").arg(self.path())).status.success() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        panic!("{} stays busy", self.path().display());
+        let unmount = || output(command("umount").arg(self.path())).status.success();
+        assert!(is_soon(unmount), "{} stays busy", self.path().display());
     }
 }
 

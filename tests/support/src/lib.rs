@@ -6,7 +6,7 @@
 //! | registries | [`server`] of a few lines, that fails as a test wants; [`registry`], a real one |
 //! | file systems | [`model`], [`content`], [`operations`], [`samples`]; [`nowhere`], which keeps none |
 //! | readers that share no code with the crates | [`reader`], [`check`], [`readback`], [`listing`] |
-//! | programs that nobody here wrote | [`tools`], [`oracles`], [`mount`], [`kernel`], [`guest_workload`]; [`skip`] where they are missing |
+//! | programs that nobody here wrote | [`tools`], [`oracles`], [`kernel`], [`guest_workload`]; [`skip`] where they are missing |
 //! | the program under test | [`program`], [`unprivileged`], [`wait`] |
 //!
 //! `tests/rig` has the scripts that the oracles stand on.
@@ -31,8 +31,6 @@ pub mod kernel;
 pub mod layout;
 pub mod listing;
 pub mod model;
-#[cfg(target_os = "linux")]
-pub mod mount;
 pub mod nowhere;
 pub mod operations;
 #[cfg(unix)]
