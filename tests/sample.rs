@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, io};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -94,6 +95,32 @@ fn the_readme_pins_the_sample_by_its_digest() {
         readme.contains(&format!("oci:examples/hello@{digest}")),
         "README.md does not name {digest}"
     );
+}
+
+#[test]
+fn the_first_command_of_the_readme_builds_the_sample() {
+    let readme = fs::read_to_string(repository().join("README.md")).expect("the repository has a README");
+    let line = readme
+        .lines()
+        .find(|line| line.starts_with("cargo run "))
+        .expect("the README begins with a command");
+    let (_, arguments) = line.split_once(" -- ").expect("Cargo passes arguments on");
+    let made = tempfile::tempdir().expect("the temporary directory is writable");
+    let output = Command::new(env!("CARGO_BIN_EXE_microagent"))
+        .args(
+            arguments
+                .split(' ')
+                .map(|word| word.replace("oci:", &format!("oci:{}/", repository().display()))),
+        )
+        .arg("--state-dir")
+        .arg(made.path().join("state"))
+        .current_dir(made.path())
+        .output()
+        .expect("the program runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let image = File::open(made.path().join("hello.ext4")).expect("the command names its output");
+    let report = ext4::check(image).expect("the image can be read");
+    assert!(report.is_clean(), "{report:#?}");
 }
 
 #[test]
