@@ -6,9 +6,17 @@ _:
 # What to run before a commit: needs Rust alone
 check: format clippy doc test
 
-# The tests; without root, Linux and the tools, the oracles among them say that they are skipped
+# All tests, by nextest where it is installed; without root, Linux and the tools, the oracles among them say that they are skipped
 test:
-    cargo test --workspace
+    #!/usr/bin/env bash
+    set -euo pipefail
+    if cargo nextest --version >/dev/null 2>&1; then
+      # Many tests wait, for a server that is slow on purpose or a machine that boots.
+      cargo nextest run --workspace --test-threads $((2 * $(nproc)))
+      cargo test --workspace --doc
+    else
+      cargo test --workspace
+    fi
 
 format:
     cargo fmt --all --check
@@ -26,7 +34,7 @@ doc:
 # Spelling, and shell scripts
 prose:
     typos
-    shellcheck .ci/run benches/*.sh tests/rig/*.sh release/*.sh
+    shellcheck .ci/run .ci/nightly benches/*.sh tests/rig/*.sh release/*.sh
 
 # Licences, duplicates and sources of the dependencies
 deny:
@@ -49,26 +57,37 @@ tools:
 images:
     tests/rig/make-images.sh
 
-# Whole images before e2fsck, the kernel and an independent unpack, as root
+# Whole images before e2fsck, the kernel and an independent unpack, with the release profile, as root
 oracles: images
-    REQUIRE_ORACLES=1 cargo test --release --test oracle --test copies
+    REQUIRE_ORACLES=1 cargo test --release --test oracle -- images:: copies::
+
+# What is released: the program of README's first command, and the oracles before it
+release-profile: readme oracles
 
 # Layers made of the seeds from..to, applied by us, umoci and containerd, as root
 differential from to:
-    REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --release --test differential
+    REQUIRE_ORACLES=1 DIFFERENTIAL_SEEDS={{ from }}..{{ to }} cargo test --test oracle -- differential::
 
 # Images damaged by the seeds from..to, eleven of each, before e2fsck and our own check
 damage from to:
-    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --release --package microagent-ext4 --test oracle damage
+    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
 
-# QEMU and the kernels that the boot tests start, into target/boot, on Debian
-machines:
-    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-cloud-amd64 linux-image-6.12-cloud-amd64 \
-        linux-image-cloud-arm64 linux-image-6.12-cloud-arm64
+# README's test command with Rust, a C compiler and coreutils alone, and not as root; needs root, and Debian
+unprivileged:
+    tests/rig/unprivileged.sh "$(grep --max-count=1 '^cargo test' README.md)"
+
+# QEMU, and a kernel for each architecture, or with `every` two of each, into target/boot, on Debian
+machines *every:
+    BOOT_CACHE=target/boot tests/rig/boot-rootfs.sh --fetch linux-image-6.12-cloud-amd64 linux-image-cloud-arm64 \
+        {{ if every == "" { "" } else { "linux-image-cloud-amd64 linux-image-6.12-cloud-arm64" } }}
 
 # Whole images in QEMU, on two kernels for each architecture
-boot: machines images
-    REQUIRE_ORACLES=1 cargo test --test boot --test init
+boot: (machines "every") images
+    REQUIRE_ORACLES=1 BOOT_EVERY_KERNEL=1 cargo test --test oracle -- boot:: init::
+
+# What takes long and breaks rarely, all or the parts named: .ci/parts lists them, .ci/passed has who passed
+nightly *parts:
+    .ci/nightly {{ parts }}
 
 # Fuzz targets, all or those named, for some seconds each; without a sanitizer, since nothing that is fuzzed has unsafe code
 fuzz seconds="60" *targets="":
@@ -105,7 +124,7 @@ hello:
 
 # The table of digests anew, after a change to the bytes of images or to the version; what changes is to be looked at
 golden:
-    UPDATE_GOLDEN=1 cargo test --test golden images_from_layouts
+    UPDATE_GOLDEN=1 cargo test --test suite golden::images_from_layouts
 
 # The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
 init:
@@ -124,19 +143,19 @@ cross-tools:
 cross target *options:
     release/cargo-for.sh {{ target }} build {{ options }}
 
-# The tests of what hosts differ in, and the bytes of the sample, on other systems, under QEMU and Wine
-emulated *quick="":
-    release/emulated.sh {{ quick }}
+# Other systems, under QEMU and Wine: the bytes that they build, what only they compile, and without `bytes` the tests of what hosts differ in
+emulated *part:
+    release/emulated.sh {{ part }}
 
 # Archives, packages and checksums for all systems, of the commit that is checked out
 release out:
     release/release.sh {{ out }}
 
 # That a release is the same wherever it is made
-release-twice:
-    release/twice.sh
+release-twice *options:
+    release/twice.sh {{ options }}
 
-# Both crates as they would be published
+# All crates as they would be published
 publishable *options:
     # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
     rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*

@@ -1,6 +1,11 @@
 #!/usr/bin/env bash
-# Makes the release of HEAD twice, from clones in directories of different names, and compares what comes out.
+# twice.sh [quick]: makes the release of HEAD twice, from clones in directories of different names, and compares what comes out.
+# quick: of a program that is quick to make, for one system of each kind; for those that are not this one, it is only linked here.
 set -euo pipefail
+if [ "${1:-}" = quick ]; then
+  export TARGETS='aarch64-apple-darwin x86_64-pc-windows-gnu'
+  export CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16
+fi
 cd "$(dirname "$0")/.."
 root=$PWD
 work=$(mktemp -d "$root/target/twice.XXXXXX")
