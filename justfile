@@ -6,12 +6,12 @@ _:
 # What to run before a commit: needs Rust alone
 check: format clippy doc test
 
-# All tests, by nextest where it is installed; without root, Linux and the tools, the oracles among them say that they are skipped
+# All tests, by nextest where it is installed; oracles without root, Linux or their tools are skipped
 test:
     #!/usr/bin/env bash
     set -euo pipefail
     if cargo nextest --version >/dev/null 2>&1; then
-      # Many tests wait, for a server that is slow on purpose or a machine that boots.
+      # Many tests wait: for a server that is slow on purpose, for a machine that boots.
       cargo nextest run --workspace --test-threads $((2 * $(nproc)))
       cargo test --workspace --doc
     else
@@ -72,7 +72,7 @@ differential from to:
 damage from to:
     REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
 
-# README's test command with Rust, a C compiler and coreutils alone, and not as root; needs root, and Debian
+# README's test command without root and with Rust, a C compiler and coreutils alone (Debian, root)
 unprivileged:
     tests/rig/unprivileged.sh "$(grep --max-count=1 '^cargo test' README.md)"
 
@@ -85,7 +85,7 @@ machines *every:
 boot: (machines "every") images
     REQUIRE_ORACLES=1 BOOT_EVERY_KERNEL=1 cargo test --test oracle -- boot:: init::
 
-# What takes long and breaks rarely, all or the parts named: .ci/parts lists them, .ci/passed has who passed
+# Checks that take long and break rarely, all or those named: .ci/parts lists them
 nightly *parts:
     .ci/nightly {{ parts }}
 
@@ -143,7 +143,7 @@ cross-tools:
 cross target *options:
     release/cargo-for.sh {{ target }} build {{ options }}
 
-# Other systems, under QEMU and Wine: the bytes that they build, what only they compile, and without `bytes` the tests of what hosts differ in
+# Other systems, under QEMU and Wine: the tests of what hosts differ in, or with `bytes` what they build
 emulated *part:
     release/emulated.sh {{ part }}
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Has other systems, as far as they can be emulated here, build images that must have the bytes that this machine gives them, and
-# run the tests of what hosts differ in. Lints what only other hosts compile.
+# Runs the tests of what hosts differ in on emulated systems, and compares the images that they build
+# with those of this machine. Lints what only other hosts compile.
 #
 #   emulated.sh [bytes|quick]
-#     bytes   for every change: the sample image and the trees of the ext4 crate, on s390x and Windows; compiles for macOS
-#     quick   for one that can concern systems: without arm64, and tests that take long
+#     bytes   for every change: the sample and the ext4 crate's trees on s390x and Windows; macOS lints
+#     quick   for a change that can concern systems: without arm64 and the longest tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 part=${1:-all}
@@ -31,7 +31,7 @@ sample() {
 }
 
 targets=(aarch64-unknown-linux-musl s390x-unknown-linux-gnu x86_64-pc-windows-gnu)
-# What only these compile is linted only here; there is no emulator of macOS.
+# Code that only these compile is linted only here. There is no emulator of macOS.
 linted=(x86_64-pc-windows-gnu aarch64-apple-darwin)
 of=(--all-targets)
 case "$part" in
@@ -54,7 +54,7 @@ tests_on() { # TARGET
   case "$1" in
   # Wine starts it. e2fsck does not run there: it has judged the same bytes.
   *-windows-*) suite+=(cli::) && unset REQUIRE_ORACLES ;;
-  # Once through the table of digests is enough where it takes minutes: what is new is another processor.
+  # The table of digests once: it takes minutes, and only the processor is another.
   *-linux-*) skipped+=(--skip a_registry_gives --skip only_identity --skip the_digest_is --skip the_number_of_threads) ;;
   esac
   fast "$1" test --quiet --package microagent-ext4 --lib --test suite -- "${ext4[@]}"
@@ -62,7 +62,7 @@ tests_on() { # TARGET
   fast "$1" test --quiet --test suite -- "${suite[@]}" "${skipped[@]}"
 }
 
-# With the tests, since CI has built those.
+# With the tests, which CI has built already.
 cargo test --quiet --workspace --no-run
 native=$(sample target/debug/microagent)
 for target in "${targets[@]}"; do

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# twice.sh [quick]: makes the release of HEAD twice, from clones in directories of different names, and compares what comes out.
-# quick: of a program that is quick to make, for one system of each kind; for those that are not this one, it is only linked here.
+# twice.sh [quick]: makes the release of HEAD twice, from clones in directories of different names,
+# and compares the files. quick: without optimisation, and for one other system of each kind alone.
 set -euo pipefail
 if [ "${1:-}" = quick ]; then
   export TARGETS='aarch64-apple-darwin x86_64-pc-windows-gnu'

@@ -1,7 +1,7 @@
-//! Whole images before programs that nobody here wrote: e2fsck, the kernel, umoci, containerd, QEMU.
+//! Whole images judged by programs that nobody here wrote: e2fsck, the kernel, umoci, QEMU.
 //!
-//! Needs Linux, root and what `tests/rig/install-tools.sh` installs. What is missing skips a test, and fails it where
-//! `REQUIRE_ORACLES=1`.
+//! Needs Linux, root and the tools of `tests/rig/install-tools.sh`. A missing tool skips a test, and
+//! fails it where `REQUIRE_ORACLES=1`.
 #![cfg(target_os = "linux")]
 
 #[cfg(target_arch = "x86_64")]

@@ -34,7 +34,7 @@ fn formatted(features: &str) -> tempfile::TempPath {
     image
 }
 
-/// The same with `mmp`, which is added last: a program that writes to an image with it waits for ten seconds first.
+/// Makes the same with `mmp`, which comes last: programs wait ten seconds before they write to it.
 fn formatted_with_mmp(features: &str) -> tempfile::TempPath {
     let image = formatted(features);
     tools::print("tune2fs", &["-O", "mmp"], &image);

@@ -1,15 +1,15 @@
-//! What the tests, benches and fuzz targets of all crates share.
+//! Support for the tests, benches and fuzz targets of all crates.
 //!
 //! | for | modules |
 //! |---|---|
 //! | layers and images | [`tar`], [`single_image`], [`layout`], [`hostile`] |
-//! | registries | [`server`] of a few lines, that fails as a test wants; [`registry`], a real one |
-//! | file systems | [`model`], [`content`], [`operations`], [`samples`]; [`nowhere`], which keeps none |
+//! | registries | [`server`], which fails as a test wants; [`registry`], a real one |
+//! | file systems | [`model`], [`content`], [`operations`], [`samples`], [`nowhere`] |
 //! | readers that share no code with the crates | [`reader`], [`check`], [`readback`], [`listing`] |
-//! | programs that nobody here wrote | [`tools`], [`oracles`], [`kernel`], [`guest_workload`]; [`skip`] where they are missing |
+//! | judges | [`tools`], [`oracles`], [`kernel`], [`guest_workload`], [`skip`] |
 //! | the program under test | [`program`], [`unprivileged`], [`wait`] |
 //!
-//! `tests/rig` has the scripts that the oracles stand on.
+//! The scripts that the oracles need are in `tests/rig`.
 #![allow(
     missing_docs,
     clippy::missing_errors_doc,

@@ -59,7 +59,7 @@ impl Oracles {
     }
 }
 
-/// What e2fsck has to say about an image, or our own check, `Ok` where that is nothing at all.
+/// Returns the complaint of e2fsck about an image, or of our own check; `Ok` if there is none.
 pub fn e2fsck(image: &Path) -> Result<(), String> {
     tools::complaint(image).map_or(Ok(()), Err)
 }

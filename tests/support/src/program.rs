@@ -24,7 +24,7 @@ pub fn target_directory() -> PathBuf {
     path
 }
 
-/// A layout that `tests/rig/make-images.sh` makes, in `$RIG/images`, by default `target/rig/images`.
+/// A layout that `tests/rig/make-images.sh` makes, in `$RIG/images`; `RIG` is `target/rig` if unset.
 pub fn rig_image(name: &str) -> PathBuf {
     let rig = env::var_os("RIG").map_or_else(|| repository().join("target/rig"), PathBuf::from);
     rig.join("images").join(name)

@@ -105,7 +105,7 @@ pub fn assert_clean(image: &Path, what: &str) {
     }
 }
 
-/// Asserts that [`ext4::check()`] has nothing to say, nor `e2fsck -fn` where it is installed; that it is not is said once.
+/// Asserts that an image is clean for [`ext4::check()`], and for `e2fsck -fn` where it is installed.
 pub fn assert_clean_where_installed(image: &Path, what: &str) {
     static IS_MISSING: LazyLock<bool> = LazyLock::new(|| are_missing(&["e2fsck"]));
     let complaint = if *IS_MISSING {
