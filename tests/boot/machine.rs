@@ -108,7 +108,7 @@ impl Disk {
     /// Boots it in earnest, and checks what it leaves.
     pub(crate) fn run(&self, arguments: &[&str]) -> String {
         let console = self.boot(&[&["--write"], arguments].concat());
-        tools::assert_clean_after_use(&self.image(), "the disk");
+        tools::assert_clean_after_boot(&self.image(), "the disk");
         console
     }
 
