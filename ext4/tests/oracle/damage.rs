@@ -222,54 +222,58 @@ fn what_e2fsck_finds_in_damaged_images_is_found() {
     assert!(tally.missed.is_empty(), "{}", tally.say());
 }
 
-/// Each bit of the flags of each kind of inode, a bit of each other byte of its first fields, of the superblock and of a descriptor, in
-/// images without sums that would say all that is to be said.
 #[test]
 fn what_e2fsck_finds_in_damaged_fields_is_found() {
+    damage_fields("^metadata_csum,inline_data");
+}
+
+#[test]
+fn what_e2fsck_finds_in_damaged_fields_without_a_journal_is_found() {
+    damage_fields("^metadata_csum,^64bit,^has_journal,^resize_inode");
+}
+
+/// Changes each bit of the flags of each kind of inode, a bit of each other byte of its first fields,
+/// of the superblock and of a descriptor, without checksums that would find them all.
+fn damage_fields(features: &str) {
     if tools::are_missing(&["e2fsck", "mke2fs", "dumpe2fs"]) {
         return;
     }
     let mut tally = Tally::default();
-    for features in [
-        "^metadata_csum,inline_data",
-        "^metadata_csum,^64bit,^has_journal,^resize_inode",
-    ] {
-        let image = image_file();
-        by_mke2fs(&image, features);
-        tools::assert_clean(&image, features);
-        let bytes = fs::read(&image).unwrap();
-        let file = File::options().write(true).open(&image).unwrap();
-        let table = inode_table(&image);
-        let inodes = kinds(&image).into_iter().map(|ino| {
-            let inode = table + (u64::from(ino) - 1) * 256;
-            (format!("inode {ino}"), inode..inode + 0x80, 0x20..0x24)
-        });
-        // Its features are flags.
-        let superblock = ("superblock".to_owned(), 1024..2048, 0x5C..0x68);
-        let descriptor = ("descriptor".to_owned(), 2048..2048 + 64, 0x12..0x13);
-        for (structure, range, flags) in inodes.chain([superblock, descriptor]) {
-            for at in 0..range.end - range.start {
-                // Only e2fsck has a clock by which a mount or a write is in the future.
-                if structure == "superblock" && (0x2C..0x34).contains(&at) {
+    let image = image_file();
+    by_mke2fs(&image, features);
+    tools::assert_clean(&image, features);
+    let bytes = fs::read(&image).unwrap();
+    let file = File::options().write(true).open(&image).unwrap();
+    let table = inode_table(&image);
+    let inodes = kinds(&image).into_iter().map(|ino| {
+        let inode = table + (u64::from(ino) - 1) * 256;
+        (format!("inode {ino}"), inode..inode + 0x80, 0x20..0x24)
+    });
+    // Its features are flags.
+    let superblock = ("superblock".to_owned(), 1024..2048, 0x5C..0x68);
+    let descriptor = ("descriptor".to_owned(), 2048..2048 + 64, 0x12..0x13);
+    for (structure, range, flags) in inodes.chain([superblock, descriptor]) {
+        for at in 0..range.end - range.start {
+            // Only e2fsck has a clock by which a mount or a write is in the future.
+            if structure == "superblock" && (0x2C..0x34).contains(&at) {
+                continue;
+            }
+            let changes = if flags.contains(&at) { 0..8 } else { 7..8 };
+            for bit in changes {
+                // That there is something to replay is no fault.
+                if structure == "superblock" && (at, bit) == (0x60, 2) {
                     continue;
                 }
-                let changes = if flags.contains(&at) { 0..8 } else { 7..8 };
-                for bit in changes {
-                    // That there is something to replay is no fault.
-                    if structure == "superblock" && (at, bit) == (0x60, 2) {
-                        continue;
-                    }
-                    let place = range.start + at;
-                    let byte = bytes[usize::try_from(place).unwrap()];
-                    file.write_all_at(&[byte ^ 1 << bit], place).unwrap();
-                    tally.add(&image, &format!("{features}, {structure}, byte {at:#x}, bit {bit}"));
-                    file.write_all_at(&[byte], place).unwrap();
-                }
+                let place = range.start + at;
+                let byte = bytes[usize::try_from(place).unwrap()];
+                file.write_all_at(&[byte ^ 1 << bit], place).unwrap();
+                tally.add(&image, &format!("{features}, {structure}, byte {at:#x}, bit {bit}"));
+                file.write_all_at(&[byte], place).unwrap();
             }
         }
     }
     say(&tally.say());
-    assert!(tally.both > 1000, "{}", tally.say());
+    assert!(tally.both > 500, "{}", tally.say());
     assert!(tally.missed.is_empty(), "{}", tally.say());
 }
 
