@@ -72,7 +72,7 @@ differential from to:
 damage from to:
     REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
 
-# README's test command without root and with Rust, a C compiler and coreutils alone (Debian, root)
+# README's test command without root and with Rust, a C compiler, coreutils and find alone (Debian, root)
 unprivileged:
     tests/rig/unprivileged.sh "$(grep --max-count=1 '^cargo test' README.md)"
 

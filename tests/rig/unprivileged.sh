@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # unprivileged.sh COMMAND: runs a command of Cargo's in this repository as a user other than root, who
-# has Rust, a C compiler and coreutils, and no tool that judges images. Needs root, on Debian.
+# has Rust, a C compiler, coreutils and find, and no tool that judges images. Needs root, on Debian.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export command=$1 root user=65534
@@ -11,8 +11,8 @@ mkdir -p "$root"/{bin,cargo,rustup,source,home/cargo/registry}
 # Sources that Cargo has unpacked belong to root, and not all of them can be read by others.
 cp -r "${CARGO_HOME:-$HOME/.cargo}"/registry/{cache,index} "$root/home/cargo/registry"
 chown -R "$user:$user" "$root/home"
-mapfile -t programs < <(dpkg -L coreutils | grep -E '^(/usr)?/s?bin/')
-for program in sh bash kill sed grep cc gcc ld as ar; do programs+=("$(command -v "$program")"); done
+mapfile -t programs < <(dpkg -L coreutils findutils | grep -E '^(/usr)?/s?bin/')
+for program in sh bash sed grep cc gcc ld as ar; do programs+=("$(command -v "$program")"); done
 ln -s "${programs[@]}" "$root/bin"
 # Mounts of its own, which end with the command, in a directory that all users may enter.
 # shellcheck disable=SC2016 # the inner shell expands them
