@@ -23,6 +23,8 @@ unshare --mount --propagation private bash -c '
   mkdir -p target
   mount --bind . "$root/source"
   mount -t tmpfs none "$root/source/target"
+  # e2fsck and the like, which some tests find where root would.
+  mount -t tmpfs none /usr/sbin
   cd "$root/source"
   exec setpriv --reuid="$user" --regid="$user" --clear-groups env --ignore-environment \
     PATH="$root/bin:$root/cargo/bin" HOME="$root/home" TMPDIR="$root/home" \
