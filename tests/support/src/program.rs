@@ -24,7 +24,7 @@ pub fn target_directory() -> PathBuf {
     path
 }
 
-/// A layout that `tests/rig/make-images.sh` makes, in `$RIG/images`; `RIG` is `target/rig` if unset.
+/// A layout made by `tests/rig/make-images.sh`, in `$RIG/images`; `RIG` is `target/rig` if unset.
 pub fn rig_image(name: &str) -> PathBuf {
     let rig = env::var_os("RIG").map_or_else(|| repository().join("target/rig"), PathBuf::from);
     rig.join("images").join(name)
@@ -40,7 +40,7 @@ pub fn latest(layout: &Path) -> String {
     format!("oci:{}:latest", layout.display())
 }
 
-/// `microagent rootfs build` of what is in the image and nothing else, with its temporary files beside the output.
+/// `microagent rootfs build` without an init, with its state beside the output.
 pub fn rootfs_build(image: &str, architecture: &str, out: &Path) -> Command {
     let mut command = Command::new(program());
     command.args(["--json", "rootfs", "build", "--allow-mutable", "--init", "none"]);

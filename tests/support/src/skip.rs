@@ -1,4 +1,4 @@
-//! What happens to a test whose tools are not there.
+//! Skipping of tests whose tools are missing.
 
 use std::io::Write as _;
 use std::{env, io};
