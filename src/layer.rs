@@ -2,6 +2,14 @@
 //!
 //! The way of a layer: [`decode()`] undoes the compression, and [`Rootfs::apply`] reads the tar entry by entry, finds out what
 //! each changes, and changes the tree. Nothing of a layer ever touches the file system of the host.
+//!
+//! # Whiteouts
+//!
+//! A whiteout or an opaque marker hides entries of the layers below its own, wherever in its layer it
+//! stands (image-spec `layer.md`, "Whiteouts"). Its path is resolved in the tree that the lower layers
+//! left, and a symlink on the way is followed unless an entry of the layer replaces it, or a whiteout
+//! of the layer hides it. All other entries land where they would if all whiteouts of their layer
+//! had come first, in the order of the tar. So no result depends on the place of a whiteout.
 
 mod apply;
 mod change;
@@ -15,9 +23,10 @@ pub(crate) mod pax;
 mod resolve;
 mod sparse;
 mod tar;
-mod upper;
+mod whiteouts;
 
 use std::io::BufRead;
+use std::sync::atomic::AtomicBool;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
@@ -45,9 +54,12 @@ pub struct Rootfs<O> {
 
 /// How a layer shall be applied.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct LayerOptions {
+pub struct LayerOptions<'a> {
     /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
     pub newest: Option<Timestamp>,
+    /// Flag that ends the work with an error once it is set. While the layer is read, its reader
+    /// has to look at it too.
+    pub interrupted: Option<&'a AtomicBool>,
 }
 
 /// What a layer held.
@@ -87,26 +99,28 @@ impl<O: Output> Rootfs<O> {
     /// # Errors
     ///
     /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
-    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
+    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions<'_>) -> Result<LayerSummary, LayerError> {
         let meter = self.budget.meter();
         let mut archive = Archive::new(meter.reader(tar));
         let mut summary = LayerSummary::default();
         let mut applier = Applier::new(self);
-        let mut apply_entries = || {
+        let mut read_entries = || {
             while let Some(entry) = archive.next()? {
-                meter.check(&entry, archive.position().offset)?;
+                let position = archive.position().clone();
+                meter.check(&entry, position.offset)?;
                 let change = Change::new(entry, options, &mut summary)?;
-                applier.apply(change, archive.content())?;
+                applier.add(position, change, archive.content())?;
                 summary.entry_count += 1;
             }
             Ok(())
         };
-        let result = apply_entries();
+        let result = read_entries();
         let position = archive.position().clone();
         let result = result.and_then(|()| archive.drain());
         let result = result.map_err(|kind| meter.verdict().err().unwrap_or(kind));
-        self.budget.settle(&meter);
         summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
+        applier.finish(options.interrupted)?;
+        self.budget.settle(&meter);
         Ok(summary)
     }
 }

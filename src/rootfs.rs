@@ -401,8 +401,11 @@ impl Build<'_> {
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
-        let newest = self.options.newest;
-        let summary = rootfs.apply(tar.reader(), &LayerOptions { newest })?;
+        let options = LayerOptions {
+            newest: self.options.newest,
+            interrupted: Some(self.interrupted),
+        };
+        let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
         let layer = &pipeline.layers[index];

@@ -1,19 +1,20 @@
 //! Random layers, applied by us and by umoci or containerd, and compared entry by entry through the kernel's mount.
 //!
-//! Each seed is an image of a few layers: any path, any type over any other, symlinks and hard links to anywhere, whiteouts and
-//! opaque markers, all in any order. `DIFFERENTIAL_SEEDS=<from>..<to>` chooses the seeds.
+//! Each seed is an image of a few layers (`support::random_layers`). `DIFFERENTIAL_SEEDS=<from>..<to>` chooses the seeds.
 //!
 //! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory, which we replace; what either
 //! says of the metadata of a directory counts only if a layer has an entry for it, for they give others the time of the day, and
 //! umoci those that a whiteout hides the metadata that they had. containerd makes the directories of whiteouts, and sets the
 //! times of all directories in the end by name: where something has replaced one, that gets its time, or there is an error if it
-//! is a symlink to nothing or in a circle. It gets tame layers (`containerd::tame`).
+//! is a symlink to nothing or in a circle. It gets tame layers (`containerd::tame`), and with overlayfs tamer ones.
+//!
+//! Both apply a whiteout to what they find when they come to it, so they get whiteouts in an order of
+//! their own: first, and umoci last too. `tests/layers/order.rs` shows that the order is nothing to us.
 //!
 //! Needs Linux, root, umoci and containerd. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod containerd;
-mod generate;
 mod tree;
 
 use std::env;
@@ -28,12 +29,13 @@ use microagent::layer::{LayerError, LayerOptions, Rootfs};
 use containerd::Containerd;
 use support::kernel::Mount;
 use support::oracles::{Oracles, e2fsck};
+use support::random_layers::{self, whiteouts_first, whiteouts_last};
 use support::single_image::Layout;
 use support::tar::{Entry, archive};
 use tree::Reference;
 
-/// The layout in the directory of a seed.
-const LAYOUT: &str = "layout";
+/// An order for the entries of a layer.
+type Order = fn(&[Entry]) -> Vec<Entry>;
 
 #[test]
 fn random_layers_come_out_as_umoci_unpacks_them() {
@@ -42,13 +44,15 @@ fn random_layers_come_out_as_umoci_unpacks_them() {
     };
     try_seeds(0..300, |seed| {
         let directory = Directory::new(oracles.scratch(), seed);
-        let mut layers = generate::layers(seed);
+        let mut layers = random_layers::layers(seed);
+        remove_links_to_themselves(&mut layers);
         // Most images would be invalid because of a single entry; some remain so that errors are compared too.
         if seed % 4 != 0 {
             repair(&directory.0, &mut layers);
         }
-        let unpack = |layout: &Layout, _: &[String]| umoci(&directory.0, layout);
-        try_layers(&directory.0, &layers, Reference::Umoci, unpack)
+        // A whiteout acts on what umoci finds when it comes to it.
+        let orders: [Order; 2] = [whiteouts_first, whiteouts_last];
+        try_layers(&directory.0, &layers, &orders, Reference::Umoci, umoci)
     });
 }
 
@@ -62,13 +66,34 @@ fn tame_layers_come_out_as_containerd_unpacks_them() {
     };
     try_seeds(0..60, |seed| {
         let directory = Directory::new(oracles.scratch(), seed);
-        let mut layers = generate::layers(seed);
+        let mut layers = random_layers::layers(seed);
+        remove_links_to_themselves(&mut layers);
         containerd::tame(&mut layers);
         if seed % 4 != 0 {
             repair(&directory.0, &mut layers);
         }
-        let unpack = |_: &Layout, diff_ids: &[String]| containerd.unpack(&directory.0.join(LAYOUT), diff_ids);
-        try_layers(&directory.0, &layers, Reference::Containerd, unpack)
+        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack("native", layout.path(), diff_ids);
+        try_layers(&directory.0, &layers, &[whiteouts_first], Reference::Containerd, unpack)
+    });
+}
+
+/// What the layers have an effect on is merged by the kernel.
+#[test]
+fn tamer_layers_come_out_as_overlayfs_merges_them() {
+    let Some(oracles) = Oracles::find() else {
+        return;
+    };
+    let Some(containerd) = Containerd::start(&oracles.scratch().join("containerd")) else {
+        return;
+    };
+    try_seeds(0..60, |seed| {
+        let directory = Directory::new(oracles.scratch(), seed);
+        let mut layers = random_layers::layers(seed);
+        remove_links_to_themselves(&mut layers);
+        containerd::tame(&mut layers);
+        containerd::tame_for_overlayfs(&mut layers);
+        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack("overlayfs", layout.path(), diff_ids);
+        try_layers(&directory.0, &layers, &[whiteouts_first], Reference::Overlayfs, unpack)
     });
 }
 
@@ -88,7 +113,7 @@ fn try_seeds(usual: Range<u64>, try_seed: impl Fn(u64) -> Result<bool, String>) 
     }
     let count = seeds.end - seeds.start;
     assert!(
-        compared * 2 > count,
+        compared * 3 > count,
         "only {compared} of {count} seeds are valid images"
     );
 }
@@ -110,6 +135,17 @@ impl Drop for Directory {
     }
 }
 
+/// Removes hard links that may be links of a file to itself by another path: those to a file of the
+/// same name. They change nothing here, and references refuse them.
+fn remove_links_to_themselves(layers: &mut [Vec<Entry>]) {
+    fn base(path: &[u8]) -> Option<&[u8]> {
+        path.rsplit(|&byte| byte == b'/').next()
+    }
+    for layer in layers {
+        layer.retain(|entry| entry.flag != b'1' || base(&entry.name) != base(&entry.link));
+    }
+}
+
 /// Removes entries that we refuse.
 fn repair(directory: &Path, layers: &mut [Vec<Entry>]) {
     let image = directory.join("draft.ext4");
@@ -124,43 +160,64 @@ fn repair(directory: &Path, layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Applies layers in both ways; false if both refuse them, or the reference alone for a reason that is allowed.
+/// Applies layers in both ways; false if both refuse them, or the reference alone for a reason that
+/// is allowed.
+///
+/// The reference gets the whiteouts of each layer in these `orders`, and has to agree in one of them.
+/// If it makes two trees of two orders, none of which is ours, it cannot judge.
 fn try_layers(
     directory: &Path,
     layers: &[Vec<Entry>],
+    orders: &[Order],
     reference: Reference,
     unpack: impl Fn(&Layout, &[String]) -> Result<PathBuf, String>,
 ) -> Result<bool, String> {
-    let tars: Vec<Vec<u8>> = layers.iter().map(|layer| archive(layer)).collect();
     let image = directory.join("image.ext4");
+    let tars: Vec<Vec<u8>> = layers.iter().map(|layer| archive(layer)).collect();
     let ours = apply(&image, &tars);
-
-    let layout = Layout::create(directory.join(LAYOUT));
-    let blobs: Vec<_> = tars.iter().map(|tar| layout.gzip_layer(tar)).collect();
-    layout.image(&blobs);
-    let diff_ids: Vec<String> = blobs.into_iter().map(|blob| blob.diff_id).collect();
-    let difference = match (ours, unpack(&layout, &diff_ids)) {
-        (Ok(()), Ok(tree)) => {
-            e2fsck(&image)?;
-            let mount = Mount::read_only(&image);
-            let difference = tree::compare(&tree, mount.path(), reference);
-            mount.unmount();
-            match difference {
-                Ok(()) => return Ok(true),
-                Err(difference) => difference,
+    let mut differences = String::new();
+    let mut trees: Vec<Result<PathBuf, String>> = Vec::new();
+    for order in orders {
+        let layout = Layout::create(directory.join(format!("layout{}", trees.len())));
+        let tars = layers.iter().map(|layer| archive(&order(layer)));
+        let blobs: Vec<_> = tars.map(|tar| layout.gzip_layer(&tar)).collect();
+        layout.image(&blobs);
+        let diff_ids: Vec<String> = blobs.into_iter().map(|blob| blob.diff_id).collect();
+        let tree = unpack(&layout, &diff_ids);
+        let difference = match (&ours, &tree) {
+            (Ok(()), Ok(tree)) => {
+                e2fsck(&image)?;
+                let mount = Mount::read_only(&image);
+                let difference = tree::compare(tree, mount.path(), reference);
+                mount.unmount();
+                match difference {
+                    Ok(()) => return Ok(true),
+                    Err(difference) => difference,
+                }
             }
-        }
-        (Err(_), Err(_)) => return Ok(false),
-        (Ok(()), Err(message)) if reference.may_fail(&message) => return Ok(false),
-        (Ok(()), Err(message)) => format!("the reference alone fails: {message}"),
-        (Err((_, error)), Ok(_)) => format!("we alone fail: {error}: {}", error.kind),
+            (Err(_), Err(_)) => return Ok(false),
+            (Ok(()), Err(message)) if reference.may_fail(message) => return Ok(false),
+            (Ok(()), Err(message)) => format!("the reference alone fails: {message}"),
+            (Err((_, error)), Ok(_)) => format!("we alone fail: {error}: {}", error.kind),
+        };
+        differences = differences + &difference + "\n";
+        trees.push(tree);
+    }
+    let is_one_result = |pair: &[Result<PathBuf, String>]| match (&pair[0], &pair[1]) {
+        (Ok(one), Ok(other)) => tree::compare(one, other, reference).is_ok(),
+        // The last line of an error names the entry and what is wrong with it.
+        (Err(one), Err(other)) => one.lines().last() == other.lines().last(),
+        _ => false,
     };
-    Err(format!("{difference}\n{}", generate::show(layers)))
+    if trees.windows(2).all(is_one_result) {
+        return Err(differences + &random_layers::show(layers));
+    }
+    Ok(false)
 }
 
 /// Unpacks an image with umoci.
-fn umoci(directory: &Path, layout: &Layout) -> Result<PathBuf, String> {
-    let tree = directory.join("reference");
+fn umoci(layout: &Layout, _: &[String]) -> Result<PathBuf, String> {
+    let tree = layout.path().with_extension("tree");
     let output = Command::new("umoci")
         .args(["raw", "unpack", "--image"])
         .arg(layout.tagged().trim_start_matches("oci:"))

@@ -24,6 +24,7 @@ mod go_tar;
 mod language;
 mod limits;
 mod links;
+mod order;
 mod parents;
 mod paths;
 mod programs;

@@ -169,7 +169,8 @@ impl<O: Output> Formatter<O> {
     /// # Errors
     ///
     /// [`FormatError::NoSpace`], [`FormatError::Image`], and those that name a file of the tree that ext4 cannot hold.
-    pub fn finish(self, tree: Tree) -> Result<(O, Summary), FormatError> {
+    pub fn finish(self, mut tree: Tree) -> Result<(O, Summary), FormatError> {
+        tree.release();
         finish::finish(self, tree)
     }
 

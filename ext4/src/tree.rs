@@ -1,6 +1,7 @@
 //! A POSIX tree: inodes, names, links and extended attributes. It knows nothing of ext4's blocks.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::mem;
 
 use crate::data::Data;
 use crate::error::TreeError;
@@ -252,6 +253,8 @@ impl Inode {
 pub struct Tree {
     // Boxed, so that the slots of removed inodes, which are never given out again, cost a pointer each.
     inodes: Vec<Option<Box<Inode>>>,
+    /// Inodes that stay without a name.
+    held: BTreeSet<InodeId>,
 }
 
 impl Tree {
@@ -265,6 +268,7 @@ impl Tree {
         };
         Self {
             inodes: vec![Some(Box::new(root))],
+            held: BTreeSet::new(),
         }
     }
 
@@ -388,7 +392,7 @@ impl Tree {
         while let Some(id) = pending.pop() {
             let inode = self.inode_mut(id);
             inode.links -= 1;
-            if inode.links > 0 {
+            if inode.links > 0 || self.held.contains(&id) {
                 continue;
             }
             match self.inodes[id.index()].take().map(|inode| inode.kind) {
@@ -398,6 +402,38 @@ impl Tree {
             }
         }
         Ok(unreachable)
+    }
+
+    /// Keeps an inode when its last name is removed, so that it can be linked again, until
+    /// [`Tree::release`]. The formatter releases what is still held when it finishes.
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::LinkToDirectory`] for a directory.
+    ///
+    /// # Panics
+    ///
+    /// If the inode was removed, or belongs to another tree.
+    pub fn hold(&mut self, id: InodeId) -> Result<(), TreeError> {
+        if self.inode(id).directory().is_some() {
+            return Err(TreeError::LinkToDirectory);
+        }
+        self.held.insert(id);
+        Ok(())
+    }
+
+    /// Removes the inodes that are held and have no name, and returns their contents. The others
+    /// are held no longer.
+    pub fn release(&mut self) -> Vec<Data> {
+        let held = mem::take(&mut self.held).into_iter();
+        let nameless = held.filter_map(|id| self.inodes[id.index()].take_if(|inode| inode.links == 0));
+        let kinds = nameless.map(|inode| inode.kind);
+        kinds
+            .filter_map(|kind| match kind {
+                Kind::File(data) => Some(data),
+                _ => None,
+            })
+            .collect()
     }
 
     /// A path that leads to an inode of the tree, found by looking everywhere.

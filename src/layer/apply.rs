@@ -1,98 +1,238 @@
 //! Applies the changes of one layer to the tree.
 //!
-//! The rules are those of the image-spec's `layer.md`; where it is silent, those of containerd's applier, and where that
-//! contradicts the specification or overlayfs, those of umoci. A layer's whiteouts have the effect of coming first, wherever in
-//! the tar they are: what the layer writes stays, all else that they hide goes.
+//! **Whiteouts first.** A layer's whiteouts hide entries of the layers below, and only those:
+//! image-spec `layer.md`, "Whiteouts". So a layer is read to its end before it changes the tree.
+//! Then its whiteouts are applied, to the tree that the lower layers left (see
+//! [`whiteouts`](super::whiteouts)), and after them its other entries, in the order of the tar. The
+//! content of files is written as it comes.
+//!
+//! Where the image-spec is silent, the rules are those of containerd's applier, and where these
+//! contradict overlayfs, those of umoci.
 
 use std::io::Read;
+use std::sync::atomic::AtomicBool;
 
-use ext4::{Data, Directory, FormatError, InodeId, Kind, Metadata, Output};
+use ext4::{Data, Directory, FormatError, InodeId, Kind, Metadata, Output, Tree};
 
 use super::Rootfs;
 use super::change::{Change, Node};
-use super::error::LayerErrorKind;
+use super::error::{LayerError, LayerErrorKind, Position};
 use super::path::RelativePath;
 use super::resolve::{Resolved, resolve};
-use super::upper::Upper;
+use super::whiteouts::{self, Whiteout};
+use crate::interrupt;
 
 /// Mode of a directory that has no entry of its own.
 const IMPLIED_MODE: u16 = 0o755;
 
-/// One layer while it is applied.
+/// An entry whose content is in the image.
+enum Placement {
+    /// A file of any kind.
+    Put {
+        path: RelativePath,
+        kind: Kind,
+        metadata: Metadata,
+    },
+    /// One more name of the file at `target`, which may be one that the layer itself hides.
+    Link {
+        path: RelativePath,
+        target: RelativePath,
+        hidden: Option<HiddenTarget>,
+    },
+}
+
+/// A file of the lower layers that a hard link names, and which a whiteout of its layer hides.
+struct HiddenTarget {
+    id: InodeId,
+    /// Length of the targets of all symlinks on the way to it that are left.
+    detour: usize,
+}
+
+impl Placement {
+    fn path(&self) -> &RelativePath {
+        match self {
+            Self::Put { path, .. } | Self::Link { path, .. } => path,
+        }
+    }
+
+    fn is_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Put {
+                kind: Kind::Directory(_),
+                ..
+            }
+        )
+    }
+}
+
+/// One layer while it is read.
 pub(super) struct Applier<'a, O> {
     rootfs: &'a mut Rootfs<O>,
-    upper: Upper,
+    /// Whether lower layers left no entry, so that there is nothing to hide and nothing to wait for.
+    is_lowest: bool,
+    whiteouts: Vec<(Position, Whiteout)>,
+    /// The last entry of the tar first, once they are applied.
+    placements: Vec<(Position, Placement)>,
 }
 
 impl<'a, O: Output> Applier<'a, O> {
     pub(super) fn new(rootfs: &'a mut Rootfs<O>) -> Self {
+        let root = rootfs.tree.inode(InodeId::ROOT).directory();
         Self {
+            is_lowest: root.is_some_and(|root| root.entries().len() == 0),
             rootfs,
-            upper: Upper::default(),
+            whiteouts: Vec::new(),
+            placements: Vec::new(),
         }
     }
 
-    /// Applies one change, and counts it; `content` is that of the file that it puts.
-    pub(super) fn apply(&mut self, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
+    /// Counts a change, writes the content of the file that it puts, and keeps it until [`Self::finish`].
+    pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
         self.rootfs.budget.charge_entry(change.metadata_len())?;
-        match change {
-            Change::Put { path, node, metadata } => self.put(&path, node, metadata, content),
-            Change::Link { path, target } => self.link(&path, &target),
-            Change::Remove { path } => self.remove_lower(&path),
-            Change::Clear { directory } => self.clear_lower(&directory),
-        }
-    }
-
-    /// A directory over a directory gives it new metadata; everything else replaces what was there.
-    fn put(
-        &mut self,
-        path: &RelativePath,
-        node: Node,
-        metadata: Metadata,
-        content: impl Read,
-    ) -> Result<(), LayerErrorKind> {
-        self.check(path, &node, &metadata).map_err(LayerErrorKind::Unfit)?;
-        let Some((parent, name)) = path.split() else {
-            return self.describe_root(&node, metadata);
-        };
-        let directory = self.make_directory(parent)?;
-        if let Some(existing) = self.rootfs.tree.lookup(directory, name) {
-            if matches!(node, Node::Directory) && self.is_directory(existing) {
-                self.describe(existing, metadata);
+        let placement = match change {
+            Change::Put { path, node, metadata } => {
+                self.check(&path, &node, &metadata)?;
+                let kind = self.write(node, content)?;
+                Placement::Put { path, kind, metadata }
+            }
+            Change::Link { path, target } => Placement::Link {
+                path,
+                target,
+                hidden: None,
+            },
+            Change::Hide(whiteout) => {
+                if !self.is_lowest {
+                    self.whiteouts.push((position, whiteout));
+                }
                 return Ok(());
             }
-            self.remove(directory, name)?;
+        };
+        if self.is_lowest {
+            self.place(placement)
+        } else {
+            self.placements.push((position, placement));
+            Ok(())
         }
-        let kind = match node {
+    }
+
+    /// Applies what was added.
+    pub(super) fn finish(mut self, interrupted: Option<&AtomicBool>) -> Result<(), LayerError> {
+        if !self.whiteouts.is_empty() {
+            self.hide()?;
+        }
+        self.placements.reverse();
+        while let Some((position, placement)) = self.placements.pop() {
+            let checked = interrupted
+                .map_or(Ok(()), interrupt::check)
+                .map_err(LayerErrorKind::Read);
+            let placed = checked.and_then(|()| self.place(placement));
+            placed.map_err(|kind| LayerError { position, kind })?;
+            // The tree grows by what the list loses, so the list must not stay as large as it was.
+            if self.placements.len() < self.placements.capacity() / 2 {
+                self.placements.shrink_to_fit();
+            }
+        }
+        let unreachable = self.rootfs.tree.release();
+        self.free(unreachable);
+        Ok(())
+    }
+
+    /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but for
+    /// links that would themselves replace their target.
+    fn hide(&mut self) -> Result<(), LayerError> {
+        let Rootfs { tree, budget, .. } = &mut *self.rootfs;
+        for (_, placement) in &mut self.placements {
+            if let Placement::Link { path, target, hidden } = placement
+                && !target.starts_with(path)
+                && let Some((Some(id), detour)) = find(tree, target)
+                && tree.hold(id).is_ok()
+            {
+                *hidden = Some(HiddenTarget { id, detour });
+            }
+        }
+        let placements = self.placements.iter().map(|(_, placement)| placement);
+        let placed = placements.map(|placement| (placement.path(), placement.is_directory()));
+        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget)?;
+        for (_, placement) in &mut self.placements {
+            if let Placement::Link { target, hidden, .. } = placement
+                && let Some(HiddenTarget { id, .. }) = *hidden
+            {
+                *hidden = match find(tree, target) {
+                    Some((None, detour)) => Some(HiddenTarget { id, detour }),
+                    _ => None,
+                };
+            }
+        }
+        self.free(unreachable);
+        Ok(())
+    }
+
+    /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
+    fn check(&self, path: &RelativePath, node: &Node, metadata: &Metadata) -> Result<(), LayerErrorKind> {
+        if path.split().is_none() && !matches!(node, Node::Directory) {
+            return Err(LayerErrorKind::RootNotADirectory);
+        }
+        let formatter = &self.rootfs.formatter;
+        let shown = || format!("/{}", String::from_utf8_lossy(path.as_bytes()));
+        if !metadata.xattrs.is_empty() {
+            let checked = formatter.check_xattrs(&metadata.xattrs, shown);
+            checked.map_err(LayerErrorKind::Unfit)?;
+        }
+        match node {
+            Node::Symlink(target) => formatter.check_target(target, shown).map_err(LayerErrorKind::Unfit),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes the content of a file into the image.
+    fn write(&mut self, node: Node, content: impl Read) -> Result<Kind, LayerErrorKind> {
+        let formatter = &mut self.rootfs.formatter;
+        Ok(match node {
             Node::Directory => Kind::Directory(Directory::new()),
-            Node::File(len) => Kind::File(written(self.rootfs.formatter.write_data(content, len))?),
+            Node::File(len) => Kind::File(written(formatter.write_data(content, len))?),
             Node::SparseFile(map) => {
-                let data = self.rootfs.formatter.write_sparse(content, map.len, &map.ranges);
+                let data = formatter.write_sparse(content, map.len, &map.ranges);
                 Kind::File(written(data)?)
             }
             Node::Symlink(target) => Kind::Symlink(target.into()),
             Node::CharDevice(device) => Kind::CharDevice(device),
             Node::BlockDevice(device) => Kind::BlockDevice(device),
             Node::Fifo => Kind::Fifo,
+        })
+    }
+
+    fn place(&mut self, placement: Placement) -> Result<(), LayerErrorKind> {
+        match placement {
+            Placement::Put { path, kind, metadata } => self.put(&path, kind, metadata),
+            Placement::Link { path, target, hidden } => self.link(&path, &target, hidden.as_ref()),
+        }
+    }
+
+    /// Gives a directory that exists new metadata; everything else replaces what is at the path.
+    fn put(&mut self, path: &RelativePath, kind: Kind, metadata: Metadata) -> Result<(), LayerErrorKind> {
+        let Some((parent, name)) = path.split() else {
+            self.rootfs.tree.inode_mut(InodeId::ROOT).metadata = metadata;
+            return Ok(());
         };
-        self.insert(directory, name, metadata, kind)?;
+        let directory = self.make_directory(parent)?;
+        if let Some(existing) = self.rootfs.tree.lookup(directory, name) {
+            if matches!(kind, Kind::Directory(_)) && self.is_directory(existing) {
+                self.rootfs.tree.inode_mut(existing).metadata = metadata;
+                return Ok(());
+            }
+            self.remove(directory, name)?;
+        }
+        self.rootfs.tree.insert(directory, name, metadata, kind)?;
         Ok(())
     }
 
-    /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
-    fn check(&self, path: &RelativePath, node: &Node, metadata: &Metadata) -> Result<(), FormatError> {
-        let formatter = &self.rootfs.formatter;
-        let shown = || format!("/{}", String::from_utf8_lossy(path.as_bytes()));
-        if !metadata.xattrs.is_empty() {
-            formatter.check_xattrs(&metadata.xattrs, shown)?;
-        }
-        match node {
-            Node::Symlink(target) => formatter.check_target(target, shown),
-            _ => Ok(()),
-        }
-    }
-
-    fn link(&mut self, path: &RelativePath, target: &RelativePath) -> Result<(), LayerErrorKind> {
+    fn link(
+        &mut self,
+        path: &RelativePath,
+        target: &RelativePath,
+        hidden: Option<&HiddenTarget>,
+    ) -> Result<(), LayerErrorKind> {
         let target_name = || target.as_bytes().to_vec();
         let Some((parent, name)) = path.split() else {
             return Err(LayerErrorKind::RootNotADirectory);
@@ -101,109 +241,37 @@ impl<'a, O: Output> Applier<'a, O> {
         let Some((target_parent, target_base)) = target.split() else {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         };
-        let Some((_, inode)) = self.find(target_parent, target_base)? else {
+        let Resolved {
+            directory: target_directory,
+            missing,
+            detour,
+            ..
+        } = self.resolve(target_parent)?;
+        let next = missing.first().map_or(target_base, |name| name);
+        let next = self.rootfs.tree.lookup(target_directory, next);
+        let found = next.filter(|_| missing.is_empty());
+        // Where an entry of the layer is on the way to the target, that counts.
+        let hidden = hidden.filter(|hidden| next.is_none() && hidden.detour == detour);
+        let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
         if self.is_directory(inode) {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         }
-        if self.rootfs.tree.lookup(directory, name).is_some() {
-            self.remove(directory, name)?;
-            // Without what was there, symlinks on the way to the target may lead to another file.
-            let remaining = self.find(target_parent, target_base)?;
-            if remaining.is_none_or(|(_, found)| found != inode) {
-                return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
-            }
-        }
-        self.rootfs.tree.link(directory, name, inode)?;
-        self.upper.linked(&self.rootfs.tree, directory, name, inode);
-        Ok(())
-    }
-
-    /// A whiteout of something that does not exist is none.
-    fn remove_lower(&mut self, path: &RelativePath) -> Result<(), LayerErrorKind> {
-        let Some((parent, name)) = path.split() else {
-            return Ok(());
-        };
-        match self.find(parent, name)? {
-            Some((directory, id)) if !self.upper.is_own(directory, name, id) => self.hide(directory, name, id),
-            _ => Ok(()),
-        }
-    }
-
-    fn clear_lower(&mut self, directory: &RelativePath) -> Result<(), LayerErrorKind> {
-        let Resolved { directory, missing, .. } = self.resolve(directory.as_bytes())?;
-        if missing.is_empty() {
-            self.clear(directory)
-        } else {
-            Ok(())
-        }
-    }
-
-    /// Hides an entry of a lower layer: all of it or, of a directory that this layer wrote into, what this layer did not write.
-    fn hide(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), LayerErrorKind> {
-        if self.upper.is_written(id) {
-            self.forget_metadata(id);
-            self.clear(id)
-        } else {
-            self.remove(directory, name)
-        }
-    }
-
-    /// Removes all that this layer did not write from a directory and those below.
-    fn clear(&mut self, directory: InodeId) -> Result<(), LayerErrorKind> {
-        // A list, not recursion: a hostile tree may be deeper than the stack.
-        let mut pending = vec![directory];
-        while let Some(directory) = pending.pop() {
-            // What was cleared once holds nothing of lower layers any more, so that many markers cost no more than one.
-            if !self.upper.cleared(directory) {
-                continue;
-            }
-            let mut hidden: Vec<Box<[u8]>> = Vec::new();
-            let mut kept = Vec::new();
-            if let Some(entries) = self.rootfs.tree.inode(directory).directory() {
-                for (name, id) in entries.entries() {
-                    if self.upper.is_own(directory, name, id) {
-                        continue;
-                    }
-                    if self.upper.is_written(id) {
-                        kept.push(id);
-                    } else {
-                        hidden.push(name.into());
-                    }
+        match self.rootfs.tree.lookup(directory, name) {
+            // GNU tar writes a link of a file to itself where its operands overlap (`tar -c ./c .`).
+            Some(existing) if existing == inode => return Ok(()),
+            Some(_) => {
+                self.remove(directory, name)?;
+                // Without what was there, symlinks on the way to the target may lead to another file.
+                if self.find(target_parent, target_base)? != found {
+                    return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
                 }
             }
-            for name in hidden {
-                self.remove(directory, &name)?;
-            }
-            for &id in &kept {
-                self.forget_metadata(id);
-            }
-            pending.append(&mut kept);
+            None => {}
         }
+        self.rootfs.tree.link(directory, name, inode)?;
         Ok(())
-    }
-
-    /// Makes a directory of a lower layer that is hidden, but which this layer writes into, what it would have become if it had
-    /// been hidden first: one without an entry of its own, unless this layer has one.
-    fn forget_metadata(&mut self, directory: InodeId) {
-        if !self.upper.is_described(directory) {
-            self.rootfs.tree.inode_mut(directory).metadata = implied();
-        }
-    }
-
-    fn describe_root(&mut self, node: &Node, metadata: Metadata) -> Result<(), LayerErrorKind> {
-        if !matches!(node, Node::Directory) {
-            return Err(LayerErrorKind::RootNotADirectory);
-        }
-        self.describe(InodeId::ROOT, metadata);
-        Ok(())
-    }
-
-    /// Replaces the metadata of a directory, extended attributes too.
-    fn describe(&mut self, directory: InodeId, metadata: Metadata) {
-        self.rootfs.tree.inode_mut(directory).metadata = metadata;
-        self.upper.described(&self.rootfs.tree, directory);
     }
 
     /// Finds how far a path leads. What symlinks make of it counts as metadata: it takes time, and whoever looks at the tree later
@@ -214,11 +282,11 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(resolved)
     }
 
-    /// Finds an entry and its directory, which is found through symlinks; the entry may be one itself.
-    fn find(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<(InodeId, InodeId)>, LayerErrorKind> {
+    /// Finds an entry. Its directory is found through symlinks; the entry may be one itself.
+    fn find(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
         let Resolved { directory, missing, .. } = self.resolve(parent)?;
         let entry = self.rootfs.tree.lookup(directory, name);
-        Ok(entry.filter(|_| missing.is_empty()).map(|id| (directory, id)))
+        Ok(entry.filter(|_| missing.is_empty()))
     }
 
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges
@@ -236,33 +304,36 @@ impl<'a, O: Output> Applier<'a, O> {
             }
             path_len += name.len() + 1;
             self.rootfs.budget.charge_entry(path_len - 1)?;
-            directory = self.insert(directory, &name, implied(), Kind::Directory(Directory::new()))?;
+            let kind = Kind::Directory(Directory::new());
+            directory = self.rootfs.tree.insert(directory, &name, implied(), kind)?;
         }
         Ok(directory)
     }
 
-    fn insert(
-        &mut self,
-        directory: InodeId,
-        name: &[u8],
-        metadata: Metadata,
-        kind: Kind,
-    ) -> Result<InodeId, LayerErrorKind> {
-        let id = self.rootfs.tree.insert(directory, name, metadata, kind)?;
-        self.upper.made(&self.rootfs.tree, directory, id);
-        Ok(id)
+    fn remove(&mut self, directory: InodeId, name: &[u8]) -> Result<(), LayerErrorKind> {
+        let unreachable = self.rootfs.tree.remove(directory, name)?;
+        self.free(unreachable);
+        Ok(())
     }
 
-    fn remove(&mut self, directory: InodeId, name: &[u8]) -> Result<(), LayerErrorKind> {
-        for data in self.rootfs.tree.remove(directory, name)? {
+    fn free(&mut self, contents: Vec<Data>) {
+        for data in contents {
             self.rootfs.formatter.free(data);
         }
-        Ok(())
     }
 
     fn is_directory(&self, id: InodeId) -> bool {
         self.rootfs.tree.inode(id).directory().is_some()
     }
+}
+
+/// Finds an entry by its path, and returns the length of the targets of all symlinks on the way too;
+/// `None` if these lead too far.
+fn find(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
+    let (parent, name) = path.split()?;
+    let resolved = resolve(tree, parent).ok()?;
+    let id = tree.lookup(resolved.directory, name);
+    Some((id.filter(|_| resolved.missing.is_empty()), resolved.detour))
 }
 
 /// Metadata of a directory without an entry: nothing is known of it, so all is as if it were made by root at the epoch.

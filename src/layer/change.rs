@@ -7,6 +7,7 @@ use super::path::RelativePath;
 use super::pax::Xattr;
 use super::sparse;
 use super::tar::{Entry, EntryKind};
+use super::whiteouts::Whiteout;
 use super::{LayerOptions, LayerSummary};
 
 /// Prefix of the name of a whiteout (image-spec, layer.md, "Whiteouts").
@@ -38,10 +39,8 @@ pub(super) enum Change {
     },
     /// Gives the file at `target` one more name.
     Link { path: RelativePath, target: RelativePath },
-    /// Removes what lower layers have at the path.
-    Remove { path: RelativePath },
-    /// Removes all that lower layers have in the directory.
-    Clear { directory: RelativePath },
+    /// Hides something of lower layers.
+    Hide(Whiteout),
 }
 
 /// What is put.
@@ -67,7 +66,7 @@ impl Change {
     /// The metadata of a whiteout or a hard link is ignored, even such that no file can have.
     pub(super) fn new(
         entry: Entry,
-        options: &LayerOptions,
+        options: &LayerOptions<'_>,
         summary: &mut LayerSummary,
     ) -> Result<Self, LayerErrorKind> {
         let path = RelativePath::clean_unbounded(&entry.name)?;
@@ -75,16 +74,14 @@ impl Change {
             && let Some(hidden) = name.strip_prefix(WHITEOUT)
         {
             if name == OPAQUE {
-                return Ok(Self::Clear {
-                    directory: RelativePath::clean(directory)?,
-                });
+                let directory = RelativePath::clean(directory)?;
+                return Ok(Self::Hide(Whiteout::Contents(directory)));
             }
             if matches!(hidden, b"" | b"." | b"..") {
                 return Err(LayerErrorKind::InvalidWhiteout { name: name.to_vec() });
             }
-            return Ok(Self::Remove {
-                path: RelativePath::clean(&[directory, hidden].join(&b'/'))?,
-            });
+            let path = RelativePath::clean(&[directory, hidden].join(&b'/'))?;
+            return Ok(Self::Hide(Whiteout::Entry(path)));
         }
         path.check()?;
         let node = match entry.kind {
@@ -135,7 +132,7 @@ impl Change {
                 path.as_bytes().len() + target_len + xattrs_len(&metadata.xattrs)
             }
             Self::Link { path, target } => path.as_bytes().len() + target.as_bytes().len(),
-            Self::Remove { path } | Self::Clear { directory: path } => path.as_bytes().len(),
+            Self::Hide(Whiteout::Entry(path) | Whiteout::Contents(path)) => path.as_bytes().len(),
         }
     }
 }

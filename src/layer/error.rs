@@ -214,7 +214,7 @@ pub enum LayerErrorKind {
         /// The target as the tar gives it.
         target: Vec<u8>,
     },
-    /// A hard link to itself, or to something that is gone when the link replaces what was there.
+    /// A hard link to a file that is gone once the link has replaced what was there.
     #[error("hard link to \"{}\", which the link itself replaces", Printable(.target))]
     LinkReplacesTarget {
         /// The target as the tar gives it.

@@ -74,6 +74,12 @@ impl RelativePath {
         &self.0
     }
 
+    /// Whether it is `other`, or a path below.
+    pub(super) fn starts_with(&self, other: &Self) -> bool {
+        let rest = self.0.strip_prefix(&other.0[..]);
+        other.0.is_empty() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    }
+
     /// The path of the directory and the name in it; `None` for the root.
     pub(super) fn split(&self) -> Option<(&[u8], &[u8])> {
         if self.0.is_empty() {
@@ -162,6 +168,18 @@ mod tests {
         assert_eq!(split(b"/"), None);
         assert_eq!(split(b"a"), Some((b"".to_vec(), b"a".to_vec())));
         assert_eq!(split(b"a/b/c/"), Some((b"a/b".to_vec(), b"c".to_vec())));
+    }
+
+    #[test]
+    fn a_path_starts_with_those_above_and_itself() {
+        let path = |path: &str| RelativePath::clean(path.as_bytes()).unwrap();
+        for above in ["/", "a", "a/b", "a/b/c"] {
+            assert!(path("a/b/c").starts_with(&path(above)), "{above}");
+        }
+        for other in ["b", "a/b/c/d", "a/b/cc", "a/bb", "aa"] {
+            assert!(!path("a/b/c").starts_with(&path(other)), "{other}");
+        }
+        assert!(!path("a/bb").starts_with(&path("a/b")));
     }
 
     #[test]

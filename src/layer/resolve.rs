@@ -29,6 +29,16 @@ pub(crate) struct Resolved {
 /// An absolute target of a symlink starts at the root again, and `..` at the root stays there. What does not exist, or is no
 /// directory, counts as a directory that is empty, so that `..` leads out of it again.
 pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
+    resolve_where(tree, path, |_, _| true)
+}
+
+/// As [`resolve`], but follows only those symlinks for which `follows` returns true, given their
+/// directory and name. The others count as empty directories.
+pub(super) fn resolve_where(
+    tree: &Tree,
+    path: &[u8],
+    follows: impl Fn(InodeId, &[u8]) -> bool,
+) -> Result<Resolved, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
     // Of the names from the root to the directory.
     let mut name_lens: Vec<usize> = Vec::new();
@@ -55,7 +65,7 @@ pub(crate) fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKi
                         directory = id;
                         name_lens.push(name.len());
                     }
-                    Some((_, Kind::Symlink(target))) => {
+                    Some((_, Kind::Symlink(target))) if follows(directory, name) => {
                         link_count += 1;
                         if link_count > MAX_SYMLINKS {
                             return Err(LayerErrorKind::SymlinkLoop { max: MAX_SYMLINKS });

@@ -46,9 +46,9 @@ fn entries_that_cannot_be_applied_are_named_with_a_reason_and_a_remedy() {
             "a symlink",
         ),
         (
-            vec![file("a"), Entry::hard_link("a", "a")],
+            vec![file("d/a"), Entry::hard_link("d", "d/a")],
             "permanent",
-            "entry 2 \"a\", at byte 1024 of the tar: hard link to \"a\", which the link itself replaces",
+            "entry 2 \"d\", at byte 1024 of the tar: hard link to \"d/a\", which the link itself replaces",
             "leave the entry out",
         ),
         (

@@ -1,5 +1,7 @@
-//! containerd as a reference: a daemon of the test's own, which unpacks images into plain directories (snapshotter `native`).
+//! containerd as a reference: a daemon of the test's own, which unpacks images into plain directories
+//! (snapshotter `native`), or a directory a layer, which overlayfs merges.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
@@ -8,6 +10,7 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use support::program::succeed;
+use support::random_layers::is_whiteout;
 use support::skip::skip;
 use support::tar::Entry;
 use support::wait::is_soon;
@@ -67,7 +70,7 @@ impl Containerd {
     }
 
     /// Unpacks the image of a layout, and returns the directory where it is, or what containerd says.
-    pub(crate) fn unpack(&self, layout: &Path, diff_ids: &[String]) -> Result<PathBuf, String> {
+    pub(crate) fn unpack(&self, snapshotter: &str, layout: &Path, diff_ids: &[String]) -> Result<PathBuf, String> {
         let archive = self.directory.join("image.tar");
         succeed(
             Command::new("tar")
@@ -77,8 +80,9 @@ impl Containerd {
                 .arg(layout)
                 .arg("."),
         );
+        let snapshotter = format!("--snapshotter={snapshotter}");
         let import = self
-            .ctr(&["images", "import", "--snapshotter=native", "--platform=linux/amd64"])
+            .ctr(&["images", "import", &snapshotter, "--platform=linux/amd64"])
             .arg("--base-name=image")
             .arg(&archive)
             .output()
@@ -88,18 +92,29 @@ impl Containerd {
         }
         let chain = chain_id(diff_ids);
         let view = format!("view of {chain}");
-        let arguments = [
-            "snapshots",
-            "--snapshotter=native",
-            "view",
-            "--target=target",
-            &view,
-            &chain,
-        ];
-        let mount = succeed(&mut self.ctr(&arguments));
-        // `mount -t bind <directory> target -o ro,rbind`, where the directory is that of the chain itself
-        let mount = String::from_utf8(mount.stdout).unwrap();
-        Ok(mount.split(' ').nth(3).unwrap().into())
+        let view = succeed(&mut self.ctr(&["snapshots", &snapshotter, "view", "--target=target", &view, &chain]));
+        // `mount -t bind <directory> target -o ro,rbind` for one directory, or
+        // `mount -t overlay overlay target -o index=off,lowerdir=<directory>:<directory>`
+        let view = String::from_utf8(view.stdout).unwrap();
+        let words: Vec<&str> = view.split_whitespace().collect();
+        if words[2] == "bind" {
+            return Ok(words[3].into());
+        }
+        let merged = self.directory.join("merged");
+        fs::create_dir_all(&merged).unwrap();
+        succeed(
+            Command::new("mount")
+                .args(["-t", "overlay", "overlay", "-o", words[6]])
+                .arg(&merged),
+        );
+        let tree = layout.with_extension("tree");
+        let copied = Command::new("cp").arg("-a").arg(&merged).arg(&tree).output().unwrap();
+        succeed(Command::new("umount").arg(&merged));
+        // overlayfs lists a whiteout that hides nothing, as the name of no file.
+        let messages = String::from_utf8_lossy(&copied.stderr);
+        let is_whiteout = |line: &str| line.contains("cannot stat") && line.ends_with("No such file or directory");
+        assert!(messages.lines().all(is_whiteout), "{messages}");
+        Ok(tree)
     }
 
     fn ctr(&self, arguments: &[&str]) -> Command {
@@ -128,16 +143,11 @@ fn chain_id(diff_ids: &[String]) -> String {
     })
 }
 
-/// Takes away what containerd does otherwise (tests/layers/README.md says why): whiteouts that come after what their layer
-/// wrote, owners and modes that hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`, and
-/// times, of which a file in place of a directory of its own layer gets the directory's.
+/// Removes what containerd applies otherwise (tests/layers/README.md says why): owners and modes that
+/// hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`, and times,
+/// of which a file in place of a directory of its own layer gets the directory's.
 pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
     for layer in layers {
-        let is_whiteout = |entry: &Entry| {
-            let base = entry.name.rsplit(|&byte| byte == b'/').next();
-            base.is_some_and(|base| base.starts_with(b".wh."))
-        };
-        layer.sort_by_key(|entry| !is_whiteout(entry));
         for entry in layer {
             entry.mtime = 3;
             if entry.flag == b'5' {
@@ -148,4 +158,68 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
             }
         }
     }
+}
+
+/// Removes what containerd cannot say with overlayfs, since it never looks at a lower layer:
+/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the layer
+/// has too, files that a directory of their own layer replaces, and markers of the root, which
+/// overlayfs ignores.
+pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
+    for layer in layers {
+        let others = layer.iter().filter(|entry| !is_whiteout(entry));
+        let mut directories = Vec::new();
+        let mut paths = Vec::new();
+        for entry in others {
+            let mut path = clean(&entry.name);
+            paths.push(path.clone());
+            if entry.flag == b'5' {
+                directories.push(path.clone());
+            }
+            while path.pop().is_some() {
+                directories.push(path.clone());
+            }
+        }
+        let mut files = HashSet::new();
+        layer.retain(|entry| {
+            let mut path = clean(&entry.name);
+            let base = path.pop().unwrap_or_default();
+            if path.iter().any(|name| is_symlink(name)) {
+                return false;
+            }
+            if let Some(hidden) = base.strip_prefix(b".wh.") {
+                path.push(hidden.to_vec());
+                let is_marker = base == b".wh..wh..opq";
+                return (!is_marker || path.len() > 1) && !paths.iter().any(|other| other.starts_with(&path));
+            }
+            let may_stay = (entry.flag == b'2') == is_symlink(&base)
+                && (entry.flag != b'1' || files.contains(&clean(&entry.link)));
+            path.push(base);
+            if entry.flag == b'5' {
+                return may_stay;
+            }
+            let may_stay = may_stay && !directories.contains(&path);
+            if may_stay {
+                files.insert(path);
+            }
+            may_stay
+        });
+    }
+}
+
+/// Whether symlinks, and only they, have such a name.
+fn is_symlink(name: &[u8]) -> bool {
+    matches!(name, b"l" | b"m")
+}
+
+/// The names of a path.
+fn clean(path: &[u8]) -> Vec<Vec<u8>> {
+    let mut names = Vec::new();
+    for name in path.split(|&byte| byte == b'/') {
+        match name {
+            b"" | b"." => {}
+            b".." => drop(names.pop()),
+            name => names.push(name.to_vec()),
+        }
+    }
+    names
 }

@@ -12,7 +12,10 @@ const TODAY: i64 = 1_500_000_000;
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reference {
     Umoci,
+    /// With a plain directory.
     Containerd,
+    /// containerd with a directory for each layer, which the kernel merges.
+    Overlayfs,
 }
 
 impl Reference {
@@ -20,11 +23,20 @@ impl Reference {
     pub(crate) fn may_fail(self, message: &str) -> bool {
         let reasons: &[&str] = match self {
             Self::Umoci => &["not a directory"],
+            Self::Overlayfs => &[
+                "not a directory",
+                // a whiteout of a directory in which the layer has a whiteout too
+                "file exists",
+                // to a file that the layer has made and replaced, or that a lower layer has
+                ": link /",
+            ],
             Self::Containerd => &[
                 "not a directory",
                 "UtimesNanoAt",
                 "too many levels of symbolic links",
                 "too many links",
+                // to a file that a whiteout of the same layer hides
+                ": link /",
             ],
         };
         reasons.iter().any(|reason| message.contains(reason))
@@ -45,11 +57,14 @@ pub(crate) fn compare(reference: &Path, ours: &Path, maker: Reference) -> Result
     for (path, reference) in read(reference, maker) {
         let path_shown = path.display();
         let Some(our) = ours.remove(&path) else {
-            if maker == Reference::Containerd && reference.is_made_unasked() {
+            if maker != Reference::Umoci && reference.is_made_unasked() {
                 continue;
             }
             return Err(format!("{path_shown}, a {}, is missing", reference.kind));
         };
+        if maker == Reference::Overlayfs && our.kind != "directory" && reference.is_made_unasked() {
+            continue;
+        }
         if our.kind != reference.kind {
             return Err(format!("{path_shown} is a {}, not a {}", our.kind, reference.kind));
         }
@@ -60,7 +75,7 @@ pub(crate) fn compare(reference: &Path, ours: &Path, maker: Reference) -> Result
         }
         let has_time = match maker {
             Reference::Umoci => !is_directory || reference.time <= TODAY,
-            Reference::Containerd => !is_directory,
+            Reference::Containerd | Reference::Overlayfs => !is_directory,
         };
         if our.time != reference.time && !is_implied && has_time {
             return Err(format!("{path_shown}: time {}, not {}", our.time, reference.time));

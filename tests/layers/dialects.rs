@@ -416,6 +416,7 @@ fn owners_and_devices_beyond_32_bits_are_errors() {
 fn times_are_bounded_by_the_newest() {
     let options = LayerOptions {
         newest: Some(Timestamp::saturating(100, 5)),
+        ..LayerOptions::default()
     };
     let file = Entry::file("b", "")
         .pax("atime", "200")

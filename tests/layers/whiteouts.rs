@@ -84,6 +84,66 @@ cases! {
     a_link_in_place_of_a_hidden_file_is_spared: ["a=1 d/ d/l=old d/e/ d/e/l=old", "d/.wh.l d/l==a d/e/l==a d/.wh.e"]
         => "a=1 d/ d/e/(@0) d/e/l==a d/l==a";
 
+    /// A link names a file of the lower layers, hidden or not. containerd and umoci fail where the whiteout comes first.
+    whiteout_after_a_link_to_the_file_it_hides: ["a=1(600,user.a=b)", "b==a .wh.a"] => "b=1(600,user.a=b)";
+    whiteout_before_a_link_to_the_file_it_hides: ["a=1(600,user.a=b)", ".wh.a b==a"] => "b=1(600,user.a=b)";
+    marker_and_links_to_the_files_it_hides: ["d/ d/a=1 d/l->x d/p|", ".wh..wh..opq b==d/a c==d/a l==d/l p==d/p"] => "b=1 c==b l->x p|";
+    whiteout_of_a_directory_and_a_link_to_a_file_in_it: ["d/ d/e/ d/e/a=1", "d/a==d/e/a .wh.d"] => "d/(@0) d/a=1";
+    whiteout_of_a_file_and_a_link_to_the_new_one: ["a=1", ".wh.a a=2 b==a"] => "a=2 b==a";
+    whiteout_of_a_file_with_a_link_before_the_new_one: ["a=1", "b==a a=2 .wh.a"] => "a=2 b=1";
+    whiteout_of_a_file_that_is_linked_to_itself: ["a=1", ".wh.a a==a"] => "error: entry 2 \"a\" exist";
+    whiteout_of_a_file_and_a_link_over_its_directory: ["d/ d/a=1", "d==d/a d/.wh.a"] => "error: entry 1 \"d\" d/a exist";
+    whiteout_beside_a_link_to_a_file_that_the_layer_replaces: ["d/ d/a=1 x=1", "d->e b==d/a .wh.x"] => "error: entry 2 \"b\" d/a exist";
+    marker_over_a_link_target_behind_a_symlink_that_the_layer_replaces: ["c/ d/a=1", ".wh..wh..opq d->c b==d/a"]
+        => "error: entry 3 \"b\" d/a exist";
+    marker_over_a_link_target_behind_a_file_of_the_layer: ["d/a=1", ".wh..wh..opq d=2 b==d/a"] => "error: entry 3 \"b\" d/a exist";
+    whiteout_of_a_link_target_behind_a_symlink: ["d/ d/a=1 l->d", "l/.wh.a b==l/a"] => "b=1 d/ l->d";
+    whiteout_of_a_link_target_that_no_link_needs: ["a=1", "a=2 a==a .wh.a"] => "a=2";
+
+    /// A symlink of the lower layers on the way to a whiteout, which the layer replaces. containerd and
+    /// umoci delete `real/f` where the whiteout comes first.
+    whiteout_before_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/.wh.f s/ s/new=2"] => "real/ real/f=1 s/ s/new=2";
+    whiteout_after_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/ s/new=2 s/.wh.f"] => "real/ real/f=1 s/ s/new=2";
+    marker_before_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/.wh..wh..opq s/ s/new=2"] => "real/ real/f=1 s/ s/new=2";
+    marker_after_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/ s/new=2 s/.wh..wh..opq"] => "real/ real/f=1 s/ s/new=2";
+    whiteout_before_a_symlink_over_a_symlink: ["real/ real/f=1 other/ other/f=1 s->real", "s/.wh.f s->other"]
+        => "real/ real/f=1 other/ other/f=1 s->other";
+    whiteout_after_a_symlink_over_a_symlink: ["real/ real/f=1 other/ other/f=1 s->real", "s->other s/.wh.f"]
+        => "real/ real/f=1 other/ other/f=1 s->other";
+    whiteout_behind_a_symlink_over_a_directory: ["a/ a/x=old b/ b/x=1 b/y=1", "./ a->b b/ a/.wh.x"] => "./ a->b b/ b/x=1 b/y=1";
+    whiteout_before_a_symlink_over_a_directory: ["a/ a/x=old b/ b/x=1 b/y=1", "a/.wh.x ./ a->b b/"] => "./ a->b b/ b/x=1 b/y=1";
+    marker_behind_a_symlink_over_a_directory: ["a/ a/x=old b/ b/x=1", "a->b a/.wh..wh..opq"] => "a->b b/ b/x=1";
+    whiteout_behind_a_new_symlink: ["d/ d/f=1", "s->d s/.wh.f"] => "d/ d/f=1 s->d";
+    whiteout_behind_a_file_over_a_symlink: ["d/ d/f=1 s->d", "s=2 s/.wh.f"] => "d/ d/f=1 s=2";
+    whiteout_behind_a_link_over_a_symlink: ["a=2 d/ d/f=1 s->d", "s/.wh.f s==a"] => "a=2 d/ d/f=1 s==a";
+    /// The entry reaches the symlink by another path.
+    whiteout_behind_a_symlink_that_is_replaced_through_another: ["d/ d/f=1 e/ e/s->../d l->e", "l/s/ e/s/.wh.f"]
+        => "d/ d/f=1 e/ e/s/ l->e";
+    /// `lib` becomes a symlink in the layer that merges `/usr`, as kaniko writes it.
+    whiteouts_behind_directories_that_become_symlinks: [
+        "lib/ lib/x=1 usr/ usr/lib/ usr/lib/x=1",
+        "lib->usr/lib lib/.wh.x",
+    ] => "lib->usr/lib usr/ usr/lib/ usr/lib/x=1";
+
+    /// A symlink of the lower layers on the way to a whiteout, which the layer hides.
+    whiteout_of_a_symlink_and_one_behind_it: ["d/ d/f=1 s->d", ".wh.s s/.wh.f"] => "d/ d/f=1";
+    whiteout_behind_a_symlink_and_one_of_it: ["d/ d/f=1 s->d", "s/.wh.f .wh.s"] => "d/ d/f=1";
+    whiteout_behind_a_symlink_below_a_hidden_directory: ["d/ d/f=1 e/ e/s->../d", "e/s/.wh.f .wh.e"] => "d/ d/f=1";
+    whiteout_behind_a_symlink_below_a_replaced_directory: ["d/ d/f=1 e/ e/s->../d", "e/s/.wh.f e=2"] => "d/ d/f=1 e=2";
+    whiteout_behind_a_symlink_in_an_opaque_directory: ["d/ d/f=1 e/ e/s->../d", "e/s/.wh.f e/.wh..wh..opq"] => "d/ d/f=1 e/";
+    whiteouts_behind_two_symlinks_that_hide_each_other: ["a->. b->. c=1", "a/.wh.b b/.wh.a b/.wh.c"] => "";
+    whiteout_behind_the_symlink_that_it_hides: ["b/ b/l->../b b/f=1", "b/l/.wh.l"] => "b/ b/f=1";
+    whiteout_behind_a_symlink_in_the_directory_that_it_hides: ["d/ d/l->/ e=1", "d/l/.wh.d"] => "e=1";
+    /// A symlink that stays is followed, whatever else becomes of its directory.
+    whiteout_behind_a_symlink_in_a_directory_with_an_entry: ["d/ d/f=1 e/(700) e/s->../d", "e/s/.wh.f e/(711) e/g=1"]
+        => "d/ e/(711) e/g=1 e/s->../d";
+
+    /// Files that go through a symlink which the layer hides. Without their directory they would be in `zz`.
+    whiteout_after_files_behind_the_symlink_it_hides: ["zz/ c->zz", "c/new=1 .wh.c"] => "c/(@0) c/new=1 zz/";
+    whiteout_before_files_behind_the_symlink_it_hides: ["zz/ c->zz", ".wh.c c/new=1"] => "c/(@0) c/new=1 zz/";
+    marker_after_files_behind_a_symlink_it_hides: ["zz/ d/ d/c->../zz", "d/c/new=1 d/.wh..wh..opq"] => "d/ d/c/(@0) d/c/new=1 zz/";
+    whiteout_after_a_link_behind_the_symlink_it_hides: ["zz/ zz/f=1 c->zz", "n==c/f .wh.c"] => "n=1 zz/ zz/f==n";
+
     /// containerd, TestBreakouts "WhiteoutSymlink": the symlink goes, what it leads to stays.
     a_whiteout_does_not_follow_a_symlink: ["etc/ etc/passwd=users localetc->/etc", ".wh.localetc"] => "etc/ etc/passwd=users";
     /// "WhiteoutSymlinkPath".

@@ -2,7 +2,7 @@
 //!
 //! | for | modules |
 //! |---|---|
-//! | layers and images | [`tar`], [`single_image`], [`layout`], [`hostile`] |
+//! | layers and images | [`tar`], [`random_layers`], [`single_image`], [`layout`], [`hostile`] |
 //! | registries | [`server`], which fails as a test wants; [`registry`], a real one |
 //! | file systems | [`model`], [`content`], [`operations`], [`samples`], [`nowhere`] |
 //! | readers that share no code with the crates | [`reader`], [`check`], [`readback`], [`listing`] |
@@ -36,6 +36,7 @@ pub mod operations;
 #[cfg(unix)]
 pub mod oracles;
 pub mod program;
+pub mod random_layers;
 pub mod readback;
 pub mod reader;
 pub mod registry;

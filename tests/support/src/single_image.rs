@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -32,6 +32,11 @@ impl Layout {
         )
         .unwrap();
         Self { directory }
+    }
+
+    /// The directory.
+    pub fn path(&self) -> &Path {
+        &self.directory
     }
 
     /// Puts a gzipped tar into the layout.

@@ -1,15 +1,20 @@
-//! Layers out of thin air.
+//! Random layers: any path, any type over any other, symlinks and hard links to anywhere, whiteouts
+//! and opaque markers, all in any order.
 
-use support::tar::Entry;
+use crate::tar::Entry;
 
 const DIRECTORIES: &[&str] = &["a", "b", "c"];
 const FILES: &[&str] = &["f", "g", "h"];
 const SYMLINKS: &[&str] = &["l", "m"];
 
 /// Numbers that look random and are the same for the same seed (`SplitMix64`).
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut number = self.0;
@@ -18,7 +23,7 @@ impl Random {
         number ^ (number >> 31)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         usize::try_from(self.next() % limit as u64).unwrap()
     }
 
@@ -28,7 +33,7 @@ impl Random {
 }
 
 /// The layers of an image.
-pub(crate) fn layers(seed: u64) -> Vec<Vec<Entry>> {
+pub fn layers(seed: u64) -> Vec<Vec<Entry>> {
     let mut random = Random(seed);
     // Names that may exist, so that links and whiteouts find something.
     let mut known = Vec::new();
@@ -107,8 +112,41 @@ fn path(random: &mut Random, names: &[&str]) -> String {
     }
 }
 
+/// Whether an entry is a whiteout or an opaque marker.
+pub fn is_whiteout(entry: &Entry) -> bool {
+    let base = entry.name.rsplit(|&byte| byte == b'/').next();
+    base.is_some_and(|base| base.starts_with(b".wh."))
+}
+
+/// Puts whiteouts before the other entries of their layer.
+pub fn whiteouts_first(layer: &[Entry]) -> Vec<Entry> {
+    let (mut whiteouts, others) = split(layer);
+    whiteouts.extend(others);
+    whiteouts
+}
+
+/// Puts whiteouts behind the other entries of their layer, and in the reverse order.
+pub fn whiteouts_last(layer: &[Entry]) -> Vec<Entry> {
+    let (whiteouts, mut others) = split(layer);
+    others.extend(whiteouts.into_iter().rev());
+    others
+}
+
+/// Puts each whiteout anywhere. The other entries keep their order.
+pub fn whiteouts_shuffled(random: &mut Random, layer: &[Entry]) -> Vec<Entry> {
+    let (whiteouts, mut shuffled) = split(layer);
+    for whiteout in whiteouts {
+        shuffled.insert(random.below(shuffled.len() + 1), whiteout);
+    }
+    shuffled
+}
+
+fn split(layer: &[Entry]) -> (Vec<Entry>, Vec<Entry>) {
+    layer.iter().cloned().partition(is_whiteout)
+}
+
 /// The layers as a person would write them down.
-pub(crate) fn show(layers: &[Vec<Entry>]) -> String {
+pub fn show(layers: &[Vec<Entry>]) -> String {
     let line = |entry: &Entry| {
         let name = String::from_utf8_lossy(&entry.name);
         let link = String::from_utf8_lossy(&entry.link);

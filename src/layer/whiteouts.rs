@@ -1,0 +1,185 @@
+//! Hides entries of lower layers, as the whiteouts of a layer say.
+//!
+//! A whiteout names an entry of the layers below, and an opaque marker a directory: both are resolved
+//! in the tree that those left. Whiteouts without a symlink on their way come first. The others
+//! follow the symlinks that are then still there, except those that an entry of the layer replaces,
+//! or which are in a directory that one replaces: over `real/f` and `s -> real`, a layer of `s/`,
+//! `s/new` and `s/.wh.f` leaves `real/f` alone.
+//!
+//! So the result depends neither on the order of the whiteouts nor on their place in the tar.
+
+use std::collections::{HashMap, HashSet};
+
+use ext4::{Data, Directory, InodeId, Kind, Tree};
+
+use super::error::{LayerError, LayerErrorKind, Position};
+use super::limits::Budget;
+use super::path::RelativePath;
+use super::resolve::{Resolved, resolve, resolve_where};
+
+/// A whiteout or an opaque marker.
+#[derive(Debug)]
+pub(super) enum Whiteout {
+    /// Hides the entry that lower layers have at the path.
+    Entry(RelativePath),
+    /// Hides the entries that lower layers have in the directory.
+    Contents(RelativePath),
+}
+
+/// The part of a tree that a whiteout hides.
+enum Hidden {
+    Entry(InodeId, Box<[u8]>),
+    Contents(InodeId),
+}
+
+/// Hides what whiteouts name, and returns the contents that no name leads to any more.
+///
+/// `placed` are the paths of the layer's other entries, each with whether it is a directory.
+pub(super) fn hide<'a>(
+    whiteouts: &[(Position, Whiteout)],
+    placed: impl Iterator<Item = (&'a RelativePath, bool)>,
+    tree: &mut Tree,
+    budget: &mut Budget,
+) -> Result<Vec<Data>, LayerError> {
+    let mut hidden = Vec::new();
+    let mut behind_symlinks = Vec::new();
+    for (position, whiteout) in whiteouts {
+        let found = find(whiteout, tree, |_, _| true).and_then(|(found, detour)| {
+            budget.charge(detour)?;
+            Ok((found, detour))
+        });
+        match found {
+            Ok((found, 0)) => hidden.extend(found),
+            Ok(_) => behind_symlinks.push((position, whiteout)),
+            Err(kind) => return Err(error(position, kind)),
+        }
+    }
+    let mut unreachable = remove(hidden, tree);
+    if !behind_symlinks.is_empty() {
+        let replaced = Replaced::new(placed, tree);
+        let mut hidden = Vec::new();
+        for (position, whiteout) in behind_symlinks {
+            let found = find(whiteout, tree, |directory, name| !replaced.contains(directory, name));
+            hidden.extend(found.map_err(|kind| error(position, kind))?.0);
+        }
+        unreachable.extend(remove(hidden, tree));
+    }
+    Ok(unreachable)
+}
+
+fn error(position: &Position, kind: LayerErrorKind) -> LayerError {
+    LayerError {
+        position: position.clone(),
+        kind,
+    }
+}
+
+/// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length of
+/// the targets of all symlinks on the way too.
+fn find(
+    whiteout: &Whiteout,
+    tree: &Tree,
+    follows: impl Fn(InodeId, &[u8]) -> bool,
+) -> Result<(Option<Hidden>, usize), LayerErrorKind> {
+    let (path, name) = match whiteout {
+        Whiteout::Entry(path) => match path.split() {
+            Some((parent, name)) => (parent, Some(name)),
+            None => return Ok((None, 0)),
+        },
+        Whiteout::Contents(path) => (path.as_bytes(), None),
+    };
+    let Resolved {
+        directory,
+        missing,
+        detour,
+        ..
+    } = resolve_where(tree, path, follows)?;
+    let found = match name {
+        _ if !missing.is_empty() => None,
+        Some(name) => tree
+            .lookup(directory, name)
+            .map(|_| Hidden::Entry(directory, name.into())),
+        None => Some(Hidden::Contents(directory)),
+    };
+    Ok((found, detour))
+}
+
+/// Removes what whiteouts hide. One may have removed what another hides too.
+fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<Data> {
+    let mut unreachable = Vec::new();
+    for hidden in hidden {
+        let (directory, names) = match hidden {
+            Hidden::Entry(directory, name) => (directory, vec![name]),
+            Hidden::Contents(directory) => (directory, names(directory, tree)),
+        };
+        if tree.contains(directory) {
+            let removed = names.iter().filter_map(|name| tree.remove(directory, name).ok());
+            unreachable.extend(removed.flatten());
+        }
+    }
+    unreachable
+}
+
+/// The names of a directory; none if it is gone.
+fn names(directory: InodeId, tree: &Tree) -> Vec<Box<[u8]>> {
+    if !tree.contains(directory) {
+        return Vec::new();
+    }
+    let entries = tree
+        .inode(directory)
+        .directory()
+        .into_iter()
+        .flat_map(Directory::entries);
+    entries.map(|(name, _)| name.into()).collect()
+}
+
+/// Symlinks of lower layers that entries of a layer replace.
+struct Replaced {
+    /// Their names, by directory.
+    symlinks: HashMap<InodeId, HashSet<Box<[u8]>>>,
+    /// Directories that are replaced, and all below.
+    directories: HashSet<InodeId>,
+}
+
+impl Replaced {
+    fn new<'a>(placed: impl Iterator<Item = (&'a RelativePath, bool)>, tree: &Tree) -> Self {
+        let mut replaced = Self {
+            symlinks: HashMap::new(),
+            directories: HashSet::new(),
+        };
+        for (path, is_directory) in placed {
+            // What is wrong with the path is said when the entry is applied.
+            if let Some((parent, name)) = path.split()
+                && let Ok(Resolved { directory, missing, .. }) = resolve(tree, parent)
+                && missing.is_empty()
+                && let Some(id) = tree.lookup(directory, name)
+            {
+                match tree.inode(id).kind() {
+                    Kind::Symlink(_) => {
+                        replaced.symlinks.entry(directory).or_default().insert(name.into());
+                    }
+                    Kind::Directory(_) if !is_directory => replaced.add_directories(id, tree),
+                    _ => {}
+                }
+            }
+        }
+        replaced
+    }
+
+    fn add_directories(&mut self, directory: InodeId, tree: &Tree) {
+        // A list, not recursion: a hostile tree may be deeper than the stack.
+        let mut pending = vec![directory];
+        while let Some(id) = pending.pop() {
+            if let Some(directory) = tree.inode(id).directory()
+                && self.directories.insert(id)
+            {
+                pending.extend(directory.entries().map(|(_, child)| child));
+            }
+        }
+    }
+
+    fn contains(&self, directory: InodeId, name: &[u8]) -> bool {
+        let names = self.symlinks.get(&directory);
+        self.directories.contains(&directory) || names.is_some_and(|names| names.contains(name))
+    }
+}
