@@ -70,6 +70,9 @@ pub struct LayerSummary {
     /// Extended attributes that were left out, since Linux lets no such file have them: those in `user.` of symlinks, devices and
     /// pipes, those in `system.` but ACLs where there can be some, and those outside of its namespaces, such as `com.apple.*`.
     pub ignored_xattrs: u64,
+    /// Extended attributes that were left out, since overlayfs writes them for itself
+    /// (`trusted.overlay.*`, `user.overlay.*`): with them, an overlay on top of the image fails.
+    pub overlay_xattrs: u64,
     /// ACLs in textual form (`SCHILY.acl.*`) that were left out: no container engine applies them, and they name users by names
     /// that mean something only where the layer was made.
     pub ignored_acls: u64,

@@ -114,6 +114,14 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
                  symlinks, devices or pipes, system.* but ACLs, or such as com.apple.*"
             )?;
         }
+        if summary.overlay_xattrs > 0 {
+            let count = summary.overlay_xattrs;
+            writeln!(
+                stderr,
+                "warning: layer {digest}: left out {count} extended attributes of overlayfs itself (trusted.overlay.*, \
+                 user.overlay.*)"
+            )?;
+        }
         if summary.ignored_acls > 0 {
             let count = summary.ignored_acls;
             writeln!(

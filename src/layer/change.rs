@@ -102,7 +102,9 @@ impl Change {
         };
         let mut xattrs = xattrs(entry.xattrs)?;
         summary.ignored_acls += entry.textual_acls;
-        summary.ignored_xattrs += remove_foreign_xattrs(&mut xattrs, &node);
+        summary.overlay_xattrs += remove_where(&mut xattrs, is_of_overlayfs);
+        summary.ignored_xattrs += remove_where(&mut xattrs, |name, value| !is_possible(name, value, &node));
+        remove_where(&mut xattrs, is_empty_acl);
         let bounded = |time| options.newest.map_or(time, |newest| newest.min(time));
         let metadata = Metadata {
             // Linux makes symlinks with this mode and never changes it (symlink(7)).
@@ -186,23 +188,26 @@ fn in_range(field: &'static str, value: i64, max: u32) -> Result<u32, LayerError
         })
 }
 
-/// Takes attributes away that Linux lets no file have, as containerd does, and counts them; and ACLs without entries, which
-/// setxattr(2) takes for none.
-fn remove_foreign_xattrs(xattrs: &mut Xattrs, node: &Node) -> u64 {
-    let mut count = 0;
-    let mut removed = Vec::new();
-    for (name, value) in xattrs.iter() {
-        let is_foreign = !is_possible(name, value, node);
-        let is_empty_acl = matches!(name, ACCESS_ACL | DEFAULT_ACL) && matches!(value, b"" | ACL_VERSION);
-        if is_foreign || is_empty_acl {
-            count += u64::from(is_foreign);
-            removed.push(name.to_vec());
-        }
-    }
-    for name in &removed {
+/// Removes attributes, and returns their number.
+fn remove_where(xattrs: &mut Xattrs, condition: impl Fn(&[u8], &[u8]) -> bool) -> u64 {
+    let chosen = xattrs.iter().filter(|(name, value)| condition(name, value));
+    let names: Vec<Vec<u8>> = chosen.map(|(name, _)| name.to_vec()).collect();
+    for name in &names {
         xattrs.remove(name);
     }
-    count
+    names.len() as u64
+}
+
+/// Whether overlayfs itself writes the attribute, into the directories that it is mounted from: with
+/// the mount option `userxattr` in `user.overlay.`, else in `trusted.overlay.` (overlayfs.rst,
+/// "User xattr"). An overlay mounted on top of the image would take it for its own.
+fn is_of_overlayfs(name: &[u8], _: &[u8]) -> bool {
+    name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
+}
+
+/// Whether the attribute is an ACL without entries, which setxattr(2) takes for none.
+fn is_empty_acl(name: &[u8], value: &[u8]) -> bool {
+    matches!(name, ACCESS_ACL | DEFAULT_ACL) && matches!(value, b"" | ACL_VERSION)
 }
 
 /// Whether Linux lets such a file have such an attribute (xattr(7), acl(5)). Of those in `system.`, ACLs alone are stored, and of

@@ -11,6 +11,57 @@ const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
 /// Prefix of the extended attributes as libarchive writes them.
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
+/// Escapes in the names of extended attributes, which the writer of a tar decides.
+///
+/// A keyword ends at its first `=`. GNU tar writes `%3D` for it and `%25` for `%`, and libarchive
+/// escapes names like URLs, in both of its keywords. Go's `archive/tar` (containerd, Docker,
+/// `BuildKit`, umoci) and others escape nothing, and refuse names with `=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escapes {
+    None,
+    Gnu,
+    Libarchive,
+}
+
+impl Escapes {
+    /// Tells the writer by the name that it gives the extended header of `dir/file`:
+    /// `dir/PaxHeaders/file` or, before GNU tar 1.30, `dir/PaxHeaders.<pid>/file`;
+    /// `dir/PaxHeader/file`; and Go's `dir/PaxHeaders.0/file`.
+    pub(super) fn of_header(name: &[u8]) -> Self {
+        let mut names = name.rsplit(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        match names.nth(1) {
+            Some(b"PaxHeader") => Self::Libarchive,
+            Some(b"PaxHeaders.0") => Self::None,
+            Some(name) if name == b"PaxHeaders" || name.starts_with(b"PaxHeaders.") => Self::Gnu,
+            _ => Self::None,
+        }
+    }
+
+    fn undo(self, name: &[u8]) -> Vec<u8> {
+        match self {
+            Self::None => name.to_vec(),
+            Self::Gnu => decode_gnu_name(name),
+            Self::Libarchive => libarchive::decode_name(name),
+        }
+    }
+}
+
+/// Undoes `%3D` and `%25`; any other `%` stands for itself.
+fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let [first, tail @ ..] = rest {
+        let (byte, after) = match rest {
+            [b'%', b'3', b'D', after @ ..] => (b'=', after),
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            _ => (*first, tail),
+        };
+        name.push(byte);
+        rest = after;
+    }
+    name
+}
+
 /// Name and value of an extended attribute; no value if it could not be decoded.
 pub(super) type Xattr = (Vec<u8>, Option<Vec<u8>>);
 
@@ -40,20 +91,29 @@ impl Attributes {
     /// Header").
     ///
     /// Keywords that mean nothing here are ignored, as POSIX demands.
-    pub(super) fn read(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
+    pub(super) fn read(&mut self, body: &[u8], escapes: Escapes) -> Result<(), LayerErrorKind> {
         let mut libarchive_xattrs = Vec::new();
+        let mut xattrs = Vec::new();
         for record in Records::new(body) {
             let (keyword, value) = record?;
             if let Some(name) = keyword.strip_prefix(SCHILY_XATTR) {
-                self.xattrs.push((name.to_vec(), Some(value.to_vec())));
+                xattrs.push((name, value));
             } else if let Some(name) = keyword.strip_prefix(LIBARCHIVE_XATTR) {
                 libarchive_xattrs.push((libarchive::decode_name(name), libarchive::decode_value(value)));
             } else if !self.sparse.read(keyword, value)? {
                 self.read_keyword(keyword, value)?;
             }
         }
-        // bsdtar writes both forms of the same attribute; Go, and so containerd, knows the other one only.
-        self.xattrs.splice(0..0, libarchive_xattrs);
+        let escapes = if libarchive_xattrs.is_empty() {
+            escapes
+        } else {
+            Escapes::Libarchive
+        };
+        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the one that is put last.
+        self.xattrs = libarchive_xattrs;
+        let xattrs = xattrs.into_iter();
+        self.xattrs
+            .extend(xattrs.map(|(name, value)| (escapes.undo(name), Some(value.to_vec()))));
         Ok(())
     }
 
@@ -262,7 +322,7 @@ mod tests {
 
     fn read(records: &[Vec<u8>]) -> Attributes {
         let mut attributes = Attributes::default();
-        attributes.read(&records.concat()).unwrap();
+        attributes.read(&records.concat(), Escapes::None).unwrap();
         attributes
     }
 
@@ -303,7 +363,7 @@ mod tests {
         attributes
             .read_global(&[record("mtime", "7"), record("uid", "8"), record("comment", "0badcafe")].concat())
             .unwrap();
-        attributes.read(&record("mtime", "")).unwrap();
+        attributes.read(&record("mtime", ""), Escapes::None).unwrap();
         assert_eq!((attributes.modified, attributes.uid), (None, Some(8)));
     }
 
@@ -338,6 +398,38 @@ mod tests {
                 (b"user.a".to_vec(), Some(b"schily".to_vec())),
             ]
         );
+    }
+
+    #[test]
+    fn names_of_attributes_are_escaped_as_their_writer_does() {
+        for (header, name) in [
+            ("./PaxHeaders/f", "user.a=b%c%20%"),
+            ("d/PaxHeaders.4711/f", "user.a=b%c%20%"),
+            ("PaxHeaders/d/", "user.a=b%c%20%"),
+            ("d/PaxHeader/f", "user.a=b%c %"),
+            ("d/PaxHeaders.0/f", "user.a%3Db%25c%20%"),
+            ("././@PaxHeader", "user.a%3Db%25c%20%"),
+            ("PaxHeaders", "user.a%3Db%25c%20%"),
+            ("", "user.a%3Db%25c%20%"),
+        ] {
+            let mut attributes = Attributes::default();
+            let escapes = Escapes::of_header(header.as_bytes());
+            attributes
+                .read(&record("SCHILY.xattr.user.a%3Db%25c%20%", "x"), escapes)
+                .unwrap();
+            let expected = [(name.as_bytes().to_vec(), Some(b"x".to_vec()))];
+            assert_eq!(attributes.xattrs, expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_libarchive_are_one_attribute() {
+        let attributes = read(&[
+            record("LIBARCHIVE.xattr.user.a%3Db", "eA"),
+            record("SCHILY.xattr.user.a%3Db", "x"),
+        ]);
+        let attribute = (b"user.a=b".to_vec(), Some(b"x".to_vec()));
+        assert_eq!(attributes.xattrs, [attribute.clone(), attribute]);
     }
 
     #[test]
@@ -394,7 +486,8 @@ mod tests {
             b"10 size=-1\n",
             b"15 path=a\0bcdef",
         ] {
-            assert!(Attributes::default().read(body).is_err(), "{}", body.escape_ascii());
+            let result = Attributes::default().read(body, Escapes::None);
+            assert!(result.is_err(), "{}", body.escape_ascii());
         }
     }
 }

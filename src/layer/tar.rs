@@ -11,7 +11,7 @@ use ext4::Timestamp;
 
 use super::error::{LayerErrorKind, Position};
 use super::header::{BLOCK_SIZE, Header, text};
-use super::pax::{Attributes, Xattr};
+use super::pax::{Attributes, Escapes, Xattr};
 use super::sparse;
 
 /// Longest extended header, long name or sparse map in bytes, which is also Go's limit (`maxSpecialFileSize`).
@@ -101,7 +101,10 @@ impl<R: BufRead> Archive<R> {
                 };
             };
             match header.flag() {
-                b'x' => extended = Some(self.read_extension("a PAX header", &header)?),
+                b'x' => {
+                    let body = self.read_extension("a PAX header", &header)?;
+                    extended = Some((body, Escapes::of_header(&header.name())));
+                }
                 b'g' => {
                     let body = self.read_extension("a global PAX header", &header)?;
                     self.globals.read_global(&body)?;
@@ -115,10 +118,10 @@ impl<R: BufRead> Archive<R> {
                 }
                 flag => {
                     let mut attributes = self.globals.clone();
-                    if let Some(body) = extended {
+                    if let Some((body, escapes)) = extended {
                         // What is wrong with them is said of the entry that they describe.
                         self.position.name = Some(header.name());
-                        attributes.read(&body)?;
+                        attributes.read(&body, escapes)?;
                     }
                     // Where both are given, GNU's long name wins, and an empty one is none (Go).
                     let text =

@@ -102,6 +102,23 @@ fn acls_of_other_versions_are_left_out_and_counted_and_empty_ones_are_none() {
     assert_eq!(summaries[0].ignored_xattrs, 4);
 }
 
+/// overlayfs.rst. umoci leaves these out too; escaped ones (`trusted.overlay.overlay.*`) are those of
+/// an overlay inside of another.
+#[test]
+fn attributes_of_overlayfs_are_counted_and_left_out() {
+    let layer = crate::layers::language::entries(
+        "d/(trusted.overlay.opaque=y,trusted.overlay.origin=x,trusted.a=1) \
+         f=x(trusted.overlay.metacopy=,trusted.overlay.redirect=/g,user.overlay.impure=y,user.b=2) \
+         e/(trusted.overlay.overlay.opaque=y,user.overlay.=z,user.overlayfs=3) l->f(trusted.overlay.nlink=U+1)",
+    );
+    let (tree, summaries) = apply(&[archive(&layer)]).unwrap();
+    assert_eq!(
+        tree,
+        ["d/(trusted.a=1)", "e/(user.overlayfs=3)", "f=x(user.b=2)", "l->f"]
+    );
+    assert_eq!((summaries[0].overlay_xattrs, summaries[0].ignored_xattrs), (8, 0));
+}
+
 /// Metadata that no file can have.
 fn impossible(entry: Entry) -> Entry {
     access(entry, acl(&MINIMAL[..1]))

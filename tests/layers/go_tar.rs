@@ -12,7 +12,7 @@ cases! {
     /// Overlayfs takes it for a whiteout when it is in a layer's directory; in a tar it is a device.
     a_device_0_0_is_no_whiteout: ["f=1 g=2", "f!0:0"] => "f!0:0 g=2";
     an_attribute_of_overlayfs_makes_nothing_opaque: ["d/ d/old=1", "d/(trusted.overlay.opaque=y) d/new=2"]
-        => "d/(trusted.overlay.opaque=y) d/old=1 d/new=2";
+        => "d/ d/old=1 d/new=2";
     /// eStargz puts them into layers, and whoever reads those as plain tars has them as files.
     landmarks_are_files: [".prefetch.landmark=\\x0f .no.prefetch.landmark=\\x0f stargz.index.json={}"]
         => ".prefetch.landmark=\\x0f .no.prefetch.landmark=\\x0f stargz.index.json={}";
