@@ -1,6 +1,7 @@
 //! What layers may cost: each limit, right below and right above it.
 
 use std::io::{self, BufReader, Read};
+use std::sync::atomic::AtomicBool;
 
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
 use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
@@ -302,4 +303,18 @@ fn no_directory_is_too_deep_for_the_stack() {
     };
     let thread = std::thread::Builder::new().stack_size(256 << 10);
     thread.spawn(run).unwrap().join().unwrap();
+}
+
+#[test]
+fn an_interrupted_layer_ends_with_an_error() {
+    let raised = AtomicBool::new(true);
+    let options = LayerOptions {
+        interrupted: Some(&raised),
+        ..LayerOptions::default()
+    };
+    let mut rootfs = empty();
+    let layer = |entries| archive(&language::entries(entries));
+    rootfs.apply(&layer("a=1")[..], &LayerOptions::default()).unwrap();
+    let error = rootfs.apply(&layer("b=1 c=2")[..], &options).unwrap_err();
+    assert_says(&message(&error), "entry 1 \"b\" interrupted");
 }
