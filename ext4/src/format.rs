@@ -53,11 +53,13 @@ pub struct Summary {
 }
 
 impl<O: Output> Formatter<O> {
-    /// Begins a file system on an empty output.
+    /// Begins a file system on an output, which is emptied: nothing that it held shows through the image.
     ///
     /// # Errors
     ///
-    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it.
+    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it; the output is then as it was.
+    /// [`FormatError::Image`] if the output cannot be emptied, such as a block device that is given as a
+    /// [`File`](std::fs::File): [`DeviceOutput`](crate::DeviceOutput) takes one.
     pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
         if let Size::Fixed(size) = options.size {
             let max = Geometry::max_bytes(&options);
@@ -67,7 +69,7 @@ impl<O: Output> Formatter<O> {
         }
         let geometry = Geometry::new(&options);
         Ok(Self {
-            image: Image::new(output, options.block_size),
+            image: Image::new(output, options.block_size)?,
             options,
             geometry,
             cursor: Cursor::new(geometry),

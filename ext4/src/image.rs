@@ -32,14 +32,17 @@ pub(crate) struct Image<O> {
 }
 
 impl<O: Output> Image<O> {
-    pub(crate) fn new(output: O, block_size: BlockSize) -> Self {
-        Self {
+    /// Empties the output: zeros are left out, so that all has to read as zeros at first.
+    pub(crate) fn new(output: O, block_size: BlockSize) -> Result<Self, FormatError> {
+        let mut image = Self {
             output,
             block_size,
             buffer: vec![0; BUFFER_LEN],
             filled: 0,
             offset: 0,
-        }
+        };
+        image.set_len(0)?;
+        Ok(image)
     }
 
     /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
@@ -315,7 +318,7 @@ mod tests {
     }
 
     fn write_all<O: Output>(output: O) -> O {
-        let mut image = Image::new(output, BlockSize::Kib4);
+        let mut image = Image::new(output, BlockSize::Kib4).unwrap();
         // Pages of zeros at the start, in the middle and at the end, and a gap.
         for (start, pages) in [(1, [0, 1, 2].repeat(100)), (400, vec![0; 9]), (410, vec![3; 99])] {
             let content: Vec<u8> = pages.iter().flat_map(|&byte| [byte; HOLE_LEN]).collect();

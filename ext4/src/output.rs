@@ -5,6 +5,8 @@ use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 
 /// A place for an image: bytes by position.
+///
+/// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it writes nothing after that.
 pub trait Output {
     /// Fills the buffer with the bytes at an offset.
     ///
@@ -40,7 +42,7 @@ pub trait Output {
     /// That of the place.
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Sets the size in bytes, growing with zeros.
+    /// Sets the size in bytes: what lies beyond it is lost, and a larger one grows the place with zeros.
     ///
     /// # Errors
     ///
@@ -84,7 +86,7 @@ impl Output for Vec<u8> {
     }
 }
 
-/// A regular file, which must be empty at first.
+/// A regular file, open for reading and writing and not for appending. Its position does not matter.
 impl Output for File {
     #[cfg(unix)]
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -120,6 +122,7 @@ impl Output for File {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
+        refuse_append(self)?;
         File::set_len(self, len)
     }
 }
@@ -143,6 +146,7 @@ impl DeviceOutput {
     ///
     /// That of the device.
     pub fn new(mut file: File) -> io::Result<Self> {
+        refuse_append(&file)?;
         // The size in the metadata of a block device is zero.
         let capacity = file.seek(SeekFrom::End(0))?;
         clear_device(&mut file, 0, capacity)?;
@@ -168,7 +172,12 @@ impl Output for DeviceOutput {
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.len = self.len.max(offset + bytes.len() as u64);
+        let end = offset + bytes.len() as u64;
+        // A regular file would grow.
+        if end > self.capacity {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.len = self.len.max(end);
         self.file.write_at(bytes, offset)
     }
 
@@ -210,6 +219,24 @@ fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
         Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
         result => Ok(result.map(|()| true)?),
     }
+}
+
+/// Fails for a file that is open for appending: Linux then appends whatever the offset is (pwrite(2), "Bugs").
+#[cfg(target_os = "linux")]
+fn refuse_append(file: &File) -> io::Result<()> {
+    if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the file is open for appending, so nothing can be written at an offset",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(not(target_os = "linux"))]
+#[expect(clippy::unnecessary_wraps, reason = "Linux has more to check")]
+fn refuse_append(_file: &File) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(not(target_os = "linux"))]
