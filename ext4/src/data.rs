@@ -1,17 +1,32 @@
 //! Content that is in the image.
 
+use crate::origin::Origin;
 use crate::units::{BlockNr, Extent, Run};
 
 /// Proof that the content of a file is in the image.
 ///
-/// Only a [`Formatter`](crate::Formatter) makes one, and it is not `Clone`: each block belongs to one file, and hard links
-/// share an inode by construction.
+/// Only a [`Formatter`](crate::Formatter) makes one, and takes none that another made. It is not `Clone`: each block belongs
+/// to one file, and hard links share an inode by construction. The default is the content of an empty file, of any image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Data {
     len: u64,
-    extents: Vec<Extent>,
-    /// Content that needs no block, because the inode will hold it; empty if there is none.
-    inline: Box<[u8]>,
+    content: Content,
+    /// The formatter that wrote it; none for an empty file, and for what a formatter makes for itself.
+    origin: Origin,
+}
+
+/// Where the bytes are.
+#[derive(Debug, PartialEq, Eq)]
+enum Content {
+    Blocks(Vec<Extent>),
+    /// Bytes that need no block, because the inode will hold them; at least one.
+    Inline(Box<[u8]>),
+}
+
+impl Default for Content {
+    fn default() -> Self {
+        Self::Blocks(Vec::new())
+    }
 }
 
 impl Data {
@@ -30,37 +45,60 @@ impl Data {
     /// Where the blocks are, ascending in both the file and the image.
     #[must_use]
     pub fn extents(&self) -> &[Extent] {
-        &self.extents
+        match &self.content {
+            Content::Blocks(extents) => extents,
+            Content::Inline(_) => &[],
+        }
     }
 
-    /// Content that the inode will hold.
+    /// Content of at least one byte that the inode will hold.
     pub(crate) fn in_inode(content: Box<[u8]>) -> Self {
         Self {
             len: content.len() as u64,
-            extents: Vec::new(),
-            inline: content,
+            content: Content::Inline(content),
+            origin: Origin::NONE,
         }
     }
 
     /// The content, if the inode holds it (`inline_data`).
     pub(crate) fn inline(&self) -> Option<&[u8]> {
-        (!self.inline.is_empty()).then_some(&*self.inline)
+        match &self.content {
+            Content::Blocks(_) => None,
+            Content::Inline(bytes) => Some(bytes),
+        }
     }
 
-    /// Content of so many bytes, without any block yet.
+    /// Content of `len` bytes, without any block yet.
     pub(crate) fn with_len(len: u64) -> Self {
         Self { len, ..Self::default() }
     }
 
+    /// The same content, written by this formatter.
+    pub(crate) fn written_by(self, origin: Origin) -> Self {
+        Self { origin, ..self }
+    }
+
+    /// Returns whether an image of this formatter can have it: its own content, and that of an empty file.
+    pub(crate) fn is_from(&self, origin: Origin) -> bool {
+        self.origin == origin || (self.origin == Origin::NONE && self.is_empty())
+    }
+
     /// Blocks that the content occupies.
     pub(crate) fn block_count(&self) -> u64 {
-        self.extents.iter().map(|extent| u64::from(extent.count)).sum()
+        self.extents().iter().map(|extent| u64::from(extent.count)).sum()
     }
 
     /// Adds blocks at the end, to the last extent if they continue it.
+    ///
+    /// # Panics
+    ///
+    /// If the inode will hold the content.
     pub(crate) fn push(&mut self, logical: u32, start: BlockNr, mut count: u64) {
+        let Content::Blocks(extents) = &mut self.content else {
+            unreachable!("what lies in an inode gets no blocks");
+        };
         let mut next = (logical, start);
-        if let Some(last) = self.extents.last_mut()
+        if let Some(last) = extents.last_mut()
             && last.run().end() == start
             && last.logical + last.count == logical
         {
@@ -71,7 +109,7 @@ impl Data {
         }
         while count > 0 {
             let part = u32::try_from(count.min(u64::from(Extent::MAX_BLOCKS))).expect("at most MAX_BLOCKS");
-            self.extents.push(Extent {
+            extents.push(Extent {
                 logical: next.0,
                 start: next.1,
                 count: part,
@@ -83,11 +121,18 @@ impl Data {
 
     /// The blocks, without the content that is in them.
     pub(crate) fn into_runs(self) -> impl Iterator<Item = Run> {
-        self.extents.into_iter().map(Extent::run)
+        let extents = match self.content {
+            Content::Blocks(extents) => extents,
+            Content::Inline(_) => Vec::new(),
+        };
+        extents.into_iter().map(Extent::run)
     }
 
     /// Takes the place of the extents away, to find another.
     pub(crate) fn take_extents(&mut self) -> Vec<Extent> {
-        std::mem::take(&mut self.extents)
+        match &mut self.content {
+            Content::Blocks(extents) => std::mem::take(extents),
+            Content::Inline(_) => Vec::new(),
+        }
     }
 }

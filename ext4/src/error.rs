@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::tree::MAX_LINKS;
+use crate::tree::{InodeId, MAX_LINKS};
 
 /// A change that no POSIX tree can take.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -13,6 +13,12 @@ pub enum TreeError {
     InvalidName {
         /// The name as given.
         name: Vec<u8>,
+    },
+    /// An inode that was removed, or that belongs to another tree.
+    #[error("the inode was removed, or belongs to another tree")]
+    NoSuchInode {
+        /// The identifier as given.
+        id: InodeId,
     },
     /// An entry was looked up or put into an inode that is no directory.
     #[error("not a directory")]
@@ -68,6 +74,12 @@ pub enum FormatError {
         expected: u64,
         /// Bytes read.
         actual: u64,
+    },
+    /// Content that another formatter wrote: its blocks are in another image.
+    #[error("{} was written by another formatter", content_of(path.as_deref()))]
+    ForeignData {
+        /// Path of the file in the image; `None` for content that no file of the tree has.
+        path: Option<String>,
     },
     /// The data ranges of a sparse file overlap, are not ascending, or lie beyond its size.
     #[error(
@@ -177,4 +189,9 @@ pub enum FormatError {
         /// Longest target in bytes.
         max: usize,
     },
+}
+
+/// Names content in a message.
+fn content_of(path: Option<&str>) -> String {
+    path.map_or_else(|| "the content".to_owned(), |path| format!("the content of {path:?}"))
 }

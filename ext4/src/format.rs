@@ -18,6 +18,7 @@ use crate::encode::xattrs::{self, ValueInode};
 use crate::error::FormatError;
 use crate::image::Image;
 use crate::options::{Options, Size};
+use crate::origin::Origin;
 use crate::output::Output;
 use crate::place::cursor::Cursor;
 use crate::place::freed::Freed;
@@ -39,6 +40,9 @@ pub struct Formatter<O> {
     geometry: Geometry,
     cursor: Cursor,
     freed: Freed,
+    origin: Origin,
+    /// Whether content of another formatter was given to [`Formatter::free`].
+    freed_foreign: bool,
 }
 
 /// What was made.
@@ -74,6 +78,8 @@ impl<O: Output> Formatter<O> {
             geometry,
             cursor: Cursor::new(geometry),
             freed: Freed::default(),
+            origin: Origin::new(),
+            freed_foreign: false,
         })
     }
 
@@ -85,9 +91,9 @@ impl<O: Output> Formatter<O> {
     /// the output is, [`FormatError::FileTooLarge`].
     pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<Data, FormatError> {
         if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
-            return read_inline(content, len);
+            return Ok(read_inline(content, len)?.written_by(self.origin));
         }
-        self.write_blocks(content, len)
+        Ok(self.write_blocks(content, len)?.written_by(self.origin))
     }
 
     /// Writes the content of a sparse file of `len` bytes: `content` holds the bytes of `ranges`, one after the other, and
@@ -109,15 +115,19 @@ impl<O: Output> Formatter<O> {
                 segment.end.min(len) - segment.start,
             )?;
         }
-        Ok(data)
+        Ok(data.written_by(self.origin))
     }
 
     /// Reads content back.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Image`] if what was written cannot be completed; reading gives the errors of the output.
+    /// [`FormatError::ForeignData`], and [`FormatError::Image`] if what was written cannot be completed; reading gives the
+    /// errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
+        if !data.is_from(self.origin) {
+            return Err(FormatError::ForeignData { path: None });
+        }
         self.image.extend(self.cursor.end())?;
         Ok(Content::new(&mut self.image, data))
     }
@@ -159,8 +169,13 @@ impl<O: Output> Formatter<O> {
     /// Gives content back: its blocks become free, and none of its bytes stays in the image. Of much that is freed, the output gets the
     /// space back as soon as more is written, and of all in the end.
     ///
-    /// The same happens to all content that no file of the tree has in the end, such as that which ended too early.
+    /// The same happens to all content that no file of the tree has in the end, such as that which ended too early. Content of
+    /// another formatter stays where it is, and [`Formatter::finish`] fails with [`FormatError::ForeignData`].
     pub fn free(&mut self, data: Data) {
+        if !data.is_from(self.origin) {
+            self.freed_foreign = true;
+            return;
+        }
         self.freed.add(data.into_runs());
     }
 
@@ -170,7 +185,8 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::NoSpace`], [`FormatError::Image`], and those that name a file of the tree that ext4 cannot hold.
+    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and those that name a file of the tree
+    /// that ext4 cannot hold.
     pub fn finish(self, mut tree: Tree) -> Result<(O, Summary), FormatError> {
         tree.release();
         finish::finish(self, tree)

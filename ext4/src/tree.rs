@@ -1,10 +1,15 @@
 //! A POSIX tree: inodes, names, links and extended attributes. It knows nothing of ext4's blocks.
 
+mod metadata;
+
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::mem;
 
 use crate::data::Data;
 use crate::error::TreeError;
+use crate::origin::Origin;
+
+pub use metadata::{Metadata, Timestamp, Xattrs};
 
 /// Longest name in bytes (`NAME_MAX`).
 pub const MAX_NAME_LEN: usize = 255;
@@ -15,120 +20,33 @@ pub const MAX_LINKS: u32 = 65_000;
 
 /// An inode of one [`Tree`]; its number on disk comes later.
 ///
-/// Identifiers are given out once, in ascending order: that of a removed inode never names another.
+/// Identifiers are given out once, in ascending order: that of a removed inode never names another, and that of an inode of
+/// one tree never names one of another tree, but for [`InodeId::ROOT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct InodeId(u32);
+pub struct InodeId {
+    index: u32,
+    /// The tree that it is in; none for the root, which every tree has.
+    tree: Origin,
+}
 
 impl InodeId {
     /// The root directory of every tree.
-    pub const ROOT: Self = Self(0);
+    pub const ROOT: Self = Self {
+        index: 0,
+        tree: Origin::NONE,
+    };
+
+    /// The inode at a position in creation order.
+    pub(crate) fn new(index: u32, tree: Origin) -> Self {
+        match index {
+            0 => Self::ROOT,
+            _ => Self { index, tree },
+        }
+    }
 
     /// Position in creation order, from 0.
-    pub(crate) fn index(self) -> usize {
-        self.0 as usize
-    }
-}
-
-/// A point in time that an inode can hold: nanoseconds from 1901-12-13 to 2446-05-10.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp {
-    seconds: i64,
-    nanoseconds: u32,
-}
-
-impl Timestamp {
-    /// The earliest: 1901-12-13 20:45:52 UTC.
-    pub const MIN: Self = Self {
-        seconds: -(1 << 31),
-        nanoseconds: 0,
-    };
-    /// The latest: 2446-05-10 22:38:55.999999999 UTC.
-    pub const MAX: Self = Self {
-        seconds: (3 << 32) + (1 << 31) - 1,
-        nanoseconds: 999_999_999,
-    };
-
-    /// Seconds since 1970 and nanoseconds after them (0 to 999,999,999; what exceeds that is cut off),
-    /// moved to [`Timestamp::MIN`] or [`Timestamp::MAX`] if it lies outside, as the kernel does when a time is set.
-    #[must_use]
-    pub fn saturating(seconds: i64, nanoseconds: u32) -> Self {
-        let nanoseconds = nanoseconds.min(999_999_999);
-        Self { seconds, nanoseconds }.clamp(Self::MIN, Self::MAX)
-    }
-
-    /// Seconds since 1970, rounded down.
-    #[must_use]
-    pub fn seconds(self) -> i64 {
-        self.seconds
-    }
-
-    /// Nanoseconds after the second, 0 to 999,999,999.
-    #[must_use]
-    pub fn nanoseconds(self) -> u32 {
-        self.nanoseconds
-    }
-}
-
-/// All that an inode says of itself besides its kind and content.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Metadata {
-    /// Permission, setuid, setgid and sticky bits; others are ignored.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Last access (`atime`).
-    pub accessed: Timestamp,
-    /// Last change of the content (`mtime`); also written as the time of creation.
-    pub modified: Timestamp,
-    /// Last change of the inode (`ctime`).
-    pub changed: Timestamp,
-    /// Extended attributes.
-    pub xattrs: Xattrs,
-}
-
-/// Extended attributes by their whole name, such as `user.note` or `security.capability`.
-///
-/// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the `getxattr` system call
-/// shows. A name outside the namespaces of Linux is stored as it is, if the inode has room; Linux does not show it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
-
-impl Xattrs {
-    /// Sets an attribute, replacing an earlier value.
-    ///
-    /// # Errors
-    ///
-    /// [`TreeError::InvalidXattrName`] for a name of 0 or more than 255 bytes, or one with a NUL.
-    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), TreeError> {
-        if name.is_empty() || name.len() > MAX_NAME_LEN || name.contains(&0) {
-            return Err(TreeError::InvalidXattrName { name: name.to_vec() });
-        }
-        self.0.insert(name.into(), value.into());
-        Ok(())
-    }
-
-    /// Value of an attribute.
-    #[must_use]
-    pub fn get(&self, name: &[u8]) -> Option<&[u8]> {
-        self.0.get(name).map(|value| &**value)
-    }
-
-    /// Removes an attribute and says whether there was one.
-    pub fn remove(&mut self, name: &[u8]) -> bool {
-        self.0.remove(name).is_some()
-    }
-
-    /// Names and values, ordered by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|(name, value)| (&**name, &**value))
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    pub(crate) fn index(self) -> u32 {
+        self.index
     }
 }
 
@@ -144,9 +62,11 @@ pub struct Device {
 /// Names of a directory, and the directory above it.
 #[derive(Debug)]
 pub struct Directory {
-    entries: BTreeMap<Box<[u8]>, InodeId>,
-    parent: InodeId,
+    // Indexes alone: what tells trees apart would take as much again for each name.
+    entries: BTreeMap<Box<[u8]>, u32>,
+    parent: u32,
     subdirectory_count: u32,
+    tree: Origin,
 }
 
 impl Directory {
@@ -155,21 +75,29 @@ impl Directory {
     pub fn new() -> Self {
         Self {
             entries: BTreeMap::new(),
-            parent: InodeId::ROOT,
+            parent: InodeId::ROOT.index,
             subdirectory_count: 0,
+            tree: Origin::NONE,
         }
     }
 
     /// Names and inodes, ordered by the bytes of the name.
     #[must_use]
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (&[u8], InodeId)> {
-        self.entries.iter().map(|(name, &id)| (&**name, id))
+        self.entries
+            .iter()
+            .map(|(name, &index)| (&**name, InodeId::new(index, self.tree)))
+    }
+
+    /// The inode of a name.
+    fn get(&self, name: &[u8]) -> Option<InodeId> {
+        self.entries.get(name).map(|&index| InodeId::new(index, self.tree))
     }
 
     /// The directory above; the root's is the root.
     #[must_use]
     pub fn parent(&self) -> InodeId {
-        self.parent
+        InodeId::new(self.parent, self.tree)
     }
 
     /// Directories among the entries.
@@ -255,32 +183,44 @@ pub struct Tree {
     inodes: Vec<Option<Box<Inode>>>,
     /// Inodes that stay without a name.
     held: BTreeSet<InodeId>,
+    origin: Origin,
 }
 
 impl Tree {
     /// A tree with nothing but its root directory.
     #[must_use]
     pub fn new(root: Metadata) -> Self {
+        let origin = Origin::new();
+        let directory = Directory {
+            tree: origin,
+            ..Directory::new()
+        };
         let root = Inode {
             metadata: root,
-            kind: Kind::Directory(Directory::new()),
+            kind: Kind::Directory(directory),
             links: 1,
         };
         Self {
             inodes: vec![Some(Box::new(root))],
             held: BTreeSet::new(),
+            origin,
         }
     }
 
-    /// An inode.
+    /// An inode, `None` if it was removed, or belongs to another tree.
+    #[must_use]
+    pub fn get(&self, id: InodeId) -> Option<&Inode> {
+        self.inodes.get(self.slot(id)?)?.as_deref()
+    }
+
+    /// An inode. [`Tree::get`] is for identifiers that may be those of others.
     ///
     /// # Panics
     ///
     /// If the inode was removed, or belongs to another tree.
     #[must_use]
     pub fn inode(&self, id: InodeId) -> &Inode {
-        self.inodes[id.index()]
-            .as_deref()
+        self.get(id)
             .expect("the caller holds an inode of this tree that was not removed")
     }
 
@@ -290,15 +230,14 @@ impl Tree {
     ///
     /// If the inode was removed, or belongs to another tree.
     pub fn inode_mut(&mut self, id: InodeId) -> &mut Inode {
-        self.inodes[id.index()]
-            .as_deref_mut()
+        self.get_mut(id)
             .expect("the caller holds an inode of this tree that was not removed")
     }
 
-    /// Whether the inode is still in the tree.
+    /// Returns whether the inode is in the tree: one that was removed is not, nor is that of another tree.
     #[must_use]
     pub fn contains(&self, id: InodeId) -> bool {
-        self.inodes.get(id.index()).is_some_and(Option::is_some)
+        self.get(id).is_some()
     }
 
     /// Inodes ever made: an upper bound of [`InodeId`]s.
@@ -306,18 +245,24 @@ impl Tree {
         self.inodes.len()
     }
 
-    /// The entry of a directory, `None` if it has no such name or `directory` is none.
+    /// What the identifiers of the inodes have in common.
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
+    }
+
+    /// The entry of a directory, `None` if it has no such name or `directory` is not a directory of this tree.
     #[must_use]
     pub fn lookup(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
-        self.inode(directory).directory()?.entries.get(name).copied()
+        self.get(directory)?.directory()?.get(name)
     }
 
     /// Puts a new inode into a directory.
     ///
     /// # Errors
     ///
-    /// [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`], [`TreeError::InvalidName`], [`TreeError::InvalidTarget`],
-    /// [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`]; the tree is then as it was.
+    /// [`TreeError::NoSuchInode`] and [`TreeError::NotADirectory`] for the directory, [`TreeError::AlreadyExists`],
+    /// [`TreeError::InvalidName`], [`TreeError::InvalidTarget`], [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`];
+    /// the tree is then as it was.
     pub fn insert(
         &mut self,
         directory: InodeId,
@@ -336,15 +281,16 @@ impl Tree {
             }
             Kind::Directory(inserted) => {
                 *inserted = Directory {
-                    parent: directory,
+                    parent: directory.index,
+                    tree: self.origin,
                     ..Directory::new()
                 }
             }
             _ => {}
         }
-        let id = InodeId(u32::try_from(self.inodes.len()).map_err(|_| TreeError::TooManyInodes)?);
+        let index = u32::try_from(self.inodes.len()).map_err(|_| TreeError::TooManyInodes)?;
         let is_directory = matches!(kind, Kind::Directory(_));
-        self.add_entry(directory, name, id)?;
+        self.add_entry(directory, name, index)?;
         if is_directory {
             self.directory_mut(directory)?.subdirectory_count += 1;
         }
@@ -353,24 +299,24 @@ impl Tree {
             kind,
             links: 1,
         })));
-        Ok(id)
+        Ok(InodeId::new(index, self.origin))
     }
 
     /// Gives an inode one more name.
     ///
     /// # Errors
     ///
-    /// [`TreeError::LinkToDirectory`], [`TreeError::TooManyLinks`], [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`]
-    /// and [`TreeError::InvalidName`]; the tree is then as it was.
+    /// [`TreeError::NoSuchInode`] for the directory and the target, [`TreeError::LinkToDirectory`], [`TreeError::TooManyLinks`],
+    /// [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`] and [`TreeError::InvalidName`]; the tree is then as it was.
     pub fn link(&mut self, directory: InodeId, name: &[u8], target: InodeId) -> Result<(), TreeError> {
-        let inode = self.inode(target);
+        let inode = self.get(target).ok_or(TreeError::NoSuchInode { id: target })?;
         if inode.directory().is_some() {
             return Err(TreeError::LinkToDirectory);
         }
         if inode.links == MAX_LINKS {
             return Err(TreeError::TooManyLinks);
         }
-        self.add_entry(directory, name, target)?;
+        self.add_entry(directory, name, target.index)?;
         self.inode_mut(target).links += 1;
         Ok(())
     }
@@ -379,10 +325,11 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`TreeError::NotADirectory`] and [`TreeError::NotFound`].
+    /// [`TreeError::NoSuchInode`], [`TreeError::NotADirectory`] and [`TreeError::NotFound`].
     pub fn remove(&mut self, directory: InodeId, name: &[u8]) -> Result<Vec<Data>, TreeError> {
         let parent = self.directory_mut(directory)?;
         let removed = parent.entries.remove(name).ok_or(TreeError::NotFound)?;
+        let removed = InodeId::new(removed, self.origin);
         if self.inode(removed).directory().is_some() {
             self.directory_mut(directory)?.subdirectory_count -= 1;
         }
@@ -395,8 +342,11 @@ impl Tree {
             if inode.links > 0 || self.held.contains(&id) {
                 continue;
             }
-            match self.inodes[id.index()].take().map(|inode| inode.kind) {
-                Some(Kind::Directory(directory)) => pending.extend(directory.entries.into_values()),
+            match self.inodes[id.index as usize].take().map(|inode| inode.kind) {
+                Some(Kind::Directory(directory)) => {
+                    let indexes = directory.entries.into_values();
+                    pending.extend(indexes.map(|index| InodeId::new(index, self.origin)));
+                }
                 Some(Kind::File(data)) => unreachable.push(data),
                 _ => {}
             }
@@ -409,13 +359,10 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`TreeError::LinkToDirectory`] for a directory.
-    ///
-    /// # Panics
-    ///
-    /// If the inode was removed, or belongs to another tree.
+    /// [`TreeError::LinkToDirectory`] for a directory, and [`TreeError::NoSuchInode`].
     pub fn hold(&mut self, id: InodeId) -> Result<(), TreeError> {
-        if self.inode(id).directory().is_some() {
+        let inode = self.get(id).ok_or(TreeError::NoSuchInode { id })?;
+        if inode.directory().is_some() {
             return Err(TreeError::LinkToDirectory);
         }
         self.held.insert(id);
@@ -426,7 +373,7 @@ impl Tree {
     /// are held no longer.
     pub fn release(&mut self) -> Vec<Data> {
         let held = mem::take(&mut self.held).into_iter();
-        let nameless = held.filter_map(|id| self.inodes[id.index()].take_if(|inode| inode.links == 0));
+        let nameless = held.filter_map(|id| self.inodes[id.index as usize].take_if(|inode| inode.links == 0));
         let kinds = nameless.map(|inode| inode.kind);
         kinds
             .filter_map(|kind| match kind {
@@ -456,6 +403,16 @@ impl Tree {
         unreachable!("every inode of a tree has a name")
     }
 
+    /// Contents of all files, and the inodes that have them.
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (InodeId, &Data)> {
+        (0..)
+            .zip(&self.inodes)
+            .filter_map(|(index, inode)| match &inode.as_deref()?.kind {
+                Kind::File(data) => Some((InodeId::new(index, self.origin), data)),
+                _ => None,
+            })
+    }
+
     /// Contents of all files.
     pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Data> {
         self.inodes
@@ -467,7 +424,17 @@ impl Tree {
             })
     }
 
-    fn add_entry(&mut self, directory: InodeId, name: &[u8], id: InodeId) -> Result<(), TreeError> {
+    /// Position of an inode that is or was in the tree.
+    fn slot(&self, id: InodeId) -> Option<usize> {
+        (id == InodeId::ROOT || id.tree == self.origin).then_some(id.index as usize)
+    }
+
+    fn get_mut(&mut self, id: InodeId) -> Option<&mut Inode> {
+        let slot = self.slot(id)?;
+        self.inodes.get_mut(slot)?.as_deref_mut()
+    }
+
+    fn add_entry(&mut self, directory: InodeId, name: &[u8], index: u32) -> Result<(), TreeError> {
         if name.is_empty()
             || name.len() > MAX_NAME_LEN
             || name == b"."
@@ -479,14 +446,14 @@ impl Tree {
         match self.directory_mut(directory)?.entries.entry(name.into()) {
             Entry::Occupied(_) => Err(TreeError::AlreadyExists),
             Entry::Vacant(entry) => {
-                entry.insert(id);
+                entry.insert(index);
                 Ok(())
             }
         }
     }
 
     fn directory_mut(&mut self, id: InodeId) -> Result<&mut Directory, TreeError> {
-        match &mut self.inode_mut(id).kind {
+        match &mut self.get_mut(id).ok_or(TreeError::NoSuchInode { id })?.kind {
             Kind::Directory(directory) => Ok(directory),
             _ => Err(TreeError::NotADirectory),
         }

@@ -7,6 +7,7 @@ mod dump;
 mod exact;
 mod golden;
 mod journal;
+mod misuse;
 mod outputs;
 mod places;
 mod read;

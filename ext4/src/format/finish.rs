@@ -28,6 +28,7 @@ use crate::units::{Ino, Run};
 const LOST_FOUND_LEN: u64 = 16 << 10;
 
 pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Result<(O, Summary), FormatError> {
+    check_origins(&formatter, &tree)?;
     let lost_found = add_lost_found(&mut tree);
     let mut finish = Finish {
         inodes: Inodes::number(&tree, lost_found),
@@ -51,6 +52,20 @@ pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Resu
     finish.write_xattrs(&mut pinned)?;
     let directory_counts = finish.write_inodes(&layout, &mut pinned, &mut values)?;
     finish.write_tables(&layout, &freed, &directory_counts)
+}
+
+/// Checks that the formatter wrote the contents of all files.
+fn check_origins<O>(formatter: &Formatter<O>, tree: &Tree) -> Result<(), FormatError> {
+    if formatter.freed_foreign {
+        return Err(FormatError::ForeignData { path: None });
+    }
+    let mut contents = tree.contents();
+    match contents.find(|(_, data)| !data.is_from(formatter.origin)) {
+        None => Ok(()),
+        Some((id, _)) => Err(FormatError::ForeignData {
+            path: Some(tree.path_of(id)),
+        }),
+    }
 }
 
 /// Gives the root a `lost+found` where it has none.

@@ -1,5 +1,6 @@
 //! Which number each inode gets: the children of a directory side by side, directories in tree order.
 
+use crate::origin::Origin;
 use crate::tree::{InodeId, Tree};
 use crate::units::Ino;
 
@@ -7,8 +8,9 @@ use crate::units::Ino;
 pub(crate) struct Inodes {
     /// By creation order; 0 for an inode that was removed.
     numbers: Vec<u32>,
-    /// From [`Ino::FIRST`] on; the root is not among them.
-    order: Vec<InodeId>,
+    /// Indexes of inodes, from [`Ino::FIRST`] on; the root is not among them.
+    order: Vec<u32>,
+    tree: Origin,
 }
 
 impl Inodes {
@@ -17,8 +19,9 @@ impl Inodes {
         let mut inodes = Self {
             numbers: vec![0; tree.slot_count()],
             order: Vec::new(),
+            tree: tree.origin(),
         };
-        inodes.numbers[InodeId::ROOT.index()] = Ino::ROOT.0;
+        inodes.numbers[InodeId::ROOT.index() as usize] = Ino::ROOT.0;
         if let Some(id) = lost_found {
             inodes.assign(id);
         }
@@ -39,21 +42,24 @@ impl Inodes {
     }
 
     fn assign(&mut self, id: InodeId) {
-        let number = &mut self.numbers[id.index()];
+        let number = &mut self.numbers[id.index() as usize];
         if *number == 0 {
             *number = Ino::FIRST.0 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts");
-            self.order.push(id);
+            self.order.push(id.index());
         }
     }
 
     /// The number of an inode of the tree.
     pub(crate) fn number_of(&self, id: InodeId) -> Ino {
-        Ino(self.numbers[id.index()])
+        Ino(self.numbers[id.index() as usize])
     }
 
     /// All inodes in the order of their numbers, the root first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Ino, InodeId)> {
-        let rest = (Ino::FIRST.0..).zip(&self.order).map(|(number, &id)| (Ino(number), id));
+        let id = |&index| InodeId::new(index, self.tree);
+        let rest = (Ino::FIRST.0..)
+            .zip(&self.order)
+            .map(move |(number, index)| (Ino(number), id(index)));
         std::iter::once((Ino::ROOT, InodeId::ROOT)).chain(rest)
     }
 
