@@ -224,14 +224,17 @@ impl Tree {
             .expect("the caller holds an inode of this tree that was not removed")
     }
 
-    /// An inode, to change its metadata.
+    /// Metadata of an inode, to change it.
     ///
     /// # Panics
     ///
     /// If the inode was removed, or belongs to another tree.
-    pub fn inode_mut(&mut self, id: InodeId) -> &mut Inode {
-        self.get_mut(id)
-            .expect("the caller holds an inode of this tree that was not removed")
+    // Not the whole inode: two trees could exchange theirs, and with them names and counts of links.
+    pub fn metadata_mut(&mut self, id: InodeId) -> &mut Metadata {
+        let inode = self
+            .inode_mut(id)
+            .expect("the caller holds an inode of this tree that was not removed");
+        &mut inode.metadata
     }
 
     /// Returns whether the inode is in the tree: one that was removed is not, nor is that of another tree.
@@ -317,7 +320,7 @@ impl Tree {
             return Err(TreeError::TooManyLinks);
         }
         self.add_entry(directory, name, target.index)?;
-        self.inode_mut(target).links += 1;
+        self.inode_mut(target)?.links += 1;
         Ok(())
     }
 
@@ -337,7 +340,7 @@ impl Tree {
         // A list, not recursion: a hostile tree may be deeper than the stack.
         let mut pending = vec![removed];
         while let Some(id) = pending.pop() {
-            let inode = self.inode_mut(id);
+            let inode = self.inode_mut(id)?;
             inode.links -= 1;
             if inode.links > 0 || self.held.contains(&id) {
                 continue;
@@ -429,9 +432,9 @@ impl Tree {
         (id == InodeId::ROOT || id.tree == self.origin).then_some(id.index as usize)
     }
 
-    fn get_mut(&mut self, id: InodeId) -> Option<&mut Inode> {
-        let slot = self.slot(id)?;
-        self.inodes.get_mut(slot)?.as_deref_mut()
+    fn inode_mut(&mut self, id: InodeId) -> Result<&mut Inode, TreeError> {
+        let slot = self.slot(id).and_then(|slot| self.inodes.get_mut(slot));
+        slot.and_then(Option::as_deref_mut).ok_or(TreeError::NoSuchInode { id })
     }
 
     fn add_entry(&mut self, directory: InodeId, name: &[u8], index: u32) -> Result<(), TreeError> {
@@ -453,7 +456,7 @@ impl Tree {
     }
 
     fn directory_mut(&mut self, id: InodeId) -> Result<&mut Directory, TreeError> {
-        match &mut self.get_mut(id).ok_or(TreeError::NoSuchInode { id })?.kind {
+        match &mut self.inode_mut(id)?.kind {
             Kind::Directory(directory) => Ok(directory),
             _ => Err(TreeError::NotADirectory),
         }

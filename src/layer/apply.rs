@@ -212,13 +212,13 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Gives a directory that exists new metadata; everything else replaces what is at the path.
     fn put(&mut self, path: &RelativePath, kind: Kind, metadata: Metadata) -> Result<(), LayerErrorKind> {
         let Some((parent, name)) = path.split() else {
-            self.rootfs.tree.inode_mut(InodeId::ROOT).metadata = metadata;
+            *self.rootfs.tree.metadata_mut(InodeId::ROOT) = metadata;
             return Ok(());
         };
         let directory = self.make_directory(parent)?;
         if let Some(existing) = self.rootfs.tree.lookup(directory, name) {
             if matches!(kind, Kind::Directory(_)) && self.is_directory(existing) {
-                self.rootfs.tree.inode_mut(existing).metadata = metadata;
+                *self.rootfs.tree.metadata_mut(existing) = metadata;
                 return Ok(());
             }
             self.remove(directory, name)?;

@@ -48,7 +48,7 @@ impl Sample {
 
     pub(crate) fn metadata(&mut self, path: &str) -> &mut Metadata {
         let id = self.find(path);
-        &mut self.tree.inode_mut(id).metadata
+        self.tree.metadata_mut(id)
     }
 
     pub(crate) fn remove(&mut self, path: &str) {

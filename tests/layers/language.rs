@@ -101,7 +101,7 @@ pub(crate) fn show(mut rootfs: Rootfs<Vec<u8>>) -> Vec<String> {
     let descriptions: Vec<_> = paths.iter().map(|&(_, id)| describe(rootfs.tree.inode(id))).collect();
     for &(_, id) in &paths {
         // The other reader takes times before 1970 for damage.
-        let metadata = &mut rootfs.tree.inode_mut(id).metadata;
+        let metadata = rootfs.tree.metadata_mut(id);
         (metadata.accessed, metadata.modified, metadata.changed) = Default::default();
     }
     let (image, _) = rootfs.formatter.finish(rootfs.tree).unwrap();

@@ -210,7 +210,7 @@ impl<O: Output> Build<O> {
     pub fn describe(&mut self, path: impl AsRef<[u8]>, metadata: Metadata) {
         let path = path.as_ref();
         let id = self.id_of(path);
-        self.tree.inode_mut(id).metadata = metadata.clone();
+        *self.tree.metadata_mut(id) = metadata.clone();
         let known = self.model.inodes.get_mut(&self.model.paths[path]);
         known.expect("each path has an inode").0 = metadata;
     }
