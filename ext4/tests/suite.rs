@@ -6,6 +6,7 @@ mod check;
 mod dump;
 mod exact;
 mod golden;
+mod held;
 mod journal;
 mod misuse;
 mod outputs;
