@@ -66,6 +66,11 @@ pub enum ReadError {
     /// What the journal holds is not in its place yet, and the journal is on another device.
     #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
+    /// The journal holds fast commits, which say what to change instead of holding blocks, and they were not replayed.
+    #[error(
+        "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here"
+    )]
+    FastCommits,
     /// The journal was not replayed, and cannot be.
     #[error("the journal is damaged: {what}")]
     Journal {
@@ -117,8 +122,8 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotExt4`], [`ReadError::Superblock`], [`ReadError::Checksum`], [`ReadError::Journal`] and
-    /// [`ReadError::Input`].
+    /// [`ReadError::NotExt4`], [`ReadError::Superblock`], [`ReadError::Checksum`], [`ReadError::Journal`],
+    /// [`ReadError::FastCommits`] and [`ReadError::Input`].
     pub fn open(input: R) -> Result<Self, ReadError> {
         let mut reader = Self::new(input);
         let superblock = reader.read_superblock()?;

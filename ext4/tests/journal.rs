@@ -13,10 +13,15 @@ use log::{BLOCK, Log, Sums, Transaction};
 
 /// An image with an empty journal and a file of three blocks, and where these are.
 fn image() -> (Vec<u8>, u32) {
+    image_with_journal(1 << 20)
+}
+
+/// The same with a journal of a length in bytes.
+fn image_with_journal(len: u64) -> (Vec<u8>, u32) {
     let options = Options {
         size: Size::Fixed(16 << 20),
         block_size: BlockSize::Kib1,
-        journal: Journal::Bytes(1 << 20),
+        journal: Journal::Bytes(len),
         ..Options::new([7; 16])
     };
     let mut formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
@@ -178,6 +183,91 @@ fn transactions_of_another_number_are_from_before() {
         });
         let content = read(&log.finish(6)).expect("a good journal");
         assert_eq!(content, [old(0), old(1), old(2)], "{sums:?} {is_wide}");
+    }
+}
+
+/// What a reader says of a journal with one complete transaction, number 5, and the head of fast commits in a block behind its
+/// ring, which belong to another transaction.
+fn with_fast_commit(sums: Sums, blocks: u32, block: u32, transaction: u32) -> Result<Vec<Vec<u8>>, ReadError> {
+    let (image, at) = image_with_journal(2 << 20);
+    let mut log = Log::new(&image, sums, true, 1, 5);
+    log.transaction(&Transaction {
+        contents: &[(at, new(0))],
+        ..Transaction::default()
+    });
+    log.fast_commit(blocks, block, transaction);
+    let image = log.finish(5);
+    let result = read(&image);
+    let checked = check(Cursor::new(&image));
+    assert_eq!(
+        matches!(result, Err(ReadError::FastCommits)),
+        matches!(checked, Err(ReadError::FastCommits)),
+        "{checked:?}"
+    );
+    result
+}
+
+#[test]
+fn fast_commits_that_were_not_replayed_are_refused() {
+    for sums in [Sums::None, Sums::V3] {
+        for blocks in [2, 16, 256] {
+            let result = with_fast_commit(sums, blocks, 1, 6);
+            assert!(
+                matches!(result, Err(ReadError::FastCommits)),
+                "{sums:?} {blocks}: {result:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn fast_commits_of_another_transaction_are_from_before() {
+    for transaction in [0, 4, 5, 7] {
+        let content = with_fast_commit(Sums::V3, 16, 1, transaction).expect("a good journal");
+        assert_eq!(content, [new(0), old(1), old(2)], "{transaction}");
+    }
+}
+
+#[test]
+fn fast_commits_begin_in_the_second_block_behind_the_ring() {
+    for block in [0, 2, 15] {
+        let content = with_fast_commit(Sums::V3, 16, block, 6).expect("a good journal");
+        assert_eq!(content, [new(0), old(1), old(2)], "{block}");
+    }
+}
+
+#[test]
+fn a_journal_with_too_many_blocks_for_fast_commits_is_damaged() {
+    let result = with_fast_commit(Sums::None, 1025, 1, 6);
+    assert!(matches!(result, Err(ReadError::Journal { .. })), "{result:?}");
+}
+
+#[test]
+fn too_many_revoked_blocks_are_an_error_even_in_an_incomplete_transaction() {
+    let (image, block) = image();
+    for (count, is_right) in [
+        (0, true),
+        (16, true),
+        (24, true),
+        (1024, true),
+        (1025, false),
+        (u32::MAX, false),
+    ] {
+        let mut log = Log::new(&image, Sums::None, true, 1, 5);
+        log.transaction(&Transaction {
+            revoked: &[block],
+            is_incomplete: true,
+            ..Transaction::default()
+        });
+        log.block(1)[12..16].copy_from_slice(&count.to_be_bytes());
+        let result = read(&log.finish(5));
+        match result {
+            Ok(_) => assert!(is_right, "{count}"),
+            Err(error) => assert!(
+                matches!(error, ReadError::Journal { .. }) && !is_right,
+                "{count}: {error}"
+            ),
+        }
     }
 }
 

@@ -95,7 +95,9 @@ impl DiffError {
             return None;
         };
         let text = match reason {
-            DiffReason::Read(ReadError::NeedsRecovery) => "replay the journal with e2fsck -p, or by mounting it once",
+            DiffReason::Read(ReadError::NeedsRecovery | ReadError::FastCommits) => {
+                "replay the journal with e2fsck -p, or by mounting it once"
+            }
             DiffReason::Read(ReadError::NotExt4 | ReadError::Unsupported { .. } | ReadError::Input { .. })
             | DiffReason::File(_) => return None,
             _ => "check the file system with e2fsck -fn",

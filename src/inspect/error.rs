@@ -100,7 +100,9 @@ fn read(error: &ReadError) -> Option<String> {
     let text = match error {
         ReadError::NotExt4 => NAME_AN_IMAGE,
         ReadError::Unsupported { .. } => "mount it, or look into it with debugfs",
-        ReadError::NeedsRecovery => "replay the journal with e2fsck -p, or by mounting it once",
+        ReadError::NeedsRecovery | ReadError::FastCommits => {
+            "replay the journal with e2fsck -p, or by mounting it once"
+        }
         ReadError::Checksum { .. }
         | ReadError::Inode { .. }
         | ReadError::NoSuchInode { .. }
@@ -119,7 +121,7 @@ impl From<&ReadError> for ErrorKind {
     fn from(error: &ReadError) -> Self {
         match error {
             ReadError::Input { source, .. } => source.kind().into(),
-            ReadError::Unsupported { .. } => Self::Unsupported,
+            ReadError::Unsupported { .. } | ReadError::FastCommits => Self::Unsupported,
             _ => Self::Permanent,
         }
     }

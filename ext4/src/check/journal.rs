@@ -3,14 +3,12 @@
 use std::io::{Read, Seek};
 
 use super::{Check, found};
+use crate::disk::journal::MIN_BLOCKS;
 use crate::disk::superblock::JOURNAL_BACKUP_BLOCKS;
 use crate::read::facts::compat;
 use crate::read::journal::Log;
 use crate::read::{FoundKind, ReadError, Structure};
 use crate::units::Ino;
-
-/// Fewest blocks of a journal (`JBD2_MIN_JOURNAL_BLOCKS`).
-const MIN_BLOCKS: u64 = 1024;
 
 impl<R: Read + Seek> Check<R> {
     pub(super) fn journal(&mut self) -> Result<(), ReadError> {
@@ -46,8 +44,9 @@ impl<R: Read + Seek> Check<R> {
             self.findings.expect(needs_recovery || log.start == 0, structure, || {
                 "it holds something, and the superblock does not say that it has to be replayed".to_owned()
             });
-            self.findings
-                .expect(log.errno == 0, structure, || format!("it notes error {}", log.errno));
+            self.findings.expect(log.errno == 0, structure, || {
+                format!("it notes error {}", log.errno.cast_signed())
+            });
             self.findings.expect(log.users <= 1, structure, || {
                 format!("{} file systems share it", log.users)
             });
@@ -81,7 +80,7 @@ impl<R: Read + Seek> Check<R> {
         if inode.kind != FoundKind::File || inode.links != 1 {
             return damaged("its inode is not a file with one link");
         }
-        if inode.size < MIN_BLOCKS * self.reader.block_size() as u64 {
+        if inode.size < u64::from(MIN_BLOCKS) * self.reader.block_size() as u64 {
             return damaged("it is too short");
         }
         let extents = self.reader.extents(&inode)?;

@@ -33,7 +33,10 @@ pub(super) fn take<R: Read + Seek>(
     if found(reader.adopt(superblock), HERE, findings)?.is_none() {
         return Ok(false);
     }
-    found(reader.see_through_journal(), Structure::Journal, findings)?;
+    match reader.see_through_journal() {
+        Err(error @ ReadError::FastCommits) => return Err(error),
+        result => found(result, Structure::Journal, findings)?,
+    };
     Ok(true)
 }
 

@@ -1,7 +1,7 @@
 //! The journal ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
 
 use super::assert_layout;
 
@@ -13,6 +13,9 @@ pub(crate) const SUPERBLOCK_V2: u32 = 4;
 pub(crate) const CHECKSUM_CRC32C: u8 = 4;
 /// Blocks at the end that fast commits have, where `s_num_fc_blks` is zero (`JBD2_DEFAULT_FAST_COMMIT_BLOCKS`).
 pub(crate) const DEFAULT_FAST_COMMIT_BLOCKS: u32 = 256;
+
+/// Fewest blocks of a journal, without those of fast commits (`JBD2_MIN_JOURNAL_BLOCKS`).
+pub(crate) const MIN_BLOCKS: u32 = 1024;
 
 /// `h_blocktype` of the journal's other blocks.
 pub(crate) mod block_type {
@@ -86,6 +89,20 @@ pub(crate) struct CommitHeader {
     pub(crate) commit_nsec: U32,
 }
 
+/// `fc_tag` at the start of fast commits (`EXT4_FC_TAG_HEAD`).
+pub(crate) const FAST_COMMIT_HEAD: u16 = 9;
+
+/// Start of the first block of fast commits, little-endian (`struct ext4_fc_tl`, `struct ext4_fc_head`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct FastCommitHead {
+    pub(crate) tag: little_endian::U16,
+    pub(crate) len: little_endian::U16,
+    pub(crate) features: little_endian::U32,
+    /// Transaction that they belong to, which was not complete.
+    pub(crate) transaction: little_endian::U32,
+}
+
 /// The journal's superblock, 1,024 bytes (`struct journal_superblock_s`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -117,6 +134,7 @@ pub(crate) struct JournalSuperblock {
 }
 
 assert_layout!(JournalSuperblock: 1024, sequence @ 0x18, uuid @ 0x30, nr_users @ 0x40, checksum_type @ 0x50, checksum @ 0xFC);
+assert_layout!(FastCommitHead: 12, transaction @ 8);
 assert_layout!(BlockHeader: 12, sequence @ 8);
 assert_layout!(Tag3: 16, checksum @ 12);
 assert_layout!(Tag: 8, flags @ 6);

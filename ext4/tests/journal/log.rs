@@ -36,6 +36,8 @@ pub(crate) struct Log {
     v1: u32,
     /// When the next transaction is committed.
     pub(crate) time: u64,
+    /// Blocks at the end that fast commits have.
+    fast_commit_blocks: u32,
 }
 
 impl Log {
@@ -64,7 +66,18 @@ impl Log {
             sequence,
             v1: !0,
             time: 1_000_000,
+            fast_commit_blocks: 0,
         }
+    }
+
+    /// Gives blocks at the end to fast commits, and writes the head of one into one of them.
+    pub(crate) fn fast_commit(&mut self, blocks: u32, block: u32, transaction: u32) {
+        self.fast_commit_blocks = blocks;
+        self.len -= blocks;
+        // A tag and a length, features, and the transaction that they belong to.
+        let head = [8 << 16 | 9, 0, transaction].map(u32::to_le_bytes).concat();
+        let at = self.len + block;
+        self.block(at)[..head.len()].copy_from_slice(&head);
     }
 
     pub(crate) fn len(&self) -> u32 {
@@ -206,7 +219,8 @@ impl Log {
             Sums::V2 => (0, 1 | 8),
             Sums::V3 => (0, 1 | 16),
         };
-        let incompat: u32 = incompat | if self.is_wide { 2 } else { 0 };
+        let fast_commit_blocks = self.fast_commit_blocks;
+        let incompat: u32 = incompat | if self.is_wide { 2 } else { 0 } | if fast_commit_blocks > 0 { 32 } else { 0 };
         let (first, has_sums) = (self.first, self.has_block_sums());
         let superblock = self.block(0);
         superblock[0x18..0x1C].copy_from_slice(&sequence.to_be_bytes());
@@ -214,6 +228,7 @@ impl Log {
         superblock[0x24..0x28].copy_from_slice(&u32::to_be_bytes(compat));
         superblock[0x28..0x2C].copy_from_slice(&incompat.to_be_bytes());
         superblock[0x30..0x40].copy_from_slice(&UUID);
+        superblock[0x54..0x58].copy_from_slice(&fast_commit_blocks.to_be_bytes());
         if has_sums {
             superblock[0x50] = 4;
             let sum = crc(!0, superblock);

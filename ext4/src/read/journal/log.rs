@@ -8,8 +8,8 @@ use super::super::sums::expect;
 use super::super::{ReadError, Reader, Structure, read_at};
 use crate::checksum::Seed;
 use crate::disk::journal::{
-    CHECKSUM_CRC32C, COMPAT_CHECKSUM, DEFAULT_FAST_COMMIT_BLOCKS, JournalSuperblock, MAGIC, SUPERBLOCK_V2, Tag, Tag3,
-    block_type, incompat,
+    CHECKSUM_CRC32C, COMPAT_CHECKSUM, DEFAULT_FAST_COMMIT_BLOCKS, JournalSuperblock, MAGIC, MIN_BLOCKS, SUPERBLOCK_V2,
+    Tag, Tag3, block_type, incompat,
 };
 use crate::units::{BlockNr, Extent};
 
@@ -126,9 +126,10 @@ impl Log {
         self.start = superblock.start.get();
         self.errno = superblock.errno.get();
         self.users = superblock.nr_users.get();
-        let Some(end) = self.fast_commit_end.checked_sub(fast_commit_blocks) else {
-            return damaged("fast commits have more than all of it");
-        };
+        let end = self.fast_commit_end.saturating_sub(fast_commit_blocks);
+        if fast_commit_blocks > 0 && end < MIN_BLOCKS {
+            return damaged("fast commits have too much of it");
+        }
         self.end = end;
         if self.first == 0 || self.first >= end || self.start != 0 && !(self.first..end).contains(&self.start) {
             return damaged("what it holds begins outside of it");
@@ -174,9 +175,11 @@ impl Log {
         self.end - self.first
     }
 
-    /// The first block of what fast commits have, if there is any.
+    /// The first block that fast commits are written to, if there is one. The block before it, which follows the ring, is
+    /// not used (`j_fc_first`).
     pub(super) fn fast_commits(&self) -> Option<u32> {
-        (self.end < self.fast_commit_end).then_some(self.end)
+        let first = self.end + 1;
+        (first < self.fast_commit_end).then_some(first)
     }
 
     /// The block that follows one in the ring.

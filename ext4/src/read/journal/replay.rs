@@ -10,8 +10,9 @@ use super::super::sums::expect;
 use super::super::{ReadError, Reader, Structure};
 use super::log::{Log, LogSums};
 use super::{Logged, LoggedBlock};
-use crate::disk::journal::{BlockHeader, CommitHeader, MAGIC, Tag, Tag3, block_type, tag_flag};
-use crate::units::lo16;
+use crate::disk::journal::{
+    BlockHeader, CommitHeader, FAST_COMMIT_HEAD, FastCommitHead, MAGIC, Tag, Tag3, block_type, tag_flag,
+};
 
 /// Most blocks, and most revoked blocks, that a journal may hold: a journal of 1 GiB, the largest that mke2fs makes by itself,
 /// has as many at 1 KiB each.
@@ -188,12 +189,12 @@ impl<R: Read + Seek> Replay<'_, R> {
     fn revoke(&mut self, bytes: &[u8], transaction: &mut Transaction) -> Result<(), ReadError> {
         const START: usize = size_of::<BlockHeader>() + 4;
         let count = U32::read_from_bytes(&bytes[START - 4..START]).expect("four bytes");
-        let end = usize::try_from(count.get()).unwrap_or(usize::MAX);
-        let Some(records) = bytes[..bytes.len() - self.tail_len()].get(START..end) else {
-            // The kernel notices only when it is about to use it: a transaction that is not complete may hold anything.
-            transaction.is_damaged = true;
-            return Ok(());
-        };
+        let end = usize::try_from(count.get()).unwrap_or(usize::MAX).max(START);
+        // Linux counts them before it knows whether the transaction is complete, and refuses to mount.
+        let records = bytes[..bytes.len() - self.tail_len()].get(START..end);
+        let records = records.ok_or(ReadError::Journal {
+            what: "a block of revoked blocks holds more than it has room for",
+        })?;
         let record_len = if self.log.has_wide_numbers() { 8 } else { 4 };
         for record in records.chunks_exact(record_len) {
             if transaction.revoked.len() >= MAX_BLOCKS {
@@ -246,19 +247,17 @@ impl<R: Read + Seek> Replay<'_, R> {
         Ok(())
     }
 
-    /// Refuses fast commits, which say what to change instead of holding blocks (`ext4_fc_replay_scan`).
+    /// Refuses fast commits that follow the last complete transaction. Those of another transaction are left from before
+    /// (`ext4_fc_replay_scan`).
     fn check_fast_commits(&mut self) -> Result<(), ReadError> {
-        const HEAD: u16 = 9;
         let Some(first) = self.log.fast_commits() else {
             return Ok(());
         };
         let bytes = self.log.read(self.reader, first)?;
-        let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+        let (head, _) = FastCommitHead::ref_from_prefix(&bytes).map_err(|_| damaged())?;
         let sequence = self.log.sequence.wrapping_add(self.transactions);
-        if lo16(word(0)) == HEAD && word(8) == sequence {
-            return Err(ReadError::Unsupported {
-                features: "fast_commit".to_owned(),
-            });
+        if head.tag.get() == FAST_COMMIT_HEAD && head.transaction.get() == sequence {
+            return Err(ReadError::FastCommits);
         }
         Ok(())
     }
