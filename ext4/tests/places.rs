@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-use ext4::{BlockSize, Blocks, FoundKind, Ino, Options, Places, Reader, Size};
+use ext4::{BlockSize, Blocks, FoundKind, Ino, Options, Places, Reader, Size, TableKind};
 
 use support::content::Content;
 use support::model::{Build, Node, permissions};
@@ -117,4 +117,29 @@ fn fields_of_the_superblock_are_those_that_it_has() {
     let values = fields(&image);
     let (_, value) = values.iter().find(|(field, _)| *field == "last_mounted").unwrap();
     assert_eq!(*value, format!("1b5b6d{}", "0".repeat(2 * 61)));
+}
+
+/// With `sparse_super2`, a superblock lies in the first group and in the two that the superblock names.
+#[test]
+fn superblocks_lie_where_sparse_super2_says() {
+    let options = Options {
+        size: Size::Fixed(40 << 20),
+        block_size: BlockSize::Kib1,
+        ..Options::new([7; 16])
+    };
+    let (mut image, _) = ext4::Formatter::new(Vec::new(), options)
+        .unwrap()
+        .finish(ext4::Tree::default())
+        .unwrap();
+    let groups = |image: &[u8]| -> Vec<u32> {
+        let tables = Reader::open(Cursor::new(image)).unwrap().tables().unwrap();
+        let superblocks = tables.tables.iter().filter(|table| table.kind == TableKind::Superblock);
+        superblocks.map(|table| table.group).collect()
+    };
+    assert_eq!(groups(&image), [0, 1, 3]);
+    // `COMPAT_SPARSE_SUPER2`, `s_backup_bgs`, and no checksums.
+    image[1024 + 0x5D] |= 2;
+    image[1024 + 0x24C..1024 + 0x254].copy_from_slice(&[2, 0, 0, 0, 4, 0, 0, 0]);
+    image[1024 + 0x65] &= !4;
+    assert_eq!(groups(&image), [0, 2, 4]);
 }

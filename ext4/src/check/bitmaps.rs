@@ -61,7 +61,7 @@ impl<R: Read + Seek> Check<R> {
         let compared = compare(bitmap.as_deref(), &self.blocks.bitmap(start, count), count);
         self.report(structure, &compared, "block", start);
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
-            self.padding(structure, &bitmap, count, per_group);
+            self.padding(structure, &bitmap, count);
         }
         let free = count - compared.used;
         self.findings
@@ -80,7 +80,7 @@ impl<R: Read + Seek> Check<R> {
                 set(&mut bitmap, block - start);
             }
         };
-        if self.has_superblock(group) {
+        if self.reader.superblock().has_backup(group) {
             let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
             mark(start, 1 + self.descriptor_blocks() + reserved);
         }
@@ -125,8 +125,7 @@ impl<R: Read + Seek> Check<R> {
         let compared = compare(bitmap.as_deref(), &expected, per_group);
         self.report(structure, &compared, "inode", first.into());
         if let Some(bitmap) = bitmap {
-            let bits = u32::try_from(self.reader.block_size() * 8).unwrap_or(u32::MAX);
-            self.padding(structure, &bitmap, per_group, bits);
+            self.padding(structure, &bitmap, per_group);
         }
         let free = per_group - compared.used;
         let structure = Structure::GroupDescriptor { group };
@@ -176,10 +175,10 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    /// The bits behind the last that stands for something must be set.
-    fn padding(&mut self, structure: Structure, bitmap: &[u8], count: u32, bits: u32) {
-        let whole = count.next_multiple_of(8).min(bits);
-        let bytes = bitmap.get(whole as usize / 8..bits as usize / 8).unwrap_or_default();
+    /// All bits of the block after the first `count` must be set.
+    fn padding(&mut self, structure: Structure, bitmap: &[u8], count: u32) {
+        let whole = count.next_multiple_of(8);
+        let bytes = bitmap.get(whole as usize / 8..).unwrap_or_default();
         let is_right = (count..whole).all(|index| bit(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
         self.findings.expect(is_right, structure, || {
             "the bits behind the last one are not all set".to_owned()

@@ -7,7 +7,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 use super::{Check, superblock};
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
-use crate::read::facts::{compat, incompat, ro_compat};
+use crate::read::facts::incompat;
 use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
 
@@ -53,24 +53,6 @@ impl<R: Read + Seek> Check<R> {
         (self.group_start(group) + per_group).min(self.block_count)
     }
 
-    /// Whether a group begins with a copy of the superblock.
-    pub(super) fn has_superblock(&self, group: u32) -> bool {
-        let superblock = self.reader.superblock();
-        let powers = |base: u32| {
-            let power = std::iter::successors(Some(base), move |power| power.checked_mul(base));
-            power.take_while(|&power| power <= group).any(|power| power == group)
-        };
-        if group == 0 {
-            true
-        } else if superblock.has_compat(compat::SPARSE_SUPER2) {
-            superblock.backup_bgs.iter().any(|backup| backup.get() == group)
-        } else if superblock.has_ro_compat(ro_compat::SPARSE_SUPER) {
-            group == 1 || powers(3) || powers(5) || powers(7)
-        } else {
-            true
-        }
-    }
-
     /// Blocks that hold all descriptors.
     pub(super) fn descriptor_blocks(&self) -> u64 {
         let groups = self.reader.group_count(self.reader.block_count());
@@ -92,7 +74,7 @@ impl<R: Read + Seek> Check<R> {
         }
         let head = 1 + self.descriptor_blocks() + u64::from(self.reader.superblock().reserved_gdt_blocks.get());
         for group in 0..self.group_count {
-            if self.has_superblock(group) {
+            if self.reader.superblock().has_backup(group) {
                 self.blocks.claim(self.group_start(group), head);
             }
         }
@@ -244,7 +226,7 @@ impl<R: Read + Seek> Check<R> {
     /// a repair needs: so no more is expected of them.
     pub(super) fn copies(&mut self) -> Result<(), ReadError> {
         for group in 1..self.group_count {
-            if !self.has_superblock(group) {
+            if !self.reader.superblock().has_backup(group) {
                 continue;
             }
             let structure = Structure::SuperblockCopy { group };

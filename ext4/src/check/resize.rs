@@ -40,7 +40,7 @@ impl<R: Read + Seek> Check<R> {
             return Ok(1);
         };
         let copies: Vec<u32> = (1..self.group_count)
-            .filter(|&group| self.has_superblock(group))
+            .filter(|&group| self.reader.superblock().has_backup(group))
             .collect();
         let first = self.descriptor_blocks();
         let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());

@@ -10,6 +10,7 @@ bitflags! {
         const EXT_ATTR = 0x8;
         const RESIZE_INODE = 0x10;
         const DIR_INDEX = 0x20;
+        const SPARSE_SUPER2 = 0x200;
     }
 
     /// Features that a kernel must know to mount at all (`s_feature_incompat`).

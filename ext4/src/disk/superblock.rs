@@ -4,7 +4,7 @@ use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
-use super::features::Incompat;
+use super::features::{Compat, Incompat, RoCompat};
 
 /// Offset of the superblock in the image, in bytes.
 pub(crate) const OFFSET: u64 = 1024;
@@ -141,6 +141,23 @@ impl Superblock {
         }
     }
 
+    /// Returns whether a group begins with a superblock: the first one, or a backup (`ext4_bg_has_super`).
+    pub(crate) fn has_backup(&self, group: u32) -> bool {
+        let is_power_of = |base: u32| {
+            let mut powers = std::iter::successors(Some(base), |power| power.checked_mul(base));
+            powers.find(|&power| power >= group) == Some(group)
+        };
+        if group == 0 {
+            true
+        } else if self.has_compat(Compat::SPARSE_SUPER2.bits()) {
+            self.backup_bgs.iter().any(|backup| backup.get() == group)
+        } else if self.has_ro_compat(RoCompat::SPARSE_SUPER.bits()) {
+            group == 1 || is_power_of(3) || is_power_of(5) || is_power_of(7)
+        } else {
+            true
+        }
+    }
+
     /// Whether it has a feature of `s_feature_compat`.
     pub(crate) fn has_compat(&self, feature: u32) -> bool {
         self.feature_compat.get() & feature != 0
@@ -171,3 +188,32 @@ assert_layout!(
     encoding @ 0x27C,
     checksum @ 0x3FC,
 );
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn which_groups_have_a_backup_depends_on_two_features() {
+        let mut superblock = Superblock::new_zeroed();
+        let groups =
+            |superblock: &Superblock| -> Vec<u32> { (0..130).filter(|&group| superblock.has_backup(group)).collect() };
+        assert_eq!(groups(&superblock), (0..130).collect::<Vec<_>>());
+        superblock.feature_ro_compat.set(RoCompat::SPARSE_SUPER.bits());
+        assert_eq!(groups(&superblock), [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
+        superblock.feature_compat.set(Compat::SPARSE_SUPER2.bits());
+        assert_eq!(groups(&superblock), [0]);
+        superblock.backup_bgs = [1, 128].map(U32::new);
+        assert_eq!(groups(&superblock), [0, 1, 128]);
+    }
+
+    #[test]
+    fn no_group_is_too_large_to_be_asked_for() {
+        let mut superblock = Superblock::new_zeroed();
+        superblock.feature_ro_compat.set(RoCompat::SPARSE_SUPER.bits());
+        assert!(!superblock.has_backup(u32::MAX));
+        assert!(superblock.has_backup(3_u32.pow(20)));
+    }
+}

@@ -31,7 +31,6 @@ pub(crate) mod compat {
     pub(crate) const EXT_ATTR: u32 = 0x8;
     pub(crate) const RESIZE_INODE: u32 = 0x10;
     pub(crate) const DIR_INDEX: u32 = 0x20;
-    pub(crate) const SPARSE_SUPER2: u32 = 0x200;
     pub(crate) const ORPHAN_FILE: u32 = 0x1000;
 }
 
@@ -39,11 +38,11 @@ pub(crate) mod compat {
 pub(crate) mod ro_compat {
     /// Those that e2fsck knows, but for `bigalloc` and `shared_blocks`.
     pub(crate) const KNOWN: u32 = 0x1_B57B;
-    pub(crate) const SPARSE_SUPER: u32 = 0x1;
     pub(crate) const LARGE_FILE: u32 = 0x2;
     pub(crate) const HUGE_FILE: u32 = 0x8;
     pub(crate) const GDT_CSUM: u32 = 0x10;
     pub(crate) const DIR_NLINK: u32 = 0x20;
+    pub(crate) const QUOTA: u32 = 0x100;
     pub(crate) const METADATA_CSUM: u32 = 0x400;
     pub(crate) const ORPHAN_PRESENT: u32 = 0x1_0000;
 }

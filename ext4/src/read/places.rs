@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::facts::{incompat, ro_compat};
+use super::facts::incompat;
 use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf};
 use crate::disk::inode::InodeFlags;
@@ -122,7 +122,7 @@ impl<R: Read + Seek> Reader<R> {
                     blocks: Blocks { start, count },
                 });
             };
-            if self.has_copy(group) {
+            if superblock.has_backup(group) {
                 let start = first + u64::from(group) * per_group;
                 add(TableKind::Superblock, start, 1);
                 add(TableKind::Descriptors, start + 1, descriptors_len);
@@ -172,19 +172,6 @@ impl<R: Read + Seek> Reader<R> {
             journal: Some(Ino(superblock.journal_inum.get())).filter(|ino| ino.get() != 0),
             reserved,
         })
-    }
-
-    /// Whether a group begins with a copy of the superblock (`ext4_bg_has_super`).
-    fn has_copy(&self, group: u32) -> bool {
-        if !self.superblock.has_ro_compat(ro_compat::SPARSE_SUPER) || group <= 1 {
-            return true;
-        }
-        let is_power_of = |base: u32| {
-            std::iter::successors(Some(base), |power| power.checked_mul(base))
-                .take_while(|&power| power <= group)
-                .any(|power| power == group)
-        };
-        is_power_of(3) || is_power_of(5) || is_power_of(7)
     }
 
     /// A reserved inode, such as the journal; none if it is not in use.
