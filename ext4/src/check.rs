@@ -20,6 +20,7 @@ mod journal;
 mod names;
 mod orphans;
 mod ownership;
+mod quota;
 mod resize;
 mod superblock;
 mod values;
@@ -71,6 +72,7 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     check.orphans_in_use();
     check.xattr_blocks_in_use();
     check.holders_in_use()?;
+    check.quotas()?;
     check.directories()?;
     if !check.findings.is_over() {
         check.names()?;

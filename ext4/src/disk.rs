@@ -9,6 +9,7 @@ pub(crate) mod features;
 pub(crate) mod group_desc;
 pub(crate) mod inode;
 pub(crate) mod journal;
+pub(crate) mod quota;
 pub(crate) mod superblock;
 pub(crate) mod xattr;
 

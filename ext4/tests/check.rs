@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ext4::{
     BlockSize, Directory, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, ReadError, Reader, Size,
-    Structure, Tree, check,
+    Structure, TableKind, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -74,6 +74,13 @@ fn journal(image: &[u8]) -> usize {
 fn says(image: &[u8], wanted: &str) -> bool {
     let report = check(Cursor::new(image)).expect("it is a file system");
     report.findings.iter().any(|finding| finding.to_string() == wanted)
+}
+
+/// Problems of an image that another one does not have.
+fn new_findings(old: &[u8], image: &[u8]) -> Vec<String> {
+    let [old, new] = [old, image].map(|image| check(Cursor::new(image)).expect("it is a file system").findings);
+    let new = new.into_iter().filter(|finding| !old.contains(finding));
+    new.map(|finding| finding.problem).collect()
 }
 
 fn is_clean(image: &[u8]) -> bool {
@@ -162,6 +169,80 @@ fn a_journal_that_others_share_is_a_fault() {
     // `s_nr_users`
     image[at + 0x40..at + 0x44].copy_from_slice(&2_u32.to_be_bytes());
     assert!(says(&image, "the superblock of the journal: 2 file systems share it"));
+}
+
+#[test]
+fn an_error_in_the_journal_has_its_sign() {
+    let mut image = without_checksums(image(false));
+    let at = journal(&image);
+    // `s_errno`: `-EIO`
+    image[at + 0x20..at + 0x24].copy_from_slice(&(-5_i32).to_be_bytes());
+    assert!(says(&image, "the superblock of the journal: it notes error -5"));
+}
+
+#[test]
+fn entries_need_not_have_a_type_but_no_other() {
+    let good = without_checksums(image(false));
+    let start = b"\x02\0\0\0\x0c\0\x01\x02.\0\0\0\x02\0\0\0";
+    let at = good.windows(start.len()).position(|bytes| bytes == start);
+    let at = at.expect("the entries of the root");
+    for (entry, name) in [(at, "\".\""), (at + 12, "\"..\"")] {
+        let mut image = good.clone();
+        image[entry + 7] = 0;
+        assert_eq!(new_findings(&good, &image), [""; 0], "{name}");
+        image[entry + 7] = 1;
+        let said = new_findings(&good, &image);
+        assert_eq!(said, [format!("{name} is of type 1, and not a directory")]);
+    }
+}
+
+#[test]
+fn attributes_that_no_system_call_shows_are_no_fault() {
+    let good = without_checksums(image(false));
+    let mut image = good.clone();
+    let entry = image.windows(6).position(|name| name == b"medium").expect("the name") - 16;
+    for index in [5, 8, 9, 10, 11] {
+        // `e_name_index`
+        image[entry + 1] = index;
+        assert_eq!(new_findings(&good, &image), [""; 0], "{index}");
+        let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+        let root = reader.root().expect("there is a root");
+        let entries = reader.entries(&root).expect("a good directory");
+        let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
+        let file = reader.inode(file.ino).expect("a good inode");
+        let xattrs = reader.xattrs(&file).expect("good attributes");
+        let names: Vec<_> = xattrs.iter().map(|(name, _)| name).collect();
+        assert_eq!(names, [b"user.large"], "{index}");
+    }
+    image[entry + 1] = 12;
+    assert_eq!(new_findings(&good, &image).len(), 1);
+}
+
+#[test]
+fn all_bits_of_a_bitmap_behind_the_last_block_of_a_group_are_set() {
+    for (block_size, len) in [(BlockSize::Kib64, 16 << 20), (BlockSize::Kib1, 3 << 20)] {
+        let options = Options {
+            size: Size::Fixed(len),
+            block_size,
+            journal: Journal::None,
+            ..Options::new([7; 16])
+        };
+        let formatter = Formatter::new(Vec::new(), options).expect("a file system");
+        let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
+        assert!(is_clean(&image));
+        let tables = Reader::open(Cursor::new(&image)).and_then(|mut reader| reader.tables());
+        let tables = tables.expect("it is an image").tables;
+        let bitmap = tables.iter().find(|table| table.kind == TableKind::BlockBitmap);
+        let block = usize::try_from(bitmap.expect("there is a group").blocks.start).expect("a small image");
+        let block_len = block_size.bytes() as usize;
+        // The last byte of 64 KiB is behind all blocks that a group can have.
+        image[(block + 1) * block_len - 1] = 0x7F;
+        let image = without_checksums(image);
+        assert!(says(
+            &image,
+            "the block bitmap of group 0: the bits behind the last one are not all set"
+        ));
+    }
 }
 
 #[test]

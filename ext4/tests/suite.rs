@@ -11,5 +11,6 @@ mod journal;
 mod misuse;
 mod outputs;
 mod places;
+mod quota;
 mod read;
 mod roundtrip;

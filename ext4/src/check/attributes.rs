@@ -6,7 +6,7 @@ use zerocopy::FromBytes;
 
 use super::Check;
 use super::inodes::Checked;
-use crate::disk::xattr::{MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
+use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::read::facts::{compat, incompat};
 use crate::read::sums::is_right_xattr_block;
@@ -167,8 +167,9 @@ impl<R: Read + Seek> Check<R> {
         let is_acl = matches!(entry.name_index, 2 | 3);
         let shown = || name.escape_ascii().to_string();
         self.findings.expect(
-            // Other namespaces are those of other systems (`EXT4_XATTR_INDEX_LUSTRE`, `_RICHACL`, `_ENCRYPTION`, `_HURD`).
-            (is_known || matches!(entry.name_index, 5 | 8..=10)) && name.is_empty() == is_acl && !name.contains(&0),
+            (is_known || HIDDEN_NAMESPACES.contains(&entry.name_index))
+                && name.is_empty() == is_acl
+                && !name.contains(&0),
             room.structure,
             || {
                 format!(

@@ -28,18 +28,17 @@ impl<R: Read + Seek> Check<R> {
         let Some((dot, rest)) = self.entry(structure, bytes, bytes.len()) else {
             return;
         };
-        let own = directory.ino.get();
-        let is_right =
-            dot.name == b"." && dot.is_terminated && dot.ino == own && self.is_type(dot.file_type, mode::DIRECTORY);
+        let is_right = dot.name == b"." && dot.is_terminated && dot.ino == directory.ino.get();
         self.findings
             .expect(is_right, structure, || "its first entry is not '.'".to_owned());
+        self.dot_type(structure, &dot);
         let Some((dot_dot, rest)) = self.entry(structure, rest, bytes.len()) else {
             return;
         };
-        let is_right =
-            dot_dot.name == b".." && dot_dot.is_terminated && self.is_type(dot_dot.file_type, mode::DIRECTORY);
+        let is_right = dot_dot.name == b".." && dot_dot.is_terminated;
         self.findings
             .expect(is_right, structure, || "its second entry is not '..'".to_owned());
+        self.dot_type(structure, &dot_dot);
         self.dots(directory.ino, dot_dot.ino, structure);
         if is_root {
             let is_right = dot.len == 12 && dot_dot.len == bytes.len() - 12;
@@ -77,13 +76,22 @@ impl<R: Read + Seek> Check<R> {
         taken
     }
 
+    /// Returns whether the type of an entry is that of its inode. Zero says that it is not known, as Hurd writes it: then
+    /// e2fsck and the kernel look at the inode.
     fn is_type(&self, found: u8, file_type: u16) -> bool {
-        found
-            == if self.reader.has_incompat(incompat::FILETYPE) {
-                entry_type(file_type)
-            } else {
-                0
-            }
+        found == 0 || self.reader.has_incompat(incompat::FILETYPE) && found == entry_type(file_type)
+    }
+
+    /// Checks the type of `.` or `..`.
+    fn dot_type(&mut self, structure: Structure, entry: &Entry<'_>) {
+        let is_right = self.is_type(entry.file_type, mode::DIRECTORY);
+        self.findings.expect(is_right, structure, || {
+            format!(
+                "{:?} is of type {}, and not a directory",
+                entry.name.escape_ascii().to_string(),
+                entry.file_type
+            )
+        });
     }
 
     fn named(&mut self, structure: Structure, directory: &mut Directory, entry: &Entry<'_>) {

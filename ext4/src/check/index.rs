@@ -163,7 +163,7 @@ impl<R: Read + Seek> Check<R> {
 }
 
 /// Where a block of a file is.
-fn place(extents: &[Extent], logical: u32) -> Option<BlockNr> {
+pub(super) fn place(extents: &[Extent], logical: u32) -> Option<BlockNr> {
     let after = extents.partition_point(|extent| extent.logical <= logical);
     let extent = extents.get(after.checked_sub(1)?)?;
     let offset = logical - extent.logical;

@@ -6,14 +6,15 @@ use zerocopy::FromBytes;
 
 use super::{FoundInode, ReadError, Reader};
 use crate::disk::inode::InodeFlags;
-use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::tree::Xattrs;
 use crate::units::Ino;
 
 /// An attribute whose value is not there yet.
 struct Found<'a> {
-    name: Vec<u8>,
+    /// None if no system call shows it.
+    name: Option<Vec<u8>>,
     name_index: u8,
     value: Place<'a>,
 }
@@ -87,6 +88,9 @@ impl<R: Read + Seek> Reader<R> {
             value,
         } in found
         {
+            let Some(name) = name else {
+                continue;
+            };
             let value = match value {
                 Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
@@ -139,7 +143,7 @@ impl Found<'_> {
     }
 
     fn is_inline_data(&self) -> bool {
-        self.name == b"system.data"
+        self.name.as_deref() == Some(b"system.data")
     }
 }
 
@@ -157,7 +161,9 @@ fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Resul
         let name_len = usize::from(entry.name_len);
         let short = rest.get(..name_len).ok_or_else(damaged)?;
         let namespace = NAMESPACES.iter().find(|(_, index)| *index == entry.name_index);
-        let (namespace, _) = namespace.ok_or_else(|| inode.damaged("an attribute of an unknown namespace"))?;
+        if namespace.is_none() && !HIDDEN_NAMESPACES.contains(&entry.name_index) {
+            return Err(inode.damaged("an attribute of an unknown namespace"));
+        }
         let len = usize::try_from(entry.value_size.get()).map_err(|_| damaged())?;
         if len > MAX_VALUE_LEN {
             return Err(damaged());
@@ -168,7 +174,7 @@ fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Resul
             (ino, _) => Place::Inode { ino: Ino(ino), len },
         };
         found.push(Found {
-            name: [namespace, short].concat(),
+            name: namespace.map(|(namespace, _)| [namespace, short].concat()),
             name_index: entry.name_index,
             value,
         });

@@ -1,0 +1,176 @@
+//! Quota files: a header, and a tree that leads from each user, group or project to its usage and limits
+//! (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). The usage itself is not compared with the files.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Seek};
+
+use zerocopy::FromBytes;
+
+use super::index::place;
+use super::{Check, is_zeros};
+use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
+use crate::read::facts::ro_compat;
+use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::units::{Extent, Ino};
+
+/// A quota file that is being looked at.
+struct QuotaFile {
+    extents: Vec<Extent>,
+    /// Blocks of 1 KiB that the header says there are.
+    block_count: u32,
+    /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has not led to yet.
+    seen: BTreeMap<u32, Option<u16>>,
+}
+
+/// A node of the tree that is to be looked at.
+struct Node {
+    block: u32,
+    /// Levels above it.
+    depth: u8,
+    /// First bytes of the numbers below it, one for each level above.
+    prefix: u32,
+}
+
+impl<R: Read + Seek> Check<R> {
+    /// Checks the quota files that the superblock names.
+    pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
+        let superblock = self.reader.superblock();
+        if !superblock.has_ro_compat(ro_compat::QUOTA) {
+            return Ok(());
+        }
+        let files = [
+            (superblock.usr_quota_inum.get(), magic::USER),
+            (superblock.grp_quota_inum.get(), magic::GROUP),
+            (superblock.prj_quota_inum.get(), magic::PROJECT),
+        ];
+        for (ino, magic) in files {
+            if self.inodes.get(ino).is_none() || self.findings.is_over() {
+                continue;
+            }
+            let structure = Structure::Inode { ino };
+            // Whatever keeps it from being read was found with the inodes.
+            let inode = match self.reader.read_inode(Ino(ino)) {
+                Err(error @ ReadError::Input { .. }) => return Err(error),
+                Err(_) => continue,
+                Ok(inode) => inode,
+            };
+            if let Some(problem) = self.quota_file(&inode, magic)? {
+                self.find(structure, format!("it is a damaged quota file: {problem}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning then.
+    fn quota_file(&mut self, inode: &FoundInode, magic: u32) -> Result<Option<String>, ReadError> {
+        let problem = |text: &str| Ok(Some(text.to_owned()));
+        if inode.kind != FoundKind::File {
+            return problem("not a regular file");
+        }
+        let extents = match self.reader.extents(inode) {
+            Err(error @ ReadError::Input { .. }) => return Err(error),
+            Err(_) => return Ok(None),
+            Ok(extents) => extents,
+        };
+        let mut file = QuotaFile {
+            extents,
+            block_count: u32::MAX,
+            seen: BTreeMap::new(),
+        };
+        let bytes = self.quota_block(&file, 0)?;
+        let (header, _) = Header::ref_from_prefix(&bytes).expect("a block has room for its header");
+        if header.magic.get() != magic || header.version.get() != VERSION {
+            return problem("its header has another magic number or version");
+        }
+        let (blocks, in_file) = (header.blocks.get(), inode.size.div_ceil(BLOCK_LEN as u64));
+        if u64::from(blocks) > in_file || blocks <= TREE_ROOT {
+            return Ok(Some(format!("{blocks} blocks, of which the file has {in_file}")));
+        }
+        if header.free_block.get().max(header.free_entry.get()) >= blocks {
+            return problem("its header leads to a free block outside of it");
+        }
+        file.block_count = blocks;
+        self.quota_tree(&mut file)
+    }
+
+    fn quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<String>, ReadError> {
+        let mut pending = vec![Node {
+            block: TREE_ROOT,
+            depth: 0,
+            prefix: 0,
+        }];
+        file.seen.insert(TREE_ROOT, None);
+        while let Some(node) = pending.pop() {
+            let bytes = self.quota_block(file, node.block)?;
+            if node.block != TREE_ROOT && is_zeros(&bytes) {
+                return Ok(Some(format!("node {} of its tree is empty", node.block)));
+            }
+            let (numbers, _) = bytes.as_chunks::<4>();
+            for (number, index) in numbers.iter().zip(0_u32..) {
+                let prefix = node.prefix << 8 | index;
+                let block = u32::from_le_bytes(*number);
+                if block == 0 {
+                    continue;
+                }
+                if block >= file.block_count {
+                    return Ok(Some(format!("node {} of its tree leads to block {block}", node.block)));
+                }
+                let depth = node.depth + 1;
+                let problem = if depth == TREE_DEPTH {
+                    self.quota_leaf(file, block, prefix)?
+                } else {
+                    let is_new = file.seen.insert(block, None).is_none();
+                    pending.push(Node { block, depth, prefix });
+                    (!is_new).then(|| format!("block {block} is in its tree twice"))
+                };
+                if problem.is_some() {
+                    return Ok(problem);
+                }
+            }
+        }
+        let unreached = file.seen.iter().find(|(_, left)| left.is_some_and(|left| left > 0));
+        Ok(unreached.map(|(block, _)| format!("the tree does not lead to all entries of block {block}")))
+    }
+
+    /// A block of entries, which has to have that of a number.
+    fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<String>, ReadError> {
+        let bytes = self.quota_block(file, block)?;
+        let (header, rest) = LeafHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
+        let (entries, _) = rest.as_chunks::<{ size_of::<Entry>() }>();
+        let mut used = entries[..LEAF_ENTRIES].iter().filter(|entry| !is_zeros(&entry[..]));
+        let count = u16::try_from(used.clone().count()).expect("a block has few");
+        if header.entries.get() != count || header.next_free.get().max(header.previous_free.get()) >= file.block_count {
+            return Ok(Some(format!(
+                "block {block} has {count} entries, and a header that is wrong"
+            )));
+        }
+        let has_entry = used.any(|bytes| {
+            let entry = Entry::ref_from_bytes(bytes).expect("an entry has its length");
+            entry.id.get() == id
+        });
+        if !has_entry {
+            return Ok(Some(format!(
+                "its tree leads to block {block} for number {id}, which is not there"
+            )));
+        }
+        match file.seen.entry(block).or_insert(Some(count)) {
+            Some(left @ 1..) => {
+                *left -= 1;
+                Ok(None)
+            }
+            _ => Ok(Some(format!("block {block} is in its tree too often"))),
+        }
+    }
+
+    /// Reads a block of a quota file; a hole of the file is zeros.
+    fn quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
+        let mut bytes = [0; BLOCK_LEN];
+        let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
+        let logical = u32::try_from(at / block_size).expect("blocks are no smaller than 1 KiB");
+        if let Some(found) = place(&file.extents, logical).filter(|found| found.get() < self.block_count) {
+            let at = self.reader.offset_of_block(found.get()) + at % block_size;
+            self.reader.read_at(at, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+}
