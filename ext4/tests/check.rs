@@ -246,6 +246,29 @@ fn all_bits_of_a_bitmap_behind_the_last_block_of_a_group_are_set() {
 }
 
 #[test]
+fn the_block_bitmap_of_the_last_group_is_always_written() {
+    let good = without_checksums(image(false));
+    let mut image = good.clone();
+    // `bg_flags` of the only descriptor: `EXT4_BG_BLOCK_UNINIT`
+    image[2048 + 0x12] |= 2;
+    let said = new_findings(&good, &image);
+    assert_eq!(said[0], "the block bitmap of the last group was never written");
+}
+
+#[test]
+fn what_is_reserved_and_has_no_mode_is_not_in_use() {
+    let good = without_checksums(image(false));
+    let first = root(&good) - 256;
+    for (ino, is_right) in [(3, false), (4, false), (9, true), (10, true)] {
+        let mut image = good.clone();
+        // `i_links_count`, `i_dtime`
+        image[first + (ino - 1) * 256 + 0x1A] = 1;
+        image[first + (ino - 1) * 256 + 0x14 + 3] = 0x7F;
+        assert_eq!(new_findings(&good, &image).is_empty(), is_right, "{ino}");
+    }
+}
+
+#[test]
 fn the_inode_of_bad_blocks_looks_like_no_file() {
     let looks_like_one = |image: &[u8]| says(image, "inode 1: it holds the bad blocks, and looks like a file");
     let good = without_checksums(image(false));

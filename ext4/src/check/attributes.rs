@@ -6,6 +6,7 @@ use zerocopy::FromBytes;
 
 use super::Check;
 use super::inodes::Checked;
+use super::values::Owner;
 use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::read::facts::{compat, incompat};
@@ -30,6 +31,7 @@ pub(super) struct Sharing {
 
 /// What holds attributes.
 struct Room<'a> {
+    owner: Owner,
     structure: Structure,
     bytes: &'a [u8],
     /// Where the first entry is, from the start of the bytes.
@@ -43,8 +45,13 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn attributes(&mut self, checked: &Checked) -> Result<u64, ReadError> {
         let mut blocks = 0;
         let room = checked.room();
+        let owner = Owner {
+            ino: checked.ino.get(),
+            generation: checked.inode.generation.get(),
+        };
         if let Some(rest) = room.strip_prefix(&MAGIC.to_le_bytes()) {
             let room = Room {
+                owner,
                 structure: checked.structure(),
                 bytes: rest,
                 first: 0,
@@ -89,6 +96,7 @@ impl<R: Read + Seek> Check<R> {
                 self.findings.wrong_checksum(structure);
             }
             let room = Room {
+                owner,
                 structure,
                 bytes: &bytes,
                 first: size_of::<XattrHeader>(),
@@ -239,14 +247,18 @@ impl<R: Read + Seek> Check<R> {
             self.find(structure, format!("an attribute of {len} bytes in inode {ino}"));
             return Ok(None);
         }
-        *blocks += (len as u64).div_ceil(self.reader.block_size() as u64);
-        let Some(holder) = self.holder(ino)? else {
+        let value_blocks = (len as u64).div_ceil(self.reader.block_size() as u64);
+        let Some((holder, is_old)) = self.holder(ino, room.owner)? else {
+            *blocks += value_blocks;
             return Ok(None);
         };
+        // Nor were its blocks counted.
+        *blocks += if is_old { 0 } else { value_blocks };
         self.findings.expect(holder.size == len as u64, structure, || {
             format!("inode {ino} has {} bytes of a value of {len}", holder.size)
         });
-        Ok(holder.hash.map(|hash| hashes(name, &[hash])))
+        let hash = holder.hash.filter(|_| !is_old);
+        Ok(hash.map(|hash| hashes(name, &[hash])))
     }
 
     /// Whether blocks are used as often as they say.

@@ -164,6 +164,10 @@ impl<R: Read + Seek> Check<R> {
         self.findings.expect(has_sums || !has_rest, structure, || {
             "some of it was never written, and the file system has no such feature".to_owned()
         });
+        let may_be_unwritten = group + 1 != self.group_count || !flags.contains(GroupFlags::BLOCK_UNINIT);
+        self.findings.expect(may_be_unwritten, structure, || {
+            "the block bitmap of the last group was never written".to_owned()
+        });
         let per_group = self.reader.superblock().inodes_per_group.get();
         self.findings.expect(unused <= per_group, structure, || {
             format!("{unused} unused inodes of {per_group}")

@@ -15,6 +15,8 @@ pub(super) struct InodeFact {
     pub(super) found: u32,
     /// It needs no name.
     pub(super) is_nameless: bool,
+    /// It is one of AFS, whose names are elsewhere.
+    pub(super) is_foreign: bool,
     /// It is in the list of files that had none any more, but were open.
     pub(super) is_orphan: bool,
 }

@@ -138,7 +138,9 @@ impl<R: Read + Seek> Check<R> {
             self.reserved(&checked);
         }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
-        if links == 0 && !(is_reserved && mode != 0) && !is_orphan {
+        let is_unused = links == 0 && !(is_reserved && mode != 0) && !is_orphan;
+        // What is reserved and has no mode is not in use, whatever else it says.
+        if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");
             }
@@ -148,8 +150,7 @@ impl<R: Read + Seek> Check<R> {
             });
             // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
             if ino.get() == 1 {
-                let blocks = self.blocks_of(&checked, true)?;
-                self.sectors(&checked, blocks.count);
+                self.blocks_of(&checked, true)?;
             } else if is_reserved {
                 let attributes = self.attributes(&checked)?;
                 self.sectors(&checked, attributes);
@@ -166,6 +167,7 @@ impl<R: Read + Seek> Check<R> {
             links,
             found: 0,
             is_nameless: is_special || is_reserved || is_value,
+            is_foreign: checked.flags.contains(InodeFlags::IMAGIC),
             is_orphan,
         });
         self.used(&checked)
@@ -208,12 +210,13 @@ impl<R: Read + Seek> Check<R> {
         let has_resize = superblock.has_compat(compat::RESIZE_INODE);
         let has_block = match ino {
             // Only the first is looked at.
-            3 | 4 | 8 if !is_named => inode.block[..4].iter().any(|&byte| byte != 0),
+            3 | 4 | 8 if !is_named => inode.links_count.get() != 0 || inode.block[..4].iter().any(|&byte| byte != 0),
             7 if !has_resize => inode.block.iter().any(|&byte| byte != 0),
             _ => false,
         };
-        self.findings
-            .expect(!has_block, structure, || "it has no use, and has blocks".to_owned());
+        self.findings.expect(!has_block, structure, || {
+            "it has no use, and has links or blocks".to_owned()
+        });
         if !is_file && !matches!(ino, 3 | 4 | 8) {
             self.findings.expect(!flags.contains(InodeFlags::INDEX), structure, || {
                 "it has an index, and cannot".to_owned()
@@ -312,7 +315,10 @@ impl<R: Read + Seek> Check<R> {
             });
             0
         };
-        self.sectors(checked, attributes + content);
+        // Nobody counts bad blocks.
+        if !is_bad_blocks {
+            self.sectors(checked, attributes + content);
+        }
         Ok(())
     }
 

@@ -32,6 +32,9 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             };
             let structure = Structure::Inode { ino };
+            if fact.is_foreign {
+                continue;
+            }
             if fact.is_nameless {
                 let is_named = fact.found > 0;
                 self.findings

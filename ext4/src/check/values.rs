@@ -16,6 +16,25 @@ pub(super) struct Holder {
     pub(super) size: u64,
     /// The hash of the value, if it can be one.
     pub(super) hash: Option<u32>,
+    /// Whether the inode says that hash.
+    is_right: bool,
+    /// Inode whose value it is, and its generation, if it was made before holders had hashes and counts
+    /// (`EXT4_XATTR_INODE_GET_PARENT`).
+    parent: (i64, u32),
+}
+
+impl Holder {
+    /// Returns whether it was made for an inode before holders had hashes and counts.
+    fn is_old_of(self, owner: Owner) -> bool {
+        self.parent == (owner.ino.into(), owner.generation)
+    }
+}
+
+/// An inode with an attribute.
+#[derive(Clone, Copy)]
+pub(super) struct Owner {
+    pub(super) ino: u32,
+    pub(super) generation: u32,
 }
 
 /// How an inode is used as the holder of a value.
@@ -23,20 +42,32 @@ pub(super) struct Holder {
 pub(super) struct Holding {
     /// Attributes that have it.
     found: u32,
+    /// Whether it was made before holders had hashes and counts.
+    is_old: bool,
     /// None if it cannot be read.
     holder: Option<Holder>,
 }
 
 impl<R: Read + Seek> Check<R> {
-    /// The inode that holds the value of one more attribute. However many they are, it is read once.
-    pub(super) fn holder(&mut self, ino: u32) -> Result<Option<Holder>, ReadError> {
+    /// The inode that holds the value of one more attribute, and whether it is an old one of that attribute's inode. However
+    /// many attributes have it, it is read once.
+    pub(super) fn holder(&mut self, ino: u32, owner: Owner) -> Result<Option<(Holder, bool)>, ReadError> {
         if !self.value_inodes.contains_key(&ino) {
             let holder = self.read_holder(ino)?;
-            self.value_inodes.insert(ino, Holding { found: 0, holder });
+            let holding = Holding {
+                holder,
+                ..Holding::default()
+            };
+            self.value_inodes.insert(ino, holding);
         }
         let holding = self.value_inodes.entry(ino).or_default();
         holding.found += 1;
-        Ok(holding.holder)
+        let Some(holder) = holding.holder else {
+            return Ok(None);
+        };
+        let is_old = !holder.is_right && holder.is_old_of(owner);
+        holding.is_old |= is_old;
+        Ok(Some((holder, is_old)))
     }
 
     fn read_holder(&mut self, ino: u32) -> Result<Option<Holder>, ReadError> {
@@ -45,33 +76,33 @@ impl<R: Read + Seek> Check<R> {
         let Some(inode) = found(inode, structure, &mut self.findings)? else {
             return Ok(None);
         };
-        let size = inode.size;
-        if !inode.holds_value() {
-            // It is found with those that have it.
-            return Ok(Some(Holder { size, hash: None }));
-        }
-        let len = usize::try_from(size)
+        let mut holder = Holder {
+            size: inode.size,
+            hash: None,
+            is_right: true,
+            parent: (inode.modified.seconds(), inode.generation),
+        };
+        let len = usize::try_from(inode.size)
             .ok()
             .filter(|len| (1..=MAX_VALUE_LEN).contains(len));
-        let Some(len) = len else {
-            return Ok(Some(Holder { size, hash: None }));
+        // One that holds no value is found with those that have it.
+        let Some(len) = len.filter(|_| inode.holds_value()) else {
+            return Ok(Some(holder));
         };
         let value = self.reader.read_whole(&inode, len);
         let Some(value) = found(value, structure, &mut self.findings)? else {
             return Ok(None);
         };
         let hash = checksum::value_hash(&value, self.reader.value_seed());
-        let is_right = inode.accessed.seconds() & 0xFFFF_FFFF == i64::from(hash);
-        self.findings
-            .expect(is_right, structure, || "it has another hash".to_owned());
-        let hash = Some(hash);
-        Ok(Some(Holder { size, hash }))
+        holder.hash = Some(hash);
+        holder.is_right = inode.accessed.seconds() & 0xFFFF_FFFF == i64::from(hash);
+        Ok(Some(holder))
     }
 
     /// Whether the holders are there, and have as many attributes as they say.
     pub(super) fn holders_in_use(&mut self) -> Result<(), ReadError> {
         let holders = std::mem::take(&mut self.value_inodes);
-        for (&ino, &Holding { found, .. }) in &holders {
+        for (&ino, holding) in &holders {
             let structure = Structure::XattrValue { ino };
             if self.is_unknown(ino) {
                 continue;
@@ -81,9 +112,17 @@ impl<R: Read + Seek> Check<R> {
                 self.find(structure, "there is no such inode");
                 continue;
             };
+            let has_flag = checked.flags.contains(InodeFlags::EA_INODE);
+            if holding.is_old && has_flag {
+                continue;
+            }
+            let is_right = holding.holder.is_none_or(|holder| holder.is_right);
+            self.findings
+                .expect(is_right, structure, || "it has another hash".to_owned());
+            let found = holding.found;
             // `ext4_xattr_inode_get_ref`
             let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
-            let is_right = checked.flags.contains(InodeFlags::EA_INODE) && said == u64::from(found);
+            let is_right = has_flag && said == u64::from(found);
             self.findings.expect(is_right, structure, || {
                 format!("{found} attributes have it, and it says {said}")
             });

@@ -37,7 +37,7 @@ pub struct FoundInode {
     /// Last change of the inode.
     pub changed: Timestamp,
     pub(super) flags: InodeFlags,
-    pub(super) generation: u32,
+    pub(crate) generation: u32,
     /// First byte of it in the image.
     pub(super) at: u64,
     /// `i_block`.
