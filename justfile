@@ -55,6 +55,7 @@ tools:
 
 # The oracles' images, from Debian and npm packages, as root
 images:
+    tests/rig/e2fsprogs-images.sh
     tests/rig/make-images.sh
 
 # Whole images before e2fsck, the kernel and an independent unpack, with the release profile, as root

@@ -13,6 +13,7 @@ mod judge;
 mod matrix;
 mod mutations;
 mod orphans;
+mod regressions;
 mod replay;
 mod shapes;
 mod sizes;

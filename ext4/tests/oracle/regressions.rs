@@ -1,0 +1,229 @@
+//! The images of e2fsprogs' own regression tests, damaged and repaired: [`ext4::check()`] finds a fault where `e2fsck -fn` does.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::{env, thread};
+
+use ext4::ReadError;
+
+use support::program::repository;
+use support::skip::{say, skip};
+use support::tools;
+
+/// Longest output of e2fsck that is read, in bytes: with `-n`, it can go on for ever.
+const MAX_OUTPUT: u64 = 1 << 20;
+
+/// Images that only one of the two calls faulty, and why.
+const REASONS: &[(&str, &str)] = &[
+    // What the check leaves out, as its documentation says.
+    ("f_quota.0", "usage in quota files is not compared"),
+    ("f_jnl_32bit.0", COUNTS),
+    ("f_jnl_64bit.0", COUNTS),
+    ("j_recover_csum3_64bit.1", COUNTS),
+    (
+        "f_pre_1970_date_encoding.1",
+        "times that e2fsck takes for wrongly written ones",
+    ),
+    // What the check finds, as its documentation says.
+    ("r_min_itable.0", COPIES),
+    ("f_uninit_restart_fsck.2", COPIES),
+    ("t_dangerous.6", MAP),
+    ("t_iexpand_full.2", MAP),
+    // What the kernel refuses.
+    ("j_corrupt_revoke_block.0", REVOKED),
+    ("j_corrupt_revoke_rcount.0", REVOKED),
+    (
+        "f_ea_inode_self_ref.2",
+        "Linux refuses a name of an inode with the flag of values",
+    ),
+    // What e2fsck does not look at.
+    (
+        "f_bad_disconnected_inode.2",
+        "the reserved inodes 9 and 10 hold anything",
+    ),
+    ("f_badtable.2", BAD_BLOCKS),
+    ("f_bbinode.2", BAD_BLOCKS),
+    (
+        "f_inlinedata_repair.2",
+        "two inodes have a block of attributes that says it has one",
+    ),
+    (
+        "f_resize_inode.10",
+        "e2fsck looks at a quarter of the blocks reserved for descriptors",
+    ),
+];
+
+const COUNTS: &str = "an unclean superblock's counts are not compared: the kernel counts again";
+const COPIES: &str = "backups of the superblock and descriptors are damaged";
+const MAP: &str = "the superblock's copy of the journal's map is damaged";
+const REVOKED: &str = "more revoked blocks than there is room for: Linux 6.18 refuses to mount it";
+const BAD_BLOCKS: &str = "e2fsck leaves out parts of inode tables that are listed as bad blocks";
+
+/// What one of the two says of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Verdict {
+    Clean,
+    Faulty,
+    /// Features that are not known, or fast commits.
+    Unsupported,
+}
+
+/// What both say of an image.
+struct Judged {
+    name: String,
+    ours: Verdict,
+    theirs: Verdict,
+    /// What was said by the one that calls it faulty.
+    complaint: String,
+}
+
+impl Judged {
+    fn of(image: &Path) -> Self {
+        let name = image.file_name().unwrap().to_str().unwrap().to_owned();
+        let (ours, our_complaint) = match ext4::check(File::open(image).unwrap()) {
+            Ok(report) => match report.findings.first() {
+                None => (Verdict::Clean, String::new()),
+                Some(first) => (Verdict::Faulty, first.to_string()),
+            },
+            Err(error @ (ReadError::Unsupported { .. } | ReadError::FastCommits)) => {
+                (Verdict::Unsupported, error.to_string())
+            }
+            Err(error) => (Verdict::Faulty, error.to_string()),
+        };
+        let their_complaint = their_complaint(image);
+        let theirs = their_complaint.as_ref().map_or(Verdict::Clean, |_| Verdict::Faulty);
+        Self {
+            name,
+            ours,
+            theirs,
+            complaint: their_complaint.unwrap_or(our_complaint),
+        }
+    }
+
+    /// Whether one calls it clean, and the other faulty.
+    fn is_disputed(&self) -> bool {
+        self.ours != Verdict::Unsupported && self.ours != self.theirs
+    }
+}
+
+/// What e2fsck finds, with the journal replayed first, which `-n` does not do.
+fn their_complaint(image: &Path) -> Option<String> {
+    let (is_right, text) = e2fsck(&["-fn"], image);
+    if !text.contains("skipping journal recovery") {
+        return (!is_right).then_some(text);
+    }
+    let copy = tools::copy_of(image);
+    let (is_right, text) = e2fsck(&["-y", "-E", "journal_only"], &copy);
+    if !is_right {
+        return Some(text);
+    }
+    let (is_right, text) = e2fsck(&["-fn"], &copy);
+    (!is_right).then_some(text)
+}
+
+/// Whether e2fsck has nothing to say, and what it says. Its clock is at the end, so that no time is in the future.
+fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
+    let mut child = tools::command("e2fsck")
+        .env("E2FSCK_TIME", u32::MAX.to_string())
+        .args(arguments)
+        .arg(image)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut said = Vec::new();
+    // Closed at the end of this, which ends a process that says more.
+    let stdout = child.stdout.take().unwrap();
+    stdout.take(MAX_OUTPUT).read_to_end(&mut said).unwrap();
+    let status = child.wait().unwrap();
+    let said = String::from_utf8_lossy(&said);
+    let is_harmless = |line: &str| {
+        line.is_empty()
+            || line.starts_with("Pass ")
+            || line.ends_with("Optimize? no")
+            || line.ends_with("recovering journal")
+            || line.contains(": clean, ")
+            || line.contains(" files (") && line.ends_with(" blocks")
+    };
+    let said: Vec<&str> = said.lines().filter(|line| !is_harmless(line)).collect();
+    let is_right = status.code() == Some(0) && said.is_empty();
+    (is_right, format!("{status}: {}", said.join("; ")))
+}
+
+/// Lets both judge all images, on two threads.
+fn judge_all(images: &[PathBuf]) -> Vec<Judged> {
+    let judged = Mutex::new(Vec::new());
+    let next = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(image) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let verdict = Judged::of(image);
+                    judged.lock().unwrap().push(verdict);
+                }
+            });
+        }
+    });
+    let mut judged = judged.into_inner().unwrap();
+    judged.sort_by(|a, b| a.name.cmp(&b.name));
+    judged
+}
+
+#[test]
+fn e2fsprogs_regression_images_are_judged_as_by_e2fsck() {
+    if tools::are_missing(&["e2fsck"]) {
+        return;
+    }
+    let rig = env::var_os("RIG").map_or_else(|| repository().join("target/rig"), Into::into);
+    let Ok(directory) = fs::read_dir(rig.join("e2fsprogs")) else {
+        return skip("tests/rig/e2fsprogs-images.sh was not run");
+    };
+    let images: Vec<_> = directory.map(|entry| entry.unwrap().path()).collect();
+    let judged = judge_all(&images);
+    let mut counts: BTreeMap<(Verdict, Verdict), usize> = BTreeMap::new();
+    let mut wrong = String::new();
+    let mut unused: BTreeMap<&str, &str> = REASONS.iter().copied().collect();
+    for one in &judged {
+        *counts.entry((one.ours, one.theirs)).or_default() += 1;
+        if one.is_disputed() && unused.remove(&one.name[..]).is_none() {
+            let complaint: String = one.complaint.chars().take(500).collect();
+            writeln!(
+                wrong,
+                "{}: ours {:?}, e2fsck's {:?}: {complaint}",
+                one.name, one.ours, one.theirs
+            )
+            .unwrap();
+        }
+    }
+    for name in unused.keys() {
+        writeln!(
+            wrong,
+            "{name}: nobody calls it faulty alone, and there is a reason for it"
+        )
+        .unwrap();
+    }
+    let count = |ours, theirs| counts.get(&(ours, theirs)).copied().unwrap_or(0);
+    say(&format!(
+        "e2fsprogs' regression images, {} of them: both clean {}, both faulty {}, missed {}, false alarms {}, \
+         unsupported {} (of which e2fsck calls {} clean)\n",
+        judged.len(),
+        count(Verdict::Clean, Verdict::Clean),
+        count(Verdict::Faulty, Verdict::Faulty),
+        count(Verdict::Clean, Verdict::Faulty),
+        count(Verdict::Faulty, Verdict::Clean),
+        count(Verdict::Unsupported, Verdict::Clean) + count(Verdict::Unsupported, Verdict::Faulty),
+        count(Verdict::Unsupported, Verdict::Clean),
+    ));
+    for (name, reason) in REASONS {
+        say(&format!("  {name}: {reason}\n"));
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+    assert!(count(Verdict::Faulty, Verdict::Faulty) > 100, "too few damaged images");
+}

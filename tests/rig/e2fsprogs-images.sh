@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Makes the images that e2fsprogs' own regression tests give to e2fsck: damaged ones, and ones that were repaired.
+# Needs what install-tools.sh installs, on Debian. Images that are there already are kept.
+#
+#   e2fsprogs-images.sh
+#
+# The tests come with Debian's source package, and run with the installed e2fsprogs. Each call of e2fsck in test NAME leaves an
+# image as it was before the call: $RIG/e2fsprogs/NAME.1, NAME.2 and so on; RIG defaults to target/rig. The test's image.gz is
+# NAME.0, and left out as NAME.1.
+set -euo pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
+
+here=$(cd "$(dirname "$0")" && pwd)
+rig=${RIG:-$here/../../target/rig}
+mkdir -p "$rig"
+rig=$(cd "$rig" && pwd)
+[ ! -d "$rig/e2fsprogs" ] || exit 0
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+mkdir -p "$work"/{lists,cache,source,run,tmp,images}
+cd "$work"
+
+# Lists of packages of its own, as most machines have no sources in theirs.
+# shellcheck disable=SC1091 # it is on every Debian
+suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
+cat >debian.sources <<SOURCES
+Types: deb-src
+URIs: http://deb.debian.org/debian
+Suites: $suite
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+SOURCES
+options=(-qq -o "Dir::Etc::sourcelist=$work/debian.sources" -o Dir::Etc::sourceparts=/dev/null
+  -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
+apt-get "${options[@]}" update
+apt-get "${options[@]}" source --download-only e2fsprogs
+tar -xf e2fsprogs_*.orig.tar.gz -C source --strip-components=1 --wildcards '*/tests/*'
+
+# In place of e2fsck: keeps the image, which is the last argument, under the name of the test, which is in that of the file.
+cat >e2fsck <<'KEEP'
+#!/usr/bin/env bash
+file=${!#}
+name=$(basename "$file")
+name=${name#e2fsprogs-tmp-}
+name=${name%.*}
+number=1
+while [ -e "$KEEP_IN/$name.$number" ]; do number=$((number + 1)); done
+[ ! -f "$file" ] || cp --sparse=always "$file" "$KEEP_IN/$name.$number"
+exec e2fsck "$@"
+KEEP
+chmod +x e2fsck
+
+# What a test asks of its surroundings, in place of tests/test_config.
+cat >config <<CONFIG
+FSCK=$work/e2fsck
+MKE2FS=mke2fs DUMPE2FS=dumpe2fs TUNE2FS=tune2fs E2IMAGE=e2image DEBUGFS=debugfs E2UNDO=e2undo CHATTR=chattr LSATTR=lsattr
+RESIZE2FS=resize2fs E2MMPSTATUS='dumpe2fs -m' TEST_BITS=test_data.tmp CLEAN_OUTPUT="sed -f $work/source/tests/filter.sed"
+DEBUGFS_EXE=$(command -v debugfs) RESIZE2FS_EXE=$(command -v resize2fs) E2IMAGE_EXE=$(command -v e2image)
+export E2FSCK_CONFIG=/dev/null MKE2FS_CONFIG=./mke2fs.conf BLKID_FILE=/dev/null TZ=GMT0 EXT2FS_NO_MTAB_OK=yes
+export E2FSPROGS_SKIP_PROGRESS=yes E2FSPROGS_LIBMAGIC_SUPPRESS=yes RESIZE2FS_FORCE_LAZY_ITABLE_INIT=yes
+CONFIG
+sed 's/@[A-Za-z_]*@//' source/tests/mke2fs.conf.in >run/mke2fs.conf
+seq 100000 >run/test_data.tmp
+export KEEP_IN=$work/images SRCDIR=$work/source/tests TEST_CONFIG=$work/config TMPDIR=$work/tmp DD=dd
+
+# Those that are left out wait for a clock, or make images of gigabytes.
+find source/tests -mindepth 1 -maxdepth 1 -type d -name '[dfjmrt]_*' | sort |
+  grep -v -e mmp -e large_dir -e big_expand -e f_illitable_flexbg |
+  (cd run && xargs -P 2 -I TEST sh -c 'timeout --kill-after=1 60 bash ../source/tests/test_one.in --skip-slow-tests ../TEST; true') \
+    >log 2>&1
+
+for image in source/tests/*/image.gz; do
+  name=images/$(basename "$(dirname "$image")")
+  gzip -dc "$image" | cp --sparse=always /dev/stdin "$name.0"
+  if cmp -s "$name.0" "$name.1"; then rm "$name.1"; fi
+done
+made=$(find images -type f | wc -l)
+if [ "$made" -lt 400 ]; then
+  tail -n 20 log >&2
+  echo "e2fsprogs-images.sh: made only $made images" >&2
+  exit 1
+fi
+cp -r --sparse=always images "$rig/e2fsprogs.part"
+mv "$rig/e2fsprogs.part" "$rig/e2fsprogs"
+echo "made $made images in $rig/e2fsprogs"
