@@ -14,8 +14,10 @@ mod private;
 mod real;
 mod redirects;
 mod store;
+mod streams;
 mod threads;
 mod tokens;
+mod windows;
 
 use std::io::Read;
 use std::path::{Path, PathBuf};

@@ -142,11 +142,7 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&ArchiveError> for ErrorKind {
     fn from(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Decode {
-                source: DecodeError::Read(source),
-                ..
-            } => source.kind().into(),
-            ArchiveError::Decode { .. } => Self::Unsupported,
+            ArchiveError::Decode { source, .. } => source.into(),
             ArchiveError::Missing { .. } => Self::NotFound,
             ArchiveError::Damaged { .. } | ArchiveError::Empty { .. } | ArchiveError::TooManyMembers { .. } => {
                 Self::Permanent
@@ -197,10 +193,16 @@ impl From<&LayerFailure> for ErrorKind {
             LayerFailure::Source(error) => error.into(),
             LayerFailure::Blob(_) | LayerFailure::Content(_) => Self::Permanent,
             LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_) => Self::Transient,
-            LayerFailure::Read(source) | LayerFailure::Decode(DecodeError::Read(source)) => source.kind().into(),
-            LayerFailure::Decode(_) => Self::Unsupported,
+            LayerFailure::Read(source) => source.kind().into(),
+            LayerFailure::Decode(error) => error.into(),
             LayerFailure::Apply(LayerError { kind, .. }) => kind.into(),
         }
+    }
+}
+
+impl From<&DecodeError> for ErrorKind {
+    fn from(error: &DecodeError) -> Self {
+        error.io_kind().into()
     }
 }
 

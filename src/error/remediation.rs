@@ -8,7 +8,7 @@ use ext4::FormatError;
 use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
 use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
-use crate::layer::{DecodeError, LayerError, LayerErrorKind};
+use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::{StageError, StageReason};
 
@@ -58,6 +58,8 @@ const RAISE_SIZE: &str = "if you trust the image, raise the limit with --max-siz
 const RUN_AGAIN: &str = "run the same command again";
 const DAMAGED: &str =
     "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
+const DECRYPT: &str = "decrypt the image first, for example with skopeo copy --decryption-key";
+const MAKE_ARCHIVE_AGAIN: &str = "make the archive again, with skopeo copy or docker save, for example";
 const BUILD_AGAIN: &str = "build the image again: it contradicts itself, so no other copy of it is better";
 
 fn pin(pinned: Option<&str>) -> String {
@@ -129,6 +131,11 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::File(FileError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             "check the path"
         }
+        ImageError::File(FileError::Read { source, .. }) => match DecodeError::of(source)? {
+            DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN,
+            error => return decoding(error),
+        },
+        ImageError::Archive(ArchiveError::Decode { source, .. }) => return decoding(source),
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
             "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
         }
@@ -140,9 +147,7 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Missing { name, .. }) if name == "manifest.json" => {
             "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
         }
-        ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => {
-            "make the archive again, with skopeo copy or docker save, for example"
-        }
+        ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => MAKE_ARCHIVE_AGAIN,
         ImageError::Archive(ArchiveError::Empty { .. }) => "name a tar, or see why what should write it did not",
         ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
@@ -159,7 +164,7 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Document {
             source: ManifestError::EncryptedLayer { .. },
             ..
-        } => "decrypt the image first, for example with skopeo copy --decryption-key",
+        } => DECRYPT,
         ImageError::Document {
             source: ManifestError::NotAnImage { .. } | ManifestError::UnknownLayer { .. },
             ..
@@ -221,21 +226,15 @@ fn layer(failure: &LayerFailure) -> Option<String> {
         LayerFailure::Copy(_) | LayerFailure::UnreadableCopy(_) => Some(RUN_AGAIN.to_owned()),
         LayerFailure::Apply(LayerError { kind, .. }) => entry(kind),
         LayerFailure::Content(_) => Some(BUILD_AGAIN.to_owned()),
-        LayerFailure::Decode(DecodeError::Encrypted { .. }) => {
-            Some("decrypt the image first, for example with skopeo copy --decryption-key".to_owned())
-        }
-        LayerFailure::Decode(DecodeError::Unsupported { .. }) => {
-            Some("build the image again with layers in gzip or zstd".to_owned())
-        }
-        LayerFailure::Read(_) | LayerFailure::Decode(_) => None,
+        LayerFailure::Decode(error) => decoding(error),
+        LayerFailure::Read(_) => None,
     }
 }
 
 fn entry(error: &LayerErrorKind) -> Option<String> {
     let text = match error {
         LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => return format(error),
-        LayerErrorKind::Read(source) if is_of_the_content(source.kind()) => DAMAGED,
-        LayerErrorKind::Read(_) => return None,
+        LayerErrorKind::Read(source) => return DecodeError::of(source).and_then(decoding),
         LayerErrorKind::Truncated { .. }
         | LayerErrorKind::Checksum
         | LayerErrorKind::LoneZeroBlock
@@ -280,12 +279,23 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
     Some(text.to_owned())
 }
 
-/// Whether a decoder met bytes that it could not decode, rather than a disk that it could not read.
-fn is_of_the_content(kind: io::ErrorKind) -> bool {
-    matches!(
-        kind,
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other
-    )
+fn decoding(error: &DecodeError) -> Option<String> {
+    let text = match error {
+        DecodeError::Encrypted { .. } => DECRYPT,
+        DecodeError::Unsupported { .. } => "build the image again with layers in gzip or zstd",
+        DecodeError::Stream {
+            fault: StreamFault::Trailing,
+            ..
+        } => "build the image again: something was appended to the layer, or a part of it was damaged",
+        DecodeError::Stream { .. } => DAMAGED,
+        DecodeError::WindowTooLarge { .. } => "compress the layer again with a smaller window: zstd --long=29 or less",
+        DecodeError::Dictionary { .. } => "compress the layer again without a dictionary",
+        DecodeError::OutOfMemory { .. } => {
+            "free some memory, or raise its limit (ulimit -v); or compress the layer again with a smaller window"
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
 }
 
 /// How to raise a limit that an image exceeds by what was read of it.

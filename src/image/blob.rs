@@ -20,13 +20,18 @@ pub struct Blob {
 pub(super) enum Bytes {
     Section(Section),
     Growing(Growing),
-    /// Of an archive that holds a layer in another form than its manifest says.
-    Decoded(Box<Decoder<BufReader<Section>>>),
+    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and that decompressed.
+    Decoded(Section, Box<Decoder<BufReader<Section>>>),
+    /// What such an archive holds.
+    Packed(Section),
 }
 
 impl Blob {
-    /// Tells the progress, if there is one, what was read.
+    /// Tells the progress, if there is one, what was read, from the first byte on.
     pub(super) fn new(bytes: Bytes, progress: Option<Arc<LayerProgress>>) -> Self {
+        if let Some(progress) = &progress {
+            progress.begin();
+        }
         Self { bytes, progress }
     }
 
@@ -36,18 +41,29 @@ impl Blob {
         Self::new(Bytes::Section(Section::whole(file, size)), None)
     }
 
-    /// Whether its bytes are hashed as they arrive, by the download that [`Source::finish`](super::Source::finish) asks.
+    /// The blob as it is stored, which for some archives is compressed where the manifest says otherwise. The digest that the
+    /// manifest names is then that of the tar in it.
+    pub(crate) fn packed(self) -> Self {
+        let bytes = match self.bytes {
+            Bytes::Decoded(section, _) => Bytes::Packed(section),
+            bytes => bytes,
+        };
+        Self { bytes, ..self }
+    }
+
+    /// Returns whether others hash its bytes: the download that [`Source::finish`](super::Source::finish) asks, or whoever
+    /// decompresses it.
     pub(crate) fn is_hashed_elsewhere(&self) -> bool {
-        matches!(self.bytes, Bytes::Growing(_))
+        matches!(self.bytes, Bytes::Growing(_) | Bytes::Packed(_))
     }
 }
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Section(section) => section.fmt(f),
+            Self::Section(section) | Self::Packed(section) => section.fmt(f),
             Self::Growing(growing) => growing.fmt(f),
-            Self::Decoded(_) => f.write_str("Decoded"),
+            Self::Decoded(..) => f.write_str("Decoded"),
         }
     }
 }
@@ -55,9 +71,9 @@ impl fmt::Debug for Bytes {
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.bytes {
-            Bytes::Section(section) => section.read(buffer),
+            Bytes::Section(section) | Bytes::Packed(section) => section.read(buffer),
             Bytes::Growing(growing) => growing.read(buffer),
-            Bytes::Decoded(decoder) => decoder.read(buffer),
+            Bytes::Decoded(_, decoder) => decoder.read(buffer),
         }?;
         if let Some(progress) = &self.progress {
             progress.apply(count);

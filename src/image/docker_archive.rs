@@ -207,7 +207,7 @@ impl Local for DockerArchive {
             path: self.path.clone(),
             source,
         })?;
-        Ok(Bytes::Decoded(Box::new(decoder)))
+        Ok(Bytes::Decoded(layer.section.clone(), Box::new(decoder)))
     }
 }
 

@@ -89,6 +89,11 @@ impl LayerProgress {
         self.here.store(len, Ordering::Relaxed);
     }
 
+    /// The blob is read from its beginning, for the second time perhaps.
+    pub(super) fn begin(&self) {
+        self.applied.store(0, Ordering::Relaxed);
+    }
+
     pub(super) fn apply(&self, len: usize) {
         self.applied.fetch_add(len as u64, Ordering::Relaxed);
     }

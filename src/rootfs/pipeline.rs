@@ -10,7 +10,7 @@
 //! so that each box sees its pieces in order, and no thread ever waits while there is something to do. The applier takes steps too
 //! whenever its next piece is not ready, or too much waits to be written; without other threads it takes all of them.
 //!
-//! Memory is bounded by the pieces of a lane, the lanes that are open, and the writes that wait. Which thread does what, and when,
+//! Memory is bounded by the pieces of a lane, the lanes that are open, the writes that wait, and the [`windows`] of decoders. Which thread does what, and when,
 //! changes nothing of what the applier sees, and nothing of the image.
 
 mod behind;
@@ -19,6 +19,7 @@ mod feed;
 mod lane;
 mod piece;
 mod tar_check;
+mod windows;
 mod writes;
 
 use std::collections::HashSet;
@@ -40,7 +41,7 @@ use lane::{Lane, Step};
 use piece::{Piece, PieceReader, Pieces};
 use writes::{Writes, Writing};
 
-/// Most layers that are read at once. Each may have a window of 128 MiB, if it is compressed with zstd.
+/// Most layers that are read at once.
 const MAX_LANES: usize = 4;
 
 /// Pieces for each open lane, 16 MiB, which one lane may use as well as another: where one waits for its decoder, the next can be
@@ -152,6 +153,7 @@ impl<'a> Pipeline<'a> {
     pub(super) fn open(&self, index: usize) -> Result<Tar<'_, 'a>, LayerFailure> {
         let mut state = self.lock();
         state.current = index;
+        state.lanes[index].stay();
         self.wake(&state);
         drop(state);
         let compression = self.wait(Role::Applier, |state| state.lanes[index].opened.take())?;
@@ -234,6 +236,7 @@ impl<'a> Pipeline<'a> {
             lanes, current, spare, ..
         } = state;
         let open = *current..lanes.len().min(*current + self.lane_count);
+        windows::grant(&mut lanes[open.clone()], spare);
         let used = lanes[open.clone()].iter().map(Lane::piece_count).sum();
         let mut free = (self.lane_count * LANE_PIECES).saturating_sub(used);
         for (index, lane) in open.clone().zip(&mut lanes[open]) {

@@ -206,8 +206,8 @@ fn damage_is_told_from_tools_that_err() {
         &tar,
         &longer,
         "permanent",
-        "data after the end of the gzip",
-        "damaged before",
+        "the gzip stream is followed by other data",
+        "something was appended",
     );
     let xz = b"\xfd7zXZ\0\0\x04";
     check(&tar, xz, "unsupported", "compressed with xz", "gzip or zstd");

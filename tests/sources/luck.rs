@@ -13,7 +13,7 @@ use support::layout::{TestLayout, digest};
 use support::server::{Reply, Request, Server, stored};
 
 /// What comes next of numbers that look random and are the same each time.
-fn next(state: u64) -> u64 {
+pub(crate) fn next(state: u64) -> u64 {
     let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)

@@ -1,10 +1,13 @@
 //! The members of a gzip stream (RFC 1952).
 
-use std::io::{self, BufRead, Read};
+use std::io::BufRead;
 
 use bitflags::bitflags;
 use flate2::{Decompress, FlushDecompress, Status};
 use zlib_rs::crc32::{crc32, crc32_combine};
+
+use super::counted::Counted;
+use super::error::{Stop, StreamFault, StreamPart};
 
 /// `ID1`, `ID2`, and the only `CM`.
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
@@ -31,11 +34,21 @@ bitflags! {
 /// Zeros after the last one are padding, which GNU gzip and umoci accept too: there are builders that write it. Anything else is
 /// an error: it might be a member that was damaged.
 pub(super) struct Members<R> {
-    blob: R,
+    blob: Counted<R>,
     deflate: Decompress,
-    /// Whether it is in the middle of a member.
-    is_inside: bool,
+    place: Place,
     checksums: Checksums,
+}
+
+/// A place in the stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Before a member, or at the end.
+    Between,
+    /// Amid the deflate data of a member.
+    Data,
+    /// Before the trailer of a member.
+    Trailer,
 }
 
 /// What becomes of the CRC-32 of each member.
@@ -47,11 +60,11 @@ enum Checksums {
 }
 
 impl<R: BufRead> Members<R> {
-    pub(super) fn new(blob: R) -> Self {
+    pub(super) fn new(blob: Counted<R>) -> Self {
         Self {
             blob,
             deflate: Decompress::new(false),
-            is_inside: false,
+            place: Place::Between,
             checksums: Checksums::Verified(0),
         }
     }
@@ -69,31 +82,56 @@ impl<R: BufRead> Members<R> {
         }
     }
 
-    /// Begins the next member, and says whether there is one.
-    fn begin(&mut self) -> io::Result<bool> {
+    /// Compressed bytes that were read.
+    pub(super) fn read_count(&self) -> u64 {
+        self.blob.count()
+    }
+
+    /// Decompresses what fits the buffer; returns 0 at the end.
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            match self.place {
+                Place::Between => {
+                    if !self.begin()? {
+                        return Ok(0);
+                    }
+                }
+                Place::Data => match self.inflate(buffer)? {
+                    0 => {}
+                    len => return Ok(len),
+                },
+                Place::Trailer => self.end()?,
+            }
+        }
+    }
+
+    /// Begins the next member; returns whether there is one.
+    fn begin(&mut self) -> Result<bool, Stop> {
         match self.blob.fill_buf()? {
             [] => return Ok(false),
             [0, ..] => return skip_padding(&mut self.blob).map(|()| false),
             [0x1f, ..] => read_header(&mut self.blob)?,
-            _ => return Err(data_after_end()),
+            _ => return Err(Stop::Fault(StreamFault::Trailing)),
         }
         self.deflate.reset(false);
         if let Checksums::Verified(crc) = &mut self.checksums {
             *crc = 0;
         }
-        self.is_inside = true;
+        self.place = Place::Data;
         Ok(true)
     }
 
-    /// Decompresses what fits the buffer, and ends the member if that was all.
-    fn inflate(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Decompresses what fits the buffer. No content is lost to an error behind it.
+    fn inflate(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
         let input = self.blob.fill_buf()?;
         if input.is_empty() {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(Stop::truncated(StreamPart::Member));
         }
         let (before_in, before_out) = (self.deflate.total_in(), self.deflate.total_out());
         let status = self.deflate.decompress(input, buffer, FlushDecompress::None);
-        let status = status.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
         let index = |total: u64| usize::try_from(total).expect("it is within a buffer");
         let read = index(self.deflate.total_in() - before_in);
         let written = index(self.deflate.total_out() - before_out);
@@ -102,81 +140,71 @@ impl<R: BufRead> Members<R> {
             *crc = crc32(*crc, &buffer[..written]);
         }
         match status {
-            Status::StreamEnd => self.end()?,
-            _ if read == 0 && written == 0 => return Err(corrupt("the deflate stream goes nowhere")),
-            _ => {}
+            Ok(Status::StreamEnd) => self.place = Place::Trailer,
+            // What is wrong is wrong the next time, too.
+            Err(_) if written > 0 => {}
+            Ok(_) if read > 0 || written > 0 => {}
+            _ => return Err(Stop::Fault(StreamFault::Data)),
         }
         Ok(written)
     }
 
     /// Holds what came out of a member against its end.
-    fn end(&mut self) -> io::Result<()> {
+    fn end(&mut self) -> Result<(), Stop> {
         let mut trailer = [[0; 4]; 2];
-        self.blob.read_exact(trailer.as_flattened_mut())?;
+        self.blob.take(trailer.as_flattened_mut(), StreamPart::MemberTrailer)?;
         let [expected, len] = trailer.map(u32::from_le_bytes);
         let whole_len = self.deflate.total_out();
         match &mut self.checksums {
-            Checksums::Verified(crc) if *crc != expected => return Err(wrong_checksum()),
+            Checksums::Verified(crc) if *crc != expected => return Err(Stop::Fault(StreamFault::Checksum)),
             Checksums::Verified(_) => {}
             Checksums::Believed(all) => *all = crc32_combine(*all, expected, whole_len),
         }
         // `ISIZE` is modulo 2^32.
         if u64::from(len) != whole_len & 0xFFFF_FFFF {
-            return Err(corrupt("a gzip member has another size"));
+            return Err(Stop::Fault(StreamFault::Length));
         }
-        self.is_inside = false;
+        self.place = Place::Between;
         Ok(())
     }
 }
 
-impl<R: BufRead> Read for Members<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if buffer.is_empty() {
-            return Ok(0);
-        }
-        loop {
-            if !self.is_inside && !self.begin()? {
-                return Ok(0);
-            }
-            let len = self.inflate(buffer)?;
-            if len > 0 {
-                return Ok(len);
-            }
-        }
-    }
-}
-
 /// Reads the header of a member, of which nothing matters.
-fn read_header(blob: &mut impl BufRead) -> io::Result<()> {
+fn read_header<R: BufRead>(blob: &mut Counted<R>) -> Result<(), Stop> {
     let mut header = Header { blob, crc: 0 };
     let mut fixed = [0; 10];
-    header.read(&mut fixed)?;
-    if !fixed.starts_with(&MAGIC) {
-        return Err(data_after_end());
+    let (magic, rest) = fixed.split_at_mut(MAGIC.len());
+    let len = header.take_some(magic)?;
+    if !MAGIC.starts_with(&magic[..len]) {
+        return Err(Stop::Fault(StreamFault::Trailing));
     }
+    if len < MAGIC.len() {
+        return Err(Stop::truncated(StreamPart::MemberHeader));
+    }
+    header.take(rest)?;
     let Some(flags) = Flags::from_bits(fixed[3]) else {
-        return Err(corrupt("a gzip member has flags that nobody knows"));
+        return Err(Stop::Fault(StreamFault::ReservedBits));
     };
     if flags.contains(Flags::FEXTRA) {
         let mut len = [0; 2];
-        header.read(&mut len)?;
+        header.take(&mut len)?;
         let mut fields = vec![0; u16::from_le_bytes(len).into()];
-        header.read(&mut fields)?;
+        header.take(&mut fields)?;
     }
     for text in [Flags::FNAME, Flags::FCOMMENT] {
         if flags.contains(text) {
             let mut byte = [1];
             while byte != [0] {
-                header.read(&mut byte)?;
+                header.take(&mut byte)?;
             }
         }
     }
     if flags.contains(Flags::FHCRC) {
         let [first, second, ..] = header.crc.to_le_bytes();
         let mut crc = [0; 2];
-        header.read(&mut crc)?;
+        header.take(&mut crc)?;
         if crc != [first, second] {
-            return Err(corrupt("the header of a gzip member has another checksum"));
+            return Err(Stop::Fault(StreamFault::HeaderChecksum));
         }
     }
     Ok(())
@@ -184,39 +212,33 @@ fn read_header(blob: &mut impl BufRead) -> io::Result<()> {
 
 /// A header that is being read.
 struct Header<'a, R> {
-    blob: &'a mut R,
+    blob: &'a mut Counted<R>,
     crc: u32,
 }
 
 impl<R: BufRead> Header<'_, R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<()> {
-        self.blob.read_exact(bytes)?;
-        self.crc = crc32(self.crc, bytes);
+    fn take(&mut self, bytes: &mut [u8]) -> Result<(), Stop> {
+        if self.take_some(bytes)? < bytes.len() {
+            return Err(Stop::truncated(StreamPart::MemberHeader));
+        }
         Ok(())
+    }
+
+    fn take_some(&mut self, bytes: &mut [u8]) -> Result<usize, Stop> {
+        let len = self.blob.take_some(bytes)?;
+        self.crc = crc32(self.crc, &bytes[..len]);
+        Ok(len)
     }
 }
 
 /// Reads zeros to the end.
-fn skip_padding(blob: &mut impl BufRead) -> io::Result<()> {
+fn skip_padding<R: BufRead>(blob: &mut Counted<R>) -> Result<(), Stop> {
     loop {
         let len = match blob.fill_buf()? {
             [] => return Ok(()),
             zeros if zeros.iter().all(|&byte| byte == 0) => zeros.len(),
-            _ => return Err(data_after_end()),
+            _ => return Err(Stop::Fault(StreamFault::Trailing)),
         };
         blob.consume(len);
     }
-}
-
-fn data_after_end() -> io::Error {
-    corrupt("data after the end of the gzip stream")
-}
-
-/// A member whose content has another checksum than it says.
-pub(super) fn wrong_checksum() -> io::Error {
-    corrupt("a gzip member has another checksum")
-}
-
-fn corrupt(what: &'static str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
 }

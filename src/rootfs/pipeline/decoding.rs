@@ -8,7 +8,7 @@ use super::feed::{End, Feed, FeedReader};
 use super::piece::Piece;
 use crate::error::LayerFailure;
 use crate::image::{Check, Layer, Source};
-use crate::layer::{self, Checksum, Compression, Decoder};
+use crate::layer::{self, Compression, Decoder, SaidChecksum};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decoding<'a> {
@@ -36,8 +36,10 @@ pub(super) enum Decoded {
     Opened(Result<Compression, LayerFailure>),
     /// More of the tar, perhaps, and more to come.
     Piece,
+    /// More of the tar, perhaps; for more, a window of this many bytes must be granted.
+    Window(u64),
     /// The last of the tar, and what the blob says of all of it; or as much as there was before the error.
-    TarEnd(io::Result<Option<Checksum>>),
+    TarEnd(io::Result<Option<SaidChecksum>>),
     /// All of the blob was read.
     End(End),
 }
@@ -72,6 +74,18 @@ impl<'a> Decoding<'a> {
         }
     }
 
+    /// Grants the decoder memory for windows of at most this many bytes.
+    pub(super) fn grant_window(&mut self, max: u64) {
+        if let Phase::Tar(decoder, _) = &mut self.phase {
+            decoder.grant_window(max);
+        }
+    }
+
+    /// Begins again, with nothing asked of the source.
+    pub(super) fn restart(&mut self) {
+        self.phase = Phase::Closed;
+    }
+
     /// Goes one step further. The piece holds what there is of the tar then.
     pub(super) fn step(&mut self, piece: &mut Piece) -> Decoded {
         match &mut self.phase {
@@ -79,14 +93,18 @@ impl<'a> Decoding<'a> {
                 piece.clear();
                 Decoded::Opened(self.open())
             }
-            Phase::Tar(decoder, feed) => match piece.fill(decoder) {
-                Ok(()) if piece.is_full() => Decoded::Piece,
-                end => {
-                    let end = end.map(|()| decoder.checksum());
-                    self.phase = Phase::Rest(Arc::clone(feed));
-                    Decoded::TarEnd(end)
+            Phase::Tar(decoder, feed) => {
+                let filled = piece.fill(decoder);
+                match (decoder.wanted_window(), filled) {
+                    (Some(window), Ok(())) => Decoded::Window(window),
+                    (None, Ok(())) if piece.is_full() => Decoded::Piece,
+                    (_, end) => {
+                        let end = end.map(|()| decoder.checksum());
+                        self.phase = Phase::Rest(Arc::clone(feed));
+                        Decoded::TarEnd(end)
+                    }
                 }
-            },
+            }
             Phase::Unpacked(feed) => match feed.exchange(piece) {
                 Ok(true) => Decoded::Piece,
                 end => {
@@ -111,7 +129,8 @@ impl<'a> Decoding<'a> {
 
     fn open(&mut self) -> Result<Compression, LayerFailure> {
         self.phase = Phase::Over;
-        let blob = self.source.blob(self.layer)?;
+        // A second compression, of an archive that holds the layer, is undone here too, so that its memory counts.
+        let blob = self.source.blob(self.layer)?.packed();
         let check = Check::new(self.layer.digest.clone(), Some(self.layer.size));
         let feed = Arc::new(Feed::new(blob, check, self.interrupted));
         self.phase = Phase::Rest(Arc::clone(&feed));
@@ -122,7 +141,9 @@ impl<'a> Decoding<'a> {
         let decoder = layer::decode(FeedReader::new(Arc::clone(&feed)), &self.layer.media_type)?;
         let compression = decoder.compression();
         // They are the work of the tar's check.
-        self.phase = Phase::Tar(Box::new(decoder.believing_checksums()), feed);
+        let mut decoder = decoder.believing_checksums();
+        decoder.grant_window(0);
+        self.phase = Phase::Tar(Box::new(decoder), feed);
         Ok(compression)
     }
 }

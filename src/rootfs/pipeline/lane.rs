@@ -9,9 +9,10 @@ use super::decoding::{Decoded, Decoding};
 use super::feed::{End, Feed};
 use super::piece::Piece;
 use super::tar_check::TarCheck;
+use super::windows::{Claim, WINDOW_SHARE};
 use crate::error::LayerFailure;
 use crate::image::{Layer, Source};
-use crate::layer::{Checksum, Compression};
+use crate::layer::{Compression, SaidChecksum};
 
 /// Pieces that the lanes above leave to a lane: 8 MiB.
 const RESERVE: usize = 32;
@@ -33,9 +34,13 @@ pub(super) struct Lane<'a> {
     /// Whether the blob is there and can be decoded, until somebody takes note of it.
     pub(super) opened: Option<Result<Compression, LayerFailure>>,
     /// How the tar ended, behind all pieces, and what the blob says of it.
-    tar_end: Option<io::Result<Option<Checksum>>>,
+    tar_end: Option<io::Result<Option<SaidChecksum>>>,
     /// How the blob ended.
     pub(super) end: Option<End>,
+    /// Memory for the window of its decoder.
+    pub(super) claim: Claim,
+    /// Whether it begins again, without that memory, as soon as no thread has a box of it.
+    is_restarting: bool,
     /// Whether nobody wants the rest of the tar.
     is_skipped: bool,
     /// Whether a layer below is the same: only one of them can be told why there is no blob, and that is the lower one, if this one
@@ -93,6 +98,8 @@ impl<'a> Lane<'a> {
             opened: None,
             tar_end: None,
             end: None,
+            claim: Claim::default(),
+            is_restarting: false,
             is_skipped: false,
             same_before,
         }
@@ -100,18 +107,25 @@ impl<'a> Lane<'a> {
 
     /// Takes part in reading the blob, if that is possible now.
     pub(super) fn next_fetch(&self) -> Option<Step<'a>> {
-        let feed = self.feed.as_ref().filter(|feed| feed.has_room())?;
+        let feed = self
+            .feed
+            .as_ref()
+            .filter(|feed| feed.has_room() && !self.is_restarting)?;
         Some(Step::Fetch(Arc::clone(feed)))
     }
 
     /// Takes the decoder to fill one of so many free pieces, if that is possible now.
     pub(super) fn next_decode(&mut self, free: usize, spare: &mut Vec<Piece>) -> Option<Step<'a>> {
-        if free == 0 && !self.is_skipped {
+        let has_room = free > 0 && self.claim.lacking() == 0;
+        if self.is_restarting || !(has_room || self.is_skipped) {
             return None;
         }
         let mut decoding = self.decoding.take()?;
         if self.is_skipped {
             decoding.skip();
+            self.claim = Claim::default();
+        } else {
+            decoding.grant_window(self.claim.held() as u64 * WINDOW_SHARE);
         }
         self.piece_count += 1;
         Some(Step::Decode(decoding, spare.pop().unwrap_or_else(Piece::new)))
@@ -132,6 +146,9 @@ impl<'a> Lane<'a> {
 
     /// Takes the hash of the tar and the next piece for it, if there are both.
     pub(super) fn next_check(&mut self) -> Option<Step<'a>> {
+        if self.is_restarting {
+            return None;
+        }
         let piece = self.decoded.pop_front_if(|_| self.check.is_some())?;
         self.check.take().map(|check| Step::Check(check, piece))
     }
@@ -153,7 +170,13 @@ impl<'a> Lane<'a> {
                         self.opened = Some(result);
                     }
                     Decoded::Piece => {}
-                    Decoded::TarEnd(result) => self.tar_end = Some(result),
+                    Decoded::Window(len) => self.claim.want(len),
+                    Decoded::TarEnd(result) => {
+                        self.tar_end = Some(result);
+                        // The decoder is gone, and nothing is gained by beginning again.
+                        self.claim = Claim::default();
+                        self.is_restarting = false;
+                    }
                     Decoded::End(end) => self.end = Some(end),
                 }
                 self.feed = decoding.feed();
@@ -169,6 +192,37 @@ impl<'a> Lane<'a> {
         } else {
             pieces.push_back(piece);
         }
+        if self.is_restarting {
+            self.restart(spare);
+        }
+    }
+
+    /// Returns whether it is about to begin again.
+    pub(super) fn is_restarting(&self) -> bool {
+        self.is_restarting
+    }
+
+    /// Stays as it is, since its turn has come.
+    pub(super) fn stay(&mut self) {
+        self.is_restarting = false;
+    }
+
+    /// Gives back the memory for the window of its decoder, and all that came out of it: the layer is decoded again later.
+    pub(super) fn restart(&mut self, spare: &mut Vec<Piece>) {
+        if self.claim.held() == 0 {
+            return;
+        }
+        self.is_restarting = true;
+        let (Some(decoding), Some(check)) = (&mut self.decoding, &mut self.check) else {
+            return;
+        };
+        decoding.restart();
+        check.restart();
+        self.feed = None;
+        self.opened = None;
+        self.drop_pieces(spare);
+        self.claim = Claim::default();
+        self.is_restarting = false;
     }
 
     /// The next piece to apply, or the end of the tar; `None` if neither is there yet.
@@ -190,6 +244,10 @@ impl<'a> Lane<'a> {
     /// Drops what is there of the tar; the rest is not decoded any more.
     pub(super) fn skip(&mut self, spare: &mut Vec<Piece>) {
         self.is_skipped = true;
+        self.drop_pieces(spare);
+    }
+
+    fn drop_pieces(&mut self, spare: &mut Vec<Piece>) {
         let pieces = self.decoded.drain(..).chain(self.checked.drain(..));
         let before = spare.len();
         spare.extend(pieces);

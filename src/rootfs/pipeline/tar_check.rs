@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::image::{Check, DigestError, Keep, Layer, Source};
-use crate::layer::Checksum;
+use crate::layer::{Checksum, SaidChecksum};
 
 /// Hashes a tar, and keeps it if that is wanted.
 pub(super) struct TarCheck<'a> {
@@ -37,11 +37,16 @@ impl<'a> TarCheck<'a> {
     }
 
     /// Demands that what was read is what the blob says of it, if it says anything.
-    pub(super) fn expect(&self, said: Option<Checksum>) -> io::Result<()> {
+    pub(super) fn expect(&self, said: Option<SaidChecksum>) -> io::Result<()> {
         match self.checksum.zip(said) {
-            Some((checksum, said)) => checksum.expect(said),
+            Some((checksum, said)) => Ok(checksum.expect(said)?),
             None => Ok(()),
         }
+    }
+
+    /// Begins again, before the first byte.
+    pub(super) fn restart(&mut self) {
+        *self = Self::new(self.source, self.layer);
     }
 
     /// Takes the next bytes.

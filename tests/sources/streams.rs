@@ -1,0 +1,240 @@
+//! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong with them, by name.
+
+use std::io::Write;
+
+use support::layout::{TestLayout, digest};
+
+use crate::sources::store::{Builds, succeed, tar};
+use crate::sources::threads::{failure, gzip, image};
+
+/// The last step of decoding belongs to another thread where there are several.
+const THREADS: [&str; 2] = ["1", "4"];
+
+const DAMAGED: &str = "hint: build the image again: the layer was damaged before its digest was taken";
+const APPENDED: &str = "hint: build the image again: something was appended to the layer";
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.include_checksum(true).unwrap();
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// A zstd frame of blocks as they are (RFC 8878, section 3.1.1.2), with this in its header after the magic number.
+fn raw_frame(header: &[u8], content: &[u8]) -> Vec<u8> {
+    let block_header = u32::try_from(content.len()).unwrap() << 3 | 1;
+    [b"\x28\xb5\x2f\xfd", header, &block_header.to_le_bytes()[..3], content].concat()
+}
+
+/// Builds an image of a good layer and one that `blob` makes of a tar; returns what the build says, for any number of threads.
+fn failure_of(blob: fn(&[u8]) -> Vec<u8>) -> String {
+    let layout = TestLayout::new();
+    let tars = ["one", "two"].map(|name| tar(name, 100_000));
+    let image = image(
+        &layout,
+        &tars,
+        |index, tar| if index == 0 { gzip(tar) } else { blob(tar) },
+    );
+    let reference = layout.reference(&format!("@{}", digest(&image)));
+    let [alone, together] = THREADS.map(|threads| failure(&Builds::new(), &reference, threads));
+    assert_eq!(alone, together);
+    alone
+}
+
+/// Makes the blob shorter by this many bytes.
+fn cut(mut blob: Vec<u8>, by: usize) -> Vec<u8> {
+    blob.truncate(blob.len() - by);
+    blob
+}
+
+/// Changes a byte, counted from the end of the blob.
+fn change(mut blob: Vec<u8>, from_end: usize) -> Vec<u8> {
+    let index = blob.len() - from_end;
+    blob[index] ^= 1;
+    blob
+}
+
+/// A name, the blob of a tar, and what the error says of it.
+type Case = (&'static str, fn(&[u8]) -> Vec<u8>, &'static [&'static str]);
+
+const CASES: [Case; 22] = [
+    (
+        "gzip magic",
+        |tar| gzip(tar)[..2].to_vec(),
+        &["the gzip stream is truncated inside the header of a member: 2 compressed bytes read, 0 bytes decompressed"],
+    ),
+    (
+        "gzip header",
+        |tar| gzip(tar)[..7].to_vec(),
+        &["the gzip stream is truncated inside the header of a member: 7 compressed bytes read, 0 bytes decompressed"],
+    ),
+    (
+        "gzip data",
+        |tar| cut(gzip(tar), 1000),
+        &["the gzip stream is truncated inside a member: "],
+    ),
+    (
+        "gzip trailer",
+        |tar| cut(gzip(tar), 3),
+        &[
+            "the gzip stream is truncated inside the trailer of a member: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "second gzip member",
+        |tar| cut([gzip(&tar[..512]), gzip(&tar[512..])].concat(), 1000),
+        &["the gzip stream is truncated inside a member: "],
+    ),
+    (
+        "gzip data changed",
+        |tar| {
+            let mut blob = gzip(tar);
+            blob[10..].fill(0xff);
+            blob
+        },
+        &["the gzip stream is corrupt, as its data cannot be decoded: "],
+    ),
+    (
+        "gzip checksum",
+        |tar| change(gzip(tar), 8),
+        &[
+            "the gzip stream is corrupt, as the checksum of its content is wrong: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "gzip length",
+        |tar| change(gzip(tar), 1),
+        &["the gzip stream is corrupt, as a member does not have the length that its trailer says: "],
+    ),
+    (
+        "gzip flags",
+        |tar| {
+            let mut blob = gzip(tar);
+            blob[3] = 1 << 5;
+            blob
+        },
+        &["the gzip stream is corrupt, as a header has reserved bits set: 10 compressed bytes read"],
+    ),
+    (
+        "gzip header checksum",
+        |tar| {
+            let mut blob = gzip(tar);
+            blob[3] = 1 << 1;
+            blob
+        },
+        &["the gzip stream is corrupt, as the checksum of a header is wrong: 12 compressed bytes read"],
+    ),
+    (
+        "garbage after gzip",
+        |tar| [&gzip(tar)[..], b"garbage"].concat(),
+        &[
+            "the gzip stream is followed by other data: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "zstd magic",
+        |tar| zstd(tar)[..3].to_vec(),
+        &["the zstd stream is truncated inside the header of a frame: 3 compressed bytes read, 0 bytes decompressed"],
+    ),
+    (
+        "zstd header",
+        |tar| zstd(tar)[..5].to_vec(),
+        &["the zstd stream is truncated inside the header of a frame: 5 compressed bytes read, 0 bytes decompressed"],
+    ),
+    (
+        "zstd data",
+        |tar| cut(zstd(tar), 1000),
+        &["the zstd stream is truncated inside a frame: "],
+    ),
+    (
+        "zstd checksum cut",
+        |tar| cut(zstd(tar), 3),
+        &[
+            "the zstd stream is truncated inside a frame: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "zstd checksum",
+        |tar| change(zstd(tar), 1),
+        &["the zstd stream is corrupt, as the checksum of its content is wrong: "],
+    ),
+    (
+        "zstd data changed",
+        |tar| {
+            let mut blob = zstd(tar);
+            blob[6..].fill(0xff);
+            blob
+        },
+        &["the zstd stream is corrupt, as its data cannot be decoded: "],
+    ),
+    (
+        "zstd reserved bit",
+        |tar| raw_frame(&[1 << 3, 10 << 3], tar),
+        &["the zstd stream is corrupt, as a header has reserved bits set: 5 compressed bytes read"],
+    ),
+    (
+        "garbage after zstd",
+        |tar| [&zstd(tar)[..], b"garbage"].concat(),
+        &[
+            "the zstd stream is followed by other data: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "zeros after zstd",
+        |tar| [&zstd(tar)[..], &[0; 9]].concat(),
+        &["the zstd stream is followed by other data: "],
+    ),
+    (
+        "skippable frame",
+        |tar| [&zstd(tar)[..], b"\x5e\x2a\x4d\x18\x09\0\0\0abc"].concat(),
+        &[
+            "the zstd stream is truncated inside a skippable frame: ",
+            " 101888 bytes decompressed",
+        ],
+    ),
+    (
+        "skippable frame alone",
+        |_| b"\x5e\x2a\x4d\x18\x09\0".to_vec(),
+        &["the zstd stream is truncated inside a skippable frame: 6 compressed bytes read, 0 bytes decompressed"],
+    ),
+];
+
+#[test]
+fn a_faulty_stream_is_named_with_how_far_it_got() {
+    for (case, blob, expected) in CASES {
+        let stderr = failure_of(blob);
+        assert!(stderr.contains("could not apply layer 2 of 2"), "{case}: {stderr}");
+        let is_appended = expected[0].contains("followed by");
+        for words in expected.iter().chain([if is_appended { &APPENDED } else { &DAMAGED }]) {
+            assert!(stderr.contains(words), "{case}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_dictionary_is_not_called_damage() {
+    let stderr = failure_of(|tar| raw_frame(&[1, 10 << 3, 42], tar));
+    assert!(stderr.contains("the zstd stream needs the dictionary 42"), "{stderr}");
+    assert!(
+        stderr.contains("hint: compress the layer again without a dictionary"),
+        "{stderr}"
+    );
+}
+
+/// A layer without bytes is an empty tar, as it is to containerd.
+#[test]
+fn a_blob_without_bytes_changes_nothing() {
+    let layout = TestLayout::new();
+    let tars = [tar("one", 1000), String::new()];
+    let image = image(&layout, &tars, |_, tar| tar.to_vec());
+    for threads in THREADS {
+        let builds = Builds::new();
+        let mut build = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
+        succeed(build.args(["--threads", threads]));
+    }
+}

@@ -1,0 +1,114 @@
+//! Layers whose zstd frames need large windows, which share the memory for them.
+
+use std::fs;
+use std::io::Write;
+
+use crate::sources::luck::next;
+use crate::sources::store::{Builds, succeed, tar};
+use crate::sources::threads::{THREADS, failure, gzip, image};
+use support::layout::{TestLayout, digest};
+
+/// `Window_Descriptor` of 1 MiB, and of 128 to 512 MiB (RFC 8878, section 3.1.1.1.2).
+const WINDOWS: [u8; 6] = [10 << 3, 17 << 3, 17 << 3 | 1, 18 << 3, 18 << 3 | 4, 19 << 3];
+
+/// A frame that asks for a window, however little it needs.
+fn frame(content: &[u8], descriptor: u8) -> Vec<u8> {
+    let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(17).unwrap();
+    encoder.include_contentsize(false).unwrap();
+    encoder.write_all(content).unwrap();
+    let mut frame = encoder.finish().unwrap();
+    frame[5] = descriptor;
+    frame
+}
+
+/// A tar in frames, each with a window, or in gzip if there are none.
+fn compress(tar: &[u8], windows: &[u8]) -> Vec<u8> {
+    if windows.is_empty() {
+        return gzip(tar);
+    }
+    let part = tar.len().div_ceil(windows.len());
+    let frames = tar.chunks(part).zip(windows);
+    let skippable = b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec();
+    frames
+        .flat_map(|(part, window)| [frame(part, *window), skippable.clone()])
+        .flatten()
+        .collect()
+}
+
+/// Builds an image of layers with these windows, and checks that threads change nothing. Each tar is held against its digest.
+fn check(layers: &[Vec<u8>]) {
+    let layout = TestLayout::new();
+    let tars: Vec<_> = (0..layers.len())
+        .map(|index| tar(&index.to_string(), 700_000 + 900_000 * (index % 3)))
+        .collect();
+    let image = image(&layout, &tars, |index, tar| compress(tar, &layers[index]));
+    let builds = Builds::new();
+    let build = |threads| {
+        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), threads);
+        succeed(command.args(["--threads", threads, "--size-mib", "24", "--no-journal", "--no-sync"]));
+        fs::read(builds.output(threads)).unwrap()
+    };
+    let expected = build(THREADS[0]);
+    for threads in &THREADS[1..] {
+        assert!(build(threads) == expected, "{threads} threads: {layers:?}");
+    }
+}
+
+#[test]
+fn layers_with_the_largest_window_one_after_the_other() {
+    let largest = vec![WINDOWS[5]];
+    check(&vec![largest; 6]);
+}
+
+/// Layers above hold memory that the lowest one needs in the end.
+#[test]
+fn a_window_that_grows_while_other_layers_are_decoded() {
+    let growing: Vec<u8> = WINDOWS.to_vec();
+    let small = vec![WINDOWS[1]];
+    check(&[
+        growing.clone(),
+        small.clone(),
+        small.clone(),
+        small.clone(),
+        growing,
+        small,
+    ]);
+}
+
+#[test]
+fn windows_in_any_order() {
+    for seed in 0..6 {
+        let mut state = seed;
+        let mut random = |max: usize| {
+            state = next(state + 1);
+            usize::try_from(state % max as u64).unwrap()
+        };
+        let count = 2 + random(6);
+        let layers: Vec<Vec<u8>> = (0..count)
+            .map(|_| (0..random(4)).map(|_| WINDOWS[random(WINDOWS.len())]).collect())
+            .collect();
+        check(&layers);
+    }
+}
+
+#[test]
+fn a_window_beyond_the_limit_is_not_called_damage() {
+    let layout = TestLayout::new();
+    let tars = [tar("one", 1000)];
+    let image = image(&layout, &tars, |_, tar| frame(tar, 20 << 3));
+    for threads in THREADS {
+        let stderr = failure(
+            &Builds::new(),
+            &layout.reference(&format!("@{}", digest(&image))),
+            threads,
+        );
+        for words in [
+            "a window of 1073741824 bytes: at most 536870912 are supported",
+            "hint: compress the layer again",
+        ] {
+            assert!(stderr.contains(words), "{stderr}");
+        }
+        assert!(!stderr.contains("damaged"), "{stderr}");
+    }
+}
