@@ -72,7 +72,8 @@ pub struct Image {
     pub resolved_ref: String,
     /// The digest of the platform's manifest.
     pub digest: Digest,
-    /// The platform as the index lists it, or without an index as the image says itself.
+    /// The platform as the index lists it, or without an index as the image says itself; where neither says one, the one that was
+    /// asked for.
     pub platform: Platform,
     /// What the image says of itself.
     pub config: Config,
@@ -165,8 +166,8 @@ enum Place {
 
 /// Files on this machine that hold an image.
 trait Local: Send + Sync {
-    /// The document that the reference means.
-    fn root(&self) -> Result<Fetched, ImageError>;
+    /// What the reference means.
+    fn root(&self) -> Result<Root, ImageError>;
 
     /// An index, a manifest or a config.
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
@@ -393,12 +394,12 @@ impl Source {
         }
     }
 
-    /// The document that the reference means.
-    fn root(&self) -> Result<Fetched, ImageError> {
+    /// What the reference means.
+    fn root(&self) -> Result<Root, ImageError> {
         match &self.place {
             Place::Local(local) => local.root(),
             Place::Tarball(_) => unreachable!("a tarball has no documents"),
-            Place::Registry(remote) => remote.root(),
+            Place::Registry(remote) => remote.root().map(Root::Document),
         }
     }
 
@@ -422,6 +423,7 @@ impl Source {
             digest: digest.clone(),
             media_type: media_type.clone(),
             json,
+            platform: None,
         })
     }
 
@@ -447,10 +449,24 @@ fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<
     result
 }
 
+/// What a reference means.
+enum Root {
+    /// A manifest or an index.
+    Document(Fetched),
+    /// One of several images of the same name, which their platforms tell apart.
+    OneOf {
+        images: Vec<Descriptor>,
+        /// The error where they do not.
+        ambiguous: ImageError,
+    },
+}
+
 /// A document whose bytes have been held against its digest.
 struct Fetched {
     digest: Digest,
     /// What its descriptor or the registry calls it; may be empty.
     media_type: String,
     json: Vec<u8>,
+    /// The platform that the place lists it for, which counts where the image itself says none.
+    platform: Option<Platform>,
 }

@@ -9,6 +9,7 @@ mod faults;
 mod layouts;
 mod logins;
 mod luck;
+mod platforms;
 #[cfg(unix)]
 mod private;
 mod real;

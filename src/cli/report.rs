@@ -82,6 +82,13 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
              32-bit programs"
         )?;
     }
+    if wanted.architecture == "amd64" && wanted.variant.is_none() && platform.variant.as_deref() == Some("v2") {
+        writeln!(
+            stderr,
+            "warning: there is no image for {wanted}, so this is the one for {platform}: boot it on a processor of that level \
+             (SSE4.2, POPCNT), such as QEMU's -cpu host"
+        )?;
+    }
     if let Some(helper) = &report.unasked_helper {
         writeln!(stderr, "warning: {helper}: the registry was asked anonymously")?;
     }

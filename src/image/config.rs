@@ -94,9 +94,20 @@ impl Config {
         }
     }
 
-    /// The platform that the image was built for.
-    pub(crate) fn platform(&self) -> Result<Platform, ManifestError> {
-        Ok(Platform::new(&self.os, &self.architecture, self.variant.as_deref())?)
+    /// Returns the platform that the image was built for; what the config leaves out is that of `otherwise`.
+    pub(crate) fn platform(&self, otherwise: &Platform) -> Result<Platform, ManifestError> {
+        let os = if self.os.is_empty() { &otherwise.os } else { &self.os };
+        let (architecture, variant) = if self.architecture.is_empty() {
+            (&otherwise.architecture, &otherwise.variant)
+        } else {
+            (&self.architecture, &self.variant)
+        };
+        Ok(Platform::new(os, architecture, variant.as_deref())?)
+    }
+
+    /// Returns whether the config says all of the platform.
+    pub(super) fn says_platform(&self) -> bool {
+        !self.os.is_empty() && !self.architecture.is_empty()
     }
 }
 
@@ -120,7 +131,7 @@ mod tests {
             "history": [{"created": "2026-01-02T03:04:05.678Z", "empty_layer": true}]
         });
         let config = Config::parse(docker.to_string().as_bytes()).unwrap();
-        assert_eq!(config.platform().unwrap().to_string(), "linux/arm/v6");
+        assert_eq!(config.platform(&s390x()).unwrap().to_string(), "linux/arm/v6");
         assert_eq!(config.execution.cmd, ["sh", "-c", "x"]);
         assert_eq!(config.execution.user, "1000:1000");
         assert!(config.execution.entrypoint.is_empty() && config.execution.labels.is_empty());
@@ -132,6 +143,35 @@ mod tests {
         let config = Config::parse(scratch.to_string().as_bytes()).unwrap();
         assert_eq!(config.execution, Execution::default());
         assert!(config.rootfs.diff_ids.is_empty());
+    }
+
+    fn s390x() -> Platform {
+        Platform::new("linux", "s390x", Some("z13")).unwrap()
+    }
+
+    #[test]
+    fn parts_of_the_platform_that_are_left_out_come_from_elsewhere() {
+        for (said, expected) in [
+            (json!({}), "linux/s390x/z13"),
+            (
+                json!({"os": null, "architecture": null, "variant": null}),
+                "linux/s390x/z13",
+            ),
+            (json!({"os": "", "architecture": "", "variant": ""}), "linux/s390x/z13"),
+            (json!({"os": "windows"}), "windows/s390x/z13"),
+            (json!({"architecture": "arm64"}), "linux/arm64"),
+            (json!({"architecture": "arm", "variant": "v6"}), "linux/arm/v6"),
+            (json!({"os": "Linux", "architecture": "x86_64"}), "linux/amd64"),
+        ] {
+            let mut config = said.clone();
+            config["rootfs"] = json!({"type": "layers"});
+            let config = Config::parse(config.to_string().as_bytes()).unwrap();
+            assert_eq!(config.platform(&s390x()).unwrap().to_string(), expected, "{said}");
+            let is_said = said["os"] == "Linux";
+            assert_eq!(config.says_platform(), is_said, "{said}");
+        }
+        let config = Config::parse(br#"{"os": "a b", "rootfs": {"type": "layers"}}"#).unwrap();
+        assert!(matches!(config.platform(&s390x()), Err(ManifestError::Platform(_))));
     }
 
     #[test]
@@ -157,18 +197,13 @@ mod tests {
     }
 
     #[test]
-    fn a_config_must_say_its_platform_and_be_made_of_layers() {
+    fn a_config_must_be_made_of_layers() {
         let config = |os: &str, kind: &str| {
             let json = json!({"architecture": "amd64", "os": os, "rootfs": {"type": kind, "diff_ids": []}});
             Config::parse(json.to_string().as_bytes())
         };
         assert!(matches!(config("linux", "other"), Err(ManifestError::RootfsType { kind }) if kind == "other"));
-        assert!(matches!(
-            config("", "layers").unwrap().platform(),
-            Err(ManifestError::Platform(_))
-        ));
-        let no_platform = Config::parse(br#"{"os": null, "rootfs": {"type": "layers"}}"#).unwrap();
-        assert!(matches!(no_platform.platform(), Err(ManifestError::Platform(_))));
+        config("linux", "layers").unwrap();
         assert!(matches!(Config::parse(b"{}"), Err(ManifestError::Json(_))));
     }
 }

@@ -6,7 +6,7 @@ use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
 use super::section::{FileError, Section};
-use super::{Bytes, Fetched, Local};
+use super::{Bytes, Fetched, Local, Root};
 
 /// A directory with a manifest, and blobs named by their hashes.
 pub(super) struct Directory {
@@ -40,7 +40,7 @@ fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
 
 impl Local for Directory {
     /// `manifest.json`, or the one of several that the digest names.
-    fn root(&self) -> Result<Fetched, ImageError> {
+    fn root(&self) -> Result<Root, ImageError> {
         let json = read(&self.path.join("manifest.json"))?;
         let (digest, json) = match &self.pinned {
             None => (Digest::of(Algorithm::Sha256, &json), json),
@@ -54,11 +54,12 @@ impl Local for Directory {
                 document => (digest.clone(), document?),
             },
         };
-        Ok(Fetched {
+        Ok(Root::Document(Fetched {
             digest,
             media_type: String::new(),
             json,
-        })
+            platform: None,
+        }))
     }
 
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {

@@ -13,16 +13,23 @@ use super::archive::{Archive, ArchiveError};
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
-use super::manifest::{ManifestError, null_is_default};
+use super::manifest::{Descriptor, ManifestError, null_is_default};
 use super::reference::{Choice, LocalReference, RegistryReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
-use super::{Bytes, Fetched, Local};
+use super::{Bytes, Fetched, Local, Root};
 use crate::layer::{Compression, decode};
 
-/// An image of an archive.
+/// An archive, and the images in it that can be meant: one, or one for each platform.
 pub(super) struct DockerArchive {
     path: PathBuf,
+    images: Vec<Image>,
+    /// All images of the archive, for errors.
+    listing: Vec<String>,
+}
+
+struct Image {
+    names: Vec<String>,
     manifest: Vec<u8>,
     digest: Digest,
     config: (Digest, Vec<u8>),
@@ -55,13 +62,13 @@ impl DockerArchive {
         let manifest = document(&archive, "manifest.json")?;
         let saved: Vec<Saved> = serde_json::from_slice(&manifest)
             .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
-        let mut found: Vec<Self> = Vec::new();
+        let mut found: Vec<Image> = Vec::new();
         let mut sizes = Sizes::new(scratch);
         for (nr, saved) in saved.iter().enumerate() {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            let image = Self::read(&archive, saved, &mut sizes)?;
+            let image = Image::read(&archive, saved, &mut sizes)?;
             let is_wanted = match &reference.choice {
                 Some(Choice::Digest(digest)) => *digest == image.digest,
                 _ => true,
@@ -70,19 +77,29 @@ impl DockerArchive {
                 found.push(image);
             }
         }
-        let images = || saved.iter().enumerate().map(describe).collect();
-        match (found.pop(), found.is_empty()) {
-            (Some(image), true) => Ok(image),
-            (Some(_), false) => Err(DockerArchiveError::Ambiguous { path, images: images() }.into()),
-            (None, _) => Err(DockerArchiveError::NoSuchImage {
+        let listing: Vec<_> = saved.iter().enumerate().map(describe).collect();
+        let [first, others @ ..] = &found[..] else {
+            return Err(DockerArchiveError::NoSuchImage {
                 path,
                 wanted: reference.choice.as_ref().map(ToString::to_string).unwrap_or_default(),
-                images: images(),
+                images: listing,
             }
-            .into()),
+            .into());
+        };
+        let is_tag = matches!(reference.choice, Some(Choice::Tag(_)));
+        let has_names = |other: &Image| !other.names.is_empty() && other.names == first.names;
+        if !is_tag && !others.iter().all(has_names) {
+            return Err(DockerArchiveError::Ambiguous { path, images: listing }.into());
         }
+        Ok(Self {
+            path,
+            images: found,
+            listing,
+        })
     }
+}
 
+impl Image {
     fn read(archive: &Archive, saved: &Saved, sizes: &mut Sizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
@@ -115,7 +132,7 @@ impl DockerArchive {
             descriptors.join(",")
         );
         Ok(Self {
-            path: archive.path().to_owned(),
+            names: saved.repo_tags.clone(),
             digest: Digest::of(Algorithm::Sha256, manifest.as_bytes()),
             manifest: manifest.into_bytes(),
             config: (config_digest, config),
@@ -175,24 +192,38 @@ impl<'a> Sizes<'a> {
 }
 
 impl Local for DockerArchive {
-    fn root(&self) -> Result<Fetched, ImageError> {
-        Ok(Fetched {
-            digest: self.digest.clone(),
-            media_type: String::new(),
-            json: self.manifest.clone(),
+    fn root(&self) -> Result<Root, ImageError> {
+        if let [image] = &self.images[..] {
+            return Ok(Root::Document(Fetched {
+                digest: image.digest.clone(),
+                media_type: String::new(),
+                json: image.manifest.clone(),
+                platform: None,
+            }));
+        }
+        let descriptor = |image: &Image| Descriptor::unlisted(image.digest.clone(), image.manifest.len() as u64);
+        Ok(Root::OneOf {
+            images: self.images.iter().map(descriptor).collect(),
+            ambiguous: DockerArchiveError::Ambiguous {
+                path: self.path.clone(),
+                images: self.listing.clone(),
+            }
+            .into(),
         })
     }
 
     fn document(&self, digest: &Digest, _size: Option<u64>) -> Result<Vec<u8>, ImageError> {
-        let (config_digest, config) = &self.config;
-        if config_digest == digest {
-            return Ok(config.clone());
-        }
-        Err(self.missing(digest))
+        let document = self.images.iter().find_map(|image| {
+            let (config_digest, config) = &image.config;
+            let mut documents = [(config_digest, config), (&image.digest, &image.manifest)].into_iter();
+            documents.find_map(|(known, document)| (known == digest).then_some(document))
+        });
+        document.cloned().ok_or_else(|| self.missing(digest))
     }
 
     fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
-        let layer = self.layers.get(digest).ok_or_else(|| self.missing(digest))?;
+        let layer = self.images.iter().find_map(|image| image.layers.get(digest));
+        let layer = layer.ok_or_else(|| self.missing(digest))?;
         if layer.size != size {
             let actual = layer.size;
             return Err(ImageError::content(

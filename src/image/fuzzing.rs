@@ -6,7 +6,7 @@ use super::auth::{self, AuthError};
 use super::config::Config;
 use super::manifest::Document;
 use super::resolve::layers;
-use super::{Image, RegistryReference};
+use super::{Image, Platform, RegistryReference};
 
 /// The image that a manifest and a config describe, if they do; of an index, the entries are looked at.
 #[must_use]
@@ -27,10 +27,11 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     };
     manifest.check_is_image().ok()?;
     let config = Config::parse(config).ok()?;
+    let otherwise = Platform::new("linux", "amd64", None).ok()?;
     Some(Image {
         resolved_ref: String::new(),
         digest: manifest.config.digest.clone(),
-        platform: config.platform().ok()?,
+        platform: config.platform(&otherwise).ok()?,
         layers: layers(manifest, &config).ok()?,
         config,
     })

@@ -12,7 +12,7 @@ use super::manifest::{Descriptor, Document, ManifestError};
 use super::reference::{LayoutReference, Version};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
-use super::{Bytes, Fetched, Local};
+use super::{Bytes, Fetched, Local, Platform, Root};
 
 /// An opened image layout, and which of its images is meant.
 pub(super) struct Layout {
@@ -87,31 +87,21 @@ impl Layout {
         Ok(Self { files, version })
     }
 
-    /// What `index.json` lists under the tag that the reference names, or as the only image.
-    fn listed(&self) -> Result<Descriptor, ImageError> {
+    /// The entries of `index.json` that may be images.
+    fn images(&self) -> Result<Vec<Descriptor>, ImageError> {
         let path = self.files.path("index.json");
         let index = self.files.open("index.json")?.document(&path)?;
-        let index = match Document::parse(&index, "") {
-            Ok(Document::Index(index)) => index,
+        match Document::parse(&index, "") {
+            Ok(Document::Index(index)) => Ok(index.manifests.into_iter().filter(Descriptor::may_be_image).collect()),
             Ok(Document::Manifest(_)) => {
                 let media_type = String::new();
-                return Err(ImageError::document(
+                Err(ImageError::document(
                     path.display(),
                     ManifestError::Unrecognised { media_type },
-                ));
+                ))
             }
-            Err(error) => return Err(ImageError::document(path.display(), error)),
-        };
-        let images: Vec<_> = index.manifests.iter().filter(|image| image.may_be_image()).collect();
-        let tag = match &self.version {
-            Some(Version::Tag(tag)) => Some(tag.as_str()),
-            _ => None,
-        };
-        let chosen = choose(&images, tag)?.clone();
-        chosen
-            .check_len()
-            .map_err(|error| ImageError::document(&chosen.digest, error))?;
-        Ok(chosen)
+            Err(error) => Err(ImageError::document(path.display(), error)),
+        }
     }
 
     fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), ImageError> {
@@ -128,25 +118,38 @@ impl Layout {
 }
 
 impl Local for Layout {
-    fn root(&self) -> Result<Fetched, ImageError> {
-        if let Some(Version::Digest(digest)) = &self.version {
-            return Ok(Fetched {
-                digest: digest.clone(),
-                media_type: String::new(),
-                json: self.document(digest, None)?,
-            });
-        }
-        let Descriptor {
+    fn root(&self) -> Result<Root, ImageError> {
+        let (digest, size, media_type, entries) = match &self.version {
+            // It need not be listed.
+            Some(Version::Digest(digest)) => {
+                let images = self.images().unwrap_or_default();
+                (digest.clone(), None, String::new(), images)
+            }
+            version => {
+                let tag = match version {
+                    Some(Version::Tag(tag)) => Some(tag.as_str()),
+                    _ => None,
+                };
+                let images = choose(self.images()?, tag)?;
+                let [first, others @ ..] = &images[..] else {
+                    return Err(LayoutError::Empty.into());
+                };
+                if others.iter().any(|other| other.digest != first.digest) {
+                    let ambiguous = ambiguous(&images).into();
+                    return Ok(Root::OneOf { images, ambiguous });
+                }
+                first
+                    .check_len()
+                    .map_err(|error| ImageError::document(&first.digest, error))?;
+                (first.digest.clone(), Some(first.size), first.media_type.clone(), images)
+            }
+        };
+        Ok(Root::Document(Fetched {
+            json: self.document(&digest, size)?,
+            platform: listed_platform(&entries, &digest),
             digest,
-            size,
             media_type,
-            ..
-        } = self.listed()?;
-        Ok(Fetched {
-            json: self.document(&digest, Some(size))?,
-            digest,
-            media_type,
-        })
+        }))
     }
 
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
@@ -171,30 +174,39 @@ impl Local for Layout {
     }
 }
 
-/// The one image that has the tag, or the one that there is. Several names of one digest are one image.
-fn choose<'a>(images: &[&'a Descriptor], tag: Option<&str>) -> Result<&'a Descriptor, LayoutError> {
-    let matching: Vec<_> = images
-        .iter()
-        .copied()
-        .filter(|image| tag.is_none_or(|tag| image.ref_name() == Some(tag)))
-        .collect();
+/// The entries for the image that has the tag, or for the only one that there is. Several names of one digest are one image; several
+/// images of one name are for several platforms, if they can be told apart.
+fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>, LayoutError> {
+    let is_meant = |image: &Descriptor| tag.is_none_or(|tag| image.ref_name() == Some(tag));
+    let (matching, others): (Vec<_>, Vec<_>) = images.into_iter().partition(is_meant);
     match (matching.split_first(), tag) {
-        (Some((first, others)), _) if others.iter().all(|other| other.digest == first.digest) => Ok(*first),
-        (Some(_), _) => Err(LayoutError::Ambiguous {
-            images: matching.into_iter().map(describe).collect(),
-        }),
+        (Some((first, others)), _)
+            if others.iter().all(|other| other.digest == first.digest)
+                || others.iter().all(|other| other.ref_name() == first.ref_name()) =>
+        {
+            Ok(matching)
+        }
+        (Some(_), _) => Err(ambiguous(&matching)),
         (None, None) => Err(LayoutError::Empty),
         (None, Some(tag)) => {
-            let available = images
-                .iter()
-                .filter_map(|image| image.ref_name())
-                .map(str::to_owned)
-                .collect();
+            let available = others.iter().filter_map(Descriptor::ref_name);
             Err(LayoutError::NoSuchTag {
                 tag: tag.to_owned(),
-                available,
+                available: available.map(str::to_owned).collect(),
             })
         }
+    }
+}
+
+/// The platform that entries list a digest for, the first that do.
+fn listed_platform(entries: &[Descriptor], digest: &Digest) -> Option<Platform> {
+    let mut entries = entries.iter().filter(|entry| entry.digest == *digest);
+    entries.find_map(|entry| entry.platform().ok()?)
+}
+
+fn ambiguous(images: &[Descriptor]) -> LayoutError {
+    LayoutError::Ambiguous {
+        images: images.iter().map(describe).collect(),
     }
 }
 

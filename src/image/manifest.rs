@@ -53,6 +53,18 @@ struct DescribedPlatform {
 }
 
 impl Descriptor {
+    /// One of a manifest that no index lists.
+    pub(super) fn unlisted(digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: String::new(),
+            digest,
+            size,
+            annotations: BTreeMap::new(),
+            artifact_type: String::new(),
+            platform: None,
+        }
+    }
+
     /// Refuses to read a document of this size.
     pub(super) fn check_len(&self) -> Result<(), ManifestError> {
         if self.size > MAX_DOCUMENT_LEN {

@@ -17,8 +17,11 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
-/// Farther than any level of the same architecture.
-const FAR: u32 = 1 << 20;
+/// Farther than any older level of the same architecture.
+pub(super) const FAR: u32 = 1 << 20;
+
+/// Farther than all others that match.
+const FARTHEST: u32 = 2 * FAR;
 
 impl Platform {
     /// The platform of these names, normalised. An empty variant is none.
@@ -82,8 +85,9 @@ impl Platform {
     }
 
     /// How far what is `offered` is from this platform: 0 is the same, more is an older level of the same
-    /// architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for `arm/v7`), and most of all is the
-    /// 32-bit architecture that such processors run (`386` for `amd64`, `arm` for `arm64`). None is no match.
+    /// architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for `arm/v7`), still more is the 32-bit
+    /// architecture that such processors run (`386` for `amd64`, `arm` for `arm64`), and most of all is `amd64/v2` for
+    /// `amd64`: nearly every machine has that level, but not those of 2008, nor QEMU's default. None is no match.
     pub(super) fn distance(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os {
             return None;
@@ -99,6 +103,7 @@ impl Platform {
             ("arm64", (wanted_major, wanted), (offered_major, offered)) if wanted_major == offered_major => {
                 wanted.checked_sub(offered)
             }
+            ("amd64", (1, 0), (2, 0)) => Some(FARTHEST),
             ("amd64" | "arm", (wanted, 0), (offered, 0)) => wanted.checked_sub(offered),
             _ => None,
         }
@@ -270,8 +275,8 @@ mod tests {
                     "arm/v5",
                 ],
             ),
-            ("amd64", &["amd64", "386"]),
-            ("amd64/v3", &["amd64/v3", "amd64", "386"]),
+            ("amd64", &["amd64", "386", "amd64/v2"]),
+            ("amd64/v3", &["amd64/v3", "amd64/v2", "amd64", "386"]),
             ("ppc64le/power9", &["ppc64le/power9"]),
         ] {
             let distances: Vec<_> = from_near_to_far
@@ -286,7 +291,9 @@ mod tests {
     #[test]
     fn newer_levels_and_other_architectures_never_match() {
         for (wanted, offered) in [
-            ("amd64", "amd64/v2"),
+            ("amd64", "amd64/v3"),
+            ("amd64", "amd64/v2.1"),
+            ("amd64/v2", "amd64/v3"),
             ("386", "amd64"),
             ("amd64", "arm/v7"),
             ("arm", "arm64"),

@@ -110,6 +110,7 @@ impl Registry {
             digest,
             media_type: answer.media_type,
             json: answer.body,
+            platform: None,
         })
     }
 

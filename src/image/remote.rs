@@ -63,6 +63,7 @@ impl Remote {
                 digest: digest.clone(),
                 media_type: String::new(),
                 json,
+                platform: None,
             });
         }
         let fetched = self.registry.root()?;

@@ -2,7 +2,8 @@
 
 use super::config::Config;
 use super::manifest::{Descriptor, Document, Index, Manifest, ManifestError};
-use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, Platform, Source};
+use super::platform::FAR;
+use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, Platform, Root, Source};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -21,9 +22,14 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
         announce,
         available: Vec::new(),
         followed: 0,
+        is_sure: true,
     };
-    match search.document(source.root()?, None, 0)? {
-        Some(image) => Ok(image),
+    let found = match source.root()? {
+        Root::Document(fetched) => search.document(fetched, None, 0)?,
+        Root::OneOf { images, ambiguous } => search.one_of(&images, ambiguous)?,
+    };
+    match found {
+        Some(Found { image, .. }) => Ok(image),
         None => Err(ImageError::NoPlatform {
             wanted: Box::new(wanted.clone()),
             available: search.available,
@@ -34,6 +40,15 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
 /// How many platforms an error can list: indexes of a stranger may have any number.
 const MAX_LISTED: usize = 1000;
 
+/// Distance of an image whose platform nobody says: any other is nearer.
+const UNSAID: u32 = u32::MAX;
+
+/// An image, and how far its platform is from the one that is wanted.
+struct Found {
+    distance: u32,
+    image: Image,
+}
+
 struct Search<'a> {
     source: &'a Source,
     wanted: &'a Platform,
@@ -41,6 +56,8 @@ struct Search<'a> {
     /// The first platforms that were met, without repetition.
     available: Vec<Platform>,
     followed: usize,
+    /// Whether the next image that is for the platform is the one.
+    is_sure: bool,
 }
 
 impl Search<'_> {
@@ -49,61 +66,108 @@ impl Search<'_> {
         fetched: Fetched,
         listed: Option<Platform>,
         depth: usize,
-    ) -> Result<Option<Image>, ImageError> {
+    ) -> Result<Option<Found>, ImageError> {
         let Fetched {
             digest,
             media_type,
             json,
+            platform,
         } = fetched;
         match Document::parse(&json, &media_type) {
             Ok(Document::Index(index)) => self.index(&digest, &index, depth),
-            Ok(Document::Manifest(manifest)) => {
-                // What an index does not say a platform of is one of several to look at.
-                let is_it = listed.is_some() || depth == 0;
-                self.image(digest, *manifest, listed, is_it)
-            }
+            Ok(Document::Manifest(manifest)) => self.image(digest, *manifest, listed, platform.as_ref()),
             Err(error) => Err(ImageError::document(digest, error)),
         }
     }
 
-    /// Takes the nearest entry that says it is for the platform, the first of equals; failing that, whatever is behind
-    /// the entries that do not say what they are for, in order.
-    fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Image>, ImageError> {
+    /// Takes the nearest entry for the platform, the first of equals. Those that do not say what they are for are asked only if no
+    /// other is for a level of the architecture.
+    fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Found>, ImageError> {
         if depth == MAX_DEPTH {
             return Err(ImageError::document(digest, ManifestError::TooDeep { max: MAX_DEPTH }));
         }
-        let mut listed = Vec::new();
+        let mut nearest: Option<(u32, &Descriptor, Platform)> = None;
         let mut unlisted = Vec::new();
         for entry in index.manifests.iter().filter(|entry| entry.may_be_image()) {
-            match entry
-                .platform()
-                .map_err(|error| ImageError::document(digest, error.into()))?
+            let platform = entry.platform();
+            let Some(platform) = platform.map_err(|error| ImageError::document(digest, error.into()))? else {
+                unlisted.push(entry);
+                continue;
+            };
+            match self.wanted.distance(&platform) {
+                None => self.saw(platform),
+                Some(distance) if nearest.as_ref().is_some_and(|(nearest, ..)| *nearest <= distance) => {}
+                Some(distance) => nearest = Some((distance, entry, platform)),
+            }
+        }
+        let distance = nearest.as_ref().map(|(distance, ..)| *distance);
+        if distance.is_none_or(|distance| distance >= FAR) {
+            let found = self.nearest(&unlisted, depth + 1)?;
+            if found
+                .as_ref()
+                .is_some_and(|found| distance.is_none_or(|distance| found.distance < distance))
             {
-                Some(platform) => listed.push((entry, platform)),
-                None => unlisted.push(entry),
+                return Ok(found);
             }
         }
-        let distance = |platform| self.wanted.distance(platform);
-        let nearest = listed
-            .iter()
-            .filter_map(|(entry, platform)| Some((distance(platform)?, entry, platform)));
-        if let Some((_, entry, platform)) = nearest.min_by_key(|(distance, ..)| *distance) {
-            return self.follow(entry, Some(platform.clone()), depth + 1);
-        }
-        for (_, platform) in listed {
-            self.saw(platform);
-        }
-        for entry in unlisted {
-            match self.follow(entry, None, depth + 1) {
-                Ok(None)
-                | Err(ImageError::Document {
-                    source: ManifestError::NotAnImage { .. },
-                    ..
-                }) => {}
-                found => return found,
+        let Some((_, entry, platform)) = nearest else {
+            return Ok(None);
+        };
+        self.follow(entry, Some(platform), depth + 1)
+    }
+
+    /// Finds the nearest image behind entries that do not say what they are for, the first of equals.
+    fn nearest(&mut self, entries: &[&Descriptor], depth: usize) -> Result<Option<Found>, ImageError> {
+        let was_sure = std::mem::replace(&mut self.is_sure, false);
+        let mut nearest: Option<Found> = None;
+        for entry in entries {
+            let Some(found) = self.try_follow(entry, None, depth)? else {
+                continue;
+            };
+            let is_exact = found.distance == 0;
+            if nearest.as_ref().is_none_or(|nearest| found.distance < nearest.distance) {
+                nearest = Some(found);
+            }
+            if is_exact {
+                break;
             }
         }
-        Ok(None)
+        self.is_sure = was_sure;
+        Ok(nearest)
+    }
+
+    /// Finds the one image of several with the same name that is nearest to the platform; two that are equally near are ambiguous.
+    fn one_of(&mut self, entries: &[Descriptor], ambiguous: ImageError) -> Result<Option<Found>, ImageError> {
+        self.is_sure = false;
+        let mut nearest: Vec<Found> = Vec::new();
+        for entry in entries {
+            let listed = entry.platform();
+            let listed = listed.map_err(|error| ImageError::document(&entry.digest, error.into()))?;
+            if let Some(platform) = listed
+                .as_ref()
+                .filter(|platform| self.wanted.distance(platform).is_none())
+            {
+                self.saw(platform.clone());
+                continue;
+            }
+            let Some(found) = self.try_follow(entry, listed, 1)? else {
+                continue;
+            };
+            nearest.retain(|other| other.distance <= found.distance);
+            if nearest.iter().all(|other| other.distance == found.distance) {
+                nearest.push(found);
+            }
+        }
+        let mut nearest = nearest.into_iter();
+        let first = nearest.next();
+        if nearest.any(|other| {
+            first
+                .as_ref()
+                .is_some_and(|first| first.image.digest != other.image.digest)
+        }) {
+            return Err(ambiguous);
+        }
+        Ok(first)
     }
 
     fn follow(
@@ -111,7 +175,7 @@ impl Search<'_> {
         entry: &Descriptor,
         listed: Option<Platform>,
         depth: usize,
-    ) -> Result<Option<Image>, ImageError> {
+    ) -> Result<Option<Found>, ImageError> {
         self.followed += 1;
         if self.followed > MAX_DOCUMENTS {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
@@ -121,23 +185,42 @@ impl Search<'_> {
         self.document(fetched, listed, depth)
     }
 
-    /// The image of a manifest, if it is for the platform; if `is_it`, there is no other.
+    /// Does the same, and takes what turns out to be no image for nothing.
+    fn try_follow(
+        &mut self,
+        entry: &Descriptor,
+        listed: Option<Platform>,
+        depth: usize,
+    ) -> Result<Option<Found>, ImageError> {
+        match self.follow(entry, listed, depth) {
+            Err(ImageError::Document {
+                source: ManifestError::NotAnImage { .. },
+                ..
+            }) => Ok(None),
+            found => found,
+        }
+    }
+
+    /// The image of a manifest, if it is for the platform. Where the config does not say what it is for, that is what an index
+    /// lists, or else the platform that is wanted.
     fn image(
         &mut self,
         digest: Digest,
         manifest: Manifest,
         listed: Option<Platform>,
-        is_it: bool,
-    ) -> Result<Option<Image>, ImageError> {
+        said: Option<&Platform>,
+    ) -> Result<Option<Found>, ImageError> {
         manifest
             .check_is_image()
             .map_err(|error| ImageError::document(&digest, error))?;
-        if is_it {
+        if self.is_sure {
             (self.announce)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
         }
         let unusable = |error| ImageError::document(&manifest.config.digest, error);
         let config = Config::parse(&self.source.config(&manifest.config)?).map_err(unusable)?;
-        let actual = config.platform().map_err(unusable)?;
+        let is_said = config.says_platform() || listed.is_some() || said.is_some();
+        let otherwise = listed.as_ref().or(said).unwrap_or(self.wanted);
+        let actual = config.platform(otherwise).map_err(unusable)?;
         let platform = match listed {
             Some(listed) if (&listed.os, &listed.architecture) != (&actual.os, &actual.architecture) => {
                 return Err(ImageError::WrongPlatform {
@@ -148,20 +231,23 @@ impl Search<'_> {
             }
             // Many configs leave out a variant that their index knows.
             Some(listed) => listed,
-            None if self.wanted.distance(&actual).is_none() => {
-                self.saw(actual);
-                return Ok(None);
-            }
             None => actual,
+        };
+        let Some(distance) = self.wanted.distance(&platform) else {
+            self.saw(platform);
+            return Ok(None);
         };
         let layers = layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
         let resolved_ref = self.source.reference.pinned(&digest).to_string();
-        Ok(Some(Image {
-            resolved_ref,
-            digest,
-            platform,
-            config,
-            layers,
+        Ok(Some(Found {
+            distance: if is_said { distance } else { UNSAID },
+            image: Image {
+                resolved_ref,
+                digest,
+                platform,
+                config,
+                layers,
+            },
         }))
     }
 

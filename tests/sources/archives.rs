@@ -51,7 +51,7 @@ fn gzip(file: &Path) -> PathBuf {
 }
 
 /// Writes an archive of these members.
-fn archive(directory: &TempDir, members: &[(&str, &[u8])]) -> PathBuf {
+pub(crate) fn archive(directory: &TempDir, members: &[(&str, &[u8])]) -> PathBuf {
     let path = directory.path().join("made.tar");
     let mut builder = tar::Builder::new(fs::File::create(&path).unwrap());
     for (name, content) in members {

@@ -1,0 +1,261 @@
+//! Platforms of images: those that configs leave out, tags that stand for several, and levels of the architecture.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use microagent::image::{DockerArchiveError, Image, ImageError, LayoutError};
+use serde_json::{Value, json};
+
+use crate::sources::archives::archive;
+use crate::sources::store::{Builds, tar};
+use crate::sources::{chain, linux, resolve};
+use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
+use support::server::Server;
+
+/// An image whose config says this of its platform, and nothing else.
+fn image_saying(layout: &TestLayout, name: &str, said: &Value) -> Value {
+    let layers = [layout.blob(LAYER, tar(name, 10).as_bytes())];
+    let mut config = config("linux/amd64", &layers);
+    for key in ["os", "architecture", "variant"] {
+        config[key] = said[key].clone();
+    }
+    let config = layout.document(CONFIG, &config);
+    layout.document(MANIFEST, &manifest(&config, &layers))
+}
+
+/// An image for a platform, which is unlike all others.
+fn image_for(layout: &TestLayout, platform: &str) -> Value {
+    layout.image(platform, &[&tar(&platform.replace('/', "-"), 10)])
+}
+
+#[track_caller]
+fn is(found: &Result<Image, ImageError>, image: &Value, platform: &str) {
+    let found = found.as_ref().unwrap();
+    assert_eq!(found.digest.to_string(), digest(image));
+    assert_eq!(found.platform, linux(platform));
+}
+
+#[track_caller]
+fn is_missing(found: Result<Image, ImageError>, available: &str) {
+    let error = chain(&found.unwrap_err());
+    assert!(error.ends_with(&format!("; there is {available}")), "{error}");
+}
+
+#[test]
+fn a_config_without_a_platform_takes_the_one_that_is_asked_for() {
+    for said in [json!({}), json!({"os": "", "architecture": ""}), json!({"os": "linux"})] {
+        let layout = TestLayout::new();
+        let image = image_saying(&layout, "a", &said);
+        layout.publish(&[named(image.clone(), "latest")]);
+        let server = Server::of(&layout, &image, |_, _| None);
+        let pinned = format!("@{}", digest(&image));
+        for reference in [
+            layout.reference(""),
+            layout.reference(&pinned),
+            server.reference(":latest"),
+            server.reference(&pinned),
+        ] {
+            for architecture in ["amd64", "arm/v6"] {
+                is(&resolve(&reference, architecture), &image, architecture);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_config_without_a_platform_takes_the_one_of_its_index() {
+    let layout = TestLayout::new();
+    let image = image_saying(&layout, "a", &json!({}));
+    let listed = for_platform(image.clone(), "linux/arm/v6");
+    let index = layout.index(std::slice::from_ref(&listed));
+    let server = Server::of(&layout, &index, |_, _| None);
+    let references = |layout: &TestLayout| [layout.reference(":latest"), server.reference(":latest")];
+    // Nested, and in index.json alone.
+    for entry in [&index, &listed] {
+        layout.publish(&[named(entry.clone(), "latest")]);
+        for reference in references(&layout) {
+            is(&resolve(&reference, "arm/v7"), &image, "arm/v6");
+            is_missing(resolve(&reference, "amd64"), "linux/arm/v6");
+        }
+    }
+    let pinned = layout.reference(&format!("@{}", digest(&image)));
+    is(&resolve(&pinned, "arm/v7"), &image, "arm/v6");
+    is_missing(resolve(&pinned, "amd64"), "linux/arm/v6");
+}
+
+/// Where an index says of no entry what it is for, the nearest wins, and one that says nothing itself comes last.
+#[test]
+fn of_entries_without_a_platform_the_nearest_wins() {
+    let layout = TestLayout::new();
+    let silent = image_saying(&layout, "a", &json!({}));
+    let [x86, v2, amd64, arm64] =
+        ["linux/386", "linux/amd64/v2", "linux/amd64", "linux/arm64"].map(|platform| image_for(&layout, platform));
+    for (entries, architecture, expected) in [
+        (vec![&silent, &arm64, &amd64], "amd64", Some((&amd64, "amd64"))),
+        (vec![&silent, &v2, &x86, &amd64], "amd64", Some((&amd64, "amd64"))),
+        (vec![&silent, &v2, &x86], "amd64", Some((&x86, "386"))),
+        (vec![&silent, &v2], "amd64", Some((&v2, "amd64/v2"))),
+        (vec![&amd64, &v2], "amd64/v2", Some((&v2, "amd64/v2"))),
+        (vec![&silent, &arm64], "amd64", Some((&silent, "amd64"))),
+        (vec![&arm64, &v2], "386", None),
+    ] {
+        let entries: Vec<_> = entries.into_iter().cloned().collect();
+        let index = layout.index(&entries);
+        let server = Server::of(&layout, &index, |_, _| None);
+        layout.publish(&[index]);
+        for reference in [layout.reference(""), server.reference(":latest")] {
+            let found = resolve(&reference, architecture);
+            match expected {
+                Some((image, platform)) => is(&found, image, platform),
+                None => is_missing(found, "linux/arm64, linux/amd64/v2"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tag_that_stands_twice_is_resolved_by_platform() {
+    let layout = TestLayout::new();
+    let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|platform| image_for(&layout, platform));
+    let other = image_for(&layout, "linux/riscv64");
+    let listed = |platforms: bool| {
+        [("linux/arm64", &arm64), ("linux/amd64", &amd64)].map(|(platform, image)| {
+            let image = named(image.clone(), "latest");
+            if platforms {
+                for_platform(image, platform)
+            } else {
+                image
+            }
+        })
+    };
+    let directory = tempfile::tempdir().unwrap();
+    for with_platforms in [true, false] {
+        let [first, second] = listed(with_platforms);
+        layout.publish(&[first.clone(), named(other.clone(), "other"), second.clone()]);
+        let packed = directory.path().join("packed.tar");
+        let mut builder = tar::Builder::new(fs::File::create(&packed).unwrap());
+        builder.append_dir_all(".", layout.path()).unwrap();
+        builder.into_inner().unwrap();
+        for reference in [
+            layout.reference(":latest"),
+            format!("oci-archive:{}:latest", packed.display()),
+        ] {
+            is(&resolve(&reference, "amd64"), &amd64, "amd64");
+            is(&resolve(&reference, "arm64"), &arm64, "arm64");
+            is_missing(resolve(&reference, "riscv64"), "linux/arm64, linux/amd64");
+        }
+        // Without a tag, other names stand in the way.
+        let several = resolve(&layout.reference(""), "amd64").unwrap_err();
+        assert!(matches!(several, ImageError::Layout(LayoutError::Ambiguous { images }) if images.len() == 3));
+        layout.publish(&[first, second]);
+        is(&resolve(&layout.reference(""), "arm64"), &arm64, "arm64");
+    }
+}
+
+#[test]
+fn a_tag_that_stands_twice_for_one_platform_is_ambiguous() {
+    let layout = TestLayout::new();
+    let images = ["1", "2"].map(|name| layout.image("linux/amd64", &[name]));
+    let silent = ["3", "4"].map(|name| image_saying(&layout, name, &json!({})));
+    for [one, two] in [images, silent] {
+        for platform in [None, Some("linux/amd64")] {
+            let entry = |image: &Value| {
+                let image = named(image.clone(), "latest");
+                platform.map_or(image.clone(), |platform| for_platform(image, platform))
+            };
+            layout.publish(&[entry(&one), entry(&two)]);
+            let error = resolve(&layout.reference(":latest"), "amd64").unwrap_err();
+            assert!(
+                matches!(&error, ImageError::Layout(LayoutError::Ambiguous { images }) if images.len() == 2),
+                "{error:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
+    let layout = TestLayout::new();
+    let layer = tar("one", 100);
+    let layers = [layout.blob(LAYER, layer.as_bytes())];
+    let [amd64, arm64] = ["linux/amd64", "linux/arm64"].map(|platform| config(platform, &layers).to_string());
+    let image = |config: &str, tags: &[&str]| json!({"Config": config, "RepoTags": tags, "Layers": ["l.tar"]});
+    let directory = tempfile::tempdir().unwrap();
+    let saved = |images: &[Value]| {
+        let manifest = json!(images).to_string();
+        let members: [(&str, &[u8]); 4] = [
+            ("l.tar", layer.as_bytes()),
+            ("amd64.json", amd64.as_bytes()),
+            ("arm64.json", arm64.as_bytes()),
+            ("manifest.json", manifest.as_bytes()),
+        ];
+        format!("docker-archive:{}", archive(&directory, &members).display())
+    };
+    let both = saved(&[image("amd64.json", &["app:1"]), image("arm64.json", &["app:1"])]);
+    for reference in [both.clone(), format!("{both}:app:1")] {
+        for architecture in ["amd64", "arm64"] {
+            let found = resolve(&reference, architecture).unwrap();
+            assert_eq!(found.platform, linux(architecture));
+            assert_eq!(found.config.architecture, architecture);
+            let again = resolve(&found.resolved_ref, architecture).unwrap();
+            assert_eq!(again.digest, found.digest);
+        }
+        is_missing(resolve(&reference, "riscv64"), "linux/amd64, linux/arm64");
+    }
+    for tags in [&["app:2"][..], &[]] {
+        let reference = saved(&[image("amd64.json", tags), image("arm64.json", &["app:1"])]);
+        let error = resolve(&reference, "amd64").unwrap_err();
+        assert!(
+            matches!(error, ImageError::DockerArchive(DockerArchiveError::Ambiguous { .. })),
+            "{error:?}"
+        );
+    }
+}
+
+/// Builds for amd64, and returns what was said, and what the disk image says of its platform.
+fn build(reference: &str) -> (String, Value) {
+    let builds = Builds::new();
+    let mut command = builds.build(reference, "out");
+    let command = command.args(["--allow-mutable", "--json"]).stdout(Stdio::piped());
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    let mut inspect = Command::new(env!("CARGO_BIN_EXE_microagent"));
+    inspect.args(["--json", "rootfs", "inspect"]).arg(builds.output("out"));
+    let inspected = inspect.output().unwrap().stdout;
+    let inspected: Value = serde_json::from_slice(&inspected).unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    (stderr, json!([report["platform"], inspected["provenance"]["platform"]]))
+}
+
+#[test]
+fn the_second_level_of_amd64_serves_with_a_warning() {
+    let layout = TestLayout::new();
+    let v2 = image_for(&layout, "linux/amd64/v2");
+    let platform = json!({"os": "linux", "architecture": "amd64", "variant": "v2"});
+    for entry in [v2.clone(), layout.index(&[for_platform(v2, "linux/amd64/v2")])] {
+        layout.publish(&[entry]);
+        let (stderr, said) = build(&layout.reference(""));
+        assert_eq!(said, json!([platform, "linux/amd64/v2"]));
+        let warning = "warning: there is no image for linux/amd64, so this is the one for linux/amd64/v2";
+        assert!(stderr.contains(warning), "{stderr}");
+    }
+    // Many machines have no higher level.
+    for level in ["linux/amd64/v3", "linux/amd64/v4"] {
+        layout.publish(&[image_for(&layout, level)]);
+        is_missing(resolve(&layout.reference(""), "amd64"), level);
+    }
+}
+
+#[test]
+fn a_platform_that_no_config_says_is_reported() {
+    let layout = TestLayout::new();
+    let image = image_saying(&layout, "a", &json!({}));
+    let platform = json!({"os": "linux", "architecture": "amd64", "variant": null});
+    for entry in [image.clone(), for_platform(image, "linux/amd64")] {
+        layout.publish(&[entry]);
+        let (stderr, said) = build(&layout.reference(""));
+        assert_eq!(said, json!([platform, "linux/amd64"]));
+        assert_eq!(stderr, "");
+    }
+}
