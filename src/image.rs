@@ -1,6 +1,7 @@
 //! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
 //!
-//! Everything waits where it is called, so call it from a thread, not from asynchronous code.
+//! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works too, and blocks that runtime's
+//! thread: call it there with `spawn_blocking` or the like.
 
 mod archive;
 mod auth;

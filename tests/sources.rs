@@ -4,6 +4,7 @@
 #![cfg_attr(unix, expect(clippy::print_stdout, reason = "a skipped test has to say so"))]
 
 mod archives;
+mod asynchronous;
 mod downloads;
 mod faults;
 mod layouts;

@@ -13,13 +13,13 @@ mod login;
 mod options;
 mod redirect;
 mod retry;
+mod runtime;
 mod server;
 mod token;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
@@ -37,6 +37,7 @@ pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
 pub use redirect::Redirects;
 use retry::retry;
+use runtime::Runtime;
 
 /// How many blobs are downloaded at once.
 const PARALLEL_DOWNLOADS: usize = 4;
@@ -48,8 +49,7 @@ pub(super) struct Registry {
     helper: Option<Helper>,
     slots: Arc<Semaphore>,
     interrupted: Arc<AtomicBool>,
-    /// Taken only when this is dropped.
-    runtime: Option<Runtime>,
+    runtime: Runtime,
 }
 
 impl Registry {
@@ -71,7 +71,7 @@ impl Registry {
             helper,
             slots: Arc::new(Semaphore::new(PARALLEL_DOWNLOADS)),
             interrupted: Arc::clone(&options.interrupted),
-            runtime: Some(runtime()?),
+            runtime: Runtime::new()?,
         })
     }
 
@@ -141,7 +141,7 @@ impl Registry {
         let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
         let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
         let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
-        self.runtime().spawn(async move {
+        self.runtime.handle().spawn(async move {
             for duty in duties {
                 let slot = Arc::clone(&slots).acquire_owned().await;
                 let (http, store, interrupted) = (Arc::clone(&http), store.clone(), Arc::clone(&interrupted));
@@ -155,35 +155,14 @@ impl Registry {
     }
 
     /// Waits for a request, made again as long as its failure may pass, or for the interruption.
-    fn wait<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-        self.runtime().block_on(async {
+    fn wait<T: Send>(&self, request: impl AsyncFn() -> Result<T, ImageError> + Send) -> Result<T, ImageError> {
+        self.runtime.block_on(async || {
             tokio::select! {
                 result = retry(self.http.backoff(), request) => result,
                 () = raised(&self.interrupted) => Err(ImageError::Interrupted),
             }
-        })
+        })?
     }
-
-    fn runtime(&self) -> &Runtime {
-        self.runtime.as_ref().expect("the runtime is there until drop")
-    }
-}
-
-impl Drop for Registry {
-    /// Does not wait for what cannot be cancelled, such as a name lookup.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-}
-
-fn runtime() -> Result<Runtime, RegistryError> {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(RegistryError::Runtime)
 }
 
 async fn raised(flag: &AtomicBool) {

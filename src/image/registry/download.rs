@@ -280,7 +280,8 @@ mod tests {
     use std::thread;
 
     use super::super::http::Timeouts;
-    use super::super::{RegistryError, RegistryOptions, runtime};
+    use super::super::runtime::Runtime;
+    use super::super::{RegistryError, RegistryOptions};
     use super::*;
     use crate::image::Reference;
     use crate::image::digest::{Algorithm, Digest};
@@ -321,7 +322,9 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let (download, duty) = Download::queue(blob, None);
         let (store, interrupted) = (BlobStore::new(state.path()), AtomicBool::new(false));
-        runtime().unwrap().block_on(duty.perform(&http, &store, &interrupted));
+        let runtime = Runtime::new().unwrap();
+        let perform = async || duty.perform(&http, &store, &interrupted).await;
+        runtime.block_on(perform).unwrap();
         download.finish()
     }
 

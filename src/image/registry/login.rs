@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::http::{Http, Timeouts};
 use super::retry::retry;
+use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions, raised};
 use crate::image::ImageError;
 use crate::image::auth::{Credentials, Found, LoginTarget, Secret};
@@ -37,14 +38,12 @@ pub fn check_login(
         helper: None,
     };
     let http = Http::new(&target.registry, "", found, options, Timeouts::default())?;
-    let runtime = super::runtime()?;
-    let result = runtime.block_on(async {
+    let result = Runtime::new()?.block_on(async || {
         tokio::select! {
             result = retry(http.backoff(), async || Ok(http.ping().await?)) => result,
             () = raised(interrupted) => Err(ImageError::Interrupted),
         }
-    });
-    runtime.shutdown_background();
+    })?;
     match result {
         Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
             Err(RegistryError::LoginRefused { registry, problem }.into())
