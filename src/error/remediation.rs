@@ -135,6 +135,10 @@ fn image(error: &ImageError) -> Option<String> {
             DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN,
             error => return decoding(error),
         },
+        ImageError::Archive(ArchiveError::Decode {
+            source: DecodeError::Unsupported { .. },
+            ..
+        }) => "decompress it first, or compress it with gzip or zstd",
         ImageError::Archive(ArchiveError::Decode { source, .. }) => return decoding(source),
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
             "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
@@ -288,10 +292,10 @@ fn decoding(error: &DecodeError) -> Option<String> {
             ..
         } => "build the image again: something was appended to the layer, or a part of it was damaged",
         DecodeError::Stream { .. } => DAMAGED,
-        DecodeError::WindowTooLarge { .. } => "compress the layer again with a smaller window: zstd --long=29 or less",
-        DecodeError::Dictionary { .. } => "compress the layer again without a dictionary",
+        DecodeError::WindowTooLarge { .. } => "compress it again with a smaller window: zstd --long=29 or less",
+        DecodeError::Dictionary { .. } => "compress it again without a dictionary",
         DecodeError::OutOfMemory { .. } => {
-            "free some memory, or raise its limit (ulimit -v); or compress the layer again with a smaller window"
+            "free some memory, or raise its limit (ulimit -v); or compress it again with a smaller window"
         }
         _ => return None,
     };

@@ -1,6 +1,7 @@
 //! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong with them, by name.
 
 use std::io::Write;
+use std::process::Stdio;
 
 use support::layout::{TestLayout, digest};
 
@@ -221,9 +222,38 @@ fn a_dictionary_is_not_called_damage() {
     let stderr = failure_of(|tar| raw_frame(&[1, 10 << 3, 42], tar));
     assert!(stderr.contains("the zstd stream needs the dictionary 42"), "{stderr}");
     assert!(
-        stderr.contains("hint: compress the layer again without a dictionary"),
+        stderr.contains("hint: compress it again without a dictionary"),
         "{stderr}"
     );
+}
+
+#[test]
+fn a_truncated_archive_is_named_with_how_far_it_got() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = tar("one", 100_000);
+    for (compress, format) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
+        let path = directory.path().join(format);
+        std::fs::write(&path, cut(compress(tar.as_bytes()), 3)).unwrap();
+        for transport in ["tar", "oci-archive", "docker-archive"] {
+            let reference = format!("{transport}:{}", path.display());
+            let builds = Builds::new();
+            let mut build = builds.build(&reference, "out");
+            let stderr = build
+                .arg("--allow-mutable")
+                .stderr(Stdio::piped())
+                .output()
+                .unwrap()
+                .stderr;
+            let stderr = String::from_utf8(stderr).unwrap();
+            for words in [
+                &format!("the {format} stream is truncated inside "),
+                " 101888 bytes decompressed",
+                "hint: make the archive again",
+            ] {
+                assert!(stderr.contains(words), "{reference}: {stderr}");
+            }
+        }
+    }
 }
 
 /// A layer without bytes is an empty tar, as it is to containerd.

@@ -3,10 +3,13 @@
 use std::fs;
 use std::io::Write;
 
+use serde_json::json;
+
+use crate::sources::archives::archive;
 use crate::sources::luck::next;
 use crate::sources::store::{Builds, succeed, tar};
 use crate::sources::threads::{THREADS, failure, gzip, image};
-use support::layout::{TestLayout, digest};
+use support::layout::{LAYER, TestLayout, config, digest};
 
 /// `Window_Descriptor` of 1 MiB, and of 128 to 512 MiB (RFC 8878, section 3.1.1.1.2).
 const WINDOWS: [u8; 6] = [10 << 3, 17 << 3, 17 << 3 | 1, 18 << 3, 18 << 3 | 4, 19 << 3];
@@ -92,6 +95,40 @@ fn windows_in_any_order() {
     }
 }
 
+/// Such an archive may hold layers compressed, though its manifest, which is made up, says the digests of their tars.
+#[test]
+fn layers_of_an_archive_of_docker_with_the_largest_window() {
+    let layout = TestLayout::new();
+    let tars: Vec<_> = (0..5).map(|index| tar(&index.to_string(), 2 << 20)).collect();
+    let layers: Vec<_> = tars.iter().map(|tar| layout.blob(LAYER, tar.as_bytes())).collect();
+    let config = config("linux/amd64", &layers).to_string();
+    let names: Vec<_> = (0..5).map(|index| format!("{index}.tar")).collect();
+    let manifest = json!([{"Config": "config.json", "RepoTags": [], "Layers": names}]).to_string();
+    let blobs: Vec<_> = tars.iter().map(|tar| compress(tar.as_bytes(), &WINDOWS[5..])).collect();
+    let documents = [
+        ("config.json", config.as_bytes()),
+        ("manifest.json", manifest.as_bytes()),
+    ];
+    let members = names.iter().zip(&blobs).map(|(name, blob)| (&name[..], &blob[..]));
+    let members: Vec<_> = members.chain(documents).collect();
+    let directory = tempfile::tempdir().unwrap();
+    let reference = format!("docker-archive:{}", archive(&directory, &members).display());
+    let builds = Builds::new();
+    for threads in ["1", "8"] {
+        let mut command = builds.build(&reference, threads);
+        succeed(command.args([
+            "--allow-mutable",
+            "--size-mib",
+            "24",
+            "--no-journal",
+            "--no-sync",
+            "--threads",
+            threads,
+        ]));
+    }
+    assert!(fs::read(builds.output("1")).unwrap() == fs::read(builds.output("8")).unwrap());
+}
+
 #[test]
 fn a_window_beyond_the_limit_is_not_called_damage() {
     let layout = TestLayout::new();
@@ -105,7 +142,7 @@ fn a_window_beyond_the_limit_is_not_called_damage() {
         );
         for words in [
             "a window of 1073741824 bytes: at most 536870912 are supported",
-            "hint: compress the layer again",
+            "hint: compress it again",
         ] {
             assert!(stderr.contains(words), "{stderr}");
         }
