@@ -1,7 +1,7 @@
 //! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
 //!
-//! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works too, and blocks that runtime's
-//! thread: call it there with `spawn_blocking` or the like.
+//! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
+//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
 
 mod archive;
 mod auth;
@@ -73,8 +73,8 @@ pub struct Image {
     pub resolved_ref: String,
     /// The digest of the platform's manifest.
     pub digest: Digest,
-    /// The platform as the index lists it, or without an index as the image says itself; where neither says one, the one that was
-    /// asked for.
+    /// The platform as the index lists it, or without an index as the image says itself; where
+    /// neither says one, the one that was asked for.
     pub platform: Platform,
     /// What the image says of itself.
     pub config: Config,

@@ -30,7 +30,7 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
-pub(crate) use self::decode::{Checksum, SaidChecksum};
+pub(crate) use self::decode::{Checksum, MAX_WINDOW, SaidChecksum};
 pub use self::decode::{Compression, DecodeError, Decoder, StreamFault, StreamPart, decode};
 pub use self::error::{LayerError, LayerErrorKind, Position};
 pub use self::limits::Limits;

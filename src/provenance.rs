@@ -23,8 +23,8 @@ const JSON_START: usize = MAGIC.len() + 8;
 pub struct Provenance {
     /// Digest of the platform's manifest, as text.
     pub digest: String,
-    /// The platform that the image's config names, such as `linux/arm64`, or where it names none, the one that the image was taken
-    /// for; none if it names one that cannot be.
+    /// The platform that the image's config names, such as `linux/arm64`, or where it names none,
+    /// the one that the image was taken for; none if it names one that cannot be.
     pub platform: Option<String>,
     /// Version of the program that built it, such as `0.1.0`.
     pub version: String,

@@ -144,8 +144,8 @@ pub struct AppliedLayer {
 /// Builds a disk image. The file appears when all of it is right, in place of an existing one; on any failure, all is as
 /// it was before. Whoever sets `interrupted` makes it fail soon.
 ///
-/// Blocks its thread until it is done. Inside of an asynchronous runtime it works too, and blocks a thread of that: call it there
-/// with `spawn_blocking` or the like.
+/// Blocks its thread until it is done. Inside of an asynchronous runtime it works too, and blocks a
+/// thread of that: call it there with `spawn_blocking` or the like.
 ///
 /// # Errors
 ///

@@ -20,7 +20,8 @@ pub struct Blob {
 pub(super) enum Bytes {
     Section(Section),
     Growing(Growing),
-    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and that decompressed.
+    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
+    /// that decompressed.
     Decoded(Section, Box<Decoder<BufReader<Section>>>),
     /// What such an archive holds.
     Packed(Section),
@@ -41,8 +42,8 @@ impl Blob {
         Self::new(Bytes::Section(Section::whole(file, size)), None)
     }
 
-    /// The blob as it is stored, which for some archives is compressed where the manifest says otherwise. The digest that the
-    /// manifest names is then that of the tar in it.
+    /// The blob as it is stored, which for some archives is compressed where the manifest says
+    /// otherwise. The digest that the manifest names is then that of the tar in it.
     pub(crate) fn packed(self) -> Self {
         let bytes = match self.bytes {
             Bytes::Decoded(section, _) => Bytes::Packed(section),
@@ -51,8 +52,8 @@ impl Blob {
         Self { bytes, ..self }
     }
 
-    /// Returns whether others hash its bytes: the download that [`Source::finish`](super::Source::finish) asks, or whoever
-    /// decompresses it.
+    /// Returns whether others hash its bytes: the download that
+    /// [`Source::finish`](super::Source::finish) asks, or whoever decompresses it.
     pub(crate) fn is_hashed_elsewhere(&self) -> bool {
         matches!(self.bytes, Bytes::Growing(_) | Bytes::Packed(_))
     }

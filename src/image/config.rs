@@ -94,7 +94,8 @@ impl Config {
         }
     }
 
-    /// Returns the platform that the image was built for; what the config leaves out is that of `otherwise`.
+    /// Returns the platform that the image was built for; what the config leaves out is that of
+    /// `otherwise`.
     pub(crate) fn platform(&self, otherwise: &Platform) -> Result<Platform, ManifestError> {
         let os = if self.os.is_empty() { &otherwise.os } else { &self.os };
         let (architecture, variant) = if self.architecture.is_empty() {

@@ -174,8 +174,9 @@ impl Local for Layout {
     }
 }
 
-/// The entries for the image that has the tag, or for the only one that there is. Several names of one digest are one image; several
-/// images of one name are for several platforms, if they can be told apart.
+/// The entries for the image that has the tag, or for the only one that there is. Several names of
+/// one digest are one image; several images of one name are for several platforms, if they can be
+/// told apart.
 fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>, LayoutError> {
     let is_meant = |image: &Descriptor| tag.is_none_or(|tag| image.ref_name() == Some(tag));
     let (matching, others): (Vec<_>, Vec<_>) = images.into_iter().partition(is_meant);

@@ -80,8 +80,8 @@ impl Search<'_> {
         }
     }
 
-    /// Takes the nearest entry for the platform, the first of equals. Those that do not say what they are for are asked only if no
-    /// other is for a level of the architecture.
+    /// Takes the nearest entry for the platform, the first of equals. Those that do not say what
+    /// they are for are asked only if no other is for a level of the architecture.
     fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Found>, ImageError> {
         if depth == MAX_DEPTH {
             return Err(ImageError::document(digest, ManifestError::TooDeep { max: MAX_DEPTH }));
@@ -116,7 +116,8 @@ impl Search<'_> {
         self.follow(entry, Some(platform), depth + 1)
     }
 
-    /// Finds the nearest image behind entries that do not say what they are for, the first of equals.
+    /// Finds the nearest image behind entries that do not say what they are for, the first of
+    /// equals.
     fn nearest(&mut self, entries: &[&Descriptor], depth: usize) -> Result<Option<Found>, ImageError> {
         let was_sure = std::mem::replace(&mut self.is_sure, false);
         let mut nearest: Option<Found> = None;
@@ -136,7 +137,8 @@ impl Search<'_> {
         Ok(nearest)
     }
 
-    /// Finds the one image of several with the same name that is nearest to the platform; two that are equally near are ambiguous.
+    /// Finds the one image of several with the same name that is nearest to the platform; two that
+    /// are equally near are ambiguous.
     fn one_of(&mut self, entries: &[Descriptor], ambiguous: ImageError) -> Result<Option<Found>, ImageError> {
         self.is_sure = false;
         let mut nearest: Vec<Found> = Vec::new();
@@ -201,8 +203,8 @@ impl Search<'_> {
         }
     }
 
-    /// The image of a manifest, if it is for the platform. Where the config does not say what it is for, that is what an index
-    /// lists, or else the platform that is wanted.
+    /// The image of a manifest, if it is for the platform. Where the config does not say what it is
+    /// for, that is what an index lists, or else the platform that is wanted.
     fn image(
         &mut self,
         digest: Digest,

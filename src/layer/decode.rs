@@ -14,6 +14,7 @@ use frames::{Frames, begins_frame};
 use gzip::Members;
 
 pub use error::{DecodeError, StreamFault, StreamPart};
+pub(crate) use frames::MAX_WINDOW;
 
 /// Bytes that tell every wrapping from a tar.
 const MAGIC_LEN: u64 = 10;
@@ -146,14 +147,16 @@ impl<R: BufRead> Decoder<R> {
         }
     }
 
-    /// Grants memory for windows of zstd of at most this many bytes; at first, for all that can be decoded.
+    /// Grants memory for windows of zstd of at most this many bytes; at first, for all that can be
+    /// decoded.
     pub(crate) fn grant_window(&mut self, max: u64) {
         if let Stream::Zstd(frames) = &mut self.stream {
             frames.grant_window(max);
         }
     }
 
-    /// Window in bytes that the stream needs to go on and has no grant for. Until it gets one, it seems to be at its end.
+    /// Window in bytes that the stream needs to go on and has no grant for. Until it gets one, it
+    /// seems to be at its end.
     pub(crate) fn wanted_window(&self) -> Option<u64> {
         match &self.stream {
             Stream::Zstd(frames) => frames.wanted_window(),

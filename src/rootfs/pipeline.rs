@@ -10,8 +10,9 @@
 //! so that each box sees its pieces in order, and no thread ever waits while there is something to do. The applier takes steps too
 //! whenever its next piece is not ready, or too much waits to be written; without other threads it takes all of them.
 //!
-//! Memory is bounded by the pieces of a lane, the lanes that are open, the writes that wait, and the [`windows`] of decoders. Which thread does what, and when,
-//! changes nothing of what the applier sees, and nothing of the image.
+//! Memory is bounded by the pieces of a lane, the lanes that are open, the writes that wait, and
+//! the [`windows`] of decoders. Which thread does what, and when, changes nothing of what the
+//! applier sees, and nothing of the image.
 
 mod behind;
 mod decoding;

@@ -1,4 +1,5 @@
-//! The library, which blocks, in the threads of asynchronous runtimes: all of it works there, and nothing panics.
+//! The library, which blocks, in the threads of asynchronous runtimes: all of it works there, and
+//! nothing panics.
 
 use std::num::NonZeroUsize;
 use std::path::Path;
@@ -29,7 +30,8 @@ fn multi_thread() -> Runtime {
         .unwrap()
 }
 
-/// Runs an action in each kind of thread that belongs to a runtime, and in one that belongs to none.
+/// Runs an action in each kind of thread that belongs to a runtime, and in one that belongs to
+/// none.
 fn everywhere(act: fn(&Subject), subject: &Arc<Subject>) {
     act(subject);
     let run = || {

@@ -1,4 +1,5 @@
-//! Platforms of images: those that configs leave out, tags that stand for several, and levels of the architecture.
+//! Platforms of images: those that configs leave out, tags that stand for several, and levels of
+//! the architecture.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -83,7 +84,8 @@ fn a_config_without_a_platform_takes_the_one_of_its_index() {
     is_missing(resolve(&pinned, "amd64"), "linux/arm/v6");
 }
 
-/// Where an index says of no entry what it is for, the nearest wins, and one that says nothing itself comes last.
+/// Where an index says of no entry what it is for, the nearest wins, and one that says nothing
+/// itself comes last.
 #[test]
 fn of_entries_without_a_platform_the_nearest_wins() {
     let layout = TestLayout::new();

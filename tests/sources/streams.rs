@@ -1,4 +1,5 @@
-//! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong with them, by name.
+//! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong
+//! with them, by name.
 
 use std::io::Write;
 use std::process::Stdio;
@@ -21,13 +22,15 @@ fn zstd(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// A zstd frame of blocks as they are (RFC 8878, section 3.1.1.2), with this in its header after the magic number.
+/// A zstd frame of blocks as they are (RFC 8878, section 3.1.1.2), with this in its header after
+/// the magic number.
 fn raw_frame(header: &[u8], content: &[u8]) -> Vec<u8> {
     let block_header = u32::try_from(content.len()).unwrap() << 3 | 1;
     [b"\x28\xb5\x2f\xfd", header, &block_header.to_le_bytes()[..3], content].concat()
 }
 
-/// Builds an image of a good layer and one that `blob` makes of a tar; returns what the build says, for any number of threads.
+/// Builds an image of a good layer and one that `blob` makes of a tar; returns what the build says,
+/// for any number of threads.
 fn failure_of(blob: fn(&[u8]) -> Vec<u8>) -> String {
     let layout = TestLayout::new();
     let tars = ["one", "two"].map(|name| tar(name, 100_000));

@@ -39,7 +39,8 @@ fn compress(tar: &[u8], windows: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Builds an image of layers with these windows, and checks that threads change nothing. Each tar is held against its digest.
+/// Builds an image of layers with these windows, and checks that threads change nothing. Each tar
+/// is held against its digest.
 fn check(layers: &[Vec<u8>]) {
     let layout = TestLayout::new();
     let tars: Vec<_> = (0..layers.len())
@@ -95,7 +96,8 @@ fn windows_in_any_order() {
     }
 }
 
-/// Such an archive may hold layers compressed, though its manifest, which is made up, says the digests of their tars.
+/// Such an archive may hold layers compressed, though its manifest, which is made up, says the
+/// digests of their tars.
 #[test]
 fn layers_of_an_archive_of_docker_with_the_largest_window() {
     let layout = TestLayout::new();

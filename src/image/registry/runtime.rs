@@ -24,7 +24,8 @@ impl Runtime {
         self.inner.as_ref().expect("the runtime is there until drop").handle()
     }
 
-    /// Waits for a future, on a thread of its own where the caller's belongs to a runtime, which allows no other one there.
+    /// Waits for a future, on a thread of its own where the caller's belongs to a runtime, which
+    /// allows no other one there.
     ///
     /// # Errors
     ///

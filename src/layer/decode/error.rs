@@ -62,7 +62,8 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    /// Returns the error of decompression behind an error of a [`Decoder`](super::Decoder), if it is one.
+    /// Returns the error of decompression behind an error of a [`Decoder`](super::Decoder), if it
+    /// is one.
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()

@@ -1,6 +1,7 @@
 //! The frames of a zstd stream (RFC 8878).
 //!
-//! Their headers are read here, so that it is known how much memory a frame needs before any is taken.
+//! Their headers are read here, so that it is known how much memory a frame needs before any is
+//! taken.
 
 use std::io::BufRead;
 
@@ -10,11 +11,12 @@ use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 use super::counted::Counted;
 use super::error::{DecodeError, Stop, StreamFault, StreamPart};
 
-/// Largest window, as a power of 2 in bytes: what containerd reads (the default of klauspost/compress), and `zstd --long=29` writes.
+/// Largest window, as a power of 2 in bytes: what containerd reads (the default of
+/// klauspost/compress), and `zstd --long=29` writes.
 const MAX_WINDOW_LOG: u32 = 29;
 
 /// Largest window in bytes.
-pub(super) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
+pub(crate) const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 
 /// `Magic_Number` of a frame (section 3.1.1).
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -22,7 +24,8 @@ const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// The longest `Frame_Header`, with `Magic_Number` (section 3.1.1.1).
 const MAX_HEADER_LEN: usize = 18;
 
-/// Returns whether these are the first bytes of `Magic_Number` of a frame to decode or to skip (section 3.1.2), or all of it.
+/// Returns whether these are the first bytes of `Magic_Number` of a frame to decode or to skip
+/// (section 3.1.2), or all of it.
 pub(super) fn begins_frame(bytes: &[u8]) -> bool {
     const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
     let is_skippable = match bytes {
@@ -47,7 +50,8 @@ enum Place {
     Between,
     /// After the header of a frame whose window needs a grant.
     Header(Header),
-    /// Amid a frame, whose window has this many bytes; up to the end of its next block, there are about `hint` compressed bytes.
+    /// Amid a frame, whose window has this many bytes; up to the end of its next block, there are
+    /// about `hint` compressed bytes.
     Inside { window: u64, hint: usize },
 }
 
@@ -92,7 +96,8 @@ impl<R: BufRead> Frames<R> {
         }
     }
 
-    /// Decompresses what fits the buffer; returns 0 at the end, and where a frame waits for a grant.
+    /// Decompresses what fits the buffer; returns 0 at the end, and where a frame waits for a
+    /// grant.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
         if buffer.is_empty() {
             return Ok(0);
@@ -202,7 +207,8 @@ impl<R: BufRead> Frames<R> {
         Ok(output.pos())
     }
 
-    /// Decompresses what fits the buffer, one block at a time: so that no content is lost to an error in the next one.
+    /// Decompresses what fits the buffer, one block at a time: so that no content is lost to an
+    /// error in the next one.
     fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, Stop> {
         let input = self.blob.fill_buf()?;
         let is_over = input.is_empty();

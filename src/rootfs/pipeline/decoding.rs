@@ -129,7 +129,8 @@ impl<'a> Decoding<'a> {
 
     fn open(&mut self) -> Result<Compression, LayerFailure> {
         self.phase = Phase::Over;
-        // A second compression, of an archive that holds the layer, is undone here too, so that its memory counts.
+        // A second compression, of an archive that holds the layer, is undone here too, so that its
+        // memory counts.
         let blob = self.source.blob(self.layer)?.packed();
         let check = Check::new(self.layer.digest.clone(), Some(self.layer.size));
         let feed = Arc::new(Feed::new(blob, check, self.interrupted));

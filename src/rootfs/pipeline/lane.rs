@@ -207,7 +207,8 @@ impl<'a> Lane<'a> {
         self.is_restarting = false;
     }
 
-    /// Gives back the memory for the window of its decoder, and all that came out of it: the layer is decoded again later.
+    /// Gives back the memory for the window of its decoder, and all that came out of it: the layer
+    /// is decoded again later.
     pub(super) fn restart(&mut self, spare: &mut Vec<Piece>) {
         if self.claim.held() == 0 {
             return;

@@ -1,24 +1,29 @@
 //! Memory for the windows of zstd decoders, which all lanes share.
 //!
-//! There are [`WINDOW_SHARES`] shares, one for each lane that can be open. A lane claims them when a frame needs a window, and holds
-//! them until its tar ends, as its decoder keeps the memory. Only the lane that is applied may hold more than one:
+//! There are [`WINDOW_SHARES`] shares, of [`WINDOW_SHARE`] bytes each, one for each lane that can
+//! be open. A lane claims them when a frame needs a window, and holds them until its tar ends, as
+//! its decoder keeps the memory. Only the lane that is applied may hold more than one:
 //!
-//! 1. A lane above it gets the one share that it needs if one is free. If its frame needs more, it waits for its turn.
-//! 2. If the lane that is applied needs more than are free, lanes above it give back theirs, the highest first, and begin again
-//!    later. Their decoders have come no further than the pieces that wait to be applied, so little is done twice; and no more
-//!    than three times for each layer, since shares are given back only when a lane ends.
+//! 1. A lane above it gets the one share that it needs if one is free. If its frame needs more, it
+//!    waits for its turn.
+//! 2. If the lane that is applied needs more than are free, lanes above it give back theirs, the
+//!    highest first, and begin again later. Their decoders have come no further than the pieces
+//!    that wait to be applied, so little is done twice; and no more than three times for each
+//!    layer, since shares are given back only when a lane ends.
 //!
-//! So the lane that is applied never waits for a lane that waits for it. It waits at most for steps that other threads take right
-//! now, and their memory is free when they end.
+//! So the lane that is applied never waits for a lane that waits for it. It waits at most for steps
+//! that other threads take right now, and their memory is free when they end.
 
+use super::MAX_LANES;
 use super::lane::Lane;
 use super::piece::Piece;
+use crate::layer::MAX_WINDOW;
 
-/// Bytes of a share.
-pub(super) const WINDOW_SHARE: u64 = 128 << 20;
+/// Number of shares, which together are the largest window that a decoder takes.
+const WINDOW_SHARES: usize = MAX_LANES;
 
-/// Number of shares: 512 MiB, which is also the largest window that a decoder takes.
-pub(super) const WINDOW_SHARES: usize = 4;
+/// Bytes of a share: 128 MiB.
+pub(super) const WINDOW_SHARE: u64 = MAX_WINDOW / WINDOW_SHARES as u64;
 
 /// The shares of a lane.
 #[derive(Clone, Copy, Default)]
@@ -32,8 +37,7 @@ impl Claim {
     pub(super) fn want(&mut self, window: u64) {
         let shares = usize::try_from(window.div_ceil(WINDOW_SHARE)).unwrap_or(usize::MAX);
         assert!(shares <= WINDOW_SHARES, "a decoder refuses larger windows");
-        // A window of no bytes needs a grant like any other.
-        self.wanted = shares.max(1);
+        self.wanted = shares;
     }
 
     pub(super) fn held(self) -> usize {
