@@ -25,17 +25,18 @@ use crate::interrupt;
 /// Mode of a directory that has no entry of its own.
 const IMPLIED_MODE: u16 = 0o755;
 
-/// An entry whose content is in the image.
-enum Placement {
+/// An entry whose content is in the image, until it is placed.
+struct Placement {
+    position: Position,
+    node: Placed,
+}
+
+/// What is placed at the path of an entry.
+enum Placed {
     /// A file of any kind.
-    Put {
-        path: RelativePath,
-        kind: Kind,
-        metadata: Metadata,
-    },
+    File { kind: Kind, metadata: Metadata },
     /// One more name of the file at `target`, which may be one that the layer itself hides.
     Link {
-        path: RelativePath,
         target: RelativePath,
         hidden: Option<HiddenTarget>,
     },
@@ -49,16 +50,16 @@ struct HiddenTarget {
 }
 
 impl Placement {
-    fn path(&self) -> &RelativePath {
-        match self {
-            Self::Put { path, .. } | Self::Link { path, .. } => path,
-        }
+    /// The path of the entry, which is made of its name again: of a million entries, the paths take 70 MB.
+    fn path(&self) -> RelativePath {
+        let name = self.position.name.as_deref().unwrap_or_default();
+        RelativePath::clean(name).expect("it was a path when the entry was read")
     }
 
     fn is_directory(&self) -> bool {
         matches!(
-            self,
-            Self::Put {
+            self.node,
+            Placed::File {
                 kind: Kind::Directory(_),
                 ..
             }
@@ -72,8 +73,8 @@ pub(super) struct Applier<'a, O> {
     /// Whether lower layers left no entry, so that there is nothing to hide and nothing to wait for.
     is_lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
-    /// The last entry of the tar first, once they are applied.
-    placements: Vec<(Position, Placement)>,
+    /// The last entry of the tar first, once they are placed.
+    placements: Vec<Placement>,
 }
 
 impl<'a, O: Output> Applier<'a, O> {
@@ -90,17 +91,13 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Counts a change, writes the content of the file that it puts, and keeps it until [`Self::finish`].
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
         self.rootfs.budget.charge_entry(change.metadata_len())?;
-        let placement = match change {
+        let (path, node) = match change {
             Change::Put { path, node, metadata } => {
                 self.check(&path, &node, &metadata)?;
                 let kind = self.write(node, content)?;
-                Placement::Put { path, kind, metadata }
+                (path, Placed::File { kind, metadata })
             }
-            Change::Link { path, target } => Placement::Link {
-                path,
-                target,
-                hidden: None,
-            },
+            Change::Link { path, target } => (path, Placed::Link { target, hidden: None }),
             Change::Hide(whiteout) => {
                 if !self.is_lowest {
                     self.whiteouts.push((position, whiteout));
@@ -109,9 +106,9 @@ impl<'a, O: Output> Applier<'a, O> {
             }
         };
         if self.is_lowest {
-            self.place(placement)
+            self.place(&path, node)
         } else {
-            self.placements.push((position, placement));
+            self.placements.push(Placement { position, node });
             Ok(())
         }
     }
@@ -122,11 +119,12 @@ impl<'a, O: Output> Applier<'a, O> {
             self.hide()?;
         }
         self.placements.reverse();
-        while let Some((position, placement)) = self.placements.pop() {
-            let checked = interrupted
-                .map_or(Ok(()), interrupt::check)
-                .map_err(LayerErrorKind::Read);
-            let placed = checked.and_then(|()| self.place(placement));
+        while let Some(placement) = self.placements.pop() {
+            let path = placement.path();
+            let Placement { position, node } = placement;
+            let checked = interrupted.map_or(Ok(()), interrupt::check);
+            let checked = checked.map_err(LayerErrorKind::Read);
+            let placed = checked.and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
             // The tree grows by what the list loses, so the list must not stay as large as it was.
             if self.placements.len() < self.placements.capacity() / 2 {
@@ -142,20 +140,21 @@ impl<'a, O: Output> Applier<'a, O> {
     /// links that would themselves replace their target.
     fn hide(&mut self) -> Result<(), LayerError> {
         let Rootfs { tree, budget, .. } = &mut *self.rootfs;
-        for (_, placement) in &mut self.placements {
-            if let Placement::Link { path, target, hidden } = placement
-                && !target.starts_with(path)
+        for placement in &mut self.placements {
+            let path = placement.path();
+            if let Placed::Link { target, hidden } = &mut placement.node
+                && !target.starts_with(&path)
                 && let Some((Some(id), detour)) = find(tree, target)
                 && tree.hold(id).is_ok()
             {
                 *hidden = Some(HiddenTarget { id, detour });
             }
         }
-        let placements = self.placements.iter().map(|(_, placement)| placement);
+        let placements = self.placements.iter();
         let placed = placements.map(|placement| (placement.path(), placement.is_directory()));
         let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget)?;
-        for (_, placement) in &mut self.placements {
-            if let Placement::Link { target, hidden, .. } = placement
+        for placement in &mut self.placements {
+            if let Placed::Link { target, hidden } = &mut placement.node
                 && let Some(HiddenTarget { id, .. }) = *hidden
             {
                 *hidden = match find(tree, target) {
@@ -202,10 +201,10 @@ impl<'a, O: Output> Applier<'a, O> {
         })
     }
 
-    fn place(&mut self, placement: Placement) -> Result<(), LayerErrorKind> {
-        match placement {
-            Placement::Put { path, kind, metadata } => self.put(&path, kind, metadata),
-            Placement::Link { path, target, hidden } => self.link(&path, &target, hidden.as_ref()),
+    fn place(&mut self, path: &RelativePath, node: Placed) -> Result<(), LayerErrorKind> {
+        match node {
+            Placed::File { kind, metadata } => self.put(path, kind, metadata),
+            Placed::Link { target, hidden } => self.link(path, &target, hidden.as_ref()),
         }
     }
 

@@ -35,9 +35,9 @@ enum Hidden {
 /// Hides what whiteouts name, and returns the contents that no name leads to any more.
 ///
 /// `placed` are the paths of the layer's other entries, each with whether it is a directory.
-pub(super) fn hide<'a>(
+pub(super) fn hide(
     whiteouts: &[(Position, Whiteout)],
-    placed: impl Iterator<Item = (&'a RelativePath, bool)>,
+    placed: impl Iterator<Item = (RelativePath, bool)>,
     tree: &mut Tree,
     budget: &mut Budget,
 ) -> Result<Vec<Data>, LayerError> {
@@ -142,7 +142,7 @@ struct Replaced {
 }
 
 impl Replaced {
-    fn new<'a>(placed: impl Iterator<Item = (&'a RelativePath, bool)>, tree: &Tree) -> Self {
+    fn new(placed: impl Iterator<Item = (RelativePath, bool)>, tree: &Tree) -> Self {
         let mut replaced = Self {
             symlinks: HashMap::new(),
             directories: HashSet::new(),
