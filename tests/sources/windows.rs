@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::io::Write;
+use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
 use crate::sources::luck::next;
 use crate::sources::store::{Builds, succeed, tar};
 use crate::sources::threads::{THREADS, failure, gzip, image};
 use support::layout::{LAYER, TestLayout, config, digest};
+use support::server::{Reply, Server, stored};
 
 /// `Window_Descriptor` of 1 MiB, and of 128 to 512 MiB (RFC 8878, section 3.1.1.1.2).
 const WINDOWS: [u8; 6] = [10 << 3, 17 << 3, 17 << 3 | 1, 18 << 3, 18 << 3 | 4, 19 << 3];
@@ -39,23 +41,31 @@ fn compress(tar: &[u8], windows: &[u8]) -> Vec<u8> {
         .collect()
 }
 
-/// Builds an image of layers with these windows, and checks that threads change nothing. Each tar
-/// is held against its digest.
-fn check(layers: &[Vec<u8>]) {
-    let layout = TestLayout::new();
+/// An image of layers with these windows.
+fn windowed(layout: &TestLayout, layers: &[Vec<u8>]) -> Value {
     let tars: Vec<_> = (0..layers.len())
         .map(|index| tar(&index.to_string(), 700_000 + 900_000 * (index % 3)))
         .collect();
-    let image = image(&layout, &tars, |index, tar| compress(tar, &layers[index]));
+    image(layout, &tars, |index, tar| compress(tar, &layers[index]))
+}
+
+/// Builds an image, whose tars are compared with their digests on the way; returns its bytes.
+fn build(reference: &str, threads: &str) -> Vec<u8> {
     let builds = Builds::new();
-    let build = |threads| {
-        let mut command = builds.build(&layout.reference(&format!("@{}", digest(&image))), threads);
-        succeed(command.args(["--threads", threads, "--size-mib", "24", "--no-journal", "--no-sync"]));
-        fs::read(builds.output(threads)).unwrap()
-    };
-    let expected = build(THREADS[0]);
+    let mut command = builds.build(reference, "out");
+    let size = ["--size-mib", "24", "--no-journal", "--no-sync"];
+    succeed(command.args(["--allow-mutable", "--threads", threads]).args(size));
+    fs::read(builds.output("out")).unwrap()
+}
+
+/// Checks that threads change nothing of an image of layers with these windows.
+fn check(layers: &[Vec<u8>]) {
+    let layout = TestLayout::new();
+    let image = windowed(&layout, layers);
+    let reference = layout.reference(&format!("@{}", digest(&image)));
+    let expected = build(&reference, THREADS[0]);
     for threads in &THREADS[1..] {
-        assert!(build(threads) == expected, "{threads} threads: {layers:?}");
+        assert!(build(&reference, threads) == expected, "{threads} threads: {layers:?}");
     }
 }
 
@@ -65,19 +75,42 @@ fn layers_with_the_largest_window_one_after_the_other() {
     check(&vec![largest; 6]);
 }
 
-/// Layers above hold memory that the lowest one needs in the end.
-#[test]
-fn a_window_that_grows_while_other_layers_are_decoded() {
-    let growing: Vec<u8> = WINDOWS.to_vec();
-    let small = vec![WINDOWS[1]];
-    check(&[
+/// Layers of which some hold memory that the lowest one needs in the end.
+fn growing() -> Vec<Vec<u8>> {
+    let (growing, small) = (WINDOWS.to_vec(), vec![WINDOWS[1]]);
+    vec![
         growing.clone(),
         small.clone(),
         small.clone(),
         small.clone(),
         growing,
         small,
-    ]);
+    ]
+}
+
+#[test]
+fn a_window_that_grows_while_other_layers_are_decoded() {
+    check(&growing());
+}
+
+#[test]
+fn a_window_that_grows_while_other_layers_are_downloaded() {
+    let layout = TestLayout::new();
+    let image = windowed(&layout, &growing());
+    let pinned = format!("@{}", digest(&image));
+    let blobs = layout.path().join("blobs/sha256");
+    let server = Server::of(&layout, &image, move |request, before| {
+        let pause = Duration::from_millis(5 * (before as u64 % 4));
+        let reply = Box::new(stored(&blobs, "", request));
+        request.path.contains("/blobs/").then_some(Reply::Slow { reply, pause })
+    });
+    let expected = build(&layout.reference(&pinned), "1");
+    for threads in THREADS {
+        assert!(
+            build(&server.reference(&pinned), threads) == expected,
+            "{threads} threads"
+        );
+    }
 }
 
 #[test]
@@ -115,20 +148,7 @@ fn layers_of_an_archive_of_docker_with_the_largest_window() {
     let members: Vec<_> = members.chain(documents).collect();
     let directory = tempfile::tempdir().unwrap();
     let reference = format!("docker-archive:{}", archive(&directory, &members).display());
-    let builds = Builds::new();
-    for threads in ["1", "8"] {
-        let mut command = builds.build(&reference, threads);
-        succeed(command.args([
-            "--allow-mutable",
-            "--size-mib",
-            "24",
-            "--no-journal",
-            "--no-sync",
-            "--threads",
-            threads,
-        ]));
-    }
-    assert!(fs::read(builds.output("1")).unwrap() == fs::read(builds.output("8")).unwrap());
+    assert!(build(&reference, "1") == build(&reference, "8"));
 }
 
 #[test]
