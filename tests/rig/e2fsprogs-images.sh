@@ -21,17 +21,15 @@ trap 'rm -rf "$work"' EXIT
 mkdir -p "$work"/{lists,cache,source,run,tmp,images}
 cd "$work"
 
-# Lists of packages of its own, as most machines have no sources in theirs.
-# shellcheck disable=SC1091 # it is on every Debian
-suite=$(. /etc/os-release && echo "$VERSION_CODENAME")
-cat >debian.sources <<SOURCES
-Types: deb-src
-URIs: http://deb.debian.org/debian
-Suites: $suite
-Components: main
-Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
-SOURCES
-options=(-qq -o "Dir::Etc::sourcelist=$work/debian.sources" -o Dir::Etc::sourceparts=/dev/null
+# The machine's own package sources, as sources of source packages, which most machines have not
+mkdir parts
+for file in /etc/apt/sources.list.d/*.sources; do
+  [ ! -e "$file" ] || sed 's/^Types:.*/Types: deb-src/' "$file" >"parts/${file##*/}"
+done
+for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+  [ ! -e "$file" ] || sed -n 's/^deb /deb-src /p' "$file" >"parts/${file##*/}"
+done
+options=(-qq -o Dir::Etc::sourcelist=/dev/null -o "Dir::Etc::sourceparts=$work/parts"
   -o "Dir::State::lists=$work/lists" -o "Dir::Cache=$work/cache" -o APT::Sandbox::User=root)
 apt-get "${options[@]}" update
 apt-get "${options[@]}" source --download-only e2fsprogs
