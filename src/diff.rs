@@ -23,6 +23,7 @@ use std::path::Path;
 use ext4::BOOT_AREA_LEN;
 
 use crate::provenance::Provenance;
+use crate::text::{harmless, printable};
 
 pub use difference::{Difference, Section};
 pub use error::{DiffError, DiffReason};
@@ -120,6 +121,9 @@ impl Comparison<'_> {
         if differing.len() > 1 {
             differing.retain(|((field, _), _)| *field != "checksum");
         }
+        for ((_, a), (_, b)) in &mut differing {
+            (*a, *b) = (harmless(a), harmless(b));
+        }
         for ((field, _), _) in &differing {
             if matches!(*field, "uuid" | "checksum_seed") {
                 self.known.reasons.insert(Reason::Checksums);
@@ -160,7 +164,7 @@ fn provenance(area: &[u8; BOOT_AREA_LEN]) -> Option<Origin> {
     }
     let provenance = Provenance::decode(area).ok()??;
     let [digest, platform, version] = [Some(provenance.digest), provenance.platform, Some(provenance.version)]
-        .map(|text| text.map(|text| excerpt::printable(text.as_bytes())));
+        .map(|text| text.map(|text| printable(text.as_bytes())));
     Some(Origin {
         digest,
         platform,

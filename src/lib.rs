@@ -14,4 +14,5 @@ mod place;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;
+pub mod text;
 pub mod verify;

@@ -107,6 +107,10 @@ fn each_change_of_the_tree_is_found_and_nothing_else() {
             &["/link target: etc/motd -> \\u{1b}\\xff"],
         ),
         (
+            |sample| sample.file("a\u{202e}txt", b""),
+            &["/a\\u{202e}txt type:  -> file"],
+        ),
+        (
             |sample| sample.link("other", "binary"),
             &["/binary links: 1 -> 2", "/other type:  -> file"],
         ),

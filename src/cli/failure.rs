@@ -11,6 +11,7 @@ use microagent::diff::DiffError;
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest, ImageError, StoreError};
 use microagent::inspect::{CopyError, InspectError};
+use microagent::text::harmless;
 use serde::Serialize;
 
 use super::presentation::Mode;
@@ -187,24 +188,10 @@ impl Failure {
 /// many.
 fn printable(text: &str) -> String {
     const MAX_LEN: usize = 2000;
-    let is_harmless = |char: &char| {
-        // Control characters, and what changes the direction of the text that follows.
-        !char.is_control()
-            && !matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-    };
-    let mut shown = String::new();
-    for (index, char) in text.chars().enumerate() {
-        if index == MAX_LEN {
-            shown.push('…');
-            break;
-        }
-        if is_harmless(&char) {
-            shown.push(char);
-        } else {
-            shown.extend(char.escape_default());
-        }
+    match text.char_indices().nth(MAX_LEN) {
+        Some((end, _)) => harmless(&text[..end]) + "…",
+        None => harmless(text),
     }
-    shown
 }
 
 /// Prints what `--help` and `--version` ask for.

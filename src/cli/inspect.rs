@@ -8,6 +8,7 @@ use clap::{Args, Subcommand};
 use ext4::{Facts, Timestamp};
 use microagent::inspect::{Content, Disk, Listed};
 use microagent::provenance::Provenance;
+use microagent::text::printable;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -127,9 +128,9 @@ fn summary(path: &Path, facts: &Facts, provenance: Option<&Provenance>, format: 
     let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
     let (image, platform, version) = match provenance {
         Some(of) => (
-            of.digest.clone(),
-            of.platform.clone().unwrap_or_else(|| "unknown".to_owned()),
-            format!("microagent {}", of.version),
+            printable(of.digest.as_bytes()),
+            printable(of.platform.as_deref().unwrap_or("unknown").as_bytes()),
+            printable(format!("microagent {}", of.version).as_bytes()),
         ),
         None => ["unknown"; 3].map(str::to_owned).into(),
     };
@@ -232,19 +233,6 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
 /// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before 1970.
 fn seconds(time: Timestamp) -> String {
     format!("{}.{:09}", time.seconds(), time.nanoseconds())
-}
-
-/// A name as text, without anything that a terminal would obey.
-fn printable(name: &[u8]) -> String {
-    String::from_utf8_lossy(name).chars().flat_map(escape).collect()
-}
-
-fn escape(character: char) -> Vec<char> {
-    match character {
-        '\\' => vec!['\\', '\\'],
-        _ if character.is_control() => character.escape_default().collect(),
-        _ => vec![character],
-    }
 }
 
 fn cat(mut content: Content<'_>) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ use clap::{ArgAction, Args, Subcommand};
 use microagent::image::{
     AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login,
 };
+use microagent::text::harmless;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -227,13 +228,7 @@ fn list(format: Format) -> Result<(), Failure> {
     } in &logins
     {
         let user = user.as_deref().unwrap_or("-");
-        writeln!(
-            text,
-            "{}  {}  {auth_file}",
-            registry.escape_debug(),
-            user.escape_debug()
-        )
-        .expect("memory takes it");
+        writeln!(text, "{}  {}  {auth_file}", harmless(registry), harmless(user)).expect("memory takes it");
     }
     print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
 }

@@ -8,6 +8,7 @@ use microagent::guest::InitPath;
 use microagent::image::Platform;
 use microagent::layer::Compression;
 use microagent::rootfs::{AppliedLayer, Builder, Report};
+use microagent::text::harmless;
 use serde::Serialize;
 
 use super::presentation::Format;
@@ -78,8 +79,9 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
     if platform.architecture != wanted.architecture {
         writeln!(
             stderr,
-            "warning: there is no image for {wanted}, so this is the one for {platform}: boot it with a kernel that runs \
-             32-bit programs"
+            "warning: there is no image for {wanted}, so this is the one for {}: boot it with a kernel that runs \
+             32-bit programs",
+            harmless(&platform.to_string())
         )?;
     }
     if wanted.architecture == "amd64" && wanted.variant.is_none() && platform.variant.as_deref() == Some("v2") {
@@ -110,7 +112,8 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
         if *compression != Compression::announced(media_type) {
             writeln!(
                 stderr,
-                "warning: layer {digest}: is {compression}, though its media type is {media_type}"
+                "warning: layer {digest}: is {compression}, though its media type is {}",
+                harmless(media_type)
             )?;
         }
         if summary.ignored_xattrs > 0 {
@@ -185,7 +188,7 @@ fn text(report: &Report) -> String {
             "platform",
             format!(
                 "{}, {layers} layer{}",
-                report.platform,
+                harmless(&report.platform.to_string()),
                 if layers == 1 { "" } else { "s" }
             ),
         ),

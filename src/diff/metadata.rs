@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
 
-use super::excerpt::printable;
 use crate::image::{Algorithm, Digest};
+use crate::text::printable;
 
 /// Most bytes of an extended attribute that are shown.
 const MAX_SHOWN: usize = 64;

@@ -9,10 +9,10 @@ use super::Comparison;
 use super::content;
 use super::difference::{Difference, Section};
 use super::error::{DiffError, DiffReason};
-use super::excerpt::printable;
 use super::layout;
 use super::metadata;
 use super::side::{Name, Side};
+use crate::text::printable;
 
 /// Longest path in bytes.
 const MAX_PATH_LEN: usize = 1 << 16;

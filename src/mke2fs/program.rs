@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::error::{Mke2fsError, working};
 use crate::interrupt::is_raised;
+use crate::text::harmless;
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -208,9 +209,6 @@ fn printable(said: &[u8]) -> String {
         .lines()
         .map(str::trim)
         .filter(|line| !line.is_empty() && !is_banner(line));
-    let lines: Vec<_> = lines
-        .take(MAX_LINES)
-        .map(|line| line.escape_debug().to_string())
-        .collect();
-    lines.join("; ").replace("\\\"", "\"").replace("\\'", "'")
+    let lines: Vec<_> = lines.take(MAX_LINES).map(harmless).collect();
+    lines.join("; ")
 }

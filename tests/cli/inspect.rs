@@ -273,12 +273,14 @@ fn directories_are_listed_without_what_a_terminal_would_obey() {
         file(tar, "etc/motd", 0o4755, b"welcome\n");
         file(tar, "etc/\u{1b}[31mred\n", 0o644, b"");
         link(tar, "etc/broken", "nowhere");
+        link(tar, "etc/\u{202e}txt", "\u{2066}exe\u{61c}");
     });
     let output = inspect(&scene, &["--json", "ls", "/etc"]).output().unwrap();
     let listing = json(stdout(&output));
     let entries = listing["entries"].as_array().unwrap();
     let found: Vec<_> = entries.iter().map(|entry| entry["name"].as_str().unwrap()).collect();
-    assert_eq!(found, ["\u{1b}[31mred\n", "broken", "motd"]);
+    assert_eq!(found, ["\u{1b}[31mred\n", "broken", "motd", "\u{202e}txt"]);
+    assert_eq!(entries[3]["target"], "\u{2066}exe\u{61c}");
     assert_eq!(entries[1]["target"], "nowhere");
     assert_eq!(entries[1]["type"], "symlink");
     assert_eq!(entries[2]["mode"], "4755");
@@ -286,7 +288,12 @@ fn directories_are_listed_without_what_a_terminal_would_obey() {
 
     let output = inspect(&scene, &["--text", "ls", "/etc"]).output().unwrap();
     assert!(stdout(&output).contains("\\u{1b}[31mred\\n"), "{}", stdout(&output));
-    assert_eq!(stdout(&output).lines().count(), 3);
+    assert!(
+        stdout(&output).contains("\\u{202e}txt -> \\u{2066}exe\\u{61c}\n"),
+        "{}",
+        stdout(&output)
+    );
+    assert_eq!(stdout(&output).lines().count(), 4);
     let output = inspect(&scene, &["--json", "ls", "/etc/broken"]).output().unwrap();
     assert_eq!(json(stdout(&output))["entries"][0]["name"], "broken");
 }
