@@ -29,7 +29,7 @@ const HELP: &str = "\
 Checks the superblock and its copies, descriptors, bitmaps and counts, inodes, extents, directories and their indexes, links, \
 extended attributes, the journal, and every checksum, and changes nothing. What a journal holds that was not replayed counts as \
 if it had been. Contents of files have no checksums: of these, only --digest tells. Usage in quota files is not checked; a file \
-system with features that are not known, such as encrypt or bigalloc, is an error. \
+system with features that are not known, such as encrypt or bigalloc, or with fast commits that were not replayed, is an error. \
 Each problem is a line: where it is, and what it is.
 
 Examples:

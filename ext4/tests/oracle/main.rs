@@ -6,6 +6,7 @@
 mod damage;
 mod differences;
 mod directories;
+mod fast_commits;
 mod features;
 mod growth;
 mod hashes;
@@ -13,6 +14,7 @@ mod judge;
 mod matrix;
 mod mutations;
 mod orphans;
+mod quotas;
 mod regressions;
 mod replay;
 mod shapes;

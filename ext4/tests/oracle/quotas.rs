@@ -1,0 +1,34 @@
+//! Quota files as e2fsprogs makes them.
+
+use std::fs::{self, File};
+use std::os::unix::fs::chown;
+
+use crate::judge::{MIB, image_file};
+use support::tools;
+
+#[test]
+fn quota_files_of_many_owners_are_clean() {
+    if tools::are_missing(&["mke2fs", "e2fsck"]) {
+        return;
+    }
+    let tree = tempfile::tempdir().unwrap();
+    for number in 0..300_u32 {
+        let file = tree.path().join(number.to_string());
+        fs::write(&file, b"of somebody").unwrap();
+        // Some in the same block of the tree, and some far apart; only root can give files away.
+        let owner = number * number % 1000 * if number.is_multiple_of(7) { 1 << 20 } else { 1 };
+        if chown(&file, Some(owner), Some(number)).is_err() {
+            return;
+        }
+    }
+    for block_size in ["1024", "4096"] {
+        let image = image_file();
+        File::create(&image).unwrap().set_len(64 * MIB).unwrap();
+        let mut arguments = vec!["-q", "-F", "-t", "ext4", "-b", block_size, "-O", "quota,project", "-d"];
+        arguments.push(tree.path().to_str().unwrap());
+        tools::print("mke2fs", &arguments, &image);
+        // Old versions of mke2fs count before they copy.
+        tools::run("e2fsck", &["-fy"], &image);
+        tools::assert_clean(&image, block_size);
+    }
+}
