@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-/// Bytes as text, such as a name in an image. Backslashes are doubled, so that different bytes give different texts; bytes that
-/// are not UTF-8 become `\xNN`, and characters that a terminal obeys become `\n` or `\u{NN}`.
+/// Bytes as text, such as a name in an image. Backslashes are doubled, so that different bytes give
+/// different texts; bytes that are not UTF-8 become `\xNN`, and characters that a terminal obeys
+/// become `\n` or `\u{NN}`.
 #[must_use]
 pub fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
@@ -37,8 +38,9 @@ fn push(text: &mut String, character: char) {
     }
 }
 
-/// Returns whether a terminal obeys a character instead of showing it: control characters, separators of lines, and marks that
-/// change the direction of the text around them (`Bidi_Control` of Unicode).
+/// Returns whether a terminal obeys a character instead of showing it: control characters,
+/// separators of lines, and marks that change the direction of the text around them (`Bidi_Control`
+/// of Unicode).
 #[must_use]
 pub fn is_obeyed(character: char) -> bool {
     character.is_control()

@@ -45,8 +45,9 @@ const MAX_ZEROS: u32 = 1000;
 ///
 /// # Errors
 ///
-/// [`ReadError::NotExt4`], [`ReadError::Unsupported`] for features that this crate does not know, [`ReadError::FastCommits`] if
-/// those were not replayed, and [`ReadError::Input`] if the image does not give its bytes. All that is wrong with a file system is a [`Finding`] instead.
+/// [`ReadError::NotExt4`], [`ReadError::Unsupported`] for features that this crate does not know,
+/// [`ReadError::FastCommits`] if those were not replayed, and [`ReadError::Input`] if the image
+/// does not give its bytes. All that is wrong with a file system is a [`Finding`] instead.
 pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     let len = input
         .seek(SeekFrom::End(0))

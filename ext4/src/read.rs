@@ -66,7 +66,8 @@ pub enum ReadError {
     /// What the journal holds is not in its place yet, and the journal is on another device.
     #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
-    /// The journal holds fast commits, which say what to change instead of holding blocks, and they were not replayed.
+    /// The journal holds fast commits, which say what to change instead of holding blocks, and they
+    /// were not replayed.
     #[error(
         "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here"
     )]
@@ -122,8 +123,8 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::NotExt4`], [`ReadError::Superblock`], [`ReadError::Checksum`], [`ReadError::Journal`],
-    /// [`ReadError::FastCommits`] and [`ReadError::Input`].
+    /// [`ReadError::NotExt4`], [`ReadError::Superblock`], [`ReadError::Checksum`],
+    /// [`ReadError::Journal`], [`ReadError::FastCommits`] and [`ReadError::Input`].
     pub fn open(input: R) -> Result<Self, ReadError> {
         let mut reader = Self::new(input);
         let superblock = reader.read_superblock()?;

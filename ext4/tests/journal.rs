@@ -186,8 +186,8 @@ fn transactions_of_another_number_are_from_before() {
     }
 }
 
-/// What a reader says of a journal with one complete transaction, number 5, and the head of fast commits in a block behind its
-/// ring, which belong to another transaction.
+/// Reads a journal with one complete transaction, number 5, and the head of fast
+/// commits in a block behind its ring, which belong to another transaction.
 fn with_fast_commit(sums: Sums, blocks: u32, block: u32, transaction: u32) -> Result<Vec<Vec<u8>>, ReadError> {
     let (image, at) = image_with_journal(2 << 20);
     let mut log = Log::new(&image, sums, true, 1, 5);

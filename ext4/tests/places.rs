@@ -119,7 +119,8 @@ fn fields_of_the_superblock_are_those_that_it_has() {
     assert_eq!(*value, format!("1b5b6d{}", "0".repeat(2 * 61)));
 }
 
-/// With `sparse_super2`, a superblock lies in the first group and in the two that the superblock names.
+/// With `sparse_super2`, a superblock lies in the first group and in the two that the superblock
+/// names.
 #[test]
 fn superblocks_lie_where_sparse_super2_says() {
     let options = Options {

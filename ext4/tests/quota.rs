@@ -1,4 +1,5 @@
-//! Quota files, which no image of this crate has: what [`ext4::check()`] says of their header and tree.
+//! Quota files, which no image of this crate has: what [`ext4::check()`] says of their header and
+//! tree.
 
 use std::io::Cursor;
 
@@ -60,7 +61,7 @@ fn put(bytes: &mut [u8], at: usize, number: u32) {
     bytes[at..at + 4].copy_from_slice(&number.to_le_bytes());
 }
 
-/// What is found in an image whose quota file for users has this content.
+/// Findings in an image whose quota file for users has this content.
 fn found(content: &[u8], block_size: BlockSize) -> Vec<String> {
     let options = Options {
         size: Size::Fixed(4 << 20),

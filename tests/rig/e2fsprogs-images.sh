@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes the images that e2fsprogs' own regression tests give to e2fsck: damaged ones, and ones that were repaired.
-# Needs what install-tools.sh installs, on Debian. Images that are there already are kept.
+# Makes the images that e2fsprogs' own regression tests give to e2fsck: damaged ones, and ones that
+# were repaired. Needs what install-tools.sh installs, on Debian. Images that are there already are
+# kept.
 #
 #   e2fsprogs-images.sh
 #
-# The tests come with Debian's source package, and run with the installed e2fsprogs. Each call of e2fsck in test NAME leaves an
-# image as it was before the call: $RIG/e2fsprogs/NAME.1, NAME.2 and so on; RIG defaults to target/rig. The test's image.gz is
-# NAME.0, and left out as NAME.1.
+# The tests come with Debian's source package, and run with the installed e2fsprogs. Each call of
+# e2fsck in test NAME leaves an image as it was before the call: $RIG/e2fsprogs/NAME.1, NAME.2 and
+# so on; RIG defaults to target/rig. The test's image.gz is NAME.0, and left out as NAME.1.
 set -euo pipefail
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
@@ -36,7 +37,8 @@ apt-get "${options[@]}" update
 apt-get "${options[@]}" source --download-only e2fsprogs
 tar -xf e2fsprogs_*.orig.tar.gz -C source --strip-components=1 --wildcards '*/tests/*'
 
-# In place of e2fsck: keeps the image, which is the last argument, under the name of the test, which is in that of the file.
+# In place of e2fsck: keeps the image, which is the last argument, under the name of the test, which
+# is in that of the file.
 cat >e2fsck <<'KEEP'
 #!/usr/bin/env bash
 file=${!#}

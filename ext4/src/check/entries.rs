@@ -76,8 +76,8 @@ impl<R: Read + Seek> Check<R> {
         taken
     }
 
-    /// Returns whether the type of an entry is that of its inode. Zero says that it is not known, as Hurd writes it: then
-    /// e2fsck and the kernel look at the inode.
+    /// Returns whether the type of an entry is that of its inode. Zero says that it is not known,
+    /// as Hurd writes it: then e2fsck and the kernel look at the inode.
     fn is_type(&self, found: u8, file_type: u16) -> bool {
         found == 0 || self.reader.has_incompat(incompat::FILETYPE) && found == entry_type(file_type)
     }

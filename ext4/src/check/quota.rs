@@ -1,8 +1,9 @@
-//! Quota files: a header, and a tree that leads from each user, group or project to its usage and limits
-//! (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). The usage itself is not compared with the files.
+//! Quota files: a header, and a tree that leads from each user, group or project to its usage and
+//! limits (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). The usage itself is not compared with
+//! the files.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 
 use zerocopy::FromBytes;
 
@@ -18,7 +19,8 @@ struct QuotaFile {
     extents: Vec<Extent>,
     /// Blocks of 1 KiB that the header says there are.
     block_count: u32,
-    /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has not led to yet.
+    /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has
+    /// not led to yet.
     seen: BTreeMap<u32, Option<u16>>,
 }
 
@@ -48,11 +50,8 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             }
             let structure = Structure::Inode { ino };
-            // Whatever keeps it from being read was found with the inodes.
-            let inode = match self.reader.read_inode(Ino(ino)) {
-                Err(error @ ReadError::Input { .. }) => return Err(error),
-                Err(_) => continue,
-                Ok(inode) => inode,
+            let Some(inode) = if_readable(self.reader.read_inode(Ino(ino)))? else {
+                continue;
             };
             if let Some(problem) = self.quota_file(&inode, magic)? {
                 self.find(structure, format!("it is a damaged quota file: {problem}"));
@@ -61,16 +60,15 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning then.
+    /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
+    /// then.
     fn quota_file(&mut self, inode: &FoundInode, magic: u32) -> Result<Option<String>, ReadError> {
         let problem = |text: &str| Ok(Some(text.to_owned()));
         if inode.kind != FoundKind::File {
             return problem("not a regular file");
         }
-        let extents = match self.reader.extents(inode) {
-            Err(error @ ReadError::Input { .. }) => return Err(error),
-            Err(_) => return Ok(None),
-            Ok(extents) => extents,
+        let Some(extents) = if_readable(self.reader.extents(inode))? else {
+            return Ok(None);
         };
         let mut file = QuotaFile {
             extents,
@@ -172,5 +170,16 @@ impl<R: Read + Seek> Check<R> {
             self.reader.read_at(at, &mut bytes)?;
         }
         Ok(bytes)
+    }
+}
+
+/// Returns what was read, unless it is damaged: that was found with the inodes.
+fn if_readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(ReadError::Input { offset, source }) if source.kind() != io::ErrorKind::UnexpectedEof => {
+            Err(ReadError::Input { offset, source })
+        }
+        Err(_) => Ok(None),
     }
 }

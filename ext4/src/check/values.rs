@@ -16,10 +16,10 @@ pub(super) struct Holder {
     pub(super) size: u64,
     /// The hash of the value, if it can be one.
     pub(super) hash: Option<u32>,
-    /// Whether the inode says that hash.
+    /// The inode says that hash.
     is_right: bool,
-    /// Inode whose value it is, and its generation, if it was made before holders had hashes and counts
-    /// (`EXT4_XATTR_INODE_GET_PARENT`).
+    /// Inode whose value it is, and its generation, if it was made before holders had hashes and
+    /// counts (`EXT4_XATTR_INODE_GET_PARENT`).
     parent: (i64, u32),
 }
 
@@ -42,15 +42,15 @@ pub(super) struct Owner {
 pub(super) struct Holding {
     /// Attributes that have it.
     found: u32,
-    /// Whether it was made before holders had hashes and counts.
+    /// It was made before holders had hashes and counts.
     is_old: bool,
     /// None if it cannot be read.
     holder: Option<Holder>,
 }
 
 impl<R: Read + Seek> Check<R> {
-    /// The inode that holds the value of one more attribute, and whether it is an old one of that attribute's inode. However
-    /// many attributes have it, it is read once.
+    /// The inode that holds the value of one more attribute, and whether it is an old one of that
+    /// attribute's inode. However many attributes have it, it is read once.
     pub(super) fn holder(&mut self, ino: u32, owner: Owner) -> Result<Option<(Holder, bool)>, ReadError> {
         if !self.value_inodes.contains_key(&ino) {
             let holder = self.read_holder(ino)?;

@@ -92,7 +92,8 @@ pub(crate) struct CommitHeader {
 /// `fc_tag` at the start of fast commits (`EXT4_FC_TAG_HEAD`).
 pub(crate) const FAST_COMMIT_HEAD: u16 = 9;
 
-/// Start of the first block of fast commits, little-endian (`struct ext4_fc_tl`, `struct ext4_fc_head`).
+/// Start of the first block of fast commits, little-endian (`struct ext4_fc_tl` and
+/// `struct ext4_fc_head`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct FastCommitHead {

@@ -5,7 +5,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 
-/// Length of a block of a quota file in bytes, whatever the file system's blocks are (`V2_DQBLKSIZE_BITS`).
+/// Length of a block of a quota file in bytes, whatever the file system's blocks are
+/// (`V2_DQBLKSIZE_BITS`).
 pub(crate) const BLOCK_LEN: usize = 1024;
 /// The block that is the root of the tree (`QT_TREEOFF`).
 pub(crate) const TREE_ROOT: u32 = 1;
@@ -51,7 +52,8 @@ pub(crate) struct LeafHeader {
     pub(crate) padding: [u8; 6],
 }
 
-/// Usage and limits of a user, a group or a project, 72 bytes (`struct v2r1_disk_dqblk`). One of zeros is not in use.
+/// Usage and limits of a user, a group or a project, 72 bytes (`struct v2r1_disk_dqblk`). One of
+/// zeros is not in use.
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Entry {

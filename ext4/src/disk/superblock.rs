@@ -141,7 +141,8 @@ impl Superblock {
         }
     }
 
-    /// Returns whether a group begins with a superblock: the first one, or a backup (`ext4_bg_has_super`).
+    /// Returns whether a group begins with a superblock: the first one, or a backup
+    /// (`ext4_bg_has_super`).
     pub(crate) fn has_backup(&self, group: u32) -> bool {
         let is_power_of = |base: u32| {
             let mut powers = std::iter::successors(Some(base), |power| power.checked_mul(base));

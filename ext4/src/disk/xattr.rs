@@ -9,8 +9,8 @@ use super::assert_layout;
 pub(crate) const MAGIC: u32 = 0xEA02_0000;
 /// Most inodes that share a block (`EXT4_XATTR_REFCOUNT_MAX`).
 pub(crate) const MAX_REFCOUNT: u32 = 1024;
-/// Namespaces whose attributes no system call shows: those of other systems, of encryption and of fs-verity
-/// (`EXT4_XATTR_INDEX_LUSTRE`, `_RICHACL`, `_ENCRYPTION`, `_HURD`, `_VERITY`).
+/// Namespaces whose attributes no system call shows: those of other systems, of encryption and of
+/// fs-verity (`EXT4_XATTR_INDEX_LUSTRE`, `_RICHACL`, `_ENCRYPTION`, `_HURD`, `_VERITY`).
 pub(crate) const HIDDEN_NAMESPACES: [u8; 5] = [5, 8, 9, 10, 11];
 
 /// Start of a block of attributes, 32 bytes (`struct ext4_xattr_header`).

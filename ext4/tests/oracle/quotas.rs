@@ -27,7 +27,8 @@ fn quota_files_of_many_owners_are_clean() {
         let mut arguments = vec!["-q", "-F", "-t", "ext4", "-b", block_size, "-O", "quota,project", "-d"];
         arguments.push(tree.path().to_str().unwrap());
         tools::print("mke2fs", &arguments, &image);
-        // Old versions of mke2fs count before they copy, and of e2fsck before they make room for what they write.
+        // Old versions of mke2fs count before they copy, and of e2fsck before they make room for
+        // what they write.
         let is_counted = || tools::run("e2fsck", &["-fy"], &image).status.code() == Some(0);
         assert!((0..4).any(|_| is_counted()), "{block_size}");
         tools::assert_clean(&image, block_size);

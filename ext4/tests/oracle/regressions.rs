@@ -1,4 +1,5 @@
-//! The images of e2fsprogs' own regression tests, damaged and repaired: [`ext4::check()`] finds a fault where `e2fsck -fn` does.
+//! The images of e2fsprogs' own regression tests, damaged and repaired: [`ext4::check()`] finds a
+//! fault where `e2fsck -fn` does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::{env, thread};
+use std::thread;
 
 use ext4::ReadError;
 
-use support::program::repository;
+use support::program::rig;
 use support::skip::{say, skip};
 use support::tools;
 
@@ -65,7 +66,7 @@ const MAP: &str = "the superblock's copy of the journal's map is damaged";
 const REVOKED: &str = "more revoked blocks than there is room for: Linux 6.18 refuses to mount it";
 const BAD_BLOCKS: &str = "e2fsck leaves out parts of inode tables that are listed as bad blocks";
 
-/// What one of the two says of an image.
+/// A verdict on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Clean,
@@ -74,12 +75,12 @@ enum Verdict {
     Unsupported,
 }
 
-/// What both say of an image.
+/// The verdicts of both on an image.
 struct Judged {
     name: String,
     ours: Verdict,
     theirs: Verdict,
-    /// What was said by the one that calls it faulty.
+    /// Words of the one that calls it faulty.
     complaint: String,
 }
 
@@ -106,13 +107,13 @@ impl Judged {
         }
     }
 
-    /// Whether one calls it clean, and the other faulty.
+    /// Returns whether one calls it clean, and the other faulty.
     fn is_disputed(&self) -> bool {
         self.ours != Verdict::Unsupported && self.ours != self.theirs
     }
 }
 
-/// What e2fsck finds, with the journal replayed first, which `-n` does not do.
+/// Returns what e2fsck finds, with the journal replayed first, which `-n` does not do.
 fn their_complaint(image: &Path) -> Option<String> {
     let (is_right, text) = e2fsck(&["-fn"], image);
     if !text.contains("skipping journal recovery") {
@@ -127,7 +128,8 @@ fn their_complaint(image: &Path) -> Option<String> {
     (!is_right).then_some(text)
 }
 
-/// Whether e2fsck has nothing to say, and what it says. Its clock is at the end, so that no time is in the future.
+/// Returns whether e2fsck has nothing to say, and what it says. Its clock is at the end, so that no
+/// time is in the future.
 fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
     let mut child = tools::command("e2fsck")
         .env("E2FSCK_TIME", u32::MAX.to_string())
@@ -181,8 +183,7 @@ fn e2fsprogs_regression_images_are_judged_as_by_e2fsck() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let rig = env::var_os("RIG").map_or_else(|| repository().join("target/rig"), Into::into);
-    let Ok(directory) = fs::read_dir(rig.join("e2fsprogs")) else {
+    let Ok(directory) = fs::read_dir(rig().join("e2fsprogs")) else {
         return skip("tests/rig/e2fsprogs-images.sh was not run");
     };
     let images: Vec<_> = directory.map(|entry| entry.unwrap().path()).collect();

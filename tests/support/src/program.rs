@@ -26,8 +26,12 @@ pub fn target_directory() -> PathBuf {
 
 /// A layout made by `tests/rig/make-images.sh`, in `$RIG/images`; `RIG` is `target/rig` if unset.
 pub fn rig_image(name: &str) -> PathBuf {
-    let rig = env::var_os("RIG").map_or_else(|| repository().join("target/rig"), PathBuf::from);
-    rig.join("images").join(name)
+    rig().join("images").join(name)
+}
+
+/// Where the scripts of `tests/rig` put what they make: `$RIG`, or `target/rig` if that is unset.
+pub fn rig() -> PathBuf {
+    env::var_os("RIG").map_or_else(|| repository().join("target/rig"), PathBuf::from)
 }
 
 /// The image that ships with the repository.

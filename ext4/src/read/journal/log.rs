@@ -175,8 +175,8 @@ impl Log {
         self.end - self.first
     }
 
-    /// The first block that fast commits are written to, if there is one. The block before it, which follows the ring, is
-    /// not used (`j_fc_first`).
+    /// The first block that fast commits are written to, if there is one. The block before it,
+    /// which follows the ring, is not used (`j_fc_first`).
     pub(super) fn fast_commits(&self) -> Option<u32> {
         let first = self.end + 1;
         (first < self.fast_commit_end).then_some(first)

@@ -190,7 +190,8 @@ impl<R: Read + Seek> Replay<'_, R> {
         const START: usize = size_of::<BlockHeader>() + 4;
         let count = U32::read_from_bytes(&bytes[START - 4..START]).expect("four bytes");
         let end = usize::try_from(count.get()).unwrap_or(usize::MAX).max(START);
-        // Linux counts them before it knows whether the transaction is complete, and refuses to mount.
+        // Linux counts them before it knows whether the transaction is complete, and refuses to
+        // mount.
         let records = bytes[..bytes.len() - self.tail_len()].get(START..end);
         let records = records.ok_or(ReadError::Journal {
             what: "a block of revoked blocks holds more than it has room for",
@@ -247,8 +248,8 @@ impl<R: Read + Seek> Replay<'_, R> {
         Ok(())
     }
 
-    /// Refuses fast commits that follow the last complete transaction. Those of another transaction are left from before
-    /// (`ext4_fc_replay_scan`).
+    /// Refuses fast commits that follow the last complete transaction. Those of another transaction
+    /// are left from before (`ext4_fc_replay_scan`).
     fn check_fast_commits(&mut self) -> Result<(), ReadError> {
         let Some(first) = self.log.fast_commits() else {
             return Ok(());
