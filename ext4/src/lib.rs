@@ -36,8 +36,8 @@
 //! | 129 on | content of the files, in the order in which it was written, around the copies of blocks 0 to 128 that the groups 1, 3, 5 and 7 begin with |
 //! | then | directories and long symlink targets, in the order of their inodes |
 //! | then | blocks of extended attributes, blocks of extent trees, the resize inode's map |
-//! | then | block bitmaps, inode bitmaps and inode tables of all groups |
 //! | then | the journal, of which only the first block is written |
+//! | then | block bitmaps, inode bitmaps and inode tables, of 16 groups at a time |
 //! | rest | free |
 //!
 //! Tables may lie in any group (`flex_bg`), and they lie behind the content because nobody knows how large they are before it

@@ -44,7 +44,7 @@ const GOLDEN: [Golden; 7] = [
         put_large_values,
     ),
     (
-        "124f966b8f2309b8d9c485c32beb0dca83614f180a17bfc4b7a1f60d1e9723a5",
+        "5158bc731ecb7838fab406d40fc85ca349d958843563781dddffae50ed10ed5d",
         || with(|options| options.size = Size::Fixed(12 << 20)),
         put_and_free,
     ),

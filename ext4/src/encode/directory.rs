@@ -50,9 +50,15 @@ impl Context {
         })
     }
 
-    /// Bytes of a block that entries can fill: the rest holds the checksum.
-    pub(crate) fn room(&self) -> usize {
+    /// Bytes of a block before its checksum.
+    fn room(&self) -> usize {
         self.block_size.len() - size_of::<DirEntryTail>()
+    }
+
+    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and on, wants more room behind
+    /// the last entry than the checksum takes (`rewrite_dir_block`), and leaves out a block without it: it cannot be read then.
+    pub(crate) fn capacity(&self) -> usize {
+        self.room() - 4
     }
 }
 
@@ -76,7 +82,7 @@ impl<'name> Blocks<'name> {
         context: &Context,
     ) -> Result<Self, index::TooLarge> {
         let len = context.dots().iter().chain(&entries).map(Entry::len).sum::<usize>();
-        if len <= context.room() {
+        if len <= context.capacity() {
             Ok(Self::Linear {
                 entries,
                 block_count: min_blocks.max(1),

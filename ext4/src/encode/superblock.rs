@@ -6,12 +6,8 @@ use crate::disk::features::{Compat, Incompat, RoCompat};
 use crate::disk::superblock::{self as disk, Superblock};
 use crate::disk::{group_desc, inode};
 use crate::options::Options;
-use crate::place::layout::Layout;
+use crate::place::layout::{LOG_GROUPS_PER_FLEX, Layout};
 use crate::units::{Ino, hi, lo};
-
-/// Groups whose tables mke2fs packs together, and the kernel allocates from together, as a power of two
-/// (`s_log_groups_per_flex`).
-const LOG_GROUPS_PER_FLEX: u8 = 4;
 
 /// What the superblock says that neither the options nor the layout know.
 pub(crate) struct Facts {

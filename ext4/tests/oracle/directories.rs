@@ -5,6 +5,7 @@ use std::fs::File;
 use ext4::BlockSize;
 
 use crate::judge::{Setup, build, image_file, judge};
+use crate::shapes;
 use support::content::Content;
 use support::model::Build;
 use support::tools;
@@ -62,6 +63,59 @@ fn an_index_of_three_levels_finds_every_name() {
         build(&image, &setup, shape).unwrap();
         let root = tools::print("debugfs", &["-R", "htree_dump /names"], &image);
         assert!(root.contains("Indirect levels: 2"), "{root:.500}");
+    }
+}
+
+#[test]
+fn an_index_keeps_its_checksums_through_another_uuid() {
+    if tools::are_missing(&["e2fsck", "tune2fs"]) {
+        return;
+    }
+    // Three names fill a leaf. Leaves around what the root leads to, a node below it, and a root of nodes.
+    for leaves in [
+        121,
+        122,
+        123,
+        124,
+        125,
+        126,
+        127,
+        250,
+        252,
+        122 * 125,
+        122 * 125 + 1,
+        123 * 126,
+    ] {
+        let setup = Setup::small("another UUID", |options| options.block_size = BlockSize::Kib1);
+        let image = image_file();
+        build(&image, &setup, |build, _| {
+            build.directory("names");
+            build.file("names/file", Content::dense(1, 1));
+            for number in 0..3 * leaves - 1 {
+                build.link(format!("names/{number:x>255}"), "names/file");
+            }
+        })
+        .unwrap();
+        let tuned = tools::run("tune2fs", &["-U", "random"], &image);
+        assert!(tuned.status.success(), "{leaves} leaves: {}", tools::text(&tuned));
+        tools::assert_clean(&image, &format!("{leaves} leaves"));
+    }
+}
+
+#[test]
+fn full_blocks_keep_room_for_checksums_that_are_switched_off_and_on() {
+    if tools::are_missing(&["e2fsck", "tune2fs"]) {
+        return;
+    }
+    for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
+        let setup = Setup::small("off and on", |options| options.block_size = block_size);
+        let image = image_file();
+        build(&image, &setup, shapes::full_directories).unwrap();
+        for feature in ["^metadata_csum", "metadata_csum"] {
+            let tuned = tools::run("tune2fs", &["-O", feature], &image);
+            assert!(tuned.status.success(), "{feature}: {}", tools::text(&tuned));
+            tools::assert_clean(&image, &format!("{feature}, {block_size:?}"));
+        }
     }
 }
 

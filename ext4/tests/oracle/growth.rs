@@ -8,7 +8,7 @@ use ext4::{BlockSize, Fit, Journal, Options, Size};
 use crate::judge::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::kernel::{self, Mount};
-use support::model::Model;
+use support::model::{Build, Model};
 use support::tools;
 
 /// File systems with room to grow, from the smallest to the default.
@@ -114,10 +114,34 @@ fn an_image_shrinks_to_its_content() {
     if tools::are_missing(&["e2fsck", "resize2fs"]) {
         return;
     }
-    let setup = Setup::small("shrunk", |options| options.size = Size::Fixed(300 * MIB));
-    let image = image_file();
-    judge::build(&image, &setup, shapes::churn).unwrap();
-    let resized = tools::run("resize2fs", &["-M"], &image);
-    assert!(resized.status.success(), "{}", tools::text(&resized));
-    tools::assert_clean(&image, setup.name);
+    // Tables of many groups, and content that needs few.
+    let fixed = |block_size, mib, journal| {
+        move |options: &mut Options| {
+            options.block_size = block_size;
+            options.size = Size::Fixed(mib * MIB);
+            options.journal = journal;
+        }
+    };
+    let setups = [
+        Setup::small("300 MiB", fixed(BlockSize::Kib4, 300, Journal::Auto)),
+        Setup::small("300 MiB of 1 KiB blocks", fixed(BlockSize::Kib1, 300, Journal::Auto)),
+        Setup::small("a small journal", fixed(BlockSize::Kib1, 300, Journal::Bytes(2 * MIB))),
+        Setup::small("88 groups", fixed(BlockSize::Kib1, 700, Journal::Bytes(2 * MIB))),
+        Setup::small("88 groups, no journal", fixed(BlockSize::Kib1, 700, Journal::None)),
+        Setup::small("20 GiB", fixed(BlockSize::Kib4, 20 << 10, Journal::Bytes(4 * MIB))),
+        Setup::small("what fits", |options| options.block_size = BlockSize::Kib1),
+    ];
+    let shapes: [fn(&mut Build<File>, u64); 2] = [shapes::one_file, shapes::churn];
+    for (setup, shape) in setups.iter().flat_map(|setup| shapes.map(|shape| (setup, shape))) {
+        let image = image_file();
+        let (_, model) = judge::build(&image, setup, shape).unwrap();
+        let resized = tools::run("resize2fs", &["-M"], &image);
+        assert!(resized.status.success(), "{}: {}", setup.name, tools::text(&resized));
+        tools::assert_clean(&image, setup.name);
+        if !kernel::is_missing() {
+            let mount = Mount::read_only(&image);
+            kernel::assert_equal(&model, mount.path(), setup.block_size());
+            mount.unmount();
+        }
+    }
 }

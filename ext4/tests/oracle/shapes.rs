@@ -108,15 +108,22 @@ pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
     }
 }
 
-/// Directories of one full block, of one entry more, of a leaf that ends with the block, and of one name only.
+/// Directories of one full block, of 4 bytes and one entry more, of two full blocks, and of one name only.
 pub(crate) fn full_directories(build: &mut Build<File>, block_size: u64) {
     build.file("file", Content::dense(7, 10));
-    // 12 bytes of each block hold its checksum, 24 `.` and `..`; a name of 8 bytes takes 16 and one of 4 takes 12.
-    let full = (block_size - 12 - 24 - 12) / 16;
-    for (directory, extra) in [("full", 0), ("one more", 1), ("two blocks", full)] {
+    // 12 bytes of each block hold its checksum, 4 stay free, 24 hold `.` and `..`; a name of 8 bytes takes 16 and one of 16
+    // takes 24.
+    let full = (block_size - 12 - 4 - 24 - 24) / 16;
+    let directories = [
+        ("full", "last of 16 bytes", full),
+        ("4 bytes more", "last", full + 1),
+        ("one more", "last of 16 bytes", full + 1),
+        ("two blocks", "last of 16 bytes", 2 * full),
+    ];
+    for (directory, last, count) in directories {
         build.directory(directory);
-        build.link(format!("{directory}/last"), "file");
-        for number in 0..full + extra {
+        build.link(format!("{directory}/{last}"), "file");
+        for number in 0..count {
             build.link(format!("{directory}/{number:08}"), "file");
         }
     }
