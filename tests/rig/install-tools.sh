@@ -11,6 +11,7 @@ packages=(
   buildah debootstrap                                                # make images
   docker-registry openssl                                            # serve them
   exfat-fuse exfatprogs                                              # build on a file system of another kind
+  fuse2fs grub-common p7zip-full sleuthkit                           # read images without the kernel
   bzip2 git libarchive-tools lz4 pax                                 # write layers
   g++ libc6-dev python3 python3-venv                                 # build, and run the scripts here
 )

@@ -20,3 +20,4 @@ mod replay;
 mod shapes;
 mod sizes;
 mod traces;
+mod utilities;
