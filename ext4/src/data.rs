@@ -5,13 +5,15 @@ use crate::units::{BlockNr, Extent, Run};
 
 /// Proof that the content of a file is in the image.
 ///
-/// Only a [`Formatter`](crate::Formatter) makes one, and takes none that another made. It is not `Clone`: each block belongs
-/// to one file, and hard links share an inode by construction. The default is the content of an empty file, of any image.
+/// Only a [`Formatter`](crate::Formatter) makes one, and takes none that another made. It is not
+/// `Clone`: each block belongs to one file, and hard links share an inode by construction. The
+/// default is the content of an empty file, of any image.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Data {
     len: u64,
     content: Content,
-    /// The formatter that wrote it; none for an empty file, and for what a formatter makes for itself.
+    /// The formatter that wrote it; none for an empty file, and for what a formatter makes for
+    /// itself.
     origin: Origin,
 }
 
@@ -78,7 +80,8 @@ impl Data {
         Self { origin, ..self }
     }
 
-    /// Returns whether an image of this formatter can have it: its own content, and that of an empty file.
+    /// Returns whether an image of this formatter can have it: its own content, and that of an
+    /// empty file.
     pub(crate) fn is_from(&self, origin: Origin) -> bool {
         self.origin == origin || (self.origin == Origin::NONE && self.is_empty())
     }

@@ -57,13 +57,15 @@ pub struct Summary {
 }
 
 impl<O: Output> Formatter<O> {
-    /// Begins a file system on an output, which is emptied: nothing that it held shows through the image.
+    /// Begins a file system on an output, which is emptied: nothing that it held shows through the
+    /// image.
     ///
     /// # Errors
     ///
-    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it; the output is then as it was.
-    /// [`FormatError::Image`] if the output cannot be emptied, such as a block device that is given as a
-    /// [`File`](std::fs::File): [`DeviceOutput`](crate::DeviceOutput) takes one.
+    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it; the output is
+    /// then as it was. [`FormatError::Image`] if the output cannot be emptied, such as a block
+    /// device that is given as a [`File`](std::fs::File): [`DeviceOutput`](crate::DeviceOutput)
+    /// takes one.
     pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
         if let Size::Fixed(size) = options.size {
             let max = Geometry::max_bytes(&options);
@@ -122,8 +124,8 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::ForeignData`], and [`FormatError::Image`] if what was written cannot be completed; reading gives the
-    /// errors of the output.
+    /// [`FormatError::ForeignData`], and [`FormatError::Image`] if what was written cannot be
+    /// completed; reading gives the errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
         if !data.is_from(self.origin) {
             return Err(FormatError::ForeignData { path: None });
@@ -169,8 +171,9 @@ impl<O: Output> Formatter<O> {
     /// Gives content back: its blocks become free, and none of its bytes stays in the image. Of much that is freed, the output gets the
     /// space back as soon as more is written, and of all in the end.
     ///
-    /// The same happens to all content that no file of the tree has in the end, such as that which ended too early. Content of
-    /// another formatter stays where it is, and [`Formatter::finish`] fails with [`FormatError::ForeignData`].
+    /// The same happens to all content that no file of the tree has in the end, such as that which
+    /// ended too early. Content of another formatter stays where it is, and [`Formatter::finish`]
+    /// fails with [`FormatError::ForeignData`].
     pub fn free(&mut self, data: Data) {
         if !data.is_from(self.origin) {
             self.freed_foreign = true;
@@ -185,8 +188,8 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and those that name a file of the tree
-    /// that ext4 cannot hold.
+    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and those
+    /// that name a file of the tree that ext4 cannot hold.
     pub fn finish(self, mut tree: Tree) -> Result<(O, Summary), FormatError> {
         tree.release();
         finish::finish(self, tree)

@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Number of a formatter or a tree, unique in the process; 0 stands for none.
 ///
-/// It is compared and never written: no byte of an image depends on it. Four bytes, since a tree holds one for each file:
-/// after 2^32 formatters and trees the numbers repeat.
+/// It is compared and never written: no byte of an image depends on it. Four bytes, since a tree
+/// holds one for each file: after 2^32 formatters and trees the numbers repeat.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Origin(u32);
 

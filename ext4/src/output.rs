@@ -6,7 +6,8 @@ use std::ops::Range;
 
 /// A place for an image: bytes by position.
 ///
-/// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it writes nothing after that.
+/// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it
+/// writes nothing after that.
 pub trait Output {
     /// Fills the buffer with the bytes at an offset.
     ///
@@ -42,7 +43,8 @@ pub trait Output {
     /// That of the place.
     fn clear(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
-    /// Sets the size in bytes: what lies beyond it is lost, and a larger one grows the place with zeros.
+    /// Sets the size in bytes: what lies beyond it is lost, and a larger one grows the place with
+    /// zeros.
     ///
     /// # Errors
     ///
@@ -86,7 +88,8 @@ impl Output for Vec<u8> {
     }
 }
 
-/// A regular file, open for reading and writing and not for appending. Its position does not matter.
+/// A regular file, open for reading and writing and not for appending. Its position does not
+/// matter.
 impl Output for File {
     #[cfg(unix)]
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -221,7 +224,8 @@ fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     }
 }
 
-/// Fails for a file that is open for appending: Linux then appends whatever the offset is (pwrite(2), "Bugs").
+/// Fails for a file that is open for appending: Linux then appends whatever the offset is
+/// (pwrite(2), "Bugs").
 #[cfg(target_os = "linux")]
 fn refuse_append(file: &File) -> io::Result<()> {
     if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {

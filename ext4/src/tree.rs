@@ -20,8 +20,8 @@ pub const MAX_LINKS: u32 = 65_000;
 
 /// An inode of one [`Tree`]; its number on disk comes later.
 ///
-/// Identifiers are given out once, in ascending order: that of a removed inode never names another, and that of an inode of
-/// one tree never names one of another tree, but for [`InodeId::ROOT`].
+/// Identifiers are given out once, in ascending order: that of a removed inode never names another,
+/// and that of an inode of one tree never names one of another tree, but for [`InodeId::ROOT`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InodeId {
     index: u32,
@@ -229,7 +229,8 @@ impl Tree {
     /// # Panics
     ///
     /// If the inode was removed, or belongs to another tree.
-    // Not the whole inode: two trees could exchange theirs, and with them names and counts of links.
+    // Not the whole inode: two trees could exchange theirs, and with them names and counts of
+    // links.
     pub fn metadata_mut(&mut self, id: InodeId) -> &mut Metadata {
         let inode = self
             .inode_mut(id)
@@ -237,7 +238,8 @@ impl Tree {
         &mut inode.metadata
     }
 
-    /// Returns whether the inode is in the tree: one that was removed is not, nor is that of another tree.
+    /// Returns whether the inode is in the tree: one that was removed is not, nor is that of
+    /// another tree.
     #[must_use]
     pub fn contains(&self, id: InodeId) -> bool {
         self.get(id).is_some()
@@ -253,7 +255,8 @@ impl Tree {
         self.origin
     }
 
-    /// The entry of a directory, `None` if it has no such name or `directory` is not a directory of this tree.
+    /// The entry of a directory, `None` if it has no such name or `directory` is not a directory of
+    /// this tree.
     #[must_use]
     pub fn lookup(&self, directory: InodeId, name: &[u8]) -> Option<InodeId> {
         self.get(directory)?.directory()?.get(name)
@@ -263,9 +266,9 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`TreeError::NoSuchInode`] and [`TreeError::NotADirectory`] for the directory, [`TreeError::AlreadyExists`],
-    /// [`TreeError::InvalidName`], [`TreeError::InvalidTarget`], [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`];
-    /// the tree is then as it was.
+    /// [`TreeError::NoSuchInode`] and [`TreeError::NotADirectory`] for the directory,
+    /// [`TreeError::AlreadyExists`], [`TreeError::InvalidName`], [`TreeError::InvalidTarget`],
+    /// [`TreeError::InvalidDevice`] and [`TreeError::TooManyInodes`]; the tree is then as it was.
     pub fn insert(
         &mut self,
         directory: InodeId,
@@ -309,8 +312,9 @@ impl Tree {
     ///
     /// # Errors
     ///
-    /// [`TreeError::NoSuchInode`] for the directory and the target, [`TreeError::LinkToDirectory`], [`TreeError::TooManyLinks`],
-    /// [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`] and [`TreeError::InvalidName`]; the tree is then as it was.
+    /// [`TreeError::NoSuchInode`] for the directory and the target, [`TreeError::LinkToDirectory`],
+    /// [`TreeError::TooManyLinks`], [`TreeError::NotADirectory`], [`TreeError::AlreadyExists`] and
+    /// [`TreeError::InvalidName`]; the tree is then as it was.
     pub fn link(&mut self, directory: InodeId, name: &[u8], target: InodeId) -> Result<(), TreeError> {
         let inode = self.get(target).ok_or(TreeError::NoSuchInode { id: target })?;
         if inode.directory().is_some() {

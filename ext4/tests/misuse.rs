@@ -1,5 +1,5 @@
-//! Calls that make no sense, each of which is an error and changes nothing: contents and identifiers of others, numbers at the ends
-//! of their ranges.
+//! Calls that make no sense, each of which is an error and changes nothing: contents and
+//! identifiers of others, numbers at the ends of their ranges.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -265,7 +265,8 @@ fn any_options() -> impl Strategy<Value = Options> {
     (block_size, size, inodes, journal, flags, any::<u8>(), small()).prop_map(
         |(block_size, size, inodes, journal, (growth, large_xattrs, inline_data), reserved_percent, created)| Options {
             block_size,
-            // What takes long, or much memory, because it is that large: the tables of more than 32 GiB in small blocks.
+            // What takes long, or much memory, because it is that large: the tables of more than 32
+            // GiB in small blocks.
             size: bounded(size, u64::from(block_size.bytes()) << 25),
             inodes,
             journal,

@@ -55,8 +55,9 @@ impl Context {
         self.block_size.len() - size_of::<DirEntryTail>()
     }
 
-    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and on, wants more room behind
-    /// the last entry than the checksum takes (`rewrite_dir_block`), and leaves out a block without it: it cannot be read then.
+    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and
+    /// on, wants more room behind the last entry than the checksum takes (`rewrite_dir_block`), and
+    /// leaves out a block without it: it cannot be read then.
     pub(crate) fn capacity(&self) -> usize {
         self.room() - 4
     }

@@ -173,8 +173,9 @@ fn max_leaves(block_size: BlockSize) -> usize {
     reached.min(MAX_BLOCKS / 100 * 99)
 }
 
-/// Most children that a node gets: one fewer than it has room for. `tune2fs`, which computes all checksums again for another
-/// UUID, leaves out a node whose count is its limit, and the directory cannot be read after that (`rewrite_dir_block`).
+/// Most children that a node gets: one fewer than it has room for. `tune2fs`, which computes all
+/// checksums again for another UUID, leaves out a node whose count is its limit, and the directory
+/// cannot be read after that (`rewrite_dir_block`).
 fn fanout(header: usize, block_size: BlockSize) -> usize {
     limit(header, block_size) - 1
 }

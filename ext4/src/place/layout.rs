@@ -1,4 +1,5 @@
-//! [`Layout`]: the journal, bitmaps and inode tables, which follow the content, for one size of the file system.
+//! [`Layout`]: the journal, bitmaps and inode tables, which follow the content, for one size of the
+//! file system.
 
 use super::cursor::Cursor;
 use super::geometry::{Geometry, copies};
@@ -13,8 +14,8 @@ const MIN_JOURNAL_BLOCKS: u64 = 1024;
 /// Most blocks of a journal (mke2fs: 10,240,000).
 const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 
-/// Groups whose tables lie together, as mke2fs has it, and the kernel allocates from together, as a power of two
-/// (`s_log_groups_per_flex`).
+/// Groups whose tables lie together, as mke2fs has it, and the kernel allocates from together, as a
+/// power of two (`s_log_groups_per_flex`).
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
 /// What a file system has to hold, besides the blocks that the cursor has passed.
@@ -146,8 +147,9 @@ impl Layout {
         }
         let journal_nodes = (0..journal_nodes).map(|_| cursor.take(1).start).collect();
         let (mut block_bitmaps, mut inode_bitmaps, mut inode_tables) = (Vec::new(), Vec::new(), Vec::new());
-        // resize2fs puts nothing where tables of groups were that it removes (`free_gdp_blocks`): they come last, so that
-        // nothing has to move into their place, and those of the first groups before those of others.
+        // resize2fs puts nothing where tables of groups were that it removes (`free_gdp_blocks`):
+        // they come last, so that nothing has to move into their place, and those of the first
+        // groups before those of others.
         for first in (0..groups).step_by(1 << LOG_GROUPS_PER_FLEX) {
             let count = (groups - first).min(1 << LOG_GROUPS_PER_FLEX);
             block_bitmaps.extend((0..count).map(|_| cursor.take(1).start));

@@ -24,8 +24,9 @@ impl Timestamp {
         nanoseconds: 999_999_999,
     };
 
-    /// Seconds since 1970 and nanoseconds after them (0 to 999,999,999; what exceeds that is cut off),
-    /// moved to [`Timestamp::MIN`] or [`Timestamp::MAX`] if it lies outside, as the kernel does when a time is set.
+    /// Seconds since 1970 and nanoseconds after them (0 to 999,999,999; what exceeds that is cut
+    /// off), moved to [`Timestamp::MIN`] or [`Timestamp::MAX`] if it lies outside, as the kernel
+    /// does when a time is set.
     #[must_use]
     pub fn saturating(seconds: i64, nanoseconds: u32) -> Self {
         let nanoseconds = nanoseconds.min(999_999_999);
@@ -66,8 +67,9 @@ pub struct Metadata {
 
 /// Extended attributes by their whole name, such as `user.note` or `security.capability`.
 ///
-/// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the `getxattr` system call
-/// shows. A name outside the namespaces of Linux is stored as it is, if the inode has room; Linux does not show it.
+/// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the
+/// `getxattr` system call shows. A name outside the namespaces of Linux is stored as it is, if the
+/// inode has room; Linux does not show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
 

@@ -71,7 +71,8 @@ fn an_index_keeps_its_checksums_through_another_uuid() {
     if tools::are_missing(&["e2fsck", "tune2fs"]) {
         return;
     }
-    // Three names fill a leaf. Leaves around what the root leads to, a node below it, and a root of nodes.
+    // Three names fill a leaf. Leaves around what the root leads to, a node below it, and a root of
+    // nodes.
     for leaves in [
         121,
         122,

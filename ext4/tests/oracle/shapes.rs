@@ -108,11 +108,12 @@ pub(crate) fn hard_links(build: &mut Build<File>, _: u64) {
     }
 }
 
-/// Directories of one full block, of 4 bytes and one entry more, of two full blocks, and of one name only.
+/// Directories of one full block, of 4 bytes and one entry more, of two full blocks, and of one
+/// name only.
 pub(crate) fn full_directories(build: &mut Build<File>, block_size: u64) {
     build.file("file", Content::dense(7, 10));
-    // 12 bytes of each block hold its checksum, 4 stay free, 24 hold `.` and `..`; a name of 8 bytes takes 16 and one of 16
-    // takes 24.
+    // 12 bytes of each block hold its checksum, 4 stay free, 24 hold `.` and `..`; a name of 8
+    // bytes takes 16 and one of 16 takes 24.
     let full = (block_size - 12 - 4 - 24 - 24) / 16;
     let directories = [
         ("full", "last of 16 bytes", full),
