@@ -208,7 +208,10 @@ mod tests {
     fn messages_show_utf8_and_escape_the_rest() {
         assert_eq!(Printable("é/\n\u{1b}[1m".as_bytes()).to_string(), "é/\\n\\u{1b}[1m");
         assert_eq!(Printable(b"a\xff\xfeb\"").to_string(), "a\\xff\\xfeb\\\"");
-        assert_eq!(Printable("a\u{202e}b\u{61c}".as_bytes()).to_string(), "a\\u{202e}b\\u{61c}");
+        assert_eq!(
+            Printable("a\u{202e}b\u{61c}".as_bytes()).to_string(),
+            "a\\u{202e}b\\u{61c}"
+        );
         assert_eq!(Printable(&[b'n'; 256]).to_string(), "n".repeat(256));
         let (start, end) = ("a".repeat(128), "z".repeat(128));
         assert_eq!(
