@@ -167,7 +167,7 @@ enum Place {
 
 /// Files on this machine that hold an image.
 trait Local: Send + Sync {
-    /// What the reference means.
+    /// Returns the document or documents that the reference names.
     fn root(&self) -> Result<Root, ImageError>;
 
     /// An index, a manifest or a config.
@@ -395,7 +395,7 @@ impl Source {
         }
     }
 
-    /// What the reference means.
+    /// Returns the document or documents that the reference names.
     fn root(&self) -> Result<Root, ImageError> {
         match &self.place {
             Place::Local(local) => local.root(),
@@ -450,7 +450,7 @@ fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<
     result
 }
 
-/// What a reference means.
+/// Documents that a reference names.
 enum Root {
     /// A manifest or an index.
     Document(Fetched),

@@ -5,11 +5,12 @@
 //!
 //! # Whiteouts
 //!
-//! A whiteout or an opaque marker hides entries of the layers below its own, wherever in its layer it
-//! stands (image-spec `layer.md`, "Whiteouts"). Its path is resolved in the tree that the lower layers
-//! left, and a symlink on the way is followed unless an entry of the layer replaces it, or a whiteout
-//! of the layer hides it. All other entries land where they would if all whiteouts of their layer
-//! had come first, in the order of the tar. So no result depends on the place of a whiteout.
+//! A whiteout or an opaque marker hides entries of the layers below its own, wherever in its layer
+//! it stands (image-spec `layer.md`, "Whiteouts"). Its path is resolved in the tree that the lower
+//! layers left, and a symlink on the way is followed unless an entry of the layer replaces it, or a
+//! whiteout of the layer hides it. All other entries land where they would if all whiteouts of
+//! their layer had come first, in the order of the tar. So no result depends on the place of a
+//! whiteout.
 
 mod apply;
 mod change;

@@ -1,15 +1,19 @@
 //! Random layers, applied by us and by umoci or containerd, and compared entry by entry through the kernel's mount.
 //!
-//! Each seed is an image of a few layers (`support::random_layers`). `DIFFERENTIAL_SEEDS=<from>..<to>` chooses the seeds.
+//! Each seed is an image of a few layers (`support::random_layers`).
+//! `DIFFERENTIAL_SEEDS=<from>..<to>` chooses the seeds.
 //!
-//! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory, which we replace; what either
-//! says of the metadata of a directory counts only if a layer has an entry for it, for they give others the time of the day, and
-//! umoci those that a whiteout hides the metadata that they had. containerd makes the directories of whiteouts, and sets the
-//! times of all directories in the end by name: where something has replaced one, that gets its time, or there is an error if it
-//! is a symlink to nothing or in a circle. It gets tame layers (`containerd::tame`), and with overlayfs tamer ones.
+//! Allowed differences: containerd, and umoci before 0.6, fail where a parent is no directory,
+//! which we replace; what either says of the metadata of a directory counts only if a layer has an
+//! entry for it, for they give others the time of the day, and umoci those that a whiteout hides
+//! the metadata that they had. containerd makes the directories of whiteouts, and sets the times of
+//! all directories in the end by name: where something has replaced one, that gets its time, or
+//! there is an error if it is a symlink to nothing or in a circle. It gets tame layers
+//! (`containerd::tame`), and with overlayfs tamer ones.
 //!
-//! Both apply a whiteout to what they find when they come to it, so they get whiteouts in an order of
-//! their own: first, and umoci last too. `tests/layers/order.rs` shows that the order is nothing to us.
+//! Both apply a whiteout to what they find when they come to it, so they get whiteouts in an order
+//! of their own: first, and umoci last too. `tests/layers/order.rs` shows that the order is nothing
+//! to us.
 //!
 //! Needs Linux, root, umoci and containerd. What is missing skips a test, and fails it where `REQUIRE_ORACLES=1`.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
@@ -58,28 +62,23 @@ fn random_layers_come_out_as_umoci_unpacks_them() {
 
 #[test]
 fn tame_layers_come_out_as_containerd_unpacks_them() {
-    let Some(oracles) = Oracles::find() else {
-        return;
-    };
-    let Some(containerd) = Containerd::start(&oracles.scratch().join("containerd")) else {
-        return;
-    };
-    try_seeds(0..60, |seed| {
-        let directory = Directory::new(oracles.scratch(), seed);
-        let mut layers = random_layers::layers(seed);
-        remove_links_to_themselves(&mut layers);
-        containerd::tame(&mut layers);
+    try_containerd("native", Reference::Containerd, |seed, directory, layers| {
         if seed % 4 != 0 {
-            repair(&directory.0, &mut layers);
+            repair(directory, layers);
         }
-        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack("native", layout.path(), diff_ids);
-        try_layers(&directory.0, &layers, &[whiteouts_first], Reference::Containerd, unpack)
     });
 }
 
-/// What the layers have an effect on is merged by the kernel.
+/// The kernel merges what containerd unpacks.
 #[test]
 fn tamer_layers_come_out_as_overlayfs_merges_them() {
+    try_containerd("overlayfs", Reference::Overlayfs, |_, _, layers| {
+        containerd::tame_for_overlayfs(layers);
+    });
+}
+
+/// Compares tame layers, changed further by `prepare`, with what containerd makes of them.
+fn try_containerd(snapshotter: &str, reference: Reference, prepare: impl Fn(u64, &Path, &mut [Vec<Entry>])) {
     let Some(oracles) = Oracles::find() else {
         return;
     };
@@ -91,9 +90,9 @@ fn tamer_layers_come_out_as_overlayfs_merges_them() {
         let mut layers = random_layers::layers(seed);
         remove_links_to_themselves(&mut layers);
         containerd::tame(&mut layers);
-        containerd::tame_for_overlayfs(&mut layers);
-        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack("overlayfs", layout.path(), diff_ids);
-        try_layers(&directory.0, &layers, &[whiteouts_first], Reference::Overlayfs, unpack)
+        prepare(seed, &directory.0, &mut layers);
+        let unpack = |layout: &Layout, diff_ids: &[String]| containerd.unpack(snapshotter, layout.path(), diff_ids);
+        try_layers(&directory.0, &layers, &[whiteouts_first], reference, unpack)
     });
 }
 
@@ -163,8 +162,8 @@ fn repair(directory: &Path, layers: &mut [Vec<Entry>]) {
 /// Applies layers in both ways; false if both refuse them, or the reference alone for a reason that
 /// is allowed.
 ///
-/// The reference gets the whiteouts of each layer in these `orders`, and has to agree in one of them.
-/// If it makes two trees of two orders, none of which is ours, it cannot judge.
+/// The reference gets the whiteouts of each layer in these `orders`, and has to agree in one of
+/// them. If it makes two trees of two orders, none of which is ours, it cannot judge.
 fn try_layers(
     directory: &Path,
     layers: &[Vec<Entry>],

@@ -17,7 +17,7 @@ pub struct Data {
     origin: Origin,
 }
 
-/// Where the bytes are.
+/// Place of the bytes.
 #[derive(Debug, PartialEq, Eq)]
 enum Content {
     Blocks(Vec<Extent>),

@@ -41,7 +41,7 @@ pub struct Formatter<O> {
     cursor: Cursor,
     freed: Freed,
     origin: Origin,
-    /// Whether content of another formatter was given to [`Formatter::free`].
+    /// Set once [`Formatter::free`] was given content of another formatter.
     freed_foreign: bool,
 }
 

@@ -61,9 +61,9 @@
 //!
 //! A [`TreeError`] is a change that no POSIX tree can take, and leaves the tree as it was. A
 //! [`FormatError`] tells whether the content, the output or the options are to blame; the image is
-//! then of no use. A [`ReadError`] says what of an image makes no sense, and where. Nothing panics
-//! but what says so under "Panics": [`Tree::inode`] with an [`InodeId`] of another tree, for example,
-//! where [`Tree::get`] returns `None`.
+//! then of no use. A [`ReadError`] says what of an image makes no sense, and where. A function
+//! panics only if its "Panics" section says so: [`Tree::inode`] with an [`InodeId`] of another
+//! tree, for example, where [`Tree::get`] returns `None`.
 //!
 //! # Examples
 //!

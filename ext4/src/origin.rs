@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct Origin(u32);
 
 impl Origin {
-    /// What belongs to no formatter and no tree in particular.
+    /// Origin of a value that belongs to no formatter or tree in particular.
     pub(crate) const NONE: Self = Self(0);
 
     /// A number that was not given out before.

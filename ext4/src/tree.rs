@@ -250,7 +250,7 @@ impl Tree {
         self.inodes.len()
     }
 
-    /// What the identifiers of the inodes have in common.
+    /// Number of the tree, which the identifiers of its inodes carry.
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }

@@ -64,7 +64,7 @@ fn an_image_has_no_inode_that_is_only_held() {
         if hold {
             tree.hold(file).unwrap();
         }
-        // What no file has in the end is freed.
+        // Content that no file has in the end is freed.
         drop(tree.remove(InodeId::ROOT, b"d").unwrap());
         formatter.finish(tree).unwrap().0
     };

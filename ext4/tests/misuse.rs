@@ -98,7 +98,7 @@ fn content_that_was_removed_goes_back_into_any_tree_of_its_formatter() {
     insert(&mut first, InodeId::ROOT, "file", Kind::File(data)).unwrap();
     let removed = first.remove(InodeId::ROOT, b"file").unwrap().pop().unwrap();
     insert(&mut second, InodeId::ROOT, "moved", Kind::File(removed)).unwrap();
-    // What nobody wrote is the content of an empty file.
+    // Content by default is that of an empty file.
     insert(&mut second, InodeId::ROOT, "empty", Kind::File(Data::default())).unwrap();
     formatter.free(Data::default());
     let (image, _) = formatter.finish(second).unwrap();
@@ -265,8 +265,7 @@ fn any_options() -> impl Strategy<Value = Options> {
     (block_size, size, inodes, journal, flags, any::<u8>(), small()).prop_map(
         |(block_size, size, inodes, journal, (growth, large_xattrs, inline_data), reserved_percent, created)| Options {
             block_size,
-            // What takes long, or much memory, because it is that large: the tables of more than 32
-            // GiB in small blocks.
+            // The tables of more than 32 GiB in small blocks take long, and much memory.
             size: bounded(size, u64::from(block_size.bytes()) << 25),
             inodes,
             journal,

@@ -43,7 +43,7 @@ fn open(path: &Path) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
-/// What an output may hold before: bytes of both lengths, and an image of another size.
+/// Earlier contents of an output: bytes of both lengths, and an image of another size.
 fn contents() -> Vec<Vec<u8>> {
     let other = Options {
         size: Size::Fixed(40 * MIB),

@@ -23,7 +23,7 @@ pub(super) enum Bytes {
     /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
     /// that decompressed.
     Decoded(Section, Box<Decoder<BufReader<Section>>>),
-    /// What such an archive holds.
+    /// Of an archive as it holds them.
     Packed(Section),
 }
 
@@ -53,7 +53,7 @@ impl Blob {
     }
 
     /// Returns whether others hash its bytes: the download that
-    /// [`Source::finish`](super::Source::finish) asks, or whoever decompresses it.
+    /// [`Source::finish`](super::Source::finish) asks, or the decoder.
     pub(crate) fn is_hashed_elsewhere(&self) -> bool {
         matches!(self.bytes, Bytes::Growing(_) | Bytes::Packed(_))
     }

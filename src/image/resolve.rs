@@ -56,7 +56,7 @@ struct Search<'a> {
     /// The first platforms that were met, without repetition.
     available: Vec<Platform>,
     followed: usize,
-    /// Whether the next image that is for the platform is the one.
+    /// Set if the search ends at the next image for the platform.
     is_sure: bool,
 }
 

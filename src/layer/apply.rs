@@ -31,7 +31,7 @@ struct Placement {
     node: Placed,
 }
 
-/// What is placed at the path of an entry.
+/// A file or a link that is placed at the path of an entry.
 enum Placed {
     /// A file of any kind.
     File { kind: Kind, metadata: Metadata },
@@ -50,7 +50,7 @@ struct HiddenTarget {
 }
 
 impl Placement {
-    /// The path of the entry, which is made of its name again: of a million entries, the paths take 70 MB.
+    /// The path of the entry, made again of its name: the paths of a million entries take 70 MB.
     fn path(&self) -> RelativePath {
         let name = self.position.name.as_deref().unwrap_or_default();
         RelativePath::clean(name).expect("it was a path when the entry was read")
@@ -70,7 +70,7 @@ impl Placement {
 /// One layer while it is read.
 pub(super) struct Applier<'a, O> {
     rootfs: &'a mut Rootfs<O>,
-    /// Whether lower layers left no entry, so that there is nothing to hide and nothing to wait for.
+    /// Set if lower layers left no entry: there is nothing to hide, and nothing to wait for.
     is_lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
     /// The last entry of the tar first, once they are placed.
@@ -88,7 +88,8 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Counts a change, writes the content of the file that it puts, and keeps it until [`Self::finish`].
+    /// Counts a change, writes the content of the file that it puts, and keeps the rest until
+    /// [`Self::finish`].
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
         self.rootfs.budget.charge_entry(change.metadata_len())?;
         let (path, node) = match change {
@@ -136,8 +137,8 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but for
-    /// links that would themselves replace their target.
+    /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
+    /// for links that would themselves replace their target.
     fn hide(&mut self) -> Result<(), LayerError> {
         let Rootfs { tree, budget, .. } = &mut *self.rootfs;
         for placement in &mut self.placements {
@@ -249,7 +250,7 @@ impl<'a, O: Output> Applier<'a, O> {
         let next = missing.first().map_or(target_base, |name| name);
         let next = self.rootfs.tree.lookup(target_directory, next);
         let found = next.filter(|_| missing.is_empty());
-        // Where an entry of the layer is on the way to the target, that counts.
+        // An entry of the layer on the way to the target counts more.
         let hidden = hidden.filter(|hidden| next.is_none() && hidden.detour == detour);
         let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
@@ -258,11 +259,13 @@ impl<'a, O: Output> Applier<'a, O> {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         }
         match self.rootfs.tree.lookup(directory, name) {
-            // GNU tar writes a link of a file to itself where its operands overlap (`tar -c ./c .`).
+            // GNU tar writes a link of a file to itself where its operands overlap (`tar -c ./c
+            // .`).
             Some(existing) if existing == inode => return Ok(()),
             Some(_) => {
                 self.remove(directory, name)?;
-                // Without what was there, symlinks on the way to the target may lead to another file.
+                // Without what was there, symlinks on the way to the target may lead to another
+                // file.
                 if self.find(target_parent, target_base)? != found {
                     return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
                 }
@@ -326,8 +329,8 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 }
 
-/// Finds an entry by its path, and returns the length of the targets of all symlinks on the way too;
-/// `None` if these lead too far.
+/// Finds an entry by its path, and returns the length of the targets of all symlinks on the way
+/// too; `None` if these lead too far.
 fn find(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
     let (parent, name) = path.split()?;
     let resolved = resolve(tree, parent).ok()?;

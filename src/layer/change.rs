@@ -198,14 +198,14 @@ fn remove_where(xattrs: &mut Xattrs, condition: impl Fn(&[u8], &[u8]) -> bool) -
     names.len() as u64
 }
 
-/// Whether overlayfs itself writes the attribute, into the directories that it is mounted from: with
-/// the mount option `userxattr` in `user.overlay.`, else in `trusted.overlay.` (overlayfs.rst,
-/// "User xattr"). An overlay mounted on top of the image would take it for its own.
+/// Returns whether overlayfs itself writes the attribute, into the directories that it is mounted
+/// from: with the mount option `userxattr` in `user.overlay.`, else in `trusted.overlay.`
+/// (overlayfs.rst, "User xattr"). An overlay mounted on top of the image would take it for its own.
 fn is_of_overlayfs(name: &[u8], _: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Whether the attribute is an ACL without entries, which setxattr(2) takes for none.
+/// Returns whether the attribute is an ACL without entries, which setxattr(2) takes for none.
 fn is_empty_acl(name: &[u8], value: &[u8]) -> bool {
     matches!(name, ACCESS_ACL | DEFAULT_ACL) && matches!(value, b"" | ACL_VERSION)
 }

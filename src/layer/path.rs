@@ -74,7 +74,7 @@ impl RelativePath {
         &self.0
     }
 
-    /// Whether it is `other`, or a path below.
+    /// Returns whether it is `other`, or a path below.
     pub(super) fn starts_with(&self, other: &Self) -> bool {
         let rest = self.0.strip_prefix(&other.0[..]);
         other.0.is_empty() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))

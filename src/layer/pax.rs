@@ -109,7 +109,7 @@ impl Attributes {
         } else {
             Escapes::Libarchive
         };
-        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the one that is put last.
+        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the second.
         self.xattrs = libarchive_xattrs;
         let xattrs = xattrs.into_iter();
         self.xattrs

@@ -1,10 +1,10 @@
 //! Hides entries of lower layers, as the whiteouts of a layer say.
 //!
-//! A whiteout names an entry of the layers below, and an opaque marker a directory: both are resolved
-//! in the tree that those left. Whiteouts without a symlink on their way come first. The others
-//! follow the symlinks that are then still there, except those that an entry of the layer replaces,
-//! or which are in a directory that one replaces: over `real/f` and `s -> real`, a layer of `s/`,
-//! `s/new` and `s/.wh.f` leaves `real/f` alone.
+//! A whiteout names an entry of the layers below, and an opaque marker a directory: both are
+//! resolved in the tree that those left. Whiteouts without a symlink on their way come first. The
+//! others follow the symlinks that are then still there, except those that an entry of the layer
+//! replaces, or which are in a directory that one replaces: over `real/f` and `s -> real`, a layer
+//! of `s/`, `s/new` and `s/.wh.f` leaves `real/f` alone.
 //!
 //! So the result depends neither on the order of the whiteouts nor on their place in the tar.
 
@@ -74,8 +74,8 @@ fn error(position: &Position, kind: LayerErrorKind) -> LayerError {
     }
 }
 
-/// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length of
-/// the targets of all symlinks on the way too.
+/// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length
+/// of the targets of all symlinks on the way too.
 fn find(
     whiteout: &Whiteout,
     tree: &Tree,
@@ -148,7 +148,7 @@ impl Replaced {
             directories: HashSet::new(),
         };
         for (path, is_directory) in placed {
-            // What is wrong with the path is said when the entry is applied.
+            // A path that is wrong is an error when the entry is placed.
             if let Some((parent, name)) = path.split()
                 && let Ok(Resolved { directory, missing, .. }) = resolve(tree, parent)
                 && missing.is_empty()

@@ -1,5 +1,5 @@
-//! containerd as a reference: a daemon of the test's own, which unpacks images into plain directories
-//! (snapshotter `native`), or a directory a layer, which overlayfs merges.
+//! containerd as a reference: a daemon of the test's own, which unpacks images into plain
+//! directories (snapshotter `native`), or a directory a layer, which overlayfs merges.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -143,9 +143,9 @@ fn chain_id(diff_ids: &[String]) -> String {
     })
 }
 
-/// Removes what containerd applies otherwise (tests/layers/README.md says why): owners and modes that
-/// hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`, and times,
-/// of which a file in place of a directory of its own layer gets the directory's.
+/// Removes what containerd applies otherwise (tests/layers/README.md says why): owners and modes
+/// that hard links claim, attributes of a directory that outlive a new entry for it, `trusted.*`,
+/// and times, of which a file in place of a directory of its own layer gets the directory's.
 pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         for entry in layer {
@@ -161,9 +161,9 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
 }
 
 /// Removes what containerd cannot say with overlayfs, since it never looks at a lower layer:
-/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the layer
-/// has too, files that a directory of their own layer replaces, and markers of the root, which
-/// overlayfs ignores.
+/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the
+/// layer has too, files that a directory of their own layer replaces, and markers of the root,
+/// which overlayfs ignores.
 pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         let others = layer.iter().filter(|entry| !is_whiteout(entry));
@@ -206,7 +206,7 @@ pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Whether symlinks, and only they, have such a name.
+/// Returns whether symlinks, and only they, have such a name.
 fn is_symlink(name: &[u8]) -> bool {
     matches!(name, b"l" | b"m")
 }

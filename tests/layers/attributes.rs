@@ -102,8 +102,8 @@ fn acls_of_other_versions_are_left_out_and_counted_and_empty_ones_are_none() {
     assert_eq!(summaries[0].ignored_xattrs, 4);
 }
 
-/// overlayfs.rst. umoci leaves these out too; escaped ones (`trusted.overlay.overlay.*`) are those of
-/// an overlay inside of another.
+/// overlayfs.rst. umoci leaves these out too; escaped ones (`trusted.overlay.overlay.*`) are those
+/// of an overlay inside of another.
 #[test]
 fn attributes_of_overlayfs_are_counted_and_left_out() {
     let layer = crate::layers::language::entries(

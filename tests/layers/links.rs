@@ -58,7 +58,8 @@ cases! {
 
     a_link_to_nothing_is_an_error: ["d/b==nowhere/a"] => "error: entry 1 d/b nowhere/a exist";
     a_link_to_something_that_comes_later_is_an_error: ["b==a a=1"] => "error: entry 1 \"b\" \"a\" exist";
-    /// GNU tar writes these for operands that overlap (`tar -cf x.tar ./c .`). containerd and umoci fail.
+    /// GNU tar writes these for operands that overlap (`tar -cf x.tar ./c .`). containerd and umoci
+    /// fail.
     a_link_to_itself_changes_nothing: ["a=1(600) a==a"] => "a=1(600)";
     a_link_to_itself_in_a_lower_layer_changes_nothing: ["a=1(600) b==a", "a==a"] => "a=1(600) b==a";
     a_link_to_itself_by_another_path_changes_nothing: ["d/ d/a=1 l->d l/a==d/a d/a==l/../d/a"] => "d/ d/a=1 l->d";

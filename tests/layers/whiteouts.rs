@@ -84,7 +84,8 @@ cases! {
     a_link_in_place_of_a_hidden_file_is_spared: ["a=1 d/ d/l=old d/e/ d/e/l=old", "d/.wh.l d/l==a d/e/l==a d/.wh.e"]
         => "a=1 d/ d/e/(@0) d/e/l==a d/l==a";
 
-    /// A link names a file of the lower layers, hidden or not. containerd and umoci fail where the whiteout comes first.
+    /// A link names a file of the lower layers, hidden or not. containerd and umoci fail where the
+    /// whiteout comes first.
     whiteout_after_a_link_to_the_file_it_hides: ["a=1(600,user.a=b)", "b==a .wh.a"] => "b=1(600,user.a=b)";
     whiteout_before_a_link_to_the_file_it_hides: ["a=1(600,user.a=b)", ".wh.a b==a"] => "b=1(600,user.a=b)";
     marker_and_links_to_the_files_it_hides: ["d/ d/a=1 d/l->x d/p|", ".wh..wh..opq b==d/a c==d/a l==d/l p==d/p"] => "b=1 c==b l->x p|";
@@ -100,8 +101,8 @@ cases! {
     whiteout_of_a_link_target_behind_a_symlink: ["d/ d/a=1 l->d", "l/.wh.a b==l/a"] => "b=1 d/ l->d";
     whiteout_of_a_link_target_that_no_link_needs: ["a=1", "a=2 a==a .wh.a"] => "a=2";
 
-    /// A symlink of the lower layers on the way to a whiteout, which the layer replaces. containerd and
-    /// umoci delete `real/f` where the whiteout comes first.
+    /// A symlink of the lower layers on the way to a whiteout, which the layer replaces. containerd
+    /// and umoci delete `real/f` where the whiteout comes first.
     whiteout_before_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/.wh.f s/ s/new=2"] => "real/ real/f=1 s/ s/new=2";
     whiteout_after_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/ s/new=2 s/.wh.f"] => "real/ real/f=1 s/ s/new=2";
     marker_before_a_directory_over_a_symlink: ["real/ real/f=1 s->real", "s/.wh..wh..opq s/ s/new=2"] => "real/ real/f=1 s/ s/new=2";
@@ -138,7 +139,8 @@ cases! {
     whiteout_behind_a_symlink_in_a_directory_with_an_entry: ["d/ d/f=1 e/(700) e/s->../d", "e/s/.wh.f e/(711) e/g=1"]
         => "d/ e/(711) e/g=1 e/s->../d";
 
-    /// Files that go through a symlink which the layer hides. Without their directory they would be in `zz`.
+    /// Files that go through a symlink which the layer hides. Without their directory they would be
+    /// in `zz`.
     whiteout_after_files_behind_the_symlink_it_hides: ["zz/ c->zz", "c/new=1 .wh.c"] => "c/(@0) c/new=1 zz/";
     whiteout_before_files_behind_the_symlink_it_hides: ["zz/ c->zz", ".wh.c c/new=1"] => "c/(@0) c/new=1 zz/";
     marker_after_files_behind_a_symlink_it_hides: ["zz/ d/ d/c->../zz", "d/c/new=1 d/.wh..wh..opq"] => "d/ d/c/(@0) d/c/new=1 zz/";

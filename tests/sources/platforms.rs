@@ -84,7 +84,7 @@ fn a_config_without_a_platform_takes_the_one_of_its_index() {
     is_missing(resolve(&pinned, "amd64"), "linux/arm/v6");
 }
 
-/// Where an index says of no entry what it is for, the nearest wins, and one that says nothing
+/// If an index says of no entry what it is for, the nearest wins, and one that says nothing
 /// itself comes last.
 #[test]
 fn of_entries_without_a_platform_the_nearest_wins() {

@@ -139,7 +139,7 @@ impl<R: Read + Seek> Check<R> {
         }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         let is_unused = links == 0 && !(is_reserved && mode != 0) && !is_orphan;
-        // What is reserved and has no mode is not in use, whatever else it says.
+        // A reserved inode without a mode is not in use, whatever else is in it.
         if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.find(checked.structure(), "it has no name, and no time when it was deleted");

@@ -1,4 +1,4 @@
-//! What an inode says of itself: mode, owner, times and extended attributes.
+//! Metadata of an inode: mode, owner, times and extended attributes.
 
 use std::collections::BTreeMap;
 

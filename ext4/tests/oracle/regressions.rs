@@ -22,7 +22,7 @@ const MAX_OUTPUT: u64 = 1 << 20;
 
 /// Images that only one of the two calls faulty, and why.
 const REASONS: &[(&str, &str)] = &[
-    // What the check leaves out, as its documentation says.
+    // Left out by the check, as its documentation says.
     ("f_quota.0", "usage in quota files is not compared"),
     ("f_jnl_32bit.0", COUNTS),
     ("f_jnl_64bit.0", COUNTS),
@@ -31,19 +31,19 @@ const REASONS: &[(&str, &str)] = &[
         "f_pre_1970_date_encoding.1",
         "times that e2fsck takes for wrongly written ones",
     ),
-    // What the check finds, as its documentation says.
+    // Found by the check, as its documentation says.
     ("r_min_itable.0", COPIES),
     ("f_uninit_restart_fsck.2", COPIES),
     ("t_dangerous.6", MAP),
     ("t_iexpand_full.2", MAP),
-    // What the kernel refuses.
+    // Refused by the kernel.
     ("j_corrupt_revoke_block.0", REVOKED),
     ("j_corrupt_revoke_rcount.0", REVOKED),
     (
         "f_ea_inode_self_ref.2",
         "Linux refuses a name of an inode with the flag of values",
     ),
-    // What e2fsck does not look at.
+    // Not looked at by e2fsck.
     (
         "f_bad_disconnected_inode.2",
         "the reserved inodes 9 and 10 hold anything",

@@ -173,13 +173,13 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// What comes of a case.
+/// Outcome of a case.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     exit_code: Option<i32>,
-    /// What `e2fsck -fn` returns after it.
+    /// Exit code of `e2fsck -fn` after it.
     e2fsck: Option<i32>,
-    /// Whether there are the same files with the same contents.
+    /// Set if there are the same files with the same contents.
     same_tree: bool,
 }
 
@@ -267,7 +267,7 @@ fn outcome(image: &Path, tree: &Path, script: &str) -> (Outcome, String) {
         .env("out", scratch.path().join("out"))
         .env("mnt", &mount);
     let output = tools::output(&mut command);
-    // What a script that failed has left.
+    // A script that failed leaves it mounted.
     tools::output(tools::command("umount").arg("-q").arg(&mount));
     let e2fsck = tools::run("e2fsck", &["-fn"], &copy);
     let outcome = Outcome {

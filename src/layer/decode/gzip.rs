@@ -141,7 +141,7 @@ impl<R: BufRead> Members<R> {
         }
         match status {
             Ok(Status::StreamEnd) => self.place = Place::Trailer,
-            // What is wrong is wrong the next time, too.
+            // The next call fails in the same way.
             Err(_) if written > 0 => {}
             Ok(_) if read > 0 || written > 0 => {}
             _ => return Err(Stop::Fault(StreamFault::Data)),

@@ -39,7 +39,7 @@ pub(super) struct Lane<'a> {
     pub(super) end: Option<End>,
     /// Memory for the window of its decoder.
     pub(super) claim: Claim,
-    /// Whether it begins again, without that memory, as soon as no thread has a box of it.
+    /// Set if it begins again, without that memory, as soon as no thread has a box of it.
     is_restarting: bool,
     /// Whether nobody wants the rest of the tar.
     is_skipped: bool,

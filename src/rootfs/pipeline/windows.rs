@@ -57,7 +57,7 @@ pub(super) fn grant(open: &mut [Lane<'_>], spare: &mut Vec<Piece>) {
         return;
     };
     if lacking > 0 {
-        // What lanes hold that begin again is as good as free.
+        // Lanes that begin again give theirs back.
         let mut kept = held(open);
         kept -= open
             .iter()

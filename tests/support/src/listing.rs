@@ -8,18 +8,12 @@ use ext4::{FoundInode, FoundKind, ReadError, Reader};
 /// A line for each file, by path: what it is, and a checksum of its content.
 pub fn listing(image: &Path) -> Vec<String> {
     let lines = walk(image, |inode| {
-        let FoundInode {
-            kind,
-            mode,
-            uid,
-            gid,
-            size,
-            links,
-            modified,
-            changed,
-            ..
-        } = inode;
-        format!("{kind:?} {mode:o} {uid} {gid} {size} {links} {modified:?} {changed:?}")
+        let owner = format!("{} {}", inode.uid, inode.gid);
+        let times = format!("{:?} {:?}", inode.modified, inode.changed);
+        format!(
+            "{:?} {:o} {owner} {} {} {times}",
+            inode.kind, inode.mode, inode.size, inode.links
+        )
     });
     lines.unwrap()
 }
@@ -28,21 +22,11 @@ pub fn listing(image: &Path) -> Vec<String> {
 /// directories, and times of the last change of inodes. `None` if the image cannot be read.
 pub fn tree_of(image: &Path) -> Option<Vec<String>> {
     let lines = walk(image, |inode| {
-        let FoundInode {
-            kind,
-            mode,
-            uid,
-            gid,
-            size,
-            links,
-            modified,
-            ..
-        } = inode;
-        let more = match kind {
+        let more = match inode.kind {
             FoundKind::Directory => String::new(),
-            _ => format!("{size} {links} {modified:?}"),
+            _ => format!("{} {} {:?}", inode.size, inode.links, inode.modified),
         };
-        format!("{kind:?} {mode:o} {uid} {gid} {more}")
+        format!("{:?} {:o} {} {} {more}", inode.kind, inode.mode, inode.uid, inode.gid)
     });
     lines.ok()
 }

@@ -29,7 +29,7 @@ pub fn rig_image(name: &str) -> PathBuf {
     rig().join("images").join(name)
 }
 
-/// Where the scripts of `tests/rig` put what they make: `$RIG`, or `target/rig` if that is unset.
+/// Directory of what the scripts of `tests/rig` make: `$RIG`, or `target/rig` if that is unset.
 pub fn rig() -> PathBuf {
     env::var_os("RIG").map_or_else(|| repository().join("target/rig"), PathBuf::from)
 }

@@ -112,7 +112,7 @@ fn path(random: &mut Random, names: &[&str]) -> String {
     }
 }
 
-/// Whether an entry is a whiteout or an opaque marker.
+/// Returns whether an entry is a whiteout or an opaque marker.
 pub fn is_whiteout(entry: &Entry) -> bool {
     let base = entry.name.rsplit(|&byte| byte == b'/').next();
     base.is_some_and(|base| base.starts_with(b".wh."))
