@@ -161,9 +161,9 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
 }
 
 /// Removes what containerd cannot say with overlayfs, since it never looks at a lower layer:
-/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the
-/// layer has too, files that a directory of their own layer replaces, and markers of the root,
-/// which overlayfs ignores.
+/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the layer
+/// has too, files that a directory of their own layer replaces, and markers of the root, which
+/// overlayfs ignores. And whiteouts below a directory with a marker, as their directories come back.
 pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         let others = layer.iter().filter(|entry| !is_whiteout(entry));
@@ -179,6 +179,13 @@ pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
                 directories.push(path.clone());
             }
         }
+        let mut markers = Vec::new();
+        for entry in layer.iter() {
+            let mut path = clean(&entry.name);
+            if path.pop().is_some_and(|base| base == OPAQUE) {
+                markers.push(path);
+            }
+        }
         let mut files = HashSet::new();
         layer.retain(|entry| {
             let mut path = clean(&entry.name);
@@ -187,9 +194,12 @@ pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
                 return false;
             }
             if let Some(hidden) = base.strip_prefix(b".wh.") {
+                let is_hidden = |marked: &Vec<_>| path.starts_with(marked) && path != *marked;
+                if markers.iter().any(is_hidden) || base == OPAQUE && path.is_empty() {
+                    return false;
+                }
                 path.push(hidden.to_vec());
-                let is_marker = base == b".wh..wh..opq";
-                return (!is_marker || path.len() > 1) && !paths.iter().any(|other| other.starts_with(&path));
+                return !paths.iter().any(|other| other.starts_with(&path));
             }
             let may_stay = (entry.flag == b'2') == is_symlink(&base)
                 && (entry.flag != b'1' || files.contains(&clean(&entry.link)));
@@ -205,6 +215,9 @@ pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
         });
     }
 }
+
+/// Name of an opaque marker.
+const OPAQUE: &[u8] = b".wh..wh..opq";
 
 /// Returns whether symlinks, and only they, have such a name.
 fn is_symlink(name: &[u8]) -> bool {
