@@ -84,7 +84,7 @@ impl Platform {
         }
     }
 
-    /// How far what is `offered` is from this platform: 0 is the same, more is an older level of
+    /// Distance of the platform `offered` from this one: 0 is the same, more is an older level of
     /// the same architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for
     /// `arm/v7`), still more is the 32-bit architecture that such processors run (`386` for
     /// `amd64`, `arm` for `arm64`), and most of all is `amd64/v2` for `amd64`: nearly every machine

@@ -6,8 +6,8 @@
 //! [`whiteouts`](super::whiteouts)), and after them its other entries, in the order of the tar. The
 //! content of files is written as it comes.
 //!
-//! Where the image-spec is silent, the rules are those of containerd's applier, and where these
-//! contradict overlayfs, those of umoci.
+//! The rules are those of the image-spec. If it is silent, they are those of containerd's applier,
+//! and where these contradict overlayfs, those of umoci.
 
 use std::io::Read;
 use std::sync::atomic::AtomicBool;
@@ -50,12 +50,6 @@ struct HiddenTarget {
 }
 
 impl Placement {
-    /// The path of the entry, made again of its name: the paths of a million entries take 70 MB.
-    fn path(&self) -> RelativePath {
-        let name = self.position.name.as_deref().unwrap_or_default();
-        RelativePath::clean(name).expect("it was a path when the entry was read")
-    }
-
     fn is_directory(&self) -> bool {
         matches!(
             self.node,
@@ -121,8 +115,8 @@ impl<'a, O: Output> Applier<'a, O> {
         }
         self.placements.reverse();
         while let Some(placement) = self.placements.pop() {
-            let path = placement.path();
             let Placement { position, node } = placement;
+            let path = path_of(&position);
             let checked = interrupted.map_or(Ok(()), interrupt::check);
             let checked = checked.map_err(LayerErrorKind::Read);
             let placed = checked.and_then(|()| self.place(&path, node));
@@ -142,9 +136,8 @@ impl<'a, O: Output> Applier<'a, O> {
     fn hide(&mut self) -> Result<(), LayerError> {
         let Rootfs { tree, budget, .. } = &mut *self.rootfs;
         for placement in &mut self.placements {
-            let path = placement.path();
             if let Placed::Link { target, hidden } = &mut placement.node
-                && !target.starts_with(&path)
+                && !target.starts_with(&path_of(&placement.position))
                 && let Some((Some(id), detour)) = find(tree, target)
                 && tree.hold(id).is_ok()
             {
@@ -152,7 +145,7 @@ impl<'a, O: Output> Applier<'a, O> {
             }
         }
         let placements = self.placements.iter();
-        let placed = placements.map(|placement| (placement.path(), placement.is_directory()));
+        let placed = placements.map(|placement| (path_of(&placement.position), placement.is_directory()));
         let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget)?;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
@@ -327,6 +320,12 @@ impl<'a, O: Output> Applier<'a, O> {
     fn is_directory(&self, id: InodeId) -> bool {
         self.rootfs.tree.inode(id).directory().is_some()
     }
+}
+
+/// Path of an entry, made again of its name: the paths of a million entries take 70 MB.
+fn path_of(position: &Position) -> RelativePath {
+    let name = position.name.as_deref().unwrap_or_default();
+    RelativePath::clean(name).expect("it was a path when the entry was read")
 }
 
 /// Finds an entry by its path, and returns the length of the targets of all symlinks on the way

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ext4::{Data, Directory, InodeId, Kind, Tree};
+use ext4::{Data, Directory, Inode, InodeId, Kind, Tree};
 
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
@@ -112,24 +112,16 @@ fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<Data> {
             Hidden::Entry(directory, name) => (directory, vec![name]),
             Hidden::Contents(directory) => (directory, names(directory, tree)),
         };
-        if tree.contains(directory) {
-            let removed = names.iter().filter_map(|name| tree.remove(directory, name).ok());
-            unreachable.extend(removed.flatten());
-        }
+        let removed = names.iter().filter_map(|name| tree.remove(directory, name).ok());
+        unreachable.extend(removed.flatten());
     }
     unreachable
 }
 
 /// The names of a directory; none if it is gone.
 fn names(directory: InodeId, tree: &Tree) -> Vec<Box<[u8]>> {
-    if !tree.contains(directory) {
-        return Vec::new();
-    }
-    let entries = tree
-        .inode(directory)
-        .directory()
-        .into_iter()
-        .flat_map(Directory::entries);
+    let directory = tree.get(directory).and_then(Inode::directory);
+    let entries = directory.into_iter().flat_map(Directory::entries);
     entries.map(|(name, _)| name.into()).collect()
 }
 

@@ -160,10 +160,11 @@ pub(crate) fn tame(layers: &mut [Vec<Entry>]) {
     }
 }
 
-/// Removes what containerd cannot say with overlayfs, since it never looks at a lower layer:
-/// symlinks on the way to an entry, hard links to files of lower layers, whiteouts of what the layer
-/// has too, files that a directory of their own layer replaces, and markers of the root, which
-/// overlayfs ignores. And whiteouts below a directory with a marker, as their directories come back.
+/// Removes entries that containerd cannot express with overlayfs, since it never looks at a lower
+/// layer: those behind symlinks, hard links to files of lower layers, whiteouts of entries of the
+/// layer itself, files that a directory of their own layer replaces, and markers of the root, which
+/// overlayfs ignores. And whiteouts below a directory with a marker, as their directories come
+/// back.
 pub(crate) fn tame_for_overlayfs(layers: &mut [Vec<Entry>]) {
     for layer in layers {
         let others = layer.iter().filter(|entry| !is_whiteout(entry));

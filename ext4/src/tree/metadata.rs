@@ -103,7 +103,7 @@ impl Xattrs {
         self.0.iter().map(|(name, value)| (&**name, &**value))
     }
 
-    /// Whether there is none.
+    /// Returns whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
