@@ -5,6 +5,7 @@ pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod guest;
+mod host;
 pub mod image;
 pub mod inspect;
 mod interrupt;

@@ -1,0 +1,68 @@
+//! Directories by descriptor.
+
+#[cfg(not(unix))]
+mod portable;
+#[cfg(unix)]
+mod unix;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use tempfile::Builder;
+
+#[cfg(not(unix))]
+pub(crate) use portable::Directory;
+#[cfg(unix)]
+pub(crate) use unix::Directory;
+
+/// Use of a file that is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    /// Writing too, and making the file, with mode 0600, if it is missing.
+    Create,
+}
+
+impl Directory {
+    /// Makes an entry under a hidden name that nothing has: `.microagent-XXXXXXXX.partial`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `make`; it is called again with another name if that fails with `AlreadyExists`.
+    pub(crate) fn make_hidden<T>(
+        &self,
+        mut make: impl FnMut(&Self, &OsStr) -> io::Result<T>,
+    ) -> io::Result<(OsString, T)> {
+        let mut builder = Builder::new();
+        builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
+        let mut hidden = OsString::new();
+        // The crate has the random names and the attempts; only the last part of its path is used.
+        let made = builder.make_in("", |path| {
+            hidden = path.file_name().unwrap_or_default().to_owned();
+            make(self, &hidden)
+        })?;
+        let (made, path) = made.into_parts();
+        // It would remove whatever has this name in the current directory.
+        path.keep().map_err(|failure| failure.error)?;
+        Ok((hidden, made))
+    }
+
+    /// Makes a file that this process can write and read, under a hidden name.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::create_new`].
+    pub(crate) fn create_hidden(&self, mode: u32) -> io::Result<(OsString, File)> {
+        self.make_hidden(|directory, name| directory.create_new(name, mode))
+    }
+}
+
+/// Returns the directory that a path's last name is in.
+pub(crate) fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
