@@ -8,13 +8,15 @@
 //!   a FIFO, and without touching a device.
 //! - A [`Directory`] is reached through no symlink that another user owns. Its entries are opened
 //!   through no symlink at all.
-//! - A [`NewFile`] gets its name when it is complete, and proves afterwards that the name is its own.
+//! - A [`NewFile`] gets its name when it is complete, and a [`Scratch`] directory when that is wanted.
+//!   Both prove afterwards that the name is theirs.
 //!
 //! Windows has no such neighbours as long as nobody grants them access: there, paths are used.
 
 mod directory;
 mod entry;
 mod new_file;
+mod scratch;
 mod untrusted;
 
 use std::fs::File;
@@ -22,8 +24,9 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use directory::{Access, Directory, parent_of};
-pub(crate) use entry::{Entry, EntryKind};
+pub(crate) use entry::{Entry, EntryKind, Identity};
 pub(crate) use new_file::{NewFile, Replace};
+pub(crate) use scratch::Scratch;
 pub(crate) use untrusted::Untrusted;
 
 /// Opens a regular file for reading.
@@ -96,9 +99,9 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&fifo, &link).unwrap();
         for (path, expected) in [
-            (&*fifo, "is a FIFO, not a regular file"),
-            (&*link, "is a FIFO, not a regular file"),
-            (Path::new("/dev/null"), "is a device, not a regular file"),
+            (&*fifo, "it is a FIFO, not a regular file"),
+            (&*link, "it is a FIFO, not a regular file"),
+            (Path::new("/dev/null"), "it is a device, not a regular file"),
         ] {
             for open in [open_file, open_disk] {
                 assert_eq!(open(path).unwrap_err().to_string(), expected);

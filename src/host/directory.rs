@@ -12,6 +12,8 @@ use std::path::Path;
 
 use tempfile::Builder;
 
+use super::Identity;
+
 #[cfg(not(unix))]
 pub(crate) use portable::Directory;
 #[cfg(unix)]
@@ -47,6 +49,15 @@ impl Directory {
         // It would remove whatever has this name in the current directory.
         path.keep().map_err(|failure| failure.error)?;
         Ok((hidden, made))
+    }
+
+    /// Returns whether an entry is the file or directory of this identity.
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2).
+    pub(crate) fn is(&self, name: impl AsRef<OsStr>, identity: Identity) -> io::Result<bool> {
+        Ok(self.entry(name)?.is_some_and(|entry| entry.identity == identity))
     }
 
     /// Makes a file that this process can write and read, under a hidden name.

@@ -1,17 +1,54 @@
 //! Entries of directories.
 
 use std::fmt;
-use std::fs::FileType;
+use std::fs::{File, FileType};
+use std::io;
 use std::time::SystemTime;
 
 /// An entry of a directory, not followed if it is a symlink.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Entry {
     pub(crate) kind: EntryKind,
     /// Size in bytes.
     pub(crate) len: u64,
     /// Time of the last change of its content.
     pub(crate) modified: SystemTime,
+    pub(crate) identity: Identity,
+}
+
+/// Device and inode number of a file or directory, which no other has at the same time. Windows
+/// tells neither, and there all are equal.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identity(pub(super) rustix::fs::Stat);
+
+#[cfg(not(unix))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity;
+
+impl Identity {
+    /// Returns the identity of an open file.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2).
+    #[cfg(unix)]
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        Ok(Self(rustix::fs::fstat(file)?))
+    }
+
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    pub(crate) fn of(_file: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[cfg(unix)]
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
 }
 
 /// Kind of an entry.

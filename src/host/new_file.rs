@@ -3,14 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf, is_separator};
 
-use super::{Directory, EntryKind, Untrusted};
+use super::{Directory, EntryKind, Identity, Untrusted, parent_of};
 
 /// Permission bits of any new file, less the umask.
 const ANY_FILE: u32 = 0o666;
 
-/// A new file of a directory, in place of which nothing appears until [`NewFile::publish`].
+/// A new file, which appears at its path with [`NewFile::publish`].
 ///
 /// On Linux it has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9`
 /// included, leaves nothing. Only where it replaces a file, it has a hidden name beside that for an
@@ -19,66 +19,69 @@ const ANY_FILE: u32 = 0o666;
 #[derive(Debug)]
 pub(crate) struct NewFile {
     directory: Directory,
-    /// Its hidden name, if it has one.
+    name: OsString,
+    /// Its hidden name, while it has one.
     hidden: Option<OsString>,
 }
 
-/// What becomes of an entry that has the name already.
+/// Treatment of a regular file that has the name already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Replace {
-    /// A regular file is replaced in one step; everything else stays.
-    Files,
+    /// It is replaced, in one step.
+    File,
     /// It stays.
     Nothing,
 }
 
 impl NewFile {
-    /// Makes an empty file, which can be written and read, with mode 0666, less the umask.
+    /// Makes an empty file for a path where nothing or a regular file is. It can be written and read,
+    /// and has mode 0666, less the umask.
     ///
     /// # Errors
     ///
-    /// Those of open(2).
-    pub(crate) fn create(directory: Directory) -> io::Result<(File, Self)> {
-        if let Some(file) = directory.create_nameless(ANY_FILE) {
-            let hidden = None;
-            return Ok((file, Self { directory, hidden }));
+    /// Those of open(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
+    pub(crate) fn create(path: &Path) -> io::Result<(File, Self)> {
+        let (directory, name) = target(path)?;
+        match directory.create_nameless(ANY_FILE) {
+            Some(file) => Ok((file, Self::new(directory, name, None))),
+            None => Self::create_hidden(path),
         }
-        Self::create_hidden(directory)
     }
 
     /// As [`NewFile::create`], with a hidden name.
     ///
     /// # Errors
     ///
-    /// Those of open(2).
-    pub(crate) fn create_hidden(directory: Directory) -> io::Result<(File, Self)> {
-        let (name, file) = directory.create_hidden(ANY_FILE)?;
-        let hidden = Some(name);
-        Ok((file, Self { directory, hidden }))
+    /// As [`NewFile::create`].
+    pub(crate) fn create_hidden(path: &Path) -> io::Result<(File, Self)> {
+        let (directory, name) = target(path)?;
+        let (hidden, file) = directory.create_hidden(ANY_FILE)?;
+        Ok((file, Self::new(directory, name, Some(hidden))))
     }
 
-    /// Takes a file that has a name in another directory, which it loses for a hidden one in this.
+    /// Takes, for a path, a file of another directory, which loses its name there for a hidden one
+    /// beside the path.
     ///
     /// # Errors
     ///
-    /// Those of rename(2), and [`Untrusted::Replaced`] if the name is another file's by now.
-    pub(crate) fn adopt(directory: Directory, file: &File, from: &Directory, name: &OsStr) -> io::Result<Self> {
-        let (hidden, ()) = directory.make_hidden(|directory, hidden| from.rename_new(name, directory, hidden))?;
-        let adopted = Self {
+    /// Those of rename(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
+    pub(crate) fn adopt(path: &Path, from: &Directory, from_name: &OsStr) -> io::Result<Self> {
+        let (directory, name) = target(path)?;
+        let adopt = |directory: &Directory, hidden: &OsStr| from.rename_new(from_name, directory, hidden);
+        let (hidden, ()) = directory.make_hidden(adopt)?;
+        Ok(Self::new(directory, name, Some(hidden)))
+    }
+
+    fn new(directory: Directory, name: OsString, hidden: Option<OsString>) -> Self {
+        Self {
             directory,
-            hidden: Some(hidden),
-        };
-        adopted.check(file, adopted.hidden.as_deref())?;
-        Ok(adopted)
+            name,
+            hidden,
+        }
     }
 
-    /// Returns the directory that it is in.
-    pub(crate) fn directory(&self) -> &Directory {
-        &self.directory
-    }
-
-    /// Returns the path of its hidden name, if it has one.
-    pub(crate) fn path(&self) -> Option<PathBuf> {
+    /// Returns the path of its hidden name, while it has one.
+    pub(crate) fn hidden_path(&self) -> Option<PathBuf> {
         self.hidden.as_ref().map(|hidden| self.directory.path().join(hidden))
     }
 
@@ -86,75 +89,64 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] if what has the name
-    /// stays; [`Untrusted::Replaced`] if somebody else put another file in place of this one. In each
-    /// case, what had the name before has it still, and the new file is gone.
-    pub(crate) fn publish(mut self, file: File, name: &OsStr, replace: Replace) -> io::Result<()> {
-        if self.hidden.is_none() {
-            match self.directory.link(&file, name) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::Files => {}
-                result => return result.and_then(|()| self.check(&file, Some(name))),
-            }
-            let link = |directory: &Directory, hidden: &OsStr| directory.link(&file, hidden);
-            let (hidden, ()) = self.directory.make_hidden(link)?;
-            self.hidden = Some(hidden);
-        }
-        self.check(&file, self.hidden.as_deref())?;
-        // Some systems rename no open file.
-        #[cfg(not(unix))]
+    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] of what has the name;
+    /// [`Untrusted::Replaced`] if somebody else put another file in place of this one. What had the
+    /// name before has it still, and the new file is gone.
+    pub(crate) fn publish(mut self, file: File, replace: Replace) -> io::Result<()> {
+        let identity = Identity::of(&file)?;
+        let hidden = match self.hidden.take() {
+            Some(hidden) => hidden,
+            None => match self.directory.link(&file, &self.name) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
+                    let link = |directory: &Directory, hidden: &OsStr| directory.link(&file, hidden);
+                    self.directory.make_hidden(link)?.0
+                }
+                result => return result,
+            },
+        };
+        // Not every system renames an open file.
         drop(file);
-        let hidden = self.hidden.as_deref().expect("it got one above");
-        match self.directory.rename_new(hidden, &self.directory, name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::Files => {
-                self.replace(hidden, name)?;
+        self.hidden = Some(hidden.clone());
+        self.check(&hidden, identity)?;
+        match self.directory.rename_new(&hidden, &self.directory, &self.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
+                self.replace(&hidden)?;
             }
             result => result?,
         }
         self.hidden = None;
-        #[cfg(unix)]
-        self.check(&file, Some(name))?;
-        Ok(())
+        self.check(&self.name, identity)
     }
 
     /// Puts it in the place of a regular file.
-    fn replace(&self, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
-        self.refuse_all_but_files(name)?;
+    fn replace(&self, hidden: &OsStr) -> io::Result<()> {
+        self.refuse_all_but_files(&self.name)?;
         // Something else may have the name by now, so the replaced entry is kept until it was seen.
-        if !self.directory.exchange(hidden, name)? {
-            return self.directory.rename(hidden, &self.directory, name);
+        if !self.directory.exchange(hidden, &self.name)? {
+            return self.directory.rename(hidden, &self.directory, &self.name);
         }
-        self.remove_replaced(hidden, name)
+        self.remove_replaced(hidden)
     }
 
     /// Removes what the exchange left under the hidden name, or undoes the exchange.
-    fn remove_replaced(&self, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
+    fn remove_replaced(&self, hidden: &OsStr) -> io::Result<()> {
         if let Err(refusal) = self.refuse_all_but_files(hidden) {
-            self.directory.exchange(hidden, name)?;
+            self.directory.exchange(hidden, &self.name)?;
             return Err(refusal);
         }
         self.directory.remove_file(hidden)
     }
 
     fn refuse_all_but_files(&self, name: &OsStr) -> io::Result<()> {
-        match self.directory.kind(name)? {
-            None | Some(EntryKind::File) => Ok(()),
-            Some(kind) => Err(Untrusted::NotAFile(kind).into()),
-        }
+        refuse_all_but_files(&self.directory, name)
     }
 
     /// Refuses another file under a name of this one.
-    #[cfg(unix)]
-    fn check(&self, file: &File, name: Option<&OsStr>) -> io::Result<()> {
-        match name {
-            Some(name) if !self.directory.is(name, file)? => Err(Untrusted::Replaced.into()),
-            _ => Ok(()),
+    fn check(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
+        if self.directory.is(name, identity)? {
+            return Ok(());
         }
-    }
-
-    #[cfg(not(unix))]
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
-    fn check(&self, _file: &File, _name: Option<&OsStr>) -> io::Result<()> {
-        Ok(())
+        Err(Untrusted::Replaced.into())
     }
 }
 
@@ -167,21 +159,39 @@ impl Drop for NewFile {
     }
 }
 
+/// Returns the directory and the name of a path where a file may appear.
+fn target(path: &Path) -> io::Result<(Directory, OsString)> {
+    // `images/` and `..` name directories, existing or not.
+    let names_a_directory = path.to_string_lossy().ends_with(is_separator);
+    let Some(name) = path.file_name().filter(|_| !names_a_directory) else {
+        return Err(Untrusted::NotAFile(EntryKind::Directory).into());
+    };
+    let directory = Directory::open(parent_of(path))?;
+    refuse_all_but_files(&directory, name)?;
+    Ok((directory, name.to_owned()))
+}
+
+fn refuse_all_but_files(directory: &Directory, name: &OsStr) -> io::Result<()> {
+    match directory.kind(name)? {
+        None | Some(EntryKind::File) => Ok(()),
+        Some(kind) => Err(Untrusted::NotAFile(kind).into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::io::Write;
-    use std::path::Path;
 
     use super::*;
 
-    type Create = fn(Directory) -> io::Result<(File, NewFile)>;
+    type Create = fn(&Path) -> io::Result<(File, NewFile)>;
 
     const WAYS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
     const NAME: &str = "disk";
 
     fn begin(create: Create, path: &Path) -> (File, NewFile) {
-        let (mut file, new) = create(Directory::open(path).unwrap()).unwrap();
+        let (mut file, new) = create(&path.join(NAME)).unwrap();
         file.write_all(b"after").unwrap();
         (file, new)
     }
@@ -205,17 +215,17 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join(NAME);
             let (file, new) = begin(create, directory.path());
-            new.publish(file, NAME.as_ref(), Replace::Nothing).unwrap();
+            new.publish(file, Replace::Nothing).unwrap();
             assert_eq!(fs::read(&target).unwrap(), b"after");
 
             fs::write(&target, "before").unwrap();
             let (file, new) = begin(create, directory.path());
-            let error = new.publish(file, NAME.as_ref(), Replace::Nothing).unwrap_err();
+            let error = new.publish(file, Replace::Nothing).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
             assert_eq!(fs::read(&target).unwrap(), b"before");
 
             let (file, new) = begin(create, directory.path());
-            new.publish(file, NAME.as_ref(), Replace::Files).unwrap();
+            new.publish(file, Replace::File).unwrap();
             assert_eq!(fs::read(&target).unwrap(), b"after");
             assert_eq!(names(directory.path()), [NAME]);
         }
@@ -227,7 +237,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(create, directory.path());
             fs::create_dir(directory.path().join(NAME)).unwrap();
-            new.publish(file, NAME.as_ref(), Replace::Files).unwrap_err();
+            new.publish(file, Replace::File).unwrap_err();
             assert_eq!(names(directory.path()), [NAME]);
             assert!(directory.path().join(NAME).is_dir());
         }
@@ -249,10 +259,10 @@ mod tests {
             if !new.directory.exchange(&hidden, NAME).unwrap() {
                 return;
             }
-            let error = new.remove_replaced(&hidden, NAME.as_ref()).unwrap_err();
+            let error = new.remove_replaced(&hidden).unwrap_err();
             assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
-            assert!(new.directory.is(&hidden, &file).unwrap());
-            let error = new.publish(file, NAME.as_ref(), Replace::Files).unwrap_err();
+            assert!(new.directory.is(&hidden, Identity::of(&file).unwrap()).unwrap());
+            let error = new.publish(file, Replace::File).unwrap_err();
             assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
             let directory = Directory::open(directory.path()).unwrap();
             assert_eq!(
@@ -267,10 +277,10 @@ mod tests {
     fn a_file_that_takes_the_place_of_the_hidden_one_is_not_published() {
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = begin(NewFile::create_hidden, directory.path());
-        let hidden = new.path().unwrap();
+        let hidden = new.hidden_path().unwrap();
         fs::rename(&hidden, directory.path().join("stolen")).unwrap();
         fs::write(&hidden, "theirs").unwrap();
-        let error = new.publish(file, NAME.as_ref(), Replace::Files).unwrap_err();
+        let error = new.publish(file, Replace::File).unwrap_err();
         assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
         assert!(!directory.path().join(NAME).exists());
     }
@@ -288,7 +298,7 @@ mod tests {
         let watch = inotify::init(CreateFlags::NONBLOCK).unwrap();
         let events = WatchFlags::CREATE | WatchFlags::MOVE | WatchFlags::DELETE;
         inotify::add_watch(&watch, directory.path(), events).unwrap();
-        new.publish(file, NAME.as_ref(), Replace::Files).unwrap();
+        new.publish(file, Replace::File).unwrap();
         let mut buffer = [std::mem::MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&watch, &mut buffer);
         let event = reader.next().unwrap();

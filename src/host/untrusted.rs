@@ -9,13 +9,13 @@ use super::EntryKind;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untrusted {
     /// Something else where a regular file has to be.
-    #[error("is a {0}, not a regular file")]
+    #[error("it is a {0}, not a regular file")]
     NotAFile(EntryKind),
     /// A symlink where a file or directory has to be.
-    #[error("is a symlink, which is not followed")]
+    #[error("it is a symlink, which is not followed")]
     Symlink,
     /// Another user's.
-    #[error("belongs to user {owner} (mode {mode:04o}), not to user {user} who runs this")]
+    #[error("it belongs to user {owner} (mode {mode:04o}), not to user {user} who runs this")]
     Owner {
         /// Its owner.
         owner: u32,
@@ -25,7 +25,7 @@ pub(crate) enum Untrusted {
         user: u32,
     },
     /// Open to changes by others.
-    #[error("can be changed by other users (mode {mode:04o}, of user {owner})")]
+    #[error("it can be changed by other users (mode {mode:04o}, of user {owner})")]
     Writable {
         /// Its owner.
         owner: u32,
@@ -33,7 +33,7 @@ pub(crate) enum Untrusted {
         mode: u32,
     },
     /// A symlink of another user on the way.
-    #[error("is reached through the symlink {} of user {owner}, which is not followed", .link.display())]
+    #[error("it is reached through the symlink {} of user {owner}, which is not followed", .link.display())]
     Link {
         /// The symlink.
         link: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) enum Untrusted {
         owner: u32,
     },
     /// Something else by the time that it was looked at again.
-    #[error("was replaced by somebody else meanwhile")]
+    #[error("it was replaced by somebody else meanwhile")]
     Replaced,
 }
 

@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Access;
-use crate::host::{Entry, EntryKind, Untrusted};
+use crate::host::{Entry, EntryKind, Identity, Untrusted};
 
 /// A directory of the host.
 #[derive(Debug)]
@@ -173,6 +173,7 @@ impl Directory {
                 kind: EntryKind::of(metadata.file_type()),
                 len: metadata.len(),
                 modified: metadata.modified()?,
+                identity: Identity,
             })),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
@@ -195,6 +196,21 @@ impl Directory {
     /// Those of the system.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// There is nothing that tells directories apart.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity)
+    }
+
+    /// Returns a path that leads to it from everywhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub(crate) fn stable_path(&self) -> io::Result<PathBuf> {
+        std::path::absolute(&self.path)
     }
 
     /// Returns its path.

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -12,7 +12,7 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
 use rustix::io::Errno;
 
 use super::Access;
-use crate::host::{Entry, EntryKind, Untrusted};
+use crate::host::{Entry, EntryKind, Identity, Untrusted};
 
 /// A directory that needs no permission to read to be opened, where the system knows such.
 #[cfg(target_os = "linux")]
@@ -275,6 +275,7 @@ impl Directory {
             kind: kind_of(&stat),
             len: u64::try_from(stat.st_size).unwrap_or(0),
             modified: modified(&stat),
+            identity: Identity(stat),
         }))
     }
 
@@ -287,15 +288,13 @@ impl Directory {
         Ok(self.stat(check(name.as_ref())?)?.map(|stat| kind_of(&stat)))
     }
 
-    /// Returns whether an entry is this open file or directory.
+    /// Returns what tells it from all other directories.
     ///
     /// # Errors
     ///
-    /// Those of stat(2).
-    pub(crate) fn is(&self, name: impl AsRef<OsStr>, file: impl AsFd) -> io::Result<bool> {
-        let stat = fs::fstat(file)?;
-        let found = self.stat(check(name.as_ref())?)?;
-        Ok(found.is_some_and(|found| (found.st_dev, found.st_ino) == (stat.st_dev, stat.st_ino)))
+    /// Those of fstat(2).
+    pub(crate) fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity(fs::fstat(&self.fd)?))
     }
 
     fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
@@ -331,6 +330,22 @@ impl Directory {
     pub(crate) fn readable(&self) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(fs::openat(&self.fd, ".", flags, Mode::empty())?)
+    }
+
+    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs that
+    /// are to run in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the system
+    /// has no such paths, as somebody else could then put another directory in its place.
+    pub(crate) fn stable_path(&self) -> io::Result<PathBuf> {
+        let path = descriptor_path(&self.fd);
+        if path.is_dir() {
+            return Ok(path);
+        }
+        check_ours(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
+        std::path::absolute(&self.path)
     }
 
     /// Returns the path that it was opened by, for messages.
@@ -402,9 +417,8 @@ fn modified(stat: &Stat) -> SystemTime {
     second.checked_add(nanoseconds).unwrap_or(second)
 }
 
-#[cfg(target_os = "linux")]
-fn descriptor_path(file: &File) -> PathBuf {
-    use std::os::fd::AsRawFd;
+/// Returns the path by which Linux shows an open file or directory to its own process.
+fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -58,7 +58,7 @@ fn a_directory_that_others_can_change_is_refused_with_its_mode() {
         let refusal = refusal(Directory::open_private(&path));
         assert_eq!(
             refusal.to_string(),
-            "belongs to user 65534 (mode 0755), not to user 0 who runs this"
+            "it belongs to user 65534 (mode 0755), not to user 0 who runs this"
         );
     }
 }
@@ -195,7 +195,7 @@ fn a_directory_stays_the_same_when_its_path_changes() {
     let file = directory.create_new("file", 0o600).unwrap();
     assert!(home.path().join("moved/file").exists());
     assert_eq!(std_fs::read_dir(&path).unwrap().count(), 0);
-    assert!(directory.is("file", &file).unwrap());
+    assert!(directory.is("file", Identity::of(&file).unwrap()).unwrap());
     directory
         .rename("file", &Directory::open(&path).unwrap(), "other")
         .unwrap();
