@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
+use crate::host;
 use crate::provenance::Provenance;
 
 pub use content::Content;
@@ -54,7 +55,7 @@ impl Disk {
     ///
     /// [`InspectError`] if there is no file, or no file system in it.
     pub fn open(path: &Path) -> Result<Self, InspectError> {
-        let open = || Ok(Reader::open(File::open(path).map_err(InspectReason::Open)?)?);
+        let open = || Ok(Reader::open(host::open_disk(path).map_err(InspectReason::Open)?)?);
         let reader = open().map_err(|reason| InspectError::new(path, reason))?;
         Ok(Self {
             path: path.to_owned(),

@@ -1,10 +1,10 @@
 //! Whether a disk image is whole: a file system without a fault, and the bytes that a digest names.
 
-use std::fs::File;
 use std::path::Path;
 
 use ext4::Report;
 
+use crate::host;
 use crate::image::{Digest, DigestError};
 use crate::inspect::{InspectError, InspectReason};
 
@@ -35,7 +35,7 @@ impl Verdict {
 /// [`InspectError`] if the file cannot be read, or holds no file system that this program knows.
 pub fn verify(path: &Path, digest: Option<&Digest>) -> Result<Verdict, InspectError> {
     let verify = || {
-        let file = File::open(path).map_err(InspectReason::Open)?;
+        let file = host::open_disk(path).map_err(InspectReason::Open)?;
         let size_bytes = file.metadata().map_err(InspectReason::Open)?.len();
         let mismatch = match digest {
             Some(digest) => {

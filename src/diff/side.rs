@@ -10,6 +10,7 @@ use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadEr
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{OwnerKind, Owners};
+use crate::host;
 
 /// Most bytes of extended attributes that are compared.
 const MAX_XATTR_BYTES: u64 = 16 << 30;
@@ -53,7 +54,7 @@ impl Side {
     /// Opens a disk image, and reads its superblock and group descriptors.
     pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
         let open = || -> Result<Self, DiffReason> {
-            let mut reader = Reader::open(File::open(path)?)?;
+            let mut reader = Reader::open(host::open_disk(path)?)?;
             let facts = reader.facts();
             let tables = reader.tables()?;
             let mut owners = Owners::new(facts.block_size, facts.block_count, &tables);
@@ -62,7 +63,7 @@ impl Side {
             }
             Ok(Self {
                 path: path.to_owned(),
-                holes: Holes::new(File::open(path)?)?,
+                holes: Holes::new(host::open_disk(path)?)?,
                 unclaimed: facts.block_count,
                 again: facts.block_count.saturating_mul(AGAIN * facts.block_size),
                 facts,

@@ -75,7 +75,7 @@ impl InspectError {
             InspectReason::Open(source) => match source.kind() {
                 io::ErrorKind::NotFound => "check the path",
                 io::ErrorKind::PermissionDenied => "make it readable for you",
-                io::ErrorKind::IsADirectory => NAME_AN_IMAGE,
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => NAME_AN_IMAGE,
                 _ => return None,
             },
             InspectReason::Read(error) => return read(error),
