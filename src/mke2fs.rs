@@ -14,9 +14,8 @@ mod format;
 mod pair;
 mod program;
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use ext4::{Options, Reader, Summary};
@@ -24,55 +23,68 @@ use ext4::{Options, Reader, Summary};
 pub use error::Mke2fsError;
 pub(crate) use program::Programs;
 
+use crate::host::Directory;
 use crate::stage::{Fidelity, Staged};
 use error::working;
 use program::Workshop;
+
+/// Name of the image in the directory where the programs run.
+pub(crate) const IMAGE: &str = "image";
+/// Name of the directory there with the files of the image.
+const TREE: &str = "tree";
+/// Permission bits of any new file, less the umask.
+const ANY_FILE: u32 = 0o666;
 
 /// What to build, and how.
 pub(crate) struct Mke2fs<'a> {
     pub(crate) programs: &'a Programs,
     /// What the file system shall be like. Its size and features are those of the native image.
     pub(crate) options: &'a Options,
-    /// An empty directory that nobody else can enter.
-    pub(crate) scratch: &'a Path,
+    /// An empty directory that nobody else can enter. The programs run there and get names in it, so
+    /// that what they write to is in it, whatever others do to the directories that it is in.
+    pub(crate) scratch: &'a Directory,
     pub(crate) interrupted: &'a AtomicBool,
 }
 
 impl Mke2fs<'_> {
-    /// Makes an image like the native one in an empty file, whose path is needed, too.
-    pub(crate) fn build(&self, native: &File, image: &mut File, path: &Path) -> Result<Summary, Mke2fsError> {
-        let path = &std::path::absolute(path).map_err(working("find", path))?;
-        let scratch = &std::path::absolute(self.scratch).map_err(working("find", self.scratch))?;
-        let workshop = Workshop::new(scratch, self.programs, self.interrupted);
+    /// Makes an image like the native one, and leaves it in the directory, under the name [`IMAGE`].
+    pub(crate) fn build(&self, native: &File) -> Result<(File, Summary), Mke2fsError> {
+        let path = &self.scratch.path().join(IMAGE);
+        let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;
         let mut native = Reader::open(native)?;
         let facts = native.facts();
         let size = facts.block_count * facts.block_size;
+        let image = self.scratch.create_new(IMAGE, ANY_FILE);
+        let mut image = image.map_err(working("make", path))?;
         image.set_len(size).map_err(working("enlarge", path))?;
 
-        let tree = scratch.join("tree");
-        fs::create_dir(&tree).map_err(working("make", &tree))?;
-        let mut staged = Staged::new(tree.clone()).map_err(working("open", &tree))?;
+        let tree = self.scratch.make_private(TREE).map_err(working("make", path))?;
+        let mut staged = Staged::new(&tree).map_err(working("open", tree.path()))?;
         staged.export(&mut native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
-        format::format(&workshop, self.options, &facts, path)?;
+        format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.
         drop(staged);
+        self.scratch
+            .remove_directory(TREE)
+            .map_err(working("remove", tree.path()))?;
 
-        write_start(image, &self.options.boot_area).map_err(working("write", path))?;
-        let said = amend::amend(&workshop, &mut native, image, path)?;
+        write_start(&mut image, &self.options.boot_area).map_err(working("write", path))?;
+        let said = amend::amend(&workshop, &mut native, &image)?;
         if facts.features.iter().any(|feature| feature == "ea_inode") {
             // Debugfs does not count the blocks of attributes that have inodes of their own.
-            workshop.mend(path)?;
+            workshop.mend()?;
         }
-        let mut made = Reader::open(&*image)?;
+        let mut made = Reader::open(&image)?;
         compare::compare(&mut native, &mut made, self.interrupted).map_err(|error| error.explained_by(&said))?;
-        workshop.check(path)?;
+        workshop.check()?;
 
         let facts = made.facts();
-        Ok(Summary {
+        let summary = Summary {
             size_bytes: facts.block_count * facts.block_size,
             used_bytes: facts.block_count.saturating_sub(facts.free_block_count) * facts.block_size,
             inode_count: facts.inode_count.saturating_sub(facts.free_inode_count),
-        })
+        };
+        Ok((image, summary))
     }
 }
 

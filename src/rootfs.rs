@@ -24,7 +24,7 @@ use crate::image::{
 };
 use crate::interrupt::{Interruptible, is_raised};
 use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
-use crate::mke2fs::{Mke2fs, Programs};
+use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use output::Pending;
 use pipeline::Pipeline;
@@ -221,7 +221,7 @@ impl Build<'_> {
 
         let (file, pending, summary) = match &programs {
             None => (file, pending, summary),
-            Some(programs) => self.rebuild(programs, &format, &file)?,
+            Some(programs) => self.rebuild(programs, &format, &file, &pending)?,
         };
         let has_holes = pending.has_holes();
         if options.sync {
@@ -260,16 +260,17 @@ impl Build<'_> {
         programs: &Programs,
         format: &Options,
         native: &File,
+        pending: &Pending,
     ) -> Result<(File, Pending, Summary), BuildError> {
-        let (mut file, pending, path) = Pending::create_named(&self.options.output)?;
         let scratch = pending.scratch()?;
         let mke2fs = Mke2fs {
             programs,
             options: format,
-            scratch: scratch.path(),
+            scratch: scratch.directory(),
             interrupted: self.interrupted,
         };
-        let summary = mke2fs.build(native, &mut file, &path)?;
+        let (file, summary) = mke2fs.build(native)?;
+        let pending = Pending::adopt(&self.options.output, scratch.directory(), mke2fs::IMAGE.as_ref())?;
         Ok((file, pending, summary))
     }
 

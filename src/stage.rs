@@ -12,16 +12,16 @@ pub mod mtree;
 mod zeros;
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use ext4::{ReadError, Reader};
-use tempfile::{Builder, TempPath};
 
 pub use error::{StageError, StageReason};
 
+use crate::host::{Directory, Identity, NewFile, Replace, Scratch, parent_of};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
@@ -31,48 +31,56 @@ pub(crate) use zeros::write_sparsely;
 #[derive(Debug)]
 pub(crate) struct Stage {
     target: PathBuf,
-    directory: Staged,
-    /// The description, while it has no name of its own.
-    specification: Option<(File, TempPath)>,
-    /// Its name, once it has one that is to go again.
-    named: Option<PathBuf>,
+    tree: Staged,
+    directory: Scratch,
+    description: Description,
 }
 
-/// A directory with the files of an image, which is removed when this is dropped, unless it is kept.
+/// The file that describes a stage.
+#[derive(Debug)]
+enum Description {
+    /// It has no name of its own yet.
+    New(File, NewFile),
+    /// It has its name, and loses it again unless the stage is kept.
+    Named(PathBuf, Identity),
+    /// It stays, or could not be named.
+    Done,
+}
+
+/// A directory with the files of an image, which is emptied when this is dropped, unless it is kept.
 #[derive(Debug)]
 pub(crate) struct Staged {
-    path: Option<PathBuf>,
     root: Root,
+    kept: bool,
 }
 
 impl Stage {
     /// Begins a stage at a path where nothing is yet.
     pub(crate) fn begin(target: &Path) -> Result<Self, StageError> {
         let begin = || {
-            let (Some(name), parent) = (target.file_name(), directory_of(target)) else {
+            let Some(name) = target.file_name() else {
                 return Err(StageReason::Exists(target.to_owned()));
             };
             // Without the slash that may be at its end.
             let target = target.with_file_name(name);
-            refuse_existing(&target)?;
-            refuse_existing(&description_of(&target))?;
-            let failed = |source| StageReason::Target {
+            let failed = |source: io::Error| StageReason::Target {
                 action: "make a directory beside",
                 path: target.clone(),
                 source,
             };
-            let create = |path: &Path| File::options().write(true).create_new(true).open(path);
-            let specification = hidden_name().make_in(parent, create).map_err(failed)?.into_parts();
-            let path = hidden_name().tempdir_in(parent).map_err(failed)?.keep();
-            let directory = Staged::new(path.clone()).map_err(|source| {
-                // It is empty, and nothing is lost if it stays.
-                let _ = fs::remove_dir(&path);
-                failed(source)
-            })?;
+            let parent = Directory::open(parent_of(&target)).map_err(failed)?;
+            for path in [target.clone(), description_of(&target)] {
+                let name = path.file_name().expect("the target has one");
+                if parent.entry(name).map_err(failed)?.is_some() {
+                    return Err(StageReason::Exists(path));
+                }
+            }
+            let (file, new) = NewFile::create(&description_of(&target)).map_err(failed)?;
+            let directory = Scratch::create(&target).map_err(failed)?;
             Ok(Self {
+                tree: Staged::new(directory.directory()).map_err(failed)?,
                 directory,
-                specification: Some(specification),
-                named: None,
+                description: Description::New(file, new),
                 target,
             })
         };
@@ -81,52 +89,66 @@ impl Stage {
 
     /// Exports all that is in an image.
     pub(crate) fn export<R: Read + Seek>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
-        let file = self.specification.as_mut().map(|(file, _)| BufWriter::new(file));
+        let file = match &self.description {
+            Description::New(file, _) => Some(BufWriter::new(file)),
+            _ => None,
+        };
         let result =
-            open(image).and_then(|mut reader| self.directory.export(&mut reader, Fidelity::Full, file, interrupted));
+            open(image).and_then(|mut reader| self.tree.export(&mut reader, Fidelity::Full, file, interrupted));
         result.map_err(|reason| reason.at(&self.target))
     }
 
     /// Gives directory and description their names. Both go again unless [`Stage::keep`] follows.
     pub(crate) fn publish(&mut self) -> Result<(), StageError> {
-        let specification = self.specification.take();
+        let description = std::mem::replace(&mut self.description, Description::Done);
         let publish = || {
-            if let Some((file, path)) = specification {
-                drop(file);
-                let target = description_of(&self.target);
-                path.persist_noclobber(&target)
-                    .map_err(|failure| naming(target.clone(), failure.error))?;
-                self.named = Some(target);
+            if let Description::New(file, new) = description {
+                let path = description_of(&self.target);
+                let publish = || {
+                    let identity = Identity::of(&file)?;
+                    new.publish(file, Replace::Nothing).map(|()| identity)
+                };
+                let identity = publish().map_err(|source| naming(path.clone(), source))?;
+                self.description = Description::Named(path, identity);
             }
-            self.directory.rename(&self.target)
+            let name = self.target.file_name().expect("it began with one");
+            let renamed = self.directory.rename(name.to_owned());
+            renamed.map_err(|source| naming(self.target.clone(), source))
         };
         publish().map_err(|reason| reason.at(&self.target))
     }
 
     /// Leaves it where it is now, and says where that is.
     pub(crate) fn keep(mut self) -> PathBuf {
-        self.directory.path = None;
-        self.named = None;
+        self.tree.kept = true;
+        self.directory.keep();
+        self.description = Description::Done;
         self.target.clone()
     }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        if let Some(path) = &self.named {
-            // Whoever is told of the failure that led here has no use for another one.
-            let _ = fs::remove_file(path);
+        if let Description::Named(path, identity) = &self.description {
+            let remove = || {
+                let directory = Directory::open(parent_of(path))?;
+                let name = path.file_name().expect("it has the target's and an extension");
+                if directory.is(name, *identity)? {
+                    directory.remove_file(name)?;
+                }
+                io::Result::Ok(())
+            };
+            // The caller has the failure that led here, and no use for another one.
+            let _ = remove();
         }
     }
 }
 
 impl Staged {
     /// Takes an empty directory.
-    pub(crate) fn new(path: PathBuf) -> io::Result<Self> {
-        Ok(Self {
-            root: Root::open(&path)?,
-            path: Some(path),
-        })
+    pub(crate) fn new(directory: &Directory) -> io::Result<Self> {
+        let root = Root::open(directory)?;
+        Ok(Self { root, kept: false })
     }
 
     /// Exports an image into it, with a file for the description.
@@ -134,30 +156,22 @@ impl Staged {
         &mut self,
         reader: &mut Reader<R>,
         fidelity: Fidelity,
-        specification: Option<impl Write>,
+        description: Option<impl Write>,
         interrupted: &AtomicBool,
     ) -> Result<(), StageReason> {
-        Exporter::new(reader, &self.root, fidelity, specification, interrupted).run()
-    }
-
-    fn rename(&mut self, target: &Path) -> Result<(), StageReason> {
-        let Some(path) = &self.path else { return Ok(()) };
-        rename_new(path, target).map_err(|source| naming(target.to_owned(), source))?;
-        self.path = Some(target.to_owned());
-        Ok(())
+        Exporter::new(reader, &self.root, fidelity, description, interrupted).run()
     }
 }
 
 impl Drop for Staged {
     fn drop(&mut self) {
-        let Some(path) = &self.path else { return };
-        self.root.clear();
-        // Whoever is told of the failure that led here has no use for another one.
-        let _ = fs::remove_dir_all(path);
+        if !self.kept {
+            self.root.clear();
+        }
     }
 }
 
-/// The file that describes a stage.
+/// Returns the path of the description of a stage.
 fn description_of(target: &Path) -> PathBuf {
     let mut path = OsString::from(target);
     path.push(".mtree");
@@ -169,31 +183,6 @@ pub(crate) fn beside(output: &Path) -> PathBuf {
     let mut path = OsString::from(output);
     path.push(".stage");
     path.into()
-}
-
-fn directory_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
-}
-
-fn refuse_existing(path: &Path) -> Result<(), StageReason> {
-    match fs::symlink_metadata(path) {
-        Ok(_) => Err(StageReason::Exists(path.to_owned())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(StageReason::Target {
-            action: "look for",
-            path: path.to_owned(),
-            source,
-        }),
-    }
-}
-
-fn hidden_name() -> Builder<'static, 'static> {
-    let mut builder = Builder::new();
-    builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
-    builder
 }
 
 fn naming(path: PathBuf, source: io::Error) -> StageReason {
@@ -212,22 +201,4 @@ fn open<R: Read + Seek>(image: R) -> Result<Reader<R>, StageReason> {
         path: "/".to_owned(),
         source,
     })
-}
-
-/// Renames a directory to a name that nothing has.
-fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "macos"))]
-    {
-        use rustix::fs::{CWD, RenameFlags, renameat_with};
-        use rustix::io::Errno;
-        match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-            // Not every file system, and no old kernel, knows how.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
-            result => return Ok(result?),
-        }
-    }
-    if fs::symlink_metadata(to).is_ok() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    fs::rename(from, to)
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
+use crate::host::Untrusted;
 use crate::image::{
     ArchiveError, AuthError, DockerArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError,
     StoreError,
@@ -41,7 +42,7 @@ impl BuildError {
         match self {
             Self::Mutable { .. } | Self::DiskTooLarge { .. } => ErrorKind::PolicyDenied,
             Self::OutputNotAFile { .. } => ErrorKind::Conflict,
-            Self::Output { source, .. } => source.kind().into(),
+            Self::Output { source, .. } => source.into(),
             Self::Image { source, .. } => source.into(),
             Self::Layer { source, .. } => source.as_ref().into(),
             Self::Guest(error) => error.into(),
@@ -49,6 +50,19 @@ impl BuildError {
             Self::Mke2fs(error) => error.kind(),
             Self::Stage(error) => error.kind(),
             Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+}
+
+impl From<&io::Error> for ErrorKind {
+    /// Returns the kind of a failure of the system, or of what it allows and this program refuses.
+    fn from(error: &io::Error) -> Self {
+        match Untrusted::of(error) {
+            Some(
+                Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } | Untrusted::Symlink,
+            ) => Self::PolicyDenied,
+            Some(Untrusted::Replaced) => Self::Conflict,
+            Some(Untrusted::NotAFile(_)) | None => error.kind().into(),
         }
     }
 }

@@ -7,6 +7,7 @@ use ext4::FormatError;
 
 use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
+use crate::host::Untrusted;
 use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
 use crate::mke2fs::Mke2fsError;
@@ -40,6 +41,7 @@ impl BuildError {
                 path,
                 source,
             } if is_locked(source.kind()) => Some(close(path)),
+            Self::Output { source, .. } if untrusted(source).is_some() => untrusted(source),
             Self::Output { path, source, .. } => output(path, source.kind()),
             Self::Image { source, .. } => image(source),
             Self::Layer { source, .. } => layer(source),
@@ -107,6 +109,18 @@ fn output(path: &Path, kind: io::ErrorKind) -> Option<String> {
         }
         kind => disk_remediation(kind),
     }
+}
+
+/// Returns advice on a place that other users have a hand in.
+fn untrusted(error: &io::Error) -> Option<String> {
+    let advice = match Untrusted::of(error)? {
+        Untrusted::Link { .. } => "name the path that the symlink leads to, or a directory of your own",
+        Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Symlink | Untrusted::Replaced => {
+            "name a path in a directory that only you can write to"
+        }
+        Untrusted::NotAFile(_) => return None,
+    };
+    Some(advice.to_owned())
 }
 
 /// What to do about a disk that does not take what is written.
@@ -344,6 +358,7 @@ fn stage(error: &StageError) -> Option<String> {
             "remove {}, or name another directory with --stage-snapshot: a stage replaces nothing",
             path.display()
         )),
+        StageReason::Target { source, .. } if untrusted(source).is_some() => untrusted(source),
         StageReason::Target { source, .. } if source.kind() == io::ErrorKind::NotFound => {
             let directory = error.target.parent().unwrap_or(&error.target).display();
             Some(format!("make the directory first: mkdir -p {directory}"))

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::path::Path;
 
 use ext4::{Device, FoundInode, FoundKind, Ino, Reader, Timestamp, Xattrs};
 
+use super::IMAGE;
 use super::error::Mke2fsError;
 use super::pair::{Image, Missing, Paired, Pairing, pair};
 use super::program::Workshop;
@@ -19,12 +19,7 @@ use super::program::Workshop;
 const ENTRY_LEN: u64 = 8 + 256 + 12;
 
 /// Makes the image that mke2fs made like the native one, and returns what debugfs said, which fails at nothing.
-pub(super) fn amend(
-    workshop: &Workshop<'_>,
-    native: &mut Image<'_>,
-    image: &File,
-    path: &Path,
-) -> Result<String, Mke2fsError> {
+pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &File) -> Result<String, Mke2fsError> {
     let mut made = Reader::open(image)?;
     let Pairing { mut inodes, missing } = pair(native, &mut made)?;
     let mut script = Script::default();
@@ -36,7 +31,7 @@ pub(super) fn amend(
     }
     let mut said = Vec::new();
     if !newborn.is_empty() {
-        said.push(script.run(workshop, path)?);
+        said.push(script.run(workshop)?);
     }
 
     made = Reader::open(image)?;
@@ -67,10 +62,10 @@ pub(super) fn amend(
     }
     // Only now, as a name says of what kind it is, and debugfs looks that up.
     script.link_all(&inodes, &missing);
-    said.push(script.run(workshop, path)?);
+    said.push(script.run(workshop)?);
     let linked = pair(native, &mut made).map_err(|error| error.explained_by(&said.join("; ")));
     let missing = linked?.missing;
-    said.push(make_room(workshop, &inodes, &missing, made.facts().block_size, path)?);
+    said.push(make_room(workshop, &inodes, &missing, made.facts().block_size)?);
     said.retain(|said| !said.is_empty());
     Ok(said.join("; "))
 }
@@ -81,7 +76,6 @@ fn make_room(
     inodes: &BTreeMap<Ino, Paired>,
     missing: &[Missing],
     block_size: u64,
-    path: &Path,
 ) -> Result<String, Mke2fsError> {
     let mut lengths: BTreeMap<Ino, u64> = BTreeMap::new();
     for missing in missing {
@@ -98,7 +92,7 @@ fn make_room(
     if missing.is_empty() {
         return Ok(String::new());
     }
-    script.run(workshop, path)
+    script.run(workshop)
 }
 
 /// Where inodes get a name for a while: `lost+found`, which has room, or else the root.
@@ -285,14 +279,15 @@ impl Script {
         }
     }
 
-    fn run(self, workshop: &Workshop<'_>, image: &Path) -> Result<String, Mke2fsError> {
-        let script = workshop.write("script", &self.lines)?;
+    fn run(self, workshop: &Workshop<'_>) -> Result<String, Mke2fsError> {
+        const SCRIPT: &str = "script";
+        workshop.write(SCRIPT, &self.lines)?;
         let mut command = workshop.command(&workshop.programs.debugfs);
-        command.arg("-w").arg("-f").arg(script).arg(image);
+        command.args(["-w", "-f", SCRIPT, IMAGE]);
         let mut said = vec![workshop.succeed(&mut command, false)?];
         for other in self.others {
             let mut command = workshop.command(&workshop.programs.debugfs);
-            command.args(["-w", "-R"]).arg(argument(&other)).arg(image);
+            command.args(["-w", "-R"]).arg(argument(&other)).arg(IMAGE);
             said.push(workshop.succeed(&mut command, false)?);
         }
         said.retain(|said| !said.is_empty());

@@ -98,7 +98,7 @@ impl Mke2fsError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Platform | Self::Different { .. } => ErrorKind::Unsupported,
-            Self::Run { source, .. } | Self::Work { source, .. } => source.kind().into(),
+            Self::Run { source, .. } | Self::Work { source, .. } => source.into(),
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.into(),

@@ -1,12 +1,11 @@
 //! How mke2fs is asked for a file system.
 
-use std::path::Path;
-
 use ext4::{Facts, Journal, Options};
 use uuid::Uuid;
 
 use super::error::Mke2fsError;
 use super::program::Workshop;
+use super::{IMAGE, TREE};
 
 /// Features of all images; `has_journal` and those that depend on content or options are added to them.
 const FEATURES: &str = "none,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg,sparse_super,large_file,huge_file,\
@@ -31,14 +30,10 @@ const CONFIGURATION: &[u8] = b"[defaults]
 \t}
 ";
 
-/// Makes a file system in an existing file, of what is in the directory `tree`.
-pub(super) fn format(
-    workshop: &Workshop<'_>,
-    options: &Options,
-    facts: &Facts,
-    image: &Path,
-) -> Result<(), Mke2fsError> {
-    let configuration = workshop.write("mke2fs.conf", CONFIGURATION)?;
+/// Makes a file system in the image, of the files in [`TREE`].
+pub(super) fn format(workshop: &Workshop<'_>, options: &Options, facts: &Facts) -> Result<(), Mke2fsError> {
+    const CONFIGURATION_FILE: &str = "mke2fs.conf";
+    workshop.write(CONFIGURATION_FILE, CONFIGURATION)?;
     let has = |feature: &str| facts.features.iter().any(|found| found == feature);
     let mut features = FEATURES.to_owned();
     for feature in ["has_journal", "large_dir", "ea_inode"] {
@@ -47,7 +42,7 @@ pub(super) fn format(
         }
     }
     let mut command = workshop.command(&workshop.programs.mke2fs);
-    command.env("MKE2FS_CONFIG", configuration);
+    command.env("MKE2FS_CONFIG", CONFIGURATION_FILE);
     // Twice, since it isn't asked whether blocks are larger than this machine's pages.
     command.args(["-q", "-F", "-F", "-t", "ext4", "-I", "256", "-O", &features]);
     command.args([
@@ -67,10 +62,7 @@ pub(super) fn format(
     if !facts.label.is_empty() {
         command.arg("-L").arg(label(&facts.label));
     }
-    command
-        .args(["-d", "tree"])
-        .arg(image)
-        .arg(facts.block_count.to_string());
+    command.args(["-d", TREE, IMAGE, &facts.block_count.to_string()]);
     workshop.succeed(&mut command, false).map(|_| ())
 }
 

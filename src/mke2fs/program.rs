@@ -2,15 +2,17 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io;
+use std::fs;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::Duration;
 
+use super::IMAGE;
 use super::error::{Mke2fsError, working};
+use crate::host::{Access, Directory};
 use crate::interrupt::is_raised;
 use crate::text::harmless;
 
@@ -30,7 +32,9 @@ pub(crate) struct Programs {
 
 /// A directory to run them in.
 pub(super) struct Workshop<'a> {
-    directory: &'a Path,
+    directory: &'a Directory,
+    /// What leads to it, whatever becomes of its path.
+    path: PathBuf,
     pub(super) programs: &'a Programs,
     interrupted: &'a AtomicBool,
 }
@@ -87,20 +91,29 @@ fn in_path(name: &OsStr) -> Option<PathBuf> {
 }
 
 impl<'a> Workshop<'a> {
-    /// Takes an empty directory with an absolute path.
-    pub(super) fn new(directory: &'a Path, programs: &'a Programs, interrupted: &'a AtomicBool) -> Self {
-        Self {
+    /// Takes an empty directory.
+    pub(super) fn new(
+        directory: &'a Directory,
+        programs: &'a Programs,
+        interrupted: &'a AtomicBool,
+    ) -> Result<Self, Mke2fsError> {
+        let path = directory.stable_path().map_err(working("use", directory.path()))?;
+        Ok(Self {
             directory,
+            path,
             programs,
             interrupted,
-        }
+        })
     }
 
-    /// Writes a file of the directory, and returns its path.
-    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<PathBuf, Mke2fsError> {
-        let path = self.directory.join(name);
-        fs::write(&path, content).map_err(working("write", &path))?;
-        Ok(path)
+    /// Writes a file of the directory, in place of one that it wrote before.
+    pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<(), Mke2fsError> {
+        let write = || {
+            let mut file = self.directory.open_file(name, Access::Create)?;
+            file.set_len(0)?;
+            file.write_all(content)
+        };
+        write().map_err(working("write", &self.directory.path().join(name)))
     }
 
     /// A program that is to see nothing of the clock, the language and the settings of this machine.
@@ -112,7 +125,7 @@ impl<'a> Workshop<'a> {
                 command.env_remove(name);
             }
         }
-        command.current_dir(self.directory).env("LC_ALL", "C");
+        command.current_dir(&self.path).env("LC_ALL", "C");
         // To e2fsprogs, 0 is no time.
         command.env("E2FSPROGS_FAKE_TIME", "1").env("SOURCE_DATE_EPOCH", "1");
         command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -122,8 +135,14 @@ impl<'a> Workshop<'a> {
     /// Runs a program to its end, or to that of somebody's patience, and returns what it said on standard error; what goes to
     /// standard output as well, if that is to be heard.
     pub(super) fn run(&self, command: &mut Command, is_all_heard: bool) -> Result<(ExitStatus, String), Mke2fsError> {
-        let path = self.directory.join("said");
-        let said = File::create(&path).map_err(working("write", &path))?;
+        const SAID: &str = "said";
+        let path = self.directory.path().join(SAID);
+        let create = || {
+            let file = self.directory.open_file(SAID, Access::Create)?;
+            file.set_len(0)?;
+            Ok((file.try_clone()?, file))
+        };
+        let (mut read, said) = create().map_err(working("write", &path))?;
         if is_all_heard {
             command.stdout(said.try_clone().map_err(working("write", &path))?);
         }
@@ -145,7 +164,10 @@ impl<'a> Workshop<'a> {
                 }
             }
         };
-        let said = fs::read(&path).map_err(working("read", &path))?;
+        let mut said = Vec::new();
+        read.rewind()
+            .and_then(|()| read.read_to_end(&mut said))
+            .map_err(working("read", &path))?;
         Ok((status, printable(&said)))
     }
 
@@ -156,7 +178,7 @@ impl<'a> Workshop<'a> {
     }
 
     /// Has e2fsck correct what is safe to correct.
-    pub(super) fn mend(&self, image: &Path) -> Result<(), Mke2fsError> {
+    pub(super) fn mend(&self) -> Result<(), Mke2fsError> {
         let Some(e2fsck) = &self.programs.e2fsck else {
             return Err(Mke2fsError::Missing {
                 missing: "e2fsck",
@@ -164,7 +186,7 @@ impl<'a> Workshop<'a> {
             });
         };
         let mut command = self.command(e2fsck);
-        match self.run(command.arg("-fp").arg(image), true)? {
+        match self.run(command.args(["-fp", IMAGE]), true)? {
             // It has corrected something.
             (status, _) if status.code() == Some(1) => Ok(()),
             (status, message) => succeeded(&command, status, message).map(|_| ()),
@@ -172,12 +194,12 @@ impl<'a> Workshop<'a> {
     }
 
     /// Has e2fsck look at the image, where there is one.
-    pub(super) fn check(&self, image: &Path) -> Result<(), Mke2fsError> {
+    pub(super) fn check(&self) -> Result<(), Mke2fsError> {
         let Some(e2fsck) = &self.programs.e2fsck else {
             return Ok(());
         };
         let mut command = self.command(e2fsck);
-        self.succeed(command.arg("-fn").arg(image), true).map(|_| ())
+        self.succeed(command.args(["-fn", IMAGE]), true).map(|_| ())
     }
 }
 

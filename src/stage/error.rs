@@ -100,7 +100,7 @@ impl StageReason {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             StageReason::Exists(_) => ErrorKind::Conflict,
-            StageReason::Target { source, .. } | StageReason::Write { source, .. } => source.kind().into(),
+            StageReason::Target { source, .. } | StageReason::Write { source, .. } => source.into(),
             StageReason::Read { source, .. } => source.into(),
             StageReason::SameName { .. } | StageReason::Name { .. } => ErrorKind::Unsupported,
             StageReason::SecondDirectory { .. } => ErrorKind::Permanent,

@@ -349,7 +349,7 @@ mod tests {
 
     fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
         let mut reader = Reader::open(Cursor::new(image)).unwrap();
-        let root = Root::open(directory.path()).unwrap();
+        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
@@ -423,7 +423,7 @@ mod tests {
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
         let mut reader = Reader::open(Cursor::new(&image)).unwrap();
-        let root = Root::open(directory.path()).unwrap();
+        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(false);
         let out = Some(&mut specification);

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, FileTimes};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use ext4::{FoundInode, FoundKind, Xattrs};
@@ -18,9 +18,9 @@ pub(in crate::stage) struct Directory(PathBuf);
 
 impl Root {
     /// Takes a directory of the host.
-    pub(in crate::stage) fn open(path: &Path) -> io::Result<Self> {
+    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
         // On Windows this gives the form in which long paths work.
-        Ok(Self(fs::canonicalize(path)?))
+        Ok(Self(fs::canonicalize(directory.path())?))
     }
 
     /// A directory that was made in it.
@@ -32,9 +32,13 @@ impl Root {
         Ok(Directory(directory))
     }
 
-    /// Nothing is locked or too deep here.
-    #[expect(clippy::unused_self, reason = "Unix has more to do")]
-    pub(in crate::stage) fn clear(&self) {}
+    /// Removes all that is in it, as far as that can be done: nothing is locked or too deep here.
+    pub(in crate::stage) fn clear(&self) {
+        for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let _ = fs::remove_dir_all(&path).or_else(|_| fs::remove_file(&path));
+        }
+    }
 }
 
 impl Directory {

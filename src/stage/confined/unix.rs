@@ -8,9 +8,11 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
+#[cfg(not(target_os = "linux"))]
+use rustix::fs::chmodat;
 use rustix::fs::{
-    self, AtFlags, Dir, DirEntry, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, chmodat, chownat,
-    linkat, mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
+    self, AtFlags, Dir, DirEntry, FileType, Gid, Mode, OFlags, RawMode, Timespec, Timestamps, Uid, chownat, linkat,
+    mkdirat, openat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -58,10 +60,10 @@ impl Way {
 pub(in crate::stage) struct Directory(OwnedFd);
 
 impl Root {
-    /// Opens a directory of the host, which must not be a symlink.
-    pub(in crate::stage) fn open(path: &Path) -> io::Result<Self> {
+    /// Takes a directory of the host.
+    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
         Ok(Self {
-            directory: fs::open(path, OPEN_DIRECTORY, Mode::empty())?,
+            directory: directory.readable()?,
             last: RefCell::default(),
         })
     }
@@ -129,15 +131,32 @@ impl Directory {
         Ok(directories)
     }
 
-    /// Makes a directory accessible. Somebody else may own what is here by now, and put a symlink in its place: who has the right to
-    /// change what that leads to, which root has, can open the directory itself, and those who cannot have no right that matters.
+    /// Makes a directory accessible to this user. Somebody else may own what is here by now, and put
+    /// a symlink in its place, which is not followed.
     fn make_private(&self, name: &CStr) -> io::Result<()> {
         match openat(&self.0, name, OPEN_DIRECTORY, Mode::empty()) {
-            Ok(directory) => fs::fchmod(directory, PRIVATE_DIRECTORY)?,
-            Err(Errno::ACCESS) => chmodat(&self.0, name, PRIVATE_DIRECTORY, AtFlags::empty())?,
-            Err(error) => return Err(error.into()),
+            Ok(directory) => Ok(fs::fchmod(directory, PRIVATE_DIRECTORY)?),
+            Err(Errno::ACCESS) => self.set_mode(name, PRIVATE_DIRECTORY),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+
+    /// Sets the mode of what is at a name, unless that is a symlink. The call that takes a name would
+    /// follow one; a descriptor for the path alone needs no permission, and does not.
+    #[cfg(target_os = "linux")]
+    fn set_mode<P: rustix::path::Arg>(&self, name: P, mode: Mode) -> io::Result<()> {
+        use std::os::fd::AsRawFd as _;
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.0, name, flags, Mode::empty())?;
+        if FileType::from_raw_mode(fs::fstat(&file)?.st_mode).is_symlink() {
+            return Err(Errno::LOOP.into());
+        }
+        Ok(fs::chmod(format!("/proc/self/fd/{}", file.as_raw_fd()), mode)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn set_mode<P: rustix::path::Arg>(&self, name: P, mode: Mode) -> io::Result<()> {
+        Ok(chmodat(&self.0, name, mode, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 
     fn remove_empty(&self, name: &[u8]) -> io::Result<()> {
@@ -226,7 +245,7 @@ impl Directory {
         if inode.kind != FoundKind::Symlink {
             let allowed = if is_owned { 0o7777 } else { 0o1777 };
             let mode = Mode::from_raw_mode(RawMode::from(inode.mode & allowed));
-            chmodat(&self.0, name, mode, AtFlags::empty())?;
+            self.set_mode(name, mode)?;
         }
         Ok(())
     }
@@ -302,17 +321,20 @@ mod tests {
 
     use super::*;
 
+    fn open(path: &Path) -> Root {
+        Root::open(&crate::host::Directory::open(path).unwrap()).unwrap()
+    }
+
     #[test]
     fn nothing_is_reached_through_a_symlink() {
         let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         std::fs::create_dir(outside.path().join("sub")).unwrap();
         symlink(outside.path(), inside.path().join("link")).unwrap();
         symlink(outside.path().join("new"), inside.path().join("dangling")).unwrap();
-        let root = Root::open(inside.path()).unwrap();
+        let root = open(inside.path());
         for path in ["link", "link/sub", "..", "./link", "a/../link"] {
             assert!(root.directory(path.as_bytes()).is_err(), "{path}");
         }
-        Root::open(&inside.path().join("link")).unwrap_err();
         let directory = root.directory(b"").unwrap();
         for name in ["link", "dangling"] {
             let name = name.as_bytes();
@@ -333,7 +355,7 @@ mod tests {
     #[test]
     fn each_directory_of_a_deep_tree_is_found_after_each_other() {
         let inside = TempDir::new().unwrap();
-        let root = Root::open(inside.path()).unwrap();
+        let root = open(inside.path());
         let make = |names: &[&str]| {
             let mut path = String::new();
             for name in names {
@@ -359,9 +381,7 @@ mod tests {
             let directory = root.directory(path.as_bytes()).unwrap();
             fs::fstat(&directory.0).unwrap().st_ino
         };
-        let expected = paths
-            .each_ref()
-            .map(|path| inode(&Root::open(inside.path()).unwrap(), path));
+        let expected = paths.each_ref().map(|path| inode(&open(inside.path()), path));
         for (one, first) in paths.iter().zip(expected) {
             for (other, second) in paths.iter().zip(expected) {
                 assert_eq!((inode(&root, one), inode(&root, other)), (first, second));
@@ -376,7 +396,7 @@ mod tests {
     fn a_deep_tree_is_removed_with_what_nobody_may_enter_and_nothing_that_it_leads_to() {
         let (inside, outside) = (TempDir::new().unwrap(), TempDir::new().unwrap());
         std::fs::write(outside.path().join("file"), "kept").unwrap();
-        let root = Root::open(inside.path()).unwrap();
+        let root = open(inside.path());
         let mut path = Vec::new();
         for depth in 0..2 * STRIDE + 3 {
             let directory = root.directory(&path).unwrap();
@@ -386,7 +406,7 @@ mod tests {
             let target = outside.path().as_os_str().as_encoded_bytes();
             directory.make_symlink(b"link", target).unwrap();
             if depth % 100 == 99 {
-                chmodat(&directory.0, c"empty", Mode::empty(), AtFlags::empty()).unwrap();
+                directory.set_mode(c"empty", Mode::empty()).unwrap();
             }
             path = join(&path, b"d");
         }
@@ -407,8 +427,9 @@ mod tests {
         symlink(outside.path(), inside.path().join("link")).unwrap();
         std::fs::create_dir(inside.path().join("directory")).unwrap();
         fs::chmod(inside.path().join("directory"), Mode::empty()).unwrap();
-        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        let directory = open(inside.path()).directory(b"").unwrap();
         directory.make_private(c"link").unwrap_err();
+        directory.set_mode(c"link", PRIVATE_DIRECTORY).unwrap_err();
         assert_eq!(mode(outside.path()), 0o755);
         directory.make_private(c"directory").unwrap();
         assert_eq!(mode(&inside.path().join("directory")), 0o700);
@@ -417,7 +438,7 @@ mod tests {
     #[test]
     fn a_name_is_no_path() {
         let inside = TempDir::new().unwrap();
-        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        let directory = open(inside.path()).directory(b"").unwrap();
         for name in [&b""[..], b".", b"..", b"a/b", b"/", b"a\0b"] {
             directory.make_file(name).unwrap_err();
             directory.make_directory(name).unwrap_err();
@@ -430,7 +451,7 @@ mod tests {
     #[test]
     fn two_names_of_one_file_are_the_same() {
         let inside = TempDir::new().unwrap();
-        let directory = Root::open(inside.path()).unwrap().directory(b"").unwrap();
+        let directory = open(inside.path()).directory(b"").unwrap();
         directory.make_file(b"one").unwrap();
         directory.make_file(b"two").unwrap();
         directory.make_link(b"ONE", &directory, b"one").unwrap();

@@ -11,9 +11,9 @@ use super::program::{repository, succeed, target_directory};
 use super::skip::skip;
 use super::tools;
 
-const PROGRAMS: [&str; 17] = [
+const PROGRAMS: [&str; 18] = [
     "bsdtar", "cmp", "cp", "debugfs", "dumpe2fs", "e2fsck", "findmnt", "gzip", "mount", "mtree", "python3", "setfattr",
-    "setpriv", "taskset", "umoci", "umount", "zstd",
+    "setpriv", "strace", "taskset", "umoci", "umount", "zstd",
 ];
 
 /// Proof that the oracles can run: root, and every program there.
