@@ -11,3 +11,4 @@ mod differential;
 mod images;
 #[cfg(target_arch = "x86_64")]
 mod init;
+mod neighbours;
