@@ -8,6 +8,7 @@
 mod boot;
 mod copies;
 mod differential;
+mod durability;
 mod images;
 #[cfg(target_arch = "x86_64")]
 mod init;

@@ -41,14 +41,14 @@ impl Directory {
         builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
         let mut hidden = OsString::new();
         // The crate has the random names and the attempts; only the last part of its path is used.
-        let made = builder.make_in("", |path| {
-            hidden = path.file_name().unwrap_or_default().to_owned();
+        let file = builder.make_in("", |path| {
+            path.file_name().unwrap_or_default().clone_into(&mut hidden);
             make(self, &hidden)
         })?;
-        let (made, path) = made.into_parts();
+        let (result, path) = file.into_parts();
         // It would remove whatever has this name in the current directory.
         path.keep().map_err(|failure| failure.error)?;
-        Ok((hidden, made))
+        Ok((hidden, result))
     }
 
     /// Returns whether an entry is the file or directory of this identity.

@@ -19,6 +19,9 @@ const NOBODY: u32 = 65534;
 pub(crate) const SETUID: &str = "su";
 const CONTENT: &str = "root's";
 
+/// Puts something in the place of a path.
+pub(crate) type Put = fn(&Scene, &Path);
+
 /// A directory of the attacker's, in which root builds, and one of root's beside it.
 pub(crate) struct Scene {
     oracles: Oracles,

@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::Command;
 
-use super::attacker::{Scene, give_away, names};
+use super::attacker::{Put, Scene, give_away, names};
 
 type Make = fn(&Path);
 
@@ -61,7 +61,7 @@ fn a_symlink_of_another_user_does_not_lead_to_the_output() {
 
 #[test]
 fn a_hidden_file_that_is_swapped_is_not_published() {
-    let puts: [(&str, fn(&Scene, &Path)); 2] = [
+    let puts: [(&str, Put); 2] = [
         ("symlink to a file", Scene::put_symlink_to_file),
         ("file", |_, path| {
             let _ = fs::write(path, "theirs");

@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use super::attacker::{Scene, names};
-
-type Put = fn(&Scene, &Path);
+use super::attacker::{Put, Scene, names};
 
 const PUTS: [(&str, Put); 3] = [
     ("symlink", Scene::put_symlink),

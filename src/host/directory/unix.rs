@@ -382,12 +382,12 @@ fn check_ours(stat: &Stat) -> io::Result<()> {
     Ok(())
 }
 
-#[expect(clippy::useless_conversion, reason = "16 bits on macOS")]
+#[allow(clippy::useless_conversion, reason = "its type differs between systems")]
 fn raw_mode(stat: &Stat) -> u32 {
     u32::from(stat.st_mode)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "permission bits; 16 bits on macOS")]
+#[allow(clippy::cast_possible_truncation, reason = "permission bits, which are 16 on macOS")]
 fn to_mode(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as RawMode)
 }
@@ -405,6 +405,7 @@ fn kind_of(stat: &Stat) -> EntryKind {
     }
 }
 
+#[allow(clippy::useless_conversion, reason = "their types differ between systems")]
 fn modified(stat: &Stat) -> SystemTime {
     let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
     let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
@@ -460,8 +461,8 @@ mod walk {
             return Err(Errno::NOENT.into());
         }
         let user = rustix::process::geteuid().as_raw();
-        let start = |name: &str| fs::open(name, OPEN | OFlags::DIRECTORY, Mode::empty());
-        let mut at = start(".")?;
+        let begin = |name: &str| fs::open(name, OPEN | OFlags::DIRECTORY, Mode::empty());
+        let mut at = begin(".")?;
         let mut walked = PathBuf::new();
         let mut pending = Vec::new();
         let mut links = 0;
@@ -469,7 +470,7 @@ mod walk {
         while let Some(name) = pending.pop() {
             walked.push(&name);
             if name == "/" {
-                at = start("/")?;
+                at = begin("/")?;
                 continue;
             }
             let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
