@@ -3,6 +3,7 @@
 mod cli;
 mod diff;
 mod golden;
+mod guarantees;
 mod layers;
 mod sample;
 mod sources;
