@@ -15,6 +15,7 @@ mod platforms;
 mod private;
 mod real;
 mod redirects;
+mod secrets;
 mod store;
 mod streams;
 mod threads;

@@ -14,6 +14,7 @@ mod options;
 mod redirect;
 mod retry;
 mod runtime;
+mod secrets;
 mod server;
 mod token;
 
@@ -100,7 +101,7 @@ impl Registry {
         })?;
         let digest = match (&self.image.digest, answer.digest) {
             (Some(digest), _) => digest.clone(),
-            (None, Some(digest)) => digest.parse().map_err(RegistryError::DigestHeader)?,
+            (None, Some(digest)) => self.http.parse_digest(&digest)?,
             (None, None) => Digest::of(Algorithm::Sha256, &answer.body),
         };
         digest

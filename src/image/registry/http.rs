@@ -8,7 +8,8 @@ use tokio::time::{Instant, timeout};
 
 use super::client::{ClientOptions, authorities};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::server::{Asked, DOCKER_HUB, Server, problem};
+use super::secrets::SentSecrets;
+use super::server::{Asked, DOCKER_HUB, Server};
 use super::token::{Authorizer, Realms};
 use super::{RegistryError, RegistryOptions};
 use crate::image::ImageError;
@@ -86,6 +87,7 @@ impl Http {
             repository: repository.to_owned(),
             credentials: found.credentials.as_ref().map(|(_, file)| file.clone()),
             helper: found.helper,
+            sent: SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials)),
         };
         let certificates = match &options.tls_ca {
             Some(path) => authorities(path)?,
@@ -198,6 +200,22 @@ impl Http {
             .await
     }
 
+    /// Parses the digest in a header of the registry.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::DigestHeader`], which shows what is there unless it repeats a secret.
+    pub(super) fn parse_digest(&self, text: &str) -> Result<Digest, RegistryError> {
+        let parsed = text.parse();
+        parsed.or_else(|_| {
+            self.server
+                .sent
+                .shown(text)
+                .parse()
+                .map_err(RegistryError::DigestHeader)
+        })
+    }
+
     /// How long to wait after the first failure that may pass.
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
@@ -246,7 +264,10 @@ impl Http {
             }
             // What another host says otherwise is no word about what the registry has, and whom it gives it.
             _ if server.referrer.is_some() => Err(server.refusal(response).await),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(server.unauthorized(problem(response).await)),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let problem = server.problem(response).await;
+                Err(server.unauthorized(problem))
+            }
             _ => Err(server.refusal(response).await),
         }
     }

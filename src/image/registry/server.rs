@@ -13,6 +13,7 @@ use rustls::InvalidMessage;
 
 use super::RegistryError;
 use super::redirect::Redirects;
+use super::secrets::SentSecrets;
 use crate::image::auth::Helper;
 
 /// Where Docker Hub is.
@@ -42,6 +43,8 @@ pub(super) struct Server {
     /// The file with the credentials.
     pub(super) credentials: Option<PathBuf>,
     pub(super) helper: Option<Helper>,
+    /// Secrets that it may repeat.
+    pub(super) sent: SentSecrets,
 }
 
 /// Who was asked last, and is to blame for what comes too slowly.
@@ -64,10 +67,11 @@ impl Asked {
 impl Server {
     /// The server behind a URL, to which the registry may have referred.
     pub(super) fn at(&self, url: &Url) -> Self {
+        let sent = self.sent.with_query(url);
         if url.origin() == self.base.origin() {
-            return self.clone();
+            return Self { sent, ..self.clone() };
         }
-        let host = url.host_str().unwrap_or_default();
+        let host = sent.shown(url.host_str().unwrap_or_default());
         Self {
             name: url
                 .port()
@@ -77,6 +81,7 @@ impl Server {
             repository: String::new(),
             credentials: None,
             helper: None,
+            sent,
         }
     }
 
@@ -104,6 +109,12 @@ impl Server {
     /// That it sends to where nobody goes.
     pub(super) fn redirects(&self, source: Redirects) -> RegistryError {
         let registry = self.name.clone();
+        let source = match source {
+            Redirects::Insecure { scheme } => Redirects::Insecure {
+                scheme: self.sent.shown(&scheme).to_owned(),
+            },
+            other => other,
+        };
         self.blamed(RegistryError::Redirects { registry, source })
     }
 
@@ -148,7 +159,7 @@ impl Server {
         let is_plain = response.url().scheme() == "http";
         let retry_after = retry_after(response.headers());
         let page = error_page(response).await;
-        let problem = message(&page);
+        let problem = self.message(&page);
         self.blamed(match status {
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests {
                 registry,
@@ -168,6 +179,21 @@ impl Server {
                 problem,
             },
         })
+    }
+
+    /// Returns what an error page says in the form of distribution-spec, "Error codes"; nothing if it
+    /// has another form, and `…` if it repeats a secret.
+    pub(super) async fn problem(&self, response: Response) -> String {
+        self.message(&error_page(response).await)
+    }
+
+    fn message(&self, body: &[u8]) -> String {
+        let first = serde_json::from_slice::<OciEnvelope>(body)
+            .ok()
+            .and_then(|envelope| envelope.errors.into_iter().next());
+        let message = first.map(|error| error.message).unwrap_or_default();
+        let message = self.sent.shown(&message);
+        message.chars().take(200).flat_map(char::escape_debug).collect()
     }
 
     /// Reads a body of at most `max` bytes.
@@ -198,11 +224,6 @@ impl Server {
     }
 }
 
-/// What an error page says in the form of distribution-spec, "Error codes"; empty if it has another.
-pub(super) async fn problem(response: Response) -> String {
-    message(&error_page(response).await)
-}
-
 async fn error_page(mut response: Response) -> Vec<u8> {
     let mut body = Vec::new();
     while body.len() < MAX_PROBLEM_LEN
@@ -211,14 +232,6 @@ async fn error_page(mut response: Response) -> Vec<u8> {
         body.extend_from_slice(&bytes);
     }
     body
-}
-
-fn message(body: &[u8]) -> String {
-    let first = serde_json::from_slice::<OciEnvelope>(body)
-        .ok()
-        .and_then(|envelope| envelope.errors.into_iter().next());
-    let message = first.map(|error| error.message).unwrap_or_default();
-    message.chars().take(200).flat_map(char::escape_debug).collect()
 }
 
 /// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's

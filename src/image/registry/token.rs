@@ -11,10 +11,14 @@ use reqwest::{Client, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
-use super::server::{Asked, Server, problem};
-use crate::image::auth::Credentials;
-use crate::image::manifest::{MAX_DOCUMENT_LEN, null_is_default};
+use super::server::{Asked, Server};
+use crate::image::auth::{Credentials, Secret};
+use crate::image::manifest::null_is_default;
 use crate::image::reference::is_loopback;
+
+/// Limit on the answer of a token server in bytes. No server takes a header with a token of this
+/// length.
+const MAX_TOKENS_LEN: u64 = 256 << 10;
 
 /// Gets authorisation for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
@@ -94,7 +98,7 @@ impl Authorizer {
         let authorization = match (challenge, &self.credentials) {
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
-                header("Bearer", &token).ok_or_else(|| RegistryError::NoToken { realm: excerpt(&realm) })?
+                header("Bearer", &token).ok_or_else(|| self.no_token(&realm))?
             }
             (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
             _ => return Err(self.server.unauthorized(String::new())),
@@ -132,20 +136,30 @@ impl Authorizer {
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(self.server.unauthorized(problem(response).await));
+                return Err(self.server.unauthorized(server.problem(response).await));
             }
             _ => return Err(server.refusal(response).await),
         }
-        let body = server.body(&mut response, MAX_DOCUMENT_LEN).await?;
-        let no_token = || RegistryError::NoToken { realm: excerpt(realm) };
-        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
-        [tokens.token, tokens.access_token]
+        let body = server.body(&mut response, MAX_TOKENS_LEN).await?;
+        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| self.no_token(realm))?;
+        let token = [tokens.token, tokens.access_token]
             .into_iter()
             .find(|token| !token.is_empty())
-            .ok_or_else(no_token)
+            .ok_or_else(|| self.no_token(realm))?;
+        self.server.sent.add(Secret::new(token.clone()));
+        Ok(token)
     }
 
-    /// The URL of the token server: over TLS, unless all happens on this machine.
+    fn no_token(&self, realm: &str) -> RegistryError {
+        let realm = self.shown(realm);
+        RegistryError::NoToken { realm }
+    }
+
+    /// Returns the URL of the token server, without user and password, which the client would send.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine.
     fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
         let is_secure = |url: &Url| match url.scheme() {
             "https" => true,
@@ -156,19 +170,28 @@ impl Authorizer {
             },
             _ => false,
         };
-        Url::parse(realm)
-            .ok()
-            .filter(is_secure)
-            .ok_or_else(|| RegistryError::InsecureRealm {
-                registry: self.server.name.clone(),
-                realm: excerpt(realm),
-            })
+        let url = Url::parse(realm).ok().filter(is_secure);
+        url.and_then(without_user).ok_or_else(|| RegistryError::InsecureRealm {
+            registry: self.server.name.clone(),
+            realm: self.shown(realm),
+        })
+    }
+
+    /// Returns as much of a realm as can be shown.
+    fn shown(&self, realm: &str) -> String {
+        let url = Url::parse(realm).ok().and_then(without_user).map(String::from);
+        // What stands before an @ may be a password, wherever it is no URL that says so.
+        let text = url.unwrap_or_else(|| realm.rsplit('@').next().unwrap_or_default().to_owned());
+        self.server.sent.shown(&text).chars().take(200).collect()
     }
 }
 
-/// As much of a URL as can be shown.
-fn excerpt(realm: &str) -> String {
-    realm.chars().take(200).collect()
+/// Returns a URL without user and password: nobody gave them to be sent. `None` if it is not one
+/// that can have them.
+fn without_user(mut url: Url) -> Option<Url> {
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(url)
 }
 
 impl Challenge {
@@ -221,6 +244,7 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use crate::image::registry::client::install_provider;
+    use crate::image::registry::secrets::SentSecrets;
 
     fn challenge(values: &[&'static str]) -> Option<Challenge> {
         let mut headers = HeaderMap::new();
@@ -277,6 +301,7 @@ mod tests {
                 repository: "a".to_owned(),
                 credentials: None,
                 helper: None,
+                sent: SentSecrets::default(),
             };
             Authorizer::new(Client::new(), server, realms, None)
                 .realm(realm)

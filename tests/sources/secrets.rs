@@ -1,0 +1,298 @@
+//! Servers that repeat what they got: none of it is printed.
+
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::json;
+
+use crate::sources::faults::{layer_digest, one_image};
+use crate::sources::rootfs_build;
+use support::layout::TestLayout;
+use support::server::{Reply, Request, Server, stored};
+
+const USER: &str = "someone";
+const PASSWORD: &str = "pa\"ss:w0rd+f00d";
+const TOKEN: &str = "eyJ0b2tlbiI6.dG9rZW4tZjAwZA";
+const SIGNATURE: &str = "5ig/nature+beef";
+
+/// A way to write a secret.
+type Form = fn(&str) -> String;
+
+const FORMS: [Form; 6] = [
+    str::to_owned,
+    |text| serde_json::to_string(text).unwrap(),
+    |text| text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    |text| text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+    |text| STANDARD.encode(text),
+    |text| URL_SAFE_NO_PAD.encode(text),
+];
+
+/// All that was sent in a request, written in this form.
+fn echo(request: &Request, form: Form) -> String {
+    let authorization = request.authorization().unwrap_or_default();
+    let pair = authorization.strip_prefix("Basic ").unwrap_or_default();
+    let pair = String::from_utf8(STANDARD.decode(pair).unwrap()).unwrap();
+    let password = pair.split_once(':').map_or("", |(_, password)| password);
+    // The last parameter is what counts.
+    let [query, body] = [&request.path, &request.body].map(|text| text.rsplit('=').next().unwrap());
+    [password, authorization, &pair, query, body]
+        .iter()
+        .map(|part| form(part) + " ")
+        .collect()
+}
+
+/// A refusal that says all this, and is not worth another attempt.
+fn refusal(status: u16, message: &str) -> Reply {
+    let body = json!({"errors": [{"code": "DENIED", "message": message}]});
+    Reply::json(status, &body).with("Retry-After", "90")
+}
+
+/// A registry that asks for HTTP Basic, or for a token of its own, and then replies so.
+fn registry(
+    wants_token: bool,
+    reply: impl Fn(&Request) -> Option<Reply> + Send + Sync + 'static,
+) -> (TestLayout, Server) {
+    let (layout, image) = one_image();
+    let server = Server::of(&layout, &image, move |request, _| {
+        let host = &request.headers["host"];
+        let challenge = if wants_token {
+            format!("Bearer realm=\"http://{host}/token\"")
+        } else {
+            "Basic realm=\"x\"".to_owned()
+        };
+        if request.authorization().is_none() && request.method == "GET" {
+            return Some(Reply::status(401).with("WWW-Authenticate", challenge));
+        }
+        reply(request).or_else(|| {
+            let is_token = request.path.starts_with("/token");
+            is_token.then(|| Reply::json(200, &json!({"token": TOKEN})))
+        })
+    });
+    (layout, server)
+}
+
+/// Builds, with credentials for this server, in both modes; returns all that was printed.
+fn build(server: &Server, entry: &serde_json::Value, environment: &[(&str, String)]) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("auth.json");
+    let auths = json!({"auths": {server.address.to_string(): entry}});
+    fs::write(&file, auths.to_string()).unwrap();
+    let mut printed = String::new();
+    for mode in ["ux", "ax"] {
+        let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
+        let mut build = rootfs_build(&server.reference(""), &out, &state);
+        build.args(["--allow-mutable", "--mode", mode]);
+        build.env("REGISTRY_AUTH_FILE", &file).envs(environment.iter().cloned());
+        let output = build.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        printed += &text(&output);
+    }
+    printed
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout[..], &output.stderr]
+        .map(String::from_utf8_lossy)
+        .concat()
+}
+
+/// What a text holds of the secrets, in any form.
+fn leak(printed: &str) -> Option<String> {
+    let pair = format!("{USER}:{PASSWORD}");
+    let secrets = [PASSWORD, &pair, &STANDARD.encode(&pair), TOKEN, SIGNATURE];
+    let forms = secrets.iter().flat_map(|secret| FORMS.map(|form| form(secret)));
+    let printed = printed.to_lowercase();
+    let mut forms = forms.map(|form| form.trim_matches('"').to_lowercase());
+    forms.find(|form| printed.contains(form))
+}
+
+#[track_caller]
+fn assert_secret(printed: &str) {
+    assert!(!printed.is_empty());
+    assert_eq!(leak(printed), None, "{printed}");
+}
+
+fn basic() -> serde_json::Value {
+    json!({"auth": STANDARD.encode(format!("{USER}:{PASSWORD}"))})
+}
+
+#[test]
+fn the_error_of_a_registry_that_repeats_credentials() {
+    for form in FORMS {
+        for (wants_token, path, status) in [
+            (false, "/manifests/", 401),
+            (false, "/manifests/", 403),
+            (false, "/manifests/", 503),
+            (true, "/manifests/", 403),
+            (true, "/blobs/", 400),
+            (true, "/token", 401),
+            (true, "/token", 429),
+            (true, "/token", 404),
+        ] {
+            let (_layout, server) = registry(wants_token, move |request| {
+                let is_there = request.path.contains(path) && request.authorization().is_some();
+                is_there.then(|| refusal(status, &echo(request, form)))
+            });
+            let printed = build(&server, &basic(), &[]);
+            assert_secret(&printed);
+            assert!(printed.contains(": …"), "{path} {status}: {printed}");
+        }
+    }
+}
+
+#[test]
+fn the_error_of_a_token_server_that_repeats_a_refresh_token() {
+    for form in FORMS {
+        let (_layout, server) = registry(true, move |request| {
+            (request.method == "POST").then(|| refusal(403, &echo(request, form)))
+        });
+        let printed = build(&server, &json!({"identitytoken": PASSWORD}), &[]);
+        assert_secret(&printed);
+        assert!(printed.contains(": …"), "{printed}");
+    }
+}
+
+#[test]
+fn the_error_of_a_blob_store_that_repeats_a_signature() {
+    for form in FORMS {
+        let store = Server::start(move |request, _| refusal(403, &echo(request, form)));
+        let mut url = format!("http://{}/blob?X-Amz-Expires=60&X-Amz-Signature=", store.address);
+        url.extend(SIGNATURE.bytes().map(|byte| format!("%{byte:02x}")));
+        let (_layout, server) = registry(false, move |request| {
+            let is_layer = request.path.ends_with(&layer_digest());
+            is_layer.then(|| Reply::status(307).with("Location", url.clone()))
+        });
+        let printed = build(&server, &basic(), &[]);
+        assert_secret(&printed);
+        assert!(printed.contains("leaves this to"), "{printed}");
+    }
+}
+
+#[test]
+fn headers_that_repeat_credentials() {
+    let location = |to: String| Reply::status(307).with("Location", to);
+    let challenge = |realm: String| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
+    let hex = |request: &Request| echo(request, FORMS[3]).split(' ').next().unwrap().to_owned();
+    let digest = |digest: String| Reply::json(200, &json!({})).with("Docker-Content-Digest", digest);
+    let replies: [Box<dyn Fn(&Request) -> Reply + Send + Sync>; 6] = [
+        Box::new(move |request| location(format!("http://{}.invalid/", hex(request)))),
+        Box::new(move |request| location(format!("x{}:/", hex(request)))),
+        Box::new(move |request| challenge(format!("http://127.0.0.1:1/{}", hex(request)))),
+        Box::new(move |request| challenge(format!("http://{}.invalid/", hex(request)))),
+        Box::new(move |request| digest(hex(request))),
+        Box::new(move |request| digest(format!("{}:x", hex(request)))),
+    ];
+    for reply in replies {
+        let (_layout, server) = registry(false, move |request| {
+            request.path.contains("/manifests/").then(|| reply(request))
+        });
+        assert_secret(&build(&server, &basic(), &[]));
+    }
+}
+
+#[test]
+fn a_login_that_is_refused_with_its_password() {
+    for form in FORMS {
+        for wants_token in [false, true] {
+            let (_layout, server) = registry(wants_token, move |request| Some(refusal(401, &echo(request, form))));
+            let home = tempfile::tempdir().unwrap();
+            let password = home.path().join("password");
+            fs::write(&password, PASSWORD).unwrap();
+            for mode in ["ux", "ax"] {
+                let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));
+                login.args(["--mode", mode, "registry", "login", &server.address.to_string()]);
+                login.args(["-u", USER, "--password-stdin"]);
+                login.env("HOME", home.path()).env_remove("REGISTRY_AUTH_FILE");
+                login.stdin(Stdio::from(fs::File::open(&password).unwrap()));
+                let output = login.output().unwrap();
+                assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+                assert_secret(&text(&output));
+            }
+        }
+    }
+}
+
+#[test]
+fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
+    for (realm, is_asked) in [
+        ("http://someone:pa55-f00d@{host}/token", true),
+        ("http://pa55-f00d@{host}/token", true),
+        ("ftp://someone:pa55-f00d@{host}/token", false),
+        ("//someone:pa55-f00d@{host}/token", false),
+        ("x:someone:pa55-f00d@{host}/token", false),
+    ] {
+        let (layout, image) = one_image();
+        let server = Server::of(&layout, &image, move |request, _| {
+            if request.path.starts_with("/token") {
+                return Some(Reply::json(200, &json!({})));
+            }
+            let realm = realm.replace("{host}", &request.headers["host"]);
+            Some(Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\"")))
+        });
+        let printed = build(&server, &json!({}), &[]);
+        assert!(!printed.contains("pa55-f00d"), "{printed}");
+        let requests = server.requests();
+        assert_eq!(
+            requests.iter().any(|request| request.path.starts_with("/token")),
+            is_asked
+        );
+        assert!(
+            requests.iter().all(|request| request.authorization().is_none()),
+            "{requests:?}"
+        );
+    }
+}
+
+#[test]
+fn a_redirect_with_user_and_password_takes_neither_along() {
+    let blobs = one_image();
+    let path = blobs.0.path().join("blobs/sha256");
+    let store = Server::start(move |request, _| match request.authorization() {
+        None => stored(&path, "", request),
+        Some(_) => Reply::status(400),
+    });
+    let to = format!("http://someone:pa55-f00d@{}/{}", store.address, layer_digest());
+    let server = Server::of(&blobs.0, &blobs.1, move |request, _| {
+        let is_layer = request.path.ends_with(&layer_digest());
+        is_layer.then(|| Reply::status(307).with("Location", to.clone()))
+    });
+    let printed = build(&server, &json!({}), &[]);
+    assert!(
+        printed.contains("no tar archive"),
+        "the layer came, and is a text: {printed}"
+    );
+    assert!(!printed.contains("pa55-f00d"), "{printed}");
+}
+
+/// Nothing listens at this port.
+#[test]
+fn the_password_of_a_proxy_that_cannot_be_reached() {
+    let directory = tempfile::tempdir().unwrap();
+    let refuses = Server::start(|request, _| refusal(407, &echo(request, FORMS[0])));
+    let mut builds = Vec::new();
+    for proxy in ["127.0.0.1:1", &refuses.address.to_string(), "no-proxy.invalid:1"] {
+        for (scheme, plain) in [("http", "--plain-http=true"), ("https", "--plain-http=false")] {
+            for mode in ["ux", "ax"] {
+                let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
+                let mut build = rootfs_build("registry.invalid/a/b:c", &out, &state);
+                build.args(["--allow-mutable", plain, "--mode", mode]);
+                let variable = format!("{scheme}_proxy");
+                for name in ["HOME", "NO_PROXY", "no_proxy", "REGISTRY_AUTH_FILE"] {
+                    build.env_remove(name);
+                }
+                let url = format!("http://{USER}:{}@{proxy}", PASSWORD.replace('"', "%22"));
+                build.env(variable.to_uppercase(), &url).env(variable, &url);
+                // Each waits a while between its attempts.
+                builds.push(build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+            }
+        }
+    }
+    for build in builds {
+        let output = build.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert_secret(&text(&output));
+        assert!(!text(&output).contains("w0rd"), "{}", text(&output));
+    }
+}
