@@ -18,8 +18,8 @@ use super::report::write;
 use super::signals::Signals;
 use super::state::home;
 
-/// More than any password or token.
-const MAX_PASSWORD_LEN: u64 = 1 << 20;
+/// Limit on a password in bytes: longer than any token, and than any header that a server takes.
+const MAX_PASSWORD_LEN: u64 = 64 << 10;
 
 /// How to speak to registries.
 #[derive(Debug, Args)]
@@ -168,7 +168,7 @@ impl LoginArguments {
         let password = if self.password_stdin {
             let mut password = String::new();
             io::stdin()
-                .take(MAX_PASSWORD_LEN)
+                .take(MAX_PASSWORD_LEN + 1)
                 .read_to_string(&mut password)
                 .map_err(Failure::Password)?;
             password
@@ -178,6 +178,10 @@ impl LoginArguments {
         };
         match password.trim_end_matches(['\n', '\r']) {
             "" => Err(wrong("the password is empty")),
+            password if password.len() as u64 > MAX_PASSWORD_LEN => Err(wrong(&format!(
+                "the password is longer than {} KiB",
+                MAX_PASSWORD_LEN >> 10
+            ))),
             password => Ok(Secret::new(password.to_owned())),
         }
     }

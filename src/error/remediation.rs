@@ -228,7 +228,7 @@ fn registry(error: &RegistryError) -> Option<String> {
             };
         }
         RegistryError::SpeaksTls { .. } => "say --plain-http=false, with --tls-ca <file> for an authority of your own",
-        RegistryError::CaFile { .. } | RegistryError::CaFormat { .. } => {
+        RegistryError::CaFile { .. } | RegistryError::CaFormat { .. } | RegistryError::CaTooLarge { .. } => {
             "name a file with certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----"
         }
         error if error.is_transient() => "try again later; check the network if it goes on",

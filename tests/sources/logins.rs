@@ -11,6 +11,8 @@ use tempfile::TempDir;
 use support::layout::{TestLayout, digest, named};
 use support::registry::{PASSWORD, Registry, USER};
 use support::server::{Reply, Request, Server};
+#[cfg(unix)]
+use support::wait::is_soon;
 
 /// [`USER`] and [`PASSWORD`] in base64.
 const PAIR: &str = "c29tZW9uZTpwYXNzOndvcmQtZjAwZA==";
@@ -245,6 +247,7 @@ fn a_login_that_makes_no_sense_asks_nobody() {
         ("http://a.b/c", "x"),
         ("127.0.0.1:1", ""),
         ("127.0.0.1:1", "\n"),
+        ("127.0.0.1:1", &"x".repeat((64 << 10) + 1)),
     ] {
         let output = user.login(registry, password);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
@@ -252,6 +255,65 @@ fn a_login_that_makes_no_sense_asks_nobody() {
     let mut command = user.command(&["registry", "login", "a.b", "-u", "x:y", "--password-stdin"]);
     assert_eq!(user.run(&mut command).status.code(), Some(2));
     assert!(!user.auth_file().exists());
+}
+
+/// Runs a command that must not wait for ever.
+#[cfg(unix)]
+fn run_within_a_minute(command: &mut Command) -> Output {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    if !is_soon(|| child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+        panic!("{command:?} hangs");
+    }
+    child.wait_with_output().unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn a_password_without_an_end() {
+    let user = User::new();
+    let mut command = user.command(&["registry", "login", "127.0.0.1:1", "-u", USER, "--password-stdin"]);
+    command.stdin(Stdio::from(fs::File::open("/dev/zero").unwrap()));
+    let output = run_within_a_minute(&mut command);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("longer than 64 KiB"),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn a_fifo_or_device_in_place_of_certificates() {
+    let user = User::new();
+    let fifo = user.home.path().join("fifo");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    for (path, kind) in [(fifo.as_path(), "FIFO"), (Path::new("/dev/zero"), "device")] {
+        let path = path.to_str().unwrap();
+        let mut commands = vec![user.build("127.0.0.1:1/a", &["--tls-ca", path])];
+        if cfg!(target_os = "linux") {
+            let login = ["registry", "login", "127.0.0.1:1", "-u", USER, "--password-stdin"];
+            for mut command in [user.build("127.0.0.1:1/a", &[]), user.command(&login)] {
+                command.env("SSL_CERT_FILE", path);
+                commands.push(command);
+            }
+        }
+        for command in &mut commands {
+            let password = user.home.path().join("password");
+            fs::write(&password, PASSWORD).unwrap();
+            command.stdin(Stdio::from(fs::File::open(&password).unwrap()));
+            let output = run_within_a_minute(command);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{stderr}");
+            assert!(
+                stderr.contains(path) && stderr.contains(&format!("is a {kind}")),
+                "{stderr}"
+            );
+            assert!(stderr.contains("BEGIN CERTIFICATE"), "{stderr}");
+        }
+    }
 }
 
 #[test]
@@ -337,14 +399,16 @@ fn a_machine_without_certificates_speaks_plain_http_and_nothing_else() {
     let reference = format!("{}/app@{}", server.address, digest(&image));
     let mut user = User::new();
     let nowhere = user.home.path().join("none");
-    for (more, status) in [(&[][..], 0), (&["--plain-http=false"], 1)] {
-        let mut build = user.build(&reference, more);
-        build.env("SSL_CERT_FILE", &nowhere).env("SSL_CERT_DIR", &nowhere);
-        let output = user.run(&mut build);
-        let stderr = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(status), "{stderr}");
-        assert!(status == 0 || stderr.contains("CA certificates"), "{stderr}");
-        let _ = fs::remove_dir_all(user.home.path().join(".microagent"));
+    for file in [&*nowhere, Path::new("/dev/null")] {
+        for (more, status) in [(&[][..], 0), (&["--plain-http=false"], 1)] {
+            let mut build = user.build(&reference, more);
+            build.env("SSL_CERT_FILE", file).env("SSL_CERT_DIR", &nowhere);
+            let output = user.run(&mut build);
+            let stderr = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(status), "{stderr}");
+            assert!(status == 0 || stderr.contains("CA certificates"), "{stderr}");
+            let _ = fs::remove_dir_all(user.home.path().join(".microagent"));
+        }
     }
 }
 

@@ -1,12 +1,17 @@
 //! The HTTP client: its timeouts, proxies and certificates.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use reqwest::{Certificate, Client, ClientBuilder, redirect};
 
 use super::RegistryError;
 use super::http::Timeouts;
+use crate::host::open_file;
+
+/// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
+const MAX_CA_LEN: u64 = 16 << 20;
 
 /// What a client is made of. To make one reads all certificates of the system, which takes milliseconds.
 #[derive(Clone)]
@@ -28,6 +33,7 @@ impl ClientOptions {
     /// A client that follows no redirects: they could carry credentials away.
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
         install_provider();
+        check_system_file()?;
         let builder = || {
             let builder = ClientBuilder::new()
                 .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
@@ -48,14 +54,80 @@ impl ClientOptions {
     }
 }
 
-/// The certificates in a PEM file.
+/// Returns the certificates in a PEM file.
 pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, RegistryError> {
-    let pem = fs::read(path).map_err(|source| RegistryError::CaFile {
-        path: path.to_owned(),
-        source,
-    })?;
+    let mut pem = Vec::new();
+    let read = open_ca_file(path)?.take(MAX_CA_LEN).read_to_end(&mut pem);
+    read.map_err(|source| unreadable(path, source))?;
     match Certificate::from_pem_bundle(&pem) {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
         _ => Err(RegistryError::CaFormat { path: path.to_owned() }),
+    }
+}
+
+/// Refuses a file in `SSL_CERT_FILE` that the library for certificates would wait for, or read
+/// without end.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn check_system_file() -> Result<(), RegistryError> {
+    let Some(path) = std::env::var_os("SSL_CERT_FILE") else {
+        return Ok(());
+    };
+    let path = Path::new(&path);
+    // There is nothing in it, and a machine without certificates still speaks plain HTTP.
+    if path == Path::new("/dev/null") || !path.exists() {
+        return Ok(());
+    }
+    open_ca_file(path).map(drop)
+}
+
+/// Other systems have certificates elsewhere.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+#[expect(clippy::unnecessary_wraps, reason = "some systems have such a file")]
+fn check_system_file() -> Result<(), RegistryError> {
+    Ok(())
+}
+
+fn open_ca_file(path: &Path) -> Result<File, RegistryError> {
+    let open = || {
+        let file = open_file(path)?;
+        let len = file.metadata()?.len();
+        Ok((file, len))
+    };
+    match open() {
+        Ok((file, 0..=MAX_CA_LEN)) => Ok(file),
+        Ok(_) => Err(RegistryError::CaTooLarge {
+            path: path.to_owned(),
+            max: MAX_CA_LEN,
+        }),
+        Err(source) => Err(unreadable(path, source)),
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+    RegistryError::CaFile {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_certificates() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (len, is_too_large) in [(0, false), (MAX_CA_LEN, false), (MAX_CA_LEN + 1, true)] {
+            file.as_file().set_len(len).unwrap();
+            let error = authorities(file.path()).unwrap_err();
+            let was_too_large = matches!(error, RegistryError::CaTooLarge { .. });
+            assert_eq!(was_too_large, is_too_large, "{len}: {error}");
+            assert!(
+                was_too_large || matches!(error, RegistryError::CaFormat { .. }),
+                "{error}"
+            );
+        }
+        let nowhere = file.path().with_extension("none");
+        assert!(matches!(authorities(&nowhere), Err(RegistryError::CaFile { .. })));
     }
 }

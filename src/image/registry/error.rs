@@ -88,6 +88,14 @@ pub enum RegistryError {
         /// The file.
         path: PathBuf,
     },
+    /// A file with certificates of authorities that is too large to be one.
+    #[error("{} is larger than the {max} bytes that a file with certificates may have", .path.display())]
+    CaTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
     /// A request in plain HTTP, where TLS is spoken.
     #[error("{registry} speaks TLS, and was spoken to in plain HTTP")]
     SpeaksTls {
