@@ -7,10 +7,13 @@ mod walk;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
-use crate::host;
+use crate::host::open_disk;
+use crate::interrupt::Interruptible;
 use crate::provenance::Provenance;
 
 pub use content::Content;
@@ -23,7 +26,8 @@ use walk::{Found, walk};
 /// A disk image that is looked into.
 pub struct Disk {
     path: PathBuf,
-    reader: Reader<File>,
+    reader: Reader<Interruptible<File>>,
+    interrupted: Arc<AtomicBool>,
 }
 
 /// An entry of a directory, or any other file.
@@ -55,11 +59,24 @@ impl Disk {
     ///
     /// [`InspectError`] if there is no file, or no file system in it.
     pub fn open(path: &Path) -> Result<Self, InspectError> {
-        let open = || Ok(Reader::open(host::open_disk(path).map_err(InspectReason::Open)?)?);
+        Self::open_until(path, &Arc::default())
+    }
+
+    /// As [`Disk::open`]. Reading anything of it fails once `interrupted` is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::open`].
+    pub fn open_until(path: &Path, interrupted: &Arc<AtomicBool>) -> Result<Self, InspectError> {
+        let open = || {
+            let file = open_disk(path).map_err(InspectReason::Open)?;
+            Ok(Reader::open(Interruptible::new(file, interrupted))?)
+        };
         let reader = open().map_err(|reason| InspectError::new(path, reason))?;
         Ok(Self {
             path: path.to_owned(),
             reader,
+            interrupted: Arc::clone(interrupted),
         })
     }
 
@@ -116,7 +133,9 @@ impl Disk {
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
     pub fn content(&mut self, path: &[u8]) -> Result<Content<'_>, InspectError> {
-        let Self { path: image, reader } = self;
+        let Self {
+            path: image, reader, ..
+        } = self;
         let found = walk(reader, path, true).map_err(|source| at(image, path, source))?;
         let content = match found.inode.kind {
             FoundKind::File => Content::new(image, reader, path, &found.inode).map_err(WalkError::Read),
@@ -133,7 +152,7 @@ fn at(image: &Path, path: &[u8], source: WalkError) -> InspectError {
     InspectError::new(image, InspectReason::Path { path, source })
 }
 
-fn listed(reader: &mut Reader<File>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
+fn listed(reader: &mut Reader<Interruptible<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
     let target = match inode.kind {
         FoundKind::Symlink => Some(reader.target(&inode)?),
         _ => None,

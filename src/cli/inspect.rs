@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::failure::Failure;
 use super::presentation::Format;
 use super::report;
+use super::signals::Signals;
 
 /// Arguments of `rootfs inspect`.
 #[derive(Debug, Args)]
@@ -60,26 +61,41 @@ enum Look {
 
 impl Inspect {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
-        let mut disk = Disk::open(&self.image).map_err(Failure::Inspect)?;
         let text = match &self.command {
             None => {
+                let mut disk = self.open()?;
                 let provenance = disk.provenance().map_err(Failure::Inspect)?;
                 summary(&self.image, &disk.facts(), provenance.as_ref(), format)
             }
             Some(Look::Ls { path }) => {
-                let entries = disk.list(bytes(path)).map_err(Failure::Inspect)?;
+                let entries = self.open()?.list(bytes(path)).map_err(Failure::Inspect)?;
                 listing(path, &entries, format)
             }
             Some(Look::Cat { path }) => {
-                return cat(disk.content(bytes(path)).map_err(Failure::Inspect)?);
+                return cat(self.open()?.content(bytes(path)).map_err(Failure::Inspect)?);
             }
-            Some(Look::Cp { path, to }) => {
-                let size_bytes = disk.copy(bytes(path), to).map_err(Failure::Copy)?;
-                copied(path, to, size_bytes, format)
-            }
+            Some(Look::Cp { path, to }) => copied(path, to, self.copy(path, to)?, format),
         };
         text.and_then(|text| report::write(text.as_bytes()))
             .map_err(Failure::Report)
+    }
+
+    fn open(&self) -> Result<Disk, Failure> {
+        Disk::open(&self.image).map_err(Failure::Inspect)
+    }
+
+    /// Copies a file, and returns its size in bytes. The other commands leave nothing behind, so a
+    /// signal may end them as it does any program.
+    fn copy(&self, path: &Path, to: &Path) -> Result<u64, Failure> {
+        let signals = Signals::listen().map_err(Failure::Signals)?;
+        let failed = |failure| match signals.exit_status() {
+            Some(status) => Failure::Signal { status },
+            None => failure,
+        };
+        let disk = Disk::open_until(&self.image, signals.interrupted());
+        let mut disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
+        let copied = disk.copy(bytes(path), to);
+        copied.map_err(|error| failed(Failure::Copy(error)))
     }
 }
 

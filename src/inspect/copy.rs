@@ -3,11 +3,14 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use tempfile::NamedTempFile;
+use tempfile::Builder;
 
 use super::{Content, Disk, InspectError};
 use crate::error::{ErrorKind, disk_remediation};
+use crate::interrupt::check;
 use crate::place::Place;
 
 /// A file that could not be copied out of a disk image.
@@ -77,13 +80,15 @@ impl CopyError {
 }
 
 impl Disk {
-    /// Copies a regular file to a file of the host, which it replaces once it is whole, and returns its size in bytes. Zeros become
-    /// holes. Symlinks are followed inside the disk image.
+    /// Copies a regular file to a file of the host, which it replaces once it is complete, and returns
+    /// its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
     ///
     /// # Errors
     ///
-    /// [`CopyError`]; then an existing file is as it was.
+    /// [`CopyError`]; then an existing file is as it was. An interruption (see [`Disk::open_until`]) is
+    /// an error like others.
     pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+        let interrupted = Arc::clone(&self.interrupted);
         let content = self.content(path)?;
         let size = content.size_bytes();
         let failed = |source| CopyError::Write {
@@ -96,21 +101,24 @@ impl Disk {
                 found,
             });
         }
-        write(content, to).map_err(|error| error.downcast().map_or_else(failed, CopyError::Inspect))?;
+        write(content, to, &interrupted).map_err(|error| error.downcast().map_or_else(failed, CopyError::Inspect))?;
         Ok(size)
     }
 }
 
-fn write(content: Content<'_>, to: &Path) -> io::Result<()> {
+fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
     let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
     // Windows would say that there is none.
     if directory.is_some_and(Path::is_file) {
         return Err(io::ErrorKind::NotADirectory.into());
     }
-    let mut file = NamedTempFile::new_in(directory.unwrap_or(Path::new(".")))?;
+    let mut builder = Builder::new();
+    builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
+    let mut file = builder.tempfile_in(directory.unwrap_or(Path::new(".")))?;
     let mode = content.mode();
     content.write_to(file.as_file_mut())?;
     set_mode(file.as_file(), mode)?;
+    check(interrupted)?;
     file.persist(to)?;
     Ok(())
 }

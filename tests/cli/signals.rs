@@ -1,13 +1,16 @@
 //! What a signal leaves: nothing.
 
 use std::fs;
+use std::io::Write;
+use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::scene::{Scene, json, names, stderr, stdout, tar};
+use super::scene::{Scene, json, microagent, names, stderr, stdout, tar};
 use support::single_image::{digest, gzip};
 use support::wait::is_soon;
 
@@ -72,9 +75,14 @@ fn send(signal: &str, child: &Child) {
 
 /// Whether this process ignores SIGHUP, under nohup, and so does all that it starts.
 fn ignores_hangups() -> bool {
+    ignores(1)
+}
+
+/// Returns whether this process, and so all that it starts, ignores a signal.
+fn ignores(number: i32) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
-    u64::from_str_radix(ignored.trim(), 16).unwrap() & 1 != 0
+    u64::from_str_radix(ignored.trim(), 16).unwrap() >> (number - 1) & 1 != 0
 }
 
 #[test]
@@ -232,5 +240,175 @@ fn a_killed_process_leaves_nothing_where_files_can_be_nameless() {
                 .iter()
                 .all(|name| name.starts_with(".microagent-") && name.ends_with(".partial"))
         );
+    }
+}
+
+/// Bytes of a file that it takes a moment to copy.
+const COPY_LEN: usize = 128 << 20;
+
+/// Starts to copy a large file out of the disk image, and stops the process with half of it done.
+fn start_copy(scene: &Scene, to: &Path) -> Child {
+    for _ in 0..100 {
+        let mut copy = microagent();
+        copy.args(["--mode", "ax", "rootfs", "inspect"]).arg(scene.output());
+        copy.args(["cp", "/large"]).arg(to);
+        let mut child = copy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        while child.try_wait().unwrap().is_none() {
+            if has_hidden_file(to.parent().unwrap()) {
+                send("STOP", &child);
+                // It may have been done before the signal came.
+                if has_hidden_file(to.parent().unwrap()) {
+                    return child;
+                }
+                send("CONT", &child);
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        assert!(child.wait().unwrap().success());
+        fs::write(to, "precious").unwrap();
+    }
+    panic!("no copy took long enough to be stopped");
+}
+
+fn has_hidden_file(directory: &Path) -> bool {
+    let names = names(directory);
+    let hidden: Vec<_> = names.iter().filter(|name| name.starts_with('.')).collect();
+    let is_documented = |name: &&String| {
+        let random = name
+            .strip_prefix(".microagent-")
+            .and_then(|name| name.strip_suffix(".partial"));
+        random.is_some_and(|random| random.len() == 8)
+    };
+    assert!(hidden.iter().all(is_documented), "{hidden:?}");
+    !hidden.is_empty()
+}
+
+#[test]
+fn a_signal_during_inspect_cp() {
+    let scene = Scene::new();
+    let layer = scene.layout.gzip_layer(&tar(&[("large", &vec![0xA5; COPY_LEN])]));
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let build = scene.build(&image).output().unwrap();
+    assert!(build.status.success(), "{}", stderr(&build));
+    let copies = scene.root.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let to = copies.join("large");
+    for (signal, exit_status) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
+        if signal == "HUP" && ignores_hangups() {
+            continue;
+        }
+        fs::write(&to, "precious").unwrap();
+        let child = start_copy(&scene, &to);
+        send(signal, &child);
+        send("CONT", &child);
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(exit_status), "{signal}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+        let failure = json(stderr(&output));
+        assert_eq!(failure["error"]["kind"], "transient");
+        assert_eq!(failure["error"]["message"], "interrupted");
+        assert_eq!(fs::read_to_string(&to).unwrap(), "precious");
+        assert_eq!(names(&copies), ["large"]);
+    }
+    let child = start_copy(&scene, &to);
+    send("CONT", &child);
+    assert!(child.wait_with_output().unwrap().status.success());
+    assert_eq!(fs::metadata(&to).unwrap().len(), COPY_LEN as u64);
+    assert_eq!(names(&copies), ["large"]);
+}
+
+/// A server that takes connections, and says nothing.
+fn silent_server() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+/// Each of these waits, or works, for hours.
+#[test]
+fn a_signal_ends_every_command_that_waits() {
+    let scene = Scene::new();
+    let names: Vec<_> = (0..3000).map(|number| format!("a-file-with-a-name-{number}")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, &b""[..])).collect();
+    let large = vec![0xA5; 1 << 20];
+    files.push(("large", &large));
+    let layer = scene.layout.gzip_layer(&tar(&files));
+    let image = scene.layout.pinned(&scene.layout.image(&[layer]));
+    let build = scene.build(&image).output().unwrap();
+    assert!(build.status.success(), "{}", stderr(&build));
+    let disk = scene.output();
+    let empty = scene.root.path().join("empty.ext4");
+    let other = Scene::new();
+    let layer = other.layout.gzip_layer(&tar(&[]));
+    let image = other.layout.pinned(&other.layout.image(&[layer]));
+    assert!(other.build(&image).output().unwrap().status.success());
+    fs::rename(other.output(), &empty).unwrap();
+    // Hashing this takes hours.
+    let endless = scene.root.path().join("endless.ext4");
+    fs::copy(&disk, &endless).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&endless)
+        .unwrap()
+        .set_len(1 << 43)
+        .unwrap();
+    let state = scene.root.path().join("state");
+    let blob = state.join("blobs/sha256").join("0".repeat(64));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(blob.parent().unwrap())
+        .unwrap();
+    let blob = fs::File::options()
+        .create_new(true)
+        .write(true)
+        .mode(0o600)
+        .open(blob)
+        .unwrap();
+    blob.set_len(1 << 43).unwrap();
+    let (_listener, silent) = silent_server();
+
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let sha = format!("sha256:{}", "0".repeat(64));
+    for arguments in [
+        vec!["rootfs", "inspect", &path(&disk), "cat", "/large"],
+        vec!["rootfs", "inspect", &path(&disk), "ls"],
+        vec!["rootfs", "diff", &path(&disk), &path(&empty)],
+        vec!["rootfs", "verify", &path(&endless), "--digest", &sha],
+        vec!["cache", "verify", "--state-dir", &path(&state)],
+        vec!["registry", "login", &silent, "-u", "me", "--password-stdin"],
+        vec!["registry", "login", "127.0.0.1:1", "-u", "me", "--password-stdin"],
+    ] {
+        for (signal, number) in [("INT", 2), ("TERM", 15)] {
+            if ignores(number) {
+                continue;
+            }
+            let mut command = microagent();
+            command
+                .args(&arguments)
+                .env("HOME", scene.root.path())
+                .env_remove("REGISTRY_AUTH_FILE");
+            let mut child = command
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let mut stdin = child.stdin.take();
+            if arguments.contains(&&*silent) {
+                stdin.take().unwrap().write_all(b"password").unwrap();
+            }
+            // Nobody reads what it prints, and a pipe holds 64 KiB.
+            thread::sleep(Duration::from_millis(500));
+            assert_eq!(child.try_wait().unwrap(), None, "{arguments:?}");
+            send(signal, &child);
+            assert!(
+                is_soon(|| child.try_wait().unwrap().is_some()),
+                "{arguments:?} is deaf to {signal}"
+            );
+            let status = child.wait().unwrap();
+            let is_ended = status.signal() == Some(number) || status.code() == Some(128 + number);
+            assert!(is_ended, "{arguments:?}: {status}");
+        }
     }
 }
