@@ -29,6 +29,9 @@ pub(crate) use new_file::{NewFile, Replace};
 pub(crate) use scratch::Scratch;
 pub(crate) use untrusted::Untrusted;
 
+/// Permission bits of any new file, less the umask.
+pub(crate) const ANY_FILE: u32 = 0o666;
+
 /// Opens a regular file for reading.
 ///
 /// # Errors

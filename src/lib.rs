@@ -11,7 +11,6 @@ pub mod inspect;
 mod interrupt;
 pub mod layer;
 pub mod mke2fs;
-mod place;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;

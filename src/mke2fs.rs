@@ -23,7 +23,7 @@ use ext4::{Options, Reader, Summary};
 pub use error::Mke2fsError;
 pub(crate) use program::Programs;
 
-use crate::host::Directory;
+use crate::host::{ANY_FILE, Directory};
 use crate::stage::{Fidelity, Staged};
 use error::working;
 use program::Workshop;
@@ -32,8 +32,6 @@ use program::Workshop;
 pub(crate) const IMAGE: &str = "image";
 /// Name of the directory there with the files of the image.
 const TREE: &str = "tree";
-/// Permission bits of any new file, less the umask.
-const ANY_FILE: u32 = 0o666;
 
 /// What to build, and how.
 pub(crate) struct Mke2fs<'a> {

@@ -21,7 +21,7 @@ use ext4::{ReadError, Reader};
 
 pub use error::{StageError, StageReason};
 
-use crate::host::{Directory, Identity, NewFile, Replace, Scratch, parent_of};
+use crate::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
@@ -75,7 +75,7 @@ impl Stage {
                     return Err(StageReason::Exists(path));
                 }
             }
-            let (file, new) = NewFile::create(&description_of(&target)).map_err(failed)?;
+            let (file, new) = NewFile::create(&description_of(&target), ANY_FILE).map_err(failed)?;
             let directory = Scratch::create(&target).map_err(failed)?;
             Ok(Self {
                 tree: Staged::new(directory.directory()).map_err(failed)?,

@@ -7,9 +7,6 @@ use std::path::{Path, PathBuf, is_separator};
 
 use super::{Directory, EntryKind, Identity, Untrusted, parent_of};
 
-/// Permission bits of any new file, less the umask.
-const ANY_FILE: u32 = 0o666;
-
 /// A new file, which appears at its path with [`NewFile::publish`].
 ///
 /// On Linux it has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9`
@@ -34,17 +31,17 @@ pub(crate) enum Replace {
 }
 
 impl NewFile {
-    /// Makes an empty file for a path where nothing or a regular file is. It can be written and read,
-    /// and has mode 0666, less the umask.
+    /// Makes an empty file, with a mode, less the umask, for a path where nothing or a regular file is.
+    /// It can be written and read.
     ///
     /// # Errors
     ///
     /// Those of open(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
-    pub(crate) fn create(path: &Path) -> io::Result<(File, Self)> {
+    pub(crate) fn create(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        match directory.create_nameless(ANY_FILE) {
+        match directory.create_nameless(mode) {
             Some(file) => Ok((file, Self::new(directory, name, None))),
-            None => Self::create_hidden(path),
+            None => Self::create_hidden(path, mode),
         }
     }
 
@@ -53,9 +50,9 @@ impl NewFile {
     /// # Errors
     ///
     /// As [`NewFile::create`].
-    pub(crate) fn create_hidden(path: &Path) -> io::Result<(File, Self)> {
+    fn create_hidden(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        let (hidden, file) = directory.create_hidden(ANY_FILE)?;
+        let (hidden, file) = directory.create_hidden(mode)?;
         Ok((file, Self::new(directory, name, Some(hidden))))
     }
 
@@ -184,14 +181,15 @@ mod tests {
     use std::io::Write;
 
     use super::*;
+    use crate::host::ANY_FILE;
 
-    type Create = fn(&Path) -> io::Result<(File, NewFile)>;
+    type Create = fn(&Path, u32) -> io::Result<(File, NewFile)>;
 
     const WAYS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
     const NAME: &str = "disk";
 
     fn begin(create: Create, path: &Path) -> (File, NewFile) {
-        let (mut file, new) = create(&path.join(NAME)).unwrap();
+        let (mut file, new) = create(&path.join(NAME), ANY_FILE).unwrap();
         file.write_all(b"after").unwrap();
         (file, new)
     }

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tempfile::Builder;
-
 use super::{Content, Disk, InspectError};
 use crate::error::{ErrorKind, disk_remediation};
+use crate::host::{NewFile, Replace, Untrusted};
 use crate::interrupt::check;
-use crate::place::Place;
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]
@@ -46,7 +44,7 @@ impl CopyError {
         match self {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
-            Self::Write { source, .. } => source.kind().into(),
+            Self::Write { source, .. } => source.into(),
         }
     }
 
@@ -95,32 +93,25 @@ impl Disk {
             path: to.to_owned(),
             source,
         };
-        if let Place::Taken(found) = Place::of(to).map_err(failed)? {
-            return Err(CopyError::NotAFile {
+        write(content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+            Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
-                found,
-            });
-        }
-        write(content, to, &interrupted).map_err(|error| error.downcast().map_or_else(failed, CopyError::Inspect))?;
+                found: kind.name(),
+            },
+            _ => error.downcast().map_or_else(failed, CopyError::Inspect),
+        })?;
         Ok(size)
     }
 }
 
 fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
-    let directory = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-    // Windows would say that there is none.
-    if directory.is_some_and(Path::is_file) {
-        return Err(io::ErrorKind::NotADirectory.into());
-    }
-    let mut builder = Builder::new();
-    builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
-    let mut file = builder.tempfile_in(directory.unwrap_or(Path::new(".")))?;
     let mode = content.mode();
-    content.write_to(file.as_file_mut())?;
-    set_mode(file.as_file(), mode)?;
+    // Nobody else reads it before it has its own mode.
+    let (mut file, new) = NewFile::create(to, 0o600)?;
+    content.write_to(&mut file)?;
+    set_mode(&file, mode)?;
     check(interrupted)?;
-    file.persist(to)?;
-    Ok(())
+    new.publish(file, Replace::File)
 }
 
 /// Sets permission bits, where there are any.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
-use crate::host::{Directory, NewFile, Replace, Scratch, Untrusted};
+use crate::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
 use crate::image::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
@@ -28,7 +28,7 @@ impl Pending {
     /// [`BuildError::OutputNotAFile`] if the target is a directory, device or anything else but a regular file,
     /// [`BuildError::Output`] if its directory does not exist or cannot be written, or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
-        let (file, new) = NewFile::create(target).map_err(failed(OutputAction::Create, target))?;
+        let (file, new) = NewFile::create(target, ANY_FILE).map_err(failed(OutputAction::Create, target))?;
         refuse_locked(target).map_err(failed(OutputAction::Rename, target))?;
         Ok((file, Self::new(new, target)))
     }

@@ -254,10 +254,10 @@ fn start_copy(scene: &Scene, to: &Path) -> Child {
         copy.args(["cp", "/large"]).arg(to);
         let mut child = copy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         while child.try_wait().unwrap().is_none() {
-            if has_hidden_file(to.parent().unwrap()) {
+            if is_copying(&child, to.parent().unwrap()) {
                 send("STOP", &child);
                 // It may have been done before the signal came.
-                if has_hidden_file(to.parent().unwrap()) {
+                if is_copying(&child, to.parent().unwrap()) {
                     return child;
                 }
                 send("CONT", &child);
@@ -268,6 +268,17 @@ fn start_copy(scene: &Scene, to: &Path) -> Child {
         fs::write(to, "precious").unwrap();
     }
     panic!("no copy took long enough to be stopped");
+}
+
+/// Returns whether a process has a new file in the directory, with a hidden name or without any.
+fn is_copying(child: &Child, directory: &Path) -> bool {
+    let descriptors = fs::read_dir(format!("/proc/{}/fd", child.id()))
+        .into_iter()
+        .flatten()
+        .flatten();
+    let mut targets = descriptors.filter_map(|descriptor| fs::read_link(descriptor.path()).ok());
+    let nameless = format!("{}/#", directory.display());
+    has_hidden_file(directory) || targets.any(|target| target.to_string_lossy().starts_with(&nameless))
 }
 
 fn has_hidden_file(directory: &Path) -> bool {
