@@ -330,6 +330,15 @@ fn guest(error: &GuestError) -> Option<String> {
         GuestError::NoShell => {
             "leave --exec away to run the image's own command, or build an image whose command is what you want"
         }
+        GuestError::ArgumentTooLong { .. }
+        | GuestError::VariableTooLong { .. }
+        | GuestError::CommandTooLarge { .. } => {
+            "shorten Entrypoint, Cmd or Env in the image's config, run a shorter command with --exec, or omit the init \
+             with --init none"
+        }
+        GuestError::TooManyGroups { .. } => {
+            "list the user in fewer groups of the image's /etc/group, or omit the init with --init none"
+        }
         GuestError::Taken { .. } | GuestError::RunsItself { .. } => "name another path with --init",
         GuestError::Image(error) => return format(error),
         GuestError::Read { source, .. } => return disk_remediation(source.kind()),

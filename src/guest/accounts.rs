@@ -8,6 +8,11 @@ use super::error::GuestError;
 /// Largest number of a user or group (`maxID` of moby/sys/user).
 const MAX_ID: u32 = i32::MAX.cast_unsigned();
 
+/// Largest number that the system calls take: the next one means "leave it" (setuid(2)).
+const MAX_KERNEL_ID: u32 = u32::MAX - 1;
+/// Most groups of a process (`NGROUPS_MAX`).
+const MAX_GROUPS: usize = 65_536;
+
 /// Who a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Credentials {
@@ -51,8 +56,8 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
         None if user_part.is_empty() => (0, 0),
         None => match number(user_part) {
             Some(id) if id <= MAX_ID => (id, 0),
-            Some(_) => return Err(too_large(user)),
-            None if is_number(user_part) => return Err(too_large(user)),
+            Some(_) => return Err(too_large(user, MAX_ID)),
+            None if is_number(user_part) => return Err(too_large(user, MAX_ID)),
             None => {
                 return Err(GuestError::UnknownUser {
                     name: user_part.to_owned(),
@@ -68,8 +73,8 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
                 Some(known) => known.id,
                 None => match number {
                     Some(id) if id <= MAX_ID => id,
-                    Some(_) => return Err(too_large(user)),
-                    None if is_number(group_part) => return Err(too_large(user)),
+                    Some(_) => return Err(too_large(user, MAX_ID)),
+                    None if is_number(group_part) => return Err(too_large(user, MAX_ID)),
                     None => {
                         return Err(GuestError::UnknownGroup {
                             name: group_part.to_owned(),
@@ -88,6 +93,16 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
     groups.insert(0, group_id);
     let mut seen = std::collections::BTreeSet::new();
     groups.retain(|&group| seen.insert(group));
+    if user_id > MAX_KERNEL_ID || groups.iter().any(|&group| group > MAX_KERNEL_ID) {
+        return Err(too_large(user, MAX_KERNEL_ID));
+    }
+    if groups.len() > MAX_GROUPS {
+        return Err(GuestError::TooManyGroups {
+            user: user.to_owned(),
+            count: groups.len(),
+            max: MAX_GROUPS,
+        });
+    }
     let home = users(passwd).find(|known| known.id == user_id).map(|known| known.home);
     Ok(Credentials {
         user: user_id,
@@ -97,10 +112,10 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
     })
 }
 
-fn too_large(user: &str) -> GuestError {
+fn too_large(user: &str, max: u32) -> GuestError {
     GuestError::IdTooLarge {
         user: user.to_owned(),
-        max: MAX_ID,
+        max,
     }
 }
 
@@ -217,8 +232,31 @@ mod tests {
         assert!(matches!(error("-1"), GuestError::UnknownUser { .. }));
         assert!(matches!(error("ana:eve"), GuestError::UnknownGroup { name } if name == "eve"));
         assert!(matches!(error("ana:large"), GuestError::UnknownGroup { .. }));
+        for (user, passwd, group) in [
+            ("ana", "ana:x:4294967295:0::/:\n", ""),
+            ("ana", "ana:x:0:4294967295::/:\n", ""),
+            ("ana", "ana:x:0:0::/:\n", "all:x:4294967295:ana\n"),
+        ] {
+            let error = credentials(user, passwd.as_bytes(), group.as_bytes()).unwrap_err();
+            assert!(
+                matches!(error, GuestError::IdTooLarge { max: MAX_KERNEL_ID, .. }),
+                "{error}"
+            );
+        }
         for user in ["2147483648", "99999999999", "ana:2147483648", "1:99999999999"] {
             assert!(matches!(error(user), GuestError::IdTooLarge { .. }), "{user}");
         }
+    }
+
+    #[test]
+    fn more_groups_than_a_process_can_have_are_an_error() {
+        let group = |count: u32| -> String { (1..=count).map(|id| format!("g{id}:x:{id}:ana\n")).collect() };
+        let of = |count| credentials("ana", b"ana:x:1:0::/:\n", group(count).as_bytes());
+        assert_eq!(of(65_535).unwrap().groups.len(), 65_536);
+        let error = of(65_536).unwrap_err();
+        assert!(
+            matches!(error, GuestError::TooManyGroups { count: 65_537, .. }),
+            "{error}"
+        );
     }
 }

@@ -5,6 +5,18 @@ use ext4::{FormatError, TreeError};
 use crate::image::Platform;
 use crate::layer::{LayerErrorKind, Printable};
 
+/// Longest part in characters that a message shows of a variable: the whole may have megabytes.
+const MAX_SHOWN: usize = 64;
+
+/// The beginning of a text, as far as a message shows it.
+fn beginning(text: &str) -> String {
+    let mut beginning: String = text.chars().take(MAX_SHOWN).collect();
+    if beginning.len() < text.len() {
+        beginning.push('…');
+    }
+    beginning
+}
+
 /// What an image lacks, or has in the way, to run as a machine.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -22,7 +34,7 @@ pub enum GuestError {
     #[error("there is no shell to run the command: /bin/sh is not an executable file in the image")]
     NoShell,
     /// A variable of the environment without a name or a value.
-    #[error("{entry:?} in Env is not of the form NAME=value")]
+    #[error("{:?} in Env is not of the form NAME=value", beginning(entry))]
     Variable {
         /// The entry as the config has it.
         entry: String,
@@ -58,6 +70,60 @@ pub enum GuestError {
         user: String,
         /// Largest number.
         max: u32,
+    },
+    /// More groups than a process can have (`NGROUPS_MAX`).
+    #[error("the user {user:?} would be in {count} groups: Linux lets a process have at most {max}")]
+    TooManyGroups {
+        /// The user as the config has it.
+        user: String,
+        /// Groups of the user.
+        count: usize,
+        /// Most groups of a process.
+        max: usize,
+    },
+    /// An argument that Linux does not pass to a program.
+    #[error("argument {number} of the command has {len} bytes: Linux passes at most {max} to a program")]
+    ArgumentTooLong {
+        /// Position in the command; 0 is the program.
+        number: usize,
+        /// Length in bytes.
+        len: usize,
+        /// Longest length in bytes.
+        max: usize,
+    },
+    /// A variable of the environment that Linux does not pass to a program.
+    #[error(
+        "the variable {:?} has {len} bytes, its name included: Linux passes at most {max} to a program",
+        beginning(name)
+    )]
+    VariableTooLong {
+        /// Name of the variable.
+        name: String,
+        /// Length of `NAME=value` in bytes.
+        len: usize,
+        /// Longest length in bytes.
+        max: usize,
+    },
+    /// More arguments and variables than Linux passes to a program.
+    #[error(
+        "the command and its environment have {len} bytes, 8 for each argument and variable included: Linux passes \
+         at most {max} to a program"
+    )]
+    CommandTooLarge {
+        /// Bytes of all arguments and variables, of their addresses, and of what a script adds.
+        len: usize,
+        /// Most bytes.
+        max: usize,
+    },
+    /// A path that no system call takes.
+    #[error("{what} has a path of {len} bytes: Linux takes at most {max}")]
+    PathTooLong {
+        /// The directory or file that the path is of.
+        what: &'static str,
+        /// Length in bytes.
+        len: usize,
+        /// Longest length in bytes.
+        max: usize,
     },
     /// A file that was to be read is far larger than it can be.
     #[error("{path} has {len} bytes: more than {max} are not read")]

@@ -1,5 +1,10 @@
 //! The process that the init starts: what the config says, and what container engines add.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use ext4::MAX_NAME_LEN;
+
 use super::error::GuestError;
 use super::{Init, signal};
 use crate::image::Execution;
@@ -8,6 +13,18 @@ const SHELL: &str = "/bin/sh";
 /// What Docker, containerd and podman set without a `PATH` in the config.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
+
+/// Longest argument or variable, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
+const MAX_STRING_LEN: usize = 32 * 4096 - 1;
+/// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the init has (execve(2),
+/// "Limits on size of arguments and environment").
+const MAX_TOTAL_LEN: usize = 2 << 20;
+/// Bytes of an address, which count since Linux 4.13.
+const ADDRESS_LEN: usize = 8;
+/// What the first line of a script may add (`BINPRM_BUF_SIZE`), besides the path of the script.
+const MAX_SCRIPT_LINE_LEN: usize = 256;
+/// Longest path that a system call takes, without its NUL (`PATH_MAX`).
+const MAX_PATH_LEN: usize = 4095;
 
 /// What runs, in which environment; no string holds a NUL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,7 +64,74 @@ impl Process {
             stop_signal,
         };
         process.check_nul()?;
+        process.check_lens()?;
         Ok(process)
+    }
+
+    /// Paths of the command, the first first: its own, or those that a name has in the directories of `PATH`, of which an
+    /// empty one is the current directory (execvp(3)).
+    fn candidates(&self) -> impl Iterator<Item = Vec<u8>> {
+        let command = &self.arguments[0];
+        let own = command.contains(&b'/').then(|| command.clone());
+        let path = self
+            .environment
+            .iter()
+            .find_map(|variable| variable.strip_prefix(b"PATH="));
+        let directories = path
+            .filter(|_| own.is_none())
+            .map(|path| path.split(|&byte| byte == b':'));
+        let joined = directories.into_iter().flatten().map(move |directory| {
+            let directory = if directory.is_empty() { b"." } else { directory };
+            [directory, b"/", command].concat()
+        });
+        own.into_iter().chain(joined)
+    }
+
+    /// Refuses what the guest's `execve` and `chdir` would refuse.
+    fn check_lens(&self) -> Result<(), GuestError> {
+        check_path("the working directory", self.working_directory.len())?;
+        let command = &self.arguments[0];
+        if command.contains(&b'/') {
+            check_path("the command", command.len())?;
+        } else if command.len() > MAX_NAME_LEN {
+            return Err(GuestError::PathTooLong {
+                what: "the command",
+                len: command.len(),
+                max: MAX_NAME_LEN,
+            });
+        }
+        for (number, argument) in self.arguments.iter().enumerate() {
+            if argument.len() > MAX_STRING_LEN {
+                return Err(GuestError::ArgumentTooLong {
+                    number,
+                    len: argument.len(),
+                    max: MAX_STRING_LEN,
+                });
+            }
+        }
+        for variable in &self.environment {
+            if variable.len() > MAX_STRING_LEN {
+                let name = variable.split(|&byte| byte == b'=').next().unwrap_or_default();
+                return Err(GuestError::VariableTooLong {
+                    name: String::from_utf8_lossy(name).into_owned(),
+                    len: variable.len(),
+                    max: MAX_STRING_LEN,
+                });
+            }
+        }
+        let strings = self.arguments.iter().chain(&self.environment);
+        let strings = strings.map(|string| string.len() + 1 + ADDRESS_LEN).sum::<usize>();
+        // The path counts too, and that of a script twice: its interpreter gets it as an argument.
+        let longest_path = self.candidates().map(|path| path.len()).max().unwrap_or_default();
+        check_path("the command in a directory of PATH", longest_path)?;
+        let len = strings + 2 * (longest_path + 1) + MAX_SCRIPT_LINE_LEN;
+        if len > MAX_TOTAL_LEN {
+            return Err(GuestError::CommandTooLarge {
+                len,
+                max: MAX_TOTAL_LEN,
+            });
+        }
+        Ok(())
     }
 
     fn check_nul(&self) -> Result<(), GuestError> {
@@ -65,32 +149,56 @@ impl Process {
     }
 }
 
+/// Refuses a path that is longer than a system call takes.
+fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
+    if len > MAX_PATH_LEN {
+        return Err(GuestError::PathTooLong {
+            what,
+            len,
+            max: MAX_PATH_LEN,
+        });
+    }
+    Ok(())
+}
+
 /// The config's variables, of which the last of a name counts, a `PATH` and a `HOME`. An empty `HOME` is none, as in runc.
 fn environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
-    let mut variables: Vec<(&[u8], &[u8])> = vec![(b"PATH", DEFAULT_PATH.as_bytes())];
+    let mut variables = Variables::default();
+    variables.set(b"PATH", DEFAULT_PATH.as_bytes());
     for entry in entries {
         let (name, value) = entry
             .split_once('=')
             .filter(|(name, _)| !name.is_empty())
             .ok_or_else(|| GuestError::Variable { entry: entry.clone() })?;
-        set(&mut variables, name.as_bytes(), value.as_bytes());
+        variables.set(name.as_bytes(), value.as_bytes());
     }
-    if variables
-        .iter()
-        .all(|(name, value)| *name != b"HOME" || value.is_empty())
-    {
-        set(&mut variables, b"HOME", home);
+    if variables.get(b"HOME").is_none_or(<[u8]>::is_empty) {
+        variables.set(b"HOME", home);
     }
-    Ok(variables
-        .into_iter()
-        .map(|(name, value)| [name, b"=", value].concat())
-        .collect())
+    let variables = variables.in_order.into_iter();
+    Ok(variables.map(|(name, value)| [name, b"=", value].concat()).collect())
 }
 
-fn set<'a>(variables: &mut Vec<(&'a [u8], &'a [u8])>, name: &'a [u8], value: &'a [u8]) {
-    match variables.iter_mut().find(|(existing, _)| *existing == name) {
-        Some((_, existing)) => *existing = value,
-        None => variables.push((name, value)),
+/// Variables in the order in which each was set first. A config may have a million.
+#[derive(Default)]
+struct Variables<'a> {
+    in_order: Vec<(&'a [u8], &'a [u8])>,
+    positions: HashMap<&'a [u8], usize>,
+}
+
+impl<'a> Variables<'a> {
+    fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
+        self.positions.get(name).map(|&position| self.in_order[position].1)
+    }
+
+    fn set(&mut self, name: &'a [u8], value: &'a [u8]) {
+        match self.positions.entry(name) {
+            Entry::Occupied(position) => self.in_order[*position.get()].1 = value,
+            Entry::Vacant(position) => {
+                position.insert(self.in_order.len());
+                self.in_order.push((name, value));
+            }
+        }
     }
 }
 
@@ -154,5 +262,87 @@ mod tests {
         }
         let error = process(json!({"Cmd": ["x"], "StopSignal": "SIGSTOPIT"}), None).unwrap_err();
         assert!(matches!(error, GuestError::StopSignal { name } if name == "SIGSTOPIT"));
+    }
+
+    #[test]
+    fn a_million_variables_take_no_longer_each_than_one() {
+        // A search for each would take minutes.
+        let env: Vec<_> = (0..1_000_000).map(|index| format!("{index}=")).collect();
+        let variables = environment(&env, b"/").unwrap();
+        assert_eq!(variables.len(), 1_000_002);
+        assert_eq!(
+            (&variables[1][..], &variables[1_000_000][..]),
+            (&b"0="[..], &b"999999="[..])
+        );
+    }
+
+    #[test]
+    fn what_execve_refuses_is_an_error() {
+        let text = |len: usize| "x".repeat(len);
+        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+
+        assert_eq!(refused(json!({"Cmd": ["c", text(131_071)]})), Ok(()));
+        let error = refused(json!({"Cmd": ["c", "a", text(131_072)]})).unwrap_err();
+        assert!(
+            error.contains("argument 2") && error.contains("131072 bytes"),
+            "{error}"
+        );
+        assert_eq!(
+            refused(json!({"Cmd": ["c"], "Env": [format!("A={}", text(131_069))]})),
+            Ok(())
+        );
+        let error = refused(json!({"Cmd": ["c"], "Env": [format!("A={}", text(131_070))]})).unwrap_err();
+        assert!(
+            error.contains("variable \"A\"") && error.contains("131072 bytes"),
+            "{error}"
+        );
+        let error = refused(json!({"Cmd": ["c"], "Env": [text(4 << 20)]})).unwrap_err();
+        assert!(error.len() < 200, "{error}");
+
+        // Strings of 64 KiB with their NULs and addresses; the rest of 2 MiB is for the program's own and for a script.
+        let many = |rest: usize| [vec!["/c".to_owned()], vec![text(65_527); 31], vec![text(rest)]].concat();
+        let own =
+            "/c".len() + 9 + 2 * 3 + 256 + 9 + "HOME=/home/ana".len() + 9 + "PATH=".len() + DEFAULT_PATH.len() + 9;
+        let left = (2 << 20) - 31 * 65_536 - own;
+        assert_eq!(refused(json!({"Entrypoint": many(left)})), Ok(()));
+        let error = refused(json!({"Entrypoint": many(left + 1)})).unwrap_err();
+        assert!(error.contains("2097153 bytes") && error.contains("2097152"), "{error}");
+        // Addresses alone.
+        let error = refused(json!({"Entrypoint": ["/c"], "Cmd": vec![""; 240_000]})).unwrap_err();
+        assert!(error.contains("at most 2097152"), "{error}");
+    }
+
+    #[test]
+    fn paths_that_no_system_call_takes_are_errors() {
+        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+        let path = |len: usize| format!("/{}", "d/".repeat(len))[..len].to_owned();
+        assert_eq!(refused(json!({"Cmd": ["c"], "WorkingDir": path(4095)})), Ok(()));
+        let error = refused(json!({"Cmd": ["c"], "WorkingDir": path(4096)})).unwrap_err();
+        assert!(error.contains("working directory") && error.contains("4096"), "{error}");
+        assert_eq!(refused(json!({"Cmd": [path(4095)]})), Ok(()));
+        let error = refused(json!({"Cmd": [path(4096)]})).unwrap_err();
+        assert!(error.contains("the command") && error.contains("4096"), "{error}");
+        assert_eq!(
+            refused(json!({"Cmd": ["c"], "Env": [format!("PATH=/bin:{}", path(4093))]})),
+            Ok(())
+        );
+        let error = refused(json!({"Cmd": ["c"], "Env": [format!("PATH=/bin:{}", path(4094))]})).unwrap_err();
+        assert!(error.contains("of PATH") && error.contains("4096"), "{error}");
+        assert_eq!(refused(json!({"Cmd": ["c".repeat(255)]})), Ok(()));
+        let error = refused(json!({"Cmd": ["c".repeat(256)]})).unwrap_err();
+        assert!(
+            error.contains("the command") && error.contains("at most 255"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_name_is_looked_for_in_path() {
+        let candidates = |config| process(config, None).unwrap().candidates().collect::<Vec<_>>();
+        assert_eq!(
+            candidates(json!({"Cmd": ["c"], "Env": ["PATH=/bin::/usr/bin"]})),
+            [&b"/bin/c"[..], b"./c", b"/usr/bin/c"]
+        );
+        assert_eq!(candidates(json!({"Cmd": ["./c"]})), [b"./c"]);
     }
 }

@@ -227,6 +227,22 @@ fn an_image_that_cannot_boot_says_what_to_do() {
         ),
         (
             vec![],
+            json!({"Cmd": ["x", "y".repeat(131_072)]}),
+            vec![],
+            "permanent",
+            "argument 1 of the command has 131072 bytes",
+            "--exec",
+        ),
+        (
+            vec![],
+            json!({"Cmd": ["x"], "WorkingDir": format!("/{}", "d/".repeat(3000))}),
+            vec![],
+            "permanent",
+            "the working directory has a path of 6001 bytes",
+            "--init none",
+        ),
+        (
+            vec![],
             json!({"Cmd": ["x"], "StopSignal": "STOPIT"}),
             vec![],
             "permanent",
