@@ -41,13 +41,16 @@ impl Display {
     pub(super) fn start(style: Style, mode: Mode, progress: &Arc<Progress>) -> Self {
         let ended = Arc::new(AtomicBool::new(false));
         let (watched, until) = (Arc::clone(progress), Arc::clone(&ended));
+        let builder = thread::Builder::new().name("progress".to_owned());
         let thread = match style {
             Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() => {
-                Some(thread::spawn(move || Bars::new(&watched).run(&until)))
+                Some(builder.spawn(move || Bars::new(&watched).run(&until)))
             }
-            Style::Plain => Some(thread::spawn(move || print_lines(&watched, &until))),
+            Style::Plain => Some(builder.spawn(move || print_lines(&watched, &until))),
             Style::Auto | Style::None => None,
         };
+        // Without a thread nothing is shown, and the image is the same.
+        let thread = thread.and_then(Result::ok);
         Self { ended, thread }
     }
 }

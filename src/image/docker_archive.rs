@@ -20,6 +20,9 @@ use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Root};
 use crate::layer::{Compression, decode};
 
+/// Most images that are looked at: each has a config of up to 4 MiB.
+const MAX_IMAGES: usize = 1000;
+
 /// An archive, and the images in it that can be meant: one, or one for each platform.
 pub(super) struct DockerArchive {
     path: PathBuf,
@@ -64,9 +67,15 @@ impl DockerArchive {
             .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
         let mut found: Vec<Image> = Vec::new();
         let mut sizes = Sizes::new(scratch);
+        let mut meant = 0;
         for (nr, saved) in saved.iter().enumerate() {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
+            }
+            scratch.check(&path)?;
+            meant += 1;
+            if meant > MAX_IMAGES {
+                return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
             }
             let image = Image::read(&archive, saved, &mut sizes)?;
             let is_wanted = match &reference.choice {
@@ -304,6 +313,14 @@ pub enum DockerArchiveError {
         wanted: String,
         /// Position and names of each image.
         images: Vec<String>,
+    },
+    /// So many images that could be meant that nobody looks at each.
+    #[error("{} holds more than {max} images that could be meant, name one by :<name>:<tag> or :@<position>", .path.display())]
+    TooManyImages {
+        /// The archive.
+        path: PathBuf,
+        /// Most images that are looked at.
+        max: usize,
     },
     /// Several images, and nothing that says which.
     #[error(

@@ -1,5 +1,6 @@
 //! How far each layer is, for whoever wants to watch.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,7 +9,15 @@ use super::{BlobRef, Digest};
 /// How far the layers of an image are. Looked at by another thread; nothing waits for it.
 #[derive(Debug, Default)]
 pub struct Progress {
-    layers: Mutex<Vec<Arc<LayerProgress>>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    layers: Vec<Arc<LayerProgress>>,
+    /// Of each blob the layers that were not finished when they were looked at last, lowest first: a manifest may list
+    /// thousands.
+    open: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
 }
 
 /// How far a layer is.
@@ -25,7 +34,7 @@ impl Progress {
     /// The layers, lowest first; none before the image was found.
     #[must_use]
     pub fn layers(&self) -> Vec<Arc<LayerProgress>> {
-        self.lock().clone()
+        self.lock().layers.clone()
     }
 
     /// Begins with the layers of an image.
@@ -39,18 +48,26 @@ impl Progress {
                 is_finished: AtomicBool::new(false),
             })
         };
-        *self.lock() = blobs.iter().map(layer).collect();
+        let layers: Vec<_> = blobs.iter().map(layer).collect();
+        let mut open = HashMap::<_, VecDeque<_>>::new();
+        for layer in &layers {
+            open.entry(layer.digest.clone())
+                .or_default()
+                .push_back(Arc::clone(layer));
+        }
+        *self.lock() = State { layers, open };
     }
 
     /// The next layer with this blob that is not finished; one that nobody sees if there is none.
     pub(super) fn layer(&self, digest: &Digest) -> Option<Arc<LayerProgress>> {
-        let layers = self.lock();
-        let mut open = layers.iter().filter(|layer| !layer.is_finished());
-        open.find(|layer| layer.digest == *digest).map(Arc::clone)
+        let mut state = self.lock();
+        let open = state.open.get_mut(digest)?;
+        while open.pop_front_if(|layer| layer.is_finished()).is_some() {}
+        open.front().map(Arc::clone)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Arc<LayerProgress>>> {
-        self.layers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,5 +118,47 @@ impl LayerProgress {
     pub(super) fn finish(&self) {
         self.set_here(self.size);
         self.is_finished.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Algorithm;
+
+    #[test]
+    fn layers_with_the_same_blob_are_finished_one_after_the_other() {
+        let blob = |content: &[u8]| BlobRef {
+            digest: Digest::of(Algorithm::Sha256, content),
+            size: 1,
+        };
+        let (one, two) = (blob(b"1"), blob(b"2"));
+        let progress = Progress::default();
+        assert!(progress.layer(&one.digest).is_none());
+        progress.begin(&[one.clone(), two.clone(), one.clone()]);
+        for finished in 0..2 {
+            let layer = progress.layer(&one.digest).unwrap();
+            assert!(Arc::ptr_eq(&layer, &progress.layers()[2 * finished]));
+            layer.finish();
+        }
+        assert!(progress.layer(&one.digest).is_none());
+        assert!(progress.layer(&two.digest).is_some());
+    }
+
+    #[test]
+    fn many_layers_are_found_in_linear_time() {
+        // A search through all of them would take minutes.
+        let blobs: Vec<_> = (0..200_000_u32)
+            .map(|number| BlobRef {
+                digest: Digest::of(Algorithm::Sha256, &number.to_le_bytes()),
+                size: 1,
+            })
+            .collect();
+        let progress = Progress::default();
+        progress.begin(&blobs);
+        for blob in &blobs {
+            progress.layer(&blob.digest).unwrap().finish();
+        }
+        assert!(blobs.iter().all(|blob| progress.layer(&blob.digest).is_none()));
     }
 }

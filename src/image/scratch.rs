@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::private;
 use super::section::{FileError, Section};
-use crate::interrupt::{Awaited, Interruptible};
+use crate::interrupt::{self, Awaited, Interruptible};
 
 /// Bytes that are copied at once.
 const BUFFER_LEN: usize = 128 << 10;
@@ -74,6 +74,14 @@ impl Scratch {
             source,
         })?;
         self.spool(input, path)
+    }
+
+    /// Fails when the making of such a file would end.
+    pub(super) fn check(&self, path: &Path) -> Result<(), FileError> {
+        interrupt::check(&self.interrupted).map_err(|source| FileError::Read {
+            path: path.to_owned(),
+            source,
+        })
     }
 
     /// Most bytes of such a file.

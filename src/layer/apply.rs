@@ -111,15 +111,13 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Applies what was added.
     pub(super) fn finish(mut self, interrupted: Option<&AtomicBool>) -> Result<(), LayerError> {
         if !self.whiteouts.is_empty() {
-            self.hide()?;
+            self.hide(interrupted)?;
         }
         self.placements.reverse();
         while let Some(placement) = self.placements.pop() {
             let Placement { position, node } = placement;
             let path = path_of(&position);
-            let checked = interrupted.map_or(Ok(()), interrupt::check);
-            let checked = checked.map_err(LayerErrorKind::Read);
-            let placed = checked.and_then(|()| self.place(&path, node));
+            let placed = check(interrupted).and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
             // The tree grows by what the list loses, so the list must not stay as large as it was.
             if self.placements.len() < self.placements.capacity() / 2 {
@@ -133,20 +131,29 @@ impl<'a, O: Output> Applier<'a, O> {
 
     /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
     /// for links that would themselves replace their target.
-    fn hide(&mut self) -> Result<(), LayerError> {
+    fn hide(&mut self, interrupted: Option<&AtomicBool>) -> Result<(), LayerError> {
         let Rootfs { tree, budget, .. } = &mut *self.rootfs;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
                 && !target.starts_with(&path_of(&placement.position))
-                && let Some((Some(id), detour)) = find(tree, target)
-                && tree.hold(id).is_ok()
+                && let Some((found, detour)) = find(tree, target)
             {
-                *hidden = Some(HiddenTarget { id, detour });
+                let charged = check(interrupted).and_then(|()| budget.charge(detour));
+                charged.map_err(|kind| error(&placement.position, kind))?;
+                if let Some(id) = found.filter(|&id| tree.hold(id).is_ok()) {
+                    *hidden = Some(HiddenTarget { id, detour });
+                }
             }
         }
         let placements = self.placements.iter();
-        let placed = placements.map(|placement| (path_of(&placement.position), placement.is_directory()));
-        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget)?;
+        let placed = placements.map(|placement| {
+            (
+                &placement.position,
+                path_of(&placement.position),
+                placement.is_directory(),
+            )
+        });
+        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget, interrupted)?;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
                 && let Some(HiddenTarget { id, .. }) = *hidden
@@ -319,6 +326,19 @@ impl<'a, O: Output> Applier<'a, O> {
 
     fn is_directory(&self, id: InodeId) -> bool {
         self.rootfs.tree.inode(id).directory().is_some()
+    }
+}
+
+/// Fails if the flag is set.
+pub(super) fn check(interrupted: Option<&AtomicBool>) -> Result<(), LayerErrorKind> {
+    let checked = interrupted.map_or(Ok(()), interrupt::check);
+    checked.map_err(LayerErrorKind::Read)
+}
+
+pub(super) fn error(position: &Position, kind: LayerErrorKind) -> LayerError {
+    LayerError {
+        position: position.clone(),
+        kind,
     }
 }
 

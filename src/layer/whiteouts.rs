@@ -9,9 +9,11 @@
 //! So the result depends neither on the order of the whiteouts nor on their place in the tar.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 
 use ext4::{Data, Directory, Inode, InodeId, Kind, Tree};
 
+use super::apply::{check, error};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
 use super::path::RelativePath;
@@ -34,17 +36,20 @@ enum Hidden {
 
 /// Hides what whiteouts name, and returns the contents that no name leads to any more.
 ///
-/// `placed` are the paths of the layer's other entries, each with whether it is a directory.
-pub(super) fn hide(
+/// `placed` are the layer's other entries: position, path, and whether it is a directory. What symlinks make of paths counts as
+/// metadata.
+pub(super) fn hide<'a>(
     whiteouts: &[(Position, Whiteout)],
-    placed: impl Iterator<Item = (RelativePath, bool)>,
+    placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
     tree: &mut Tree,
     budget: &mut Budget,
+    interrupted: Option<&AtomicBool>,
 ) -> Result<Vec<Data>, LayerError> {
     let mut hidden = Vec::new();
     let mut behind_symlinks = Vec::new();
     for (position, whiteout) in whiteouts {
         let found = find(whiteout, tree, |_, _| true).and_then(|(found, detour)| {
+            check(interrupted)?;
             budget.charge(detour)?;
             Ok((found, detour))
         });
@@ -56,22 +61,16 @@ pub(super) fn hide(
     }
     let mut unreachable = remove(hidden, tree);
     if !behind_symlinks.is_empty() {
-        let replaced = Replaced::new(placed, tree);
+        let replaced = Replaced::new(placed, tree, budget, interrupted)?;
         let mut hidden = Vec::new();
         for (position, whiteout) in behind_symlinks {
-            let found = find(whiteout, tree, |directory, name| !replaced.contains(directory, name));
+            let found = check(interrupted)
+                .and_then(|()| find(whiteout, tree, |directory, name| !replaced.contains(directory, name)));
             hidden.extend(found.map_err(|kind| error(position, kind))?.0);
         }
         unreachable.extend(remove(hidden, tree));
     }
     Ok(unreachable)
-}
-
-fn error(position: &Position, kind: LayerErrorKind) -> LayerError {
-    LayerError {
-        position: position.clone(),
-        kind,
-    }
 }
 
 /// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length
@@ -134,16 +133,31 @@ struct Replaced {
 }
 
 impl Replaced {
-    fn new(placed: impl Iterator<Item = (RelativePath, bool)>, tree: &Tree) -> Self {
+    fn new<'a>(
+        placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
+        tree: &Tree,
+        budget: &mut Budget,
+        interrupted: Option<&AtomicBool>,
+    ) -> Result<Self, LayerError> {
         let mut replaced = Self {
             symlinks: HashMap::new(),
             directories: HashSet::new(),
         };
-        for (path, is_directory) in placed {
+        for (position, path, is_directory) in placed {
             // A path that is wrong is an error when the entry is placed.
-            if let Some((parent, name)) = path.split()
-                && let Ok(Resolved { directory, missing, .. }) = resolve(tree, parent)
-                && missing.is_empty()
+            let Some((parent, name)) = path.split() else { continue };
+            let Ok(Resolved {
+                directory,
+                missing,
+                detour,
+                ..
+            }) = resolve(tree, parent)
+            else {
+                continue;
+            };
+            let charged = check(interrupted).and_then(|()| budget.charge(detour));
+            charged.map_err(|kind| error(position, kind))?;
+            if missing.is_empty()
                 && let Some(id) = tree.lookup(directory, name)
             {
                 match tree.inode(id).kind() {
@@ -155,7 +169,7 @@ impl Replaced {
                 }
             }
         }
-        replaced
+        Ok(replaced)
     }
 
     fn add_directories(&mut self, directory: InodeId, tree: &Tree) {

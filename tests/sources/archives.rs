@@ -314,6 +314,11 @@ fn archives_of_no_use_are_refused_by_name() {
             ..
         }
     ));
+    let many = [&b"["[..], &[&manifest[1..manifest.len() - 1]; 1001].join(&b','), b"]"].concat();
+    assert!(matches!(
+        error(&[("manifest.json", &many), ("c", &good), ("l", b"")]),
+        ImageError::DockerArchive(DockerArchiveError::TooManyImages { max: 1000, .. })
+    ));
     let large = vec![b' '; (4 << 20) + 1];
     assert!(matches!(
         error(&[("manifest.json", &large)]),

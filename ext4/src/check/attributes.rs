@@ -224,6 +224,10 @@ impl<R: Read + Seek> Check<R> {
         if len > 0 {
             values.push((offset, offset + len.next_multiple_of(4)));
         }
+        // Such overlap, and would be read for each entry again.
+        if values.iter().map(|(start, end)| end - start).sum::<usize>() > room.bytes.len() {
+            return Ok(None);
+        }
         let words = value.chunks(4).map(|chunk| {
             let mut word = [0; 4];
             word[..chunk.len()].copy_from_slice(chunk);

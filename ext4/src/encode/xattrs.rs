@@ -1,6 +1,8 @@
 //! Extended attributes: some in the inode, the others in a block that inodes with the same ones share, and values that are
 //! too large for that in inodes of their own (`ea_inode`).
 
+use std::cmp::Reverse;
+
 use zerocopy::IntoBytes;
 
 use super::acl;
@@ -204,29 +206,29 @@ pub(crate) fn split(
     }
 
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
-    loop {
-        let needed = block.iter().map(Attribute::len).sum::<usize>();
-        if needed <= available {
-            break;
-        }
+    let mut needed = block.iter().map(Attribute::len).sum::<usize>();
+    if needed > available {
         // Of those of one length the first, so that the same attributes always become the same block.
-        let largest = block
-            .iter_mut()
-            .rev()
-            .max_by_key(|attribute| attribute.near_value().len())
-            .expect("a sum of none is zero");
-        let value = largest.near_value();
-        match value_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
-            Some(inode) => {
-                let len = u32::try_from(value.len()).expect("at most 2^16");
-                largest.value = Value::Inode { inode, len };
-            }
-            None => {
-                return Err(XattrsError::TooLarge {
-                    largest: full_name(largest),
-                    needed,
-                    available,
-                });
+        let mut by_len: Vec<usize> = (0..block.len()).collect();
+        by_len.sort_by_key(|&index| Reverse(block[index].near_value().len()));
+        let mut by_len = by_len.into_iter();
+        while needed > available {
+            // Once every value has an inode, the first has none to give away.
+            let largest = &mut block[by_len.next().unwrap_or(0)];
+            let value = largest.near_value();
+            match value_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
+                Some(inode) => {
+                    let len = u32::try_from(value.len()).expect("at most 2^16");
+                    needed -= largest.len() - largest.entry_len();
+                    largest.value = Value::Inode { inode, len };
+                }
+                None => {
+                    return Err(XattrsError::TooLarge {
+                        largest: full_name(largest),
+                        needed,
+                        available,
+                    });
+                }
             }
         }
     }
@@ -337,6 +339,41 @@ fn full_name(attribute: &Attribute) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_many_attributes_the_largest_get_inodes_and_of_one_length_the_first() {
+        let mut xattrs = Xattrs::default();
+        for (name, len) in [("user.a", 1000), ("user.b", 3000), ("user.c", 3000), ("user.d", 900)] {
+            xattrs.set(name.as_bytes(), &vec![1; len]).unwrap();
+        }
+        let mut values = Vec::new();
+        let split = split(&xattrs, BlockSize::Kib4, None, |value| {
+            values.push(value.len());
+            Some(ValueInode::ANY)
+        });
+        let block = split.unwrap().block;
+        assert_eq!(values, [3000, 3000], "the third largest fits");
+        let moved = block.iter().filter(|attribute| attribute.value_inode().is_some());
+        assert_eq!(
+            moved.map(|attribute| &*attribute.name).collect::<Vec<_>>(),
+            [b"b", b"c"]
+        );
+    }
+
+    #[test]
+    fn many_attributes_of_a_file_are_refused_in_linear_time() {
+        // A sum for each that gets an inode would take hours.
+        let mut xattrs = Xattrs::default();
+        for index in 0..1_000_000 {
+            xattrs.set(format!("user.{index:07}").as_bytes(), b"x").unwrap();
+        }
+        let error = split(&xattrs, BlockSize::Kib64, None, |_| Some(ValueInode::ANY)).unwrap_err();
+        let XattrsError::TooLarge { largest, needed, .. } = error else {
+            panic!("{error:?}")
+        };
+        assert_eq!(largest, b"user.0000003", "the first that the inode has no room for");
+        assert_eq!(needed, (1_000_000 - 3) * 24);
+    }
 
     #[test]
     fn a_name_outside_of_the_namespaces_is_for_inodes_alone() {
