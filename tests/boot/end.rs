@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::boot::machine::{AMD64, Machine, end};
+use support::tar::Entry;
 
 #[test]
 fn being_asked_to_stop_sends_the_stop_signal() {
@@ -59,6 +60,24 @@ fn a_command_that_will_not_stop_is_killed() {
     let command = "trap '' TERM; kill -TERM 1; while :; do sleep 1; done";
     let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
     assert_eq!(end(&disk.run(&[])), "signal=9");
+}
+
+#[test]
+fn a_command_that_cannot_be_killed_does_not_keep_the_machine() {
+    let Some(mut machine) = Machine::with_shell(AMD64) else {
+        return;
+    };
+    machine.entries.push(Entry::hard_link("bin/fsfreeze", "bin/busybox"));
+    // Whoever writes to a frozen file system waits for its thaw, deaf to all signals.
+    let command = "(sleep 2; kill -TERM 1) & fsfreeze --freeze / && echo frozen && echo >/file; echo thawed";
+    let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
+    let console = disk.boot(&["--write"]);
+    assert!(console.lines().any(|line| line == "frozen"), "{console}");
+    assert!(!console.contains("thawed"), "{console}");
+    for said in ["the command does not end", "some processes would not end"] {
+        assert_eq!(console.matches(said).count(), 1, "{said}:\n{console}");
+    }
+    assert_eq!(end(&console), "signal=9");
 }
 
 #[test]

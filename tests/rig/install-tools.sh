@@ -20,5 +20,8 @@ for package in busybox containerd npm; do
   command -v "$package" >/dev/null || packages+=("$package")
 done
 
+# For the init of arm64, which needs no C library.
+if command -v rustup >/dev/null; then rustup target add aarch64-unknown-linux-gnu; fi
+
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null

@@ -4,7 +4,8 @@ use crate::console::{self, Line};
 use crate::files;
 use crate::syscall::{self, MS_RDONLY, Power, SIGKILL, STDERR};
 
-/// How long to wait for killed processes, in milliseconds: one that waits for a dead disk never ends.
+/// How long to wait for killed processes, in milliseconds: one that waits for a dead disk never ends. If there is one, the
+/// disk gets as long to become clean.
 const PATIENCE: u64 = 5_000;
 
 /// How the command ended.
@@ -30,12 +31,21 @@ impl End {
 ///
 /// That line comes last, so that whoever waits for it finds the disk clean.
 pub(crate) fn power_off(end: End) -> ! {
-    end_processes();
-    syscall::sync();
-    if syscall::is_writable(c"/")
-        && let Err(error) = syscall::remount_root(MS_RDONLY)
-    {
-        console::warn(&[b"could not make the root read-only"], error);
+    syscall::signal_all(SIGKILL);
+    if have_ended(None) {
+        clean_disk();
+    } else {
+        console::say(&[b"some processes would not end"]);
+        // What they wait for might hold this one up too.
+        match syscall::fork() {
+            Ok(0) => {
+                clean_disk();
+                syscall::exit(0);
+            }
+            Ok(child) if !have_ended(Some(child)) => console::say(&[b"the disk may not be clean"]),
+            Ok(_) => {}
+            Err(error) => console::warn(&[b"could not start a process"], error),
+        }
     }
     report(end);
     // Firecracker has no power button on x86: it ends when the machine restarts, by the keyboard controller.
@@ -52,16 +62,28 @@ pub(crate) fn power_off(end: End) -> ! {
     }
 }
 
-fn end_processes() {
-    syscall::signal_all(SIGKILL);
+/// Waits for a process, or for all, and returns whether they ended.
+fn have_ended(process: Option<usize>) -> bool {
     let deadline = syscall::uptime() + PATIENCE;
     while let Ok(child) = syscall::reap() {
-        if child.is_none() {
-            if syscall::uptime() >= deadline {
-                return console::say(&[b"some processes would not end"]);
+        match child {
+            Some((child, _)) if Some(child) == process => return true,
+            Some(_) => {}
+            None if syscall::uptime() >= deadline => return false,
+            None => {
+                syscall::next_signal(Some(100));
             }
-            syscall::next_signal(Some(100));
         }
+    }
+    true
+}
+
+fn clean_disk() {
+    syscall::sync();
+    if syscall::is_writable(c"/")
+        && let Err(error) = syscall::remount_root(MS_RDONLY)
+    {
+        console::warn(&[b"could not make the root read-only"], error);
     }
 }
 
