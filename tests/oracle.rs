@@ -13,3 +13,4 @@ mod images;
 #[cfg(target_arch = "x86_64")]
 mod init;
 mod neighbours;
+mod resources;

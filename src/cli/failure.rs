@@ -127,7 +127,8 @@ impl Failure {
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
             Self::Cache(error) => error.kind(),
             Self::Signal { .. } => ErrorKind::Transient,
-            Self::Password(error) | Self::Report(error) | Self::Signals(error) => error.kind().into(),
+            Self::Signals(_) => ErrorKind::ResourceExhausted,
+            Self::Password(error) | Self::Report(error) => error.kind().into(),
         }
     }
 
@@ -169,6 +170,7 @@ impl Failure {
             Self::Registry(error) => error.remediation(),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
+            Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
             Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
             Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),

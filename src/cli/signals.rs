@@ -4,9 +4,11 @@ use std::io;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
+use tokio::sync::oneshot;
 
 /// How long after the first signal another one is taken for the same: `timeout`, for example, sends each twice.
 const ECHO: Duration = Duration::from_secs(1);
@@ -15,7 +17,7 @@ const ECHO: Duration = Duration::from_secs(1);
 pub(super) struct Signals {
     interrupted: Arc<AtomicBool>,
     first: Arc<OnceLock<First>>,
-    _runtime: Runtime,
+    _stop: oneshot::Sender<()>,
 }
 
 /// The signal that came first.
@@ -27,7 +29,7 @@ struct First {
 impl Signals {
     /// Begins to listen: to SIGINT, SIGTERM and SIGHUP; on Windows to Ctrl-C, Ctrl-Break, and the end of the console or the machine.
     pub(super) fn listen() -> io::Result<Self> {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let interrupted = Arc::new(AtomicBool::new(false));
         let first = Arc::new(OnceLock::new());
         for (exit_status, mut signal) in runtime.block_on(async { subscribe() })? {
@@ -43,10 +45,15 @@ impl Signals {
                 }
             });
         }
+        // A runtime that makes the thread itself panics where there is none.
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::Builder::new().name("signals".to_owned());
+        // An error is that the sender was dropped.
+        thread.spawn(move || drop(runtime.block_on(stopped)))?;
         Ok(Self {
             interrupted,
             first,
-            _runtime: runtime,
+            _stop: stop,
         })
     }
 

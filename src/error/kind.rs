@@ -168,7 +168,9 @@ impl From<&ArchiveError> for ErrorKind {
 impl From<&RegistryError> for ErrorKind {
     fn from(error: &RegistryError) -> Self {
         match error {
-            RegistryError::Runtime(source) | RegistryError::CaFile { source, .. } => source.kind().into(),
+            // Threads or descriptors are used up.
+            RegistryError::Runtime(_) => Self::ResourceExhausted,
+            RegistryError::CaFile { source, .. } => source.kind().into(),
             RegistryError::NotFound { .. } => Self::NotFound,
             RegistryError::Unauthorized { .. }
             | RegistryError::LoginRefused { .. }

@@ -212,6 +212,7 @@ fn registry(error: &RegistryError) -> Option<String> {
         RegistryError::LoginRefused { .. } => {
             "check the user and the password; many registries want an access token in place of the password"
         }
+        RegistryError::Runtime(_) => "allow more processes and threads (ulimit -u, pids.max), or end some",
         RegistryError::NotFound { .. } => "check the repository, and the tag or digest",
         RegistryError::Tls { .. } => {
             "if its certificate is of an authority of your own, name that with --tls-ca <file>"

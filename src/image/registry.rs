@@ -12,6 +12,7 @@ mod http;
 mod login;
 mod options;
 mod redirect;
+mod resolver;
 mod retry;
 mod runtime;
 mod secrets;
@@ -21,7 +22,6 @@ mod token;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::auth::Helper;
@@ -48,7 +48,6 @@ pub(super) struct Registry {
     image: RegistryReference,
     http: Arc<Http>,
     helper: Option<Helper>,
-    slots: Arc<Semaphore>,
     interrupted: Arc<AtomicBool>,
     runtime: Runtime,
 }
@@ -70,9 +69,8 @@ impl Registry {
             image: image.clone(),
             http: Arc::new(http),
             helper,
-            slots: Arc::new(Semaphore::new(PARALLEL_DOWNLOADS)),
             interrupted: Arc::clone(&options.interrupted),
-            runtime: Runtime::new()?,
+            runtime: Runtime::new(PARALLEL_DOWNLOADS)?,
         })
     }
 
@@ -140,18 +138,12 @@ impl Registry {
             Download::queue(blob, progress)
         };
         let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
-        let (http, slots) = (Arc::clone(&self.http), Arc::clone(&self.slots));
-        let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
-        self.runtime.handle().spawn(async move {
-            for duty in duties {
-                let slot = Arc::clone(&slots).acquire_owned().await;
-                let (http, store, interrupted) = (Arc::clone(&http), store.clone(), Arc::clone(&interrupted));
-                tokio::spawn(async move {
-                    duty.perform(&http, &store, &interrupted).await;
-                    drop(slot);
-                });
-            }
+        let tasks = duties.into_iter().map(|duty| {
+            let http = Arc::clone(&self.http);
+            let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
+            async move { duty.perform(&http, &store, &interrupted).await }
         });
+        self.runtime.queue(tasks.collect());
         downloads
     }
 

@@ -8,6 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, redirect};
 
 use super::RegistryError;
 use super::http::Timeouts;
+use super::resolver::SystemResolver;
 use crate::host::open_file;
 
 /// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
@@ -40,6 +41,7 @@ impl ClientOptions {
                 .connect_timeout(self.timeouts.connect)
                 .read_timeout(self.timeouts.read)
                 .referer(false)
+                .dns_resolver(SystemResolver)
                 .redirect(redirect::Policy::none())
                 .tls_danger_accept_invalid_certs(self.accept_any_certificate);
             if self.is_loopback { builder.no_proxy() } else { builder }

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 use super::http::Http;
@@ -183,8 +182,8 @@ impl Duty {
     async fn download(&self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         let mut partial = loop {
-            // It hashes what there is.
-            match block_in_place(|| store.begin(digest, *size, interrupted))? {
+            // It hashes what there is, and blocks the worker alone that it runs on.
+            match store.begin(digest, *size, interrupted)? {
                 Begin::Partial(partial) => break partial,
                 Begin::Taken => sleep(LOCK_POLL).await,
                 Begin::Stored => {
@@ -322,7 +321,7 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let (download, duty) = Download::queue(blob, None);
         let (store, interrupted) = (BlobStore::new(state.path()), AtomicBool::new(false));
-        let runtime = Runtime::new().unwrap();
+        let runtime = Runtime::new(0).unwrap();
         let perform = async || duty.perform(&http, &store, &interrupted).await;
         runtime.block_on(perform).unwrap();
         download.finish()

@@ -38,7 +38,7 @@ pub fn check_login(
         helper: None,
     };
     let http = Http::new(&target.registry, "", found, options, Timeouts::default())?;
-    let result = Runtime::new()?.block_on(async || {
+    let result = Runtime::new(0)?.block_on(async || {
         tokio::select! {
             result = retry(http.backoff(), async || Ok(http.ping().await?)) => result,
             () = raised(interrupted) => Err(ImageError::Interrupted),

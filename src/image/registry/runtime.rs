@@ -1,27 +1,154 @@
-//! The runtime that requests run on.
+//! The threads that requests run on.
+//!
+//! Tokio's own thread pool panics where the system has no thread left (`ulimit -u`, `pids.max`). So each thread here is made
+//! with an error to see, and drives a runtime of its own.
 
+use std::future::Future;
+use std::io;
+use std::mem;
 use std::panic::resume_unwind;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use tokio::runtime::{Builder, Handle};
+use tokio::sync::{Semaphore, oneshot};
 
 use super::RegistryError;
 
-/// A runtime of its own, which can be waited for and dropped inside of another one too.
+/// Threads for requests. They can be waited for and dropped inside of an asynchronous runtime too.
 pub(super) struct Runtime {
-    /// Taken only when this is dropped.
-    inner: Option<tokio::runtime::Runtime>,
+    main: Driver,
+    workers: Arc<Workers>,
+}
+
+/// A thread that drives a runtime until this is dropped.
+struct Driver {
+    handle: Handle,
+    _stop: oneshot::Sender<()>,
+}
+
+/// Threads that each do one task at a time, and may block.
+struct Workers {
+    max: usize,
+    drivers: Mutex<Vec<Driver>>,
+    idle: Mutex<Vec<Handle>>,
+    /// How many are in `idle`.
+    idle_count: Semaphore,
+    /// Set once the thread of other requests is among the workers.
+    fallback: Mutex<bool>,
+}
+
+/// A worker that has a task.
+struct Worker {
+    handle: Handle,
+    workers: Arc<Workers>,
+}
+
+impl Driver {
+    fn new(name: String) -> io::Result<Self> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        thread::Builder::new().name(name).spawn(move || {
+            // An error is that the sender was dropped.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, _stop: stop })
+    }
+}
+
+impl Workers {
+    /// Makes as many threads as there are tasks, where possible.
+    fn prepare(&self, task_count: usize, main: &Handle) {
+        let mut drivers = lock(&self.drivers);
+        while drivers.len() < self.max.min(task_count) {
+            // With fewer threads it takes longer, and with none too.
+            let Ok(driver) = Driver::new(format!("download-{}", drivers.len() + 1)) else {
+                break;
+            };
+            self.put(driver.handle.clone());
+            drivers.push(driver);
+        }
+        if drivers.is_empty() && !mem::replace(&mut *lock(&self.fallback), true) {
+            self.put(main.clone());
+        }
+    }
+
+    /// Waits for an idle worker.
+    async fn next(workers: &Arc<Self>) -> Worker {
+        // Never closed; each permit stands for a handle.
+        if let Ok(permit) = workers.idle_count.acquire().await {
+            permit.forget();
+        }
+        let handle = lock(&workers.idle).pop();
+        Worker {
+            handle: handle.expect("there are as many as permits"),
+            workers: Arc::clone(workers),
+        }
+    }
+
+    fn put(&self, idle: Handle) {
+        lock(&self.idle).push(idle);
+        self.idle_count.add_permits(1);
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.workers.put(self.handle.clone());
+    }
+}
+
+impl Drop for Runtime {
+    /// Ends the workers, whose tasks hold them, without waiting for what cannot be cancelled.
+    fn drop(&mut self) {
+        lock(&self.workers.drivers).clear();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Runtime {
-    pub(super) fn new() -> Result<Self, RegistryError> {
-        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build();
-        let inner = Some(runtime.map_err(RegistryError::Runtime)?);
-        Ok(Self { inner })
+    /// Makes the thread for requests that are waited for. There are at most `max_workers` others, which are made when they are
+    /// needed.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::Runtime`] if there can be no thread.
+    pub(super) fn new(max_workers: usize) -> Result<Self, RegistryError> {
+        Ok(Self {
+            main: Driver::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
+            workers: Arc::new(Workers {
+                max: max_workers,
+                drivers: Mutex::default(),
+                idle: Mutex::default(),
+                idle_count: Semaphore::new(0),
+                fallback: Mutex::default(),
+            }),
+        })
     }
 
-    pub(super) fn handle(&self) -> &Handle {
-        self.inner.as_ref().expect("the runtime is there until drop").handle()
+    /// Begins tasks in their order, each once a worker is idle. A task may block its worker. Without a thread for workers, tasks
+    /// share the one of the other requests.
+    pub(super) fn queue<F>(&self, tasks: Vec<F>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.workers.prepare(tasks.len(), &self.main.handle);
+        let workers = Arc::clone(&self.workers);
+        self.main.handle.spawn(async move {
+            for task in tasks {
+                let worker = Workers::next(&workers).await;
+                let handle = worker.handle.clone();
+                handle.spawn(async move {
+                    task.await;
+                    drop(worker);
+                });
+            }
+        });
     }
 
     /// Waits for a future, on a thread of its own where the caller's belongs to a runtime, which
@@ -31,12 +158,12 @@ impl Runtime {
     ///
     /// [`RegistryError::Runtime`] if there can be no such thread.
     pub(super) fn block_on<T: Send>(&self, run: impl AsyncFnOnce() -> T + Send) -> Result<T, RegistryError> {
-        let handle = self.handle();
+        let handle = &self.main.handle;
         if Handle::try_current().is_err() {
             return Ok(handle.block_on(run()));
         }
         thread::scope(|scope| {
-            let thread = thread::Builder::new().name("registry".to_owned());
+            let thread = thread::Builder::new().name("registry-wait".to_owned());
             let waiting = thread.spawn_scoped(scope, || handle.block_on(run()));
             let result = waiting.map_err(RegistryError::Runtime)?.join();
             Ok(result.unwrap_or_else(|panic| resume_unwind(panic)))
@@ -44,11 +171,70 @@ impl Runtime {
     }
 }
 
-impl Drop for Runtime {
-    /// Does not wait for what cannot be cancelled, such as a name lookup.
-    fn drop(&mut self) {
-        if let Some(runtime) = self.inner.take() {
-            runtime.shutdown_background();
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_mins(1);
+
+    async fn report(number: usize, reports: Sender<(usize, String)>) {
+        let name = thread::current().name().unwrap_or_default().to_owned();
+        reports.send((number, name)).expect("the test waits");
+    }
+
+    #[test]
+    fn tasks_run_on_workers_and_one_that_blocks_stops_no_other() {
+        let runtime = Runtime::new(2).unwrap();
+        let (reports, reported) = channel();
+        let (release, released) = channel::<()>();
+        let mut released = Some(released);
+        let tasks = (0..5).map(|number| {
+            let (reports, released) = (reports.clone(), released.take());
+            async move {
+                if let Some(released) = released {
+                    released.recv_timeout(LONG).expect("it is released");
+                }
+                report(number, reports).await;
+            }
+        });
+        runtime.queue(tasks.collect());
+        for expected in 1..5 {
+            let (number, name) = reported.recv_timeout(LONG).unwrap();
+            assert_eq!(number, expected);
+            assert!(name.starts_with("download-"), "{name}");
         }
+        release.send(()).unwrap();
+        assert_eq!(reported.recv_timeout(LONG).unwrap().0, 0);
+    }
+
+    #[test]
+    fn without_workers_tasks_run_on_the_thread_of_other_requests() {
+        let runtime = Runtime::new(0).unwrap();
+        let (reports, reported) = channel();
+        for number in 0..3 {
+            runtime.queue(vec![report(number, reports.clone())]);
+            let expected = (number, "registry".to_owned());
+            assert_eq!(reported.recv_timeout(LONG).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn tasks_are_dropped_with_their_runtime() {
+        let runtime = Runtime::new(1).unwrap();
+        let (reports, reported) = channel::<()>();
+        let tasks = (0..2).map(|_| {
+            let reports = reports.clone();
+            async move {
+                std::future::pending::<()>().await;
+                drop(reports);
+            }
+        });
+        runtime.queue(tasks.collect());
+        drop((reports, runtime));
+        let end = reported.recv_timeout(LONG).unwrap_err();
+        assert_eq!(end, std::sync::mpsc::RecvTimeoutError::Disconnected);
     }
 }
