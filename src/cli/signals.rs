@@ -29,6 +29,8 @@ struct First {
 impl Signals {
     /// Begins to listen: to SIGINT, SIGTERM and SIGHUP; on Windows to Ctrl-C, Ctrl-Break, and the end of the console or the machine.
     pub(super) fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        require_descriptors()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let interrupted = Arc::new(AtomicBool::new(false));
         let first = Arc::new(OnceLock::new());
@@ -66,6 +68,15 @@ impl Signals {
     pub(super) fn exit_status(&self) -> Option<u8> {
         self.first.get().map(|first| first.exit_status)
     }
+}
+
+/// Fails where the process may not open the files that tokio needs for signals: with some of them
+/// missing, it panics.
+#[cfg(unix)]
+fn require_descriptors() -> io::Result<()> {
+    const PAIRS: usize = 4;
+    let pairs = (0..PAIRS).map(|_| std::os::unix::net::UnixStream::pair());
+    pairs.collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 #[cfg(unix)]

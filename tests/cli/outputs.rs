@@ -162,6 +162,37 @@ fn a_file_that_may_not_grow_leaves_nothing() {
     assert!(scene.left().is_empty());
 }
 
+/// As under `ulimit -n`; with most of these limits, the build fails somewhere.
+#[cfg(unix)]
+#[test]
+fn too_few_descriptors_leave_nothing() {
+    let (scene, image) = Scene::with_image();
+    let mut build = scene.build(&image);
+    build.args(["--mode", "ax", "--size-mib", "16"]);
+    let mut failed = 0;
+    for limit in 5..24 {
+        let output = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh"])
+            .arg(build.get_program())
+            .args(build.get_args())
+            .output()
+            .unwrap();
+        if output.status.success() {
+            assert_eq!(scene.left(), ["rootfs.ext4"], "{limit}");
+            fs::remove_file(scene.output()).unwrap();
+        } else {
+            let error = failure(&output);
+            assert!(
+                error["message"].as_str().unwrap().contains("open files"),
+                "{limit}: {error}"
+            );
+            assert!(scene.left().is_empty(), "{limit}: {:?}", scene.left());
+            failed += 1;
+        }
+    }
+    assert!(failed > 0);
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_nothing() {
