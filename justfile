@@ -73,6 +73,10 @@ differential from to:
 damage from to:
     REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
 
+# Builds of which each system call fails once, with each of three errors, before what they leave
+faults:
+    REQUIRE_ORACLES=1 FAULT_SWEEP=all cargo test --test oracle -- faults::
+
 # README's test command without root and with Rust, a C compiler, coreutils and find alone (Debian, root)
 unprivileged:
     tests/rig/unprivileged.sh "$(grep --max-count=1 '^cargo test' README.md)"

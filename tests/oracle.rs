@@ -9,6 +9,7 @@ mod boot;
 mod copies;
 mod differential;
 mod durability;
+mod faults;
 mod images;
 #[cfg(target_arch = "x86_64")]
 mod init;

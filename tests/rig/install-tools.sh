@@ -5,6 +5,7 @@ export DEBIAN_FRONTEND=noninteractive
 
 packages=(
   attr ca-certificates e2fsprogs libcap2-bin mount procps util-linux # look at images and mount them
+  strace                                                             # let system calls fail
   xz-utils                                                           # unpack kernels' modules
   libarchive-tools mtree-netbsd                                      # read descriptions of trees
   skopeo umoci zstd                                                  # read OCI layouts
