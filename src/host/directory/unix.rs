@@ -104,6 +104,16 @@ impl Directory {
     pub(crate) fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = check(name.as_ref())?;
         fs::mkdirat(&self.fd, name, Mode::RWXU)?;
+        let made = self.open_made(name);
+        if made.is_err() {
+            // It is empty, or else stays.
+            let _ = self.remove_directory(name);
+        }
+        made
+    }
+
+    /// Opens a directory that was just made.
+    fn open_made(&self, name: &OsStr) -> io::Result<Self> {
         let directory = self.subdirectory(name)?;
         let stat = fs::fstat(&directory.fd)?;
         check_ours(&stat)?;
