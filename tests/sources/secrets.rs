@@ -20,14 +20,27 @@ const SIGNATURE: &str = "5ig/nature+beef";
 /// A way to write a secret.
 type Form = fn(&str) -> String;
 
+type MakeReply = dyn Fn(&Request) -> Reply + Send + Sync;
+
 const FORMS: [Form; 6] = [
     str::to_owned,
     |text| serde_json::to_string(text).unwrap(),
-    |text| text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
-    |text| text.bytes().map(|byte| format!("{byte:02x}")).collect(),
+    percent,
+    hex,
     |text| STANDARD.encode(text),
     |text| URL_SAFE_NO_PAD.encode(text),
 ];
+
+fn percent(text: &str) -> String {
+    hex(text).as_bytes().chunks(2).fold(String::new(), |text, digits| {
+        text + "%" + &String::from_utf8_lossy(digits).to_uppercase()
+    })
+}
+
+fn hex(text: &str) -> String {
+    let bytes = text.bytes();
+    bytes.fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
+}
 
 /// All that was sent in a request, written in this form.
 fn echo(request: &Request, form: Form) -> String {
@@ -176,7 +189,7 @@ fn headers_that_repeat_credentials() {
     let challenge = |realm: String| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\""));
     let hex = |request: &Request| echo(request, FORMS[3]).split(' ').next().unwrap().to_owned();
     let digest = |digest: String| Reply::json(200, &json!({})).with("Docker-Content-Digest", digest);
-    let replies: [Box<dyn Fn(&Request) -> Reply + Send + Sync>; 6] = [
+    let replies: [Box<MakeReply>; 6] = [
         Box::new(move |request| location(format!("http://{}.invalid/", hex(request)))),
         Box::new(move |request| location(format!("x{}:/", hex(request)))),
         Box::new(move |request| challenge(format!("http://127.0.0.1:1/{}", hex(request)))),

@@ -188,13 +188,17 @@ mod tests {
         let sent = sent(PASSWORD);
         let pair = format!("someone:{PASSWORD}");
         let escaped = |text: &str| serde_json::to_string(text).unwrap();
-        let percent = |text: &str| -> String { text.bytes().map(|byte| format!("%{byte:02X}")).collect() };
+        let each_byte = |text: &str, before: &str| {
+            let bytes = text.bytes();
+            bytes.fold(String::new(), |text, byte| text + before + &format!("{byte:02X}"))
+        };
+        let percent = |text: &str| each_byte(text, "%");
         let form = |text: &str| {
             let mut url = Url::parse("x:/").unwrap();
             url.query_pairs_mut().append_pair("", text);
             url.to_string()
         };
-        let hex = |text: &str| -> String { text.bytes().map(|byte| format!("{byte:02X}")).collect() };
+        let hex = |text: &str| each_byte(text, "");
         let spread = |text: &str| -> String { text.chars().flat_map(|character| [character, '-']).collect() };
         for text in [PASSWORD, &pair] {
             for echo in [
