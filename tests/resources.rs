@@ -22,6 +22,7 @@ use support::tools;
 
 /// The first of the users that nobody else on the machine is, so that all their threads are the program's.
 const FIRST_USER: u32 = 100_000_000;
+static USERS: AtomicU32 = AtomicU32::new(0);
 
 /// The digest of the sample image's index.
 const SAMPLE: &str = "sha256:cd5c69a0018311b0abb2459ce53df7a4c693346459185473f345de02d9447edd";
@@ -43,7 +44,6 @@ impl Home {
             return None;
         }
         // Another one for each test: they run at once, in one process or in many.
-        static USERS: AtomicU32 = AtomicU32::new(0);
         let user = FIRST_USER + 16 * std::process::id() + USERS.fetch_add(1, Ordering::Relaxed);
         let directory = TempDir::new().unwrap();
         chown(directory.path(), Some(user), Some(user)).unwrap();

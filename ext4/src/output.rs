@@ -69,7 +69,7 @@ impl Output for Vec<u8> {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::OutOfMemory)?;
         if end > self.len() {
-            self.resize(end, 0);
+            grow(self, end)?;
         }
         self[start..end].copy_from_slice(bytes);
         Ok(())
@@ -83,9 +83,17 @@ impl Output for Vec<u8> {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        self.resize(usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?, 0);
-        Ok(())
+        grow(self, usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?)
     }
+}
+
+/// Gives memory another length; what it grows by is zeros.
+fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
+    memory
+        .try_reserve(len.saturating_sub(memory.len()))
+        .map_err(|_| io::ErrorKind::OutOfMemory)?;
+    memory.resize(len, 0);
+    Ok(())
 }
 
 /// A regular file, open for reading and writing and not for appending. Its position does not

@@ -227,6 +227,7 @@ impl From<&LayerErrorKind> for ErrorKind {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
             LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => error.into(),
+            LayerErrorKind::OutOfMemory { .. } => Self::ResourceExhausted,
             LayerErrorKind::TooLarge { .. }
             | LayerErrorKind::TooManyEntries { .. }
             | LayerErrorKind::TooMuchMetadata { .. } => Self::PolicyDenied,

@@ -288,6 +288,7 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
             "build the image again with the file before its links, in the same layer or one below"
         }
         LayerErrorKind::LinkToDirectory { .. } => "build the image with a symlink there",
+        LayerErrorKind::OutOfMemory { .. } => "free some memory, or raise its limit (ulimit -v)",
         LayerErrorKind::TooLarge { len, .. } => return Some(raise("--max-size-mib", len.div_ceil(MIB))),
         LayerErrorKind::TooManyEntries { count, .. } => return Some(raise("--max-entries", *count)),
         LayerErrorKind::TooMuchMetadata { len, .. } => return Some(raise("--max-metadata-mib", len.div_ceil(MIB))),

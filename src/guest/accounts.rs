@@ -250,8 +250,10 @@ mod tests {
 
     #[test]
     fn more_groups_than_a_process_can_have_are_an_error() {
-        let group = |count: u32| -> String { (1..=count).map(|id| format!("g{id}:x:{id}:ana\n")).collect() };
-        let of = |count| credentials("ana", b"ana:x:1:0::/:\n", group(count).as_bytes());
+        let of = |count: u32| {
+            let lines: Vec<_> = (1..=count).map(|id| format!("g{id}:x:{id}:ana")).collect();
+            credentials("ana", b"ana:x:1:0::/:\n", lines.join("\n").as_bytes())
+        };
         assert_eq!(of(65_535).unwrap().groups.len(), 65_536);
         let error = of(65_536).unwrap_err();
         assert!(

@@ -95,6 +95,7 @@ impl<'a, O: Output> Applier<'a, O> {
             Change::Link { path, target } => (path, Placed::Link { target, hidden: None }),
             Change::Hide(whiteout) => {
                 if !self.is_lowest {
+                    reserve(&mut self.whiteouts)?;
                     self.whiteouts.push((position, whiteout));
                 }
                 return Ok(());
@@ -103,6 +104,7 @@ impl<'a, O: Output> Applier<'a, O> {
         if self.is_lowest {
             self.place(&path, node)
         } else {
+            reserve(&mut self.placements)?;
             self.placements.push(Placement { position, node });
             Ok(())
         }
@@ -327,6 +329,12 @@ impl<'a, O: Output> Applier<'a, O> {
     fn is_directory(&self, id: InodeId) -> bool {
         self.rootfs.tree.inode(id).directory().is_some()
     }
+}
+
+/// Makes room in a list of entries, which may be millions.
+fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
+    let len = (list.len() + 1).saturating_mul(size_of::<T>());
+    list.try_reserve(1).map_err(|_| LayerErrorKind::OutOfMemory { len })
 }
 
 /// Fails if the flag is set.

@@ -202,6 +202,12 @@ pub enum LayerErrorKind {
         /// The limit.
         max: u32,
     },
+    /// The system has no memory for a list of the layer's entries.
+    #[error("no memory for {len} bytes, where the entries of the layer are kept until all are read")]
+    OutOfMemory {
+        /// Size of the list in bytes, with this entry.
+        len: usize,
+    },
     /// A hard link to something that is not there.
     #[error("hard link to \"{}\", which does not exist so far", Printable(.target))]
     LinkTargetMissing {

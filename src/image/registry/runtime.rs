@@ -180,7 +180,7 @@ mod tests {
 
     const LONG: Duration = Duration::from_mins(1);
 
-    async fn report(number: usize, reports: Sender<(usize, String)>) {
+    fn report(number: usize, reports: &Sender<(usize, String)>) {
         let name = thread::current().name().unwrap_or_default().to_owned();
         reports.send((number, name)).expect("the test waits");
     }
@@ -197,7 +197,7 @@ mod tests {
                 if let Some(released) = released {
                     released.recv_timeout(LONG).expect("it is released");
                 }
-                report(number, reports).await;
+                report(number, &reports);
             }
         });
         runtime.queue(tasks.collect());
@@ -215,7 +215,8 @@ mod tests {
         let runtime = Runtime::new(0).unwrap();
         let (reports, reported) = channel();
         for number in 0..3 {
-            runtime.queue(vec![report(number, reports.clone())]);
+            let reports = reports.clone();
+            runtime.queue(vec![async move { report(number, &reports) }]);
             let expected = (number, "registry".to_owned());
             assert_eq!(reported.recv_timeout(LONG).unwrap(), expected);
         }
