@@ -20,8 +20,9 @@ fn run(command: &mut Command) -> Output {
     command.current_dir(sources).output().expect("the command can be run")
 }
 
-/// Builds the program for a processor, and compares it with the one that is checked in, where the compiler is the one
-/// that made that. Returns its path; `None`, with the reason on stderr, where it cannot be built.
+/// Builds the program for a processor, and compares it with the one that is checked in, where the
+/// compiler is the one that made that. Returns its path; `None`, with the reason on stderr, where
+/// it cannot be built.
 fn built_as_checked_in(cpu: &str) -> Option<PathBuf> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let triple = format!("{cpu}-unknown-linux-gnu");

@@ -20,7 +20,8 @@ use support::single_image::{Layout, digest};
 use support::skip::skip;
 use support::tools;
 
-/// The first of the users that nobody else on the machine is, so that all their threads are the program's.
+/// The first of the users that nobody else on the machine is, so that all their threads are the
+/// program's.
 const FIRST_USER: u32 = 100_000_000;
 static USERS: AtomicU32 = AtomicU32::new(0);
 
@@ -62,7 +63,8 @@ impl Home {
         self.directory.path().join(name)
     }
 
-    /// Runs the program as the user within a limit of prlimit(1), and checks that it ends by itself, without a panic.
+    /// Runs the program as the user within a limit of prlimit(1), and checks that it ends by
+    /// itself, without a panic.
     fn run(&self, limit: &str, arguments: &[&str]) -> Output {
         let mut command = Command::new("sh");
         command.args([
@@ -94,7 +96,8 @@ impl Home {
         output
     }
 
-    /// Runs it with 1, 2, … threads, until it succeeds with three limits in a row. Returns on how many it failed.
+    /// Runs it with 1, 2, … threads, until it succeeds with three limits in a row. Returns on how
+    /// many it failed.
     fn run_with_few_threads(&self, arguments: &[&str]) -> usize {
         let mut failures = 0;
         let mut successes = 0;
@@ -187,7 +190,8 @@ fn commands_that_look_into_an_image_need_few_threads() {
 fn a_window_that_memory_has_no_room_for_is_an_error() {
     let Some(home) = Home::new() else { return };
     let layout = Layout::create(home.path("layout"));
-    // A frame of one block with a window of 512 MiB, of a content that is not said (RFC 8878, "Frame_Header").
+    // A frame of one block with a window of 512 MiB, of a content that is not said (RFC 8878,
+    // "Frame_Header").
     let tar = [0; 1024];
     let block = u32::try_from(tar.len()).unwrap() << 3 | 1;
     let blob = [&b"\x28\xb5\x2f\xfd\x00\x98"[..], &block.to_le_bytes()[..3], &tar].concat();
@@ -213,7 +217,8 @@ fn an_image_that_promises_large_tables_takes_no_memory() {
     );
     let path = home.path("out.ext4");
     let file = fs::File::options().write(true).open(&path).unwrap();
-    // s_blocks_count_lo, s_blocks_count_hi, s_inodes_count; the file is as large as they say, and a hole.
+    // s_blocks_count_lo, s_blocks_count_hi, s_inodes_count; the file is as large as they say, and a
+    // hole.
     file.write_all_at(&u32::MAX.to_le_bytes(), 1024 + 4).unwrap();
     file.write_all_at(&u32::MAX.to_le_bytes(), 1024).unwrap();
     file.set_len(u64::from(u32::MAX) << 12).unwrap();

@@ -16,8 +16,8 @@ const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
 
 /// Longest argument or variable, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
 const MAX_STRING_LEN: usize = 32 * 4096 - 1;
-/// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the init has (execve(2),
-/// "Limits on size of arguments and environment").
+/// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the
+/// init has (execve(2), "Limits on size of arguments and environment").
 const MAX_TOTAL_LEN: usize = 2 << 20;
 /// Bytes of an address, which count since Linux 4.13.
 const ADDRESS_LEN: usize = 8;
@@ -68,8 +68,8 @@ impl Process {
         Ok(process)
     }
 
-    /// Paths of the command, the first first: its own, or those that a name has in the directories of `PATH`, of which an
-    /// empty one is the current directory (execvp(3)).
+    /// Paths of the command, the first first: its own, or those that a name has in the directories
+    /// of `PATH`, of which an empty one is the current directory (execvp(3)).
     fn candidates(&self) -> impl Iterator<Item = Vec<u8>> {
         let command = &self.arguments[0];
         let own = command.contains(&b'/').then(|| command.clone());
@@ -299,7 +299,8 @@ mod tests {
         let error = refused(json!({"Cmd": ["c"], "Env": [text(4 << 20)]})).unwrap_err();
         assert!(error.len() < 200, "{error}");
 
-        // Strings of 64 KiB with their NULs and addresses; the rest of 2 MiB is for the program's own and for a script.
+        // Strings of 64 KiB with their NULs and addresses; the rest of 2 MiB is for the program's
+        // own and for a script.
         let many = |rest: usize| [vec!["/c".to_owned()], vec![text(65_527); 31], vec![text(rest)]].concat();
         let own =
             "/c".len() + 9 + 2 * 3 + 256 + 9 + "HOME=/home/ana".len() + 9 + "PATH=".len() + DEFAULT_PATH.len() + 9;

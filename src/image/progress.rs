@@ -15,8 +15,8 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct State {
     layers: Vec<Arc<LayerProgress>>,
-    /// Of each blob the layers that were not finished when they were looked at last, lowest first: a manifest may list
-    /// thousands.
+    /// Of each blob the layers that were not finished when they were looked at last, lowest first:
+    /// a manifest may list thousands.
     open: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
 }
 

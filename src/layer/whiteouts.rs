@@ -36,8 +36,8 @@ enum Hidden {
 
 /// Hides what whiteouts name, and returns the contents that no name leads to any more.
 ///
-/// `placed` are the layer's other entries: position, path, and whether it is a directory. What symlinks make of paths counts as
-/// metadata.
+/// `placed` are the layer's other entries: position, path, and whether it is a directory. What
+/// symlinks make of paths counts as metadata.
 pub(super) fn hide<'a>(
     whiteouts: &[(Position, Whiteout)],
     placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,

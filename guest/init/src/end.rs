@@ -4,8 +4,8 @@ use crate::console::{self, Line};
 use crate::files;
 use crate::syscall::{self, MS_RDONLY, Power, SIGKILL, STDERR};
 
-/// How long to wait for killed processes, in milliseconds: one that waits for a dead disk never ends. If there is one, the
-/// disk gets as long to become clean.
+/// How long to wait for killed processes, in milliseconds: one that waits for a dead disk never
+/// ends. If there is one, the disk gets as long to become clean.
 const PATIENCE: u64 = 5_000;
 
 /// How the command ended.

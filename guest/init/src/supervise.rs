@@ -4,7 +4,8 @@ use crate::console;
 use crate::end::End;
 use crate::syscall::{self, Power, SIGCHLD, SIGINT, SIGKILL, SIGPWR, SIGTERM};
 
-/// How long the command may take to stop, in milliseconds, as container engines have it; and then to end once it is killed.
+/// How long the command may take to stop, in milliseconds, as container engines have it; and then
+/// to end once it is killed.
 const PATIENCE: u64 = 10_000;
 
 /// Begins to collect signals, Ctrl-Alt-Del among them. PID 1 gets only those that it blocks or handles.
@@ -14,7 +15,8 @@ pub(crate) fn listen() {
     let _ = syscall::power(Power::TellCtrlAltDel);
 }
 
-/// Waits for the end of the command. One that is killed and does not end, because it waits for a dead disk, counts as ended.
+/// Waits for the end of the command. One that is killed and does not end, because it waits for a
+/// dead disk, counts as ended.
 pub(crate) fn until_end(command: usize, stop_signal: u32) -> End {
     let mut deadline = None;
     let mut is_killed = false;

@@ -7,7 +7,8 @@ use std::thread;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::oneshot;
 
-/// Asks the system on a thread for each name. Reqwest's own resolver panics, or waits without end, where there is no thread.
+/// Asks the system on a thread for each name. Reqwest's own resolver panics, or waits without end,
+/// where there is no thread.
 #[derive(Clone, Copy)]
 pub(super) struct SystemResolver;
 

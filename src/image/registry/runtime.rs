@@ -1,7 +1,7 @@
 //! The threads that requests run on.
 //!
-//! Tokio's own thread pool panics where the system has no thread left (`ulimit -u`, `pids.max`). So each thread here is made
-//! with an error to see, and drives a runtime of its own.
+//! Tokio's own thread pool panics where the system has no thread left (`ulimit -u`, `pids.max`). So
+//! each thread here is made with an error to see, and drives a runtime of its own.
 
 use std::future::Future;
 use std::io;
@@ -112,8 +112,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runtime {
-    /// Makes the thread for requests that are waited for. There are at most `max_workers` others, which are made when they are
-    /// needed.
+    /// Makes the thread for requests that are waited for. There are at most `max_workers` others,
+    /// which are made when they are needed.
     ///
     /// # Errors
     ///
@@ -131,8 +131,8 @@ impl Runtime {
         })
     }
 
-    /// Begins tasks in their order, each once a worker is idle. A task may block its worker. Without a thread for workers, tasks
-    /// share the one of the other requests.
+    /// Begins tasks in their order, each once a worker is idle. A task may block its worker.
+    /// Without a thread for workers, tasks share the one of the other requests.
     pub(super) fn queue<F>(&self, tasks: Vec<F>)
     where
         F: Future<Output = ()> + Send + 'static,
