@@ -23,6 +23,10 @@ pub(crate) use unix::Directory;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     Read,
+    /// Reading, of a file that anyone may own and change.
+    ReadAny,
+    /// Writing too.
+    Write,
     /// Writing too, and making the file, with mode 0600, if it is missing.
     Create,
 }
@@ -32,13 +36,25 @@ impl Directory {
     ///
     /// # Errors
     ///
+    /// As [`Directory::make_between`].
+    pub(crate) fn make_hidden<T>(&self, make: impl FnMut(&Self, &OsStr) -> io::Result<T>) -> io::Result<(OsString, T)> {
+        self.make_between(".microagent-", ".partial", make)
+    }
+
+    /// Makes an entry under a name that nothing has, with eight random characters between `prefix`
+    /// and `suffix`.
+    ///
+    /// # Errors
+    ///
     /// Those of `make`; it is called again with another name if that fails with `AlreadyExists`.
-    pub(crate) fn make_hidden<T>(
+    pub(crate) fn make_between<T>(
         &self,
+        prefix: &str,
+        suffix: &str,
         mut make: impl FnMut(&Self, &OsStr) -> io::Result<T>,
     ) -> io::Result<(OsString, T)> {
         let mut builder = Builder::new();
-        builder.prefix(".microagent-").rand_bytes(8).suffix(".partial");
+        builder.prefix(prefix).rand_bytes(8).suffix(suffix);
         let mut hidden = OsString::new();
         // The crate has the random names and the attempts; only the last part of its path is used.
         let file = builder.make_in("", |path| {

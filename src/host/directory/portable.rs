@@ -49,6 +49,25 @@ impl Directory {
         }
     }
 
+    /// Takes the directory that a file is in, through symlinks in the file's place too, and returns
+    /// the file's name there. Makes missing directories if `create` is set. The file may be
+    /// missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and `IsADirectory` for a path that ends in no name.
+    pub(crate) fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let parent = super::parent_of(&path);
+        let directory = if create {
+            Self::open_private(parent)?
+        } else {
+            Self::open(parent)?
+        };
+        Ok((directory, name))
+    }
+
     /// Takes a directory in it, and makes it if it is missing and `create` is set.
     ///
     /// # Errors
@@ -85,13 +104,14 @@ impl Directory {
         {
             return Err(Untrusted::NotAFile(EntryKind::of(metadata.file_type())).into());
         }
-        match access {
-            Access::Read => File::open(path),
-            Access::Create => {
-                let mut options = File::options();
-                options.read(true).write(true).create(true).truncate(false).open(path)
-            }
-        }
+        let mut options = File::options();
+        options.read(true);
+        let options = match access {
+            Access::Read | Access::ReadAny => &mut options,
+            Access::Write => options.write(true),
+            Access::Create => options.write(true).create(true).truncate(false),
+        };
+        options.open(path)
     }
 
     /// Makes a file, which this process can write and read.

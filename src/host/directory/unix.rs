@@ -25,6 +25,9 @@ const WRITABLE_FOR_OTHERS: u32 = 0o022;
 /// Permission bits.
 const PERMISSIONS: u32 = 0o7777;
 
+/// Limit on the attempts to open a file that others make and remove all the time.
+const ATTEMPTS: usize = 10;
+
 /// A directory of the host. Renaming or replacing its path changes nothing of what it is.
 #[derive(Debug)]
 pub(crate) struct Directory {
@@ -75,6 +78,20 @@ impl Directory {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    /// Opens the directory that a file is in, through symlinks in the file's place too, and returns
+    /// the file's name there. Makes missing directories, with mode 0700, if `create` is set. The
+    /// file may be missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`], and `IsADirectory` for a path that ends in no name.
+    pub(crate) fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let (fd, path) = walk::open_parent(path, create)?;
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let path = super::parent_of(&path).to_owned();
+        Ok((Self { fd, path }, name))
     }
 
     /// Opens a directory in it that nobody else can change, and makes it, with mode 0700, if it is
@@ -134,36 +151,45 @@ impl Directory {
         }
     }
 
-    /// Opens a file in it that nobody else can change.
+    /// Opens a file in it that nobody else can change, or with [`Access::ReadAny`] any file.
     ///
     /// # Errors
     ///
     /// Those of open(2), and each [`Untrusted`] but `Link` and `Replaced`.
     pub(crate) fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
         let name = check(name.as_ref())?;
+        // Another process may make the missing file, or remove it, at any moment.
+        for _ in 1..ATTEMPTS {
+            match self.open_existing(name, access) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {}
+                result => return result,
+            }
+            match self.create_new(name, 0o600) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result,
+            }
+        }
+        self.open_existing(name, access)
+    }
+
+    fn open_existing(&self, name: &OsStr, access: Access) -> io::Result<File> {
+        // Some devices do something when they are opened, and what open(2) says of files of others
+        // does not name their owner.
+        if let Some(stat) = self.stat(name)? {
+            check_file(&stat, access)?;
+        }
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let flags = flags
             | match access {
-                Access::Read => OFlags::RDONLY,
-                Access::Create => OFlags::RDWR | OFlags::CREATE,
+                Access::Read | Access::ReadAny => OFlags::RDONLY,
+                Access::Write | Access::Create => OFlags::RDWR,
             };
-        let file = match fs::openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR) {
+        let file = match fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::LOOP) => return Err(Untrusted::Symlink.into()),
-            // A FIFO without a reader, or a socket.
-            Err(error @ (Errno::NXIO | Errno::OPNOTSUPP)) => {
-                return Err(match self.kind(name)? {
-                    Some(kind) if kind != EntryKind::File => Untrusted::NotAFile(kind).into(),
-                    _ => error.into(),
-                });
-            }
             Err(error) => return Err(error.into()),
         };
-        let stat = fs::fstat(&file)?;
-        match kind_of(&stat) {
-            EntryKind::File => check_ours(&stat)?,
-            kind => return Err(Untrusted::NotAFile(kind).into()),
-        }
+        check_file(&fs::fstat(&file)?, access)?;
         Ok(file)
     }
 
@@ -379,6 +405,17 @@ fn check(name: &OsStr) -> io::Result<&OsStr> {
     }
 }
 
+/// Refuses all but regular files, and those that another user owns or can change, unless any will
+/// do.
+fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
+    match kind_of(stat) {
+        EntryKind::File if access == Access::ReadAny => Ok(()),
+        EntryKind::File => check_ours(stat),
+        EntryKind::Symlink => Err(Untrusted::Symlink.into()),
+        kind => Err(Untrusted::NotAFile(kind).into()),
+    }
+}
+
 /// Refuses what another user owns or can change. Root may own it: nothing is safe from root.
 fn check_ours(stat: &Stat) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
@@ -435,22 +472,40 @@ fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
 
 /// The way to a directory.
 mod walk {
+    use std::io;
     use std::os::fd::OwnedFd;
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use rustix::fs::{self, Mode, OFlags};
 
     /// Opens a directory name by name, and follows the symlinks of this user and of root alone.
     /// Makes what is missing, with mode 0700, if `create` is set.
     #[cfg(target_os = "linux")]
-    pub(super) fn open(path: &Path, create: bool) -> std::io::Result<OwnedFd> {
+    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
+        use super::{EntryKind, Errno, kind_of};
+
+        let (at, _) = walk(path, create, false)?;
+        if kind_of(&fs::fstat(&at)?) != EntryKind::Directory {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(at)
+    }
+
+    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
+    /// path without them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
+        walk(path, create, true)
+    }
+
+    /// Walks to the end of a path, or to the directory that its last name is in.
+    #[cfg(target_os = "linux")]
+    fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, PathBuf)> {
         use std::ffi::{OsStr, OsString};
         use std::os::unix::ffi::OsStringExt;
-        use std::path::{Component, PathBuf};
+        use std::path::Component;
 
-        use rustix::io::Errno;
-
-        use super::{EntryKind, OPEN, check_ours, kind_of};
+        use super::{EntryKind, Errno, OPEN, check_ours, kind_of};
         use crate::host::Untrusted;
 
         /// As in the kernel (`MAXSYMLINKS`).
@@ -483,9 +538,11 @@ mod walk {
                 at = begin("/")?;
                 continue;
             }
+            let is_last = to_parent && pending.is_empty() && name != "..";
             let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
             let mut is_made = false;
             let next = match look(&name) {
+                Err(Errno::NOENT) if is_last => return Ok((at, walked)),
                 Err(Errno::NOENT) if create => {
                     match fs::mkdirat(&at, &name, Mode::RWXU) {
                         Ok(()) => is_made = true,
@@ -501,6 +558,9 @@ mod walk {
                 check_ours(&stat)?;
             }
             if kind_of(&stat) != EntryKind::Symlink {
+                if is_last {
+                    return Ok((at, walked));
+                }
                 at = next;
                 continue;
             }
@@ -516,21 +576,30 @@ mod walk {
             walked.pop();
             push(&mut pending, Path::new(&OsString::from_vec(target.into_bytes())));
         }
-        if kind_of(&fs::fstat(&at)?) != EntryKind::Directory {
-            return Err(Errno::NOTDIR.into());
+        if to_parent {
+            return Err(Errno::ISDIR.into());
         }
-        Ok(at)
+        Ok((at, walked))
     }
 
     /// Opens a directory. This system has no descriptors of symlinks, to see whose they are.
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn open(path: &Path, create: bool) -> std::io::Result<OwnedFd> {
+    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
         use std::os::unix::fs::DirBuilderExt;
 
         if create {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         }
         Ok(fs::open(path, super::OPEN | OFlags::DIRECTORY, Mode::empty())?)
+    }
+
+    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
+    /// path without them.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let directory = open(crate::host::parent_of(&path), create)?;
+        Ok((directory, path))
     }
 }
 

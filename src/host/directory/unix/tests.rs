@@ -11,9 +11,10 @@ fn set_mode(path: &Path, mode: u32) {
     std_fs::set_permissions(path, std_fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives a file or symlink to another user, and returns whether this user can.
+/// Gives a file or symlink to another user, and returns whether this user can, who may be that
+/// user.
 fn give_away(path: &Path) -> bool {
-    std::os::unix::fs::lchown(path, Some(NOBODY), None).is_ok()
+    rustix::process::geteuid().is_root() && std::os::unix::fs::lchown(path, Some(NOBODY), None).is_ok()
 }
 
 fn refusal<T>(result: io::Result<T>) -> Untrusted {
@@ -182,6 +183,75 @@ fn files_of_others_fifos_and_directories_are_refused() {
         std_fs::metadata(home.path().join("new")).unwrap().mode() & 0o7777,
         0o600
     );
+}
+
+#[test]
+fn any_regular_file_is_read_where_its_owner_does_not_matter() {
+    let home = TempDir::new().unwrap();
+    let directory = Directory::open(home.path()).unwrap();
+    let path = home.path().join("file");
+    std_fs::write(&path, "").unwrap();
+    set_mode(&path, 0o666);
+    give_away(&path);
+    directory.open_file("file", Access::ReadAny).unwrap();
+    symlink("file", home.path().join("link")).unwrap();
+    assert_eq!(
+        refusal(directory.open_file("link", Access::ReadAny)),
+        Untrusted::Symlink
+    );
+    let missing = directory.open_file("none", Access::Write).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+}
+
+#[test]
+fn a_file_is_found_through_symlinks_of_this_user() {
+    let home = TempDir::new().unwrap();
+    std_fs::create_dir(home.path().join("real")).unwrap();
+    std_fs::write(home.path().join("real/file"), "").unwrap();
+    symlink("real/file", home.path().join("link")).unwrap();
+    symlink(home.path().join("link"), home.path().join("chain")).unwrap();
+    symlink("real/missing", home.path().join("dangling")).unwrap();
+    let real = std_fs::canonicalize(home.path().join("real")).unwrap();
+    for (path, expected) in [
+        ("real/file", "file"),
+        ("real/missing", "missing"),
+        ("link", "file"),
+        ("chain", "file"),
+        // Where nothing is, a system without descriptors of symlinks stays with the link.
+        #[cfg(target_os = "linux")]
+        ("dangling", "missing"),
+    ] {
+        let (directory, name) = Directory::of_file(&home.path().join(path), false).unwrap();
+        assert_eq!(std_fs::canonicalize(directory.path()).unwrap(), real, "{path}");
+        assert_eq!(name, expected);
+    }
+    let missing = Directory::of_file(&home.path().join("new/file"), false).unwrap_err();
+    assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+    let (directory, _) = Directory::of_file(&home.path().join("new/file"), true).unwrap();
+    assert_eq!(directory.names().unwrap(), Vec::<OsString>::new());
+    assert_eq!(
+        std_fs::metadata(home.path().join("new")).unwrap().mode() & 0o7777,
+        0o700
+    );
+    for path in ["/", ".."] {
+        Directory::of_file(Path::new(path), false).unwrap_err();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_file_is_not_found_through_a_symlink_of_another_user() {
+    let home = TempDir::new().unwrap();
+    let (file, link) = (home.path().join("file"), home.path().join("link"));
+    std_fs::write(&file, "").unwrap();
+    symlink(&file, &link).unwrap();
+    if give_away(&link) {
+        let owner = NOBODY;
+        assert_eq!(
+            refusal(Directory::of_file(&link, true)),
+            Untrusted::Link { link, owner }
+        );
+    }
 }
 
 #[test]
