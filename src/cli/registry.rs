@@ -1,8 +1,9 @@
 //! `microagent registry`: logging in and out; and the flags that say how to speak to registries.
 
 use std::fmt::Write as _;
-use std::io::{self, Read};
-use std::path::PathBuf;
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
@@ -147,7 +148,12 @@ impl LoginArguments {
             Some(status) => Failure::Signal { status },
             None => Failure::Registry(error),
         })?;
-        file.add(&target, &self.user, &password).map_err(failed)?;
+        let file = file.while_locked(signals.interrupted(), tell_of_lock);
+        let added = file.add(&target, &self.user, &password);
+        added.map_err(|error| match signals.exit_status() {
+            Some(status) => Failure::Signal { status },
+            None => failed(error),
+        })?;
         let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
         let text = match check {
             LoginCheck::Accepted => format!("logged in to {registry} as {user}; kept in {auth_file}"),
@@ -189,7 +195,7 @@ impl LoginArguments {
 
 fn logout(registry: &str, format: Format) -> Result<(), Failure> {
     let target = target(registry)?;
-    let file = file_to_change()?;
+    let file = file_to_change()?.while_locked(&Arc::default(), tell_of_lock);
     let auth_file = file.path().display().to_string();
     if !file.remove(&target).map_err(failed)? {
         return Err(Failure::NotLoggedIn {
@@ -208,9 +214,8 @@ fn logout(registry: &str, format: Format) -> Result<(), Failure> {
 }
 
 fn list(format: Format) -> Result<(), Failure> {
-    let AuthFiles { named, default } = auth_files();
     let mut logins = Vec::new();
-    for file in [named, default].into_iter().flatten().map(AuthFile::new) {
+    for file in auth_files().files() {
         let auth_file = file.path().display().to_string();
         let json = |Login { registry, user, .. }| Json {
             registry,
@@ -253,6 +258,16 @@ fn file_to_change() -> Result<AuthFile, Failure> {
     auth_files()
         .to_change()
         .ok_or_else(|| wrong("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
+}
+
+/// Says that another process has the lock of a credentials file.
+fn tell_of_lock(lock: &Path) {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(
+        io::stderr(),
+        "note: waiting for another process, which holds {}",
+        lock.display()
+    );
 }
 
 fn wrong(message: &str) -> Failure {

@@ -96,9 +96,7 @@ impl From<io::ErrorKind> for ErrorKind {
 impl From<&ImageError> for ErrorKind {
     fn from(error: &ImageError) -> Self {
         match error {
-            ImageError::File(FileError::Read { source, .. } | FileError::Scratch { source, .. }) => {
-                source.kind().into()
-            }
+            ImageError::File(FileError::Read { source, .. } | FileError::Scratch { source, .. }) => source.into(),
             ImageError::File(FileError::TooLarge { .. }) | ImageError::DownloadTooLarge { .. } => Self::PolicyDenied,
             ImageError::Layout(error) => error.into(),
             ImageError::Archive(error) => error.into(),
@@ -123,8 +121,9 @@ impl AuthError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } => source.kind().into(),
-            Self::Json { .. } | Self::Entry { .. } => ErrorKind::Permanent,
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => source.into(),
+            Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
+            Self::Held { .. } | Self::Interrupted => ErrorKind::Transient,
         }
     }
 }

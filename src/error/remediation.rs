@@ -8,7 +8,9 @@ use ext4::FormatError;
 use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
 use crate::host::Untrusted;
-use crate::image::{ArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError};
+use crate::image::{
+    ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError,
+};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::{StageError, StageReason};
@@ -57,6 +59,7 @@ impl BuildError {
 
 const FETCH_AGAIN: &str = "fetch or push the image again: what is there now is not what its digests promise";
 const RAISE_SIZE: &str = "if you trust the image, raise the limit with --max-size-mib";
+const ANOTHER_AUTH_FILE: &str = "name a file of your own with REGISTRY_AUTH_FILE";
 const RUN_AGAIN: &str = "run the same command again";
 const DAMAGED: &str =
     "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
@@ -177,6 +180,7 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Registry(error) => return registry(error),
         ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
         ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
+        ImageError::Auth(error) => return auth(error),
         ImageError::Content { .. } => FETCH_AGAIN,
         ImageError::NoPlatform { .. } => "ask for one of those that there are with --platform",
         ImageError::Document {
@@ -190,6 +194,42 @@ fn image(error: &ImageError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn auth(error: &AuthError) -> Option<String> {
+    match error {
+        AuthError::Refused { path, source } => refusal(path, source, ANOTHER_AUTH_FILE),
+        AuthError::Held { path, .. } => Some(end_holder(path, ANOTHER_AUTH_FILE)),
+        AuthError::TooLarge { .. } => Some("name a credentials file with REGISTRY_AUTH_FILE".to_owned()),
+        AuthError::Interrupted => Some(RUN_AGAIN.to_owned()),
+        _ => None,
+    }
+}
+
+/// Returns advice on a file or directory that is not used although the system would allow it.
+/// `instead` says how to name another one.
+fn refusal(path: &Path, source: &io::Error, instead: &str) -> Option<String> {
+    const STICKY: u32 = 0o1000;
+    let shown = path.display();
+    Some(match Untrusted::of(source)? {
+        Untrusted::Owner { user, .. } => format!(
+            "{instead}, or, if you trust what is in it, take it over: chown -R {user} {shown}; under sudo, the home \
+             directory may be that of another user, which sudo -H changes"
+        ),
+        Untrusted::Writable { mode, .. } if mode & STICKY != 0 => format!("{instead}, which other users do not share"),
+        Untrusted::Writable { .. } => format!("take the permission from other users: chmod go-w {shown}; or {instead}"),
+        Untrusted::NotAFile(_) | Untrusted::Symlink => format!("remove {shown}, or {instead}"),
+        Untrusted::Link { link, .. } => format!("{instead}, by a path without {}", link.display()),
+        Untrusted::Replaced => RUN_AGAIN.to_owned(),
+    })
+}
+
+/// Returns advice on a lock that another process holds.
+fn end_holder(lock: &Path, instead: &str) -> String {
+    format!(
+        "end the process that holds it (fuser {} shows which), or {instead}",
+        lock.display()
+    )
 }
 
 fn registry(error: &RegistryError) -> Option<String> {

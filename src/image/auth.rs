@@ -3,10 +3,11 @@
 mod file;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -14,16 +15,21 @@ use serde::Deserialize;
 
 use super::manifest::null_is_default;
 use super::reference::RegistryReference;
+use crate::host::{Access, Directory, Untrusted};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
+
+/// Limit on the size of a credentials file in bytes.
+const MAX_LEN: u64 = 1 << 20;
 
 /// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
 /// of.
 #[derive(Debug, Clone, Default)]
 pub struct AuthFiles {
-    /// A file that somebody named. It must exist.
+    /// A file that somebody named. It must exist, and may be anybody's.
     pub named: Option<PathBuf>,
-    /// A file that may exist, for what the other one says nothing of.
+    /// A file that may exist, for what the other one says nothing of. It must be this user's or
+    /// root's, and no other user may be able to change it.
     pub default: Option<PathBuf>,
 }
 
@@ -41,16 +47,26 @@ impl AuthFiles {
     /// The file that a login is kept in; none where nobody named one and there is no home directory.
     #[must_use]
     pub fn to_change(&self) -> Option<AuthFile> {
-        self.named.clone().or_else(|| self.default.clone()).map(AuthFile::new)
+        self.files().into_iter().next()
+    }
+
+    /// Both files, in this order.
+    #[must_use]
+    pub fn files(&self) -> Vec<AuthFile> {
+        let named = self.named.clone().map(AuthFile::new);
+        let default = self.default.clone().map(AuthFile::of_this_user);
+        named.into_iter().chain(default).collect()
     }
 
     /// The credentials for a repository.
     pub(super) fn find(&self, image: &RegistryReference) -> Result<Found, AuthError> {
         let mut found = Found::default();
-        for (path, must_exist) in [(&self.named, true), (&self.default, false)] {
+        for (path, access) in [(&self.named, Access::ReadAny), (&self.default, Access::Read)] {
             let Some(path) = path else { continue };
-            let file = match read(path) {
-                Err(AuthError::Read { source, .. }) if !must_exist && source.kind() == io::ErrorKind::NotFound => {
+            let file = match read(path, access) {
+                Err(AuthError::Read { source, .. })
+                    if access == Access::Read && source.kind() == io::ErrorKind::NotFound =>
+                {
                     continue;
                 }
                 file => file?,
@@ -126,12 +142,22 @@ impl Credentials {
     }
 }
 
-fn read(path: &Path) -> Result<Content, AuthError> {
-    let json = fs::read(path).map_err(|source| AuthError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(&json, path)
+fn read(path: &Path, access: Access) -> Result<Content, AuthError> {
+    let (directory, name) = Directory::of_file(path, false).map_err(|source| AuthError::read(path, source))?;
+    parse(&read_in(&directory, &name, access, path)?, path)
+}
+
+/// Reads a file of a directory; its path is for messages.
+fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
+    let failed = |source| AuthError::read(path, source);
+    let file = directory.open_file(name, access).map_err(failed)?;
+    let mut content = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_LEN {
+        let path = path.to_owned();
+        return Err(AuthError::TooLarge { path, max: MAX_LEN });
+    }
+    Ok(content)
 }
 
 /// What the JSON of a file says; its path is for messages.
@@ -268,6 +294,35 @@ pub enum AuthError {
         #[source]
         source: io::Error,
     },
+    /// The file or its lock belongs to another user, can be changed by others, or is not a regular
+    /// file. Nothing of it was used.
+    #[error("refused to use {} for credentials", .path.display())]
+    Refused {
+        /// The file, or its lock.
+        path: PathBuf,
+        /// Why, with owner and mode.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes than any credentials file has.
+    #[error("the credentials file {} has more than {max} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Another process held the file's lock all the time.
+    #[error("gave up waiting for {}, which another process has held for {} s", .path.display(), .waited.as_secs())]
+    Held {
+        /// The lock.
+        path: PathBuf,
+        /// Time that this process waited.
+        waited: Duration,
+    },
+    /// The flag was set while waiting for the file's lock.
+    #[error("interrupted")]
+    Interrupted,
     /// The file is not JSON of the right form.
     #[error(
         "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
@@ -291,8 +346,28 @@ pub enum AuthError {
     },
 }
 
+impl AuthError {
+    fn read(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Read { path, source },
+        }
+    }
+
+    fn write(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Write { path, source },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,22 +1,31 @@
 //! Changing a credentials file: other entries, and what this program does not know, stay as they are.
 
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{AuthError, Secret, legacy_registry};
-use crate::image::private;
+use super::{AuthError, Secret, legacy_registry, read_in};
+use crate::host::{Access, Directory, Identity, Untrusted};
 use crate::image::reference::RegistryReference;
+use crate::interrupt::is_raised;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
 const ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Time for which another process may hold the lock before the user is told, and before this one
+/// gives up.
+const NOTICE: Duration = Duration::from_secs(1);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// What a login is for: a registry, or the repositories in a namespace of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,13 +106,50 @@ pub struct Login {
 #[derive(Debug, Clone)]
 pub struct AuthFile {
     path: PathBuf,
+    /// Access for reading. A file that is changed must always be this user's or root's.
+    access: Access,
+    wait: LockWait,
+}
+
+/// Wait for another process that changes the file.
+#[derive(Debug, Clone)]
+struct LockWait {
+    interrupted: Arc<AtomicBool>,
+    notify: fn(&Path),
+    notice: Duration,
+    limit: Duration,
 }
 
 impl AuthFile {
-    /// The file at a path.
+    /// The file at a path, which may be anybody's if it is only read.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
-        Self { path }
+        let wait = LockWait {
+            interrupted: Arc::default(),
+            notify: |_| {},
+            notice: NOTICE,
+            limit: LIMIT,
+        };
+        let access = Access::ReadAny;
+        Self { path, access, wait }
+    }
+
+    /// The same of this user or root, which no other user can change.
+    pub(super) fn of_this_user(path: PathBuf) -> Self {
+        Self {
+            access: Access::Read,
+            ..Self::new(path)
+        }
+    }
+
+    /// Makes a change give up when `interrupted` is set while it waits for another process, and
+    /// call `notify` with the lock's path after a second of waiting. Without this, it only gives up
+    /// after a minute.
+    #[must_use]
+    pub fn while_locked(mut self, interrupted: &Arc<AtomicBool>, notify: fn(&Path)) -> Self {
+        self.wait.interrupted = Arc::clone(interrupted);
+        self.wait.notify = notify;
+        self
     }
 
     /// Where it is.
@@ -116,9 +162,13 @@ impl AuthFile {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Read`] and [`AuthError::Json`].
+    /// [`AuthError::Read`], [`AuthError::Refused`], [`AuthError::TooLarge`] and
+    /// [`AuthError::Json`].
     pub fn logins(&self) -> Result<Vec<Login>, AuthError> {
-        let content = read(&self.path)?;
+        let Some((directory, name)) = self.find()? else {
+            return Ok(Vec::new());
+        };
+        let content = read(&directory, &name, self.access, &self.path)?;
         let Some(auths) = content.get("auths").and_then(Value::as_object) else {
             return Ok(Vec::new());
         };
@@ -133,7 +183,10 @@ impl AuthFile {
     ///
     /// # Errors
     ///
-    /// [`AuthError::Read`] and [`AuthError::Json`] when what the file holds cannot be kept, [`AuthError::Write`].
+    /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] when what the file
+    /// holds cannot be kept, [`AuthError::Write`]; [`AuthError::Refused`] when the file or its lock
+    /// is another user's; [`AuthError::Held`] and [`AuthError::Interrupted`] while another process
+    /// changes it.
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
         self.change(|auths| {
@@ -150,8 +203,9 @@ impl AuthFile {
     ///
     /// As [`AuthFile::add`].
     pub fn remove(&self, target: &LoginTarget) -> Result<bool, AuthError> {
-        if !self.path.exists() {
-            return Ok(false);
+        match self.find()? {
+            Some((directory, name)) if !matches!(directory.kind(&name), Ok(None)) => {}
+            _ => return Ok(false),
         }
         self.change(|auths| {
             let before = auths.len();
@@ -162,19 +216,12 @@ impl AuthFile {
 
     /// Changes the entries, alone and in one step, if `change` says that it did.
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, AuthError> {
-        let failed = |source| AuthError::Write {
-            path: self.path.clone(),
-            source,
-        };
+        let failed = |source| AuthError::write(&self.path, source);
         // What a link leads to is changed, and not the link.
-        let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let directory = match path.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        private::create_directory(directory).map_err(failed)?;
-        let _lock = lock(&path).map_err(failed)?;
-        let mut content = read(&path)?;
+        let (directory, name) = Directory::of_file(&self.path, true).map_err(failed)?;
+        let path = directory.path().join(&name);
+        let _lock = self.wait.lock(&directory, &name)?;
+        let mut content = read(&directory, &name, Access::Read, &path)?;
         let malformed = || AuthError::Json {
             path: path.clone(),
             line: 1,
@@ -195,29 +242,58 @@ impl AuthFile {
         if did {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
             json.push(b'\n');
-            replace(&path, directory, &json).map_err(failed)?;
+            replace(&directory, &name, &json).map_err(failed)?;
         }
         Ok(did)
     }
+
+    /// Opens its directory, if there is one, and returns its name there.
+    fn find(&self) -> Result<Option<(Directory, OsString)>, AuthError> {
+        match Directory::of_file(&self.path, false) {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(AuthError::read(&self.path, source)),
+        }
+    }
 }
 
-/// Waits for whoever else is changing the file. The lock has a file of its own, which stays: the file itself is
-/// replaced.
-fn lock(path: &Path) -> io::Result<File> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".lock");
-    let file = File::options().write(true).create(true).truncate(false).open(name)?;
-    file.lock()?;
-    Ok(file)
+impl LockWait {
+    /// Waits for another process that is changing the file. The lock has a file of its own, which
+    /// stays: the file itself is replaced.
+    fn lock(&self, directory: &Directory, name: &OsStr) -> Result<File, AuthError> {
+        let mut name = name.to_owned();
+        name.push(".lock");
+        let path = directory.path().join(&name);
+        let failed = |source| AuthError::write(&path, source);
+        let file = directory.open_file(&name, Access::Create).map_err(failed)?;
+        let begun = Instant::now();
+        let mut is_told = false;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => {}
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
+            let waited = begun.elapsed();
+            if is_raised(&self.interrupted) {
+                return Err(AuthError::Interrupted);
+            }
+            if waited >= self.limit {
+                return Err(AuthError::Held { path, waited });
+            }
+            if waited >= self.notice && !is_told {
+                is_told = true;
+                (self.notify)(&path);
+            }
+            thread::sleep(PAUSE);
+        }
+    }
 }
 
-fn read(path: &Path) -> Result<Value, AuthError> {
-    let json = match fs::read(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(json!({})),
-        json => json.map_err(|source| AuthError::Read {
-            path: path.to_owned(),
-            source,
-        })?,
+fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Value, AuthError> {
+    let json = match read_in(directory, name, access, path) {
+        Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(json!({})),
+        json => json?,
     };
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(json!({}));
@@ -232,23 +308,33 @@ fn read(path: &Path) -> Result<Value, AuthError> {
         })
 }
 
-/// Puts a file, which only its owner can read, in the place of another. Windows refuses that while somebody has the other one
-/// open, if only to read it: they are soon done.
-fn replace(path: &Path, directory: &Path, content: &[u8]) -> io::Result<()> {
-    // Made with 0600 where there are modes.
-    let mut file = tempfile::Builder::new().prefix(".auth-").tempfile_in(directory)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
+/// Puts a file, which only its owner can read, in the place of another.
+fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()> {
+    let (hidden, mut file) = directory.create_hidden(0o600)?;
+    let written = file.write_all(content).and_then(|()| file.sync_all());
+    let replaced = written.and_then(|()| rename(directory, &hidden, name));
+    if replaced.is_err() {
+        // The caller has the failure that led here, and no use for another one.
+        let _ = directory.remove_file(&hidden);
+    }
+    replaced?;
+    // In a directory of another user, something else may have had the hidden name by then.
+    if !directory.is(name, Identity::of(&file)?)? {
+        return Err(Untrusted::Replaced.into());
+    }
+    Ok(())
+}
+
+/// Windows refuses to replace a file that somebody has open, if only to read it: they are soon
+/// done.
+fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
     for _ in 1..ATTEMPTS {
-        match file.persist(path) {
-            Err(failure) if cfg!(windows) && failure.error.kind() == io::ErrorKind::PermissionDenied => {
-                thread::sleep(PAUSE);
-                file = failure.file;
-            }
-            result => return result.map(drop).map_err(|failure| failure.error),
+        match directory.rename(hidden, directory, name) {
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(PAUSE),
+            result => return result,
         }
     }
-    file.persist(path).map(drop).map_err(|failure| failure.error)
+    directory.rename(hidden, directory, name)
 }
 
 fn user(entry: &Value) -> Option<String> {
@@ -259,7 +345,13 @@ fn user(entry: &Value) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    fn value(path: &Path) -> Value {
+        serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+    }
 
     fn target(text: &str) -> LoginTarget {
         LoginTarget::parse(text).unwrap()
@@ -318,7 +410,7 @@ mod tests {
         assert!(!path.exists());
         file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
             .unwrap();
-        let mut content = read(&path).unwrap();
+        let mut content = value(&path);
         content["credHelpers"] = json!({"b.example": "helper"});
         content["auths"]["a.example"]["unknown"] = json!(1);
         content["auths"]["https://index.docker.io/v1/"] = json!({"auth": STANDARD.encode("hub:x")});
@@ -326,7 +418,7 @@ mod tests {
 
         file.add(&target("c.example/team"), "two", &Secret::new("p:q".to_owned()))
             .unwrap();
-        let content = read(&path).unwrap();
+        let content = value(&path);
         assert_eq!(content["credHelpers"], json!({"b.example": "helper"}));
         assert_eq!(content["auths"]["a.example"]["unknown"], 1);
         assert_eq!(content["auths"]["c.example/team"]["auth"], STANDARD.encode("two:p:q"));
@@ -374,7 +466,7 @@ mod tests {
             );
             file.add(&target("a.example"), "one", &Secret::new("p".to_owned()))
                 .unwrap();
-            let after = read(&path).unwrap();
+            let after = value(&path);
             let mut expected = if before.is_null() { json!({}) } else { before };
             expected["auths"] = others;
             expected["auths"]["a.example"] = json!({"auth": STANDARD.encode("one:p")});
@@ -417,6 +509,30 @@ mod tests {
         assert_eq!(users(&file).len(), 8);
         let left: Vec<_> = fs::read_dir(directory.path()).unwrap().collect();
         assert_eq!(left.len(), 2, "the file and its lock");
+    }
+
+    #[test]
+    fn a_lock_is_not_waited_for_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.json");
+        let mut file = AuthFile::new(path.clone());
+        let add = |file: &AuthFile| file.add(&target("a.example"), "u", &Secret::new("p".to_owned()));
+        add(&file).unwrap();
+        let lock = directory.path().join("auth.json.lock");
+        let held = File::options().write(true).open(lock).unwrap();
+        held.try_lock().unwrap();
+        file.wait.limit = Duration::from_millis(50);
+        let error = add(&file).unwrap_err();
+        assert!(
+            matches!(&error, AuthError::Held { path, .. } if path.ends_with("auth.json.lock")),
+            "{error}"
+        );
+
+        let interrupted = Arc::new(AtomicBool::new(true));
+        let waiting = AuthFile::new(path).while_locked(&interrupted, |_| {});
+        assert!(matches!(add(&waiting), Err(AuthError::Interrupted)));
+        drop(held);
+        add(&waiting).unwrap();
     }
 
     #[test]
