@@ -10,6 +10,8 @@ mod faults;
 mod layouts;
 mod logins;
 mod luck;
+#[cfg(unix)]
+mod neighbours;
 mod platforms;
 #[cfg(unix)]
 mod private;

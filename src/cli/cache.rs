@@ -1,11 +1,13 @@
 //! `microagent cache`: what is kept of downloads.
 
+use std::error::Error as _;
 use std::fmt::Write as _;
-use std::io;
+use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use microagent::image::{Cache as Blobs, CacheEntry};
+use microagent::image::{Cache as Blobs, CacheEntry, CacheReport, StoreError};
+use microagent::text::harmless;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -46,6 +48,8 @@ enum CacheCommand {
 struct Json {
     blobs: Vec<JsonEntry>,
     size_bytes: u64,
+    /// Entries that were passed over, and why.
+    problems: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -64,31 +68,58 @@ impl Cache {
             CacheCommand::Ls => print("kept", &blobs.entries().map_err(Failure::Cache)?, format),
             CacheCommand::Prune { keep_mib } => {
                 let removed = blobs.trim(keep_mib.saturating_mul(1 << 20)).map_err(Failure::Cache)?;
-                print("removed", &removed, format)
+                print("removed", &removed, format)?;
+                all_done(removed)
             }
             CacheCommand::Verify => {
                 let signals = Signals::listen().map_err(Failure::Signals)?;
                 let damaged = blobs.verify(signals.interrupted()).map_err(Failure::Cache)?;
                 print("damaged, and removed", &damaged, format)?;
-                match (signals.exit_status(), damaged.len()) {
+                match (signals.exit_status(), damaged.entries.len()) {
                     (Some(status), _) => Err(Failure::Signal { status }),
-                    (None, 0) => Ok(()),
-                    (None, count) => Err(Failure::Damaged { count }),
+                    (None, count) if count > 0 && damaged.problems.is_empty() => Err(Failure::Damaged { count }),
+                    (None, _) => all_done(damaged),
                 }
             }
         }
     }
 }
 
-fn print(what: &str, entries: &[CacheEntry], format: Format) -> Result<(), Failure> {
+/// Fails if something was passed over.
+fn all_done(report: CacheReport) -> Result<(), Failure> {
+    let problems = report.problems;
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::NotCleaned { problems })
+}
+
+/// Prints what was done, and what was passed over: as warnings on standard error, unless it is for
+/// a program.
+fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure> {
+    let CacheReport { entries, problems, .. } = report;
+    let problems: Vec<_> = problems.iter().map(explanation).collect();
     let text = match format {
-        Format::Json => json(entries).map_err(Failure::Report)?,
-        Format::Text => text(what, entries),
+        Format::Json => json(entries, problems).map_err(Failure::Report)?,
+        Format::Text => {
+            let mut stderr = io::stderr().lock();
+            for problem in problems {
+                // Nobody is left to tell if standard error is closed.
+                let _ = writeln!(stderr, "warning: {problem}");
+            }
+            text(what, entries)
+        }
     };
     write(text.as_bytes()).map_err(Failure::Report)
 }
 
-fn json(entries: &[CacheEntry]) -> io::Result<String> {
+/// Returns a problem and its cause on one line.
+fn explanation(problem: &StoreError) -> String {
+    let cause = problem.source().map(|cause| format!(": {cause}"));
+    harmless(&format!("{problem}{}", cause.unwrap_or_default()))
+}
+
+fn json(entries: &[CacheEntry], problems: Vec<String>) -> io::Result<String> {
     let entry = |entry: &CacheEntry| JsonEntry {
         digest: entry.digest.to_string(),
         size_bytes: entry.size,
@@ -98,6 +129,7 @@ fn json(entries: &[CacheEntry]) -> io::Result<String> {
     let json = Json {
         blobs: entries.iter().map(entry).collect(),
         size_bytes: sum(entries),
+        problems,
     };
     Ok(serde_json::to_string(&json)? + "\n")
 }

@@ -42,6 +42,8 @@ pub(super) enum Failure {
     Cache(StoreError),
     /// Blobs in the cache were damaged.
     Damaged { count: usize },
+    /// Entries of the cache could not be read or removed; all else is done.
+    NotCleaned { problems: Vec<StoreError> },
     /// Something is wrong with a disk image.
     Faulty { path: PathBuf, count: u64 },
     /// A signal ended it, with the status to exit with.
@@ -126,6 +128,7 @@ impl Failure {
             Self::Registry(error) => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
             Self::Cache(error) => error.kind(),
+            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, StoreError::kind),
             Self::Signal { .. } => ErrorKind::Transient,
             Self::Signals(_) => ErrorKind::ResourceExhausted,
             Self::Password(error) | Self::Report(error) => error.kind().into(),
@@ -147,6 +150,11 @@ impl Failure {
             ),
             Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
             Self::Cache(error) => (error.to_string(), error.source()),
+            Self::NotCleaned { problems } => {
+                let (first, count) = (problems.first(), problems.len());
+                let text = format!("{count} in the cache could not be read or removed, all else is done; the first");
+                (text, first.map(|error| error as &dyn Error))
+            }
             Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
             Self::Faulty { path, count } => (format!("problems in {}: {count}", path.display()), None),
             Self::Signal { .. } => ("interrupted".to_owned(), None),
@@ -171,8 +179,10 @@ impl Failure {
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
+            Self::Cache(error @ StoreError::Refused { .. }) => error.remediation(),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
             Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
+            Self::NotCleaned { .. } => Some("look at what is named, and remove it yourself".to_owned()),
             Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
             _ => None,
         }

@@ -133,8 +133,11 @@ impl StoreError {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } | Self::Lock { source, .. } => source.kind().into(),
-            Self::Damaged { .. } => ErrorKind::Transient,
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Lock { source, .. }
+            | Self::Refused { source, .. } => source.into(),
+            Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
         }
     }
 }

@@ -31,6 +31,14 @@ impl ImageError {
     }
 }
 
+impl StoreError {
+    /// Returns advice on it, in words for the command line; `None` where the error itself says all.
+    #[must_use]
+    pub fn remediation(&self) -> Option<String> {
+        store(self)
+    }
+}
+
 impl BuildError {
     /// What to do about it, in words for the command line; none where there is nothing to say but the error itself.
     #[must_use]
@@ -59,6 +67,7 @@ impl BuildError {
 
 const FETCH_AGAIN: &str = "fetch or push the image again: what is there now is not what its digests promise";
 const RAISE_SIZE: &str = "if you trust the image, raise the limit with --max-size-mib";
+const ANOTHER_STATE_DIR: &str = "name a directory of your own with --state-dir";
 const ANOTHER_AUTH_FILE: &str = "name a file of your own with REGISTRY_AUTH_FILE";
 const RUN_AGAIN: &str = "run the same command again";
 const DAMAGED: &str =
@@ -170,6 +179,9 @@ fn image(error: &ImageError) -> Option<String> {
         }
         ImageError::Archive(ArchiveError::Missing { .. } | ArchiveError::Damaged { .. }) => MAKE_ARCHIVE_AGAIN,
         ImageError::Archive(ArchiveError::Empty { .. }) => "name a tar, or see why what should write it did not",
+        ImageError::File(FileError::Scratch { path, source }) if Untrusted::of(source).is_some() => {
+            return refusal(path, source, ANOTHER_STATE_DIR);
+        }
         ImageError::File(FileError::Scratch { .. }) => {
             "name a directory with --state-dir that you can write to, with space for what is in the archive"
         }
@@ -178,8 +190,7 @@ fn image(error: &ImageError) -> Option<String> {
             return Some(format!("{RAISE_SIZE}, for example to {}", total.div_ceil(MIB)));
         }
         ImageError::Registry(error) => return registry(error),
-        ImageError::Store(StoreError::Damaged { .. }) => RUN_AGAIN,
-        ImageError::Store(_) => "name a directory with --state-dir that you can write to, with space for the layers",
+        ImageError::Store(error) => return store(error),
         ImageError::Auth(error) => return auth(error),
         ImageError::Content { .. } => FETCH_AGAIN,
         ImageError::NoPlatform { .. } => "ask for one of those that there are with --platform",
@@ -192,6 +203,16 @@ fn image(error: &ImageError) -> Option<String> {
             ..
         } => "name a container image",
         _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn store(error: &StoreError) -> Option<String> {
+    let text = match error {
+        StoreError::Damaged { .. } => RUN_AGAIN,
+        StoreError::Refused { path, source } => return refusal(path, source, ANOTHER_STATE_DIR),
+        StoreError::Held { path, .. } => return Some(end_holder(path, ANOTHER_STATE_DIR)),
+        _ => "name a directory with --state-dir that you can write to, with space for the layers",
     };
     Some(text.to_owned())
 }

@@ -9,31 +9,42 @@
 //!
 //! When a blob was last used is its time of modification. Nothing is synced: who reads a blob checks it again, and
 //! removes it from the store if a crash of the machine has spoilt it.
+//!
+//! Everything is reached by descriptor, from the state directory on, and through no symlink. What
+//! another user owns or can change is refused: it is not this store's, since files are made with
+//! mode 0600, and directories with 0700.
 
 mod cache;
+mod error;
 mod incoming;
 mod keep;
 mod partial;
 
-use std::fs::{self, File, FileTimes, TryLockError};
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, FileTimes, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use super::digest::Digest;
+use super::digest::{Algorithm, Digest};
 use super::manifest::MAX_DOCUMENT_LEN;
-use super::private;
+use crate::host::{Access, Directory, EntryKind, Untrusted};
 use incoming::Incoming;
 
-pub use cache::{Cache, CacheEntry};
+pub use cache::{Cache, CacheEntry, CacheReport};
+pub use error::StoreError;
 pub(crate) use keep::Keep;
 pub(super) use partial::Partial;
 
-/// A store of blobs in a directory.
+/// A store of blobs in a state directory.
 #[derive(Debug, Clone)]
 pub(super) struct BlobStore {
-    directory: PathBuf,
+    state_dir: PathBuf,
+    /// The directory `blobs`, once it was opened: from then on, all is the same store, whatever
+    /// becomes of the path.
+    blobs: Arc<OnceLock<Directory>>,
 }
 
 /// What comes of wanting to write a blob.
@@ -46,43 +57,66 @@ pub(super) enum Begin {
     Taken,
 }
 
+/// Progress under a lock: the beginnings of blobs that share it, and their lengths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LockActivity(Vec<(OsString, u64)>);
+
+/// A directory of the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Folder {
+    Blobs(Algorithm),
+    Incoming,
+    Locks,
+}
+
+impl Folder {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Blobs(algorithm) => algorithm.name(),
+            Self::Incoming => "incoming",
+            Self::Locks => "locks",
+        }
+    }
+}
+
 impl BlobStore {
     /// The store in `state_dir`, which need not exist yet.
     pub(super) fn new(state_dir: &Path) -> Self {
+        let is_here = state_dir.as_os_str().is_empty();
         Self {
-            directory: state_dir.join("blobs"),
+            state_dir: if is_here { Path::new(".") } else { state_dir }.to_owned(),
+            blobs: Arc::default(),
         }
     }
 
     /// The blob, if the store has it. A file of another size is not it.
     pub(super) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
-        let path = self.path(digest);
-        let Some(file) = open(&path)? else { return Ok(None) };
-        let read = |source| StoreError::Read { path, source };
-        if file.metadata().map_err(read)?.len() != size {
-            return Ok(None);
-        }
-        mark_used(&file);
-        Ok(Some(file))
+        Ok(match self.open(digest)? {
+            Some((file, len)) if len == size => {
+                mark_used(&file);
+                Some(file)
+            }
+            _ => None,
+        })
     }
 
     /// A blob of any size, and its size in bytes, if the store has it.
     pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
-        let file = open(&self.path(digest)).ok()??;
-        let size = file.metadata().ok()?.len();
+        let (file, size) = self.open(digest).ok()??;
         mark_used(&file);
         Some((file, size))
     }
 
     /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
     pub(super) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path(digest);
-        let Some(file) = open(&path)? else { return Ok(None) };
+        let Some((file, _)) = self.open(digest)? else {
+            return Ok(None);
+        };
         let mut content = Vec::new();
         (&file)
             .take(MAX_DOCUMENT_LEN + 1)
             .read_to_end(&mut content)
-            .map_err(|source| StoreError::Read { path, source })?;
+            .map_err(|source| StoreError::read(self.path(digest), source))?;
         if digest.check(&content, None).is_err() {
             self.remove(digest)?;
             return Ok(None);
@@ -106,43 +140,79 @@ impl BlobStore {
         if self.get(digest, size)?.is_some() {
             return Ok(Begin::Stored);
         }
-        Partial::open(
-            self.path(digest),
-            self.partial_path(digest),
-            digest,
-            size,
-            lock,
-            interrupted,
-        )
-        .map(|partial| Begin::Partial(Box::new(partial)))
+        let folder = self.make_folder(Folder::Blobs(digest.algorithm()))?;
+        Partial::open(folder, digest, size, lock, interrupted).map(|partial| Begin::Partial(Box::new(partial)))
     }
 
     /// Opens what there is of a blob that is being written.
     pub(super) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
-        let path = self.partial_path(digest);
-        File::open(&path).map_err(|source| StoreError::Read { path, source })
+        let name = partial_name(digest);
+        let failed = |source| StoreError::read(self.path(digest).with_file_name(&name), source);
+        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
+            Some(folder) => folder.open_file(&name, Access::Read).map_err(failed),
+            None => Err(failed(io::ErrorKind::NotFound.into())),
+        }
+    }
+
+    /// Returns what there is of blobs that share a lock. While nothing of it changes, nobody gets
+    /// on who has the lock.
+    pub(super) fn lock_activity(&self, digest: &Digest) -> Result<LockActivity, StoreError> {
+        let mut lens = Vec::new();
+        for algorithm in ALGORITHMS {
+            let Some(folder) = self.find_folder(Folder::Blobs(algorithm))? else {
+                continue;
+            };
+            let failed = |source| StoreError::read(folder.path().to_owned(), source);
+            for name in folder.names().map_err(failed)? {
+                let is_partial = Path::new(&name)
+                    .extension()
+                    .is_some_and(|extension| extension == PARTIAL);
+                if is_partial && name.as_encoded_bytes().starts_with(lock_name(digest).as_bytes()) {
+                    lens.extend(folder.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
+                }
+            }
+        }
+        lens.sort();
+        Ok(LockActivity(lens))
     }
 
     /// Removes a blob, if the store has it.
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        remove(self.path(digest))
+        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
+            Some(folder) => remove(&folder, digest.hex()),
+            None => Ok(()),
+        }
+    }
+
+    /// Where the lock is that a blob is written under.
+    pub(super) fn lock_path(&self, digest: &Digest) -> PathBuf {
+        self.folder_path(Folder::Locks).join(lock_name(digest))
+    }
+
+    /// Whether there is something by the name of a blob.
+    fn has_entry(&self, digest: &Digest) -> bool {
+        let folder = self.find_folder(Folder::Blobs(digest.algorithm()));
+        folder.is_ok_and(|folder| folder.is_some_and(|folder| !matches!(folder.kind(digest.hex()), Ok(None))))
+    }
+
+    /// Opens a blob, and returns its size in bytes too, if the store has it.
+    fn open(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
+        let Some(folder) = self.find_folder(Folder::Blobs(digest.algorithm()))? else {
+            return Ok(None);
+        };
+        let open = || {
+            let file = folder.open_file(digest.hex(), Access::Read)?;
+            let len = file.metadata()?.len();
+            Ok((file, len))
+        };
+        found(open()).map_err(|source| StoreError::read(self.path(digest), source))
     }
 
     /// Locks the right to write a blob. None while somebody else has it.
     fn try_lock(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
-        let directory = self.directory.join("locks");
-        let path = directory.join(&digest.hex()[..3]);
-        let failed = |source| StoreError::Lock {
-            path: path.clone(),
-            source,
-        };
-        private::create_directory(&directory).map_err(failed)?;
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .map_err(failed)?;
+        let failed = |source| StoreError::lock(self.lock_path(digest), source);
+        let locks = self.make_folder(Folder::Locks)?;
+        let file = locks.open_file(lock_name(digest), Access::Create).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -150,34 +220,110 @@ impl BlobStore {
         }
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
-        self.directory.join(digest.algorithm().name()).join(digest.hex())
+    /// Opens one of its directories, if it is there.
+    fn find_folder(&self, folder: Folder) -> Result<Option<Directory>, StoreError> {
+        let Some(blobs) = self.find_blobs()? else {
+            return Ok(None);
+        };
+        found(blobs.private(folder.name(), false)).map_err(|source| StoreError::read(self.folder_path(folder), source))
     }
 
+    /// Opens one of its directories, and makes what is missing on the way there.
+    fn make_folder(&self, folder: Folder) -> Result<Directory, StoreError> {
+        let blobs = match self.find_blobs()? {
+            Some(blobs) => blobs,
+            None => self.make_blobs()?,
+        };
+        blobs
+            .private(folder.name(), true)
+            .map_err(|source| StoreError::write(self.folder_path(folder), source))
+    }
+
+    fn find_blobs(&self) -> Result<Option<&Directory>, StoreError> {
+        if let Some(blobs) = self.blobs.get() {
+            return Ok(Some(blobs));
+        }
+        let state = Directory::find_private(&self.state_dir);
+        let state = state.map_err(|source| StoreError::read(self.state_dir.clone(), source))?;
+        let Some(state) = state else { return Ok(None) };
+        let blobs = found(state.private(BLOBS, false));
+        let blobs = blobs.map_err(|source| StoreError::read(self.state_dir.join(BLOBS), source))?;
+        Ok(blobs.map(|blobs| self.blobs.get_or_init(|| blobs)))
+    }
+
+    fn make_blobs(&self) -> Result<&Directory, StoreError> {
+        let state = Directory::open_private(&self.state_dir);
+        let state = state.map_err(|source| StoreError::write(self.state_dir.clone(), source))?;
+        let blobs = state.private(BLOBS, true);
+        let blobs = blobs.map_err(|source| StoreError::write(self.state_dir.join(BLOBS), source))?;
+        Ok(self.blobs.get_or_init(|| blobs))
+    }
+
+    fn folder_path(&self, folder: Folder) -> PathBuf {
+        self.state_dir.join(BLOBS).join(folder.name())
+    }
+
+    /// Where a blob is, for messages.
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.folder_path(Folder::Blobs(digest.algorithm())).join(digest.hex())
+    }
+
+    #[cfg(test)]
     fn partial_path(&self, digest: &Digest) -> PathBuf {
-        self.path(digest).with_extension(PARTIAL)
+        self.path(digest).with_file_name(partial_name(digest))
     }
 }
+
+/// Algorithms by which blobs are named.
+const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
+
+/// The directory of the store in the state directory.
+const BLOBS: &str = "blobs";
 
 /// The extension of a blob's beginning.
 const PARTIAL: &str = "partial";
 
-fn open(path: &Path) -> Result<Option<File>, StoreError> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file)),
+fn partial_name(digest: &Digest) -> String {
+    format!("{}.{PARTIAL}", digest.hex())
+}
+
+fn lock_name(digest: &Digest) -> &str {
+    &digest.hex()[..3]
+}
+
+/// Turns what is missing into `None`.
+fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StoreError::Read {
-            path: path.to_owned(),
-            source,
-        }),
+        Err(error) => Err(error),
     }
 }
 
-fn remove(path: PathBuf) -> Result<(), StoreError> {
-    match fs::remove_file(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(StoreError::Write { path, source }),
-        _ => Ok(()),
-    }
+/// Removes a file, if it is there.
+fn remove(folder: &Directory, name: &str) -> Result<(), StoreError> {
+    let removed = found(folder.remove_file(name));
+    removed
+        .map(drop)
+        .map_err(|source| StoreError::write(folder.path().join(name), source))
+}
+
+/// Removes whatever has a name, if that is not a directory with something in it.
+fn remove_entry(folder: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
+    let name = name.as_ref();
+    let removed = match folder.kind(name)? {
+        None => return Ok(()),
+        Some(EntryKind::Directory) => folder.remove_directory(name),
+        Some(_) => folder.remove_file(name),
+    };
+    found(removed).map(drop)
+}
+
+/// Returns whether no build can open a file, whatever else the system does meanwhile: it is of no
+/// use.
+fn is_unusable(error: &io::Error) -> bool {
+    // Windows also refuses what is about to be removed.
+    Untrusted::of(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Makes a blob the one that was used last. Where that cannot be, it is only evicted earlier.
@@ -190,47 +336,10 @@ fn mark_used(file: &File) {
     let _ = file.set_times(FileTimes::new().set_modified(now));
 }
 
-/// The blob store could not be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// A blob could not be read.
-    #[error("could not read {} in the blob store", .path.display())]
-    Read {
-        /// The blob.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A blob could not be written or removed.
-    #[error("could not write {} in the blob store", .path.display())]
-    Write {
-        /// The blob.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A lock could not be taken.
-    #[error("could not lock {} in the blob store", .path.display())]
-    Lock {
-        /// The file that is locked.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A download that went on where an earlier one had stopped did not come to its digest; what there was is removed.
-    #[error("the beginning of {digest} that an earlier download had left was damaged, and is removed")]
-    Damaged {
-        /// The digest of the blob.
-        digest: Digest,
-    },
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::image::ImageError;
     use crate::image::digest::{Algorithm, DigestError};

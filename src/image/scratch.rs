@@ -1,12 +1,13 @@
 //! Files that are kept for the time of a build, without a name, in the state directory.
 
+use std::fs::File;
 use std::io::{self, Read, Write, stdin};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use super::private;
 use super::section::{FileError, Section};
+use crate::host::Directory;
 use crate::interrupt::{self, Awaited, Interruptible};
 
 /// Bytes that are copied at once.
@@ -15,22 +16,78 @@ const BUFFER_LEN: usize = 128 << 10;
 /// Where such files are, and what ends the making of one.
 #[derive(Debug, Clone)]
 pub(super) struct Scratch {
-    directory: PathBuf,
+    place: Place,
     max_len: u64,
     interrupted: Arc<AtomicBool>,
+}
+
+/// Directory of such files.
+#[derive(Debug, Clone)]
+enum Place {
+    /// A directory that only this user can enter, in the state directory.
+    State(PathBuf),
+    /// The directory that the system has for such files, which all users share.
+    System(PathBuf),
+}
+
+impl Place {
+    fn path(&self) -> PathBuf {
+        match self {
+            Self::State(state) => state.join(TMP),
+            Self::System(path) => path.clone(),
+        }
+    }
+
+    /// Makes a file that is gone once it is closed.
+    fn create(&self) -> Result<File, FileError> {
+        let directory = match self {
+            Self::State(state) => Directory::open_private(state)
+                .map_err(|source| failed(state.clone(), source))?
+                .private(TMP, true),
+            Self::System(path) => match Directory::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Directory::open_private(path),
+                directory => directory,
+            },
+        };
+        let file = directory.and_then(|directory| create_in(&directory));
+        file.map_err(|source| failed(self.path(), source))
+    }
+}
+
+fn failed(path: PathBuf, source: io::Error) -> FileError {
+    FileError::Scratch { path, source }
+}
+
+/// The directory of such files in the state directory.
+const TMP: &str = "tmp";
+
+#[cfg(unix)]
+fn create_in(directory: &Directory) -> io::Result<File> {
+    if let Some(file) = directory.create_nameless(0o600) {
+        return Ok(file);
+    }
+    let (name, file) = directory.create_hidden(0o600)?;
+    directory.remove_file(name)?;
+    Ok(file)
+}
+
+/// Windows removes a file that is open only if it was opened for that.
+#[cfg(not(unix))]
+fn create_in(directory: &Directory) -> io::Result<File> {
+    tempfile::tempfile_in(directory.path())
 }
 
 impl Scratch {
     /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
     /// many bytes at most.
     pub(super) fn new(state_dir: &Path, max_len: u64, interrupted: &Arc<AtomicBool>) -> Self {
-        let directory = if state_dir.as_os_str().is_empty() {
-            std::env::temp_dir()
+        let place = if state_dir.as_os_str().is_empty() {
+            Place::System(std::env::temp_dir())
         } else {
-            state_dir.join("tmp")
+            Place::State(state_dir.to_owned())
         };
         Self {
-            directory,
+            place,
             max_len,
             interrupted: Arc::clone(interrupted),
         }
@@ -38,13 +95,8 @@ impl Scratch {
 
     /// All that a reader gives, which errors call `path`.
     pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, FileError> {
-        let failed = |source| FileError::Scratch {
-            path: self.directory.clone(),
-            source,
-        };
         let mut reader = self.interruptible(reader);
-        private::create_directory(&self.directory).map_err(failed)?;
-        let mut file = tempfile::tempfile_in(&self.directory).map_err(failed)?;
+        let mut file = self.place.create()?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut len = 0;
         loop {
@@ -56,7 +108,8 @@ impl Scratch {
                         let (path, max) = (path.to_owned(), self.max_len);
                         return Err(FileError::TooLarge { path, max });
                     }
-                    file.write_all(&buffer[..count]).map_err(failed)?;
+                    file.write_all(&buffer[..count])
+                        .map_err(|source| failed(self.place.path(), source))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {

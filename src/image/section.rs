@@ -1,12 +1,13 @@
 //! Parts of files, which several readers can have at once.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::ImageError;
 use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
+use crate::host::{Untrusted, open_file};
 
 /// A part of a file, read independently of others.
 #[derive(Debug, Clone)]
@@ -18,18 +19,20 @@ pub(super) struct Section {
 }
 
 impl Section {
-    /// A whole regular file: opening a FIFO would wait for ever.
+    /// A whole regular file. A FIFO or device is an error, and is not waited for.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let failed = |source| FileError::Read {
             path: path.to_owned(),
             source,
         };
-        let metadata = fs::metadata(path).map_err(failed)?;
-        if !metadata.is_file() {
-            return Err(FileError::NotAFile { path: path.to_owned() });
-        }
-        let file = File::open(path).map_err(failed)?;
-        Ok(Self::whole(file, metadata.len()))
+        let file = match open_file(path) {
+            Err(error) if Untrusted::of(&error).is_some() => {
+                return Err(FileError::NotAFile { path: path.to_owned() });
+            }
+            file => file.map_err(failed)?,
+        };
+        let len = file.metadata().map_err(failed)?.len();
+        Ok(Self::whole(file, len))
     }
 
     /// A part of a file.

@@ -1,4 +1,5 @@
-//! What of the state directory other users of the machine can enter: nothing.
+//! Modes of all that is made in the state directory: other users of the machine can enter and read
+//! nothing.
 
 use std::fs;
 use std::io::Write;
@@ -40,12 +41,14 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// All directories below one, and itself.
-fn directories(top: &Path) -> Vec<PathBuf> {
-    let below = fs::read_dir(top).unwrap().map(|entry| entry.unwrap().path());
-    let below: Vec<_> = below.filter(|path| path.is_dir()).collect();
-    let below = below.iter().flat_map(|directory| directories(directory));
-    std::iter::once(top.to_owned()).chain(below).collect()
+/// All that is below a directory, and itself.
+fn everything(top: &Path) -> Vec<PathBuf> {
+    let mut all = vec![top.to_owned()];
+    if top.is_dir() {
+        let below = fs::read_dir(top).unwrap();
+        all.extend(below.flat_map(|entry| everything(&entry.unwrap().path())));
+    }
+    all
 }
 
 #[test]
@@ -70,12 +73,17 @@ fn nobody_else_enters_the_state_directory() {
         run_without_umask(&build, input);
     }
     assert_eq!(mode(&path("given")), 0o755, "what is there stays as it is");
-    let made = directories(&path("given/new"));
+    let made = everything(&path("given/new"));
     for name in ["state", "tmp", "blobs", "sha256", "locks", "incoming"] {
         assert!(made.iter().any(|path| path.ends_with(name)), "{name}: {made:?}");
     }
-    for directory in made {
-        assert_eq!(mode(&directory), 0o700, "{}", directory.display());
+    let (directories, files): (Vec<_>, Vec<_>) = made.iter().partition(|path| path.is_dir());
+    assert!(files.len() > 4, "blobs and locks: {files:?}");
+    for directory in directories {
+        assert_eq!(mode(directory), 0o700, "{}", directory.display());
+    }
+    for file in files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
     }
 }
 
@@ -95,5 +103,7 @@ fn nobody_else_enters_the_directory_that_a_login_makes() {
     login.env("HOME", home.path()).env_remove("REGISTRY_AUTH_FILE");
     run_without_umask(&login, "secret");
     assert_eq!(mode(&home.path().join(".microagent")), 0o700);
-    assert_eq!(mode(&home.path().join(".microagent/auth.json")), 0o600);
+    for file in ["auth.json", "auth.json.lock"] {
+        assert_eq!(mode(&home.path().join(".microagent").join(file)), 0o600);
+    }
 }

@@ -12,7 +12,7 @@ pub(crate) struct Keep(Option<Incoming>);
 impl Keep {
     /// Begins to keep a blob, unless the store has it or somebody else writes it.
     pub(in crate::image) fn begin(store: &BlobStore, digest: &Digest) -> Option<Self> {
-        if store.path(digest).exists() || Incoming::is_begun(store, digest) {
+        if store.has_entry(digest) || Incoming::is_begun(store, digest) {
             return None;
         }
         Incoming::begin(store, digest).ok().map(|incoming| Self(Some(incoming)))

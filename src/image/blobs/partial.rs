@@ -1,14 +1,13 @@
 //! A blob on its way into the store.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
-use super::{StoreError, remove};
+use super::{StoreError, partial_name, remove};
+use crate::host::{Access, Directory};
 use crate::image::digest::{Check, Digest};
 use crate::image::error::ImageError;
-use crate::image::private;
 use crate::interrupt;
 
 /// Bytes that are hashed at once of what is there already.
@@ -18,8 +17,8 @@ const BUFFER_LEN: usize = 128 << 10;
 /// next.
 pub(in crate::image) struct Partial {
     file: File,
-    path: PathBuf,
-    target: PathBuf,
+    /// The directory that it is in, and that the blob will be in.
+    folder: Directory,
     digest: Digest,
     check: Check,
     /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
@@ -31,24 +30,14 @@ pub(in crate::image) struct Partial {
 impl Partial {
     /// Opens what there is of a blob, and hashes it. What cannot be the beginning of it is emptied.
     pub(super) fn open(
-        target: PathBuf,
-        path: PathBuf,
+        folder: Directory,
         digest: &Digest,
         size: u64,
         lock: File,
         interrupted: &AtomicBool,
     ) -> Result<Self, StoreError> {
         let open = || {
-            private::create_directory(
-                path.parent()
-                    .expect("a blob's path has the store's directory before it"),
-            )?;
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)?;
+            let mut file = folder.open_file(partial_name(digest), Access::Create)?;
             let mut check = Check::new(digest.clone(), Some(size));
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
@@ -59,14 +48,13 @@ impl Partial {
         match open() {
             Ok((file, check)) => Ok(Self {
                 file,
-                path,
-                target,
+                folder,
                 digest: digest.clone(),
                 is_resumed: check.seen() > 0,
                 check,
                 _lock: lock,
             }),
-            Err(source) => Err(StoreError::Write { path, source }),
+            Err(source) => Err(failed(&folder, digest, source)),
         }
     }
 
@@ -85,7 +73,9 @@ impl Partial {
         self.check
             .update(bytes)
             .map_err(|source| ImageError::content(&self.digest, source))?;
-        self.file.write_all(bytes).map_err(|source| self.failed(source))?;
+        self.file
+            .write_all(bytes)
+            .map_err(|source| failed(&self.folder, &self.digest, source))?;
         Ok(())
     }
 
@@ -93,20 +83,22 @@ impl Partial {
     pub(in crate::image) fn commit(self) -> Result<(), ImageError> {
         let Self {
             file,
-            path,
-            target,
+            folder,
             digest,
             check,
             is_resumed,
             _lock,
-            ..
         } = self;
         // An open file cannot be renamed everywhere.
         drop(file);
+        let name = partial_name(&digest);
         match check.finish() {
-            Ok(()) => fs::rename(&path, target).map_err(|source| StoreError::Write { path, source }.into()),
+            Ok(()) => {
+                let renamed = folder.rename(name, &folder, digest.hex());
+                renamed.map_err(|source| failed(&folder, &digest, source).into())
+            }
             Err(source) => {
-                remove(path)?;
+                remove(&folder, &name)?;
                 Err(if is_resumed {
                     StoreError::Damaged { digest }.into()
                 } else {
@@ -118,18 +110,21 @@ impl Partial {
 
     /// Removes it.
     pub(in crate::image) fn discard(self) {
-        let Self { file, path, _lock, .. } = self;
+        let Self {
+            file,
+            folder,
+            digest,
+            _lock,
+            ..
+        } = self;
         drop(file);
         // What cannot be removed is found out to be wrong by whoever goes on with it.
-        let _ = remove(path);
+        let _ = remove(&folder, &partial_name(&digest));
     }
+}
 
-    fn failed(&self, source: io::Error) -> StoreError {
-        StoreError::Write {
-            path: self.path.clone(),
-            source,
-        }
-    }
+fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError {
+    StoreError::write(folder.path().join(partial_name(digest)), source)
 }
 
 /// Reads a file to its end, where writing goes on.

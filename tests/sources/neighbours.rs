@@ -1,0 +1,708 @@
+//! Other users of the machine, who made or can change the state directory or the credentials, or a
+//! part of them: what is there is refused, by owner and mode, and nothing of anybody's is changed
+//! through it.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::sources::rootfs_build;
+use crate::sources::store::{image, tar};
+use support::layout::{TestLayout, digest};
+use support::server::{Reply, Server};
+use support::wait::is_soon;
+
+/// Another user.
+const NEIGHBOUR: u32 = 65534;
+
+/// `someone:pass` in base64.
+const PAIR: &str = "c29tZW9uZTpwYXNz";
+
+/// A state directory, a file that nobody may change, and a registry with an image of one layer.
+struct Host {
+    root: TempDir,
+    _layout: TestLayout,
+    server: Server,
+    reference: String,
+    layer: String,
+}
+
+impl Host {
+    fn new() -> Self {
+        let layout = TestLayout::new();
+        let image = image(&layout, &["one"]);
+        let layer = layout.blob("", tar("one", 100_000).as_bytes());
+        let layer = digest(&layer).strip_prefix("sha256:").unwrap().to_owned();
+        let server = Server::of(&layout, &image, |_, _| None);
+        let host = Self {
+            root: tempfile::tempdir().unwrap(),
+            reference: server.reference(&format!("@{}", digest(&image))),
+            _layout: layout,
+            server,
+            layer,
+        };
+        fs::write(host.victim(), "mine").unwrap();
+        set_mode(&host.victim(), 0o640);
+        for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
+            fs::create_dir(host.state(name)).unwrap();
+            set_mode(&host.state(name), 0o700);
+        }
+        host
+    }
+
+    /// Errors have no symlinks in it, and macOS has one before its temporary files.
+    fn path(&self, name: &str) -> PathBuf {
+        fs::canonicalize(&self.root).unwrap().join(name)
+    }
+
+    fn state(&self, name: &str) -> PathBuf {
+        match name {
+            "" => self.path("state"),
+            name => self.path("state").join(name),
+        }
+    }
+
+    fn victim(&self) -> PathBuf {
+        self.path("victim")
+    }
+
+    fn assert_victim_unchanged(&self, context: &str) {
+        assert_eq!(fs::read(self.victim()).unwrap(), b"mine", "{context}");
+        assert_eq!(mode(&self.victim()), 0o640, "{context}");
+    }
+
+    fn build(&self) -> Command {
+        let mut build = rootfs_build(&self.reference, &self.path("out"), &self.state(""));
+        build.stdin(Stdio::null());
+        build
+    }
+
+    /// A build of what comes through a pipe, which is kept in a file without a name.
+    fn build_from_pipe(&self) -> Command {
+        fs::write(self.path("root.tar"), tar("one", 1000)).unwrap();
+        let mut build = rootfs_build("tar:-", &self.path("out"), &self.state(""));
+        build
+            .arg("--allow-mutable")
+            .stdin(fs::File::open(self.path("root.tar")).unwrap());
+        build
+    }
+
+    /// A build that uses a directory of the state directory.
+    fn build_with(&self, name: &str) -> Command {
+        if name == "tmp" {
+            self.build_from_pipe()
+        } else {
+            self.build()
+        }
+    }
+
+    fn cache(&self, arguments: &[&str]) -> Command {
+        let mut command = microagent(arguments);
+        command.arg("--state-dir").arg(self.state(""));
+        command
+    }
+}
+
+fn microagent(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
+    command.args(arguments);
+    for variable in ["REGISTRY_AUTH_FILE", "MICROAGENT_MODE", "MICROAGENT_OUTPUT"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+fn spawn(command: &mut Command) -> Child {
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().unwrap()
+}
+
+/// Runs a command, which has to end by itself.
+fn run(command: &mut Command) -> Output {
+    let mut child = spawn(command);
+    if !is_soon(|| child.try_wait().unwrap().is_some()) {
+        child.kill().unwrap();
+        panic!("it hangs: {command:?}");
+    }
+    child.wait_with_output().unwrap()
+}
+
+/// Runs a command that has to fail, and returns what it says.
+fn refusal(command: &mut Command) -> String {
+    let output = run(command);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {stderr}");
+    stderr
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = run(command);
+    assert!(output.status.success(), "{command:?}: {}", stderr(&output));
+    output
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap().mode() & 0o7777
+}
+
+/// Gives a file, directory or symlink to another user, and returns whether this user can, who may
+/// be that user.
+fn give_away(path: &Path) -> bool {
+    rustix::process::geteuid().is_root() && lchown(path, Some(NEIGHBOUR), None).is_ok()
+}
+
+const TRAPS: [&str; 5] = ["symlink", "FIFO", "socket", "device", "directory"];
+
+/// Puts something other than a file at a path, and returns whether this user can.
+fn plant(trap: &str, path: &Path, victim: &Path) -> bool {
+    match trap {
+        "symlink" => symlink(victim, path).unwrap(),
+        "directory" => fs::create_dir(path).unwrap(),
+        // The path may be too long for one.
+        "socket" => {
+            let short = victim.with_file_name("s");
+            drop(UnixListener::bind(&short).unwrap());
+            fs::rename(short, path).unwrap();
+        }
+        "FIFO" => assert!(Command::new("mkfifo").arg(path).status().unwrap().success()),
+        _ => {
+            let mut mknod = Command::new("mknod");
+            // Zeros without end.
+            mknod.arg(path).args(["c", "1", "5"]).stderr(Stdio::null());
+            return mknod.status().is_ok_and(|status| status.success());
+        }
+    }
+    true
+}
+
+#[test]
+fn a_state_directory_that_others_can_change_is_refused_with_its_owner_and_mode() {
+    for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
+        for mode in [0o770, 0o702, 0o1777] {
+            let host = Host::new();
+            let path = host.state(name);
+            set_mode(&path, mode);
+            let said = refusal(&mut host.build_with(name));
+            let owner = fs::metadata(&path).unwrap().uid();
+            let reason = format!("can be changed by other users (mode {mode:04o}, of user {owner})");
+            assert!(said.contains(&reason), "{said}");
+            assert!(said.contains(&format!("{}", path.display())), "{said}");
+            assert!(said.contains("--state-dir"), "{said}");
+            assert_eq!(
+                said.contains(&format!("chmod go-w {}", path.display())),
+                mode != 0o1777,
+                "{said}"
+            );
+            assert!(!host.path("out").exists());
+            set_mode(&path, 0o755);
+            succeed(&mut host.build_with(name));
+        }
+    }
+}
+
+#[test]
+fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
+    for name in ["", "blobs", "blobs/sha256", "blobs/locks", "blobs/incoming", "tmp"] {
+        let host = Host::new();
+        let path = host.state(name);
+        if !give_away(&path) {
+            return;
+        }
+        let said = refusal(&mut host.build_with(name));
+        assert!(
+            said.contains("belongs to user 65534 (mode 0700), not to user 0 who runs this"),
+            "{said}"
+        );
+        assert!(said.contains(&format!("chown -R 0 {}", path.display())), "{said}");
+        assert!(said.contains("sudo -H"), "{said}");
+        let failure = run(host.build_with(name).args(["--mode", "ax"]));
+        let failure: Value = serde_json::from_slice(&failure.stderr).unwrap();
+        assert_eq!(failure["error"]["kind"], "policy_denied", "{failure}");
+        if ["", "blobs"].contains(&name) {
+            let blob = host.state("blobs/sha256").join(&host.layer);
+            fs::write(&blob, "damaged").unwrap();
+            for command in ["ls", "prune", "verify"] {
+                let said = refusal(&mut host.cache(&["cache", command]));
+                assert!(said.contains("belongs to user 65534"), "{said}");
+                assert!(blob.exists(), "{command}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_state_directory_behind_a_symlink_of_another_user_is_refused() {
+    let host = Host::new();
+    let link = host.path("link");
+    symlink(host.state(""), &link).unwrap();
+    let build = || rootfs_build(&host.reference, &host.path("out"), &link);
+    succeed(&mut build());
+    if cfg!(target_os = "linux") && give_away(&link) {
+        let said = refusal(&mut build());
+        assert!(
+            said.contains(&format!("the symlink {} of user 65534", link.display())),
+            "{said}"
+        );
+    }
+}
+
+#[test]
+fn whatever_is_planted_in_the_store_is_neither_followed_nor_waited_for() {
+    let host = Host::new();
+    let blobs = host.state("blobs/sha256");
+    let blob = blobs.join(&host.layer);
+    let partial = blobs.join(format!("{}.partial", host.layer));
+    let lock = host.state("blobs/locks").join(&host.layer[..3]);
+    for place in [&blob, &partial, &lock] {
+        for trap in TRAPS {
+            let _ = fs::remove_file(place);
+            if !plant(trap, place, &host.victim()) {
+                continue;
+            }
+            let context = format!("a {trap} at {}", place.display());
+            let said = refusal(&mut host.build());
+            assert!(said.contains(&format!("{}", place.display())), "{context}: {said}");
+            assert!(said.contains(&format!("is a {trap}")), "{context}: {said}");
+            assert!(!host.path("out").exists(), "{context}");
+            host.assert_victim_unchanged(&context);
+            succeed(&mut host.cache(&["cache", "prune"]));
+            assert!(fs::symlink_metadata(place).is_err(), "{context}");
+            host.assert_victim_unchanged(&context);
+        }
+    }
+    succeed(&mut host.build());
+}
+
+/// Only root can own them, and make them in the first place.
+#[test]
+fn files_of_others_in_the_store_are_refused() {
+    let host = Host::new();
+    let blobs = host.state("blobs/sha256");
+    let blob = blobs.join(&host.layer);
+    let partial = blobs.join(format!("{}.partial", host.layer));
+    let lock = host.state("blobs/locks").join(&host.layer[..3]);
+    for place in [&blob, &partial, &lock] {
+        for shared in [false, true] {
+            fs::write(place, tar("one", 100_000)).unwrap();
+            if shared {
+                set_mode(place, 0o666);
+            } else if !give_away(place) {
+                continue;
+            }
+            let said = refusal(&mut host.build());
+            let reason = if shared {
+                "can be changed by other users (mode 0666"
+            } else {
+                "belongs to user 65534"
+            };
+            assert!(said.contains(reason), "{said}");
+            fs::remove_file(place).unwrap();
+        }
+    }
+    succeed(&mut host.build());
+    assert_eq!(host.server.count(&host.layer), 1);
+}
+
+/// Plants everything that there can be in a store besides its blobs. Returns the directory that
+/// cannot be removed.
+fn plant_everything(host: &Host) -> PathBuf {
+    let blobs = host.state("blobs/sha256");
+    let name = |letter: char| letter.to_string().repeat(64);
+    for (letter, trap) in ('a'..).zip(TRAPS) {
+        plant(trap, &blobs.join(name(letter)), &host.victim());
+        plant(trap, &blobs.join(name(letter) + ".partial"), &host.victim());
+        plant(
+            trap,
+            &host.state("blobs/incoming").join(name(letter) + ".x"),
+            &host.victim(),
+        );
+        plant(
+            trap,
+            &host.state("blobs/locks").join(&name(letter)[..3]),
+            &host.victim(),
+        );
+    }
+    let full = blobs.join(name('f'));
+    fs::create_dir(&full).unwrap();
+    fs::write(full.join("file"), "").unwrap();
+    fs::write(blobs.join("README"), "").unwrap();
+    // Not every file system has names that are not UTF-8.
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        fs::write(blobs.join(std::ffi::OsStr::from_bytes(b"\xff\xfe")), "").unwrap();
+    }
+    let unreadable = blobs.join(name('0'));
+    fs::write(&unreadable, "").unwrap();
+    set_mode(&unreadable, 0);
+    let foreign = blobs.join(name('1'));
+    fs::write(&foreign, "").unwrap();
+    give_away(&foreign);
+    full
+}
+
+#[test]
+fn one_odd_entry_stops_neither_prune_nor_verify_nor_the_end_of_a_build() {
+    for command in ["prune", "verify", "build"] {
+        let host = Host::new();
+        let full = plant_everything(&host);
+        let good = host.state("blobs/sha256").join(&host.layer);
+        fs::write(&good, tar("one", 100_000)).unwrap();
+        let damaged = host.state("blobs/sha256").join("2".repeat(64));
+        fs::write(&damaged, "damaged").unwrap();
+        if command == "build" {
+            succeed(host.build().args(["--cache-limit-mib", "0"]));
+        } else {
+            let said = refusal(&mut host.cache(&["--text", "cache", command]));
+            assert!(said.contains(&format!("{}", full.display())), "{said}");
+            assert_eq!(said.matches("warning: ").count(), 1, "{said}");
+        }
+        let mut left: Vec<_> = fs::read_dir(host.state("blobs/sha256")).unwrap().collect();
+        left.retain(|entry| {
+            let name = entry.as_ref().unwrap().file_name();
+            let name = name.to_str().unwrap_or_default();
+            name.len() == 64 || name.ends_with(".partial")
+        });
+        let is_verify = command == "verify";
+        assert_eq!(good.exists(), is_verify, "{command:?}");
+        assert!(full.exists() && !damaged.exists(), "{command:?}");
+        assert_eq!(left.len(), 1 + usize::from(is_verify), "{command:?}: {left:?}");
+        assert!(host.state("blobs/sha256/README").exists());
+        host.assert_victim_unchanged(&format!("{command:?}"));
+    }
+}
+
+#[test]
+fn odd_entries_are_listed_as_problems_and_in_json() {
+    let host = Host::new();
+    let full = plant_everything(&host);
+    let list = succeed(&mut host.cache(&["--text", "cache", "ls"]));
+    assert!(
+        stderr(&list)
+            .lines()
+            .all(|line| line.starts_with("warning: refused to use ")),
+        "{}",
+        stderr(&list)
+    );
+    let list = succeed(&mut host.cache(&["--json", "cache", "ls"]));
+    let json: Value = serde_json::from_slice(&list.stdout).unwrap();
+    assert_eq!(json["blobs"].as_array().unwrap().len(), 2, "{json}");
+    let problems = json["problems"].as_array().unwrap();
+    let is_told = |path: &Path, what: &str| {
+        let text = format!(
+            "{}, where downloads are kept: it is a {what}, not a regular file",
+            path.display()
+        );
+        problems
+            .iter()
+            .any(|problem| problem.as_str().unwrap().ends_with(&text))
+    };
+    assert!(is_told(&full, "directory"), "{json}");
+    assert!(
+        is_told(&host.state("blobs/sha256").join("b".repeat(64)), "FIFO"),
+        "{json}"
+    );
+    assert_eq!(list.stderr, b"");
+
+    let pruned = run(&mut host.cache(&["--json", "--mode", "ax", "cache", "prune"]));
+    assert_eq!(pruned.status.code(), Some(1));
+    let json: Value = serde_json::from_slice(&pruned.stdout).unwrap();
+    assert_eq!(json["problems"].as_array().unwrap().len(), 1, "{json}");
+    let failure: Value = serde_json::from_slice(&pruned.stderr).unwrap();
+    let message = failure["error"]["message"].as_str().unwrap();
+    assert!(message.contains(&format!("{}", full.display())), "{failure}");
+
+    fs::remove_file(full.join("file")).unwrap();
+    succeed(&mut host.cache(&["cache", "prune"]));
+    let json: Value = serde_json::from_slice(&succeed(&mut host.cache(&["--json", "cache", "ls"])).stdout).unwrap();
+    assert_eq!(json, json!({"blobs": [], "size_bytes": 0, "problems": []}));
+}
+
+/// A home directory, whose credentials are for a registry that asks for them.
+struct Home {
+    root: TempDir,
+    server: Server,
+}
+
+impl Home {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("victim"), "mine").unwrap();
+        set_mode(&root.path().join("victim"), 0o640);
+        let server = Server::start(|request, _| {
+            let is_known = request.authorization() == Some(&format!("Basic {PAIR}"));
+            let refused = Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"");
+            if is_known { Reply::status(404) } else { refused }
+        });
+        Self { root, server }
+    }
+
+    /// Errors have no symlinks in it, and macOS has one before its temporary files.
+    fn path(&self, name: &str) -> PathBuf {
+        fs::canonicalize(&self.root).unwrap().join(name)
+    }
+
+    fn credentials(&self) -> String {
+        json!({"auths": {self.server.address.to_string(): {"auth": PAIR}}}).to_string()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = microagent(arguments);
+        command.env("HOME", self.root.path());
+        command
+    }
+
+    /// Logs out, which asks no registry, with the file that is named.
+    fn logout(&self, name: &str) -> Command {
+        let mut command = self.command(&["registry", "logout", &self.server.address.to_string()]);
+        command.env("REGISTRY_AUTH_FILE", self.path(name));
+        command
+    }
+
+    /// Returns what a build says, which has credentials if it says that there is no such image.
+    fn build(&self, named: Option<&str>) -> String {
+        let mut build = rootfs_build(&self.server.reference(""), &self.path("out"), &self.path("state"));
+        build.arg("--allow-mutable").env("HOME", self.root.path());
+        match named {
+            Some(name) => build.env("REGISTRY_AUTH_FILE", self.path(name)),
+            None => build.env_remove("REGISTRY_AUTH_FILE"),
+        };
+        refusal(&mut build)
+    }
+
+    fn assert_victim_unchanged(&self, context: &str) {
+        let victim = self.path("victim");
+        assert_eq!(
+            (&*fs::read(&victim).unwrap(), mode(&victim)),
+            (&b"mine"[..], 0o640),
+            "{context}"
+        );
+    }
+}
+
+const NOT_FOUND: &str = "check the repository";
+
+#[test]
+fn credentials_that_another_user_could_have_planted_are_refused() {
+    let home = Home::new();
+    fs::create_dir(home.path(".microagent")).unwrap();
+    for (name, is_named) in [("auth.json", true), (".microagent/auth.json", false)] {
+        let file = home.path(name);
+        let named = is_named.then_some(name);
+        for trap in TRAPS.into_iter().filter(|trap| *trap != "symlink") {
+            if plant(trap, &file, &home.path("victim")) {
+                let said = home.build(named);
+                let reason = format!("refused to use {} for credentials", file.display());
+                assert!(
+                    said.contains(&reason) && said.contains(&format!("is a {trap}")),
+                    "{said}"
+                );
+                let _ = fs::remove_file(&file);
+                let _ = fs::remove_dir(&file);
+            }
+        }
+        fs::write(&file, home.credentials()).unwrap();
+        assert!(home.build(named).contains(NOT_FOUND));
+        // One that is named may be anybody's.
+        set_mode(&file, 0o666);
+        let said = home.build(named);
+        assert_eq!(said.contains(NOT_FOUND), is_named, "{said}");
+        assert_eq!(
+            said.contains("can be changed by other users (mode 0666"),
+            !is_named,
+            "{said}"
+        );
+        set_mode(&file, 0o644);
+        if give_away(&file) {
+            let said = home.build(named);
+            assert_eq!(said.contains(NOT_FOUND), is_named, "{said}");
+            assert_eq!(said.contains("belongs to user 65534 (mode 0644)"), !is_named, "{said}");
+            assert_eq!(said.contains("sudo -H"), !is_named, "{said}");
+        }
+        fs::remove_file(&file).unwrap();
+        // Only links of this user and root are followed.
+        let elsewhere = home.path("elsewhere");
+        fs::write(&elsewhere, home.credentials()).unwrap();
+        symlink(&elsewhere, &file).unwrap();
+        assert!(home.build(named).contains(NOT_FOUND));
+        if cfg!(target_os = "linux") && give_away(&file) {
+            let said = home.build(named);
+            assert!(
+                said.contains(&format!("the symlink {} of user 65534", file.display())),
+                "{said}"
+            );
+        }
+        fs::remove_file(&file).unwrap();
+    }
+}
+
+/// As Kubernetes mounts a secret: a directory that all can write to, with links to the file's
+/// version.
+#[test]
+fn a_mounted_secret_is_read() {
+    let home = Home::new();
+    let mount = home.path("mount");
+    fs::create_dir_all(mount.join("..2024_01_01")).unwrap();
+    fs::write(mount.join("..2024_01_01/auth.json"), home.credentials()).unwrap();
+    symlink("..2024_01_01", mount.join("..data")).unwrap();
+    symlink("..data/auth.json", mount.join("auth.json")).unwrap();
+    set_mode(&mount, 0o1777);
+    let said = home.build(Some("mount/auth.json"));
+    assert!(said.contains(NOT_FOUND), "{said}");
+}
+
+#[test]
+fn a_credentials_file_without_end_is_refused() {
+    let home = Home::new();
+    fs::write(home.path("auth.json"), " ".repeat((1 << 20) + 1)).unwrap();
+    let said = home.build(Some("auth.json"));
+    assert!(said.contains("has more than 1048576 bytes"), "{said}");
+    let said = refusal(&mut home.logout("auth.json"));
+    assert!(said.contains("has more than 1048576 bytes"), "{said}");
+}
+
+#[test]
+fn what_is_planted_for_credentials_or_their_lock_is_not_changed() {
+    let home = Home::new();
+    for name in ["auth.json", "auth.json.lock"] {
+        for trap in TRAPS {
+            let place = home.path(name);
+            if name != "auth.json" {
+                fs::write(home.path("auth.json"), home.credentials()).unwrap();
+            }
+            let _ = fs::remove_file(&place);
+            if !plant(trap, &place, &home.path("victim")) {
+                continue;
+            }
+            let context = format!("a {trap} at {name}");
+            // A link of one's own is followed to the file, and not to the lock.
+            if trap == "symlink" && name == "auth.json" && !give_away(&place) {
+                fs::remove_file(&place).unwrap();
+                continue;
+            }
+            let said = refusal(&mut home.logout("auth.json"));
+            assert!(
+                said.contains("refused to use ") && said.contains(name),
+                "{context}: {said}"
+            );
+            home.assert_victim_unchanged(&context);
+            assert!(fs::symlink_metadata(&place).is_ok(), "{context}");
+            let _ = fs::remove_file(&place);
+            let _ = fs::remove_dir(&place);
+        }
+    }
+}
+
+#[test]
+fn credentials_of_another_user_are_not_changed() {
+    let home = Home::new();
+    // As /tmp.
+    set_mode(home.root.path(), 0o1777);
+    for name in ["auth.json", "auth.json.lock"] {
+        fs::write(home.path("auth.json"), home.credentials()).unwrap();
+        fs::write(home.path("auth.json.lock"), "").unwrap();
+        for shared in [true, false] {
+            set_mode(&home.path("auth.json"), 0o600);
+            set_mode(&home.path("auth.json.lock"), 0o600);
+            let reason = if shared {
+                set_mode(&home.path(name), 0o606);
+                "can be changed by other users (mode 0606"
+            } else if give_away(&home.path(name)) {
+                "belongs to user 65534 (mode 0600)"
+            } else {
+                continue;
+            };
+            let said = refusal(&mut home.logout("auth.json"));
+            assert!(said.contains(reason) && said.contains(name), "{said}");
+            assert_eq!(fs::read_to_string(home.path("auth.json")).unwrap(), home.credentials());
+        }
+        fs::remove_file(home.path("auth.json.lock")).unwrap();
+        fs::remove_file(home.path("auth.json")).unwrap();
+    }
+    fs::write(home.path("auth.json"), home.credentials()).unwrap();
+    succeed(&mut home.logout("auth.json"));
+    assert_eq!(mode(&home.path("auth.json")), 0o600);
+    assert_eq!(mode(&home.path("auth.json.lock")), 0o600);
+}
+
+/// Waiting is for people: they hear why, and can stop it.
+#[test]
+fn a_login_waits_for_another_with_a_word_and_hears_an_interruption() {
+    let home = Home::new();
+    let server = Server::start(|_, _| Reply::status(200));
+    let path = home.path("auth.json.lock");
+    let lock = fs::File::create(&path).unwrap();
+    set_mode(&path, 0o600);
+    lock.try_lock().unwrap();
+    let mut login = home.command(&["registry", "login", &server.address.to_string(), "-u", "someone"]);
+    login
+        .arg("--password-stdin")
+        .env("REGISTRY_AUTH_FILE", home.path("auth.json"));
+    let mut child = login.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"pass").unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let expected = format!("note: waiting for another process, which holds {}\n", path.display());
+    assert_eq!(line, expected);
+    let kill = Command::new("sh")
+        .args(["-c", &format!("kill -INT {}", child.id())])
+        .status();
+    assert!(kill.unwrap().success());
+    assert!(is_soon(|| child.try_wait().unwrap().is_some()), "it hangs");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(!home.path("auth.json").exists());
+}
+
+/// A file of a layout or a `dir:` that another user owns.
+#[test]
+fn a_fifo_or_device_in_a_layout_is_refused() {
+    let host = Host::new();
+    for trap in ["FIFO", "device", "socket"] {
+        let layout = TestLayout::new();
+        let image = image(&layout, &["one"]);
+        let directory = host.path(&format!("dir-{trap}"));
+        fs::create_dir(&directory).unwrap();
+        for name in ["oci-layout", "index.json", &format!("blobs/sha256/{}", host.layer)] {
+            let file = layout.path().join(name);
+            let kept = fs::read(&file).unwrap();
+            fs::remove_file(&file).unwrap();
+            if plant(trap, &file, &host.victim()) {
+                let reference = if name.starts_with("blobs") {
+                    layout.reference(&format!("@{}", digest(&image)))
+                } else {
+                    layout.reference(":latest")
+                };
+                let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
+                let said = refusal(build.arg("--allow-mutable"));
+                assert!(
+                    said.contains(&format!("{} is no regular file", file.display())),
+                    "{said}"
+                );
+                fs::remove_file(&file).unwrap();
+            }
+            fs::write(&file, kept).unwrap();
+        }
+        if plant(trap, &directory.join("manifest.json"), &host.victim()) {
+            let reference = format!("dir:{}", directory.display());
+            let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
+            let said = refusal(build.arg("--allow-mutable"));
+            assert!(said.contains("manifest.json is no regular file"), "{said}");
+        }
+    }
+    assert!(!host.path("out").exists());
+}
