@@ -1,5 +1,6 @@
 //! What is shown of a build on its way, on standard error.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
@@ -47,6 +48,7 @@ impl Display {
                 Some(builder.spawn(move || Bars::new(&watched).run(&until)))
             }
             Style::Plain => Some(builder.spawn(move || print_lines(&watched, &until))),
+            Style::Auto if mode == Mode::Ux => Some(builder.spawn(move || print_waits(&watched, &until))),
             Style::Auto | Style::None => None,
         };
         // Without a thread nothing is shown, and the image is the same.
@@ -92,18 +94,59 @@ impl Sum {
 }
 
 fn print_lines(progress: &Progress, ended: &AtomicBool) {
-    let mut last = String::new();
+    let (mut last, mut waits) = (String::new(), Waits::default());
     while !ended.load(Ordering::Relaxed) {
-        let start = Instant::now();
-        while start.elapsed() < LINE_INTERVAL && !ended.load(Ordering::Relaxed) {
-            thread::park_timeout(LINE_INTERVAL);
+        pause(ended);
+        let layers = progress.layers();
+        let line = line(&Sum::of(&layers));
+        for wait in waits.news(&layers) {
+            let _ = writeln!(io::stderr(), "progress: {wait}");
         }
-        let line = line(&Sum::of(&progress.layers()));
         if line != last {
             // Nobody is left to tell if standard error is closed.
             let _ = io::stderr().write_all(line.as_bytes());
         }
         last = line;
+    }
+}
+
+/// Prints nothing but that there is a wait for another build.
+fn print_waits(progress: &Progress, ended: &AtomicBool) {
+    let mut waits = Waits::default();
+    while !ended.load(Ordering::Relaxed) {
+        pause(ended);
+        for wait in waits.news(&progress.layers()) {
+            let _ = writeln!(io::stderr(), "note: {wait}");
+        }
+    }
+}
+
+/// Waits for the time between two lines, or for the end.
+fn pause(ended: &AtomicBool) {
+    let start = Instant::now();
+    while start.elapsed() < LINE_INTERVAL && !ended.load(Ordering::Relaxed) {
+        thread::park_timeout(LINE_INTERVAL);
+    }
+}
+
+/// Waits for other builds, of which the user is told once a layer.
+#[derive(Default)]
+struct Waits(BTreeSet<String>);
+
+impl Waits {
+    /// Returns what there is to say of those that were not there before.
+    fn news(&mut self, layers: &[Arc<LayerProgress>]) -> Vec<String> {
+        let wait = |layer: &Arc<LayerProgress>| Some((layer.digest().to_string(), layer.awaited_lock()?));
+        let waits = layers.iter().filter_map(wait);
+        waits
+            .filter(|(digest, _)| self.0.insert(digest.clone()))
+            .map(|(digest, lock)| {
+                format!(
+                    "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
+                    lock.display()
+                )
+            })
+            .collect()
     }
 }
 
@@ -134,6 +177,7 @@ struct Bars<'a> {
     all: MultiProgress,
     whole: ProgressBar,
     layers: Vec<Option<ProgressBar>>,
+    waits: Waits,
 }
 
 impl<'a> Bars<'a> {
@@ -147,6 +191,7 @@ impl<'a> Bars<'a> {
             all,
             whole,
             layers: Vec::new(),
+            waits: Waits::default(),
         }
     }
 
@@ -160,6 +205,9 @@ impl<'a> Bars<'a> {
     }
 
     fn update(&mut self, layers: &[Arc<LayerProgress>]) {
+        for wait in self.waits.news(layers) {
+            let _ = self.all.println(format!("note: {wait}"));
+        }
         let sum = Sum::of(layers);
         if sum.count > 0 {
             self.whole

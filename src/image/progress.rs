@@ -1,6 +1,7 @@
 //! How far each layer is, for whoever wants to watch.
 
 use std::collections::{HashMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -28,6 +29,7 @@ pub struct LayerProgress {
     here: AtomicU64,
     applied: AtomicU64,
     is_finished: AtomicBool,
+    awaited_lock: Mutex<Option<PathBuf>>,
 }
 
 impl Progress {
@@ -46,6 +48,7 @@ impl Progress {
                 here: AtomicU64::new(0),
                 applied: AtomicU64::new(0),
                 is_finished: AtomicBool::new(false),
+                awaited_lock: Mutex::default(),
             })
         };
         let layers: Vec<_> = blobs.iter().map(layer).collect();
@@ -100,6 +103,17 @@ impl LayerProgress {
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.is_finished.load(Ordering::Relaxed)
+    }
+
+    /// Returns the lock that another build has held for some seconds, while the download of this
+    /// blob waits for it.
+    #[must_use]
+    pub fn awaited_lock(&self) -> Option<PathBuf> {
+        self.awaited_lock.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_awaited_lock(&self, path: Option<&Path>) {
+        *self.awaited_lock.lock().unwrap_or_else(PoisonError::into_inner) = path.map(Path::to_owned);
     }
 
     pub(super) fn set_here(&self, len: u64) {

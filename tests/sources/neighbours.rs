@@ -432,6 +432,25 @@ fn odd_entries_are_listed_as_problems_and_in_json() {
     assert_eq!(json, json!({"blobs": [], "size_bytes": 0, "problems": []}));
 }
 
+#[test]
+fn a_lock_that_another_build_holds_is_waited_for_with_a_word() {
+    let host = Host::new();
+    let path = host.state("blobs/locks").join(&host.layer[..3]);
+    let lock = fs::File::create(&path).unwrap();
+    set_mode(&path, 0o600);
+    lock.try_lock().unwrap();
+    let mut child = spawn(&mut host.build());
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    let expected = format!("note: waiting for another build, which holds {} and", path.display());
+    assert!(line.starts_with(&expected), "{line}");
+    assert!(child.try_wait().unwrap().is_none());
+    drop(lock);
+    stderr.read_to_string(&mut line).unwrap();
+    assert!(child.wait().unwrap().success(), "{line}");
+}
+
 /// A home directory, whose credentials are for a registry that asks for them.
 struct Home {
     root: TempDir,

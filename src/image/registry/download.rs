@@ -4,19 +4,22 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::http::Http;
+use super::http::{Http, Timeouts};
 use super::raised;
 use super::retry::Retries;
-use crate::image::blobs::{Begin, BlobStore, Partial};
-use crate::image::digest::DigestError;
+use crate::image::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
+use crate::image::digest::{Digest, DigestError};
 use crate::image::{BlobRef, ImageError, LayerProgress, unless};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// How many times it is looked within [`Timeouts::held`] whether somebody else gets on.
+const LOOKS: u32 = 20;
 
 /// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
 const PROGRESS: u64 = 64;
@@ -181,16 +184,24 @@ impl Duty {
 
     async fn download(&self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
-        let mut partial = loop {
+        let mut wait = None;
+        let begin = loop {
             // It hashes what there is, and blocks the worker alone that it runs on.
             match store.begin(digest, *size, interrupted)? {
-                Begin::Partial(partial) => break partial,
-                Begin::Taken => sleep(LOCK_POLL).await,
-                Begin::Stored => {
-                    self.0.set(Phase::Done { is_ours: false });
-                    return Ok(());
+                Begin::Taken => {
+                    let wait = wait.get_or_insert_with(LockWait::begin);
+                    wait.go_on(store, digest, http.timeouts(), self.0.progress.as_deref())?;
+                    sleep(LOCK_POLL).await;
                 }
+                begin => break begin,
             }
+        };
+        if let Some(progress) = &self.0.progress {
+            progress.set_awaited_lock(None);
+        }
+        let Begin::Partial(mut partial) = begin else {
+            self.0.set(Phase::Done { is_ours: false });
+            return Ok(());
         };
         self.0.set(Phase::Growing(partial.len()));
         if let Err(error) = self.complete(http, &mut partial).await {
@@ -261,6 +272,59 @@ impl Duty {
     }
 }
 
+/// The wait for somebody else who writes a blob, or one that shares its lock.
+struct LockWait {
+    begun: Instant,
+    /// Blobs as they were when somebody was last seen to get on, and when that was.
+    activity: Option<LockActivity>,
+    active: Instant,
+    looked: Instant,
+}
+
+impl LockWait {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            begun: now,
+            activity: None,
+            active: now,
+            looked: now,
+        }
+    }
+
+    /// Tells the user once the wait is long, and gives up once nobody gets on.
+    fn go_on(
+        &mut self,
+        store: &BlobStore,
+        digest: &Digest,
+        timeouts: &Timeouts,
+        progress: Option<&LayerProgress>,
+    ) -> Result<(), StoreError> {
+        if let Some(progress) = progress
+            && self.begun.elapsed() >= timeouts.notice
+        {
+            progress.set_awaited_lock(Some(&store.lock_path(digest)));
+        }
+        if self.activity.is_some() && self.looked.elapsed() < timeouts.held / LOOKS {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let activity = Some(store.lock_activity(digest)?);
+        if self.activity != activity {
+            self.activity = activity;
+            self.active = self.looked;
+        }
+        let waited = self.active.elapsed();
+        if waited < timeouts.held {
+            return Ok(());
+        }
+        Err(StoreError::Held {
+            path: store.lock_path(digest),
+            waited,
+        })
+    }
+}
+
 impl Drop for Duty {
     fn drop(&mut self) {
         let mut phase = self.0.lock();
@@ -303,28 +367,91 @@ mod tests {
                 }
             }
         });
-        let Reference::Registry(image) = Reference::parse(&format!("{address}/x")).unwrap() else {
-            panic!("no registry")
-        };
-        let options = RegistryOptions::default();
         let timeouts = Timeouts {
             slow,
             backoff: Duration::from_millis(1),
             ..Timeouts::default()
         };
+        let (_state, store) = store();
+        download(&address, &store, timeouts)
+    }
+
+    /// How a download of the blob ends.
+    fn download(address: &str, store: &BlobStore, timeouts: Timeouts) -> Result<(), ImageError> {
+        let Reference::Registry(image) = Reference::parse(&format!("{address}/x")).unwrap() else {
+            panic!("no registry")
+        };
+        let options = RegistryOptions::default();
         let found = options.auth_files.find(&image).unwrap();
         let http = Http::new(&image.registry, &image.repository, found, &options, timeouts).unwrap();
         let blob = BlobRef {
             digest: Digest::of(Algorithm::Sha256, BLOB),
             size: BLOB.len() as u64,
         };
-        let state = tempfile::tempdir().unwrap();
         let (download, duty) = Download::queue(blob, None);
-        let (store, interrupted) = (BlobStore::new(state.path()), AtomicBool::new(false));
+        let interrupted = AtomicBool::new(false);
         let runtime = Runtime::new(0).unwrap();
-        let perform = async || duty.perform(&http, &store, &interrupted).await;
+        let perform = async || duty.perform(&http, store, &interrupted).await;
         runtime.block_on(perform).unwrap();
         download.finish()
+    }
+
+    fn store() -> (tempfile::TempDir, BlobStore) {
+        let state = tempfile::tempdir().unwrap();
+        let store = BlobStore::new(state.path());
+        (state, store)
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_as_long_as_something_of_its_blobs_grows() {
+        let (_state, store) = store();
+        let digest = Digest::of(Algorithm::Sha256, BLOB);
+        let begin = || {
+            store
+                .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
+                .unwrap()
+        };
+        let Begin::Partial(mut partial) = begin() else {
+            panic!("it is nobody's")
+        };
+        assert!(matches!(begin(), Begin::Taken));
+        let timeouts = Timeouts::default();
+        let mut wait = LockWait::begin();
+        let mut after_ten_minutes = || {
+            let then = wait.looked.checked_sub(timeouts.held)?;
+            (wait.begun, wait.active, wait.looked) = (then, then, then);
+            Some(wait.go_on(&store, &digest, &timeouts, None))
+        };
+        for byte in BLOB.chunks(1) {
+            partial.write(byte).unwrap();
+            // A machine that was just started has no such time behind it.
+            let Some(result) = after_ten_minutes() else { return };
+            result.unwrap();
+        }
+        let error = after_ten_minutes().unwrap().unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Held { path, .. } if *path == store.lock_path(&digest)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_lock_of_which_nothing_comes_ends_the_download() {
+        let (_state, store) = store();
+        let digest = Digest::of(Algorithm::Sha256, BLOB);
+        let holder = store
+            .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
+            .unwrap();
+        let timeouts = Timeouts {
+            held: Duration::from_millis(200),
+            ..Timeouts::default()
+        };
+        let error = download("localhost:1", &store, timeouts).unwrap_err();
+        assert!(
+            matches!(&error, ImageError::Store(StoreError::Held { path, .. }) if *path == store.lock_path(&digest)),
+            "{error:?}"
+        );
+        drop(holder);
     }
 
     #[test]

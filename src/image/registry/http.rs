@@ -31,6 +31,10 @@ pub(super) struct Timeouts {
     pub(super) slow: Duration,
     /// After the first failure that may pass.
     pub(super) backoff: Duration,
+    /// For another build that has a lock, before the user is told.
+    pub(super) notice: Duration,
+    /// For another build that has a lock and downloads nothing.
+    pub(super) held: Duration,
 }
 
 /// What must come in [`Timeouts::slow`], in bytes.
@@ -44,6 +48,8 @@ impl Default for Timeouts {
             document: Duration::from_mins(1),
             slow: Duration::from_mins(1),
             backoff: Duration::from_millis(400),
+            notice: Duration::from_secs(3),
+            held: Duration::from_mins(10),
         }
     }
 }
@@ -217,6 +223,10 @@ impl Http {
     }
 
     /// How long to wait after the first failure that may pass.
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
     }
