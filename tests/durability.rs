@@ -6,7 +6,8 @@ use std::path::Path;
 use std::process::Command;
 
 use support::oracles::Oracles;
-use support::program::{latest, rootfs_build, sample};
+use support::program::{latest, program, rootfs_build, sample};
+use support::server::{Reply, Server};
 
 /// System calls that write to files, sync or name them.
 const CALLS: &str =
@@ -79,4 +80,43 @@ fn an_image_is_on_the_disk_before_it_has_its_name() {
         let (_, syncs, _) = positions(&lines, &out);
         assert_eq!(syncs, Vec::<usize>::new(), "--no-sync");
     }
+}
+
+#[test]
+fn a_login_is_on_the_disk_before_it_has_its_name() {
+    let Some(oracles) = Oracles::find() else { return };
+    let home = oracles.scratch().join("home");
+    fs::create_dir(&home).unwrap();
+    let server = Server::start(|_, _| Reply::status(200));
+    let log = oracles.scratch().join("log");
+    let mut strace = Command::new("strace");
+    strace
+        .args(["-f", "-y", "-qqq", "-e", &format!("trace={CALLS}"), "-o"])
+        .arg(&log);
+    strace.arg(program());
+    strace.args([
+        "registry",
+        "login",
+        &server.address.to_string(),
+        "-u",
+        "me",
+        "--password-stdin",
+    ]);
+    strace.env("HOME", &home).env_remove("REGISTRY_AUTH_FILE");
+    let password = oracles.scratch().join("password");
+    fs::write(&password, "p").unwrap();
+    let output = strace.stdin(fs::File::open(password).unwrap()).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let log = fs::read_to_string(log).unwrap();
+    let position = |call: &str, part: &str| {
+        let found = log.lines().position(|line| line.contains(call) && line.contains(part));
+        found.unwrap_or_else(|| panic!("no {call} of {part} in {log}"))
+    };
+    let named = position(" rename", "\"auth.json\"");
+    let written = position(" write(", "/.microagent/.microagent-");
+    let synced = position(" fsync(", "/.microagent/.microagent-");
+    assert!(
+        written < synced && synced < named,
+        "{written}, {synced}, {named}: {log}"
+    );
 }

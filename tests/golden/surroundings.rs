@@ -144,7 +144,9 @@ impl Mounted {
         let device = succeed(Command::new("losetup").args(["--find", "--show"]).arg(&file));
         // The device outlives the file's name.
         let mounted = Self::prepare(Some(device.trim().to_owned()));
-        succeed(Command::new("mount.exfat-fuse").arg(device.trim()).arg(mounted.path()));
+        // It has no modes: without this, all would be open to changes by others.
+        let mut mount = Command::new("mount.exfat-fuse");
+        succeed(mount.args(["-o", "umask=022"]).arg(device.trim()).arg(mounted.path()));
         mounted
     }
 

@@ -134,8 +134,12 @@ impl Directory {
         let directory = self.subdirectory(name)?;
         let stat = fs::fstat(&directory.fd)?;
         check_ours(&stat)?;
-        if raw_mode(&stat) & 0o777 != 0o700 || !directory.names()?.is_empty() {
+        if !directory.names()?.is_empty() {
             return Err(Untrusted::Replaced.into());
+        }
+        if raw_mode(&stat) & 0o777 != 0o700 {
+            // Another one of this user's, or a file system without modes, which keeps its own.
+            let _ = fs::fchmod(directory.readable()?, Mode::RWXU);
         }
         Ok(directory)
     }
