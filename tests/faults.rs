@@ -287,11 +287,19 @@ fn is_left_out(name: &str, line: &str) -> bool {
 
 /// Returns the lines of a log with a call that was made to fail.
 fn injected(log: &str) -> String {
-    let lines = log.lines().filter(|line| line.ends_with("(INJECTED)"));
-    lines.fold(String::new(), |mut lines, line| {
-        writeln!(lines, "  {line}").unwrap();
-        lines
-    })
+    let mut begun = BTreeMap::new();
+    let mut injected = String::new();
+    for line in log.lines() {
+        let thread = line.split(' ').next();
+        if line.ends_with("<unfinished ...>") {
+            begun.insert(thread, line);
+        } else if line.ends_with("(INJECTED)") {
+            // Where another thread's call came between, the arguments are in an earlier line.
+            let arguments = begun.remove(&thread).filter(|_| line.contains("<... "));
+            writeln!(injected, "  {}{line}", arguments.unwrap_or_default()).unwrap();
+        }
+    }
+    injected
 }
 
 /// Returns what is wrong with the end of a run.
