@@ -8,8 +8,8 @@
 //!   a FIFO, and without touching a device.
 //! - A [`Directory`] is reached through no symlink that another user owns. Its entries are opened
 //!   through no symlink at all.
-//! - A [`NewFile`] gets its name when it is complete, and a [`Scratch`] directory when that is wanted.
-//!   Both prove afterwards that the name is theirs.
+//! - A [`NewFile`] gets its name when it is complete, and a [`Scratch`] directory when the caller
+//!   asks for it. Both prove afterwards that the name is theirs.
 //!
 //! Windows has no such neighbours as long as nobody grants them access: there, paths are used.
 

@@ -31,8 +31,8 @@ pub(crate) enum Replace {
 }
 
 impl NewFile {
-    /// Makes an empty file, with a mode, less the umask, for a path where nothing or a regular file is.
-    /// It can be written and read.
+    /// Makes an empty file, with a mode, less the umask, for a path where nothing or a regular file
+    /// is. It can be written and read.
     ///
     /// # Errors
     ///
@@ -86,9 +86,9 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] of what has the name;
-    /// [`Untrusted::Replaced`] if somebody else put another file in place of this one. What had the
-    /// name before has it still, and the new file is gone.
+    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] of what has the
+    /// name; [`Untrusted::Replaced`] if somebody else put another file in place of this one. What
+    /// had the name before has it still, and the new file is gone.
     pub(crate) fn publish(mut self, file: File, replace: Replace) -> io::Result<()> {
         let identity = Identity::of(&file)?;
         let hidden = match self.hidden.take() {

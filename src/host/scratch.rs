@@ -43,8 +43,8 @@ impl Scratch {
     ///
     /// # Errors
     ///
-    /// Those of rename(2), `AlreadyExists`, and [`Untrusted::Replaced`] if the hidden name is another
-    /// directory's by now.
+    /// Those of rename(2), `AlreadyExists`, and [`Untrusted::Replaced`] if the hidden name is
+    /// another directory's by now.
     pub(crate) fn rename(&mut self, name: OsString) -> io::Result<()> {
         let identity = self.directory.identity()?;
         self.check(identity)?;

@@ -40,8 +40,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Those of open(2); on Linux [`Untrusted::Link`] if a symlink on the way belongs to neither this
-    /// user nor root.
+    /// Those of open(2); on Linux [`Untrusted::Link`] if a symlink on the way belongs to neither
+    /// this user nor root.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             fd: walk::open(path, false)?,
@@ -255,8 +255,8 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step, the
-    /// name is looked for before.
+    /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step,
+    /// the name is looked for before.
     pub(crate) fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
@@ -372,13 +372,13 @@ impl Directory {
         Ok(fs::openat(&self.fd, ".", flags, Mode::empty())?)
     }
 
-    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs that
-    /// are to run in it.
+    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs
+    /// that are to run in it.
     ///
     /// # Errors
     ///
-    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the system
-    /// has no such paths, as somebody else could then put another directory in its place.
+    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the
+    /// system has no such paths, as somebody else could then put another directory in its place.
     pub(crate) fn stable_path(&self) -> io::Result<PathBuf> {
         let path = descriptor_path(&self.fd);
         if path.is_dir() {
