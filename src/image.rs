@@ -184,14 +184,18 @@ impl Source {
     ///
     /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
-    /// it takes to speak to one.
+    /// it takes to speak to one. [`ImageError::Store`] when another user made the state directory, or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
+        let unpacked = options
+            .keep_unpacked
+            .then(|| BlobStore::open(&options.state_dir))
+            .transpose()?;
         let scratch = Scratch::new(&options.state_dir, options.max_download, &options.interrupted);
         let place = Self::find(reference, options, &scratch);
         Ok(Self {
             reference: reference.clone(),
             place: unless(&options.interrupted, place)?,
-            unpacked: options.keep_unpacked.then(|| BlobStore::new(&options.state_dir)),
+            unpacked,
             progress: Arc::clone(&options.progress),
             interrupted: Arc::clone(&options.interrupted),
         })

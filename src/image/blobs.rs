@@ -81,7 +81,19 @@ impl Folder {
 
 impl BlobStore {
     /// The store in `state_dir`, which need not exist yet.
-    pub(super) fn new(state_dir: &Path) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Refused`] if it exists and another user made it or can change it, and
+    /// [`StoreError::Read`].
+    pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::new(state_dir);
+        store.find_blobs()?;
+        Ok(store)
+    }
+
+    /// As [`BlobStore::open`], with the refusal left to each operation.
+    fn new(state_dir: &Path) -> Self {
         let is_here = state_dir.as_os_str().is_empty();
         Self {
             state_dir: if is_here { Path::new(".") } else { state_dir }.to_owned(),
@@ -91,7 +103,7 @@ impl BlobStore {
 
     /// The blob, if the store has it. A file of another size is not it.
     pub(super) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
-        Ok(match self.open(digest)? {
+        Ok(match self.open_blob(digest)? {
             Some((file, len)) if len == size => {
                 mark_used(&file);
                 Some(file)
@@ -102,14 +114,14 @@ impl BlobStore {
 
     /// A blob of any size, and its size in bytes, if the store has it.
     pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
-        let (file, size) = self.open(digest).ok()??;
+        let (file, size) = self.open_blob(digest).ok()??;
         mark_used(&file);
         Some((file, size))
     }
 
     /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
     pub(super) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((file, _)) = self.open(digest)? else {
+        let Some((file, _)) = self.open_blob(digest)? else {
             return Ok(None);
         };
         let mut content = Vec::new();
@@ -196,7 +208,7 @@ impl BlobStore {
     }
 
     /// Opens a blob, and returns its size in bytes too, if the store has it.
-    fn open(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
+    fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
         let Some(folder) = self.find_folder(Folder::Blobs(digest.algorithm()))? else {
             return Ok(None);
         };

@@ -25,8 +25,9 @@ impl Remote {
     /// Sends nothing yet.
     pub(super) fn open(reference: &RegistryReference, options: &SourceOptions) -> Result<Self, ImageError> {
         Ok(Self {
+            // First, as it needs no network.
+            store: BlobStore::open(&options.state_dir)?,
             registry: Registry::open(reference, options)?,
-            store: BlobStore::new(&options.state_dir),
             max_download: options.max_download,
             downloads: Mutex::default(),
         })

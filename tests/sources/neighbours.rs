@@ -245,6 +245,23 @@ fn a_state_directory_of_another_user_is_refused_with_its_owner_and_mode() {
 }
 
 #[test]
+fn a_state_directory_is_refused_before_the_registry_is_asked_or_a_layer_read() {
+    let host = Host::new();
+    set_mode(&host.state(""), 0o777);
+    let layout = format!("oci:{}", host.path("missing").display());
+    let tag = host.server.reference(":latest");
+    for (reference, arguments) in [
+        (&tag, &["--allow-mutable"][..]),
+        (&layout, &["--allow-mutable", "--keep-unpacked"]),
+    ] {
+        let mut build = rootfs_build(reference, &host.path("out"), &host.state(""));
+        let said = refusal(build.args(arguments));
+        assert!(said.contains("can be changed by other users (mode 0777"), "{said}");
+    }
+    assert_eq!(host.server.count(""), 0);
+}
+
+#[test]
 fn a_state_directory_behind_a_symlink_of_another_user_is_refused() {
     let host = Host::new();
     let link = host.path("link");

@@ -398,7 +398,7 @@ mod tests {
 
     fn store() -> (tempfile::TempDir, BlobStore) {
         let state = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(state.path());
+        let store = BlobStore::open(state.path()).unwrap();
         (state, store)
     }
 
