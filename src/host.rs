@@ -58,8 +58,8 @@ pub(crate) fn open_disk(path: &Path) -> io::Result<File> {
     }
 }
 
-/// `O_NONBLOCK` means nothing to files and disks, and keeps open(2) from waiting for whoever is to
-/// write into a FIFO; `O_NOCTTY` keeps a terminal from becoming this process's own.
+/// Opens a path. `O_NONBLOCK` means nothing to files and disks, and keeps open(2) from waiting for
+/// the writer of a FIFO; `O_NOCTTY` keeps a terminal from becoming this process's own.
 #[cfg(unix)]
 fn open_without_waiting(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};

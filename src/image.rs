@@ -184,7 +184,8 @@ impl Source {
     ///
     /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
-    /// it takes to speak to one. [`ImageError::Store`] when another user made the state directory, or can change it.
+    /// it takes to speak to one. [`ImageError::Store`] when another user made the state directory,
+    /// or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let unpacked = options
             .keep_unpacked

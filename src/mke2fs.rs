@@ -38,14 +38,15 @@ pub(crate) struct Mke2fs<'a> {
     pub(crate) programs: &'a Programs,
     /// What the file system shall be like. Its size and features are those of the native image.
     pub(crate) options: &'a Options,
-    /// An empty directory that nobody else can enter. The programs run there and get names in it, so
-    /// that what they write to is in it, whatever others do to the directories that it is in.
+    /// An empty directory that nobody else can enter. The programs run there and get names in it,
+    /// so that what they write to is in it, whatever others do to the directories that it is in.
     pub(crate) scratch: &'a Directory,
     pub(crate) interrupted: &'a AtomicBool,
 }
 
 impl Mke2fs<'_> {
-    /// Makes an image like the native one, and leaves it in the directory, under the name [`IMAGE`].
+    /// Makes an image like the native one, and leaves it in the directory, under the name
+    /// [`IMAGE`].
     pub(crate) fn build(&self, native: &File) -> Result<(File, Summary), Mke2fsError> {
         let path = &self.scratch.path().join(IMAGE);
         let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;

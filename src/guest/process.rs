@@ -21,7 +21,7 @@ const MAX_STRING_LEN: usize = 32 * 4096 - 1;
 const MAX_TOTAL_LEN: usize = 2 << 20;
 /// Bytes of an address, which count since Linux 4.13.
 const ADDRESS_LEN: usize = 8;
-/// What the first line of a script may add (`BINPRM_BUF_SIZE`), besides the path of the script.
+/// Bytes that the first line of a script may add (`BINPRM_BUF_SIZE`), besides its path.
 const MAX_SCRIPT_LINE_LEN: usize = 256;
 /// Longest path that a system call takes, without its NUL (`PATH_MAX`).
 const MAX_PATH_LEN: usize = 4095;

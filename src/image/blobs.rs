@@ -196,12 +196,12 @@ impl BlobStore {
         }
     }
 
-    /// Where the lock is that a blob is written under.
+    /// Path of the lock that a blob is written under.
     pub(super) fn lock_path(&self, digest: &Digest) -> PathBuf {
         self.folder_path(Folder::Locks).join(lock_name(digest))
     }
 
-    /// Whether there is something by the name of a blob.
+    /// Returns whether an entry has the name of a blob.
     fn has_entry(&self, digest: &Digest) -> bool {
         let folder = self.find_folder(Folder::Blobs(digest.algorithm()));
         folder.is_ok_and(|folder| folder.is_some_and(|folder| !matches!(folder.kind(digest.hex()), Ok(None))))
@@ -275,7 +275,7 @@ impl BlobStore {
         self.state_dir.join(BLOBS).join(folder.name())
     }
 
-    /// Where a blob is, for messages.
+    /// Path of a blob, for messages.
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder_path(Folder::Blobs(digest.algorithm())).join(digest.hex())
     }

@@ -78,13 +78,13 @@ impl CopyError {
 }
 
 impl Disk {
-    /// Copies a regular file to a file of the host, which it replaces once it is complete, and returns
-    /// its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
+    /// Copies a regular file to a file of the host, which it replaces once it is complete, and
+    /// returns its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
     ///
     /// # Errors
     ///
-    /// [`CopyError`]; then an existing file is as it was. An interruption (see [`Disk::open_until`]) is
-    /// an error like others.
+    /// [`CopyError`]; then an existing file is as it was. An interruption (see
+    /// [`Disk::open_until`]) is an error like others.
     pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
         let interrupted = Arc::clone(&self.interrupted);
         let content = self.content(path)?;

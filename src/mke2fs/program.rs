@@ -33,7 +33,7 @@ pub(crate) struct Programs {
 /// A directory to run them in.
 pub(super) struct Workshop<'a> {
     directory: &'a Directory,
-    /// What leads to it, whatever becomes of its path.
+    /// A path that leads to it, whatever becomes of its own.
     path: PathBuf,
     pub(super) programs: &'a Programs,
     interrupted: &'a AtomicBool,

@@ -21,7 +21,8 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Makes an empty file for the target, with the permission bits of any new file (0666 less the umask).
+    /// Makes an empty file for the target, with the permission bits of any new file (0666 less the
+    /// umask).
     ///
     /// # Errors
     ///

@@ -18,7 +18,7 @@ use crate::image::{BlobRef, ImageError, LayerProgress, unless};
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// How many times it is looked within [`Timeouts::held`] whether somebody else gets on.
+/// Number of looks, within [`Timeouts::held`], at the progress of the process with the lock.
 const LOOKS: u32 = 20;
 
 /// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
@@ -376,7 +376,7 @@ mod tests {
         download(&address, &store, timeouts)
     }
 
-    /// How a download of the blob ends.
+    /// Returns the outcome of a download of the blob.
     fn download(address: &str, store: &BlobStore, timeouts: Timeouts) -> Result<(), ImageError> {
         let Reference::Registry(image) = Reference::parse(&format!("{address}/x")).unwrap() else {
             panic!("no registry")

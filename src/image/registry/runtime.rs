@@ -32,7 +32,7 @@ struct Workers {
     max: usize,
     drivers: Mutex<Vec<Driver>>,
     idle: Mutex<Vec<Handle>>,
-    /// How many are in `idle`.
+    /// Length of `idle`.
     idle_count: Semaphore,
     /// Set once the thread of other requests is among the workers.
     fallback: Mutex<bool>,

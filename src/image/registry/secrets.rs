@@ -10,7 +10,7 @@ use reqwest::Url;
 
 use crate::image::auth::{Credentials, Secret};
 
-/// What stands for a text that is not shown.
+/// Stand-in for a text that is not shown.
 const HIDDEN: &str = "…";
 
 /// Characters of a text that are looked at. No more than these are ever shown.

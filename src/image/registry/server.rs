@@ -181,8 +181,8 @@ impl Server {
         })
     }
 
-    /// Returns what an error page says in the form of distribution-spec, "Error codes"; nothing if it
-    /// has another form, and `…` if it repeats a secret.
+    /// Returns what an error page says in the form of distribution-spec, "Error codes"; nothing if
+    /// it has another form, and `…` if it repeats a secret.
     pub(super) async fn problem(&self, response: Response) -> String {
         self.message(&error_page(response).await)
     }

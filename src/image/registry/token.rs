@@ -159,7 +159,8 @@ impl Authorizer {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine.
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
+    /// machine.
     fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
         let is_secure = |url: &Url| match url.scheme() {
             "https" => true,

@@ -217,7 +217,7 @@ fn a_file_is_found_through_symlinks_of_this_user() {
         ("real/missing", "missing"),
         ("link", "file"),
         ("chain", "file"),
-        // Where nothing is, a system without descriptors of symlinks stays with the link.
+        // If nothing is there, a system without descriptors of symlinks stays with the link.
         #[cfg(target_os = "linux")]
         ("dangling", "missing"),
     ] {
