@@ -477,6 +477,8 @@ fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
 /// The way to a directory.
 mod walk {
     use std::io;
+    #[cfg(target_os = "linux")]
+    use std::mem;
     use std::os::fd::OwnedFd;
     use std::path::{Path, PathBuf};
 
@@ -535,14 +537,22 @@ mod walk {
         let mut walked = PathBuf::new();
         let mut pending = Vec::new();
         let mut links = 0;
+        let mut at_root = false;
         push(&mut pending, path);
         while let Some(name) = pending.pop() {
             walked.push(&name);
             if name == "/" {
                 at = begin("/")?;
+                at_root = true;
                 continue;
             }
             let is_last = to_parent && pending.is_empty() && name != "..";
+            // Absolute in the root, as a program that QEMU translates opens another one by "/".
+            let name = if mem::take(&mut at_root) {
+                Path::new("/").join(name).into()
+            } else {
+                name
+            };
             let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
             let mut is_made = false;
             let next = match look(&name) {
