@@ -55,16 +55,16 @@ impl Directory {
     ) -> io::Result<(OsString, T)> {
         let mut builder = Builder::new();
         builder.prefix(prefix).rand_bytes(8).suffix(suffix);
-        let mut hidden = OsString::new();
         // The crate has the random names and the attempts; only the last part of its path is used.
+        // It would remove what has this name in the current directory, and keeping that is more
+        // than a flag on Windows.
+        builder.disable_cleanup(true);
+        let mut hidden = OsString::new();
         let file = builder.make_in("", |path| {
             path.file_name().unwrap_or_default().clone_into(&mut hidden);
             make(self, &hidden)
         })?;
-        let (result, path) = file.into_parts();
-        // It would remove whatever has this name in the current directory.
-        path.keep().map_err(|failure| failure.error)?;
-        Ok((hidden, result))
+        Ok((hidden, file.into_parts().0))
     }
 
     /// Returns whether an entry is the file or directory of this identity.
