@@ -35,7 +35,7 @@ const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "ENOMEM"];
 /// Runs of each command in a sample.
 const SAMPLE: usize = 40;
 
-/// What an existing output holds.
+/// Content of an existing output.
 const PRECIOUS: &str = "precious";
 
 /// Calls that do not fail here, with a part of the lines that are meant, and the reason.
@@ -294,7 +294,7 @@ fn injected(log: &str) -> String {
         if line.ends_with("<unfinished ...>") {
             begun.insert(thread, line);
         } else if line.ends_with("(INJECTED)") {
-            // Where another thread's call came between, the arguments are in an earlier line.
+            // If another thread's call came between, the arguments are in an earlier line.
             let arguments = begun.remove(&thread).filter(|_| line.contains("<... "));
             writeln!(injected, "  {}{line}", arguments.unwrap_or_default()).unwrap();
         }

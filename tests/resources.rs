@@ -28,7 +28,7 @@ static USERS: AtomicU32 = AtomicU32::new(0);
 /// The digest of the sample image's index.
 const SAMPLE: &str = "sha256:cd5c69a0018311b0abb2459ce53df7a4c693346459185473f345de02d9447edd";
 
-/// How long a run may take that hangs if it takes longer.
+/// Longest time of a run that does not hang.
 const DEADLINE: Duration = Duration::from_mins(2);
 
 /// A directory where the user works, and the program in it.

@@ -68,7 +68,7 @@ fn a_command_that_cannot_be_killed_does_not_keep_the_machine() {
         return;
     };
     machine.entries.push(Entry::hard_link("bin/fsfreeze", "bin/busybox"));
-    // Whoever writes to a frozen file system waits for its thaw, deaf to all signals.
+    // A process that writes to a frozen file system waits for its thaw, deaf to all signals.
     let command = "(sleep 2; kill -TERM 1) & fsfreeze --freeze / && echo frozen && echo >/file; echo thawed";
     let disk = machine.build(&json!({}), &["--exec".as_ref(), command.as_ref()]);
     let console = disk.boot(&["--write"]);

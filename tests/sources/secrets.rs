@@ -111,7 +111,7 @@ fn text(output: &Output) -> String {
         .concat()
 }
 
-/// What a text holds of the secrets, in any form.
+/// Secrets that a text holds, in any form.
 fn leak(printed: &str) -> Option<String> {
     let pair = format!("{USER}:{PASSWORD}");
     let secrets = [PASSWORD, &pair, &STANDARD.encode(&pair), TOKEN, SIGNATURE];

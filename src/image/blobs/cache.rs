@@ -236,7 +236,7 @@ impl Cache {
             Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
         };
         let mut blob = Verified::new(Interruptible::new(file, interrupted), entry.digest.clone(), None);
-        // What cannot be read is as good as damaged: the disk will not get better.
+        // An unreadable blob is as good as damaged: the disk will not get better.
         Ok(blob.drain().is_err() || blob.finish().is_err())
     }
 

@@ -88,7 +88,7 @@ impl Incoming {
 impl Drop for Incoming {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // What stays is for the next sweep.
+            // The next sweep removes the rest.
             let _ = self.folder.remove_file(name);
         }
     }

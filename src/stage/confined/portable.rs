@@ -32,7 +32,7 @@ impl Root {
         Ok(Directory(directory))
     }
 
-    /// Removes all that is in it, as far as that can be done: nothing is locked or too deep here.
+    /// Removes all that is in it, where possible: nothing is locked or too deep here.
     pub(in crate::stage) fn clear(&self) {
         for entry in fs::read_dir(&self.0).into_iter().flatten().flatten() {
             let path = entry.path();
