@@ -129,6 +129,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
+        self.directory.hide();
         if let Description::Named(path, identity) = &self.description {
             let remove = || {
                 let directory = Directory::open(parent_of(path))?;
@@ -201,4 +202,33 @@ fn open<R: Read + Seek>(image: R) -> Result<Reader<R>, StageReason> {
         path: "/".to_owned(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Cursor;
+
+    use super::export::tests::image;
+    use super::*;
+
+    #[test]
+    fn a_stage_is_gone_unless_it_is_kept_even_with_its_name() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("stage");
+        let publish = || {
+            let mut stage = Stage::begin(&target).unwrap();
+            stage.export(Cursor::new(image()), &AtomicBool::new(false)).unwrap();
+            stage.publish().unwrap();
+            stage
+        };
+        let stage = publish();
+        assert!(target.join("outer-directory/inner-directory/file").exists());
+        drop(stage);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+        publish().keep();
+        assert!(target.join("outer-directory/inner-directory/file").exists());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+    }
 }

@@ -1,6 +1,6 @@
 //! Directories for the time of some work.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::Path;
 
@@ -11,7 +11,9 @@ use super::{Directory, Identity, Untrusted, parent_of};
 #[derive(Debug)]
 pub(crate) struct Scratch {
     parent: Directory,
-    name: OsString,
+    hidden: OsString,
+    /// The name that [`Scratch::rename`] gave it.
+    given: Option<OsString>,
     directory: Directory,
     kept: bool,
 }
@@ -25,10 +27,11 @@ impl Scratch {
     /// directory in its place.
     pub(crate) fn create(beside: &Path) -> io::Result<Self> {
         let parent = Directory::open(parent_of(beside))?;
-        let (name, directory) = parent.make_hidden(|parent, name| parent.make_private(name))?;
+        let (hidden, directory) = parent.make_hidden(|parent, name| parent.make_private(name))?;
         Ok(Self {
             parent,
-            name,
+            hidden,
+            given: None,
             directory,
             kept: false,
         })
@@ -48,13 +51,31 @@ impl Scratch {
     pub(crate) fn rename(&mut self, name: OsString) -> io::Result<()> {
         let identity = self.directory.identity()?;
         self.check(identity)?;
-        self.parent.rename_new(&self.name, &self.parent, &name)?;
-        self.name = name;
+        self.parent.rename_new(&self.hidden, &self.parent, &name)?;
+        self.given = Some(name);
         self.check(identity)
     }
 
+    /// Gives it its hidden name again, unless it is kept. What is in it can then be removed by
+    /// path, where there are no descriptors of directories, and nobody sees half of it.
+    pub(crate) fn hide(&mut self) {
+        let Some(name) = self.given.as_ref().filter(|_| !self.kept) else {
+            return;
+        };
+        let is_here = self.directory.identity().and_then(|identity| self.check(identity));
+        // It is removed under the name that it was given where it cannot be hidden.
+        if is_here.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
+            self.given = None;
+        }
+    }
+
+    /// Returns the name that it has now.
+    fn name(&self) -> &OsStr {
+        self.given.as_ref().unwrap_or(&self.hidden)
+    }
+
     fn check(&self, identity: Identity) -> io::Result<()> {
-        if self.parent.is(&self.name, identity)? {
+        if self.parent.is(self.name(), identity)? {
             return Ok(());
         }
         Err(Untrusted::Replaced.into())
@@ -71,6 +92,7 @@ impl Drop for Scratch {
         if self.kept {
             return;
         }
+        self.hide();
         // The caller has the failure that led here, and no use for another one.
         for name in self.directory.names().unwrap_or_default() {
             let _ = self
@@ -83,7 +105,7 @@ impl Drop for Scratch {
             .identity()
             .is_ok_and(|identity| self.check(identity).is_ok())
         {
-            let _ = self.parent.remove_directory(&self.name);
+            let _ = self.parent.remove_directory(self.name());
         }
     }
 }
@@ -120,7 +142,7 @@ mod tests {
     fn a_directory_that_takes_its_place_is_neither_renamed_nor_removed() {
         let home = tempfile::tempdir().unwrap();
         let mut scratch = Scratch::create(&home.path().join("target")).unwrap();
-        let hidden = home.path().join(&scratch.name);
+        let hidden = home.path().join(scratch.name());
         fs::rename(&hidden, home.path().join("stolen")).unwrap();
         fs::create_dir(&hidden).unwrap();
         let error = scratch.rename("target".into()).unwrap_err();

@@ -315,7 +315,7 @@ fn write(path: &[u8]) -> impl FnOnce(io::Error) -> StageReason {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Cursor;
 
     use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
@@ -333,7 +333,7 @@ mod tests {
     }
 
     /// An image with a directory in a directory, and a file in that.
-    fn image() -> Vec<u8> {
+    pub(in crate::stage) fn image() -> Vec<u8> {
         let mut formatter = formatter();
         let mut tree = Tree::default();
         let mut parent = InodeId::ROOT;
