@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
 use ext4::{DeviceOutput, FormatError, Formatter, Journal, Options, Output, Size, Tree};
@@ -125,7 +125,7 @@ fn an_output_is_left_as_it_is_if_no_file_system_can_have_the_size() {
 #[cfg(target_os = "linux")]
 fn a_file_that_is_open_for_appending_is_refused() {
     let image = tempfile::NamedTempFile::new().unwrap();
-    File::create(image.path()).unwrap().write_all(b"before").unwrap();
+    fs::write(image.path(), b"before").unwrap();
     let file = File::options().read(true).append(true).open(image.path()).unwrap();
     let error = Formatter::new(file, options()).err().unwrap();
     assert!(matches!(error, FormatError::Image { offset: 0, .. }), "{error}");

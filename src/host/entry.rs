@@ -53,6 +53,7 @@ impl PartialEq for Identity {
 
 /// Kind of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "Unix has more kinds"))]
 pub(crate) enum EntryKind {
     File,
     Directory,

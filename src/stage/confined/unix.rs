@@ -5,7 +5,6 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
 #[cfg(not(target_os = "linux"))]
@@ -269,6 +268,7 @@ impl Directory {
         use std::ffi::OsStr;
         use std::os::fd::AsRawFd as _;
         use std::os::unix::ffi::OsStrExt as _;
+        use std::path::Path;
 
         use rustix::fs::{XattrFlags, lsetxattr};
         if xattrs.is_empty() {
@@ -316,6 +316,7 @@ fn explain(error: Errno) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::path::Path;
 
     use tempfile::TempDir;
 
