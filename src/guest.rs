@@ -73,7 +73,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::image::Platform;
+    use crate::image::{Config, Platform};
 
     fn refused(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
         let config = json!({
@@ -83,7 +83,8 @@ mod tests {
             resolved_ref: "oci:image".to_owned(),
             digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
             platform: Platform::new("linux", architecture, None).unwrap(),
-            config: serde_json::from_value(config).unwrap(),
+            config_platform: None,
+            config: Config::parse(config.to_string().as_bytes()).unwrap(),
             layers: Vec::new(),
         };
         let path = "/init".parse().unwrap();

@@ -14,6 +14,7 @@ mod docker_archive;
 mod error;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod json;
 mod layout;
 mod manifest;
 mod platform;
@@ -55,7 +56,7 @@ use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
 use layout::Layout;
-use manifest::Descriptor;
+use manifest::{Descriptor, Entry};
 use reference::Transport;
 use registry::Registry;
 use remote::Remote;
@@ -75,6 +76,8 @@ pub struct Image {
     /// The platform as the index lists it, or without an index as the image says itself; where
     /// neither says one, the one that was asked for.
     pub platform: Platform,
+    /// The platform that the config names, as written, where the index lists another one.
+    pub config_platform: Option<String>,
     /// What the image says of itself.
     pub config: Config,
     /// The layers, lowest first.
@@ -89,7 +92,7 @@ pub struct Layer {
     pub digest: Digest,
     /// The size of the blob in bytes.
     pub size: u64,
-    /// The media type of the blob.
+    /// The media type of the blob, as written; empty where nothing says one.
     pub media_type: String,
     /// The digest of the tar archive in the blob.
     pub diff_id: Digest,
@@ -460,7 +463,7 @@ enum Root {
     Document(Fetched),
     /// One of several images of the same name, which their platforms tell apart.
     OneOf {
-        images: Vec<Descriptor>,
+        images: Vec<Entry>,
         /// The error where they do not.
         ambiguous: ImageError,
     },
@@ -472,6 +475,6 @@ struct Fetched {
     /// What its descriptor or the registry calls it; may be empty.
     media_type: String,
     json: Vec<u8>,
-    /// The platform that the place lists it for, which counts where the image itself says none.
+    /// The platform that the place lists it for.
     platform: Option<Platform>,
 }

@@ -90,6 +90,8 @@ pub struct Report {
     pub digest: Digest,
     /// Platform that it is for.
     pub platform: Platform,
+    /// Platform that its config names, as written, where its index lists another one.
+    pub config_platform: Option<String>,
     /// Its layers, lowest first.
     pub layers: Vec<AppliedLayer>,
     /// Where in it the init is, if it got one.
@@ -133,7 +135,7 @@ pub enum Builder {
 pub struct AppliedLayer {
     /// Digest of its blob.
     pub digest: Digest,
-    /// Media type of its blob.
+    /// Media type of its blob, as written; empty where nothing says one.
     pub media_type: String,
     /// How it is compressed, which the media type may say otherwise.
     pub compression: Compression,
@@ -238,6 +240,7 @@ impl Build<'_> {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
             platform: image.platform.clone(),
+            config_platform: image.config_platform.clone(),
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
             output_path: options.output.clone(),

@@ -5,6 +5,7 @@
 
 mod archives;
 mod asynchronous;
+mod documents;
 mod downloads;
 mod faults;
 mod layouts;

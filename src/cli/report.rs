@@ -20,6 +20,8 @@ struct Json<'a> {
     resolved_ref: &'a str,
     digest: String,
     platform: JsonPlatform<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config_platform: Option<&'a str>,
     output_path: String,
     output_digest: Option<String>,
     format: &'static str,
@@ -91,6 +93,14 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
              (SSE4.2, POPCNT), such as QEMU's -cpu host"
         )?;
     }
+    if let Some(named) = &report.config_platform {
+        writeln!(
+            stderr,
+            "warning: the index lists this image for {}, but its config says {}: it was taken for {0}",
+            harmless(&platform.to_string()),
+            harmless(named)
+        )?;
+    }
     if let Some(helper) = &report.unasked_helper {
         writeln!(stderr, "warning: {helper}: the registry was asked anonymously")?;
     }
@@ -109,7 +119,7 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             compression,
             summary,
         } = layer;
-        if *compression != Compression::announced(media_type) {
+        if Compression::announced(media_type).is_some_and(|announced| announced != *compression) {
             writeln!(
                 stderr,
                 "warning: layer {digest}: is {compression}, though its media type is {}",
@@ -159,6 +169,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             architecture: &report.platform.architecture,
             variant: report.platform.variant.as_deref(),
         },
+        config_platform: report.config_platform.as_deref(),
         output_path: text_of(&report.output_path),
         output_digest: report.output_digest.as_ref().map(ToString::to_string),
         format: "ext4",

@@ -106,10 +106,7 @@ impl From<&ImageError> for ErrorKind {
             ImageError::NoPlatform { .. } | ImageError::DockerArchive(DockerArchiveError::NoSuchImage { .. }) => {
                 Self::NotFound
             }
-            ImageError::File(_)
-            | ImageError::DockerArchive(_)
-            | ImageError::Content { .. }
-            | ImageError::WrongPlatform { .. } => Self::Permanent,
+            ImageError::File(_) | ImageError::DockerArchive(_) | ImageError::Content { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
             ImageError::Interrupted => Self::Transient,
         }
@@ -158,7 +155,7 @@ impl From<&LayoutError> for ErrorKind {
 impl From<&ArchiveError> for ErrorKind {
     fn from(error: &ArchiveError) -> Self {
         match error {
-            ArchiveError::Decode { source, .. } => source.into(),
+            ArchiveError::Decode { source, .. } | ArchiveError::Layer { source, .. } => source.into(),
             ArchiveError::Missing { .. } => Self::NotFound,
             ArchiveError::Damaged { .. } | ArchiveError::Empty { .. } | ArchiveError::TooManyMembers { .. } => {
                 Self::Permanent

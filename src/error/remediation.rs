@@ -164,8 +164,10 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Archive(ArchiveError::Decode {
             source: DecodeError::Unsupported { .. },
             ..
-        }) => "decompress it first, or compress it with gzip or zstd",
-        ImageError::Archive(ArchiveError::Decode { source, .. }) => return decoding(source),
+        }) => "decompress the archive first, or compress it with gzip or zstd",
+        ImageError::Archive(ArchiveError::Decode { source, .. } | ArchiveError::Layer { source, .. }) => {
+            return decoding(source);
+        }
         ImageError::Layout(LayoutError::NoLayout { .. }) => {
             "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as oci-archive:<file>"
         }
@@ -193,7 +195,12 @@ fn image(error: &ImageError) -> Option<String> {
         ImageError::Store(error) => return store(error),
         ImageError::Auth(error) => return auth(error),
         ImageError::Content { .. } => FETCH_AGAIN,
-        ImageError::NoPlatform { .. } => "ask for one of those that there are with --platform",
+        ImageError::NoPlatform { available, .. } => match &available[..] {
+            [only] => {
+                return Some(format!("if that is the one that you want, say --platform {only}"));
+            }
+            _ => "ask for one of those that there are with --platform",
+        },
         ImageError::Document {
             source: ManifestError::EncryptedLayer { .. },
             ..

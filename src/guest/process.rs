@@ -207,9 +207,12 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::image::Config;
 
     fn process(config: serde_json::Value, exec: Option<&[u8]>) -> Result<Process, GuestError> {
-        let execution: Execution = serde_json::from_value(config).unwrap();
+        let mut image = json!({"rootfs": {"type": "layers"}});
+        image["config"] = config;
+        let execution = Config::parse(image.to_string().as_bytes()).unwrap().execution;
         let init = Init {
             path: "/init".parse().unwrap(),
             exec: exec.map(<[u8]>::to_vec),

@@ -89,9 +89,18 @@ fn plain(path: &Path, scratch: &Scratch) -> Result<Section, ImageError> {
 #[non_exhaustive]
 pub enum ArchiveError {
     /// It is compressed in a way that is unknown.
-    #[error("could not decompress {}", .path.display())]
+    #[error("could not decompress the archive {}", .path.display())]
     Decode {
         /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
+    /// A layer in it is compressed in a way that is unknown.
+    #[error("could not decompress the layer {}", .path.display())]
+    Layer {
+        /// The archive, and the name in it.
         path: PathBuf,
         /// Why not.
         #[source]

@@ -2,81 +2,94 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
-
 use super::digest::Digest;
-use super::manifest::{ManifestError, null_is_default};
+use super::json;
+use super::manifest::ManifestError;
 use super::platform::Platform;
 
 /// What an image says of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
     /// The operating system, as written.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub os: String,
     /// The architecture, as written.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub architecture: String,
     /// The version of the architecture, as written.
     pub variant: Option<String>,
     /// When the image was made, in the form of RFC 3339, as written.
     pub created: Option<String>,
     /// How to run a container of the image.
-    #[serde(default, rename = "config", deserialize_with = "null_is_default")]
     pub execution: Execution,
     /// What the root file system is made of.
     pub rootfs: Rootfs,
 }
 
 /// How to run a container of an image. Empty is what the image leaves to others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "PascalCase")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Execution {
     /// User or uid, with or without group or gid: `user`, `uid:gid`, …
-    #[serde(default, deserialize_with = "null_is_default")]
     pub user: String,
     /// Environment, `NAME=value` each.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub env: Vec<String>,
     /// The command that always runs.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub entrypoint: Vec<String>,
     /// Default arguments of the entrypoint, or the whole command without one.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub cmd: Vec<String>,
     /// Current directory of the command.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub working_dir: String,
     /// The signal that asks the command to stop, such as `SIGTERM`.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub stop_signal: String,
     /// Metadata of any kind.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub labels: BTreeMap<String, String>,
 }
 
 /// What a root file system is made of.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Rootfs {
-    #[serde(rename = "type", default, deserialize_with = "null_is_default")]
     kind: String,
     /// Digests of the uncompressed layers, lowest first.
-    #[serde(default, deserialize_with = "null_is_default")]
     pub diff_ids: Vec<Digest>,
 }
 
 impl Config {
-    pub(super) fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let config: Self = serde_json::from_slice(json).map_err(ManifestError::Json)?;
-        if config.rootfs.kind != "layers" {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, ManifestError> {
+        let text = json::text_of(json);
+        let object = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+        object.get("history", |history| json::list(history, json::object))?;
+        let config = Self {
+            os: object.get_or_default("os", json::text)?,
+            architecture: object.get_or_default("architecture", json::text)?,
+            variant: object.get("variant", json::text)?,
+            created: object.get("created", json::text)?,
+            execution: object.get_or_default("config", Execution::read)?,
+            rootfs: object.need("rootfs", Rootfs::read)?,
+        };
+        if !is_layers(&config.rootfs.kind) {
             return Err(ManifestError::RootfsType {
                 kind: config.rootfs.kind,
             });
         }
         Ok(config)
+    }
+
+    /// Returns whether a blob is the config of an image, right or wrong: nothing else has a root
+    /// file system of layers.
+    pub(super) fn is_likely(json: &[u8]) -> bool {
+        let text = json::text_of(json);
+        let Ok(document) = json::document(&text) else {
+            return false;
+        };
+        let rootfs = json::object(document).and_then(|config| {
+            config.get("rootfs", |rootfs| {
+                let rootfs = json::object(rootfs)?;
+                let kind = rootfs.get_or_default("type", json::text)?;
+                Ok(is_layers(&kind) && (rootfs.has("type") || rootfs.has("diff_ids")))
+            })
+        });
+        rootfs == Ok(Some(true))
     }
 
     /// What there is to say of one layer without a config.
@@ -106,10 +119,59 @@ impl Config {
         Ok(Platform::new(os, architecture, variant.as_deref())?)
     }
 
+    /// Returns the platform that the config names, as written, if it is not `listed`. What it leaves
+    /// out contradicts nothing.
+    pub(super) fn other_platform(&self, listed: &Platform) -> Option<String> {
+        let given = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
+        let os = given(&self.os).unwrap_or_else(|| listed.os.clone());
+        let architecture = given(&self.architecture).unwrap_or_else(|| listed.architecture.clone());
+        let variant = self.variant.as_deref().and_then(given);
+        let level = variant.as_ref().or(listed.variant.as_ref());
+        if Platform::new(&os, &architecture, level.map(String::as_str)).as_ref() == Ok(listed) {
+            return None;
+        }
+        let parts = [Some(os), Some(architecture), variant].into_iter().flatten();
+        let parts: Vec<String> = parts.map(|part| part.chars().take(64).collect()).collect();
+        Some(parts.join("/"))
+    }
+
     /// Returns whether the config says all of the platform.
     pub(super) fn says_platform(&self) -> bool {
         !self.os.is_empty() && !self.architecture.is_empty()
     }
+}
+
+impl Execution {
+    fn read(value: &json::Value) -> Result<Self, json::Error> {
+        let object = json::object(value)?;
+        for name in ["ExposedPorts", "Volumes"] {
+            object.get(name, json::object)?;
+        }
+        Ok(Self {
+            user: object.get_or_default("User", json::text)?,
+            env: object.get_or_default("Env", json::words)?,
+            entrypoint: object.get_or_default("Entrypoint", json::words)?,
+            cmd: object.get_or_default("Cmd", json::words)?,
+            working_dir: object.get_or_default("WorkingDir", json::text)?,
+            stop_signal: object.get_or_default("StopSignal", json::text)?,
+            labels: object.get_or_default("Labels", |labels| json::map(labels, json::text))?,
+        })
+    }
+}
+
+impl Rootfs {
+    fn read(value: &json::Value) -> Result<Self, json::Error> {
+        let object = json::object(value)?;
+        Ok(Self {
+            kind: object.get_or_default("type", json::text)?,
+            diff_ids: object.get_or_default("diff_ids", |digests| json::list(digests, json::parsed))?,
+        })
+    }
+}
+
+/// Returns whether `rootfs.type` is the one that there is, or left out.
+fn is_layers(kind: &str) -> bool {
+    matches!(kind, "" | "layers")
 }
 
 #[cfg(test)]
@@ -187,13 +249,87 @@ mod tests {
         });
         let config = Config::parse(nothing.to_string().as_bytes()).unwrap();
         assert_eq!(config.execution, Execution::default());
-        for inside in [json!({"Env": [null]}), json!({"Labels": {"a": null}})] {
-            let mut config = nothing.clone();
-            config["config"] = inside;
-            assert!(matches!(
-                Config::parse(config.to_string().as_bytes()),
-                Err(ManifestError::Json(_))
-            ));
+        config_of(&json!({"history": [null], "config": {"Env": [null], "Labels": {"a": null}}})).unwrap();
+    }
+
+    /// A config of no layers that says this too.
+    fn config_of(said: &serde_json::Value) -> Result<Config, ManifestError> {
+        let mut config = said.clone();
+        config["rootfs"] = json!({"type": "layers"});
+        Config::parse(config.to_string().as_bytes())
+    }
+
+    #[test]
+    fn configs_are_read_as_docker_reads_them() {
+        let config = config_of(&json!({
+            "created": 1_700_000_000, "history": [{"created": 5}], "unknown": [[{}], 1e300],
+            "config": {
+                "User": 1000, "Env": ["A=b", null, "C=d"], "Entrypoint": "/bin/run me", "Cmd": "", "StopSignal": 15,
+                "Labels": {"a": null, "b": 2, "c": true}, "ExposedPorts": {"80/tcp": {}}, "Healthcheck": []
+            }
+        }));
+        let Config { created, execution, .. } = config.unwrap();
+        assert_eq!(created.as_deref(), Some("1700000000"));
+        assert_eq!(execution.user, "1000");
+        assert_eq!(execution.env, ["A=b", "C=d"]);
+        assert_eq!(execution.entrypoint, ["/bin/run me"]);
+        assert!(execution.cmd.is_empty());
+        assert_eq!(execution.stop_signal, "15");
+        let labels = execution.labels.iter().map(|(name, value)| format!("{name}={value}"));
+        assert_eq!(labels.collect::<Vec<_>>(), ["b=2", "c=true"]);
+    }
+
+    #[test]
+    fn a_faulty_member_is_named() {
+        for (said, expected) in [
+            (json!({"config": ["root"]}), "config is a list, not an object"),
+            (
+                json!({"config": {"Env": {"A": "b"}}}),
+                "config.Env is an object, not a list of strings",
+            ),
+            (
+                json!({"config": {"Cmd": ["a", {}]}}),
+                "config.Cmd[1] is an object, not a string",
+            ),
+            (
+                json!({"config": {"Labels": ["a"]}}),
+                "config.Labels is a list, not an object",
+            ),
+            (
+                json!({"config": {"Volumes": ["/a"]}}),
+                "config.Volumes is a list, not an object",
+            ),
+            (json!({"history": [["now"]]}), "history[0] is a list, not an object"),
+            (json!({"os": {}}), "os is an object, not a string"),
+        ] {
+            let Err(ManifestError::Json(error)) = config_of(&said) else {
+                panic!("{said}")
+            };
+            assert_eq!(error.to_string(), expected);
+        }
+        let faulty = json!({"rootfs": {"type": "layers", "diff_ids": ["md5:00"]}});
+        let Err(ManifestError::Json(error)) = Config::parse(faulty.to_string().as_bytes()) else {
+            panic!("no error of its form")
+        };
+        assert!(error.to_string().starts_with("rootfs.diff_ids[0]: "), "{error}");
+        assert!(matches!(Config::parse(b"[]"), Err(ManifestError::Json(_))));
+    }
+
+    #[test]
+    fn what_a_config_leaves_out_contradicts_nothing() {
+        let listed = Platform::new("linux", "arm", Some("v6")).unwrap();
+        for (said, expected) in [
+            (json!({}), None),
+            (json!({"os": "", "architecture": null}), None),
+            (json!({"os": "Linux", "architecture": "arm"}), None),
+            (json!({"architecture": "arm", "variant": "6"}), None),
+            (json!({"architecture": "arm", "variant": "v7"}), Some("linux/arm/v7")),
+            (json!({"architecture": "arm64"}), Some("linux/arm64")),
+            (json!({"os": "windows"}), Some("windows/arm")),
+            (json!({"os": "a b", "architecture": "arm"}), Some("a b/arm")),
+        ] {
+            let config = config_of(&said).unwrap();
+            assert_eq!(config.other_platform(&listed).as_deref(), expected, "{said}");
         }
     }
 
@@ -205,6 +341,7 @@ mod tests {
         };
         assert!(matches!(config("linux", "other"), Err(ManifestError::RootfsType { kind }) if kind == "other"));
         config("linux", "layers").unwrap();
+        config("linux", "").unwrap();
         assert!(matches!(Config::parse(b"{}"), Err(ManifestError::Json(_))));
     }
 }

@@ -1,19 +1,18 @@
 //! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset Format".
 //!
 //! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte by byte: what they
-//! say the digest is, it is.
+//! say the digest is, it is. But for the media type of the layers, which they call gzip, and the archive nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
 use super::archive::{Archive, ArchiveError};
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::{ImageError, Listing};
-use super::manifest::{Descriptor, ManifestError, null_is_default};
+use super::json;
+use super::manifest::{Entry, ManifestError};
 use super::reference::{Choice, LocalReference, RegistryReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
@@ -33,7 +32,9 @@ pub(super) struct DockerArchive {
 
 struct Image {
     names: Vec<String>,
+    /// Without media types of layers: the archive says none.
     manifest: Vec<u8>,
+    /// That of the manifest which others make of it.
     digest: Digest,
     config: (Digest, Vec<u8>),
     layers: BTreeMap<Digest, Layer>,
@@ -47,14 +48,29 @@ struct Layer {
 }
 
 /// An image in `manifest.json`.
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Saved {
     config: String,
-    #[serde(default, deserialize_with = "null_is_default")]
     repo_tags: Vec<String>,
-    #[serde(default, deserialize_with = "null_is_default")]
     layers: Vec<String>,
+}
+
+impl Saved {
+    /// Reads all of `manifest.json`.
+    fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
+        let text = json::text_of(manifest);
+        let images = json::document(&text).map_err(ManifestError::Json)?;
+        Ok(json::list(images, Self::read)?)
+    }
+
+    fn read(value: &json::Value) -> Result<Self, json::Error> {
+        let object = json::object(value)?;
+        let names = |names| json::list(names, json::text);
+        Ok(Self {
+            config: object.need("Config", json::text)?,
+            repo_tags: object.get_or_default("RepoTags", names)?,
+            layers: object.get_or_default("Layers", names)?,
+        })
+    }
 }
 
 impl DockerArchive {
@@ -63,8 +79,7 @@ impl DockerArchive {
         let archive = Archive::open(&reference.path, scratch)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
-        let saved: Vec<Saved> = serde_json::from_slice(&manifest)
-            .map_err(|error| ImageError::document("manifest.json", ManifestError::Json(error)))?;
+        let saved = Saved::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
         let mut found: Vec<Image> = Vec::new();
         let mut sizes = Sizes::new(scratch);
         let mut meant = 0;
@@ -121,14 +136,10 @@ impl Image {
             }));
         }
         let mut layers = BTreeMap::new();
-        let mut descriptors = Vec::new();
+        let mut described = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
             let layer = sizes.layer(archive, name)?;
-            descriptors.push(descriptor(
-                "application/vnd.docker.image.rootfs.diff.tar.gzip",
-                layer.size,
-                &diff_id,
-            ));
+            described.push((layer.size, diff_id.clone()));
             layers.insert(diff_id, layer);
         }
         let config_descriptor = descriptor(
@@ -136,14 +147,20 @@ impl Image {
             config.len() as u64,
             &config_digest,
         );
-        let manifest = format!(
-            r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{config_descriptor},"layers":[{}]}}"#,
-            descriptors.join(",")
-        );
+        let manifest = |layer_type: &str| {
+            let layers = described
+                .iter()
+                .map(|(size, digest)| descriptor(layer_type, *size, digest));
+            let layers = layers.collect::<Vec<_>>().join(",");
+            format!(
+                r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{config_descriptor},"layers":[{layers}]}}"#
+            )
+        };
+        let known = manifest("application/vnd.docker.image.rootfs.diff.tar.gzip");
         Ok(Self {
             names: saved.repo_tags.clone(),
-            digest: Digest::of(Algorithm::Sha256, manifest.as_bytes()),
-            manifest: manifest.into_bytes(),
+            digest: Digest::of(Algorithm::Sha256, known.as_bytes()),
+            manifest: manifest("").into_bytes(),
             config: (config_digest, config),
             layers,
         })
@@ -171,7 +188,7 @@ impl<'a> Sizes<'a> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
         let whole = BufReader::new(self.scratch.interruptible(section.clone()));
-        let decoder = decode(whole, "").map_err(|source| ArchiveError::Decode { path: path(), source })?;
+        let decoder = decode(whole, "").map_err(|source| ArchiveError::Layer { path: path(), source })?;
         let is_compressed = decoder.compression() != Compression::None;
         let size = match self.known.get(name) {
             _ if !is_compressed => section.len(),
@@ -210,9 +227,9 @@ impl Local for DockerArchive {
                 platform: None,
             }));
         }
-        let descriptor = |image: &Image| Descriptor::unlisted(image.digest.clone(), image.manifest.len() as u64);
+        let entry = |image: &Image| Entry::unlisted(image.digest.clone(), image.manifest.len() as u64);
         Ok(Root::OneOf {
-            images: self.images.iter().map(descriptor).collect(),
+            images: self.images.iter().map(entry).collect(),
             ambiguous: DockerArchiveError::Ambiguous {
                 path: self.path.clone(),
                 images: self.listing.clone(),
@@ -243,7 +260,7 @@ impl Local for DockerArchive {
         if !layer.is_compressed {
             return Ok(Bytes::Section(layer.section.clone()));
         }
-        let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Decode {
+        let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Layer {
             path: self.path.clone(),
             source,
         })?;

@@ -64,16 +64,6 @@ pub enum ImageError {
         /// The platforms that there are, at most the first thousand, in the order of the index.
         available: Vec<Platform>,
     },
-    /// The index says that an image is for one platform, the image itself says another.
-    #[error("{digest} is listed for {listed}, but says itself that it is for {actual}")]
-    WrongPlatform {
-        /// The digest of the manifest.
-        digest: Digest,
-        /// The platform in the index.
-        listed: Box<Platform>,
-        /// The platform in the config.
-        actual: Box<Platform>,
-    },
     /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
     #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
     DownloadTooLarge {

@@ -3,8 +3,7 @@
 use std::path::Path;
 
 use super::auth::{self, AuthError};
-use super::config::Config;
-use super::manifest::Document;
+use super::manifest::{Descriptor, Document};
 use super::resolve::layers;
 use super::{Image, Platform, RegistryReference};
 
@@ -15,7 +14,7 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
         Document::Index(index) => {
             for entry in &index.manifests {
                 let _ = (
-                    entry.check_len(),
+                    entry.descriptor().and_then(Descriptor::check_len),
                     entry.platform(),
                     entry.may_be_image(),
                     entry.ref_name(),
@@ -25,13 +24,14 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
         }
         Document::Manifest(manifest) => *manifest,
     };
-    manifest.check_is_image().ok()?;
-    let config = Config::parse(config).ok()?;
+    manifest.check_may_be_image().ok()?;
+    let config = manifest.read_config(config).ok()?;
     let otherwise = Platform::new("linux", "amd64", None).ok()?;
     Some(Image {
         resolved_ref: String::new(),
         digest: manifest.config.digest.clone(),
         platform: config.platform(&otherwise).ok()?,
+        config_platform: config.other_platform(&otherwise),
         layers: layers(manifest, &config).ok()?,
         config,
     })

@@ -3,12 +3,11 @@
 use std::io;
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
 use super::archive::Archive;
 use super::digest::{Digest, DigestError};
 use super::error::{ImageError, Listing};
-use super::manifest::{Descriptor, Document, ManifestError};
+use super::json;
+use super::manifest::{Document, Entry, ManifestError};
 use super::reference::{LayoutReference, Version};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
@@ -48,11 +47,11 @@ impl Files {
     }
 }
 
-/// Content of the `oci-layout` file.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Marker {
-    image_layout_version: String,
+/// Reads the version in an `oci-layout` file.
+fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
+    let text = json::text_of(marker);
+    let marker = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+    Ok(marker.need("imageLayoutVersion", json::text)?)
 }
 
 impl Layout {
@@ -76,11 +75,10 @@ impl Layout {
             }
             file => file?.document(&path)?,
         };
-        let marker: Marker = serde_json::from_slice(&marker)
-            .map_err(|source| ImageError::document(path.display(), ManifestError::Json(source)))?;
-        if !marker.image_layout_version.starts_with("1.") {
+        let layout_version = layout_version(&marker).map_err(|source| ImageError::document(path.display(), source))?;
+        if !layout_version.starts_with("1.") {
             return Err(LayoutError::Version {
-                version: marker.image_layout_version,
+                version: layout_version,
             }
             .into());
         }
@@ -88,11 +86,11 @@ impl Layout {
     }
 
     /// The entries of `index.json` that may be images.
-    fn images(&self) -> Result<Vec<Descriptor>, ImageError> {
+    fn images(&self) -> Result<Vec<Entry>, ImageError> {
         let path = self.files.path("index.json");
         let index = self.files.open("index.json")?.document(&path)?;
         match Document::parse(&index, "") {
-            Ok(Document::Index(index)) => Ok(index.manifests.into_iter().filter(Descriptor::may_be_image).collect()),
+            Ok(Document::Index(index)) => Ok(index.manifests.into_iter().filter(Entry::may_be_image).collect()),
             Ok(Document::Manifest(_)) => {
                 let media_type = String::new();
                 Err(ImageError::document(
@@ -134,14 +132,16 @@ impl Local for Layout {
                 let [first, others @ ..] = &images[..] else {
                     return Err(LayoutError::Empty.into());
                 };
-                if others.iter().any(|other| other.digest != first.digest) {
+                if !others.iter().all(|other| is_same(other, first)) {
                     let ambiguous = ambiguous(&images).into();
                     return Ok(Root::OneOf { images, ambiguous });
                 }
-                first
+                let unusable = |error| ImageError::document(self.files.path("index.json").display(), error);
+                let meant = first.descriptor().map_err(unusable)?.clone();
+                meant
                     .check_len()
-                    .map_err(|error| ImageError::document(&first.digest, error))?;
-                (first.digest.clone(), Some(first.size), first.media_type.clone(), images)
+                    .map_err(|error| ImageError::document(&meant.digest, error))?;
+                (meant.digest, Some(meant.size), meant.media_type, images)
             }
         };
         Ok(Root::Document(Fetched {
@@ -177,12 +177,12 @@ impl Local for Layout {
 /// The entries for the image that has the tag, or for the only one that there is. Several names of
 /// one digest are one image; several images of one name are for several platforms, if they can be
 /// told apart.
-fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>, LayoutError> {
-    let is_meant = |image: &Descriptor| tag.is_none_or(|tag| image.ref_name() == Some(tag));
+fn choose(images: Vec<Entry>, tag: Option<&str>) -> Result<Vec<Entry>, LayoutError> {
+    let is_meant = |image: &Entry| tag.is_none_or(|tag| image.ref_name() == Some(tag));
     let (matching, others): (Vec<_>, Vec<_>) = images.into_iter().partition(is_meant);
     match (matching.split_first(), tag) {
         (Some((first, others)), _)
-            if others.iter().all(|other| other.digest == first.digest)
+            if others.iter().all(|other| is_same(other, first))
                 || others.iter().all(|other| other.ref_name() == first.ref_name()) =>
         {
             Ok(matching)
@@ -190,7 +190,7 @@ fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>,
         (Some(_), _) => Err(ambiguous(&matching)),
         (None, None) => Err(LayoutError::Empty),
         (None, Some(tag)) => {
-            let available = others.iter().filter_map(Descriptor::ref_name);
+            let available = others.iter().filter_map(Entry::ref_name);
             Err(LayoutError::NoSuchTag {
                 tag: tag.to_owned(),
                 available: available.map(str::to_owned).collect(),
@@ -200,21 +200,27 @@ fn choose(images: Vec<Descriptor>, tag: Option<&str>) -> Result<Vec<Descriptor>,
 }
 
 /// The platform that entries list a digest for, the first that do.
-fn listed_platform(entries: &[Descriptor], digest: &Digest) -> Option<Platform> {
-    let mut entries = entries.iter().filter(|entry| entry.digest == *digest);
-    entries.find_map(|entry| entry.platform().ok()?)
+fn listed_platform(entries: &[Entry], digest: &Digest) -> Option<Platform> {
+    let mut entries = entries.iter().filter(|entry| entry.digest() == Some(digest));
+    entries.find_map(|entry| entry.platform().ok()?.cloned())
 }
 
-fn ambiguous(images: &[Descriptor]) -> LayoutError {
+/// Returns whether two entries are names of one image.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    one.digest().is_some() && one.digest() == other.digest()
+}
+
+fn ambiguous(images: &[Entry]) -> LayoutError {
     LayoutError::Ambiguous {
         images: images.iter().map(describe).collect(),
     }
 }
 
-fn describe(image: &Descriptor) -> String {
+fn describe(image: &Entry) -> String {
+    let digest = image.digest().map_or("no valid digest".to_owned(), ToString::to_string);
     match image.ref_name() {
-        Some(name) => format!("{name} ({})", image.digest),
-        None => image.digest.to_string(),
+        Some(name) => format!("{name} ({digest})"),
+        None => digest,
     }
 }
 

@@ -2,18 +2,17 @@
 
 mod error;
 
-use std::collections::BTreeMap;
-
 use oci_distribution::manifest::{
     IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
     OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
 };
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::BlobRef;
+use super::config::Config;
 use super::digest::Digest;
-use super::platform::{Platform, PlatformError};
+use super::json;
+use super::platform::Platform;
 
 pub use error::ManifestError;
 
@@ -29,40 +28,22 @@ pub(super) const DOCUMENT_MEDIA_TYPES: [&str; 4] = [
 ];
 
 /// A reference to content: image-spec descriptor.md.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug, Clone)]
 pub(super) struct Descriptor {
-    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) media_type: String,
     pub(super) digest: Digest,
     pub(super) size: u64,
-    #[serde(default, deserialize_with = "null_is_default")]
-    annotations: BTreeMap<String, String>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    artifact_type: String,
-    platform: Option<DescribedPlatform>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct DescribedPlatform {
-    #[serde(default, deserialize_with = "null_is_default")]
-    os: String,
-    #[serde(default, deserialize_with = "null_is_default")]
-    architecture: String,
-    variant: Option<String>,
 }
 
 impl Descriptor {
-    /// One of a manifest that no index lists.
-    pub(super) fn unlisted(digest: Digest, size: u64) -> Self {
-        Self {
-            media_type: String::new(),
-            digest,
-            size,
-            annotations: BTreeMap::new(),
-            artifact_type: String::new(),
-            platform: None,
-        }
+    fn read(value: &json::Value) -> Result<Self, json::Error> {
+        let object = json::object(value)?;
+        object.get("annotations", json::object)?;
+        Ok(Self {
+            media_type: object.get_or_default("mediaType", json::text)?,
+            digest: object.need("digest", json::parsed)?,
+            size: object.need("size", json::number)?,
+        })
     }
 
     /// Refuses to read a document of this size.
@@ -79,70 +60,164 @@ impl Descriptor {
             size: self.size,
         }
     }
+}
 
-    /// The name that an image layout gives to the image, usually a tag.
-    pub(super) fn ref_name(&self) -> Option<&str> {
-        self.annotations
-            .get("org.opencontainers.image.ref.name")
-            .map(String::as_str)
-    }
+/// An entry of an index. A fault of it is an error only where it is needed: most entries are for
+/// other platforms.
+#[derive(Debug)]
+pub(super) struct Entry {
+    descriptor: Result<Descriptor, json::Error>,
+    platform: Result<Option<Platform>, json::Error>,
+    name: Option<String>,
+    may_be_image: bool,
+}
 
-    /// The platform that the image is for, where the descriptor says so.
-    pub(super) fn platform(&self) -> Result<Option<Platform>, PlatformError> {
-        match &self.platform {
-            Some(platform) if !(platform.os.is_empty() && platform.architecture.is_empty()) => {
-                Platform::new(&platform.os, &platform.architecture, platform.variant.as_deref()).map(Some)
-            }
-            _ => Ok(None),
+impl Entry {
+    /// Makes an entry of a manifest that no index lists.
+    pub(super) fn unlisted(digest: Digest, size: u64) -> Self {
+        Self {
+            descriptor: Ok(Descriptor {
+                media_type: String::new(),
+                digest,
+                size,
+            }),
+            platform: Ok(None),
+            name: None,
+            may_be_image: true,
         }
     }
 
-    /// Whether this can be an image or an index of images: no artifact, no attestation of `BuildKit`
-    /// (docs/attestations/attestation-storage.md there), nothing of an unknown media type.
+    fn read(value: &json::Value) -> Self {
+        let object = match json::object(value) {
+            Ok(object) => object,
+            Err(error) => {
+                return Self {
+                    descriptor: Err(error.clone()),
+                    platform: Err(error),
+                    name: None,
+                    may_be_image: true,
+                };
+            }
+        };
+        let text = |object: &json::Object<'_>, name: &str| object.get(name, json::text).ok().flatten();
+        let annotations = object.get("annotations", json::object).ok().flatten();
+        let annotation = |name: &str| text(annotations.as_ref()?, name);
+        let media_type = text(&object, "mediaType").unwrap_or_default();
+        let artifact_type = text(&object, "artifactType").unwrap_or_default();
+        let is_document = says_nothing(&media_type) || Kind::of(&media_type).is_some();
+        // Those of BuildKit (docs/attestations/attestation-storage.md there).
+        let is_attestation = annotation("vnd.docker.reference.type").is_some()
+            || object.get("platform", |platform| {
+                let platform = json::object(platform)?;
+                let is_unknown = |name| text(&platform, name).is_some_and(|name| name == "unknown");
+                Ok(is_unknown("os") && is_unknown("architecture"))
+            }) == Ok(Some(true));
+        Self {
+            descriptor: Descriptor::read(value),
+            platform: object.get("platform", platform).map(Option::flatten),
+            name: annotation("org.opencontainers.image.ref.name"),
+            may_be_image: is_document && !is_attestation && artifact_type.is_empty(),
+        }
+    }
+
+    fn in_item(self, nr: usize) -> Self {
+        let place = |error: json::Error| error.in_item(nr).in_member("manifests");
+        Self {
+            descriptor: self.descriptor.map_err(place),
+            platform: self.platform.map_err(place),
+            ..self
+        }
+    }
+
+    /// The manifest or index.
+    pub(super) fn descriptor(&self) -> Result<&Descriptor, ManifestError> {
+        self.descriptor.as_ref().map_err(|error| error.clone().into())
+    }
+
+    /// Its digest, where it has one.
+    pub(super) fn digest(&self) -> Option<&Digest> {
+        self.descriptor.as_ref().ok().map(|descriptor| &descriptor.digest)
+    }
+
+    /// The name that an image layout gives to the image, usually a tag.
+    pub(super) fn ref_name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The platform that the image is for, where the entry says all of it.
+    pub(super) fn platform(&self) -> Result<Option<&Platform>, ManifestError> {
+        let platform = self.platform.as_ref().map_err(|error| error.clone().into());
+        platform.map(Option::as_ref)
+    }
+
+    /// Returns whether this can be an image or an index of images: no artifact, no attestation,
+    /// nothing of a media type that others have.
     pub(super) fn may_be_image(&self) -> bool {
-        let is_document = self.media_type.is_empty() || Kind::of(&self.media_type).is_some();
-        let has_unknown_platform = self
-            .platform
-            .as_ref()
-            .is_some_and(|platform| platform.os == "unknown" && platform.architecture == "unknown");
-        let is_attestation = has_unknown_platform || self.annotations.contains_key("vnd.docker.reference.type");
-        is_document && !is_attestation && self.artifact_type.is_empty()
+        self.may_be_image
     }
 }
 
+/// Reads the platform of an entry; `None` if it leaves out the operating system or the architecture.
+fn platform(value: &json::Value) -> Result<Option<Platform>, json::Error> {
+    let object = json::object(value)?;
+    let [os, architecture, variant] =
+        ["os", "architecture", "variant"].map(|name| object.get_or_default(name, json::text));
+    let (os, architecture, variant) = (os?, architecture?, variant?);
+    if os.is_empty() || architecture.is_empty() {
+        return Ok(None);
+    }
+    let platform = Platform::new(&os, &architecture, Some(&variant));
+    platform
+        .map(Some)
+        .map_err(|error| json::Error::new(format!(": {error}")))
+}
+
 /// An image index or a Docker manifest list.
-#[derive(Debug, Deserialize)]
+#[derive(Debug)]
 pub(super) struct Index {
-    #[serde(default, deserialize_with = "null_is_default")]
-    pub(super) manifests: Vec<Descriptor>,
+    pub(super) manifests: Vec<Entry>,
+}
+
+impl Index {
+    fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
+        object.get("annotations", json::object)?;
+        let manifests = object.get_or_default("manifests", |manifests| {
+            json::list(manifests, |entry| Ok(Entry::read(entry)))
+        })?;
+        let manifests = manifests.into_iter().enumerate();
+        Ok(Self {
+            manifests: manifests.map(|(nr, entry)| entry.in_item(nr)).collect(),
+        })
+    }
 }
 
 /// An image manifest, OCI or Docker schema 2.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Debug)]
 pub(super) struct Manifest {
     pub(super) config: Descriptor,
-    #[serde(default, deserialize_with = "null_is_default")]
     pub(super) layers: Vec<Descriptor>,
-    #[serde(default, deserialize_with = "null_is_default")]
     artifact_type: String,
 }
 
 impl Manifest {
-    /// Refuses artifacts, which manifest.md lets carry anything under the same media type, and layers that are no tar.
-    pub(super) fn check_is_image(&self) -> Result<(), ManifestError> {
-        let config = self.config.media_type.as_str();
-        if config != IMAGE_CONFIG_MEDIA_TYPE && config != IMAGE_DOCKER_CONFIG_MEDIA_TYPE {
-            let named = if self.artifact_type.is_empty() {
-                config
-            } else {
-                &self.artifact_type
-            };
-            return Err(ManifestError::NotAnImage {
-                media_type: named.to_owned(),
-            });
+    fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
+        object.get("annotations", json::object)?;
+        Ok(Self {
+            config: object.need("config", Descriptor::read)?,
+            layers: object.get_or_default("layers", |layers| json::list(layers, Descriptor::read))?,
+            artifact_type: object.get_or_default("artifactType", json::text)?,
+        })
+    }
+
+    /// Refuses artifacts, which manifest.md lets carry anything under the same media type, and
+    /// layers that are known to be no tar. What media types leave open, [`Manifest::read_config`]
+    /// and the first bytes of a layer decide.
+    pub(super) fn check_may_be_image(&self) -> Result<(), ManifestError> {
+        if !self.announces_image() && !self.leaves_open() {
+            return Err(self.not_an_image());
         }
-        match self.layers.iter().find(|layer| !is_tar_layer(&layer.media_type)) {
+        let is_tar = |layer: &&Descriptor| says_nothing(&layer.media_type) || is_tar_layer(&layer.media_type);
+        match self.layers.iter().find(|layer| !is_tar(layer)) {
             Some(Descriptor { media_type, .. }) if media_type.ends_with("+encrypted") => {
                 Err(ManifestError::EncryptedLayer {
                     media_type: media_type.clone(),
@@ -154,14 +229,62 @@ impl Manifest {
             None => Ok(()),
         }
     }
+
+    /// Returns whether the media type of the config is that of images.
+    pub(super) fn announces_image(&self) -> bool {
+        let config = essence(&self.config.media_type);
+        config == IMAGE_CONFIG_MEDIA_TYPE || config == IMAGE_DOCKER_CONFIG_MEDIA_TYPE
+    }
+
+    /// Returns whether only the config itself can tell an image from an artifact.
+    fn leaves_open(&self) -> bool {
+        says_nothing(&self.config.media_type) && self.artifact_type.is_empty()
+    }
+
+    fn not_an_image(&self) -> ManifestError {
+        let named = if self.artifact_type.is_empty() {
+            &self.config.media_type
+        } else {
+            &self.artifact_type
+        };
+        ManifestError::NotAnImage {
+            media_type: named.clone(),
+        }
+    }
+
+    /// Reads the config. One whose media type leaves open what it is must have the form of an
+    /// image's.
+    pub(super) fn read_config(&self, json: &[u8]) -> Result<Config, ManifestError> {
+        if !self.announces_image() && !Config::is_likely(json) {
+            return Err(self.not_an_image());
+        }
+        Config::parse(json)
+    }
 }
 
-/// The layer types of layer.md and of Docker. How a layer is compressed shows in its bytes, not here.
+/// A media type without parameters, in lower case.
+fn essence(media_type: &str) -> String {
+    let essence = media_type.split(';').next().unwrap_or_default();
+    essence.trim().to_ascii_lowercase()
+}
+
+/// Returns whether a media type leaves open what it is the type of. Registries and tools write
+/// `application/octet-stream`, `text/html` or nothing for images too; what belongs to a kind of
+/// artifact is in the tree of a vendor (RFC 6838, section 3.2).
+fn says_nothing(media_type: &str) -> bool {
+    let essence = essence(media_type);
+    let subtype = essence.split_once('/').map_or(essence.as_str(), |(_, subtype)| subtype);
+    !subtype.starts_with("vnd.")
+}
+
+/// Returns whether a layer has one of the types of layer.md or of Docker. Its bytes show how it is
+/// compressed, not its type.
 fn is_tar_layer(media_type: &str) -> bool {
+    let media_type = essence(media_type);
     let tar = media_type
         .strip_suffix("+gzip")
         .or_else(|| media_type.strip_suffix("+zstd"))
-        .unwrap_or(media_type);
+        .unwrap_or(&media_type);
     let docker_tar = tar
         .strip_suffix(".gzip")
         .or_else(|| tar.strip_suffix(".zstd"))
@@ -191,24 +314,12 @@ enum Kind {
 
 impl Kind {
     fn of(media_type: &str) -> Option<Self> {
-        match media_type {
+        match essence(media_type).as_str() {
             OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE => Some(Self::Index),
             OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE => Some(Self::Manifest),
             _ => None,
         }
     }
-}
-
-/// Just enough of a document to tell what it is.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Outline {
-    schema_version: u32,
-    #[serde(default, deserialize_with = "null_is_default")]
-    media_type: String,
-    manifests: Option<IgnoredAny>,
-    config: Option<IgnoredAny>,
-    layers: Option<IgnoredAny>,
 }
 
 impl Document {
@@ -217,43 +328,49 @@ impl Document {
     /// Its own words decide, for registries answer with `application/json` too and older tools write no `mediaType`;
     /// but a document that can be read as both kinds is refused, whichever was meant (CVE-2021-41190).
     pub(super) fn parse(json: &[u8], announced: &str) -> Result<Self, ManifestError> {
-        let outline: Outline = serde_json::from_slice(json).map_err(ManifestError::Json)?;
-        match outline.schema_version {
-            2 => {}
-            1 => return Err(ManifestError::Schema1),
-            version => return Err(ManifestError::SchemaVersion { version }),
+        let text = json::text_of(json);
+        let object = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+        let version = object.get("schemaVersion", json::number)?;
+        let media_type = object.get_or_default("mediaType", json::text)?;
+        match version {
+            // What is written by hand may leave it out.
+            None if object.has("fsLayers") => return Err(ManifestError::Schema1),
+            None | Some(2) => {}
+            Some(1) => return Err(ManifestError::Schema1),
+            Some(version) => {
+                let version = u32::try_from(version).unwrap_or(u32::MAX);
+                return Err(ManifestError::SchemaVersion { version });
+            }
         }
-        let has_manifest = outline.config.is_some() || outline.layers.is_some();
-        let kind = match (outline.manifests.is_some(), has_manifest) {
+        let has_manifest = object.has("config") || object.has("layers");
+        let kind = match (object.has("manifests"), has_manifest) {
             (true, true) => return Err(ManifestError::Ambiguous),
             (true, false) => Kind::Index,
             (false, true) => Kind::Manifest,
             (false, false) => {
-                let kind = Kind::of(&outline.media_type).or_else(|| Kind::of(announced));
-                kind.ok_or(ManifestError::Unrecognised {
-                    media_type: outline.media_type.clone(),
-                })?
+                let kind = Kind::of(&media_type).or_else(|| Kind::of(announced));
+                let Some(kind) = kind else {
+                    return Err(ManifestError::Unrecognised { media_type });
+                };
+                kind
             }
         };
-        for media_type in [outline.media_type.as_str(), announced] {
+        for media_type in [media_type.as_str(), announced] {
             if Kind::of(media_type).is_some_and(|said| said != kind) {
                 return Err(ManifestError::Ambiguous);
             }
         }
-        if !outline.media_type.is_empty() && Kind::of(&outline.media_type).is_none() {
-            return Err(ManifestError::Unrecognised {
-                media_type: outline.media_type,
-            });
+        if !says_nothing(&media_type) && Kind::of(&media_type).is_none() {
+            return Err(ManifestError::Unrecognised { media_type });
         }
-        let document = match kind {
-            Kind::Index => serde_json::from_slice(json).map(Self::Index),
-            Kind::Manifest => serde_json::from_slice(json).map(Self::Manifest),
-        };
-        document.map_err(ManifestError::Json)
+        Ok(match kind {
+            Kind::Index => Self::Index(Index::read(&object)?),
+            Kind::Manifest => Self::Manifest(Box::new(Manifest::read(&object)?)),
+        })
     }
 }
 
-/// Go writes `null` for what is empty.
+/// Reads what Go writes as `null` where it is empty, for types that serde derives.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -284,16 +401,23 @@ mod tests {
 
     fn image_check(document: &Value) -> Result<(), ManifestError> {
         match parse(document, "").unwrap() {
-            Document::Manifest(manifest) => manifest.check_is_image(),
+            Document::Manifest(manifest) => manifest.check_may_be_image(),
             Document::Index(_) => panic!("an index"),
         }
     }
 
     #[test]
     fn documents_are_told_apart_with_and_without_media_types() {
-        let image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
-        let index = json!({"schemaVersion": 2, "manifests": [descriptor(OCI_IMAGE_MEDIA_TYPE)]});
-        for announced in ["", "application/json", OCI_IMAGE_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE] {
+        let mut image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
+        image["mediaType"] = "application/octet-stream".into();
+        let index = json!({"manifests": [descriptor(OCI_IMAGE_MEDIA_TYPE)]});
+        for announced in [
+            "",
+            "application/json",
+            OCI_IMAGE_MEDIA_TYPE,
+            IMAGE_MANIFEST_MEDIA_TYPE,
+            "Application/vnd.oci.image.manifest.v1+JSON; charset=utf-8",
+        ] {
             assert!(
                 matches!(parse(&image, announced), Ok(Document::Manifest(_))),
                 "{announced}"
@@ -341,6 +465,7 @@ mod tests {
             panic!("a manifest")
         };
         assert!(index.manifests[0].platform().unwrap().is_some());
+        assert!(index.manifests[0].may_be_image());
     }
 
     #[test]
@@ -370,10 +495,8 @@ mod tests {
             parse(&json!({"schemaVersion": 2}), ""),
             Err(ManifestError::Unrecognised { .. })
         ));
-        assert!(matches!(
-            parse(&json!({"manifests": []}), ""),
-            Err(ManifestError::Json(_))
-        ));
+        let unnumbered = json!({"name": "x", "fsLayers": []});
+        assert!(matches!(parse(&unnumbered, ""), Err(ManifestError::Schema1)));
         assert!(matches!(Document::parse(b"<html>", ""), Err(ManifestError::Json(_))));
         let other = json!({"schemaVersion": 2, "mediaType": "application/vnd.other", "layers": [], "config": {}});
         assert!(
@@ -411,29 +534,67 @@ mod tests {
         let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
         let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, encrypted));
         assert!(matches!(refused, Err(ManifestError::EncryptedLayer { media_type }) if media_type == encrypted));
-        for layer in ["", "application/vnd.in-toto+json"] {
-            let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, layer));
-            assert!(matches!(refused, Err(ManifestError::UnknownLayer { media_type }) if media_type == layer));
+        let in_toto = "application/vnd.in-toto+json";
+        let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, in_toto));
+        assert!(matches!(refused, Err(ManifestError::UnknownLayer { media_type }) if media_type == in_toto));
+    }
+
+    #[test]
+    fn what_media_types_leave_open_the_config_decides() {
+        let image = json!({"rootfs": {"type": "layers", "diff_ids": []}}).to_string();
+        for config in [
+            "",
+            "application/octet-stream",
+            "application/json",
+            "text/html",
+            "text/plain; charset=utf-8",
+        ] {
+            let Ok(Document::Manifest(manifest)) = parse(&manifest(config, config), "") else {
+                panic!("no manifest")
+            };
+            manifest.check_may_be_image().unwrap();
+            manifest.read_config(image.as_bytes()).unwrap();
+            for other in ["", "PNG", "[]", "{}", r#"{"rootfs": {}}"#, r#"{"rootfs": ["layers"]}"#] {
+                let refused = manifest.read_config(other.as_bytes());
+                assert!(matches!(refused, Err(ManifestError::NotAnImage { .. })), "{other}");
+            }
+            // A faulty config is no artifact.
+            let faulty = br#"{"rootfs": {"diff_ids": [7]}}"#;
+            assert!(matches!(manifest.read_config(faulty), Err(ManifestError::Json(_))));
+        }
+        let mut typed = manifest("application/json", OCI_LAYER);
+        typed["artifactType"] = "application/vnd.example".into();
+        assert!(matches!(image_check(&typed), Err(ManifestError::NotAnImage { .. })));
+    }
+
+    fn entry(value: Value) -> Entry {
+        let entries = vec![value];
+        let index = json!({"manifests": entries});
+        match parse(&index, "").unwrap() {
+            Document::Index(mut index) => index.manifests.remove(0),
+            Document::Manifest(_) => panic!("a manifest"),
         }
     }
 
     #[test]
     fn attestations_and_artifacts_are_no_images_of_an_index() {
-        let entry = |change: fn(&mut Value)| {
+        let changed = |change: fn(&mut Value)| {
             let mut value = descriptor(OCI_IMAGE_MEDIA_TYPE);
             change(&mut value);
-            serde_json::from_value::<Descriptor>(value).unwrap()
+            entry(value)
         };
-        assert!(entry(|_| ()).may_be_image());
-        assert!(entry(|entry| entry["annotations"] = Value::Null).may_be_image());
-        assert!(entry(|entry| entry["platform"] = json!({"os": "linux", "architecture": "amd64"})).may_be_image());
-        assert!(!entry(|entry| entry["platform"] = json!({"os": "unknown", "architecture": "unknown"})).may_be_image());
+        assert!(changed(|_| ()).may_be_image());
+        assert!(changed(|entry| entry["annotations"] = Value::Null).may_be_image());
+        assert!(changed(|entry| entry["platform"] = json!({"os": "linux", "architecture": "amd64"})).may_be_image());
         assert!(
-            !entry(|entry| entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"}))
+            !changed(|entry| entry["platform"] = json!({"os": "unknown", "architecture": "unknown"})).may_be_image()
+        );
+        assert!(
+            !changed(|entry| entry["annotations"] = json!({"vnd.docker.reference.type": "attestation-manifest"}))
                 .may_be_image()
         );
-        assert!(!entry(|entry| entry["artifactType"] = "application/vnd.example".into()).may_be_image());
-        assert!(!entry(|entry| entry["mediaType"] = "application/vnd.example".into()).may_be_image());
+        assert!(!changed(|entry| entry["artifactType"] = "application/vnd.example".into()).may_be_image());
+        assert!(!changed(|entry| entry["mediaType"] = "application/vnd.example".into()).may_be_image());
     }
 
     #[test]
@@ -441,17 +602,72 @@ mod tests {
         let platform = |platform: Value| {
             let mut value = descriptor(OCI_IMAGE_MEDIA_TYPE);
             value["platform"] = platform;
-            serde_json::from_value::<Descriptor>(value).unwrap().platform()
+            let entry = entry(value);
+            entry
+                .platform()
+                .map(|platform| platform.map(ToString::to_string))
+                .map_err(|error| std::error::Error::source(&error).unwrap().to_string())
         };
-        assert_eq!(platform(Value::Null), Ok(None));
-        assert_eq!(platform(json!({"os": "", "architecture": ""})), Ok(None));
-        assert_eq!(
-            platform(json!({"os": null, "architecture": null, "variant": null})),
-            Ok(None)
-        );
-        let arm = platform(json!({"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": "1"}));
-        assert_eq!(arm, Ok(Some(Platform::parse("linux", "arm64").unwrap())));
-        assert!(platform(json!({"os": "linux", "architecture": "\u{1b}[2J"})).is_err());
-        assert!(platform(json!({"os": "linux"})).is_err());
+        for (said, expected) in [
+            (Value::Null, Ok(None)),
+            (json!({"os": "", "architecture": ""}), Ok(None)),
+            (json!({"os": null, "architecture": null, "variant": null}), Ok(None)),
+            (json!({"os": "linux"}), Ok(None)),
+            (
+                json!({"os": "linux", "architecture": "arm64", "variant": "v8", "os.version": 1}),
+                Ok(Some("linux/arm64".to_owned())),
+            ),
+            (
+                json!({"os": "linux", "architecture": "\u{1b}[2J"}),
+                Err(
+                    "manifests[0].platform: \"\\u{1b}[2J\" is no architecture: 1 to 64 of the characters A-Z a-z 0-9 _ . -",
+                ),
+            ),
+            (
+                json!(["linux", "amd64"]),
+                Err("manifests[0].platform is a list, not an object"),
+            ),
+        ] {
+            assert_eq!(platform(said), expected.map_err(str::to_owned));
+        }
+    }
+
+    #[test]
+    fn the_fault_of_an_entry_is_its_own() {
+        for (faulty, expected) in [
+            (json!(7), "manifests[0] is a number, not an object"),
+            (json!({"size": 7}), "manifests[0].digest is missing"),
+            (
+                json!({"digest": format!("sha256:{}", "a".repeat(64)), "size": -7}),
+                "manifests[0].size is -7, not a whole number from 0 up",
+            ),
+            (
+                json!({"digest": "md5:00", "size": 7}),
+                "manifests[0].digest: digest algorithm \"md5\" is not supported: sha256 and sha512 are",
+            ),
+        ] {
+            let ManifestError::Json(error) = entry(faulty).descriptor().unwrap_err() else {
+                panic!("another error")
+            };
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for document in [
+            json!([2, "", descriptor(IMAGE_CONFIG_MEDIA_TYPE), []]),
+            json!({"schemaVersion": 2, "config": ["", digest, 7], "layers": []}),
+            json!({"schemaVersion": 2, "config": descriptor(""), "layers": [["", digest, 7]]}),
+            json!({"schemaVersion": 2, "config": descriptor(""), "layers": {}}),
+            json!({"schemaVersion": 2, "manifests": {}}),
+        ] {
+            let refused = parse(&document, OCI_IMAGE_MEDIA_TYPE);
+            assert!(
+                matches!(refused, Err(ManifestError::Json(_) | ManifestError::Ambiguous)),
+                "{document}"
+            );
+        }
     }
 }

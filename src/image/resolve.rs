@@ -1,7 +1,9 @@
 //! From the document that a reference means to the image for a platform.
 
+use std::fmt;
+
 use super::config::Config;
-use super::manifest::{Descriptor, Document, Index, Manifest, ManifestError};
+use super::manifest::{Descriptor, Document, Entry, Index, Manifest, ManifestError};
 use super::platform::FAR;
 use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, Platform, Root, Source};
 
@@ -21,6 +23,7 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
         wanted,
         announce,
         available: Vec::new(),
+        passed_over: None,
         followed: 0,
         is_sure: true,
     };
@@ -30,6 +33,8 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
     };
     match found {
         Some(Found { image, .. }) => Ok(image),
+        // If there is nothing else, this is what the reference means.
+        None if let Some(error) = search.passed_over.take_if(|_| search.available.is_empty()) => Err(error),
         None => Err(ImageError::NoPlatform {
             wanted: Box::new(wanted.clone()),
             available: search.available,
@@ -55,6 +60,8 @@ struct Search<'a> {
     announce: &'a mut Announce<'a>,
     /// The first platforms that were met, without repetition.
     available: Vec<Platform>,
+    /// Why the first entry that cannot be used was passed over.
+    passed_over: Option<ImageError>,
     followed: usize,
     /// Set if the search ends at the next image for the platform.
     is_sure: bool,
@@ -75,34 +82,44 @@ impl Search<'_> {
         } = fetched;
         match Document::parse(&json, &media_type) {
             Ok(Document::Index(index)) => self.index(&digest, &index, depth),
-            Ok(Document::Manifest(manifest)) => self.image(digest, *manifest, listed, platform.as_ref()),
+            Ok(Document::Manifest(manifest)) => self.image(digest, *manifest, listed.or(platform)),
             Err(error) => Err(ImageError::document(digest, error)),
         }
     }
 
-    /// Takes the nearest entry for the platform, the first of equals. Those that do not say what
-    /// they are for are asked only if no other is for a level of the architecture.
+    /// Takes the nearest entry for the platform, the first of equals, but a whole one before a faulty
+    /// one. Those that do not say what they are for are asked only if no other is for a level of the
+    /// architecture.
     fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Found>, ImageError> {
         if depth == MAX_DEPTH {
             return Err(ImageError::document(digest, ManifestError::TooDeep { max: MAX_DEPTH }));
         }
-        let mut nearest: Option<(u32, &Descriptor, Platform)> = None;
+        let mut nearest: Option<((u32, bool), &Entry, &Platform)> = None;
         let mut unlisted = Vec::new();
         for entry in index.manifests.iter().filter(|entry| entry.may_be_image()) {
-            let platform = entry.platform();
-            let Some(platform) = platform.map_err(|error| ImageError::document(digest, error.into()))? else {
-                unlisted.push(entry);
+            let platform = match entry.platform() {
+                Ok(Some(platform)) => platform,
+                Ok(None) => {
+                    unlisted.push(entry);
+                    continue;
+                }
+                Err(error) => {
+                    self.pass_over(ImageError::document(digest, error));
+                    continue;
+                }
+            };
+            let Some(distance) = self.wanted.distance(platform) else {
+                self.saw(platform);
                 continue;
             };
-            match self.wanted.distance(&platform) {
-                None => self.saw(platform),
-                Some(distance) if nearest.as_ref().is_some_and(|(nearest, ..)| *nearest <= distance) => {}
-                Some(distance) => nearest = Some((distance, entry, platform)),
+            let order = (distance, entry.digest().is_none());
+            if nearest.is_none_or(|(nearest, ..)| order < nearest) {
+                nearest = Some((order, entry, platform));
             }
         }
-        let distance = nearest.as_ref().map(|(distance, ..)| *distance);
+        let distance = nearest.map(|((distance, _), ..)| distance);
         if distance.is_none_or(|distance| distance >= FAR) {
-            let found = self.nearest(&unlisted, depth + 1)?;
+            let found = self.nearest(digest, &unlisted, depth + 1)?;
             if found
                 .as_ref()
                 .is_some_and(|found| distance.is_none_or(|distance| found.distance < distance))
@@ -113,16 +130,16 @@ impl Search<'_> {
         let Some((_, entry, platform)) = nearest else {
             return Ok(None);
         };
-        self.follow(entry, Some(platform), depth + 1)
+        self.follow(digest, entry, Some(platform), depth + 1)
     }
 
     /// Finds the nearest image behind entries that do not say what they are for, the first of
     /// equals.
-    fn nearest(&mut self, entries: &[&Descriptor], depth: usize) -> Result<Option<Found>, ImageError> {
+    fn nearest(&mut self, index: &Digest, entries: &[&Entry], depth: usize) -> Result<Option<Found>, ImageError> {
         let was_sure = std::mem::replace(&mut self.is_sure, false);
         let mut nearest: Option<Found> = None;
         for entry in entries {
-            let Some(found) = self.try_follow(entry, None, depth)? else {
+            let Some(found) = self.try_follow(index, entry, None, depth)? else {
                 continue;
             };
             let is_exact = found.distance == 0;
@@ -139,20 +156,23 @@ impl Search<'_> {
 
     /// Finds the one image of several with the same name that is nearest to the platform; two that
     /// are equally near are ambiguous.
-    fn one_of(&mut self, entries: &[Descriptor], ambiguous: ImageError) -> Result<Option<Found>, ImageError> {
+    fn one_of(&mut self, entries: &[Entry], ambiguous: ImageError) -> Result<Option<Found>, ImageError> {
+        const INDEX: &str = "index.json";
         self.is_sure = false;
         let mut nearest: Vec<Found> = Vec::new();
         for entry in entries {
-            let listed = entry.platform();
-            let listed = listed.map_err(|error| ImageError::document(&entry.digest, error.into()))?;
-            if let Some(platform) = listed
-                .as_ref()
-                .filter(|platform| self.wanted.distance(platform).is_none())
-            {
-                self.saw(platform.clone());
+            let listed = match entry.platform() {
+                Ok(listed) => listed,
+                Err(error) => {
+                    self.pass_over(ImageError::document(INDEX, error));
+                    continue;
+                }
+            };
+            if let Some(platform) = listed.filter(|platform| self.wanted.distance(platform).is_none()) {
+                self.saw(platform);
                 continue;
             }
-            let Some(found) = self.try_follow(entry, listed, 1)? else {
+            let Some(found) = self.try_follow(INDEX, entry, listed, 1)? else {
                 continue;
             };
             nearest.retain(|other| other.distance <= found.distance);
@@ -172,71 +192,82 @@ impl Search<'_> {
         Ok(first)
     }
 
+    /// Follows an entry of an index.
     fn follow(
         &mut self,
-        entry: &Descriptor,
-        listed: Option<Platform>,
+        index: impl fmt::Display,
+        entry: &Entry,
+        listed: Option<&Platform>,
         depth: usize,
     ) -> Result<Option<Found>, ImageError> {
+        let descriptor = entry.descriptor().map_err(|error| ImageError::document(index, error))?;
         self.followed += 1;
         if self.followed > MAX_DOCUMENTS {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
-            return Err(ImageError::document(&entry.digest, error));
+            return Err(ImageError::document(&descriptor.digest, error));
         }
-        let fetched = self.source.manifest(entry)?;
-        self.document(fetched, listed, depth)
+        let fetched = self.source.manifest(descriptor)?;
+        self.document(fetched, listed.cloned(), depth)
     }
 
-    /// Does the same, and takes what turns out to be no image for nothing.
+    /// Follows an entry that may be for another platform, or no image. Unless it is listed for the
+    /// platform, documents that cannot be used are not what is looked for.
     fn try_follow(
         &mut self,
-        entry: &Descriptor,
-        listed: Option<Platform>,
+        index: impl fmt::Display,
+        entry: &Entry,
+        listed: Option<&Platform>,
         depth: usize,
     ) -> Result<Option<Found>, ImageError> {
-        match self.follow(entry, listed, depth) {
-            Err(ImageError::Document {
-                source: ManifestError::NotAnImage { .. },
-                ..
-            }) => Ok(None),
+        match self.follow(index, entry, listed, depth) {
+            Err(
+                error @ ImageError::Document {
+                    source: ManifestError::TooDeep { .. } | ManifestError::TooManyDocuments { .. },
+                    ..
+                },
+            ) => Err(error),
+            Err(ImageError::Document { document, source })
+                if listed.is_none() || matches!(source, ManifestError::NotAnImage { .. }) =>
+            {
+                self.pass_over(ImageError::Document { document, source });
+                Ok(None)
+            }
             found => found,
         }
     }
 
-    /// The image of a manifest, if it is for the platform. Where the config does not say what it is
-    /// for, that is what an index lists, or else the platform that is wanted.
+    fn pass_over(&mut self, error: ImageError) {
+        self.passed_over.get_or_insert(error);
+    }
+
+    /// Returns the image of a manifest, if it is for the platform. What an index lists decides what
+    /// it is for, or else its config, and where that says nothing, the platform that is wanted.
     fn image(
         &mut self,
         digest: Digest,
         manifest: Manifest,
         listed: Option<Platform>,
-        said: Option<&Platform>,
     ) -> Result<Option<Found>, ImageError> {
         manifest
-            .check_is_image()
+            .check_may_be_image()
             .map_err(|error| ImageError::document(&digest, error))?;
-        if self.is_sure {
+        if self.is_sure && manifest.announces_image() {
             (self.announce)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
         }
-        let unusable = |error| ImageError::document(&manifest.config.digest, error);
-        let config = Config::parse(&self.source.config(&manifest.config)?).map_err(unusable)?;
-        let is_said = config.says_platform() || listed.is_some() || said.is_some();
-        let otherwise = listed.as_ref().or(said).unwrap_or(self.wanted);
-        let actual = config.platform(otherwise).map_err(unusable)?;
+        let config = manifest.read_config(&self.source.config(&manifest.config)?);
+        let unusable = |error| match error {
+            ManifestError::NotAnImage { .. } => ImageError::document(&digest, error),
+            error => ImageError::document(&manifest.config.digest, error),
+        };
+        let config = config.map_err(unusable)?;
+        let is_said = listed.is_some() || config.says_platform();
+        let config_platform = listed.as_ref().and_then(|listed| config.other_platform(listed));
         let platform = match listed {
-            Some(listed) if (&listed.os, &listed.architecture) != (&actual.os, &actual.architecture) => {
-                return Err(ImageError::WrongPlatform {
-                    digest,
-                    listed: listed.into(),
-                    actual: actual.into(),
-                });
-            }
-            // Many configs leave out a variant that their index knows.
             Some(listed) => listed,
-            None => actual,
+            None => config.platform(self.wanted).map_err(unusable)?,
         };
         let Some(distance) = self.wanted.distance(&platform) else {
-            self.saw(platform);
+            self.saw(&platform);
             return Ok(None);
         };
         let layers = layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
@@ -247,15 +278,16 @@ impl Search<'_> {
                 resolved_ref,
                 digest,
                 platform,
+                config_platform,
                 config,
                 layers,
             },
         }))
     }
 
-    fn saw(&mut self, platform: Platform) {
-        if self.available.len() < MAX_LISTED && !self.available.contains(&platform) {
-            self.available.push(platform);
+    fn saw(&mut self, platform: &Platform) {
+        if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
+            self.available.push(platform.clone());
         }
     }
 }

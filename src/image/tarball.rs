@@ -77,13 +77,14 @@ impl Tarball {
             kept: None,
             digest: self.digest.clone(),
             size: self.section.len(),
-            media_type: "application/vnd.oci.image.layer.v1.tar".to_owned(),
+            media_type: String::new(),
             diff_id: self.diff_id.clone(),
         };
         Image {
             resolved_ref: reference.pinned(&self.digest).to_string(),
             digest: self.digest.clone(),
             platform: platform.clone(),
+            config_platform: None,
             config: Config::of_layer(platform, self.diff_id.clone()),
             layers: vec![layer],
         }

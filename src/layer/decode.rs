@@ -42,14 +42,20 @@ pub enum Compression {
 }
 
 impl Compression {
-    /// What a media type says, the image-spec's or Docker's. It may be a lie: see [`decode()`].
+    /// Returns what the media type of a layer says, the image-spec's or Docker's, and `None` for
+    /// other types, which say nothing. It may be a lie: see [`decode()`].
     #[must_use]
-    pub fn announced(media_type: &str) -> Self {
+    pub fn announced(media_type: &str) -> Option<Self> {
+        let media_type = media_type.split(';').next()?.trim().to_ascii_lowercase();
+        if !media_type.contains("/vnd.") {
+            return None;
+        }
         // The image-spec writes `+gzip`, and Docker `.gzip`.
-        match media_type.rsplit(['+', '.']).next() {
-            Some("gzip") => Self::Gzip,
-            Some("zstd") => Self::Zstd,
-            _ => Self::None,
+        match media_type.rsplit(['+', '.']).next()? {
+            "gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            "tar" => Some(Self::None),
+            _ => None,
         }
     }
 

@@ -228,13 +228,21 @@ fn media_types_announce_a_compression() {
             Compression::Gzip,
         ),
     ] {
-        assert_eq!(Compression::announced(media_type), announced, "{media_type}");
+        assert_eq!(Compression::announced(media_type), Some(announced), "{media_type}");
         // And the bytes decide, whatever it is.
         for blob in [parts().concat(), gzip(&parts().concat()), zstd(&parts().concat())] {
             let mut tar = Vec::new();
             decode(&blob[..], media_type).unwrap().read_to_end(&mut tar).unwrap();
             assert_eq!(tar, parts().concat());
         }
+    }
+    for media_type in [
+        "",
+        "application/octet-stream",
+        "application/gzip",
+        "text/html; charset=utf-8",
+    ] {
+        assert_eq!(Compression::announced(media_type), None, "{media_type}");
     }
 }
 

@@ -144,20 +144,28 @@ fn an_image_without_an_index_must_be_for_the_platform_too() {
     assert!(resolve(&layout.reference(""), "arm64/v8").unwrap().layers.is_empty());
 }
 
+/// What else a config says of it is reported.
 #[test]
-fn an_index_that_lies_about_a_platform_is_found_out() {
+fn an_index_decides_what_platform_an_image_is_for() {
     let layout = TestLayout::new();
-    let image = for_platform(layout.image("linux/arm64", &[]), "linux/amd64");
-    let index = layout.index(&[image]);
-    let refused = published(&layout, &[index]);
-    assert!(matches!(refused, Err(ImageError::WrongPlatform { .. })), "{refused:?}");
-
-    let variant = for_platform(layout.image("linux/arm", &[]), "linux/arm/v6");
-    layout.publish(&[layout.index(&[variant])]);
-    assert_eq!(
-        resolve(&layout.reference(""), "arm/v6").unwrap().platform,
-        linux("arm/v6")
-    );
+    for (listed, said, reported) in [
+        ("linux/amd64", "linux/arm64", Some("linux/arm64")),
+        ("linux/amd64", "windows/amd64", Some("windows/amd64")),
+        ("linux/amd64", "linux/amd64/v3", Some("linux/amd64/v3")),
+        ("linux/amd64", "Linux/x86_64/v1", None),
+        ("linux/arm/v6", "linux/arm", None),
+        ("linux/arm/v6", "linux/arm/v7", Some("linux/arm/v7")),
+    ] {
+        let image = for_platform(layout.image(said, &[]), listed);
+        let wanted = listed.strip_prefix("linux/").unwrap();
+        // In an index, and in index.json alone.
+        for entry in [layout.index(std::slice::from_ref(&image)), image] {
+            layout.publish(&[entry]);
+            let found = resolve(&layout.reference(""), wanted).unwrap();
+            assert_eq!(found.platform, linux(wanted));
+            assert_eq!(found.config_platform.as_deref(), reported);
+        }
+    }
 }
 
 #[test]

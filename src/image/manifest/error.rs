@@ -1,6 +1,7 @@
 //! What is wrong with a document.
 
 use super::MAX_DOCUMENT_LEN;
+use crate::image::json;
 use crate::image::platform::PlatformError;
 
 /// An index, manifest or config that cannot be used.
@@ -50,7 +51,7 @@ pub enum ManifestError {
         media_type: String,
     },
     /// A layer that is no tar archive.
-    #[error("layers of type {media_type:?} are not supported")]
+    #[error("not a container image of tar archives: it has layers of type {media_type:?}")]
     UnknownLayer {
         /// The layer's media type.
         media_type: String,
@@ -84,4 +85,10 @@ pub enum ManifestError {
         /// The number of documents that is allowed.
         max: usize,
     },
+}
+
+impl From<json::Error> for ManifestError {
+    fn from(error: json::Error) -> Self {
+        Self::Json(error.into())
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 
 use super::Compression;
 
-/// A layer that cannot be decompressed.
+/// A layer, or an archive of an image, that cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
@@ -15,14 +15,14 @@ pub enum DecodeError {
         /// Its media type.
         media_type: String,
     },
-    /// The layer is compressed in a way that the image-spec does not know.
-    #[error("the layer is compressed with {name}: only gzip and zstd are possible in an OCI image")]
+    /// It is compressed in a way that the image-spec does not know.
+    #[error("it is compressed with {name}: only gzip and zstd are supported")]
     Unsupported {
         /// The name of the compression.
         name: &'static str,
     },
-    /// The layer could not be read.
-    #[error("could not read the layer")]
+    /// The compressed data could not be read.
+    #[error("could not read the compressed data")]
     Read(#[source] io::Error),
     /// The compressed stream ends early or is corrupt.
     #[error(
@@ -48,7 +48,7 @@ pub enum DecodeError {
         max: u64,
     },
     /// A zstd frame was compressed with a dictionary, which no image carries.
-    #[error("the zstd stream needs the dictionary {id}: layers are decompressed without one")]
+    #[error("the zstd stream needs the dictionary {id}: it can only be decompressed without one")]
     Dictionary {
         /// The dictionary's number.
         id: u32,

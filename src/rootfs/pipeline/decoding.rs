@@ -137,7 +137,7 @@ impl<'a> Decoding<'a> {
         self.phase = Phase::Rest(Arc::clone(&feed));
         if self.layer.is_unpacked() {
             self.phase = Phase::Unpacked(feed);
-            return Ok(Compression::announced(&self.layer.media_type));
+            return Ok(Compression::announced(&self.layer.media_type).unwrap_or(Compression::None));
         }
         let decoder = layer::decode(FeedReader::new(Arc::clone(&feed)), &self.layer.media_type)?;
         let compression = decoder.compression();
