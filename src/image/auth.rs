@@ -1,5 +1,6 @@
 //! Credentials from files as containers-auth.json(5) describes them. Helpers that they name are never executed.
 
+mod entry;
 mod file;
 
 use std::collections::BTreeMap;
@@ -12,10 +13,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
 
 use super::manifest::null_is_default;
-use super::reference::RegistryReference;
+use super::reference::{self, RegistryReference};
 use crate::host::{Access, Directory, Untrusted};
+use entry::{Entry, InvalidEntry, TOKEN_USER};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
@@ -132,12 +136,22 @@ pub(super) enum Credentials {
     /// User and password, as HTTP Basic sends them: `user:password` in base64.
     Basic(Secret),
     /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
-    IdentityToken(Secret),
+    IdentityToken {
+        token: Secret,
+        /// The user and a password, which may be empty, as in [`Credentials::Basic`].
+        pair: Option<Secret>,
+    },
+    /// A token for the registry itself, which no token server has to be asked for.
+    RegistryToken(Secret),
 }
 
 impl Credentials {
-    /// User and password.
+    /// User and password; an identity token, if the user is the one that marks it as that in files too.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
+        if user == TOKEN_USER {
+            let token = password.clone();
+            return Self::IdentityToken { token, pair: None };
+        }
         Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
     }
 }
@@ -162,11 +176,18 @@ fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> 
 
 /// What the JSON of a file says; its path is for messages.
 pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
+    from_json(json, path)
+}
+
+/// Reads JSON, and `null` and an empty file as nothing.
+fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -> Result<T, AuthError> {
+    // Editors on Windows put a byte order mark at the beginning.
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
     // A file that is being made by others, or was made by `mktemp`.
     if json.iter().all(u8::is_ascii_whitespace) {
-        return Ok(Content::default());
+        return Ok(T::default());
     }
-    let content: Result<Option<Content>, _> = serde_json::from_slice(json);
+    let content: Result<Option<T>, _> = serde_json::from_slice(json);
     content.map(Option::unwrap_or_default).map_err(|error| AuthError::Json {
         path: path.to_owned(),
         line: error.line(),
@@ -182,13 +203,53 @@ fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
     })
 }
 
-/// The registry that a key means in the style of `docker login`: a URL, such as `https://index.docker.io/v1/`.
-fn legacy_registry(key: &str) -> Option<&str> {
-    let host = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://"))?;
-    match host.split('/').next()? {
-        "index.docker.io" | "registry-1.docker.io" => Some("docker.io"),
-        host => Some(host),
+/// Returns the registry that a key of a file means, or the registry and the beginning of its
+/// repositories, as [`keys`] spells them.
+///
+/// Tools write `Host`, `host/`, `host/v2/` and `https://host/v2/`, `docker login` writes
+/// `https://index.docker.io/v1/`. A URL always means the whole registry.
+fn meaning(key: &str) -> String {
+    let url = without_scheme(key);
+    let (host, path) = split_api(url.unwrap_or(key));
+    let host = reference::canonical(host);
+    match path {
+        path if path.is_empty() || url.is_some() => host,
+        path => format!("{host}/{path}"),
     }
+}
+
+/// Returns what follows `http://` or `https://`.
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_http = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    is_http.then_some(rest)
+}
+
+/// Splits a host from the path behind it, which is empty if it is that of the registry's API.
+fn split_api(name: &str) -> (&str, &str) {
+    let (host, path) = name.split_once('/').unwrap_or((name, ""));
+    match path.trim_end_matches('/') {
+        "v1" | "v2" => (host, ""),
+        path => (host, path),
+    }
+}
+
+/// Returns what a file has for an image, from the most specific to the least (containers-auth.json(5)).
+/// Of keys with the same meaning, the canonical one comes first, and the others in order.
+fn matches<'file>(
+    entries: &'file BTreeMap<String, Value>,
+    image: &RegistryReference,
+) -> impl Iterator<Item = (&'file str, &'file Value)> {
+    let meanings: Vec<_> = entries
+        .iter()
+        .map(|(key, value)| (meaning(key), key.as_str(), value))
+        .collect();
+    keys(image).flat_map(move |wanted| {
+        let same = meanings.iter().filter(|(meaning, ..)| *meaning == wanted);
+        let mut same: Vec<_> = same.map(|(_, key, value)| (*key, *value)).collect();
+        same.sort_by_key(|(key, _)| *key != wanted);
+        same
+    })
 }
 
 /// What is of interest in a file.
@@ -196,79 +257,40 @@ fn legacy_registry(key: &str) -> Option<&str> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Content {
     #[serde(default, deserialize_with = "null_is_default")]
-    auths: BTreeMap<String, Option<Entry>>,
+    auths: BTreeMap<String, Value>,
     #[serde(default, deserialize_with = "null_is_default")]
-    cred_helpers: BTreeMap<String, Option<String>>,
-    #[serde(default, deserialize_with = "null_is_default")]
-    creds_store: String,
+    cred_helpers: BTreeMap<String, Value>,
+    #[serde(default)]
+    creds_store: Value,
+    /// Makes serde refuse an array in place of the object.
+    #[serde(flatten)]
+    _others: IgnoredAny,
 }
 
 impl Content {
-    /// The credentials for the repository, or for the nearest of what it is part of.
-    pub(super) fn find(mut self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
-        let key = keys(image).find(|key| self.auths.contains_key(key)).or_else(|| {
-            self.auths
-                .keys()
-                .find(|key| legacy_registry(key).is_some_and(|registry| registry == image.registry))
-                .cloned()
-        });
-        match key.and_then(|key| self.auths.remove_entry(&key)) {
-            Some((key, entry)) => entry
-                .unwrap_or_default()
-                .credentials()
-                .map_err(|InvalidPair| AuthError::Entry {
-                    path: file.to_owned(),
-                    key,
-                }),
-            None => Ok(None),
+    /// The credentials for the repository, or for the nearest of what it is part of. An entry
+    /// without any hides no other one.
+    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
+        for (key, value) in matches(&self.auths, image) {
+            let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
+                path: file.to_owned(),
+                key: key.to_owned(),
+            })?;
+            if let Some(credentials) = entry.credentials() {
+                return Ok(Some(credentials));
+            }
         }
+        Ok(None)
     }
 
     /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
     pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
-        let own = |key: &str| self.cred_helpers.get(key)?.as_ref().filter(|name| !name.is_empty());
-        let is_meant = |key: &str| {
-            key == image.registry || legacy_registry(key).is_some_and(|registry| registry == image.registry)
-        };
-        let own = keys(image).find_map(|key| own(&key)).or_else(|| {
-            let mut keys = self.cred_helpers.keys().filter(|key| is_meant(key));
-            keys.find_map(|key| own(key))
-        });
-        let stored = || Some(&self.creds_store).filter(|name| !name.is_empty());
-        own.or_else(stored).map(|name| Helper {
-            name: name.clone(),
+        let own = matches(&self.cred_helpers, image).map(|(_, name)| name);
+        let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
+        names.find(|name| !name.is_empty()).map(|name| Helper {
+            name: name.to_owned(),
             file: file.to_owned(),
         })
-    }
-}
-
-#[derive(Default, Deserialize)]
-struct Entry {
-    #[serde(default, deserialize_with = "null_is_default")]
-    auth: String,
-    #[serde(default, deserialize_with = "null_is_default")]
-    identitytoken: String,
-}
-
-/// No `user:password` in base64.
-struct InvalidPair;
-
-impl Entry {
-    /// None for an empty entry, which `docker login` leaves where a helper has the credentials.
-    fn credentials(self) -> Result<Option<Credentials>, InvalidPair> {
-        if !self.identitytoken.is_empty() {
-            return Ok(Some(Credentials::IdentityToken(Secret(self.identitytoken))));
-        }
-        if self.auth.is_empty() {
-            return Ok(None);
-        }
-        let pair = STANDARD.decode(self.auth).map_err(|_| InvalidPair)?;
-        let pair = String::from_utf8(pair).map_err(|_| InvalidPair)?;
-        let pair = pair.trim_end_matches('\0');
-        if pair.split_once(':').is_none_or(|(user, _)| user.is_empty()) {
-            return Err(InvalidPair);
-        }
-        Ok(Some(Credentials::Basic(Secret(STANDARD.encode(pair)))))
     }
 }
 
@@ -336,8 +358,11 @@ pub enum AuthError {
         /// Column, from 1.
         column: usize,
     },
-    /// An entry that is neither `user:password` in base64 nor an identity token.
-    #[error("the credentials file {} has an entry {key:?} that is no user:password in base64", .path.display())]
+    /// An entry that holds credentials in no form that is known.
+    #[error(
+        "the credentials file {} has an entry {key:?} that is neither user:password in base64 nor a token",
+        .path.display()
+    )]
     Entry {
         /// The file.
         path: PathBuf,
@@ -381,7 +406,8 @@ mod tests {
         };
         let shown = |credentials| match credentials {
             Credentials::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
-            Credentials::IdentityToken(token) => format!("token {}", token.reveal()),
+            Credentials::IdentityToken { token, .. } => format!("token {}", token.reveal()),
+            Credentials::RegistryToken(token) => format!("registry token {}", token.reveal()),
         };
         let files = AuthFiles {
             named: Some(file.path().to_owned()),
@@ -420,6 +446,112 @@ mod tests {
         ] {
             assert_eq!(find(&file, reference).unwrap().as_deref(), credentials, "{reference}");
         }
+    }
+
+    #[test]
+    fn docker_hub_has_many_names() {
+        for host in [
+            "docker.io",
+            "index.docker.io",
+            "registry-1.docker.io",
+            "Index.Docker.IO",
+        ] {
+            for scheme in ["", "http://", "https://", "HTTPS://"] {
+                for path in ["", "/", "/v1", "/v1/", "/v2/"] {
+                    let key = format!("{scheme}{host}{path}");
+                    for image in ["debian", "index.docker.io/library/debian", "registry-1.docker.io/a/b"] {
+                        let found = find(&auths(&[(&key, "hub:1")]), image).unwrap();
+                        assert_eq!(found.as_deref(), Some("hub:1"), "{key} for {image}");
+                    }
+                    assert_eq!(find(&auths(&[(&key, "hub:1")]), "a.example/x").unwrap(), None);
+                }
+            }
+            let found = find(&auths(&[(&format!("{host}/library"), "hub:1")]), "debian");
+            assert_eq!(found.unwrap().as_deref(), Some("hub:1"), "{host}");
+        }
+        for key in [
+            "registry.hub.docker.com",
+            "docker.io.example",
+            "ftp://docker.io",
+            "docker.io/v2/x",
+        ] {
+            assert_eq!(find(&auths(&[(key, "hub:1")]), "debian").unwrap(), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_the_same_have_an_order() {
+        for (file, credentials) in [
+            (&[("https://a.example", "url:1"), ("a.example", "name:1")][..], "name:1"),
+            (&[("https://a.example", "url:1"), ("A.example", "upper:1")], "upper:1"),
+            (&[("a.example/v2/", "v2:1"), ("a.example/v1/", "v1:1")], "v1:1"),
+            (&[("A.example/team/", "team:1"), ("a.example", "name:1")], "team:1"),
+            (
+                &[("https://a.example/team", "url:1"), ("a.example/te", "no:1")],
+                "url:1",
+            ),
+        ] {
+            assert_eq!(
+                find(&auths(file), "a.example/team/app").unwrap().as_deref(),
+                Some(credentials)
+            );
+        }
+        for empty in [json!({}), json!(null), json!({"auth": ""}), json!({"username": "u"})] {
+            for key in ["docker.io", "docker.io/library/debian", "registry-1.docker.io"] {
+                let file = json!({"auths": {key: empty, "https://index.docker.io/v1/": {"auth": "dTpw"}}});
+                assert_eq!(
+                    find(&file.to_string(), "debian").unwrap().as_deref(),
+                    Some("u:p"),
+                    "{file}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_entry_that_is_needed_has_to_be_read() {
+        let broken = [
+            json!("c2VjcmV0"),
+            json!(["c2VjcmV0"]),
+            json!({"auth": 1}),
+            json!({"auth": "c2VjcmV0"}),
+        ];
+        for entry in broken {
+            let file = json!({
+                "auths": {"a.example": {"auth": "dTpw"}, "b.example": entry},
+                "credHelpers": {"a.example": 1}, "credsStore": [], "HttpHeaders": 1
+            });
+            assert_eq!(
+                find(&file.to_string(), "a.example/x").unwrap().as_deref(),
+                Some("u:p"),
+                "{file}"
+            );
+            let error = find(&file.to_string(), "b.example/x").unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(
+                shown.contains("\"b.example\"") && !shown.contains("c2VjcmV0"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_of_another_form_are_refused() {
+        for content in [
+            "[]",
+            "[{\"a.example\": {}}]",
+            "{\"auths\": []}",
+            "{\"credHelpers\": []}",
+            "1",
+            "\"a\"",
+            "{",
+        ] {
+            let error = find(content, "a.example/x").unwrap_err();
+            assert!(matches!(error, AuthError::Json { .. }), "{content}: {error:?}");
+        }
+        let mark = format!("\u{feff}{}", auths(&[("a.example", "u:p")]));
+        assert_eq!(find(&mark, "a.example/x").unwrap().as_deref(), Some("u:p"));
+        assert_eq!(find("\u{feff}\r\n", "a.example/x").unwrap(), None);
     }
 
     #[test]

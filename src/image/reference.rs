@@ -14,7 +14,7 @@ pub use local::LocalReference;
 pub(super) use local::{Choice, Transport};
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
-pub(super) use registry::{host_of, is_loopback};
+pub(super) use registry::{canonical, host_of, is_host, is_loopback};
 
 /// Transports of other tools (containers-transports(5)), refused by name: `ostree:x` is no tag of an image `ostree`.
 const OTHER_TRANSPORTS: [&str; 6] = [
@@ -208,6 +208,10 @@ mod tests {
             ("a/b/c", "docker.io/a/b/c:latest"),
             ("docker.io/debian", "docker.io/library/debian:latest"),
             ("index.docker.io/library/debian", "docker.io/library/debian:latest"),
+            ("registry-1.docker.io/library/debian", "docker.io/library/debian:latest"),
+            ("Registry-1.Docker.io/debian:12", "docker.io/library/debian:12"),
+            ("INDEX.docker.io/user/name", "docker.io/user/name:latest"),
+            ("registry.hub.docker.com/a/b", "registry.hub.docker.com/a/b:latest"),
             ("docker://debian", "docker.io/library/debian:latest"),
             ("docker://ghcr.io/a/b:v1.0_x-y", "ghcr.io/a/b:v1.0_x-y"),
             ("GHCR.io/a/b", "ghcr.io/a/b:latest"),

@@ -13,9 +13,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use super::{AuthError, Secret, legacy_registry, read_in};
+use super::{AuthError, Entry, Secret, from_json, meaning, read_in, split_api, without_scheme};
 use crate::host::{Access, Directory, Identity, Untrusted};
-use crate::image::reference::RegistryReference;
+use crate::image::reference::{self, RegistryReference, host_of, is_loopback};
 use crate::interrupt::is_raised;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
@@ -32,36 +32,48 @@ const LIMIT: Duration = Duration::from_mins(1);
 pub struct LoginTarget {
     /// Host with or without port, in lower case; `docker.io` for Docker Hub.
     pub(in crate::image) registry: String,
-    /// The registry, or the registry and a namespace.
+    /// The registry, or the registry and a namespace: what [`meaning`] makes of each key for it.
     key: String,
+    says_plain_http: bool,
 }
 
 impl LoginTarget {
-    /// Reads `<host>[:<port>][/<namespace>]`, as image references begin.
+    /// Reads `<host>[:<port>][/<namespace>]`, as image references begin, or the URL of a registry.
     ///
     /// # Errors
     ///
-    /// The text, if it is none.
+    /// The text, if it is neither.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
-        let invalid = || InvalidLoginTarget::new(text);
-        let name = text
-            .strip_prefix("https://")
-            .or_else(|| text.strip_prefix("docker://"))
-            .unwrap_or(text);
-        let name = name.trim_end_matches('/');
-        let (host, namespace) = name.split_once('/').unwrap_or((name, ""));
+        let invalid = |why| InvalidLoginTarget::new(text, why);
+        let name = without_scheme(text).or_else(|| text.strip_prefix("docker://"));
+        let (host, namespace) = split_api(name.unwrap_or(text));
+        if text.contains('@') {
+            return Err(invalid(
+                "omit user and password: the user is --user, the password is asked for",
+            ));
+        }
+        if text.contains(['?', '#']) {
+            return Err(invalid("omit what begins with ? or #"));
+        }
         // A name that is no host would be one of Docker Hub's users.
-        if host != "localhost" && !host.contains(['.', ':']) {
-            return Err(invalid());
+        if !reference::is_host(host) {
+            return Err(invalid(FORM));
         }
         let repository = if namespace.is_empty() { "a/b" } else { namespace };
         let reference = RegistryReference::parse(&format!("{host}/{repository}@{ANY_DIGEST}"));
-        let registry = reference.map_err(|_| invalid())?.registry;
+        let registry = reference.map_err(|_| invalid(FORM))?.registry;
         let key = match namespace {
             "" => registry.clone(),
             namespace => format!("{registry}/{namespace}"),
         };
-        Ok(Self { registry, key })
+        let is_plain = text
+            .split_once("://")
+            .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"));
+        Ok(Self {
+            says_plain_http: is_plain && !is_loopback(host_of(&registry)),
+            registry,
+            key,
+        })
     }
 
     /// The registry, and the namespace if there is one.
@@ -70,25 +82,39 @@ impl LoginTarget {
         &self.key
     }
 
+    /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to it
+    /// unless they are told otherwise too.
+    #[must_use]
+    pub fn says_plain_http(&self) -> bool {
+        self.says_plain_http
+    }
+
     /// Whether an entry of a credentials file is for this, in whatever style.
     fn is(&self, key: &str) -> bool {
-        key == self.key || legacy_registry(key).is_some_and(|registry| registry == self.key)
+        meaning(key) == self.key
     }
 }
 
 /// So that a port is not taken for a tag.
 const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+const FORM: &str = "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
+
 /// A text that names no registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no registry: <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub")]
-pub struct InvalidLoginTarget(String);
+#[error("{text:?} is no registry: {why}")]
+pub struct InvalidLoginTarget {
+    text: String,
+    why: &'static str,
+}
 
 impl InvalidLoginTarget {
-    /// Without what is before an `@`, which may be a password.
-    fn new(text: &str) -> Self {
-        let shown = text.rsplit_once('@').map(|(_, host)| format!("…@{host}"));
-        Self(shown.unwrap_or_else(|| text.to_owned()))
+    /// Hides what is before an `@` and in a query, which may be a secret.
+    fn new(text: &str, why: &'static str) -> Self {
+        let (host, start) = text.rsplit_once('@').map_or((text, ""), |(_, host)| (host, "…@"));
+        let (host, end) = host.find(['?', '#']).map_or((host, ""), |at| (&host[..=at], "…"));
+        let text = format!("{start}{host}{end}");
+        Self { text, why }
     }
 }
 
@@ -169,12 +195,13 @@ impl AuthFile {
             return Ok(Vec::new());
         };
         let content = read(&directory, &name, self.access, &self.path)?;
-        let Some(auths) = content.get("auths").and_then(Value::as_object) else {
-            return Ok(Vec::new());
+        let auths = match content.get("auths") {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(auths) => auths.as_object().ok_or_else(|| malformed(&self.path))?,
         };
         let login = |(registry, entry): (&String, &Value)| Login {
             registry: registry.clone(),
-            user: user(entry),
+            user: Entry::read(entry).ok().and_then(Entry::user),
         };
         Ok(auths.iter().map(login).collect())
     }
@@ -222,13 +249,7 @@ impl AuthFile {
         let path = directory.path().join(&name);
         let _lock = self.wait.lock(&directory, &name)?;
         let mut content = read(&directory, &name, Access::Read, &path)?;
-        let malformed = || AuthError::Json {
-            path: path.clone(),
-            line: 1,
-            column: 1,
-        };
-        let auths = content.as_object_mut().ok_or_else(malformed)?.entry("auths");
-        let auths = auths.or_insert(Value::Null);
+        let auths = content.entry("auths").or_insert(Value::Null);
         let did = match auths {
             Value::Object(auths) => change(auths),
             Value::Null => {
@@ -237,7 +258,7 @@ impl AuthFile {
                 *auths = empty.into();
                 did
             }
-            _ => return Err(malformed()),
+            _ => return Err(malformed(&path)),
         };
         if did {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
@@ -290,22 +311,20 @@ impl LockWait {
     }
 }
 
-fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Value, AuthError> {
-    let json = match read_in(directory, name, access, path) {
-        Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(json!({})),
-        json => json?,
-    };
-    if json.iter().all(u8::is_ascii_whitespace) {
-        return Ok(json!({}));
+fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Map<String, Value>, AuthError> {
+    match read_in(directory, name, access, path) {
+        Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
+        json => from_json(&json?, path),
     }
-    let content: Result<Option<Value>, _> = serde_json::from_slice(&json);
-    content
-        .map(|content| content.unwrap_or_else(|| json!({})))
-        .map_err(|error| AuthError::Json {
-            path: path.to_owned(),
-            line: error.line(),
-            column: error.column(),
-        })
+}
+
+/// The error of a file whose entries are not in an object.
+fn malformed(path: &Path) -> AuthError {
+    AuthError::Json {
+        path: path.to_owned(),
+        line: 1,
+        column: 1,
+    }
 }
 
 /// Puts a file, which only its owner can read, in the place of another.
@@ -337,12 +356,6 @@ fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()>
     directory.rename(hidden, directory, name)
 }
 
-fn user(entry: &Value) -> Option<String> {
-    let pair = STANDARD.decode(entry.get("auth")?.as_str()?).ok()?;
-    let end = pair.iter().position(|byte| *byte == b':')?;
-    String::from_utf8(pair[..end].to_vec()).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -372,7 +385,11 @@ mod tests {
             ("localhost", "localhost", "localhost"),
             ("[::1]:5000", "[::1]:5000", "[::1]:5000"),
             ("docker.io", "docker.io", "docker.io"),
-            ("index.docker.io", "docker.io", "docker.io"),
+            ("HTTPS://GHCR.io:443/v2/", "ghcr.io:443", "ghcr.io:443"),
+            ("http://x.y", "x.y", "x.y"),
+            ("docker://x.y", "x.y", "x.y"),
+            ("x.y/v1/", "x.y", "x.y"),
+            ("https://x.y/team/", "x.y/team", "x.y"),
             ("quay.io/team", "quay.io/team", "quay.io"),
             ("quay.io/team/app", "quay.io/team/app", "quay.io"),
         ] {
@@ -383,7 +400,8 @@ mod tests {
             "",
             "ghcr",
             "team/app",
-            "http://x.y/z",
+            "ftp://x.y",
+            "x.y?z",
             "a b.c",
             "u@h.x",
             "x.y:0",
@@ -391,14 +409,99 @@ mod tests {
         ] {
             assert!(LoginTarget::parse(text).is_err(), "{text}");
         }
-        for text in ["me:s3cret@ghcr.io", "https://me:s3@cret@ghcr.io/x"] {
+        for (text, why) in [
+            ("me:s3cret@ghcr.io", "omit user and password"),
+            ("https://me:s3@cret@ghcr.io/x", "omit user and password"),
+            ("https://ghcr.io/v2/?token=s3cret", "omit what begins with ?"),
+            ("ghcr.io#s3cret", "omit what begins with ?"),
+        ] {
             let error = LoginTarget::parse(text).unwrap_err();
             let shown = format!("{error} {error:?}");
-            assert!(
-                shown.contains("ghcr.io") && !shown.contains("s3") && !shown.contains("cret"),
-                "{shown}"
-            );
+            assert!(shown.contains("ghcr.io") && shown.contains(why), "{shown}");
+            assert!(!shown.contains("s3") && !shown.contains("cret"), "{shown}");
         }
+    }
+
+    #[test]
+    fn plain_http_is_remembered_but_for_this_machine() {
+        for (text, is_plain) in [
+            ("http://x.y", true),
+            ("HTTP://x.y/v2/", true),
+            ("https://x.y", false),
+            ("x.y", false),
+            ("http://localhost:5000", false),
+            ("http://127.0.0.1:5000", false),
+        ] {
+            assert_eq!(target(text).says_plain_http(), is_plain, "{text}");
+        }
+    }
+
+    /// Spellings of one registry, as it is named in canonical references.
+    fn spellings(registry: &str) -> Vec<String> {
+        let names: &[&str] = match registry {
+            "docker.io" => &["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"],
+            name => &[name, &name.to_ascii_uppercase()],
+        };
+        let mut spellings = Vec::new();
+        for name in names {
+            for scheme in ["", "HTTP://", "https://"] {
+                for path in ["", "/v1/", "/v2"] {
+                    spellings.push(format!("{scheme}{name}{path}"));
+                }
+            }
+        }
+        spellings
+    }
+
+    #[test]
+    fn a_login_replaces_and_a_logout_removes_every_spelling() {
+        let directory = tempfile::tempdir().unwrap();
+        for registry in ["docker.io", "a.example:5000"] {
+            let path = directory.path().join(format!("{}.json", registry.len()));
+            let file = AuthFile::new(path.clone());
+            let spellings = spellings(registry);
+            for spelling in &spellings {
+                let others = spellings.iter().map(|key| (key.clone(), json!({"auth": "b2xkOng="})));
+                let mut auths: Map<String, Value> = others.collect();
+                auths.insert("other.example".to_owned(), json!({}));
+                fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
+                let password = Secret::new("p".to_owned());
+                file.add(&target(spelling), "new", &password).unwrap();
+                let user = |key: &str, user: &str| (key.to_owned(), user.to_owned());
+                let kept = [user(registry, "new"), user("other.example", "")];
+                assert_eq!(users(&file), kept, "{spelling}");
+
+                fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
+                assert!(file.remove(&target(spelling)).unwrap(), "{spelling}");
+                assert_eq!(
+                    users(&file),
+                    [("other.example".to_owned(), String::new())],
+                    "{spelling}"
+                );
+                assert!(!file.remove(&target(spelling)).unwrap(), "{spelling}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_namespace_is_not_the_whole_registry() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("auth.json");
+        let file = AuthFile::new(path.clone());
+        let keys = [
+            "a.example",
+            "A.example/team",
+            "a.example/team/",
+            "a.example/team/app",
+            "https://a.example/team",
+        ];
+        let auths: Map<String, Value> = keys.iter().map(|key| ((*key).to_owned(), json!({}))).collect();
+        fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
+        assert!(file.remove(&target("a.example/team")).unwrap());
+        let left: Vec<_> = users(&file).into_iter().map(|(key, _)| key).collect();
+        assert_eq!(left, ["a.example", "a.example/team/app", "https://a.example/team"]);
+        assert!(file.remove(&target("a.example")).unwrap());
+        assert_eq!(users(&file), [("a.example/team/app".to_owned(), String::new())]);
     }
 
     #[test]
@@ -541,6 +644,10 @@ mod tests {
         let path = directory.path().join("auth.json");
         for content in ["[]", "{\"auths\": []}", "{", "secret"] {
             fs::write(&path, content).unwrap();
+            assert!(matches!(
+                AuthFile::new(path.clone()).logins(),
+                Err(AuthError::Json { .. })
+            ));
             let error = AuthFile::new(path.clone())
                 .add(&target("a.example"), "u", &Secret::new("p".to_owned()))
                 .unwrap_err();

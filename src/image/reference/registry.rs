@@ -11,6 +11,9 @@ use crate::image::digest::Digest;
 /// The longest repository name that Docker and registries accept, in bytes.
 pub(super) const MAX_REPOSITORY_LEN: usize = 255;
 
+/// Docker Hub in canonical references. Its API is at another host, and `docker login` knows it by a third.
+const DOCKER_HUB: &str = "docker.io";
+
 /// An image in a registry. A digest decides; a tag beside it only informs, as with Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RegistryReference {
@@ -32,16 +35,14 @@ impl RegistryReference {
             _ => (name, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            Some((host, repository)) if is_host(host) => (host.to_ascii_lowercase(), repository.to_owned()),
-            _ => ("docker.io".to_owned(), path.to_owned()),
+            Some((host, repository)) if is_host(host) => (canonical(host), repository.to_owned()),
+            _ => (DOCKER_HUB.to_owned(), path.to_owned()),
         };
         check_host(&registry)?;
-        let (registry, repository) = match registry.as_str() {
-            "docker.io" | "index.docker.io" if !repository.contains('/') => {
-                ("docker.io".to_owned(), format!("library/{repository}"))
-            }
-            "index.docker.io" => ("docker.io".to_owned(), repository),
-            _ => (registry, repository),
+        let repository = if registry == DOCKER_HUB && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
         };
         check_repository(&repository)?;
         if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
@@ -60,6 +61,15 @@ impl RegistryReference {
     }
 }
 
+/// Returns the one name of a registry: in lower case, and `docker.io` for every name of Docker Hub.
+pub(in crate::image) fn canonical(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
+        _ => host,
+    }
+}
+
 /// Whether `host`, without a port, is `localhost` or an address of the loopback interface.
 pub(in crate::image) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -67,7 +77,7 @@ pub(in crate::image) fn is_loopback(host: &str) -> bool {
 }
 
 /// Docker's rule: the first component is a host if it could not be the name of a Docker Hub user.
-fn is_host(component: &str) -> bool {
+pub(in crate::image) fn is_host(component: &str) -> bool {
     component == "localhost" || component.contains(['.', ':'])
 }
 

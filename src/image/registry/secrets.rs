@@ -40,10 +40,13 @@ impl SentSecrets {
                 secrets.add(pair.clone());
                 secrets.shared().extend(password(pair));
             }
-            Some(Credentials::IdentityToken(token)) => {
+            Some(Credentials::IdentityToken { token, pair }) => {
                 secrets.add(Secret::new(form_encoded(token.reveal())));
                 secrets.add(token.clone());
+                secrets.shared().extend(pair.clone());
+                secrets.shared().extend(pair.as_ref().and_then(password));
             }
+            Some(Credentials::RegistryToken(token)) => secrets.add(token.clone()),
             None => {}
         }
         secrets
@@ -90,7 +93,10 @@ impl SentSecrets {
 
 /// Returns the password of `user:password` in base64.
 fn password(pair: &Secret) -> Option<Secret> {
-    let pair = String::from_utf8(STANDARD.decode(pair.reveal()).ok()?).ok()?;
+    let pair = STANDARD.decode(pair.reveal()).ok()?;
+    // What is not UTF-8 is taken for Latin-1, where each byte is a character.
+    let pair =
+        String::from_utf8(pair).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
     let (_, password) = pair.split_once(':')?;
     Some(Secret::new(password.to_owned()))
 }
@@ -251,7 +257,10 @@ mod tests {
 
     #[test]
     fn tokens_and_signatures_hide_a_text() {
-        let sent = SentSecrets::of(Some(&Credentials::IdentityToken(Secret::new("refresh-me".to_owned()))));
+        let sent = SentSecrets::of(Some(&Credentials::IdentityToken {
+            token: Secret::new("refresh-me".to_owned()),
+            pair: None,
+        }));
         sent.add(Secret::new("bearer.token".to_owned()));
         let url = Url::parse("https://cdn.example/blob?v=1&sig=f00d%2Fbeef").unwrap();
         let there = sent.with_query(&url);

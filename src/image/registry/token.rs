@@ -96,11 +96,17 @@ impl Authorizer {
             return Ok(newer);
         }
         let authorization = match (challenge, &self.credentials) {
+            (Some(Challenge::Bearer { .. }), Some(Credentials::RegistryToken(token))) => {
+                header("Bearer", token.reveal()).ok_or_else(|| self.server.unauthorized(String::new()))?
+            }
             (Some(Challenge::Bearer { realm, service, scope }), _) => {
                 let token = self.token(&realm, service, scope).await?;
                 header("Bearer", &token).ok_or_else(|| self.no_token(&realm))?
             }
-            (Some(Challenge::Basic), Some(Credentials::Basic(pair))) => basic(pair.reveal()),
+            (
+                Some(Challenge::Basic),
+                Some(Credentials::Basic(pair) | Credentials::IdentityToken { pair: Some(pair), .. }),
+            ) => basic(pair.reveal()),
             _ => return Err(self.server.unauthorized(String::new())),
         };
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
@@ -119,7 +125,7 @@ impl Authorizer {
         let scope = scope.or_else(|| repository.map(|repository| format!("repository:{repository}:pull")));
         let mut parameters: Vec<_> = scope.map(|scope| ("scope", scope)).into_iter().collect();
         parameters.extend(service.map(|service| ("service", service)));
-        let request = if let Some(Credentials::IdentityToken(token)) = &self.credentials {
+        let request = if let Some(Credentials::IdentityToken { token, .. }) = &self.credentials {
             parameters.push(("grant_type", "refresh_token".to_owned()));
             parameters.push(("client_id", "microagent".to_owned()));
             parameters.push(("refresh_token", token.reveal().to_owned()));
