@@ -7,6 +7,7 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
 use microagent::diff::DiffError;
 use microagent::error::{BuildError, ErrorKind};
 use microagent::image::{Algorithm, Digest, ImageError, StoreError};
@@ -14,6 +15,7 @@ use microagent::inspect::{CopyError, InspectError};
 use microagent::text::harmless;
 use serde::Serialize;
 
+use super::arguments::Arguments;
 use super::presentation::Mode;
 
 /// Why a command came to no good end.
@@ -34,6 +36,8 @@ pub(super) enum Failure {
     Copy(CopyError),
     /// A registry, or a credentials file, does not do what it should.
     Registry(ImageError),
+    /// A login failed.
+    Login { error: Box<ImageError>, registry: String },
     /// There are no credentials to forget.
     NotLoggedIn { registry: String, file: PathBuf },
     /// No password could be read.
@@ -78,7 +82,7 @@ impl Failure {
         let _ = match (mode, self) {
             (Mode::Ax, _) => self.print_json(arguments),
             (Mode::Ux, Self::Usage(error)) => error.print(),
-            (Mode::Ux, _) => self.print_text(),
+            (Mode::Ux, _) => self.print_text(arguments),
         };
         match self {
             Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
@@ -88,14 +92,14 @@ impl Failure {
         }
     }
 
-    fn print_text(&self) -> io::Result<()> {
+    fn print_text(&self, arguments: &[OsString]) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
         let chain = self.chain();
         writeln!(stderr, "error: {}", chain[0])?;
         for cause in &chain[1..] {
             writeln!(stderr, "  caused by: {cause}")?;
         }
-        if let Some(remediation) = self.remediation() {
+        if let Some(remediation) = self.remediation(arguments) {
             writeln!(stderr, "hint: {remediation}")?;
         }
         Ok(())
@@ -107,7 +111,7 @@ impl Failure {
             error: JsonError {
                 kind: self.kind(),
                 message: self.chain().join(": "),
-                remediation: self.remediation(),
+                remediation: self.remediation(arguments),
                 retry_after_ms: self.retry_after_ms(),
                 partial_output: matches!(self, Self::Report(_)),
                 correlation_id: &correlation_id(arguments),
@@ -126,6 +130,7 @@ impl Failure {
             Self::Diff(error) => error.kind(),
             Self::Copy(error) => error.kind(),
             Self::Registry(error) => error.kind(),
+            Self::Login { error, .. } => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
             Self::Cache(error) => error.kind(),
             Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, StoreError::kind),
@@ -144,6 +149,7 @@ impl Failure {
             Self::Diff(error) => (error.to_string(), error.source()),
             Self::Copy(error) => (error.to_string(), error.source()),
             Self::Registry(error) => (error.to_string(), error.source()),
+            Self::Login { error, .. } => (error.to_string(), error.source()),
             Self::NotLoggedIn { registry, file } => (
                 format!("there are no credentials for {registry} in {}", file.display()),
                 None,
@@ -168,14 +174,15 @@ impl Failure {
         iter::once(first).chain(causes).map(|text| printable(&text)).collect()
     }
 
-    fn remediation(&self) -> Option<String> {
+    fn remediation(&self, arguments: &[OsString]) -> Option<String> {
         match self {
-            Self::Usage(_) => Some("run microagent rootfs build --help".to_owned()),
+            Self::Usage(_) => Some(format!("run {} --help", command(arguments))),
             Self::Build { error, .. } => error.remediation(),
             Self::Inspect(error) => error.remediation(),
             Self::Copy(error) => error.remediation(),
             Self::Diff(error) => error.remediation(),
             Self::Registry(error) => error.remediation(),
+            Self::Login { error, registry } => error.login_remediation(registry),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
@@ -223,6 +230,23 @@ fn usage_message(error: &clap::Error) -> String {
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let paragraph = text.split("\n\n").next().unwrap_or(text);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns the command that the arguments name, such as `microagent registry login`; that to build
+/// an image where they name none.
+fn command(arguments: &[OsString]) -> String {
+    let mut command = &Arguments::command();
+    let mut names = vec!["microagent"];
+    for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
+        if let Some(found) = command.find_subcommand(argument) {
+            names.push(argument);
+            command = found;
+        }
+    }
+    match names.len() {
+        1 => "microagent rootfs build".to_owned(),
+        _ => names.join(" "),
+    }
 }
 
 /// Names the command that failed: the first 16 hexadecimal digits of the SHA-256 of its arguments, each followed by a NUL.

@@ -95,12 +95,13 @@ Examples:
 /// Arguments of `registry login`.
 #[derive(Debug, Args)]
 pub(super) struct LoginArguments {
-    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub; with a namespace, for that alone
+    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub, or its URL; with a namespace, for
+    /// that alone
     #[arg(value_name = "REGISTRY")]
     registry: String,
 
     /// User
-    #[arg(short, long, value_name = "USER")]
+    #[arg(short, long, visible_alias = "username", value_name = "USER")]
     user: String,
 
     /// Read the password from standard input
@@ -139,20 +140,29 @@ impl LoginArguments {
         if self.user.is_empty() || self.user.contains([':', '\n', '\r']) {
             return Err(wrong("a user has a name, without a colon"));
         }
+        let options = self.options.options();
+        if target.says_plain_http() && options.plain_http != Some(true) {
+            let plain = "to speak plain HTTP, in which anyone between can read the password, say --plain-http here and to \
+                         rootfs build";
+            return Err(wrong(&format!("{}: {plain}", self.registry)));
+        }
         let file = file_to_change()?;
         let password = self.password()?;
         let signals = Signals::listen().map_err(Failure::Signals)?;
-        let options = self.options.options();
+        let failed = |error| Failure::Login {
+            error: Box::new(error),
+            registry: target.as_str().to_owned(),
+        };
         let check = check_login(&target, &self.user, &password, &options, signals.interrupted());
         let check = check.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
-            None => Failure::Registry(error),
+            None => failed(error),
         })?;
         let file = file.while_locked(signals.interrupted(), tell_of_lock);
         let added = file.add(&target, &self.user, &password);
         added.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
-            None => failed(error),
+            None => failed(error.into()),
         })?;
         let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
         let text = match check {
@@ -182,7 +192,8 @@ impl LoginArguments {
             rpassword::prompt_password(format!("Password for {} at {}: ", self.user, self.registry))
                 .map_err(Failure::Password)?
         };
-        match password.trim_end_matches(['\n', '\r']) {
+        let line = password.strip_suffix('\n').unwrap_or(&password);
+        match line.strip_suffix('\r').unwrap_or(line) {
             "" => Err(wrong("the password is empty")),
             password if password.len() as u64 > MAX_PASSWORD_LEN => Err(wrong(&format!(
                 "the password is longer than {} KiB",

@@ -24,6 +24,23 @@ impl ImageError {
         image(self)
     }
 
+    /// Returns advice on a login at a registry that failed with it, in words for the command line;
+    /// `None` where the error itself says all.
+    #[must_use]
+    pub fn login_remediation(&self, registry: &str) -> Option<String> {
+        let advice = match self {
+            Self::Registry(error) => login(error).map(str::to_owned),
+            _ => None,
+        };
+        let advice = advice.or_else(|| self.remediation())?;
+        let flags = ["--tls-ca <file>", "--plain-http=false", "--plain-http"];
+        let flag = flags.into_iter().find(|flag| advice.contains(flag));
+        let flag = flag.map(|flag| format!("{flag} ")).unwrap_or_default();
+        Some(format!(
+            "{advice}; then log in again: microagent registry login {flag}{registry} -u <user>"
+        ))
+    }
+
     /// What kind of failure it is, by its type alone.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -258,6 +275,18 @@ fn end_holder(lock: &Path, instead: &str) -> String {
         "end the process that holds it (fuser {} shows which), or {instead}",
         lock.display()
     )
+}
+
+/// Returns advice on what has another meaning when no image is asked for.
+fn login(error: &RegistryError) -> Option<&'static str> {
+    match error {
+        RegistryError::Unauthorized { .. } => Some("check the user and the password, and that the user may log in"),
+        RegistryError::NotFound { .. }
+        | RegistryError::UnexpectedStatus { .. }
+        | RegistryError::Broken { .. }
+        | RegistryError::Redirects { .. } => Some("check the host and the port: this may be no registry"),
+        _ => None,
+    }
 }
 
 fn registry(error: &RegistryError) -> Option<String> {

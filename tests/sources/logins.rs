@@ -1,13 +1,17 @@
 //! From `401` to an image; and registries that are reached by TLS, by a proxy, or in plain HTTP.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::sources::faults::{CONTENT, one_image, pull};
+use crate::sources::tokens::credentials;
 use support::layout::{TestLayout, digest, named};
 use support::registry::{PASSWORD, Registry, USER};
 use support::server::{Reply, Request, Server};
@@ -207,6 +211,130 @@ fn a_login_at_a_registry_with_tokens_asks_for_no_repository() {
 }
 
 #[test]
+fn a_login_by_each_spelling_serves_the_next_build() {
+    let (_layout, server) = with_tokens();
+    let host = server.address.to_string();
+    let port = server.address.port();
+    let reference = server.reference("");
+    let local = reference.replace(&host, &format!("localhost:{port}"));
+    let spellings = [
+        (host.clone(), &host, &reference),
+        (format!("{host}/"), &host, &reference),
+        (format!("{host}/v2/"), &host, &reference),
+        (format!("http://{host}"), &host, &reference),
+        (format!("https://{host}"), &host, &reference),
+        (format!("https://{host}/v1/"), &host, &reference),
+        (format!("HTTPS://{host}/v2/"), &host, &reference),
+        (format!("docker://{host}"), &host, &reference),
+        (format!("{host}/team"), &format!("{host}/team"), &reference),
+        (
+            format!("https://{host}/team/app/"),
+            &format!("{host}/team/app"),
+            &reference,
+        ),
+        (format!("LocalHost:{port}/v2"), &format!("localhost:{port}"), &local),
+    ];
+    for (spelling, key, reference) in spellings {
+        let mut user = User::new();
+        fs::create_dir(user.home.path().join(".microagent")).unwrap();
+        let old = json!({"auth": "b2xkOmJlZWY="});
+        let old = json!({"auths": {format!("https://{key}/v2/"): old, format!("{key}/"): old, "other.example": old}});
+        fs::write(user.auth_file(), old.to_string()).unwrap();
+        let login = user.login(&spelling, PASSWORD);
+        assert!(login.status.success(), "{spelling}: {}", text(&login.stderr));
+        let kept: Value = serde_json::from_slice(&fs::read(user.auth_file()).unwrap()).unwrap();
+        assert_eq!(kept["auths"][key], json!({"auth": PAIR}), "{spelling}: {kept}");
+        let mut build = user.build(reference, &[]);
+        let done = user.run(&mut build);
+        assert!(done.status.success(), "{spelling}: {}", text(&done.stderr));
+
+        let mut logout = user.command(&["registry", "logout", &spelling]);
+        assert!(user.run(&mut logout).status.success(), "{spelling}");
+        let again = user.run(&mut logout);
+        assert_eq!(again.status.code(), Some(1), "{spelling}");
+        assert!(
+            text(&again.stderr).contains(&format!("no credentials for {key}")),
+            "{}",
+            text(&again.stderr)
+        );
+        let mut list = user.command(&["registry", "ls", "--text"]);
+        assert!(text(&user.run(&mut list).stdout).contains("other.example"));
+    }
+}
+
+#[test]
+fn entries_as_other_tools_write_them() {
+    let basic = |pair: &str| (format!("Basic {pair}"), "Basic realm=\"x\"");
+    let bearer = (
+        "Bearer as-it-is".to_owned(),
+        "Bearer realm=\"https://127.0.0.1:1/token\"",
+    );
+    for (entry, (sent, challenge)) in [
+        (json!({"auth": "c29tZW9uZTpw\r\nYXNzOndvcmQtZjAwZA==\n"}), basic(PAIR)),
+        (json!({"auth": PAIR.trim_end_matches('=')}), basic(PAIR)),
+        (json!({"auth": "dTrk/w=="}), basic("dTrk/w==")),
+        (json!({"auth": "dTrk_w"}), basic("dTrk/w==")),
+        (json!({"username": USER, "password": PASSWORD}), basic(PAIR)),
+        (json!({"auth": PAIR, "username": "x", "password": "y"}), basic(PAIR)),
+        // Where no token server is asked, the pair beside an identity token serves.
+        (json!({"auth": PAIR, "identitytoken": "t"}), basic(PAIR)),
+        (json!({"registrytoken": "as-it-is"}), bearer),
+    ] {
+        let (layout, image) = one_image();
+        let expected = sent.clone();
+        let server = Server::of(&layout, &image, move |request, _| {
+            let is_known = request.authorization() == Some(&expected);
+            (!is_known).then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+        });
+        let (_file, state) = credentials(&server, &entry);
+        let pulled = pull(&state, &server.reference(""));
+        assert_eq!(pulled.unwrap(), CONTENT.as_bytes(), "{entry}");
+    }
+}
+
+#[test]
+fn the_hint_after_a_failed_login_names_login() {
+    let wants_password = Server::start(|_, _| Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\""));
+    let has_no_api = Server::start(|_, _| Reply::status(404));
+    let (refuses, no_registry) = (wants_password.address, has_no_api.address);
+    let speaks_no_tls = TcpListener::bind("127.0.0.1:0").unwrap();
+    let plain = speaks_no_tls.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in speaks_no_tls.incoming() {
+            let mut stream = stream.unwrap();
+            // What is left unread could reset the connection before the answer is read.
+            let _ = stream.read(&mut [0; 4096]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+        }
+    });
+    let mut user = User::new();
+    let login = "microagent registry login";
+    for (server, more, hint, command) in [
+        (refuses, &[][..], "check the user and the password", login.to_owned()),
+        (no_registry, &[], "this may be no registry", login.to_owned()),
+        (
+            plain,
+            &["--plain-http=false"],
+            "accept with --plain-http",
+            format!("{login} --plain-http"),
+        ),
+    ] {
+        let host = server.to_string();
+        let mut command_line = vec!["registry", "login", &host, "--username", USER, "--password-stdin"];
+        command_line.extend(more);
+        let output = user.run_with_input(&mut user.command(&command_line), "wrong-beef\r\n");
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(hint), "{stderr}");
+        assert!(stderr.contains(&format!("{command} {host} -u <user>")), "{stderr}");
+        assert!(!stderr.contains("private image"), "{stderr}");
+    }
+    let mut usage = user.command(&["--mode", "ax", "registry", "login", "team", "-u", "me"]);
+    let stderr = text(&user.run(&mut usage).stderr);
+    assert!(stderr.contains("run microagent registry login --help"), "{stderr}");
+}
+
+#[test]
 fn a_login_says_whether_anybody_was_asked() {
     let (_layout, asks) = with_tokens();
     let never_asks = Server::start(|request, _| Reply::status(if request.path == "/v2/" { 200 } else { 404 }));
@@ -245,12 +373,15 @@ fn a_login_that_makes_no_sense_asks_nobody() {
     for (registry, password) in [
         ("team", "x"),
         ("http://a.b/c", "x"),
+        ("https://me:x@127.0.0.1:1", "x"),
+        ("127.0.0.1:1/v2/?a=b", "x"),
         ("127.0.0.1:1", ""),
         ("127.0.0.1:1", "\n"),
         ("127.0.0.1:1", &"x".repeat((64 << 10) + 1)),
     ] {
         let output = user.login(registry, password);
         assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+        assert!(!registry.starts_with("http:") || text(&output.stderr).contains("--plain-http"));
     }
     let mut command = user.command(&["registry", "login", "a.b", "-u", "x:y", "--password-stdin"]);
     assert_eq!(user.run(&mut command).status.code(), Some(2));
@@ -388,6 +519,19 @@ fn a_registry_with_tls_is_trusted_by_its_authority() {
     fails(attempt(&["--tls-ca", "/nonexistent"], None), "/nonexistent");
     let no_pem = registry.directory.path().join("config.yml").display().to_string();
     fails(attempt(&["--tls-ca", &no_pem], None), "BEGIN CERTIFICATE");
+
+    let login = [
+        "registry",
+        "login",
+        &registry.host,
+        "-u",
+        USER,
+        "--password-stdin",
+        "--plain-http=false",
+    ];
+    let login = user.run_with_input(&mut user.command(&login), PASSWORD);
+    let hint = format!("microagent registry login --tls-ca <file> {} -u <user>", registry.host);
+    fails((login.status.code(), text(&login.stderr)), &hint);
 }
 
 /// Its certificates are in files only on Linux.
