@@ -47,7 +47,7 @@ pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{LayerProgress, Progress};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
-pub use registry::{LoginCheck, Redirects, RegistryError, RegistryOptions, check_login};
+pub use registry::{LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, check_login};
 pub use section::FileError;
 
 use crate::interrupt::is_raised;

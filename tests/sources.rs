@@ -16,6 +16,7 @@ mod neighbours;
 mod platforms;
 #[cfg(unix)]
 mod private;
+mod proxies;
 mod real;
 mod redirects;
 mod secrets;

@@ -174,6 +174,7 @@ impl From<&RegistryError> for ErrorKind {
             RegistryError::Unauthorized { .. }
             | RegistryError::LoginRefused { .. }
             | RegistryError::InsecureRealm { .. } => Self::PolicyDenied,
+            RegistryError::ProxyRefused { reason, .. } if !reason.is_transient() => Self::PolicyDenied,
             RegistryError::Elsewhere { source, .. } => source.as_ref().into(),
             error if error.is_transient() => Self::Transient,
             _ => Self::Permanent,

@@ -9,7 +9,7 @@ use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
 use crate::host::Untrusted;
 use crate::image::{
-    ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, RegistryError, StoreError,
+    ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, ProxyRefusal, RegistryError, StoreError,
 };
 use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
 use crate::mke2fs::Mke2fsError;
@@ -321,9 +321,35 @@ fn registry(error: &RegistryError) -> Option<String> {
         // How to speak to other servers, and with which credentials, is not for the user to say.
         RegistryError::Elsewhere { source, .. } if !source.is_transient() => {
             return match **source {
-                RegistryError::Tls { .. } | RegistryError::NotFound { .. } => registry(source),
+                RegistryError::Tls { .. }
+                | RegistryError::NotFound { .. }
+                | RegistryError::ProxyRefused { .. }
+                | RegistryError::ProxyTls { .. } => registry(source),
                 _ => None,
             };
+        }
+        RegistryError::ProxyVariable { name, .. } => {
+            return Some(format!(
+                "set {name} to http://<host>:<port>, https://… or socks5://…, with reserved characters of a password \
+                 percent-encoded (# as %23); or unset it"
+            ));
+        }
+        RegistryError::ProxyRefused {
+            registry,
+            proxy,
+            variable,
+            reason,
+        } if !reason.is_transient() => return Some(proxy_refusal(registry, proxy, variable, reason)),
+        RegistryError::ProxyUnreachable { registry, variable, .. } => {
+            return Some(format!(
+                "check the host and the port in {variable}; if {registry} is reached without a proxy, add it to NO_PROXY"
+            ));
+        }
+        RegistryError::ProxyTls { variable, .. } => {
+            return Some(format!(
+                "begin {variable} with http:// if the proxy does not speak TLS; if its certificate is of an authority of \
+                 your own, name that with --tls-ca <file>"
+            ));
         }
         RegistryError::SpeaksTls { .. } => "say --plain-http=false, with --tls-ca <file> for an authority of your own",
         RegistryError::CaFile { .. } | RegistryError::CaFormat { .. } | RegistryError::CaTooLarge { .. } => {
@@ -333,6 +359,17 @@ fn registry(error: &RegistryError) -> Option<String> {
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+fn proxy_refusal(registry: &str, proxy: &str, variable: &str, reason: &ProxyRefusal) -> String {
+    match reason {
+        ProxyRefusal::CredentialsWanted | ProxyRefusal::CredentialsRefused => format!(
+            "put a user and a password that it accepts into {variable}, percent-encoded: <user>:<password>@{proxy}"
+        ),
+        _ => format!(
+            "have {registry} allowed by who runs the proxy; if it is reached without a proxy, add it to NO_PROXY"
+        ),
+    }
 }
 
 fn layer(failure: &LayerFailure) -> Option<String> {

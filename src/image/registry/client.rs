@@ -8,6 +8,7 @@ use reqwest::{Certificate, Client, ClientBuilder, redirect};
 
 use super::RegistryError;
 use super::http::Timeouts;
+use super::proxies::Proxies;
 use super::resolver::SystemResolver;
 use crate::host::open_file;
 
@@ -18,7 +19,7 @@ const MAX_CA_LEN: u64 = 16 << 20;
 #[derive(Clone)]
 pub(super) struct ClientOptions {
     pub(super) timeouts: Timeouts,
-    pub(super) is_loopback: bool,
+    pub(super) proxies: Proxies,
     pub(super) is_plain: bool,
     pub(super) certificates: Vec<Certificate>,
     pub(super) accept_any_certificate: bool,
@@ -36,15 +37,15 @@ impl ClientOptions {
         install_provider();
         check_system_file()?;
         let builder = || {
-            let builder = ClientBuilder::new()
+            ClientBuilder::new()
                 .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
                 .connect_timeout(self.timeouts.connect)
                 .read_timeout(self.timeouts.read)
                 .referer(false)
                 .dns_resolver(SystemResolver)
                 .redirect(redirect::Policy::none())
-                .tls_danger_accept_invalid_certs(self.accept_any_certificate);
-            if self.is_loopback { builder.no_proxy() } else { builder }
+                .proxy(self.proxies.rule())
+                .tls_danger_accept_invalid_certs(self.accept_any_certificate)
         };
         let certificates = || self.certificates.iter().cloned();
         match builder().tls_certs_merge(certificates()).build() {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
 use crate::image::auth::Helper;
 use crate::image::digest::ParseDigestError;
@@ -26,6 +27,50 @@ pub enum RegistryError {
         /// Why not.
         #[source]
         source: reqwest::Error,
+    },
+    /// A variable for a proxy whose value is not the URL of one.
+    #[error("{}", proxy_variable(name, scheme.as_deref()))]
+    ProxyVariable {
+        /// The variable. Its value may hold a password.
+        name: String,
+        /// The scheme of the URL, if that is not supported.
+        scheme: Option<String>,
+    },
+    /// No connection to or through a proxy.
+    #[error("could not connect to {registry} through the proxy {proxy}")]
+    ProxyUnreachable {
+        /// Host and port.
+        registry: String,
+        /// Host and port of the proxy.
+        proxy: String,
+        /// The variable that names the proxy.
+        variable: String,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A proxy that does not connect.
+    #[error("the proxy {proxy} does not connect to {registry}: {reason}")]
+    ProxyRefused {
+        /// Host and port.
+        registry: String,
+        /// Host and port of the proxy.
+        proxy: String,
+        /// The variable that names the proxy.
+        variable: String,
+        /// Why not.
+        reason: ProxyRefusal,
+    },
+    /// A proxy that does not speak TLS, or whose certificate is not trusted.
+    #[error("could not make a secure connection to the proxy {proxy}")]
+    ProxyTls {
+        /// Host and port of the proxy.
+        proxy: String,
+        /// The variable that names the proxy.
+        variable: String,
+        /// Why not.
+        #[source]
+        source: rustls::Error,
     },
     /// A connection that cannot be trusted, or a server that does not speak TLS.
     #[error("could not make a secure connection to {registry}")]
@@ -203,10 +248,12 @@ impl RegistryError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Unreachable { .. }
+            | Self::ProxyUnreachable { .. }
             | Self::TimedOut { .. }
             | Self::Broken { .. }
             | Self::TooManyRequests { .. }
             | Self::Server { .. } => true,
+            Self::ProxyRefused { reason, .. } => reason.is_transient(),
             Self::Elsewhere { source, .. } => source.is_transient(),
             _ => false,
         }
@@ -220,6 +267,13 @@ impl RegistryError {
             Self::Elsewhere { source, .. } => source.retry_after(),
             _ => None,
         }
+    }
+}
+
+fn proxy_variable(name: &str, scheme: Option<&str>) -> String {
+    match scheme {
+        Some(scheme) => format!("{name} names a proxy of the scheme {scheme}, which is not supported"),
+        None => format!("the value of {name} is not the URL of a proxy"),
     }
 }
 

@@ -7,6 +7,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout};
 
 use super::client::{ClientOptions, authorities};
+use super::proxies::Proxies;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::secrets::SentSecrets;
 use super::server::{Asked, DOCKER_HUB, Server};
@@ -86,6 +87,9 @@ impl Http {
         let scheme = if is_plain { "http" } else { "https" };
         let base = format!("{scheme}://{host}/v2/{repository}");
         let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
+        let proxies = Proxies::from_env();
+        let sent = SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials));
+        proxies.secrets().for_each(|secret| sent.add(secret));
         let server = Server {
             name: host.to_owned(),
             referrer: None,
@@ -93,7 +97,8 @@ impl Http {
             repository: repository.to_owned(),
             credentials: found.credentials.as_ref().map(|(_, file)| file.clone()),
             helper: found.helper,
-            sent: SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials)),
+            proxies: proxies.clone(),
+            sent,
         };
         let certificates = match &options.tls_ca {
             Some(path) => authorities(path)?,
@@ -101,7 +106,7 @@ impl Http {
         };
         let client = ClientOptions {
             timeouts,
-            is_loopback,
+            proxies,
             is_plain,
             certificates,
             accept_any_certificate: options.accept_any_certificate,
@@ -321,10 +326,7 @@ impl Http {
         }
         headers.extend(authorization.map(|authorization| (AUTHORIZATION, authorization)));
         let request = self.client.get(url.clone()).headers(headers);
-        request
-            .send()
-            .await
-            .map_err(|error| self.server.at(&url).failure(error))
+        self.server.at(&url).send(request).await
     }
 }
 

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
 use super::RegistryError;
+use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
 use crate::image::auth::Helper;
@@ -43,6 +44,8 @@ pub(super) struct Server {
     /// The file with the credentials.
     pub(super) credentials: Option<PathBuf>,
     pub(super) helper: Option<Helper>,
+    /// The way to it, and to servers that it refers to.
+    pub(super) proxies: Proxies,
     /// Secrets that it may repeat.
     pub(super) sent: SentSecrets,
 }
@@ -81,7 +84,26 @@ impl Server {
             repository: String::new(),
             credentials: None,
             helper: None,
+            proxies: self.proxies.clone(),
             sent,
+        }
+    }
+
+    /// Sends it a request, through the proxy that the environment names for this URL.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(|error| self.failure(error))?;
+        let url = request.url().clone();
+        let proxy = self.proxies.of(&url)?;
+        let result = client.execute(request).await;
+        let failure = match (proxy, &result) {
+            (Some(proxy), Ok(response)) => proxy.refusal(&self.name, &url, response.status()),
+            (Some(proxy), Err(error)) => proxy.failure(&self.name, &url, error).await,
+            (None, _) => None,
+        };
+        match failure {
+            Some(failure) => Err(self.blamed(failure)),
+            None => result.map_err(|error| self.failure(error)),
         }
     }
 

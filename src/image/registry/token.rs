@@ -138,7 +138,7 @@ impl Authorizer {
                 _ => request,
             }
         };
-        let mut response = request.send().await.map_err(|error| server.failure(error))?;
+        let mut response = server.send(request).await?;
         match response.status() {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
@@ -251,6 +251,7 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 mod tests {
     use super::*;
     use crate::image::registry::client::install_provider;
+    use crate::image::registry::proxies::Proxies;
     use crate::image::registry::secrets::SentSecrets;
 
     fn challenge(values: &[&'static str]) -> Option<Challenge> {
@@ -308,6 +309,7 @@ mod tests {
                 repository: "a".to_owned(),
                 credentials: None,
                 helper: None,
+                proxies: Proxies::default(),
                 sent: SentSecrets::default(),
             };
             Authorizer::new(Client::new(), server, realms, None)
