@@ -45,7 +45,7 @@ pub use error::ImageError;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
-pub use progress::{LayerProgress, Progress};
+pub use progress::{Awaited, LayerProgress, Progress, Wait};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 pub use registry::{LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, check_login};
 pub use section::FileError;

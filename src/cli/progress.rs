@@ -1,6 +1,6 @@
 //! What is shown of a build on its way, on standard error.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use microagent::image::{LayerProgress, Progress};
+use microagent::image::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
 
@@ -23,7 +23,7 @@ const LINE_INTERVAL: Duration = Duration::from_secs(1);
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Style {
-    /// Bars for people at a terminal, nothing elsewhere
+    /// Bars for people at a terminal, nothing but waits elsewhere
     Auto,
     /// One line a second
     Plain,
@@ -99,7 +99,7 @@ fn print_lines(progress: &Progress, ended: &AtomicBool) {
         pause(ended);
         let layers = progress.layers();
         let line = line(&Sum::of(&layers));
-        for wait in waits.news(&layers) {
+        for wait in waits.news(&layers, &progress.waits()) {
             let _ = writeln!(io::stderr(), "progress: {wait}");
         }
         if line != last {
@@ -110,12 +110,12 @@ fn print_lines(progress: &Progress, ended: &AtomicBool) {
     }
 }
 
-/// Prints nothing but that there is a wait for another build.
+/// Prints nothing but waits.
 fn print_waits(progress: &Progress, ended: &AtomicBool) {
     let mut waits = Waits::default();
     while !ended.load(Ordering::Relaxed) {
         pause(ended);
-        for wait in waits.news(&progress.layers()) {
+        for wait in waits.news(&progress.layers(), &progress.waits()) {
             let _ = writeln!(io::stderr(), "note: {wait}");
         }
     }
@@ -129,17 +129,28 @@ fn pause(ended: &AtomicBool) {
     }
 }
 
-/// Waits for other builds, of which the user is told once a layer.
+/// Waits for other builds, of which the user is told once a layer, and for servers, of which the
+/// user is told once a wait.
 #[derive(Default)]
-struct Waits(BTreeSet<String>);
+struct Waits {
+    layers: BTreeSet<String>,
+    servers: BTreeSet<u64>,
+}
 
 impl Waits {
     /// Returns what there is to say of those that were not there before.
-    fn news(&mut self, layers: &[Arc<LayerProgress>]) -> Vec<String> {
+    fn news(&mut self, layers: &[Arc<LayerProgress>], servers: &[Wait]) -> Vec<String> {
+        let mut news = self.of_layers(layers);
+        let servers = servers.iter().filter(|wait| self.servers.insert(wait.number()));
+        news.extend(servers.map(|wait| server_wait(wait.host(), wait.awaited(), Instant::now())));
+        news
+    }
+
+    fn of_layers(&mut self, layers: &[Arc<LayerProgress>]) -> Vec<String> {
         let wait = |layer: &Arc<LayerProgress>| Some((layer.digest().to_string(), layer.awaited_lock()?));
         let waits = layers.iter().filter_map(wait);
         waits
-            .filter(|(digest, _)| self.0.insert(digest.clone()))
+            .filter(|(digest, _)| self.layers.insert(digest.clone()))
             .map(|(digest, lock)| {
                 format!(
                     "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
@@ -147,6 +158,21 @@ impl Waits {
                 )
             })
             .collect()
+    }
+}
+
+/// Returns who is waited for, how long, and in which attempt.
+fn server_wait(host: &str, awaited: Awaited, now: Instant) -> String {
+    match awaited {
+        Awaited::Attempt { at, number, of } => {
+            let left = at.saturating_duration_since(now).as_secs_f64().ceil();
+            format!("{host} will be asked again in {left} s, in attempt {number} of {of}")
+        }
+        Awaited::Answer { since } => {
+            let waited = now.saturating_duration_since(since).as_secs();
+            format!("{host} has not answered for {waited} s")
+        }
+        _ => format!("waiting for {host}"),
     }
 }
 
@@ -177,6 +203,8 @@ struct Bars<'a> {
     all: MultiProgress,
     whole: ProgressBar,
     layers: Vec<Option<ProgressBar>>,
+    /// A line for each wait for a server.
+    servers: BTreeMap<u64, ProgressBar>,
     waits: Waits,
 }
 
@@ -191,6 +219,7 @@ impl<'a> Bars<'a> {
             all,
             whole,
             layers: Vec::new(),
+            servers: BTreeMap::new(),
             waits: Waits::default(),
         }
     }
@@ -198,14 +227,32 @@ impl<'a> Bars<'a> {
     fn run(mut self, ended: &AtomicBool) {
         while !ended.load(Ordering::Relaxed) {
             self.update(&self.progress.layers());
+            self.update_servers(&self.progress.waits());
             thread::park_timeout(BAR_INTERVAL);
         }
         // What cannot be cleared can stay.
         let _ = self.all.clear();
     }
 
+    /// Shows the waits for servers, each as long as it lasts.
+    fn update_servers(&mut self, waits: &[Wait]) {
+        let now = Instant::now();
+        for wait in waits {
+            let line = self.servers.entry(wait.number()).or_insert_with(|| {
+                let line = ProgressBar::no_length().with_style(style("{msg}"));
+                self.all.insert_before(&self.whole, line)
+            });
+            line.set_message(server_wait(wait.host(), wait.awaited(), now));
+        }
+        let goes_on = |number: &u64| waits.iter().any(|wait| wait.number() == *number);
+        for (_, line) in self.servers.extract_if(.., |number, _| !goes_on(number)) {
+            line.finish_and_clear();
+            self.all.remove(&line);
+        }
+    }
+
     fn update(&mut self, layers: &[Arc<LayerProgress>]) {
-        for wait in self.waits.news(layers) {
+        for wait in self.waits.of_layers(layers) {
             let _ = self.all.println(format!("note: {wait}"));
         }
         let sum = Sum::of(layers);
@@ -268,5 +315,20 @@ mod tests {
         };
         assert_eq!(line(&sum), "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied\n");
         assert_eq!(line(&Sum::of(&[])), "progress: looking for the image\n");
+    }
+
+    #[test]
+    fn a_wait_names_the_server_the_time_and_the_attempt() {
+        let now = Instant::now();
+        let after = |millis| now + Duration::from_millis(millis);
+        let attempt = |at| Awaited::Attempt { at, number: 2, of: 5 };
+        let text = |awaited, now| server_wait("r.example:5000", awaited, now);
+        let again = "r.example:5000 will be asked again in 30 s, in attempt 2 of 5";
+        assert_eq!(text(attempt(after(30_000)), now), again);
+        assert_eq!(text(attempt(after(29_001)), now), again);
+        let due = "r.example:5000 will be asked again in 0 s, in attempt 2 of 5";
+        assert_eq!(text(attempt(now), after(1)), due);
+        let silent = "r.example:5000 has not answered for 3 s";
+        assert_eq!(text(Awaited::Answer { since: now }, after(3_999)), silent);
     }
 }

@@ -1,9 +1,10 @@
-//! How far each layer is, for whoever wants to watch.
+//! How far each layer is, and what is waited for, for whoever wants to watch.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use super::{BlobRef, Digest};
 
@@ -11,6 +12,48 @@ use super::{BlobRef, Digest};
 #[derive(Debug, Default)]
 pub struct Progress {
     state: Mutex<State>,
+    waits: Mutex<Waits>,
+}
+
+#[derive(Debug, Default)]
+struct Waits {
+    begun: u64,
+    /// Those that go on, by number.
+    current: BTreeMap<u64, Wait>,
+}
+
+/// A wait for a registry, or for a server that it refers to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wait {
+    number: u64,
+    host: String,
+    awaited: Awaited,
+}
+
+/// The end of a wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Awaited {
+    /// The next attempt, after one that failed in a way that may pass.
+    Attempt {
+        /// Its time.
+        at: Instant,
+        /// Its number, of which the first attempt has 1.
+        number: u32,
+        /// Limit on attempts.
+        of: u32,
+    },
+    /// An answer, or more of it.
+    Answer {
+        /// The time of the request, or of the last bytes.
+        since: Instant,
+    },
+}
+
+/// A wait that ends when this is dropped.
+pub(super) struct Waiting<'progress> {
+    progress: &'progress Progress,
+    number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +80,26 @@ impl Progress {
     #[must_use]
     pub fn layers(&self) -> Vec<Arc<LayerProgress>> {
         self.lock().layers.clone()
+    }
+
+    /// Returns what is waited for, in the order in which the waits began.
+    #[must_use]
+    pub fn waits(&self) -> Vec<Wait> {
+        self.lock_waits().current.values().cloned().collect()
+    }
+
+    /// Begins to wait for a host.
+    pub(super) fn wait(&self, host: String, awaited: Awaited) -> Waiting<'_> {
+        let mut waits = self.lock_waits();
+        waits.begun += 1;
+        let number = waits.begun;
+        let wait = Wait { number, host, awaited };
+        waits.current.insert(number, wait);
+        Waiting { progress: self, number }
+    }
+
+    fn lock_waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Begins with the layers of an image.
@@ -71,6 +134,32 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.progress.lock_waits().current.remove(&self.number);
+    }
+}
+
+impl Wait {
+    /// Returns a number that no other wait has.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns host and port of the server that is waited for.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the end of the wait.
+    #[must_use]
+    pub fn awaited(&self) -> Awaited {
+        self.awaited
     }
 }
 
@@ -157,6 +246,28 @@ mod tests {
         }
         assert!(progress.layer(&one.digest).is_none());
         assert!(progress.layer(&two.digest).is_some());
+    }
+
+    #[test]
+    fn a_wait_lasts_as_long_as_somebody_waits() {
+        let progress = Progress::default();
+        let since = Instant::now();
+        let first = progress.wait("one".to_owned(), Awaited::Answer { since });
+        let second = progress.wait("two".to_owned(), Awaited::Answer { since });
+        // The layers are known in the middle of it.
+        progress.begin(&[]);
+        let hosts = || {
+            progress
+                .waits()
+                .iter()
+                .map(|wait| wait.host().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(hosts(), ["one", "two"]);
+        drop(first);
+        assert_eq!(hosts(), ["two"]);
+        drop(second);
+        assert!(progress.waits().is_empty());
     }
 
     #[test]

@@ -66,7 +66,15 @@ impl Registry {
     ) -> Result<Self, ImageError> {
         let found = options.registry.auth_files.find(image)?;
         let helper = found.helper.clone().filter(|_| found.credentials.is_none());
-        let http = Http::new(&image.registry, &image.repository, found, &options.registry, timeouts)?;
+        let progress = Arc::clone(&options.progress);
+        let http = Http::new(
+            &image.registry,
+            &image.repository,
+            found,
+            &options.registry,
+            timeouts,
+            progress,
+        )?;
         Ok(Self {
             image: image.clone(),
             http: Arc::new(http),
@@ -153,7 +161,7 @@ impl Registry {
     fn wait<T: Send>(&self, request: impl AsyncFn() -> Result<T, ImageError> + Send) -> Result<T, ImageError> {
         self.runtime.block_on(async || {
             tokio::select! {
-                result = retry(self.http.backoff(), request) => result,
+                result = retry(&self.http, request) => result,
                 () = raised(&self.interrupted) => Err(ImageError::Interrupted),
             }
         })?

@@ -372,6 +372,48 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
     }
 }
 
+#[test]
+fn a_wait_for_a_registry_is_one_line_in_all() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one"]);
+    let server = || {
+        Server::of(&layout, &image, |_, before| {
+            (before == 0).then(|| Reply::status(429).with("Retry-After", "2"))
+        })
+    };
+    let styles = [
+        (["--progress", "plain"], Some("progress: ")),
+        (["--progress", "auto"], Some("note: ")),
+        (["--progress", "none"], None),
+        (["--mode", "ax"], None),
+    ];
+    let builds = styles.map(|(arguments, prefix)| {
+        let (builds, server) = (Builds::new(), server());
+        let mut build = builds.build(&server.reference(&format!("@{}", digest(&image))), "out");
+        build.args(arguments).stdout(Stdio::null()).stderr(Stdio::piped());
+        // They wait at once.
+        (build.spawn().unwrap(), builds, server.address, prefix)
+    });
+    for (build, _builds, address, prefix) in builds {
+        let output = build.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{stderr}");
+        let lines: Vec<_> = stderr.lines().filter(|line| line.contains("asked again")).collect();
+        let Some(prefix) = prefix else {
+            assert_eq!(lines, [""; 0], "{stderr}");
+            continue;
+        };
+        let [line] = lines[..] else {
+            panic!("{prefix}: {stderr}")
+        };
+        let begin = format!("{prefix}{address} will be asked again in ");
+        assert!(
+            line.starts_with(&begin) && line.ends_with(" s, in attempt 2 of 5"),
+            "{line}"
+        );
+    }
+}
+
 /// A layout with an image of two layers that are compressed, and its version.
 fn compressed(layout: &TestLayout) -> (String, Vec<String>) {
     let tars = ["one", "two"].map(|name| tar(name, 300_000));

@@ -229,9 +229,8 @@ impl Duty {
                     if partial.len() - before > size / PROGRESS {
                         retries = Retries::new(http.backoff());
                     }
-                    match retries.wait_after(&error) {
-                        Some(wait) => sleep(wait).await,
-                        None => return Err(error.into()),
+                    if !retries.pause(&error, http.progress()).await {
+                        return Err(error.into());
                     }
                 }
                 done => return done,
@@ -383,7 +382,15 @@ mod tests {
         };
         let options = RegistryOptions::default();
         let found = options.auth_files.find(&image).unwrap();
-        let http = Http::new(&image.registry, &image.repository, found, &options, timeouts).unwrap();
+        let http = Http::new(
+            &image.registry,
+            &image.repository,
+            found,
+            &options,
+            timeouts,
+            Arc::default(),
+        )
+        .unwrap();
         let blob = BlobRef {
             digest: Digest::of(Algorithm::Sha256, BLOB),
             size: BLOB.len() as u64,

@@ -259,6 +259,22 @@ impl RegistryError {
         }
     }
 
+    /// Returns host and port of the server that may do better later; empty if it is not
+    /// [transient](Self::is_transient).
+    pub(super) fn host(&self) -> &str {
+        match self {
+            Self::Unreachable { registry, .. }
+            | Self::ProxyUnreachable { registry, .. }
+            | Self::ProxyRefused { registry, .. }
+            | Self::TimedOut { registry }
+            | Self::Broken { registry, .. }
+            | Self::TooManyRequests { registry, .. }
+            | Self::Server { registry, .. } => registry,
+            Self::Elsewhere { source, .. } => source.host(),
+            _ => "",
+        }
+    }
+
     /// How long to wait before the next attempt, if the registry says so.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {

@@ -1,5 +1,6 @@
 //! One request to a registry, and what its answer means.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
@@ -9,6 +10,7 @@ use tokio::time::{Instant, timeout};
 use super::client::{ClientOptions, authorities};
 use super::proxies::Proxies;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::retry::shown;
 use super::secrets::SentSecrets;
 use super::server::{Asked, DOCKER_HUB, Server};
 use super::token::{Authorizer, Realms};
@@ -17,6 +19,7 @@ use crate::image::ImageError;
 use crate::image::auth::Found;
 use crate::image::digest::Digest;
 use crate::image::manifest::MAX_DOCUMENT_LEN;
+use crate::image::progress::Progress;
 use crate::image::reference::{host_of, is_loopback};
 
 /// How long to wait for what.
@@ -32,7 +35,7 @@ pub(super) struct Timeouts {
     pub(super) slow: Duration,
     /// After the first failure that may pass.
     pub(super) backoff: Duration,
-    /// For another build that has a lock, before the user is told.
+    /// For another build that has a lock, or for a server, before the user is told.
     pub(super) notice: Duration,
     /// For another build that has a lock and downloads nothing.
     pub(super) held: Duration,
@@ -61,6 +64,7 @@ pub(super) struct Http {
     server: Server,
     authorizer: Authorizer,
     timeouts: Timeouts,
+    progress: Arc<Progress>,
 }
 
 /// The body of an answer, with what its headers say of it.
@@ -80,6 +84,7 @@ impl Http {
         found: Found,
         options: &RegistryOptions,
         timeouts: Timeouts,
+        progress: Arc<Progress>,
     ) -> Result<Self, RegistryError> {
         let is_loopback = is_loopback(host_of(registry));
         let is_plain = options.is_plain(is_loopback);
@@ -123,6 +128,7 @@ impl Http {
             client,
             server,
             timeouts,
+            progress,
         })
     }
 
@@ -196,19 +202,21 @@ impl Http {
         mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
         let server = self.server.at(response.url());
+        let asked = Asked::new(response.url().clone());
         let mut since = Instant::now();
         let mut len = 0;
-        server
-            .stream(&mut response, |bytes| {
-                len += bytes.len() as u64;
-                if len >= SLOW_LEN {
-                    (since, len) = (Instant::now(), 0);
-                } else if since.elapsed() > self.timeouts.slow {
-                    return Err(server.timed_out().into());
-                }
-                take(bytes)
-            })
-            .await
+        let stream = server.stream(&mut response, |bytes| {
+            asked.hear();
+            len += bytes.len() as u64;
+            if len >= SLOW_LEN {
+                (since, len) = (Instant::now(), 0);
+            } else if since.elapsed() > self.timeouts.slow {
+                return Err(server.timed_out().into());
+            }
+            take(bytes)
+        });
+        let host = || server.name.clone();
+        shown(&self.progress, self.timeouts.notice, &asked, host, stream).await
     }
 
     /// Parses the digest in a header of the registry.
@@ -232,6 +240,10 @@ impl Http {
         &self.timeouts
     }
 
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
     }
@@ -241,13 +253,16 @@ impl Http {
         Asked::new(self.server.base.clone())
     }
 
-    /// Bounds the time for a whole exchange, which a server could draw out byte by byte.
+    /// Bounds the time for a whole exchange, which a server could draw out byte by byte, and shows
+    /// a long wait.
     async fn in_time<T>(
         &self,
         asked: &Asked,
         exchange: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
-        let result = timeout(self.timeouts.document, exchange).await;
+        let host = || self.server.at(&asked.get()).name;
+        let shown = shown(&self.progress, self.timeouts.notice, asked, host, exchange);
+        let result = timeout(self.timeouts.document, shown).await;
         result.unwrap_or_else(|_| Err(self.server.at(&asked.get()).timed_out()))
     }
 

@@ -37,10 +37,17 @@ pub fn check_login(
         credentials: Some((Credentials::basic(user, password), "".into())),
         helper: None,
     };
-    let http = Http::new(&target.registry, "", found, options, Timeouts::default())?;
+    let http = Http::new(
+        &target.registry,
+        "",
+        found,
+        options,
+        Timeouts::default(),
+        Arc::default(),
+    )?;
     let result = Runtime::new(0)?.block_on(async || {
         tokio::select! {
-            result = retry(http.backoff(), async || Ok(http.ping().await?)) => result,
+            result = retry(&http, async || Ok(http.ping().await?)) => result,
             () = raised(interrupted) => Err(ImageError::Interrupted),
         }
     })?;

@@ -231,7 +231,7 @@ impl Proxies {
         let nowhere = Url::parse("http://proxy.invalid").expect("this is a URL");
         reqwest::Proxy::custom(move |url| match proxies.of(url) {
             Ok(proxy) => proxy.map(|proxy| proxy.url.clone()),
-            // Whoever asks here has failed already. If not, nothing goes the straight way.
+            // `Server::send` has refused such a URL already. In any case, nothing goes straight.
             Err(_) => Some(nowhere.clone()),
         })
     }

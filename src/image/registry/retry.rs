@@ -1,18 +1,25 @@
-//! When to ask again.
+//! Waits for servers: when to ask again, and what is shown of it.
 
 use std::hash::{BuildHasher, RandomState};
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::RegistryError;
+use super::http::Http;
+use super::server::Asked;
 use crate::image::ImageError;
+use crate::image::progress::{Awaited, Progress};
 
 /// How often a request is made that fails in a way that may pass.
 const ATTEMPTS: u32 = 5;
 
 /// The longest wait that a registry may ask for and get; a longer one is left to the caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
+
+/// A shorter wait before an attempt is not shown.
+const MIN_SHOWN: Duration = Duration::from_secs(1);
 
 /// Counts attempts.
 pub(super) struct Retries {
@@ -44,6 +51,44 @@ impl Retries {
             None => Some(backoff),
         }
     }
+
+    /// Waits after this failure, and returns whether there should be another attempt.
+    pub(super) async fn pause(&mut self, error: &RegistryError, progress: &Progress) -> bool {
+        let Some(wait) = self.wait_after(error) else {
+            return false;
+        };
+        let next = Awaited::Attempt {
+            at: Instant::now() + wait,
+            number: ATTEMPTS - self.left,
+            of: ATTEMPTS,
+        };
+        let _waiting = (wait >= MIN_SHOWN).then(|| progress.wait(error.host().to_owned(), next));
+        sleep(wait).await;
+        true
+    }
+}
+
+/// Waits for an answer, and shows that once nothing has come for this time.
+pub(super) async fn shown<T>(
+    progress: &Progress,
+    after: Duration,
+    asked: &Asked,
+    host: impl Fn() -> String,
+    answer: impl Future<Output = T>,
+) -> T {
+    let mut answer = pin!(answer);
+    let mut shown = None;
+    loop {
+        if let Ok(answer) = timeout(after, &mut answer).await {
+            return answer;
+        }
+        let since = asked.since();
+        // Another server may be asked by now, or this one have sent something.
+        shown = shown.filter(|(known, _)| *known == since);
+        if shown.is_none() && since.elapsed() >= after {
+            shown = Some((since, progress.wait(host(), Awaited::Answer { since })));
+        }
+    }
 }
 
 /// From 0 to 1, another one each time, so that many clients do not come back at once. Nothing of an image depends on
@@ -54,17 +99,11 @@ fn jitter() -> f64 {
 }
 
 /// Makes a request until it succeeds, or fails in a way that will not pass.
-pub(super) async fn retry<T>(
-    backoff: Duration,
-    request: impl AsyncFn() -> Result<T, ImageError>,
-) -> Result<T, ImageError> {
-    let mut retries = Retries::new(backoff);
+pub(super) async fn retry<T>(http: &Http, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
+    let mut retries = Retries::new(http.backoff());
     loop {
         match request().await {
-            Err(ImageError::Registry(error)) => match retries.wait_after(&error) {
-                Some(wait) => sleep(wait).await,
-                None => return Err(error.into()),
-            },
+            Err(ImageError::Registry(error)) if retries.pause(&error, http.progress()).await => {}
             done => return done,
         }
     }
@@ -72,6 +111,9 @@ pub(super) async fn retry<T>(
 
 #[cfg(test)]
 mod tests {
+    use reqwest::Url;
+
+    use super::super::runtime::Runtime;
     use super::*;
 
     const FIRST_BACKOFF: Duration = Duration::from_millis(400);
@@ -107,6 +149,59 @@ mod tests {
             "{wait:?}"
         );
         assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(61))), None);
+    }
+
+    #[test]
+    fn a_pause_says_who_is_asked_when_and_in_which_attempt() {
+        let progress = Progress::default();
+        let runtime = Runtime::new(0).unwrap();
+        let watch = async |mut retries: Retries, error: RegistryError| {
+            let mut pause = pin!(retries.pause(&error, &progress));
+            assert!(timeout(Duration::ZERO, &mut pause).await.is_err(), "it waits");
+            progress.waits()
+        };
+        let before = Instant::now();
+        let mut retries = Retries::new(FIRST_BACKOFF);
+        retries.wait_after(&busy(None)).unwrap();
+        let waits = runtime.block_on(async || watch(retries, busy(Some(30))).await).unwrap();
+        assert_eq!(waits[0].host(), "localhost");
+        let Awaited::Attempt { at, number: 3, of: 5 } = waits[0].awaited() else {
+            panic!("{waits:?}")
+        };
+        let wait = at - before;
+        assert!(
+            wait >= Duration::from_secs(30) && wait < Duration::from_secs(32),
+            "{wait:?}"
+        );
+        assert!(progress.waits().is_empty(), "it has ended");
+        let retries = Retries::new(FIRST_BACKOFF);
+        let waits = runtime.block_on(async || watch(retries, busy(None)).await).unwrap();
+        assert!(waits.is_empty(), "{waits:?}");
+    }
+
+    #[test]
+    fn an_answer_is_waited_for_visibly_once_that_takes_long() {
+        const AFTER: Duration = Duration::from_millis(20);
+        let progress = Progress::default();
+        let asked = Asked::new(Url::parse("https://r.example").unwrap());
+        let host = || "r.example".to_owned();
+        let answer = async {
+            assert!(progress.waits().is_empty());
+            sleep(AFTER * 3).await;
+            let waits = progress.waits();
+            let since = asked.since();
+            assert_eq!(
+                (waits[0].host(), waits[0].awaited()),
+                ("r.example", Awaited::Answer { since })
+            );
+            asked.hear();
+            sleep(AFTER * 3).await;
+            assert_ne!(progress.waits(), waits);
+            7
+        };
+        let shown = async || shown(&progress, AFTER, &asked, host, answer).await;
+        assert_eq!(Runtime::new(0).unwrap().block_on(shown).unwrap(), 7);
+        assert!(progress.waits().is_empty());
     }
 
     #[test]

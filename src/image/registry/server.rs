@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -50,20 +50,34 @@ pub(super) struct Server {
     pub(super) sent: SentSecrets,
 }
 
-/// Who was asked last, and is to blame for what comes too slowly.
-pub(super) struct Asked(Mutex<Url>);
+/// The server that was asked last, which is to blame for what comes too slowly, and the time when
+/// something was last asked or heard.
+pub(super) struct Asked(Mutex<(Url, Instant)>);
 
 impl Asked {
     pub(super) fn new(url: Url) -> Self {
-        Self(Mutex::new(url))
+        Self(Mutex::new((url, Instant::now())))
     }
 
     pub(super) fn get(&self) -> Url {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().0.clone()
     }
 
     pub(super) fn set(&self, url: &Url) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone_from(url);
+        *self.lock() = (url.clone(), Instant::now());
+    }
+
+    pub(super) fn since(&self) -> Instant {
+        self.lock().1
+    }
+
+    /// Takes note that some of an answer has come.
+    pub(super) fn hear(&self) {
+        self.lock().1 = Instant::now();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Url, Instant)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
