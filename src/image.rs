@@ -47,7 +47,9 @@ pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Awaited, LayerProgress, Progress, Wait};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
-pub use registry::{LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, check_login};
+pub use registry::{
+    CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
+};
 pub use section::FileError;
 
 use crate::interrupt::is_raised;

@@ -25,7 +25,7 @@ const MAX_PASSWORD_LEN: u64 = 64 << 10;
 /// How to speak to registries.
 #[derive(Debug, Args)]
 pub(super) struct RegistryArguments {
-    /// PEM file with certificates of authorities that registries are trusted by, besides those of the system
+    /// PEM file with certificates to trust besides those of the system: of authorities, or of registries themselves
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 

@@ -9,7 +9,8 @@ use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
 use crate::host::Untrusted;
 use crate::image::{
-    ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, ProxyRefusal, RegistryError, StoreError,
+    ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, ProxyRefusal, RegistryError,
+    StoreError, TlsError,
 };
 use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
 use crate::mke2fs::Mke2fsError;
@@ -311,9 +312,7 @@ fn registry(error: &RegistryError) -> Option<String> {
         }
         RegistryError::Runtime(_) => "allow more processes and threads (ulimit -u, pids.max), or end some",
         RegistryError::NotFound { .. } => "check the repository, and the tag or digest",
-        RegistryError::Tls { .. } => {
-            "if its certificate is of an authority of your own, name that with --tls-ca <file>"
-        }
+        RegistryError::Tls { source, .. } => tls(source)?,
         RegistryError::SpeaksPlainHttp { .. } => {
             "check the host and the port; if that is how it is meant to be, accept with --plain-http that anyone between can \
              read and change what is sent"
@@ -370,6 +369,49 @@ fn proxy_refusal(registry: &str, proxy: &str, variable: &str, reason: &ProxyRefu
             "have {registry} allowed by who runs the proxy; if it is reached without a proxy, add it to NO_PROXY"
         ),
     }
+}
+
+/// Returns advice on a failed handshake. It is never to accept any certificate.
+fn tls(error: &TlsError) -> Option<&'static str> {
+    Some(match error {
+        TlsError::Expired { .. } => {
+            "ask its operator to renew the certificate; if the time here is wrong, set this machine's clock"
+        }
+        TlsError::NotValidYet { .. } => {
+            "check this machine's clock; if it is right, ask the server's operator for a certificate that is valid already"
+        }
+        TlsError::WrongName { names, .. } if names.is_empty() => {
+            "ask its operator for a certificate with the host as subjectAltName"
+        }
+        TlsError::WrongName { .. } => {
+            "check the host; name it as its certificate does, or ask its operator for one with this name as subjectAltName"
+        }
+        TlsError::SelfSigned | TlsError::AuthorityCertificate => {
+            "if you trust this very certificate, name it with --tls-ca <file>"
+        }
+        TlsError::UnknownAuthority { .. } | TlsError::Untrusted(_) => {
+            "if its certificate is of an authority of your own, name that with --tls-ca <file>"
+        }
+        TlsError::WrongAuthority { .. } => {
+            "check the file with the authority's certificate: it may be an older one, or another's of the same name"
+        }
+        TlsError::WrongPurpose => "ask its operator for a certificate with the extended key usage serverAuth",
+        TlsError::Revoked => "ask its operator for a new certificate",
+        TlsError::UnsupportedKey { .. } => {
+            "ask its operator for a certificate with a key on P-256 or P-384, of Ed25519, or of RSA with 2048 bits or more"
+        }
+        TlsError::UnsupportedSignature => "ask its operator for a certificate that is signed with SHA-256 or SHA-384",
+        TlsError::ClientCertificate => {
+            "client certificates are not supported: ask its operator for access with a user and a password"
+        }
+        TlsError::NoCommonVersion => "ask its operator to enable TLS 1.2 or 1.3, or to update the server",
+        TlsError::NoCommonCipher => {
+            "see the server's log; supported are TLS 1.3, TLS 1.2 with ECDHE, and certificates with keys on P-256 or P-384, of \
+             Ed25519, or of RSA with 2048 bits or more; no client certificates"
+        }
+        TlsError::UnknownName => "check the host",
+        _ => return None,
+    })
 }
 
 fn layer(failure: &LayerFailure) -> Option<String> {

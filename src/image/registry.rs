@@ -18,6 +18,7 @@ mod retry;
 mod runtime;
 mod secrets;
 mod server;
+mod tls;
 mod token;
 
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub use proxies::ProxyRefusal;
 pub use redirect::Redirects;
 use retry::retry;
 use runtime::Runtime;
+pub use tls::{CertificateOwner, TlsError};
 
 /// How many blobs are downloaded at once.
 const PARALLEL_DOWNLOADS: usize = 4;

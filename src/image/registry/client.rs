@@ -4,12 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use reqwest::{Certificate, Client, ClientBuilder, redirect};
+use reqwest::{Client, ClientBuilder, redirect};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::RegistryError;
 use super::http::Timeouts;
 use super::proxies::Proxies;
 use super::resolver::SystemResolver;
+use super::tls::client_config;
 use crate::host::open_file;
 
 /// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
@@ -21,7 +24,7 @@ pub(super) struct ClientOptions {
     pub(super) timeouts: Timeouts,
     pub(super) proxies: Proxies,
     pub(super) is_plain: bool,
-    pub(super) certificates: Vec<Certificate>,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
     pub(super) accept_any_certificate: bool,
 }
 
@@ -36,36 +39,37 @@ impl ClientOptions {
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
         install_provider();
         check_system_file()?;
-        let builder = || {
-            ClientBuilder::new()
-                .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
-                .connect_timeout(self.timeouts.connect)
-                .read_timeout(self.timeouts.read)
-                .referer(false)
-                .dns_resolver(SystemResolver)
-                .redirect(redirect::Policy::none())
-                .proxy(self.proxies.rule())
-                .tls_danger_accept_invalid_certs(self.accept_any_certificate)
+        let builder = ClientBuilder::new()
+            .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.timeouts.connect)
+            .read_timeout(self.timeouts.read)
+            .referer(false)
+            .dns_resolver(SystemResolver)
+            .redirect(redirect::Policy::none())
+            .proxy(self.proxies.rule());
+        let builder = if self.accept_any_certificate {
+            builder.tls_danger_accept_invalid_certs(true)
+        } else {
+            let config = client_config(&self.certificates, self.is_plain);
+            builder.tls_backend_preconfigured(config.map_err(|error| RegistryError::Setup(error.into()))?)
         };
-        let certificates = || self.certificates.iter().cloned();
-        match builder().tls_certs_merge(certificates()).build() {
-            // A machine without CA certificates can still speak plain HTTP.
-            Err(_) if self.is_plain => builder().tls_certs_only(certificates()).build(),
-            client => client,
-        }
-        .map_err(RegistryError::Setup)
+        builder.build().map_err(|error| RegistryError::Setup(error.into()))
     }
 }
 
-/// Returns the certificates in a PEM file.
-pub(super) fn authorities(path: &Path) -> Result<Vec<Certificate>, RegistryError> {
+/// Returns the certificates in a PEM file. Skips those that cannot be parsed, unless all are so.
+pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
     let mut pem = Vec::new();
     let read = open_ca_file(path)?.take(MAX_CA_LEN).read_to_end(&mut pem);
     read.map_err(|source| unreadable(path, source))?;
-    match Certificate::from_pem_bundle(&pem) {
-        Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(RegistryError::CaFormat { path: path.to_owned() }),
+    let not_pem = || RegistryError::CaFormat { path: path.to_owned() };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let mut certificates = certificates.map_err(|_| not_pem())?;
+    certificates.retain(|certificate| webpki::anchor_from_trusted_cert(certificate).is_ok());
+    if certificates.is_empty() {
+        return Err(not_pem());
     }
+    Ok(certificates)
 }
 
 /// Refuses a file in `SSL_CERT_FILE` that the library for certificates would wait for, or read

@@ -1,11 +1,13 @@
 //! What can go wrong with a registry.
 
+use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
+use super::tls::TlsError;
 use crate::image::auth::Helper;
 use crate::image::digest::ParseDigestError;
 
@@ -18,7 +20,7 @@ pub enum RegistryError {
     Runtime(#[source] io::Error),
     /// TLS could not be set up, which is mostly a system without root certificates.
     #[error("could not set up TLS: are the system's CA certificates installed?")]
-    Setup(#[source] reqwest::Error),
+    Setup(#[source] Box<dyn Error + Send + Sync>),
     /// No connection.
     #[error("could not connect to {registry}")]
     Unreachable {
@@ -72,14 +74,14 @@ pub enum RegistryError {
         #[source]
         source: rustls::Error,
     },
-    /// A connection that cannot be trusted, or a server that does not speak TLS.
+    /// A connection that cannot be trusted, or a server that speaks another TLS.
     #[error("could not make a secure connection to {registry}")]
     Tls {
         /// Host and port.
         registry: String,
         /// Why not.
         #[source]
-        source: reqwest::Error,
+        source: TlsError,
     },
     /// Nothing came for too long.
     #[error("{registry} did not answer in time")]

@@ -129,7 +129,10 @@ impl Server {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 RegistryError::SpeaksPlainHttp { registry }
             }
-            Some(_) => RegistryError::Tls { registry, source },
+            Some(error) => RegistryError::Tls {
+                registry,
+                source: error.into(),
+            },
             None if source.is_timeout() => RegistryError::TimedOut { registry },
             None if source.is_connect() => RegistryError::Unreachable { registry, source },
             None => RegistryError::Broken { registry, source },
