@@ -6,6 +6,7 @@
 
 #[cfg(target_arch = "x86_64")]
 mod boot;
+mod certificates;
 mod copies;
 mod differential;
 mod durability;
