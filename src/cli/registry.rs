@@ -25,7 +25,8 @@ const MAX_PASSWORD_LEN: u64 = 64 << 10;
 /// How to speak to registries.
 #[derive(Debug, Args)]
 pub(super) struct RegistryArguments {
-    /// PEM file with certificates to trust besides those of the system: of authorities, or of registries themselves
+    /// PEM file with certificates to trust besides those of the system: of authorities, or of
+    /// registries themselves
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 
@@ -95,8 +96,8 @@ Examples:
 /// Arguments of `registry login`.
 #[derive(Debug, Args)]
 pub(super) struct LoginArguments {
-    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub, or its URL; with a namespace, for
-    /// that alone
+    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub, or its URL;
+    /// with a namespace, for that alone
     #[arg(value_name = "REGISTRY")]
     registry: String,
 

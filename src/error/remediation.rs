@@ -307,6 +307,21 @@ fn registry(error: &RegistryError) -> Option<String> {
                  {registry} -u <user>"
             ));
         }
+        RegistryError::NoChallenge { .. } => {
+            "check the host; of the ways to log in, this program knows user and password (Basic) and tokens (Bearer)"
+        }
+        RegistryError::LoginUndecided { .. } => {
+            "check the host, and what the registry says; the user and the password may be right"
+        }
+        RegistryError::WebPage { .. } => {
+            "check the host and the port; where a network has a sign-in page, sign in with a browser first"
+        }
+        RegistryError::Coding { .. } => {
+            "have whoever runs the registry, or the proxy before it, send what is asked for: Accept-Encoding: identity"
+        }
+        RegistryError::InsecureRealm { .. } => {
+            "have whoever runs the registry name its token server with https; credentials are never sent in the clear"
+        }
         RegistryError::LoginRefused { .. } => {
             "check the user and the password; many registries want an access token in place of the password"
         }
@@ -322,6 +337,8 @@ fn registry(error: &RegistryError) -> Option<String> {
             return match **source {
                 RegistryError::Tls { .. }
                 | RegistryError::NotFound { .. }
+                | RegistryError::WebPage { .. }
+                | RegistryError::Coding { .. }
                 | RegistryError::ProxyRefused { .. }
                 | RegistryError::ProxyTls { .. } => registry(source),
                 _ => None,

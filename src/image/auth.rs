@@ -146,13 +146,40 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
-    /// User and password; an identity token, if the user is the one that marks it as that in files too.
+    /// User and password; an identity token, if the user is the one that marks it as that in files
+    /// too.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
         if user == TOKEN_USER {
             let token = password.clone();
             return Self::IdentityToken { token, pair: None };
         }
         Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
+    }
+
+    /// Returns `user:password` in base64; `None` without a password.
+    pub(super) fn pair(&self) -> Option<Secret> {
+        match self {
+            Self::Basic(pair) => Some(pair.clone()),
+            Self::IdentityToken { pair: Some(pair), .. } => {
+                let decoded = STANDARD.decode(pair.reveal()).ok()?;
+                Some(pair.clone()).filter(|_| !decoded.ends_with(b":"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns `user:password` in base64, where an identity token stands in for the password;
+    /// `None` for a registry token, which has no user.
+    pub(super) fn pair_with_token(&self) -> Option<Secret> {
+        let Self::IdentityToken { token, pair } = self else {
+            return self.pair();
+        };
+        let pair = pair.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
+        let pair = pair.unwrap_or_default();
+        let user = pair.split(|byte| *byte == b':').next().unwrap_or_default();
+        let user = if user.is_empty() { TOKEN_USER.as_bytes() } else { user };
+        let pair = [user, b":", token.reveal().as_bytes()].concat();
+        Some(Secret(STANDARD.encode(pair)))
     }
 }
 
@@ -234,8 +261,9 @@ fn split_api(name: &str) -> (&str, &str) {
     }
 }
 
-/// Returns what a file has for an image, from the most specific to the least (containers-auth.json(5)).
-/// Of keys with the same meaning, the canonical one comes first, and the others in order.
+/// Returns what a file has for an image, from the most specific to the least
+/// (containers-auth.json(5)). Of keys with the same meaning, the canonical one comes first, and the
+/// others in order.
 fn matches<'file>(
     entries: &'file BTreeMap<String, Value>,
     image: &RegistryReference,

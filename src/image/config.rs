@@ -119,8 +119,8 @@ impl Config {
         Ok(Platform::new(os, architecture, variant.as_deref())?)
     }
 
-    /// Returns the platform that the config names, as written, if it is not `listed`. What it leaves
-    /// out contradicts nothing.
+    /// Returns the platform that the config names, as written, if it is not `listed`. What it
+    /// leaves out contradicts nothing.
     pub(super) fn other_platform(&self, listed: &Platform) -> Option<String> {
         let given = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
         let os = given(&self.os).unwrap_or_else(|| listed.os.clone());

@@ -1,7 +1,9 @@
-//! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset Format".
+//! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset
+//! Format".
 //!
-//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte by byte: what they
-//! say the digest is, it is. But for the media type of the layers, which they call gzip, and the archive nothing.
+//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte
+//! by byte: what they say the digest is, it is. But for the media type of the layers, which they
+//! call gzip, and the archive nothing.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
@@ -34,7 +36,7 @@ struct Image {
     names: Vec<String>,
     /// Without media types of layers: the archive says none.
     manifest: Vec<u8>,
-    /// That of the manifest which others make of it.
+    /// Digest of the manifest that others make of it.
     digest: Digest,
     config: (Digest, Vec<u8>),
     layers: BTreeMap<Digest, Layer>,

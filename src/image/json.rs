@@ -21,9 +21,9 @@ const SHOWN_LEN: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", if .path.is_empty() { "the document" } else { .path.trim_start_matches('.') })]
 pub(super) struct Error {
-    /// Where in the document, such as `.config.Env[2]`.
+    /// Place in the document, such as `.config.Env[2]`.
     path: String,
-    /// What is wrong there: a predicate.
+    /// Predicate that is wrong of it, such as ` is missing`.
     reason: String,
 }
 

@@ -157,7 +157,8 @@ impl Entry {
     }
 }
 
-/// Reads the platform of an entry; `None` if it leaves out the operating system or the architecture.
+/// Reads the platform of an entry; `None` if it leaves out the operating system or the
+/// architecture.
 fn platform(value: &json::Value) -> Result<Option<Platform>, json::Error> {
     let object = json::object(value)?;
     let [os, architecture, variant] =

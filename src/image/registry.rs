@@ -1,16 +1,22 @@
 //! Registries: distribution-spec's pull, over HTTP 1.1.
 //!
-//! `oci-client` lends the vocabulary (media types, error codes), and no more: its client holds manifests, tokens and error
+//! `oci-client` lends the vocabulary (media types), and no more: its client holds manifests, tokens and error
 //! pages in memory whatever their size, drops `Retry-After` and the status of a token server's refusal, goes on without
 //! a token when it got none, knows no refresh tokens, and panics at a token that cannot stand in a header. Requests are
 //! therefore made here with `reqwest`, which it builds on: [`http`] makes one, [`token`] answers the challenge.
 
+mod answer;
+mod challenge;
 mod client;
+mod coding;
 mod download;
 mod error;
+#[cfg(fuzzing)]
+pub(super) mod fuzzing;
 mod http;
 mod login;
 mod options;
+mod problem;
 mod proxies;
 mod redirect;
 mod resolver;
@@ -109,14 +115,15 @@ impl Registry {
                 .document(&format!("manifests/{version}"), &DOCUMENT_MEDIA_TYPES)
                 .await?)
         })?;
-        let digest = match (&self.image.digest, answer.digest) {
-            (Some(digest), _) => digest.clone(),
-            (None, Some(digest)) => self.http.parse_digest(&digest)?,
-            (None, None) => Digest::of(Algorithm::Sha256, &answer.body),
+        let digest = match &self.image.digest {
+            Some(digest) => {
+                let check = digest.check(&answer.body, None);
+                check.map_err(|source| ImageError::content(digest, source))?;
+                digest.clone()
+            }
+            // The bytes decide. The header `Docker-Content-Digest` says nothing that they do not.
+            None => Digest::of(Algorithm::Sha256, &answer.body),
         };
-        digest
-            .check(&answer.body, None)
-            .map_err(|source| ImageError::content(&digest, source))?;
         Ok(Fetched {
             digest,
             media_type: answer.media_type,

@@ -87,9 +87,9 @@ impl Search<'_> {
         }
     }
 
-    /// Takes the nearest entry for the platform, the first of equals, but a whole one before a faulty
-    /// one. Those that do not say what they are for are asked only if no other is for a level of the
-    /// architecture.
+    /// Takes the nearest entry for the platform, the first of equals, but a whole one before a
+    /// faulty one. Those that do not say what they are for are asked only if no other is for a
+    /// level of the architecture.
     fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Found>, ImageError> {
         if depth == MAX_DEPTH {
             return Err(ImageError::document(digest, ManifestError::TooDeep { max: MAX_DEPTH }));

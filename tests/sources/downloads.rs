@@ -132,10 +132,16 @@ type Answer = fn(&Request) -> Option<Reply>;
 fn a_server_without_ranges_begins_again() {
     let (layout, image) = one_image();
     let layer = layer_digest();
-    let answers: [Answer; 3] = [
+    let answers: [Answer; 9] = [
         |_| Some(answer(CONTENT)),
         |request| request.range_start().map(|_| Reply::status(416)),
         |request| request.range_start().map(wrong_part),
+        |request| request.range_start().map(|_| Reply::status(400)),
+        |request| request.range_start().map(|_| Reply::status(403)),
+        |request| request.range_start().map(|_| Reply::status(404)),
+        |request| request.range_start().map(|_| Reply::status(501)),
+        |request| request.range_start().map(|_| Reply::status(503)),
+        |request| request.range_start().map(|_| Reply::status(401)),
     ];
     for answer in answers {
         let layer = layer.clone();

@@ -12,7 +12,7 @@ use microagent::image::{DigestError, ImageError, RegistryError};
 use serde_json::{Value, json};
 
 use crate::sources::{State, chain, linux, read};
-use support::layout::{TestLayout, digest, for_platform};
+use support::layout::{MANIFEST, TestLayout, digest, for_platform};
 use support::server::{Reply, Request, Server, stored};
 use support::wait::is_soon;
 
@@ -157,26 +157,37 @@ fn a_pinned_image_must_have_its_digest() {
 }
 
 #[test]
-fn the_digest_that_a_registry_names_must_be_that_of_its_manifest() {
-    let named = |name: &'static str| {
-        failure(move |request, _| {
+fn the_bytes_decide_whatever_digest_a_registry_names() {
+    let (layout, image) = one_image();
+    let hex = &digest(&image)["sha256:".len()..];
+    let sha512 = "a".repeat(128);
+    for name in [
+        format!("sha256:{hex}"),
+        format!("\"sha256:{hex}\""),
+        format!("SHA256:{}", hex.to_uppercase()),
+        "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855".to_owned(),
+        format!("sha512:{sha512}"),
+        "crc32:00000000".to_owned(),
+        String::new(),
+    ] {
+        let manifest = fs::read_to_string(layout.path().join("blobs/sha256").join(hex)).unwrap();
+        let sent = name.clone();
+        let server = Server::of(&layout, &image, move |request, _| {
             let is_manifest = request.path.contains("/manifests/");
-            is_manifest.then(|| answer("{}").with("Docker-Content-Digest", name))
-        })
-        .0
-    };
-    let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-    assert!(matches!(
-        named(empty),
-        ImageError::Content {
-            source: DigestError::DigestMismatch { .. },
-            ..
-        }
-    ));
-    assert!(matches!(
-        registry_error(named("crc32:00000000")),
-        RegistryError::DigestHeader(_)
-    ));
+            let reply = || {
+                answer(&manifest)
+                    .with("Docker-Content-Digest", &sent)
+                    .with("Content-Type", MANIFEST)
+            };
+            is_manifest.then(reply)
+        });
+        let found = State::new()
+            .open(&server.reference(""))
+            .unwrap()
+            .resolve(&linux("amd64"))
+            .unwrap();
+        assert_eq!(found.digest.to_string(), digest(&image), "{name}");
+    }
 }
 
 #[test]
@@ -226,21 +237,7 @@ fn a_wrong_number_of_bytes_is_final_and_leaves_nothing() {
     };
     let len = CONTENT.len() as u64;
     assert_eq!(size(failure(of_layer(|| answer("short"))).0), (len, 5));
-    assert_eq!(
-        size(
-            failure(of_layer(|| Reply::Unsized {
-                body: b"short".to_vec()
-            }))
-            .0
-        ),
-        (len, 5)
-    );
-    let (expected, actual) = size(
-        failure(of_layer(|| Reply::Unsized {
-            body: vec![b'x'; 1 << 24],
-        }))
-        .0,
-    );
+    let (expected, actual) = size(failure(of_layer(|| Reply::body(vec![b'x'; 1 << 24]).without_length())).0);
     assert!(
         expected == len && actual > len && actual < 1 << 22,
         "{actual} bytes were taken"
@@ -272,6 +269,14 @@ fn what_stays_broken_is_given_up() {
     assert!(matches!(registry_error(error), RegistryError::Broken { .. }));
     assert_eq!(server.count(&layer_digest()), 5);
 
+    // Who knows no ranges is asked again without one, each time.
+    let (error, server) = failure(of_layer(|| Reply::body(b"what".to_vec()).without_length()));
+    assert!(
+        matches!(registry_error(error), RegistryError::Incomplete { received: 4, expected, .. }
+        if expected == CONTENT.len() as u64)
+    );
+    assert_eq!(server.count(&layer_digest()), 5);
+
     let (error, server) = failure(|_, _| Some(Reply::status(500)));
     let error = registry_error(error);
     assert!(
@@ -301,23 +306,19 @@ fn a_long_wait_that_the_registry_asks_for_is_left_to_the_caller() {
 fn what_is_not_there_is_not_found() {
     let (error, server) = failure(|_, _| Some(Reply::status(404)));
     assert!(
-        chain(&error).ends_with("has no team/app/manifests/latest"),
+        chain(&error).ends_with("has no image team/app:latest"),
         "{}",
         chain(&error)
     );
     assert!(matches!(registry_error(error), RegistryError::NotFound { .. }));
-    assert_eq!(server.requests().len(), 1);
+    assert_eq!(server.requests().len(), 2, "the manifest, and `/v2/` for a challenge");
     let (error, _) = failure(of_layer(|| Reply::status(404)));
     assert!(matches!(registry_error(error), RegistryError::NotFound { path, .. } if path.ends_with(&layer_digest())));
 }
 
 #[test]
 fn no_document_may_be_too_large() {
-    let (error, _) = failure(|_, _| {
-        Some(Reply::Unsized {
-            body: vec![b' '; (4 << 20) + 1],
-        })
-    });
+    let (error, _) = failure(|_, _| Some(Reply::body(vec![b' '; (4 << 20) + 1]).without_length()));
     assert!(matches!(
         registry_error(error),
         RegistryError::TooLarge { max: 4_194_304, .. }

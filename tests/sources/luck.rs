@@ -45,10 +45,8 @@ fn spoil(good: Reply, luck: u64, elsewhere: &str, request: &Request) -> Reply {
         },
         3 | 4 => good(body[..middle].to_vec()),
         5 if luck.is_multiple_of(5) => good(body.iter().map(|byte| byte ^ 1).collect()),
-        6 if luck.is_multiple_of(5) => Reply::Unsized {
-            body: [&body[..], b"more"].concat(),
-        },
-        7 => Reply::Unsized { body },
+        6 if luck.is_multiple_of(5) => Reply::body([&body[..], b"more"].concat()).without_length(),
+        7 => Reply::body(body).without_length(),
         8 => Reply::status(307).with("Location", format!("http://{elsewhere}{}", request.path)),
         9 => Reply::Slow {
             reply: Box::new(good(body)),

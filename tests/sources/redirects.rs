@@ -89,7 +89,7 @@ fn what_is_not_where_all_is_asked_for_is_not_found() {
     let to = format!("http://{}", other.address);
     let server = Server::start(move |request, _| redirect(format!("{to}{}", request.path)));
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    let not_there = format!("{} has no team/app/manifests/latest", other.address);
+    let not_there = format!("{} has no image team/app:latest", other.address);
     assert!(chain(&error).ends_with(&not_there), "{}", chain(&error));
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert!(error.remediation().is_some());
@@ -103,7 +103,7 @@ fn a_redirect_may_be_in_utf_8() {
     let store = Server::start(|request, _| {
         let is_escaped = request.path == "/bl%C3%B6b/x?sig=%C3%A9";
         if is_escaped {
-            Reply::Unsized { body: CONTENT.into() }
+            Reply::body(CONTENT).without_length()
         } else {
             Reply::status(404)
         }

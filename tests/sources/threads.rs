@@ -185,10 +185,7 @@ fn a_layer_that_is_there_twice_says_why_it_cannot_be_had() {
                 stderr.contains("could not apply layer 2 of 4"),
                 "{threads} threads: {stderr}"
             );
-            assert!(
-                stderr.contains("has no team/app/blobs/sha256:"),
-                "{threads} threads: {stderr}"
-            );
+            assert!(stderr.contains("has no blob sha256:"), "{threads} threads: {stderr}");
         }
     }
 }

@@ -19,7 +19,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What an entry holds; nothing where `docker login` left the credentials to a helper.
+/// Credentials of an entry; none where `docker login` left them to a helper.
 #[derive(Default)]
 pub(super) struct Entry {
     /// User and password, which need not be UTF-8.

@@ -82,8 +82,8 @@ impl LoginTarget {
         &self.key
     }
 
-    /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to it
-    /// unless they are told otherwise too.
+    /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to
+    /// it unless they are told otherwise too.
     #[must_use]
     pub fn says_plain_http(&self) -> bool {
         self.says_plain_http

@@ -11,7 +11,8 @@ use crate::image::digest::Digest;
 /// The longest repository name that Docker and registries accept, in bytes.
 pub(super) const MAX_REPOSITORY_LEN: usize = 255;
 
-/// Docker Hub in canonical references. Its API is at another host, and `docker login` knows it by a third.
+/// Docker Hub in canonical references. Its API is at another host, and `docker login` knows it by a
+/// third.
 const DOCKER_HUB: &str = "docker.io";
 
 /// An image in a registry. A digest decides; a tag beside it only informs, as with Docker.

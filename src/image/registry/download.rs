@@ -242,23 +242,17 @@ impl Duty {
     /// Asks for what is missing, and takes it as it comes.
     async fn attempt(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
-        let (response, start) = http.blob(digest, partial.len()).await?;
-        if let Some(len) = response.content_length()
-            && start.checked_add(len) != Some(*size)
-        {
-            let actual = start.saturating_add(len);
-            return Err(ImageError::content(
-                digest,
-                DigestError::SizeMismatch {
-                    expected: *size,
-                    actual,
-                },
-            ));
+        let answer = http.blob(digest, partial.len(), *size).await?;
+        if let Some(actual) = answer.wrong_size() {
+            let expected = *size;
+            let error = ImageError::content(digest, DigestError::SizeMismatch { expected, actual });
+            return Err(answer.blame(error).await);
         }
         partial.resume();
         // A server that does not know ranges sends again what is here.
-        let mut known = partial.len() - start;
-        http.stream(response, |bytes| {
+        let mut known = partial.len() - answer.start();
+        let server = answer.server().clone();
+        let take = |bytes: &[u8]| {
             let skipped = usize::try_from(known).map_or(bytes.len(), |known| known.min(bytes.len()));
             known -= skipped as u64;
             if skipped < bytes.len() {
@@ -266,8 +260,12 @@ impl Duty {
                 self.0.set(Phase::Growing(partial.len()));
             }
             Ok(())
-        })
-        .await
+        };
+        http.stream(answer, take).await?;
+        if partial.len() < *size {
+            return Err(server.incomplete(partial.len(), *size).into());
+        }
+        Ok(())
     }
 }
 

@@ -9,7 +9,6 @@ use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
 use super::tls::TlsError;
 use crate::image::auth::Helper;
-use crate::image::digest::ParseDigestError;
 
 /// A registry that does not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -21,14 +20,14 @@ pub enum RegistryError {
     /// TLS could not be set up, which is mostly a system without root certificates.
     #[error("could not set up TLS: are the system's CA certificates installed?")]
     Setup(#[source] Box<dyn Error + Send + Sync>),
-    /// No connection.
+    /// No connection, which may be for want of an address.
     #[error("could not connect to {registry}")]
     Unreachable {
         /// Host and port.
         registry: String,
         /// Why not.
         #[source]
-        source: reqwest::Error,
+        source: io::Error,
     },
     /// A variable for a proxy whose value is not the URL of one.
     #[error("{}", proxy_variable(name, scheme.as_deref()))]
@@ -72,7 +71,7 @@ pub enum RegistryError {
         variable: String,
         /// Why not.
         #[source]
-        source: rustls::Error,
+        source: Box<TlsError>,
     },
     /// A connection that cannot be trusted, or a server that speaks another TLS.
     #[error("could not make a secure connection to {registry}")]
@@ -96,7 +95,34 @@ pub enum RegistryError {
         registry: String,
         /// How.
         #[source]
-        source: reqwest::Error,
+        source: io::Error,
+    },
+    /// A body that ended before all of it came, in one that has no length of its own or is a part.
+    #[error("{registry} sent {received} of {expected} bytes")]
+    Incomplete {
+        /// Host and port.
+        registry: String,
+        /// Bytes of the blob that are there.
+        received: u64,
+        /// Bytes of the blob.
+        expected: u64,
+    },
+    /// A body in a content coding that was not asked for, and cannot be decoded.
+    #[error("{registry} sent the content coding {coding}, which it was not asked for")]
+    Coding {
+        /// Host and port.
+        registry: String,
+        /// The `Content-Encoding`.
+        coding: String,
+    },
+    /// A web page in place of what was asked for: the page of a captive portal or of a proxy, or a
+    /// server that is not a registry.
+    #[error("{registry} answered with a web page{}, and not as a registry does", titled(title))]
+    WebPage {
+        /// Host and port.
+        registry: String,
+        /// Title of the page; may be empty.
+        title: String,
     },
     /// The registry wants other credentials than it got.
     #[error("{}", unauthorized(registry, repository, credentials.as_deref(), helper.as_deref(), problem))]
@@ -109,7 +135,27 @@ pub enum RegistryError {
         credentials: Option<PathBuf>,
         /// The helper that would have had to be asked for some.
         helper: Option<Box<Helper>>,
-        /// What the registry says about it; may be empty.
+        /// Words of the registry about it; may be empty.
+        problem: String,
+    },
+    /// The registry, or its token server, wants to know who asks, but names no way that this
+    /// program knows.
+    #[error("{registry} asks for authentication, but {}", ways(challenge))]
+    NoChallenge {
+        /// Host and port.
+        registry: String,
+        /// The `WWW-Authenticate`; may be empty.
+        challenge: String,
+    },
+    /// The registry refused a login for another reason than the user and the password.
+    #[error(
+        "{registry} refused the login, and does not say that the user or the password is wrong{}",
+        colon(problem)
+    )]
+    LoginUndecided {
+        /// Host and port; `docker.io` for Docker Hub.
+        registry: String,
+        /// Words of the registry about it; may be empty.
         problem: String,
     },
     /// The registry does not accept a user with a password.
@@ -117,7 +163,7 @@ pub enum RegistryError {
     LoginRefused {
         /// Host and port; `docker.io` for Docker Hub.
         registry: String,
-        /// What the registry says about it; may be empty.
+        /// Words of the registry about it; may be empty.
         problem: String,
     },
     /// The file with certificates of authorities could not be read.
@@ -176,7 +222,7 @@ pub enum RegistryError {
         source: Redirects,
     },
     /// The registry does not have it.
-    #[error("{registry} has no {repository}/{path}")]
+    #[error("{registry} has no {}{}", missing(repository, path), colon(problem))]
     NotFound {
         /// Host and port.
         registry: String,
@@ -184,6 +230,8 @@ pub enum RegistryError {
         repository: String,
         /// `manifests/` or `blobs/`, and which.
         path: String,
+        /// Words of the registry about it; may be empty.
+        problem: String,
     },
     /// Too many requests in a short time.
     #[error("{registry} refuses more requests for now{}", colon(problem))]
@@ -192,7 +240,7 @@ pub enum RegistryError {
         registry: String,
         /// How long to wait, if the registry says so.
         retry_after: Option<Duration>,
-        /// What the registry says about it; may be empty.
+        /// Words of the registry about it; may be empty.
         problem: String,
     },
     /// The registry has a problem of its own: status 408 or 5xx.
@@ -204,7 +252,7 @@ pub enum RegistryError {
         status: u16,
         /// How long to wait, if the registry says so.
         retry_after: Option<Duration>,
-        /// What the registry says about it; may be empty.
+        /// Words of the registry about it; may be empty.
         problem: String,
     },
     /// A status that has no meaning here.
@@ -214,7 +262,7 @@ pub enum RegistryError {
         registry: String,
         /// The HTTP status.
         status: u16,
-        /// What the registry says about it; may be empty.
+        /// Words of the registry about it; may be empty.
         problem: String,
     },
     /// An answer that is larger than what it should hold.
@@ -225,9 +273,6 @@ pub enum RegistryError {
         /// The limit in bytes.
         max: u64,
     },
-    /// A `Docker-Content-Digest` header that is no digest.
-    #[error("the registry names no usable digest of the manifest")]
-    DigestHeader(#[source] ParseDigestError),
     /// A token server whose answer holds no token.
     #[error("{realm} gave no token")]
     NoToken {
@@ -235,7 +280,7 @@ pub enum RegistryError {
         realm: String,
     },
     /// A token server to which credentials could only go unprotected, or whose URL is none.
-    #[error("{registry} asks for credentials to be sent to {realm:?}, which is not secure")]
+    #[error("{registry} leaves authentication to {realm:?}, which is not the URL of a server that speaks TLS")]
     InsecureRealm {
         /// Host and port of the registry.
         registry: String,
@@ -253,10 +298,25 @@ impl RegistryError {
             | Self::ProxyUnreachable { .. }
             | Self::TimedOut { .. }
             | Self::Broken { .. }
+            | Self::Incomplete { .. }
             | Self::TooManyRequests { .. }
             | Self::Server { .. } => true,
             Self::ProxyRefused { reason, .. } => reason.is_transient(),
             Self::Elsewhere { source, .. } => source.is_transient(),
+            _ => false,
+        }
+    }
+
+    /// Returns whether a server refused a request with a status that may mean a part of it, such as
+    /// its range. Too many requests, and failures of the network, mean the request itself.
+    pub(super) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Unauthorized { .. }
+            | Self::NoChallenge { .. }
+            | Self::NotFound { .. }
+            | Self::Server { .. }
+            | Self::UnexpectedStatus { .. } => true,
+            Self::Elsewhere { source, .. } => source.is_refusal(),
             _ => false,
         }
     }
@@ -270,6 +330,7 @@ impl RegistryError {
             | Self::ProxyRefused { registry, .. }
             | Self::TimedOut { registry }
             | Self::Broken { registry, .. }
+            | Self::Incomplete { registry, .. }
             | Self::TooManyRequests { registry, .. }
             | Self::Server { registry, .. } => registry,
             Self::Elsewhere { source, .. } => source.host(),
@@ -311,6 +372,32 @@ fn unauthorized(
     format!(
         "{registry} does not give {repository} to everyone, if it exists, and there are no credentials for it{problem}{helper}"
     )
+}
+
+/// Names an image or blob as a reference does.
+fn missing(repository: &str, path: &str) -> String {
+    match path.split_once('/') {
+        Some(("manifests", digest)) if digest.contains(':') => format!("image {repository}@{digest}"),
+        Some(("manifests", tag)) => format!("image {repository}:{tag}"),
+        Some((_, digest)) => format!("blob {digest} of {repository}"),
+        None => repository.to_owned(),
+    }
+}
+
+fn ways(challenge: &str) -> String {
+    if challenge.is_empty() {
+        "names no way to do it (no WWW-Authenticate)".to_owned()
+    } else {
+        format!("in no way that is supported: {challenge}")
+    }
+}
+
+fn titled(title: &str) -> String {
+    if title.is_empty() {
+        String::new()
+    } else {
+        format!(" with the title \"{title}\"")
+    }
 }
 
 fn colon(problem: &str) -> String {

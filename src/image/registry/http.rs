@@ -3,10 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RANGE};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE,
+};
 use reqwest::{Client, Response, StatusCode, Url};
-use tokio::time::{Instant, timeout};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
+use super::answer::BlobAnswer;
+use super::challenge::Challenge;
 use super::client::{ClientOptions, authorities};
 use super::proxies::Proxies;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
@@ -41,9 +46,6 @@ pub(super) struct Timeouts {
     pub(super) held: Duration,
 }
 
-/// What must come in [`Timeouts::slow`], in bytes.
-const SLOW_LEN: u64 = 64 << 10;
-
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
@@ -63,6 +65,9 @@ pub(super) struct Http {
     client: Client,
     server: Server,
     authorizer: Authorizer,
+    /// The headers of the answer at `/v2/`, once somebody had to ask there, if they hold a
+    /// challenge.
+    root_challenge: OnceCell<Option<HeaderMap>>,
     timeouts: Timeouts,
     progress: Arc<Progress>,
 }
@@ -72,8 +77,6 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
     /// The `Content-Type` without parameters; may be empty.
     pub(super) media_type: String,
-    /// The `Docker-Content-Digest`.
-    pub(super) digest: Option<String>,
 }
 
 impl Http {
@@ -127,6 +130,7 @@ impl Http {
             authorizer: Authorizer::new(client.clone(), server.clone(), realms, credentials),
             client,
             server,
+            root_challenge: OnceCell::new(),
             timeouts,
             progress,
         })
@@ -139,6 +143,11 @@ impl Http {
         self.in_time(&asked, exchange).await.map(drop)
     }
 
+    /// Returns whether credentials were refused by the server that they were sent to.
+    pub(super) fn is_refused(&self) -> bool {
+        self.authorizer.is_refused()
+    }
+
     /// Whether the registry has asked for credentials, and got what it wanted.
     pub(super) fn was_challenged(&self) -> bool {
         self.authorizer.current().is_some()
@@ -149,90 +158,67 @@ impl Http {
         let asked = self.asked();
         let get = async {
             let mut response = self.exchange(path, accept, None, &asked).await?;
-            let header = |name: HeaderName| {
-                response
-                    .headers()
-                    .get(name)
-                    .and_then(|value| value.to_str().ok())
-                    .unwrap_or_default()
-                    .to_owned()
-            };
-            let media_type = header(CONTENT_TYPE)
-                .split(';')
-                .next()
-                .unwrap_or_default()
-                .trim()
-                .to_owned();
-            let digest = Some(header(HeaderName::from_static("docker-content-digest"))).filter(|text| !text.is_empty());
+            let media_type = response.headers().get(CONTENT_TYPE);
+            let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
             let server = self.server.at(response.url());
-            let body = server.body(&mut response, MAX_DOCUMENT_LEN).await?;
-            Ok(Answer {
-                body,
-                media_type,
-                digest,
-            })
+            let body = server.document(&mut response, MAX_DOCUMENT_LEN).await?;
+            match server.web_page(&body) {
+                Some(error) => Err(error),
+                None => Ok(Answer { body, media_type }),
+            }
         };
         self.in_time(&asked, get).await
     }
 
-    /// Gets a blob from byte `from` on, or from where the server is willing to begin: the answer, with its body to
-    /// come, and the position of the first byte of that.
-    pub(super) async fn blob(&self, digest: &Digest, from: u64) -> Result<(Response, u64), RegistryError> {
+    /// Gets a blob of `size` bytes from byte `from` on, or from the beginning if the server refuses
+    /// to begin there. Some refuse with a status that says something else, and would refuse for
+    /// ever.
+    pub(super) async fn blob(&self, digest: &Digest, from: u64, size: u64) -> Result<BlobAnswer, RegistryError> {
         let path = format!("blobs/{digest}");
         let asked = self.asked();
+        let answer = |response: Response, start| {
+            let server = self.server.at(response.url());
+            BlobAnswer::new(response, server, start, size)
+        };
         if from > 0 {
             let exchange = self.exchange(&path, &["*/*"], Some(from), &asked);
-            let response = self.in_time(&asked, exchange).await?;
-            match response.status() {
-                StatusCode::PARTIAL_CONTENT if starts_at(&response, from) => return Ok((response, from)),
-                StatusCode::OK => return Ok((response, 0)),
-                // A server that takes the question amiss is asked without a range.
+            match self.in_time(&asked, exchange).await {
+                Ok(response) if response.status() == StatusCode::OK => return Ok(answer(response, 0)),
+                Ok(response) if starts_at(&response, from) => {
+                    let part = answer(response, from);
+                    if !part.is_coded() {
+                        return Ok(part);
+                    }
+                }
+                Err(error) if !error.is_refusal() => return Err(error),
                 _ => {}
             }
         }
         let exchange = self.exchange(&path, &["*/*"], None, &asked);
-        let response = self.in_time(&asked, exchange).await?;
-        Ok((response, 0))
+        Ok(answer(self.in_time(&asked, exchange).await?, 0))
     }
 
-    /// Hands a body over as it comes. One that comes too slowly is given up.
+    /// Hands a blob's bytes over as they come. A body that comes too slowly is given up.
     pub(super) async fn stream(
         &self,
-        mut response: Response,
+        answer: BlobAnswer,
         mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
-        let server = self.server.at(response.url());
-        let asked = Asked::new(response.url().clone());
-        let mut since = Instant::now();
-        let mut len = 0;
-        let stream = server.stream(&mut response, |bytes| {
+        let server = answer.server().clone();
+        let asked = Asked::new(server.base.clone());
+        let stream = answer.stream(self.timeouts.slow, |bytes| {
             asked.hear();
-            len += bytes.len() as u64;
-            if len >= SLOW_LEN {
-                (since, len) = (Instant::now(), 0);
-            } else if since.elapsed() > self.timeouts.slow {
-                return Err(server.timed_out().into());
-            }
             take(bytes)
         });
-        let host = || server.name.clone();
-        shown(&self.progress, self.timeouts.notice, &asked, host, stream).await
-    }
-
-    /// Parses the digest in a header of the registry.
-    ///
-    /// # Errors
-    ///
-    /// [`RegistryError::DigestHeader`], which shows what is there unless it repeats a secret.
-    pub(super) fn parse_digest(&self, text: &str) -> Result<Digest, RegistryError> {
-        let parsed = text.parse();
-        parsed.or_else(|_| {
-            self.server
-                .sent
-                .shown(text)
-                .parse()
-                .map_err(RegistryError::DigestHeader)
-        })
+        shown(
+            &self.progress,
+            self.timeouts.notice,
+            &asked,
+            || server.name.clone(),
+            stream,
+        )
+        .await
     }
 
     /// How long to wait after the first failure that may pass.
@@ -276,21 +262,16 @@ impl Http {
     ) -> Result<Response, RegistryError> {
         let url = format!("{}/{path}", self.server.base.as_str().trim_end_matches('/'));
         let url = Url::parse(&url).expect("tags and digests can stand in a URL");
-        let used = self.authorizer.current();
-        let mut response = self.follow(&url, accept, from, used.clone(), asked).await?;
-        // A challenge from where a redirect leads is not the registry's, and must not get its credentials.
-        if response.status() == StatusCode::UNAUTHORIZED && response.url().origin() == self.server.base.origin() {
-            let authorization = self.authorizer.answer(response.headers(), used.as_ref(), asked).await?;
-            response = self.follow(&url, accept, from, Some(authorization), asked).await?;
-        }
+        let response = self.authorized(&url, accept, from, asked).await?;
         let server = self.server.at(response.url());
-        let has_names = !self.server.repository.is_empty();
+        let has_names = self.has_names();
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
             // Where all that is asked of the registry is sent on, it is another host that knows what there is.
             StatusCode::NOT_FOUND if has_names && (server.referrer.is_none() || path.starts_with("manifests/")) => {
-                Err(server.not_found(&self.server.repository, path))
+                let problem = server.problem(response).await;
+                Err(server.not_found(&self.server.repository, path, problem))
             }
             // What another host says otherwise is no word about what the registry has, and whom it gives it.
             _ if server.referrer.is_some() => Err(server.refusal(response).await),
@@ -300,6 +281,99 @@ impl Http {
             }
             _ => Err(server.refusal(response).await),
         }
+    }
+
+    /// Asks, and asks again with authorization if the registry wants some.
+    async fn authorized(
+        &self,
+        url: &Url,
+        accept: &[&str],
+        from: Option<u64>,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let mut used = self.authorizer.current();
+        let mut response = self.follow(url, accept, from, used.clone(), asked).await?;
+        // Some registries want other scopes than the repository's own, and say so to a token with
+        // that one.
+        for other_scopes in [false, true] {
+            let Some(challenge) = self.challenge(&response, used.is_some(), asked).await? else {
+                break;
+            };
+            if other_scopes && !self.authorizer.has_other_scopes(&challenge) {
+                break;
+            }
+            let answer = self.authorizer.answer(&challenge, used.as_ref(), other_scopes, asked);
+            match answer.await {
+                Ok(authorization) => {
+                    used = Some(authorization);
+                    response = self.follow(url, accept, from, used.clone(), asked).await?;
+                }
+                // A public image needs no token, even if the one that there was has expired and
+                // there is no other.
+                Err(error) if used.is_some() => {
+                    response = self.follow(url, accept, from, None, asked).await?;
+                    if response.status() == StatusCode::UNAUTHORIZED {
+                        return Err(error);
+                    }
+                    self.authorizer.forget();
+                    used = None;
+                    break;
+                }
+                // Nobody asked for credentials but `/v2/`, and there are none.
+                Err(RegistryError::Unauthorized { credentials: None, .. })
+                    if response.status() != StatusCode::UNAUTHORIZED =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if used.is_some() && response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response) {
+            self.authorizer.refuse();
+        }
+        Ok(response)
+    }
+
+    /// Returns the headers with the challenge that has to be answered before the request is made
+    /// again, if there is one. Registries that refuse without a challenge, or deny what they have,
+    /// mostly have one at `/v2/`, where other clients ask first.
+    async fn challenge(
+        &self,
+        response: &Response,
+        was_authorized: bool,
+        asked: &Asked,
+    ) -> Result<Option<HeaderMap>, RegistryError> {
+        // A challenge from where a redirect leads is not the registry's, and must not get its
+        // credentials.
+        if !self.is_own(response) {
+            return Ok(None);
+        }
+        let is_challenged = match response.status() {
+            StatusCode::UNAUTHORIZED => true,
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !was_authorized && self.has_names() => false,
+            _ => return Ok(None),
+        };
+        if is_challenged && (Challenge::find(response.headers()).is_some() || !self.has_names()) {
+            return Ok(Some(response.headers().clone()));
+        }
+        let root = self.root_challenge.get_or_try_init(async || {
+            let url = self.server.base.join("/v2/").expect("a path can stand in a URL");
+            let response = self.follow(&url, &["*/*"], None, None, asked).await?;
+            let is_challenge = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response);
+            Ok(Some(response.headers().clone()).filter(|headers| is_challenge && Challenge::find(headers).is_some()))
+        });
+        let root = root.await?.clone();
+        Ok(root.or_else(|| Some(response.headers().clone()).filter(|_| is_challenged)))
+    }
+
+    /// Returns whether the registry itself answered.
+    fn is_own(&self, response: &Response) -> bool {
+        response.url().origin() == self.server.base.origin()
+    }
+
+    /// Returns whether this is about a repository, and not about the registry as such.
+    fn has_names(&self) -> bool {
+        !self.server.repository.is_empty()
     }
 
     /// Asks, and follows redirects: without the authorisation once they have led elsewhere, and never from TLS to plain HTTP.
@@ -335,6 +409,7 @@ impl Http {
         let mut headers = HeaderMap::new();
         let accept = HeaderValue::from_str(&accept.join(", ")).expect("media types can stand in a header");
         headers.insert(ACCEPT, accept);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         if let Some(from) = from {
             let range = HeaderValue::from_str(&format!("bytes={from}-")).expect("digits can stand in a header");
             headers.insert(RANGE, range);
@@ -345,7 +420,8 @@ impl Http {
     }
 }
 
-/// Whether a part of a blob begins where it was asked to (RFC 9110, 14.4).
+/// Returns whether an answer is a part of a blob that begins where it was asked to (RFC 9110,
+/// 14.4).
 fn starts_at(response: &Response, from: u64) -> bool {
     let range = response
         .headers()
@@ -362,5 +438,5 @@ fn starts_at(response: &Response, from: u64) -> bool {
                 .parse()
                 .ok()
         })
-        .is_some_and(|start: u64| start == from)
+        .is_some_and(|start: u64| start == from && response.status() == StatusCode::PARTIAL_CONTENT)
 }

@@ -53,7 +53,12 @@ pub fn check_login(
     })?;
     match result {
         Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
-            Err(RegistryError::LoginRefused { registry, problem }.into())
+            // Nobody has said anything of a password that was not sent.
+            Err(if http.is_refused() {
+                RegistryError::LoginRefused { registry, problem }.into()
+            } else {
+                RegistryError::LoginUndecided { registry, problem }.into()
+            })
         }
         Err(error) => Err(error),
         Ok(()) if http.was_challenged() => Ok(LoginCheck::Accepted),

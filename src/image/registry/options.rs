@@ -9,8 +9,8 @@ use crate::image::auth::AuthFiles;
 pub struct RegistryOptions {
     /// Where credentials are.
     pub auth_files: AuthFiles,
-    /// A PEM file with certificates that are trusted besides those of the system: of authorities, or of registries
-    /// themselves.
+    /// A PEM file with certificates that are trusted besides those of the system: of authorities,
+    /// or of registries themselves.
     pub tls_ca: Option<PathBuf>,
     /// Whether any certificate is accepted, so that anyone between may read and change what is sent, credentials
     /// included.

@@ -5,11 +5,9 @@
 //! for each URL.
 
 use std::env;
-use std::error::Error;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
-use std::iter;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +22,7 @@ use tokio::time::timeout;
 
 use super::RegistryError;
 use super::resolver::SystemResolver;
+use super::server::{causes, io_error};
 use crate::image::auth::Secret;
 use crate::image::reference::is_loopback;
 
@@ -33,30 +32,30 @@ const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The port of a SOCKS proxy whose URL has none.
 const SOCKS_PORT: u16 = 1080;
 
-/// What hyper-util's errors of a tunnel through an HTTP proxy begin with. Their types are private.
+/// Beginning of hyper-util's errors of a tunnel through an HTTP proxy. Their types are private.
 const TUNNEL: &str = "tunnel error: ";
 
-/// What hyper-util says of status 407, after [`TUNNEL`].
+/// Text of hyper-util for status 407, after [`TUNNEL`].
 const TUNNEL_CREDENTIALS: &str = "proxy authorization required";
 
-/// What hyper-util's errors of a SOCKS proxy begin with. Their types are private, and they have no
+/// Beginning of hyper-util's errors of a SOCKS proxy. Their types are private, and they have no
 /// source.
 const SOCKS: &str = "SOCKS error: ";
 
-/// What hyper-util says after [`SOCKS`] where there is no connection to the proxy.
+/// Text of hyper-util after [`SOCKS`] where there is no connection to the proxy.
 const SOCKS_UNCONNECTED: &str = "failed to create underlying connection";
 
-/// What hyper-util says after [`SOCKS`] where the connection to the proxy breaks.
+/// Texts of hyper-util after [`SOCKS`] where the connection to the proxy breaks.
 const SOCKS_BROKEN: [&str; 2] = ["io error during SOCKS handshake", "failed parsing server response"];
 
-/// What hyper-util says after [`SOCKS`] where a proxy wants other credentials, or none.
+/// Texts of hyper-util after [`SOCKS`] where a proxy wants other credentials, or none.
 const SOCKS_CREDENTIALS: [&str; 3] = [
     "server does not support user/pass authentication",
     "server implements authentication incorrectly",
     "credentials not accepted",
 ];
 
-/// What hyper-util says after [`SOCKS`] where the same request may succeed later.
+/// Texts of hyper-util after [`SOCKS`] where the same request may succeed later.
 const SOCKS_TRANSIENT: [&str; 5] = [
     "general server failure",
     "network unreachable",
@@ -173,7 +172,8 @@ impl Proxies {
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        // As Go's net/http, which docker and skopeo use, has it: an empty variable is as good as none.
+        // As Go's net/http, which docker and skopeo use, has it: an empty variable is as good as
+        // none.
         let first = |names: &[&'static str]| {
             let mut values = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             values.find(|(_, value)| !value.is_empty())
@@ -308,7 +308,7 @@ impl Proxy {
             Fault::Tls(source) => RegistryError::ProxyTls {
                 proxy: self.name.clone(),
                 variable: self.variable.clone(),
-                source,
+                source: Box::new((&source).into()),
             },
             Fault::UnknownStatus => self.ask_why(registry, url).await,
             Fault::NoConnection => {
@@ -503,27 +503,6 @@ fn is_in_network(host: IpAddr, network: IpAddr, bits: u8) -> bool {
         _ => return false,
     };
     differs >= u32::from(bits)
-}
-
-/// Returns an error and what it comes from, in this order.
-fn causes<'error>(error: &'error (dyn Error + 'static)) -> Vec<&'error (dyn Error + 'static)> {
-    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        // The source of an `io::Error` is not the error that it wraps, but what comes after.
-        Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
-        None => error.source(),
-    })
-    .collect()
-}
-
-/// Returns the error of the system among causes, or the last of them.
-fn io_error(causes: &[&(dyn Error + 'static)]) -> io::Error {
-    match causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>()) {
-        Some(error) => match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(error.kind(), error.to_string()),
-        },
-        None => io::Error::other(causes.last().map(ToString::to_string).unwrap_or_default()),
-    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,9 @@ pub enum Redirects {
         /// How to speak there.
         scheme: String,
     },
+    /// To another server, which must not get the identity token that the request holds.
+    #[error("a redirect to another server, which must not get the identity token")]
+    OtherOrigin,
     /// It does not say where to.
     #[error("a redirect without a usable Location")]
     NoLocation,

@@ -1,17 +1,18 @@
 //! Who answers, and what errors tell about that.
 
 use std::error::Error;
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use std::{io, iter};
 
-use oci_distribution::errors::OciEnvelope;
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
 use super::RegistryError;
+use super::coding::{self, Decoder};
+use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
@@ -20,8 +21,8 @@ use crate::image::auth::Helper;
 /// Where Docker Hub is.
 pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 
-/// The most that is read of an error page, in bytes.
-const MAX_PROBLEM_LEN: usize = 64 << 10;
+/// Limit on what is shown of a server's words in characters.
+const MAX_WORDS_LEN: usize = 200;
 
 /// What servers answer in plain HTTP, with status 400, to who speaks it where they speak TLS: those in Go, nginx, and Apache.
 const SPEAKS_TLS: [&str; 3] = [
@@ -125,7 +126,9 @@ impl Server {
     pub(super) fn failure(&self, error: reqwest::Error) -> RegistryError {
         let source = error.without_url();
         let registry = self.name.clone();
-        self.blamed(match tls_error(&source) {
+        let causes = causes(&source);
+        let tls = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        self.blamed(match tls {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 RegistryError::SpeaksPlainHttp { registry }
             }
@@ -134,8 +137,14 @@ impl Server {
                 source: error.into(),
             },
             None if source.is_timeout() => RegistryError::TimedOut { registry },
-            None if source.is_connect() => RegistryError::Unreachable { registry, source },
-            None => RegistryError::Broken { registry, source },
+            None if source.is_connect() => RegistryError::Unreachable {
+                registry,
+                source: io_error(&causes),
+            },
+            None => RegistryError::Broken {
+                registry,
+                source: io_error(&causes),
+            },
         })
     }
 
@@ -169,12 +178,57 @@ impl Server {
         }
     }
 
-    pub(super) fn not_found(&self, repository: &str, path: &str) -> RegistryError {
+    /// Returns the error of a repository, or a manifest or blob in it, that the server does not
+    /// have.
+    pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
         self.blamed(RegistryError::NotFound {
             registry: self.name.clone(),
             repository: repository.to_owned(),
             path: path.to_owned(),
+            problem,
         })
+    }
+
+    /// Returns the error of a registry that wants to know who asks, in no way that this program
+    /// knows. `challenge` is what it says of the ways.
+    pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
+        RegistryError::NoChallenge {
+            registry: self.name.clone(),
+            challenge: self.shown(challenge),
+        }
+    }
+
+    /// Returns the error of a body that has more bytes than it may have.
+    pub(super) fn too_large(&self, max: u64) -> RegistryError {
+        let registry = self.name.clone();
+        self.blamed(RegistryError::TooLarge { registry, max })
+    }
+
+    /// Returns the error of a body that ended early.
+    pub(super) fn incomplete(&self, received: u64, expected: u64) -> RegistryError {
+        self.blamed(RegistryError::Incomplete {
+            registry: self.name.clone(),
+            received,
+            expected,
+        })
+    }
+
+    /// Returns the error of a body in a coding that it cannot be read in.
+    pub(super) fn coding(&self, coding: &str) -> RegistryError {
+        self.blamed(RegistryError::Coding {
+            registry: self.name.clone(),
+            coding: self.shown(coding),
+        })
+    }
+
+    /// Returns the error of a body that is a web page where no server of registries has one; `None`
+    /// for any other body.
+    pub(super) fn web_page(&self, body: &[u8]) -> Option<RegistryError> {
+        let title = web_page(body)?;
+        Some(self.blamed(RegistryError::WebPage {
+            registry: self.name.clone(),
+            title: self.shown(&title),
+        }))
     }
 
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
@@ -197,8 +251,8 @@ impl Server {
         let status = response.status();
         let is_plain = response.url().scheme() == "http";
         let retry_after = retry_after(response.headers());
-        let page = error_page(response).await;
-        let problem = self.message(&page);
+        let page = ErrorPage::read(response).await;
+        let problem = self.shown(&page.message());
         self.blamed(match status {
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests {
                 registry,
@@ -220,34 +274,43 @@ impl Server {
         })
     }
 
-    /// Returns what an error page says in the form of distribution-spec, "Error codes"; nothing if
-    /// it has another form, and `…` if it repeats a secret.
+    /// Returns the words of an error page; nothing if it has none, and `…` if it repeats a secret.
     pub(super) async fn problem(&self, response: Response) -> String {
-        self.message(&error_page(response).await)
+        self.shown(&ErrorPage::read(response).await.message())
     }
 
-    fn message(&self, body: &[u8]) -> String {
-        let first = serde_json::from_slice::<OciEnvelope>(body)
-            .ok()
-            .and_then(|envelope| envelope.errors.into_iter().next());
-        let message = first.map(|error| error.message).unwrap_or_default();
-        let message = self.sent.shown(&message);
-        message.chars().take(200).flat_map(char::escape_debug).collect()
+    /// Returns the beginning of a server's text as it can be shown.
+    fn shown(&self, text: &str) -> String {
+        let text = self.sent.shown(text).chars().take(MAX_WORDS_LEN);
+        text.flat_map(char::escape_debug).collect()
     }
 
-    /// Reads a body of at most `max` bytes.
-    pub(super) async fn body(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
+    /// Reads a document of at most `max` bytes, and decodes it if it is gzip, which no document
+    /// begins like.
+    pub(super) async fn document(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
+        let coding = coding::of(response.headers());
         let mut body = Vec::new();
-        self.stream(response, |bytes| {
-            body.extend_from_slice(bytes);
-            if body.len() as u64 > max {
-                let registry = self.name.clone();
-                return Err(self.blamed(RegistryError::TooLarge { registry, max }));
-            }
-            Ok(())
-        })
-        .await?;
-        Ok(body)
+        self.stream(response, |bytes| self.append(&mut body, bytes, max))
+            .await?;
+        let Some(coding) = coding else { return Ok(body) };
+        if coding::is_gzip(&coding) && coding::looks_like_gzip(&body) {
+            let mut decoded = Vec::new();
+            let result = Decoder::new().decode(&body, |bytes| self.append(&mut decoded, bytes, max));
+            return result.ok_or_else(|| self.coding(&coding))?.map(|()| decoded);
+        }
+        // A label without the coding that it names.
+        if body.trim_ascii_start().starts_with(b"{") {
+            return Ok(body);
+        }
+        Err(self.coding(&coding))
+    }
+
+    fn append(&self, body: &mut Vec<u8>, bytes: &[u8], max: u64) -> Result<(), RegistryError> {
+        body.extend_from_slice(bytes);
+        if body.len() as u64 > max {
+            return Err(self.too_large(max));
+        }
+        Ok(())
     }
 
     /// Hands a body over as it comes.
@@ -263,16 +326,6 @@ impl Server {
     }
 }
 
-async fn error_page(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < MAX_PROBLEM_LEN
-        && let Ok(Some(bytes)) = response.chunk().await
-    {
-        body.extend_from_slice(&bytes);
-    }
-    body
-}
-
 /// How long a server wants to be left alone (RFC 9110, 10.2.3): seconds, or a time, which is held against the server's
 /// own clock.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
@@ -285,20 +338,31 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     time(wait)?.duration_since(time(text(DATE)?.trim())?).ok()
 }
 
-/// Whether an error page is of a server that speaks TLS.
-fn says_tls(page: &[u8]) -> bool {
-    let page = String::from_utf8_lossy(page);
+/// Returns whether an error page is of a server that speaks TLS.
+fn says_tls(page: &ErrorPage) -> bool {
     SPEAKS_TLS.iter().any(|text| page.contains(text))
 }
 
-/// What TLS has to say about an error.
-fn tls_error<'error>(error: &'error (dyn Error + 'static)) -> Option<&'error rustls::Error> {
-    // The source of an `io::Error` is not the error that it wraps, but what comes after.
-    let cause = match error.downcast_ref::<io::Error>() {
+/// Returns an error and what it comes from, in this order.
+pub(super) fn causes<'error>(error: &'error (dyn Error + 'static)) -> Vec<&'error (dyn Error + 'static)> {
+    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
+        // The source of an `io::Error` is not the error that it wraps, but what comes after.
         Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
         None => error.source(),
-    };
-    error.downcast_ref().or_else(|| cause.and_then(tls_error))
+    })
+    .collect()
+}
+
+/// Returns the error of the system among causes, or the last of them: that one tells something. A
+/// chain of six says the same thing in the words of six layers.
+pub(super) fn io_error(causes: &[&(dyn Error + 'static)]) -> io::Error {
+    match causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>()) {
+        Some(error) => match error.raw_os_error() {
+            Some(code) => io::Error::from_raw_os_error(code),
+            None => io::Error::new(error.kind(), error.to_string()),
+        },
+        None => io::Error::other(causes.last().map(ToString::to_string).unwrap_or_default()),
+    }
 }
 
 #[cfg(test)]

@@ -2,15 +2,16 @@
 //!
 //! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use http_auth::ChallengeRef;
-use http_auth::parser::ChallengeParser;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
+use super::challenge::{self, Bearer, Challenge};
+use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::server::{Asked, Server};
 use crate::image::auth::{Credentials, Secret};
 use crate::image::manifest::null_is_default;
@@ -20,15 +21,20 @@ use crate::image::reference::is_loopback;
 /// length.
 const MAX_TOKENS_LEN: u64 = 256 << 10;
 
-/// Gets authorisation for one repository, and keeps it for the next request.
+/// Gets authorization for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
     client: Client,
     server: Server,
     realms: Realms,
     credentials: Option<Credentials>,
     current: Mutex<Option<HeaderValue>>,
+    /// The first token server that gave a token. Some registries name another one later, which does
+    /// not.
+    first: Mutex<Option<Bearer>>,
     /// Held while a challenge is answered, so that requests at the same time get one token between them.
     answering: tokio::sync::Mutex<()>,
+    /// Set once the registry or its token server has refused the credentials that it got.
+    refused: AtomicBool,
 }
 
 /// Which token servers get credentials.
@@ -42,15 +48,20 @@ pub(super) enum Realms {
     Any,
 }
 
-/// What a registry asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    Basic,
-    Bearer {
-        realm: String,
-        service: Option<String>,
-        scope: Option<String>,
-    },
+/// A token server as it is asked.
+struct TokenServer {
+    url: Url,
+    /// Set if the URL may only lead to a secure one, and must not give a token itself.
+    must_redirect: bool,
+}
+
+/// A way to ask a token server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// With Basic credentials, if there are some (token authentication).
+    Get,
+    /// With an identity token in a form (OAuth 2).
+    Post,
 }
 
 /// What a token server answers: one of the two, and it is the same.
@@ -70,90 +81,216 @@ impl Authorizer {
             realms,
             credentials,
             current: Mutex::default(),
+            first: Mutex::default(),
             answering: tokio::sync::Mutex::default(),
+            refused: AtomicBool::new(false),
         }
     }
 
-    /// The `Authorization` that was good last time.
+    /// Returns the `Authorization` that was good last time.
     pub(super) fn current(&self) -> Option<HeaderValue> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The `Authorization` that the challenge in these headers of a 401 asks for, which came in answer to `used`.
+    /// Returns whether credentials were refused by the server that they were sent to.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Records that the registry answered 401 to credentials that were sent to it.
+    pub(super) fn refuse(&self) {
+        if self.credentials.is_some() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the `Authorization` that is good no longer.
+    pub(super) fn forget(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns whether a challenge asks for a scope that is not asked for by itself: another
+    /// repository's.
+    pub(super) fn has_other_scopes(&self, headers: &HeaderMap) -> bool {
+        match Challenge::find(headers) {
+            Some(Challenge::Bearer(Bearer { scope, .. })) => self.scopes(&scope, true) != self.scopes(&scope, false),
+            _ => false,
+        }
+    }
+
+    /// Returns the `Authorization` that the challenge in these headers asks for, which came in answer to `used`. With
+    /// `scopes`, the challenge's scopes are asked for beside the repository's own.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`] without the
+    /// credentials that it asks for, and what can go wrong with a token server.
     pub(super) async fn answer(
         &self,
         headers: &HeaderMap,
         used: Option<&HeaderValue>,
+        scopes: bool,
         asked: &Asked,
     ) -> Result<HeaderValue, RegistryError> {
-        let challenge = Challenge::find(headers);
-        // Who waits for the token that another request asks for waits for the same server.
-        if let Some(Challenge::Bearer { realm, .. }) = &challenge {
-            asked.set(&self.realm(realm)?);
+        let challenge = Challenge::find(headers).ok_or_else(|| self.server.no_challenge(&challenge::text(headers)))?;
+        // A request that waits for a token which another request asks for waits for the same
+        // server.
+        if let Challenge::Bearer(bearer) = &challenge
+            && let Ok(server) = self.token_server(&bearer.realm)
+        {
+            asked.set(&server.url);
         }
         let _answering = self.answering.lock().await;
         if let Some(newer) = self.current().filter(|current| Some(current) != used) {
             return Ok(newer);
         }
-        let authorization = match (challenge, &self.credentials) {
-            (Some(Challenge::Bearer { .. }), Some(Credentials::RegistryToken(token))) => {
-                header("Bearer", token.reveal()).ok_or_else(|| self.server.unauthorized(String::new()))?
-            }
-            (Some(Challenge::Bearer { realm, service, scope }), _) => {
-                let token = self.token(&realm, service, scope).await?;
-                header("Bearer", &token).ok_or_else(|| self.no_token(&realm))?
-            }
-            (
-                Some(Challenge::Basic),
-                Some(Credentials::Basic(pair) | Credentials::IdentityToken { pair: Some(pair), .. }),
-            ) => basic(pair.reveal()),
-            _ => return Err(self.server.unauthorized(String::new())),
+        let authorization = match challenge {
+            Challenge::Bearer(bearer) => match &self.credentials {
+                Some(Credentials::RegistryToken(token)) => header("Bearer", token.reveal()),
+                _ => Some(self.bearer(bearer, scopes, asked).await?),
+            },
+            Challenge::Basic => self
+                .credentials
+                .as_ref()
+                .and_then(|credentials| basic(&credentials.pair().or_else(|| credentials.pair_with_token())?)),
         };
+        let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
         Ok(authorization)
     }
 
-    async fn token(
-        &self,
-        realm: &str,
-        service: Option<String>,
-        scope: Option<String>,
-    ) -> Result<String, RegistryError> {
-        let mut url = self.realm(realm)?;
-        let server = self.server.at(&url);
-        let repository = Some(&self.server.repository).filter(|repository| !repository.is_empty());
-        let scope = scope.or_else(|| repository.map(|repository| format!("repository:{repository}:pull")));
-        let mut parameters: Vec<_> = scope.map(|scope| ("scope", scope)).into_iter().collect();
-        parameters.extend(service.map(|service| ("service", service)));
-        let request = if let Some(Credentials::IdentityToken { token, .. }) = &self.credentials {
-            parameters.push(("grant_type", "refresh_token".to_owned()));
-            parameters.push(("client_id", "microagent".to_owned()));
-            parameters.push(("refresh_token", token.reveal().to_owned()));
-            self.client.post(url).form(&parameters)
-        } else {
-            url.query_pairs_mut().extend_pairs(parameters);
-            let request = self.client.get(url);
-            match &self.credentials {
-                Some(Credentials::Basic(pair)) => request.header(AUTHORIZATION, basic(pair.reveal())),
-                _ => request,
+    /// Gets a token from the server that a challenge names, or else from the first one that gave a
+    /// token.
+    async fn bearer(&self, bearer: Bearer, scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = match self.token(&bearer, scopes, asked).await {
+            Ok(token) => {
+                let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.get_or_insert(bearer);
+                return Ok(token);
             }
+            Err(error) => error,
         };
-        let mut response = server.send(request).await?;
+        match first.filter(|first| first.realm != bearer.realm) {
+            // The registry's last word is what the user has to know of.
+            Some(first) => self.token(&first, scopes, asked).await.map_err(|_| error),
+            None => Err(error),
+        }
+    }
+
+    async fn token(&self, bearer: &Bearer, scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+        let server = self.token_server(&bearer.realm)?;
+        let mut parameters: Vec<_> = self
+            .scopes(&bearer.scope, scopes)
+            .into_iter()
+            .map(|scope| ("scope", scope))
+            .collect();
+        parameters.extend(bearer.service.clone().map(|service| ("service", service)));
+        let method = match &self.credentials {
+            Some(Credentials::IdentityToken { .. }) => Method::Post,
+            _ => Method::Get,
+        };
+        let mut response = self.ask(&server, method, &parameters, asked).await?;
+        // Some servers know only one way, and say so in different ways.
+        if method == Method::Post && is_wrong_method(response.status()) {
+            response = self.ask(&server, Method::Get, &parameters, asked).await?;
+        }
+        let blamed = self.server.at(response.url());
         match response.status() {
             StatusCode::OK => {}
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST => {
-                return Err(self.server.unauthorized(server.problem(response).await));
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
+                if status != StatusCode::BAD_REQUEST {
+                    self.refuse();
+                }
+                return Err(self.server.unauthorized(blamed.problem(response).await));
             }
-            _ => return Err(server.refusal(response).await),
+            _ => return Err(blamed.refusal(response).await),
         }
-        let body = server.body(&mut response, MAX_TOKENS_LEN).await?;
-        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| self.no_token(realm))?;
+        let body = blamed.document(&mut response, MAX_TOKENS_LEN).await?;
+        let no_token = || self.no_token(&bearer.realm);
+        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let token = [tokens.token, tokens.access_token]
             .into_iter()
             .find(|token| !token.is_empty())
-            .ok_or_else(|| self.no_token(realm))?;
+            .ok_or_else(no_token)?;
         self.server.sent.add(Secret::new(token.clone()));
-        Ok(token)
+        header("Bearer", &token).ok_or_else(no_token)
+    }
+
+    /// Returns the scopes to ask for: those of the challenge if they have the repository in them,
+    /// or else the repository's own, which some registries leave out or mistake. Names that are no
+    /// repository's stay.
+    fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
+        let repository = &self.server.repository;
+        let asked: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
+        if repository.is_empty() {
+            return asked;
+        }
+        let own = format!("repository:{repository}:");
+        if asked.iter().any(|scope| scope.starts_with(&own)) {
+            return asked;
+        }
+        let asked = asked
+            .into_iter()
+            .filter(|scope| all || !scope.starts_with("repository:"));
+        std::iter::once(own + "pull").chain(asked).collect()
+    }
+
+    /// Asks a token server, and follows its redirects: with credentials within its origin, and
+    /// without them elsewhere.
+    async fn ask(
+        &self,
+        server: &TokenServer,
+        mut method: Method,
+        parameters: &[(&str, String)],
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let mut url = server.url.clone();
+        let origin = url.origin();
+        if method == Method::Get {
+            let parameters = parameters.iter().map(|(name, value)| (name, value));
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        for redirects in 0..=MAX_REDIRECTS {
+            asked.set(&url);
+            let may_send = url.origin() == origin && !server.must_redirect;
+            let request = match (method, self.credentials.as_ref().filter(|_| may_send)) {
+                (Method::Post, Some(Credentials::IdentityToken { token, .. })) => {
+                    let mut form = parameters.to_vec();
+                    form.push(("grant_type", "refresh_token".to_owned()));
+                    form.push(("client_id", "microagent".to_owned()));
+                    form.push(("refresh_token", token.reveal().to_owned()));
+                    self.client.post(url.clone()).form(&form)
+                }
+                (_, credentials) => {
+                    let pair = credentials.and_then(Credentials::pair_with_token);
+                    let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
+                    self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
+                }
+            };
+            let blamed = self.server.at(&url);
+            let response = blamed.send(request).await?;
+            let next = redirect::next(&response).map_err(|why| blamed.redirects(why))?;
+            let is_see_other = response.status() == StatusCode::SEE_OTHER;
+            let is_insecure = |url: &Url| server.must_redirect && url.scheme() != "https";
+            match next {
+                None if server.must_redirect && redirects == 0 => {
+                    return Err(self.insecure(server.url.as_str()));
+                }
+                None => return Ok(response),
+                Some(next) if is_insecure(&next) => return Err(self.insecure(server.url.as_str())),
+                // A form would have to be sent elsewhere, with the token in it.
+                Some(next) if method == Method::Post && next.origin() != origin => {
+                    return Err(blamed.redirects(Redirects::OtherOrigin));
+                }
+                Some(next) => url = next,
+            }
+            if is_see_other {
+                method = Method::Get;
+            }
+        }
+        let why = Redirects::TooMany { max: MAX_REDIRECTS };
+        Err(self.server.at(&url).redirects(why))
     }
 
     fn no_token(&self, realm: &str) -> RegistryError {
@@ -161,27 +298,29 @@ impl Authorizer {
         RegistryError::NoToken { realm }
     }
 
-    /// Returns the URL of the token server, without user and password, which the client would send.
+    fn insecure(&self, realm: &str) -> RegistryError {
+        RegistryError::InsecureRealm {
+            registry: self.server.name.clone(),
+            realm: self.shown(realm),
+        }
+    }
+
+    /// Returns the token server of a realm, without user and password, which the client would send.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
-    /// machine.
-    fn realm(&self, realm: &str) -> Result<Url, RegistryError> {
-        let is_secure = |url: &Url| match url.scheme() {
-            "https" => true,
-            "http" => match self.realms {
-                Realms::Secure => false,
-                Realms::SecureOrLoopback => url.host_str().is_some_and(is_loopback),
-                Realms::Any => true,
-            },
-            _ => false,
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine, or there are no
+    /// credentials that it could get: then it may lead to where TLS is spoken.
+    fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
+        let url = Url::parse(realm.trim()).ok().and_then(without_user);
+        let url = url.ok_or_else(|| self.insecure(realm))?;
+        let must_redirect = match (url.scheme(), self.realms) {
+            ("https", _) | ("http", Realms::Any) => false,
+            ("http", Realms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
+            ("http", _) if self.credentials.is_none() => true,
+            _ => return Err(self.insecure(realm)),
         };
-        let url = Url::parse(realm).ok().filter(is_secure);
-        url.and_then(without_user).ok_or_else(|| RegistryError::InsecureRealm {
-            registry: self.server.name.clone(),
-            realm: self.shown(realm),
-        })
+        Ok(TokenServer { url, must_redirect })
     }
 
     /// Returns as much of a realm as can be shown.
@@ -193,6 +332,19 @@ impl Authorizer {
     }
 }
 
+/// Returns whether a token server answers so that it may be asked in another way: one that takes no
+/// POST, or no identity token in it.
+fn is_wrong_method(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
 /// Returns a URL without user and password: nobody gave them to be sent. `None` if it is not one
 /// that can have them.
 fn without_user(mut url: Url) -> Option<Url> {
@@ -201,44 +353,9 @@ fn without_user(mut url: Url) -> Option<Url> {
     Some(url)
 }
 
-impl Challenge {
-    /// The challenge that can be answered best.
-    fn find(headers: &HeaderMap) -> Option<Self> {
-        let texts = headers
-            .get_all(WWW_AUTHENTICATE)
-            .iter()
-            .filter_map(|value| value.to_str().ok());
-        let challenges: Vec<_> = texts
-            .flat_map(|text| ChallengeParser::new(text).map_while(Result::ok))
-            .collect();
-        let mut bearer = challenges
-            .iter()
-            .filter(|challenge| challenge.scheme.eq_ignore_ascii_case("Bearer"));
-        let basic = || {
-            challenges
-                .iter()
-                .find(|challenge| challenge.scheme.eq_ignore_ascii_case("Basic"))
-        };
-        bearer.find_map(Self::bearer).or_else(|| basic().map(|_| Self::Basic))
-    }
-
-    fn bearer(challenge: &ChallengeRef<'_>) -> Option<Self> {
-        let parameter = |wanted: &str| {
-            let mut parameters = challenge.params.iter();
-            parameters
-                .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
-                .map(|(_, value)| value.to_unescaped())
-        };
-        Some(Self::Bearer {
-            realm: parameter("realm")?,
-            service: parameter("service"),
-            scope: parameter("scope"),
-        })
-    }
-}
-
-fn basic(pair: &str) -> HeaderValue {
-    header("Basic", pair).expect("base64 can stand in a header")
+/// Returns `user:password` in base64 as HTTP Basic sends it.
+fn basic(pair: &Secret) -> Option<HeaderValue> {
+    header("Basic", pair.reveal())
 }
 
 fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
@@ -254,41 +371,18 @@ mod tests {
     use crate::image::registry::proxies::Proxies;
     use crate::image::registry::secrets::SentSecrets;
 
-    fn challenge(values: &[&'static str]) -> Option<Challenge> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(value));
-        }
-        Challenge::find(&headers)
-    }
-
-    #[test]
-    fn challenges_of_real_registries_are_understood() {
-        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
-            Some(Challenge::Bearer {
-                realm: realm.to_owned(),
-                service: service.map(str::to_owned),
-                scope: scope.map(str::to_owned),
-            })
+    fn authorizer(realms: Realms, credentials: Option<Credentials>) -> Authorizer {
+        let server = Server {
+            name: "r".to_owned(),
+            referrer: None,
+            base: Url::parse("https://r/v2/a").unwrap(),
+            repository: "a".to_owned(),
+            credentials: None,
+            helper: None,
+            proxies: Proxies::default(),
+            sent: SentSecrets::default(),
         };
-        let hub =
-            r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:a/b:pull""#;
-        let expected = bearer(
-            "https://auth.docker.io/token",
-            Some("registry.docker.io"),
-            Some("repository:a/b:pull"),
-        );
-        assert_eq!(challenge(&[hub]), expected);
-        assert_eq!(challenge(&["Basic realm=\"x\"", hub]), expected);
-        assert_eq!(
-            challenge(&[r#"bearer Realm="https://x/t""#]),
-            bearer("https://x/t", None, None)
-        );
-        assert_eq!(challenge(&["Basic realm=\"Registry Realm\""]), Some(Challenge::Basic));
-        assert_eq!(challenge(&["Bearer service=\"no realm\""]), None);
-        for odd in ["", "Negotiate", "Digest realm=\"x\"", ",,,", "Bearer realm=\"x", "\"\\"] {
-            assert_eq!(challenge(&[odd]), None, "{odd}");
-        }
+        Authorizer::new(Client::new(), server, realms, credentials)
     }
 
     #[test]
@@ -302,19 +396,8 @@ mod tests {
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
         install_provider();
         let realm = |realms, realm: &str| {
-            let server = Server {
-                name: "r".to_owned(),
-                referrer: None,
-                base: Url::parse("https://r/v2/a").unwrap(),
-                repository: "a".to_owned(),
-                credentials: None,
-                helper: None,
-                proxies: Proxies::default(),
-                sent: SentSecrets::default(),
-            };
-            Authorizer::new(Client::new(), server, realms, None)
-                .realm(realm)
-                .is_ok()
+            let credentials = Credentials::basic("someone", &Secret::new("secret".to_owned()));
+            authorizer(realms, Some(credentials)).token_server(realm).is_ok()
         };
         assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
         assert!(!realm(Realms::Secure, "http://auth.example/token"));
@@ -326,5 +409,31 @@ mod tests {
         assert!(!realm(Realms::SecureOrLoopback, "file:///token"));
         assert!(realm(Realms::Any, "http://auth.example/token"));
         assert!(!realm(Realms::Any, "file:///token"));
+        // Without credentials, there is nothing to lose but the token, which must come over TLS.
+        let server = authorizer(Realms::Secure, None);
+        assert!(server.token_server("http://auth.example/token").unwrap().must_redirect);
+        assert!(!server.token_server("https://auth.example/token").unwrap().must_redirect);
+        assert!(server.token_server("ftp://auth.example/token").is_err());
+    }
+
+    #[test]
+    fn scopes_have_the_repository_in_them() {
+        install_provider();
+        let authorizer = authorizer(Realms::Secure, None);
+        let own = "repository:a:pull";
+        for (challenge, expected) in [
+            ("", &[own][..]),
+            (own, &[own]),
+            ("repository:a:pull,push", &["repository:a:pull,push"]),
+            ("repository:ab:pull", &[own]),
+            ("aws", &[own, "aws"]),
+            ("repository:other:pull registry:catalog:*", &[own, "registry:catalog:*"]),
+        ] {
+            assert_eq!(authorizer.scopes(challenge, false), expected, "{challenge}");
+        }
+        assert_eq!(
+            authorizer.scopes("repository:other:pull", true),
+            [own, "repository:other:pull"]
+        );
     }
 }

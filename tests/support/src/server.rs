@@ -46,7 +46,10 @@ pub enum Reply {
     /// The body from a position on, as far as it goes of all.
     Part { start: usize, body: Vec<u8>, all: usize },
     /// Bytes of unknown length, up to the end of the connection.
-    Unsized { body: Vec<u8> },
+    Unsized {
+        headers: Vec<(&'static str, String)>,
+        body: Vec<u8>,
+    },
     /// In 16 pieces, with pauses between them.
     Slow { reply: Box<Reply>, pause: Duration },
     /// The first bytes of a longer body, and then nothing more.
@@ -59,6 +62,22 @@ impl Reply {
             status,
             headers: Vec::new(),
             body: Vec::new(),
+        }
+    }
+
+    pub fn body(body: impl Into<Vec<u8>>) -> Self {
+        Self::Answer {
+            status: 200,
+            headers: Vec::new(),
+            body: body.into(),
+        }
+    }
+
+    /// The same without a `Content-Length`, with status 200.
+    pub fn without_length(self) -> Self {
+        match self {
+            Self::Answer { headers, body, .. } => Self::Unsized { headers, body },
+            other => other,
         }
     }
 
@@ -79,6 +98,10 @@ impl Reply {
             } => {
                 headers.push((name, value.into()));
                 Self::Answer { status, headers, body }
+            }
+            Self::Unsized { mut headers, body } => {
+                headers.push((name, value.into()));
+                Self::Unsized { headers, body }
             }
             other => other,
         }
@@ -215,7 +238,7 @@ fn write_reply(mut stream: TcpStream, reply: &Reply) -> io::Result<()> {
             (206, vec![("Content-Range", range)], Some(all - start), body)
         }
         Reply::Cut { announced, body } | Reply::Stall { announced, body } => (200, Vec::new(), Some(*announced), body),
-        Reply::Unsized { body } => (200, Vec::new(), None, body),
+        Reply::Unsized { headers, body } => (200, headers.clone(), None, body),
     };
     headers.extend(announced.map(|len| ("Content-Length", len.to_string())));
     write!(stream, "HTTP/1.1 {status} X\r\nConnection: close\r\n")?;
