@@ -19,6 +19,7 @@ mod private;
 mod proxies;
 mod real;
 mod redirects;
+mod registries;
 mod secrets;
 mod store;
 mod streams;

@@ -1,0 +1,173 @@
+//! Registries as they are in the world: a table of what they do, and what this program and skopeo
+//! make of it.
+//!
+//! This program can pull everything that skopeo can. Skopeo is asked where it is installed.
+
+mod challenges;
+mod documents;
+mod downloads;
+mod tokens;
+
+use std::fs;
+use std::process::Command;
+
+use microagent::image::ImageError;
+use serde_json::{Value, json};
+
+use crate::sources::faults::{CONTENT, one_image};
+use crate::sources::{State, chain, linux, read};
+use support::layout::TestLayout;
+use support::server::{Reply, Request, Server};
+use support::skip::say;
+
+/// `user:secret-f00d` in base64.
+const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
+
+/// A registry that does something which others do not.
+struct Trait {
+    name: String,
+    /// Holds what the server serves.
+    _layout: TestLayout,
+    server: Server,
+    /// The entry of the credentials file, if there is one.
+    entry: Option<Value>,
+    expected: Expected,
+}
+
+/// End of a pull.
+enum Expected {
+    Pulled,
+    /// With these words.
+    Refused(&'static str),
+    /// With these words, although skopeo, which only copies, may take it.
+    NotAnImage(&'static str),
+}
+
+use Expected::{NotAnImage, Pulled, Refused};
+
+impl Trait {
+    /// A registry of [`one_image`] that does what `fault` says.
+    fn new(
+        name: impl Into<String>,
+        expected: Expected,
+        fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        let (layout, image) = one_image();
+        Self::of(name, expected, layout, &image, fault)
+    }
+
+    /// A registry of an image.
+    fn of(
+        name: impl Into<String>,
+        expected: Expected,
+        layout: TestLayout,
+        image: &Value,
+        fault: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
+    ) -> Self {
+        // Other clients ask there first.
+        let server = Server::of(&layout, image, move |request, before| {
+            let root = || (request.path == "/v2/").then(|| Reply::json(200, &json!({})));
+            fault(request, before).or_else(root)
+        });
+        Self {
+            name: name.into(),
+            _layout: layout,
+            server,
+            entry: None,
+            expected,
+        }
+    }
+
+    /// The same, asked by a user with a password.
+    fn with_password(self) -> Self {
+        self.with_entry(json!({"auth": PAIR}))
+    }
+
+    fn with_entry(self, entry: Value) -> Self {
+        Self {
+            entry: Some(entry),
+            ..self
+        }
+    }
+
+    /// Pulls the layer with this program.
+    fn pull(&self) -> Result<(), ImageError> {
+        let directory = tempfile::tempdir().unwrap();
+        let state = match self.auth_file(&directory) {
+            Some(file) => State::with_auth(file),
+            None => State::new(),
+        };
+        let source = state.open(&self.server.reference(""))?;
+        let image = source.resolve(&linux("amd64"))?;
+        for layer in &image.layers {
+            let content = read(&source, layer)?;
+            assert_eq!(content, CONTENT.as_bytes(), "{}", self.name);
+        }
+        Ok(())
+    }
+
+    /// Returns whether skopeo pulls the image; `None` where there is no skopeo.
+    fn skopeo(&self) -> Option<bool> {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new("skopeo");
+        command.args([
+            "--insecure-policy",
+            "--override-arch",
+            "amd64",
+            "--override-os",
+            "linux",
+        ]);
+        command.args(["copy", "-q", "--src-tls-verify=false"]);
+        command
+            .env("HOME", directory.path())
+            .env("XDG_RUNTIME_DIR", directory.path());
+        if let Some(file) = self.auth_file(&directory) {
+            command.arg("--src-authfile").arg(file);
+        }
+        command.arg(format!("docker://{}", self.server.reference("")));
+        command.arg(format!("dir:{}", directory.path().join("image").display()));
+        command.output().ok().map(|output| output.status.success())
+    }
+
+    fn auth_file(&self, directory: &tempfile::TempDir) -> Option<std::path::PathBuf> {
+        let file = directory.path().join("auth.json");
+        let auths = json!({"auths": {self.server.address.to_string(): self.entry.as_ref()?}});
+        fs::write(&file, auths.to_string()).unwrap();
+        Some(file)
+    }
+}
+
+/// Pulls from each registry, prints the table, and fails if a row is not as expected, or if skopeo
+/// pulls what this program does not.
+fn check(traits: &[Trait]) {
+    let (mut table, mut wrong) = (String::new(), Vec::new());
+    for registry in traits {
+        let ours = registry.pull().map_err(|error| chain(&error));
+        let skopeo = registry.skopeo();
+        let is_expected = match (&ours, &registry.expected) {
+            (Ok(()), Pulled) => true,
+            (Err(error), Refused(words) | NotAnImage(words)) => error.contains(words),
+            _ => false,
+        };
+        let word = match (&ours, skopeo) {
+            (_, None) => "-",
+            (_, Some(true)) => "pulls",
+            (_, Some(false)) => "refuses",
+        };
+        let text = match &ours {
+            Ok(()) => "pulls".to_owned(),
+            Err(error) => format!(
+                "refuses: {}",
+                error.replace(&registry.server.address.to_string(), "HOST")
+            ),
+        };
+        let row = format!("{:64} | {word:7} | {text}\n", registry.name);
+        let may_differ = ours.is_ok() || matches!(registry.expected, NotAnImage(_));
+        if !is_expected || (skopeo == Some(true) && !may_differ) {
+            wrong.push(row.clone());
+        }
+        table += &row;
+    }
+    say(&format!("{:64} | skopeo  | microagent\n{table}", "trait"));
+    assert!(wrong.is_empty(), "not as expected:\n{}", wrong.concat());
+}

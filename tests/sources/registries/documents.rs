@@ -1,0 +1,183 @@
+//! Manifests, indexes and configs as they are.
+
+use serde_json::{Value, json};
+
+use super::{Expected, NotAnImage, Pulled, Trait, check};
+use crate::sources::faults::CONTENT;
+use support::layout::{CONFIG, INDEX, LAYER, MANIFEST, TestLayout, config, for_platform, manifest};
+
+/// A registry of an image whose config and manifest are edited, with a media type for the config.
+fn image(
+    name: impl Into<String>,
+    expected: Expected,
+    config_type: &str,
+    edit_config: impl Fn(&mut Value),
+    edit_manifest: impl Fn(&mut Value),
+) -> Trait {
+    let layout = TestLayout::new();
+    let image = edited(&layout, config_type, edit_config, edit_manifest);
+    Trait::of(name, expected, layout, &image, |_, _| None)
+}
+
+fn edited(
+    layout: &TestLayout,
+    config_type: &str,
+    edit_config: impl Fn(&mut Value),
+    edit_manifest: impl Fn(&mut Value),
+) -> Value {
+    let layer = layout.blob(LAYER, CONTENT.as_bytes());
+    let mut config = config("linux/amd64", std::slice::from_ref(&layer));
+    edit_config(&mut config);
+    let config = layout.document(config_type, &config);
+    let mut manifest = manifest(&config, &[layer]);
+    edit_manifest(&mut manifest);
+    layout.document(MANIFEST, &manifest)
+}
+
+/// A registry of an index with a good image for linux/amd64 and other entries.
+fn index(name: &str, before: &Value, after: &Value) -> Trait {
+    let layout = TestLayout::new();
+    let image = edited(&layout, CONFIG, |_| {}, |_| {});
+    let index = json!({
+        "schemaVersion": 2,
+        "mediaType": INDEX,
+        "manifests": [before, for_platform(image, "linux/amd64"), after],
+    });
+    let index = layout.document(INDEX, &index);
+    Trait::of(name, Pulled, layout, &index, |_, _| None)
+}
+
+#[test]
+fn media_types_that_say_nothing() {
+    let mut traits = Vec::new();
+    for media_type in [
+        "application/octet-stream",
+        "text/html",
+        "application/json",
+        "text/plain; charset=utf-8",
+        "",
+    ] {
+        traits.push(image(
+            format!("config of type {media_type:?}"),
+            Pulled,
+            media_type,
+            |_| {},
+            |_| {},
+        ));
+    }
+    let none = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, |_| {}, edit);
+    traits.push(none("config without a media type", |manifest| {
+        drop(manifest["config"].as_object_mut().unwrap().remove("mediaType"));
+    }));
+    traits.push(none("layer without a media type", |manifest| {
+        drop(manifest["layers"][0].as_object_mut().unwrap().remove("mediaType"));
+    }));
+    traits.push(none("layer with an empty media type", |manifest| {
+        manifest["layers"][0]["mediaType"] = "".into();
+    }));
+    traits.push(none("annotations and urls that are null", |manifest| {
+        manifest["annotations"] = Value::Null;
+        manifest["layers"][0]["annotations"] = json!({"a": null});
+        manifest["layers"][0]["urls"] = Value::Null;
+    }));
+    let artifact = "application/vnd.cncf.helm.config.v1+json";
+    let refused = NotAnImage("not a container image");
+    traits.push(image(
+        "a Helm chart",
+        refused,
+        artifact,
+        |config| *config = json!({"name": "chart"}),
+        |_| {},
+    ));
+    check(&traits);
+}
+
+#[test]
+fn configs_as_they_are() {
+    let config = |name, edit: fn(&mut Value)| image(name, Pulled, CONFIG, edit, |_| {});
+    check(&[
+        config("no os and architecture", |config| {
+            config.as_object_mut().unwrap().remove("os");
+            config.as_object_mut().unwrap().remove("architecture");
+        }),
+        config("empty os and architecture", |config| {
+            config["os"] = "".into();
+            config["architecture"] = "".into();
+        }),
+        config("Entrypoint and Cmd as texts", |config| {
+            config["config"]["Entrypoint"] = "/bin/sh".into();
+            config["config"]["Cmd"] = "-l".into();
+        }),
+        config("null wherever it fits", |config| {
+            config["config"] = json!({"Env": null, "Labels": null, "Cmd": null, "ExposedPorts": null, "Volumes": null});
+            config["history"] = Value::Null;
+            config["variant"] = Value::Null;
+        }),
+        config("a number as created", |config| config["created"] = 1_700_000_000.into()),
+        config("unknown fields", |config| {
+            config["config"]["Healthcheck"] = json!({"Test": "x", "Interval": "soon"});
+            config["moby.buildkit.cache.v0"] = json!([1]);
+        }),
+    ]);
+}
+
+#[test]
+fn lists_are_no_objects() {
+    let list = |name, edit_config: fn(&mut Value), edit_manifest: fn(&mut Value)| {
+        image(name, NotAnImage(""), CONFIG, edit_config, edit_manifest)
+    };
+    check(&[
+        list(
+            "a config that is a list",
+            |config| *config = json!(["amd64", "linux"]),
+            |_| {},
+        ),
+        list(
+            "a config's config that is a list",
+            |config| config["config"] = json!([null, ["/bin/sh"]]),
+            |_| {},
+        ),
+        list(
+            "a descriptor that is a list",
+            |_| {},
+            |manifest| {
+                let config = manifest["config"].clone();
+                manifest["config"] = json!([config["mediaType"], config["digest"], config["size"]]);
+            },
+        ),
+        list(
+            "a manifest that is a list",
+            |_| {},
+            |manifest| *manifest = json!([2, manifest.clone()]),
+        ),
+    ]);
+}
+
+#[test]
+fn entries_for_other_platforms_may_be_anything() {
+    let platform = json!({"os": "linux", "architecture": "s390x"});
+    let zeros = format!("sha256:{}", "0".repeat(64));
+    check(&[
+        index(
+            "an unknown digest algorithm",
+            &json!({"mediaType": MANIFEST, "digest": "crc32:00000000", "size": 1, "platform": platform}),
+            &json!({"mediaType": MANIFEST, "digest": "blake3:00", "size": 1, "platform": platform}),
+        ),
+        index(
+            "an attestation",
+            &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "platform": {"os": "unknown", "architecture": "unknown"},
+                "annotations": {"vnd.docker.reference.type": "attestation-manifest"}}),
+            &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "artifactType": "application/vnd.in-toto+json"}),
+        ),
+        index(
+            "empty names",
+            &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "platform": {"os": "", "architecture": ""}}),
+            &json!({"mediaType": MANIFEST, "digest": zeros, "size": 1, "platform": {"os": "linux", "architecture": ""}}),
+        ),
+        index(
+            "no size, and none that makes sense",
+            &json!({"mediaType": MANIFEST, "digest": zeros, "platform": platform}),
+            &json!({"mediaType": MANIFEST, "digest": zeros, "size": -1, "platform": platform}),
+        ),
+    ]);
+}

@@ -1,0 +1,173 @@
+//! Blobs in pieces, in codings, and by detours.
+
+use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::{Expected, Pulled, Refused, Trait, check};
+use crate::sources::faults::{CONTENT, layer_digest};
+use support::layout::{MANIFEST, TestLayout};
+use support::server::{Reply, Request};
+
+/// A registry whose layer is sent as `reply` says, with the number of earlier requests for it.
+fn of_layer(
+    name: impl Into<String>,
+    expected: Expected,
+    reply: impl Fn(&Request, usize) -> Option<Reply> + Send + Sync + 'static,
+) -> Trait {
+    let layer = layer_digest();
+    let asked = AtomicUsize::new(0);
+    Trait::new(name, expected, move |request, _| {
+        let is_layer = request.path.ends_with(&layer);
+        is_layer
+            .then(|| reply(request, asked.fetch_add(1, Ordering::Relaxed)))
+            .flatten()
+    })
+}
+
+fn cut() -> Reply {
+    Reply::Cut {
+        announced: CONTENT.len(),
+        body: CONTENT.as_bytes()[..4].to_vec(),
+    }
+}
+
+/// A store that breaks off once, and refuses to go on where it broke off.
+fn refuses_ranges(status: u16) -> Trait {
+    of_layer(
+        format!("breaks off once, {status} to a range"),
+        Pulled,
+        move |request, before| match request.range_start() {
+            Some(_) => Some(Reply::status(status)),
+            None => (before == 0).then(cut),
+        },
+    )
+}
+
+fn gzip(content: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(content).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn coded(coding: &str, body: Vec<u8>) -> Reply {
+    Reply::body(body).with("Content-Encoding", coding)
+}
+
+#[test]
+fn downloads_that_break_off() {
+    let parts = |len: usize| {
+        of_layer(
+            format!("parts of {len} bytes"),
+            Pulled,
+            move |request, before| match request.range_start() {
+                Some(start) => {
+                    let body = CONTENT.as_bytes()[start..].iter().copied().take(len).collect();
+                    Some(Reply::Part {
+                        start,
+                        body,
+                        all: CONTENT.len(),
+                    })
+                }
+                None => (before == 0).then(cut),
+            },
+        )
+    };
+    let mut traits: Vec<_> = [400, 401, 403, 404, 416, 500, 501, 503].map(refuses_ranges).into();
+    traits.push(parts(7));
+    traits.push(of_layer("no length, ends early", Pulled, |request, _| {
+        request
+            .range_start()
+            .is_none()
+            .then(|| Reply::body(&CONTENT.as_bytes()[..4]).without_length())
+    }));
+    traits.push(of_layer("no length, ends early, no ranges", Pulled, |_, before| {
+        let len = if before == 0 { 4 } else { CONTENT.len() };
+        Some(Reply::body(&CONTENT.as_bytes()[..len]).without_length())
+    }));
+    traits.push(of_layer("always ends early", Refused("sent 4 of 20 bytes"), |_, _| {
+        Some(Reply::body(&CONTENT.as_bytes()[..4]).without_length())
+    }));
+    check(&traits);
+}
+
+fn a_manifest_in_gzip() -> Trait {
+    let layout = TestLayout::new();
+    let image = layout.image("linux/amd64", &[CONTENT]);
+    let manifest = gzip(&std::fs::read(layout.blob_path(&image)).unwrap());
+    Trait::of("a manifest in gzip", Pulled, layout, &image, move |request, _| {
+        let is_manifest = request.path.contains("/manifests/");
+        is_manifest.then(|| coded("gzip", manifest.clone()).with("Content-Type", MANIFEST))
+    })
+}
+
+#[test]
+fn codings_that_nobody_asked_for() {
+    let content = || CONTENT.as_bytes().to_vec();
+    check(&[
+        of_layer("gzip, with a length", Pulled, |_, _| {
+            Some(coded("gzip", gzip(CONTENT.as_bytes())))
+        }),
+        of_layer("gzip, without a length", Pulled, |_, _| {
+            Some(coded("gzip", gzip(CONTENT.as_bytes())).without_length())
+        }),
+        of_layer("gzip, broken off once", Pulled, |_, before| {
+            let body = gzip(CONTENT.as_bytes());
+            let len = if before == 0 { body.len() / 2 } else { body.len() };
+            Some(coded("x-gzip", body[..len].to_vec()).without_length())
+        }),
+        of_layer("a label alone: gzip", Pulled, move |_, _| {
+            Some(coded("gzip", content()))
+        }),
+        of_layer("a label alone: zstd", Pulled, move |_, _| {
+            Some(coded("zstd", content()))
+        }),
+        of_layer("aws-chunked, left over from an upload", Pulled, move |_, _| {
+            Some(coded("aws-chunked", content()).without_length())
+        }),
+        of_layer("br", Refused("sent the content coding br"), |_, _| {
+            Some(coded("br", b"\x0b\x02\x80abc\x03".to_vec()))
+        }),
+        of_layer(
+            "gzip of something else",
+            Refused("sent the content coding gzip"),
+            |_, _| Some(coded("gzip", gzip(&[0; 999]))),
+        ),
+        of_layer("gzip that is none", Refused("sent the content coding gzip"), |_, _| {
+            Some(coded("gzip", b"no gzip".to_vec()))
+        }),
+        a_manifest_in_gzip(),
+        of_layer(
+            "a web page in place of a layer",
+            Refused("with the title \"Sign in\""),
+            |_, _| Some(Reply::body("<html><title>Sign in</title>")),
+        ),
+    ]);
+}
+
+#[test]
+fn redirects_of_every_status() {
+    let redirects = [301, 302, 303, 307, 308].map(|status| {
+        of_layer(format!("{status} for a layer"), Pulled, move |request, _| {
+            let location = format!("/store/{}", layer_digest());
+            request
+                .path
+                .starts_with("/v2/")
+                .then(|| Reply::status(status).with("Location", location))
+        })
+    });
+    check(&redirects);
+}
+
+#[test]
+fn servers_that_are_busy_once() {
+    let busy = |status: u16| {
+        Trait::new(format!("{status} once"), Pulled, move |request, before| {
+            let is_first = before == 0 && request.path.contains("/manifests/");
+            is_first.then(|| Reply::status(status).with("Retry-After", "0"))
+        })
+    };
+    check(&[429, 500, 502, 503, 504].map(busy));
+}

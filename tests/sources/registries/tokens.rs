@@ -1,0 +1,282 @@
+//! Token servers, and the words of those who refuse.
+
+use std::sync::Arc;
+
+use microagent::image::{
+    AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login,
+};
+use serde_json::json;
+
+use super::{Expected, PAIR, Pulled, Refused, Trait, check};
+use support::server::{Reply, Request, Server};
+
+/// A registry that wants the token `good` of `/token` on the same host, which answers as `token`
+/// says.
+fn tokens(name: &str, expected: Expected, token: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Trait {
+    Trait::new(name, expected, move |request, before| {
+        if request.path.starts_with("/token") {
+            return Some(token(request, before));
+        }
+        let challenge = format!(
+            "Bearer realm=\"http://{}/token\",service=\"x\"",
+            request.headers["host"]
+        );
+        let is_known = request.authorization() == Some("Bearer good");
+        (!is_known).then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+    })
+}
+
+fn good() -> Reply {
+    Reply::json(200, &json!({"token": "good"}))
+}
+
+/// Gives a token to a user with a password.
+fn to_user(request: &Request) -> Reply {
+    if request.authorization() == Some(&format!("Basic {PAIR}")) {
+        good()
+    } else {
+        Reply::status(401)
+    }
+}
+
+/// A token server that has moved, for good or for now.
+fn moved(status: u16) -> Trait {
+    tokens(
+        &format!("a token server with {status} to the same origin"),
+        Pulled,
+        move |request, _| {
+            if request.path.starts_with("/token/new") {
+                return to_user(request);
+            }
+            let query = request.path.split_once('?').map_or("", |(_, query)| query);
+            Reply::status(status).with("Location", format!("/token/new?{query}"))
+        },
+    )
+    .with_password()
+}
+
+/// A token server that takes no POST, and says so with a status.
+fn without_post(status: u16) -> Trait {
+    let entry = json!({"auth": PAIR, "identitytoken": "refresh-me"});
+    tokens(
+        &format!("an identity token, {status} to POST"),
+        Pulled,
+        move |request, _| match request.method.as_str() {
+            "POST" => Reply::status(status),
+            _ if request.authorization().is_some_and(|value| value.starts_with("Basic ")) => good(),
+            _ => Reply::status(401),
+        },
+    )
+    .with_entry(entry)
+}
+
+#[test]
+fn token_servers_of_every_kind() {
+    let elsewhere = Server::start(|request, _| match request.authorization() {
+        None => good(),
+        Some(_) => Reply::status(400),
+    });
+    let elsewhere = format!("http://{}/", elsewhere.address);
+    check(&[
+        tokens("access_token in place of token", Pulled, |_, _| {
+            Reply::json(200, &json!({"access_token": "good"}))
+        }),
+        tokens("an empty token beside access_token", Pulled, |_, _| {
+            Reply::json(200, &json!({"token": "", "access_token": "good", "expires_in": null}))
+        }),
+        tokens("a token server with 307 to another origin", Pulled, move |_, _| {
+            Reply::status(307).with("Location", elsewhere.clone())
+        }),
+        moved(301),
+        moved(302),
+        moved(307),
+        moved(308),
+        tokens("an identity token", Pulled, |request, _| {
+            let is_known = request.method == "POST" && request.body.contains("refresh_token=refresh-me");
+            if is_known { good() } else { Reply::status(401) }
+        })
+        .with_entry(json!({"auth": PAIR, "identitytoken": "refresh-me"})),
+        without_post(401),
+        without_post(404),
+        without_post(405),
+        without_post(501),
+    ]);
+}
+
+/// A registry whose first token expires, and whose later challenges name another realm, where
+/// nobody answers.
+fn another_realm(name: &str, is_public: bool, first_lives: bool) -> Trait {
+    Trait::new(name, Pulled, move |request, before| {
+        let host = &request.headers["host"];
+        if request.path.starts_with("/token") {
+            let lives = first_lives || before < 3;
+            let token = || Reply::json(200, &json!({"token": format!("t{before}")}));
+            return Some(if lives { token() } else { Reply::status(404) });
+        }
+        let realm = if before < 3 {
+            format!("http://{host}/token")
+        } else {
+            "http://127.0.0.1:1/token".to_owned()
+        };
+        let is_old = request.authorization() == Some("Bearer t1") && before > 3;
+        let is_refused = is_old || (request.authorization().is_none() && !(is_public && before > 3));
+        is_refused.then(|| Reply::status(401).with("WWW-Authenticate", format!("Bearer realm=\"{realm}\"")))
+    })
+}
+
+#[test]
+fn tokens_that_expire_while_the_challenge_changes() {
+    check(&[
+        another_realm("a token expires, another realm, the first one lives", false, true),
+        another_realm("a token expires, no realm lives, a public image", true, false),
+    ]);
+}
+
+#[test]
+fn a_token_for_another_repository_too() {
+    check(&[Trait::new(
+        "another repository's scope is wanted as well",
+        Pulled,
+        |request, _| {
+            if request.path.starts_with("/token") {
+                let has_both = request.path.contains("team%2Fapp") && request.path.contains("mirror%2Fapp");
+                return Some(Reply::json(
+                    200,
+                    &json!({"token": if has_both { "good" } else { "small" }}),
+                ));
+            }
+            let challenge = format!(
+                "Bearer realm=\"http://{}/token\",scope=\"repository:mirror/app:pull\",error=\"insufficient_scope\"",
+                request.headers["host"]
+            );
+            let is_known = request.authorization() == Some("Bearer good");
+            (!is_known).then(|| Reply::status(401).with("WWW-Authenticate", challenge))
+        },
+    )]);
+}
+
+#[test]
+fn words_of_those_who_refuse() {
+    let refuses = |name: &str, status: u16, body: &'static str, words: &'static str| {
+        Trait::new(name, Refused(words), move |_, _| {
+            Some(Reply::Answer {
+                status,
+                headers: Vec::new(),
+                body: body.into(),
+            })
+        })
+    };
+    check(&[
+        refuses(
+            "errors[].message",
+            403,
+            r#"{"errors": [{"code": "DENIED", "message": "pay first"}]}"#,
+            "pay first",
+        ),
+        refuses(
+            "errors[].detail",
+            403,
+            r#"{"errors": [{"code": "DENIED", "detail": "pay first"}]}"#,
+            "pay first",
+        ),
+        refuses("details", 403, r#"{"details": "pay first"}"#, "pay first"),
+        refuses(
+            "error_description",
+            400,
+            r#"{"error": "x", "error_description": "pay first"}"#,
+            "pay first",
+        ),
+        refuses(
+            "a web page",
+            403,
+            "<html><title>Blocked by IT</title></html>",
+            "Blocked by IT",
+        ),
+        refuses(
+            "a web page in place of an image",
+            200,
+            "<!DOCTYPE html><title>Sign in</title>",
+            "with the title \"Sign in\"",
+        ),
+        refuses(
+            "404 with words",
+            404,
+            r#"{"errors": [{"message": "manifest unknown"}]}"#,
+            "has no image team/app:latest: manifest unknown",
+        ),
+        refuses("404 without words", 404, "", "has no image team/app:latest"),
+        tokens("a token server refuses", Refused("wrong password?"), |_, _| {
+            Reply::json(401, &json!({"details": "wrong password?"}))
+        })
+        .with_password(),
+        tokens("words with the password in them", Refused("are for: …"), |_, _| {
+            Reply::json(401, &json!({"details": "secret-f00d is wrong"}))
+        })
+        .with_password(),
+    ]);
+}
+
+/// Logs in with a password.
+fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<LoginCheck, RegistryError> {
+    let server = Server::start(handle);
+    let target = LoginTarget::parse(&server.address.to_string()).unwrap();
+    let options = RegistryOptions {
+        auth_files: AuthFiles::default(),
+        ..RegistryOptions::default()
+    };
+    let password = Secret::new("secret-f00d".to_owned());
+    check_login(&target, "user", &password, &options, &Arc::default()).map_err(|error| match error {
+        ImageError::Registry(error) => error,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn logins_are_refused_for_the_password_only_if_the_registry_says_so() {
+    let is_known = |request: &Request| request.authorization() == Some(&format!("Basic {PAIR}"));
+    let challenge = || Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"");
+    let accepted = login(move |request, _| {
+        if is_known(request) {
+            Reply::status(200)
+        } else {
+            challenge()
+        }
+    });
+    assert_eq!(accepted.unwrap(), LoginCheck::Accepted);
+    assert!(matches!(
+        login(move |_, _| challenge()),
+        Err(RegistryError::LoginRefused { .. })
+    ));
+    assert!(matches!(
+        login(|_, _| Reply::status(403)),
+        Err(RegistryError::LoginUndecided { .. })
+    ));
+    assert!(matches!(
+        login(|_, _| Reply::status(401)),
+        Err(RegistryError::NoChallenge { .. })
+    ));
+    let forbidden = login(move |request, _| {
+        if is_known(request) {
+            Reply::status(403)
+        } else {
+            challenge()
+        }
+    });
+    assert!(matches!(forbidden, Err(RegistryError::LoginUndecided { .. })));
+    let token_server = |status| {
+        login(move |request, _| {
+            let realm = format!("Bearer realm=\"http://{}/token\"", request.headers["host"]);
+            if request.path.starts_with("/token") {
+                Reply::status(status)
+            } else {
+                Reply::status(401).with("WWW-Authenticate", realm)
+            }
+        })
+    };
+    assert!(matches!(token_server(401), Err(RegistryError::LoginRefused { .. })));
+    assert!(matches!(token_server(400), Err(RegistryError::LoginUndecided { .. })));
+    assert!(matches!(
+        token_server(404),
+        Err(RegistryError::UnexpectedStatus { status: 404, .. })
+    ));
+}
