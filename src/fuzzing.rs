@@ -6,7 +6,7 @@ use crate::guest::{Guest, GuestError, Init};
 use crate::image::Image;
 use crate::layer::Rootfs;
 
-pub use crate::image::fuzzing::{credentials, image};
+pub use crate::image::fuzzing::{challenge, credentials, image, refusal};
 
 /// Puts the init for an image into a tree.
 ///

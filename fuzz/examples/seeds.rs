@@ -28,6 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     write(&seeds.join("manifest"), documents(&examples)?)?;
     write(&seeds.join("reference"), references())?;
     write(&seeds.join("auth"), credentials())?;
+    write(&seeds.join("refusal"), refusals())?;
     Ok(())
 }
 
@@ -273,6 +274,24 @@ fn documents(examples: &Path) -> Result<Seeds, Box<dyn Error>> {
         ("docker".to_owned(), parts.join("\0").into_bytes()),
         ("index".to_owned(), [oci.as_bytes(), b"\0", &index].concat()),
     ])
+}
+
+fn refusals() -> Vec<(&'static str, Vec<u8>)> {
+    let bearer = r#"Bearer realm="https://auth.example/token",service="registry",scope="repository:a/b:pull,push""#;
+    let json = r#"{"errors": [{"code": "DENIED", "message": "no", "detail": {"reason": "no"}}]}"#;
+    [
+        ("bearer", format!("{bearer}\n{json}")),
+        (
+            "basic",
+            "Negotiate, Basic realm=\"x\"\n{\"error\": \"x\", \"error_description\": \"y\"}".to_owned(),
+        ),
+        (
+            "page",
+            "Bearer realm=x service=y\n<!DOCTYPE html><html><title>Sign in</title></html>".to_owned(),
+        ),
+    ]
+    .map(|(name, text)| (name, text.into_bytes()))
+    .into()
 }
 
 fn references() -> Vec<(&'static str, Vec<u8>)> {

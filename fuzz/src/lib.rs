@@ -11,5 +11,6 @@ pub mod manifest;
 mod memory;
 pub mod pax;
 pub mod reference;
+pub mod refusal;
 pub mod tree;
 pub mod verify;

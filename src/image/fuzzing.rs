@@ -7,6 +7,8 @@ use super::manifest::{Descriptor, Document};
 use super::resolve::layers;
 use super::{Image, Platform, RegistryReference};
 
+pub use super::registry::fuzzing::{challenge, refusal};
+
 /// The image that a manifest and a config describe, if they do; of an index, the entries are looked at.
 #[must_use]
 pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
