@@ -376,7 +376,8 @@ impl Http {
         !self.server.repository.is_empty()
     }
 
-    /// Asks, and follows redirects: without the authorisation once they have led elsewhere, and never from TLS to plain HTTP.
+    /// Asks, and follows redirects: without the authorization once they have led elsewhere, and
+    /// never from TLS to plain HTTP.
     async fn follow(
         &self,
         url: &Url,

@@ -118,18 +118,18 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `Authorization` that the challenge in these headers asks for, which came in answer to `used`. With
-    /// `scopes`, the challenge's scopes are asked for beside the repository's own.
+    /// Returns the `Authorization` that the challenge in these headers asks for, which came in
+    /// answer to `used`. With `all_scopes`, those of other repositories are asked for too.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`] without the
-    /// credentials that it asks for, and what can go wrong with a token server.
+    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`]
+    /// without the credentials that it asks for, and what can go wrong with a token server.
     pub(super) async fn answer(
         &self,
         headers: &HeaderMap,
         used: Option<&HeaderValue>,
-        scopes: bool,
+        all_scopes: bool,
         asked: &Asked,
     ) -> Result<HeaderValue, RegistryError> {
         let challenge = Challenge::find(headers).ok_or_else(|| self.server.no_challenge(&challenge::text(headers)))?;
@@ -147,7 +147,7 @@ impl Authorizer {
         let authorization = match challenge {
             Challenge::Bearer(bearer) => match &self.credentials {
                 Some(Credentials::RegistryToken(token)) => header("Bearer", token.reveal()),
-                _ => Some(self.bearer(bearer, scopes, asked).await?),
+                _ => Some(self.bearer(bearer, all_scopes, asked).await?),
             },
             Challenge::Basic => self
                 .credentials
@@ -161,9 +161,9 @@ impl Authorizer {
 
     /// Gets a token from the server that a challenge names, or else from the first one that gave a
     /// token.
-    async fn bearer(&self, bearer: Bearer, scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+    async fn bearer(&self, bearer: Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let error = match self.token(&bearer, scopes, asked).await {
+        let error = match self.token(&bearer, all_scopes, asked).await {
             Ok(token) => {
                 let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.get_or_insert(bearer);
@@ -173,15 +173,15 @@ impl Authorizer {
         };
         match first.filter(|first| first.realm != bearer.realm) {
             // The registry's last word is what the user has to know of.
-            Some(first) => self.token(&first, scopes, asked).await.map_err(|_| error),
+            Some(first) => self.token(&first, all_scopes, asked).await.map_err(|_| error),
             None => Err(error),
         }
     }
 
-    async fn token(&self, bearer: &Bearer, scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+    async fn token(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
         let server = self.token_server(&bearer.realm)?;
         let mut parameters: Vec<_> = self
-            .scopes(&bearer.scope, scopes)
+            .scopes(&bearer.scope, all_scopes)
             .into_iter()
             .map(|scope| ("scope", scope))
             .collect();
@@ -199,7 +199,8 @@ impl Authorizer {
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
-                if status != StatusCode::BAD_REQUEST {
+                let was_sent = !server.must_redirect && response.url().origin() == server.url.origin();
+                if was_sent && status != StatusCode::BAD_REQUEST {
                     self.refuse();
                 }
                 return Err(self.server.unauthorized(blamed.problem(response).await));
@@ -217,9 +218,9 @@ impl Authorizer {
         header("Bearer", &token).ok_or_else(no_token)
     }
 
-    /// Returns the scopes to ask for: those of the challenge if they have the repository in them,
-    /// or else the repository's own, which some registries leave out or mistake. Names that are no
-    /// repository's stay.
+    /// Returns the scopes to ask for. Those of the challenge are, if the repository is among them.
+    /// Otherwise the repository's own comes first: some registries leave it out, or name another
+    /// repository, which is asked for only with `all`.
     fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
         let repository = &self.server.repository;
         let asked: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
@@ -247,26 +248,27 @@ impl Authorizer {
     ) -> Result<Response, RegistryError> {
         let mut url = server.url.clone();
         let origin = url.origin();
+        let mut credentials = self.credentials.as_ref().filter(|_| !server.must_redirect);
         if method == Method::Get {
             let parameters = parameters.iter().map(|(name, value)| (name, value));
             url.query_pairs_mut().extend_pairs(parameters);
         }
         for redirects in 0..=MAX_REDIRECTS {
             asked.set(&url);
-            let may_send = url.origin() == origin && !server.must_redirect;
-            let request = match (method, self.credentials.as_ref().filter(|_| may_send)) {
-                (Method::Post, Some(Credentials::IdentityToken { token, .. })) => {
-                    let mut form = parameters.to_vec();
-                    form.push(("grant_type", "refresh_token".to_owned()));
-                    form.push(("client_id", "microagent".to_owned()));
-                    form.push(("refresh_token", token.reveal().to_owned()));
-                    self.client.post(url.clone()).form(&form)
-                }
-                (_, credentials) => {
-                    let pair = credentials.and_then(Credentials::pair_with_token);
-                    let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
-                    self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
-                }
+            // They do not come back from elsewhere.
+            credentials = credentials.filter(|_| url.origin() == origin);
+            let request = if method == Method::Post
+                && let Some(Credentials::IdentityToken { token, .. }) = credentials
+            {
+                let mut form = parameters.to_vec();
+                form.push(("grant_type", "refresh_token".to_owned()));
+                form.push(("client_id", "microagent".to_owned()));
+                form.push(("refresh_token", token.reveal().to_owned()));
+                self.client.post(url.clone()).form(&form)
+            } else {
+                let pair = credentials.and_then(Credentials::pair_with_token);
+                let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
+                self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
             };
             let blamed = self.server.at(&url);
             let response = blamed.send(request).await?;

@@ -70,6 +70,28 @@ fn without_post(status: u16) -> Trait {
     .with_entry(entry)
 }
 
+/// Credentials that come back from another origin would be sent to where that wants.
+#[test]
+fn credentials_do_not_come_back_from_another_origin() {
+    let back = Server::start(|request, _| {
+        let to = request.path.rsplit("to=").next().unwrap();
+        Reply::status(307).with("Location", format!("http://{to}/token/back"))
+    });
+    let to = back.address;
+    let registry = tokens("", Refused(""), move |request, _| {
+        let host = &request.headers["host"];
+        match request.path.as_str() {
+            "/token/back" if request.authorization().is_some() => good(),
+            "/token/back" => Reply::status(401),
+            _ => Reply::status(307).with("Location", format!("http://{to}/?to={host}")),
+        }
+    })
+    .with_password();
+    assert!(registry.pull().is_err());
+    assert_eq!(registry.server.count("/token/back"), 1);
+    assert!(back.requests().iter().all(|request| request.authorization().is_none()));
+}
+
 #[test]
 fn token_servers_of_every_kind() {
     let elsewhere = Server::start(|request, _| match request.authorization() {
