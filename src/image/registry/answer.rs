@@ -12,10 +12,6 @@ use crate::image::ImageError;
 /// Bytes that must come in the time that a slow body has.
 const SLOW_LEN: u64 = 64 << 10;
 
-/// Limit in bytes on what is read of a body that is not the blob's, to see whether it is a web
-/// page.
-const MAX_PAGE_LEN: usize = 64 << 10;
-
 /// A blob's bytes, from a position on.
 pub(super) struct BlobAnswer {
     response: Response,
@@ -62,14 +58,9 @@ impl BlobAnswer {
     }
 
     /// Returns an error that names the web page which came in place of the blob, or else `error`.
-    pub(super) async fn blame(mut self, error: ImageError) -> ImageError {
-        let mut body = Vec::new();
-        while body.len() < MAX_PAGE_LEN
-            && let Ok(Some(bytes)) = self.response.chunk().await
-        {
-            body.extend_from_slice(&bytes);
-        }
-        self.server.web_page(&body).map_or(error, ImageError::from)
+    pub(super) async fn blame(self, error: ImageError) -> ImageError {
+        let page = self.server.read_web_page(self.response).await;
+        page.map_or(error, ImageError::from)
     }
 
     /// Hands the bytes over as they come, decoded. A body that brings fewer than 64 KiB in the time `slow` is given up.

@@ -139,8 +139,12 @@ impl Http {
     /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
         let asked = self.asked();
-        let exchange = self.exchange("", &["*/*"], None, &asked);
-        self.in_time(&asked, exchange).await.map(drop)
+        let exchange = async {
+            let response = self.exchange("", &["*/*"], None, &asked).await?;
+            let server = self.server.at(response.url());
+            server.read_web_page(response).await.map_or(Ok(()), Err)
+        };
+        self.in_time(&asked, exchange).await
     }
 
     /// Returns whether credentials were refused by the server that they were sent to.

@@ -29,7 +29,8 @@ const WORDS: [&str; 8] = [
 
 /// The body of an answer that refuses.
 pub(super) struct ErrorPage {
-    body: Vec<u8>,
+    /// Beginning of it.
+    pub(super) body: Vec<u8>,
     is_plain_text: bool,
 }
 

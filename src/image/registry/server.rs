@@ -182,18 +182,26 @@ impl Server {
     /// have.
     pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
         self.blamed(RegistryError::NotFound {
-            registry: self.name.clone(),
+            registry: self.canonical_name(),
             repository: repository.to_owned(),
             path: path.to_owned(),
             problem,
         })
     }
 
+    /// Returns the name that references have for it.
+    fn canonical_name(&self) -> String {
+        match self.name.as_str() {
+            DOCKER_HUB => "docker.io".to_owned(),
+            other => other.to_owned(),
+        }
+    }
+
     /// Returns the error of a registry that wants to know who asks, in no way that this program
     /// knows. `challenge` is what it says of the ways.
     pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
         RegistryError::NoChallenge {
-            registry: self.name.clone(),
+            registry: self.canonical_name(),
             challenge: self.shown(challenge),
         }
     }
@@ -231,13 +239,14 @@ impl Server {
         }))
     }
 
+    /// Reads a body that may be a web page, as [`Server::web_page`].
+    pub(super) async fn read_web_page(&self, response: Response) -> Option<RegistryError> {
+        self.web_page(&ErrorPage::read(response).await.body)
+    }
+
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
-        let registry = match self.name.as_str() {
-            DOCKER_HUB => "docker.io",
-            other => other,
-        };
         RegistryError::Unauthorized {
-            registry: registry.to_owned(),
+            registry: self.canonical_name(),
             repository: self.repository.clone(),
             credentials: self.credentials.clone(),
             helper: self.helper.clone().map(Box::new),

@@ -188,7 +188,15 @@ fn words_of_those_who_refuse() {
             })
         })
     };
+    let portal = Server::start(|_, _| Reply::body("<html><title>Sign in</title>"));
+    let to = format!("http://{}/", portal.address);
+    let portal = Trait::new(
+        "a redirect to a web page",
+        Refused("with the title \"Sign in\""),
+        move |_, _| Some(Reply::status(302).with("Location", to.clone())),
+    );
     check(&[
+        portal,
         refuses(
             "errors[].message",
             403,
@@ -273,6 +281,8 @@ fn logins_are_refused_for_the_password_only_if_the_registry_says_so() {
         login(|_, _| Reply::status(403)),
         Err(RegistryError::LoginUndecided { .. })
     ));
+    let page = || Reply::body("<html><title>Sign in</title>");
+    assert!(matches!(login(move |_, _| page()), Err(RegistryError::WebPage { title, .. }) if title == "Sign in"));
     assert!(matches!(
         login(|_, _| Reply::status(401)),
         Err(RegistryError::NoChallenge { .. })
