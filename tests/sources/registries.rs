@@ -9,6 +9,7 @@ mod downloads;
 mod tokens;
 
 use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use microagent::image::ImageError;
@@ -19,6 +20,7 @@ use crate::sources::{State, chain, linux, read};
 use support::layout::TestLayout;
 use support::server::{Reply, Request, Server};
 use support::skip::say;
+use tempfile::TempDir;
 
 /// `user:secret-f00d` in base64.
 const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
@@ -129,7 +131,7 @@ impl Trait {
         command.output().ok().map(|output| output.status.success())
     }
 
-    fn auth_file(&self, directory: &tempfile::TempDir) -> Option<std::path::PathBuf> {
+    fn auth_file(&self, directory: &TempDir) -> Option<PathBuf> {
         let file = directory.path().join("auth.json");
         let auths = json!({"auths": {self.server.address.to_string(): self.entry.as_ref()?}});
         fs::write(&file, auths.to_string()).unwrap();
@@ -149,10 +151,10 @@ fn check(traits: &[Trait]) {
             (Err(error), Refused(words) | NotAnImage(words)) => error.contains(words),
             _ => false,
         };
-        let word = match (&ours, skopeo) {
-            (_, None) => "-",
-            (_, Some(true)) => "pulls",
-            (_, Some(false)) => "refuses",
+        let word = match skopeo {
+            None => "-",
+            Some(true) => "pulls",
+            Some(false) => "refuses",
         };
         let text = match &ours {
             Ok(()) => "pulls".to_owned(),
