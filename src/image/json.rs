@@ -1,8 +1,8 @@
 //! Reads JSON documents as registries and tools write them, without a guess.
 //!
 //! `null` counts as missing. Members that nobody asks for may be anything, and of members with the
-//! same name the last counts, as in Go. An object is never given as a list, which what serde derives
-//! would accept.
+//! same name the last counts, as in Go. A list in place of an object is an error: the code that serde
+//! derives would accept one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ const SHOWN_LEN: usize = 40;
 pub(super) struct Error {
     /// Place in the document, such as `.config.Env[2]`.
     path: String,
-    /// Predicate that is wrong of it, such as ` is missing`.
+    /// Complaint about it, a predicate such as ` is missing`.
     reason: String,
 }
 

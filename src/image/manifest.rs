@@ -334,7 +334,7 @@ impl Document {
         let version = object.get("schemaVersion", json::number)?;
         let media_type = object.get_or_default("mediaType", json::text)?;
         match version {
-            // What is written by hand may leave it out.
+            // Manifests that were written by hand may leave it out.
             None if object.has("fsLayers") => return Err(ManifestError::Schema1),
             None | Some(2) => {}
             Some(1) => return Err(ManifestError::Schema1),

@@ -1,4 +1,4 @@
-//! How far each layer is, and what is waited for, for whoever wants to watch.
+//! Progress of each layer, and the waits for servers, for those who watch a build.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::{Path, PathBuf};

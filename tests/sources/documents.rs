@@ -141,7 +141,7 @@ fn artifacts_are_no_container_images() {
     ] {
         let artifact = artifact(config_type, config, layer_type);
         is_refused(&layout, &artifact, "not a container image");
-        // Where an index lists it without a platform, it is passed over.
+        // An index that lists it without a platform does not mean it.
         let image = changed(&layout, |_| (), |_| ());
         let index = layout.index(&[artifact, image.clone()]);
         let found = is_pulled(&layout, &index, config_type);
@@ -228,7 +228,7 @@ fn what_no_one_reads_may_be_anything() {
     );
 }
 
-/// What serde derives would accept: members in the order of their fields.
+/// The code that serde derives accepts members in the order of their fields.
 #[test]
 fn a_list_in_place_of_an_object_is_refused() {
     let layout = TestLayout::new();
@@ -334,7 +334,7 @@ fn an_odd_entry_fails_only_where_it_is_needed() {
         let found = resolve(&layout.reference(""), "amd64").unwrap();
         assert_eq!(found.digest.to_string(), digest(&image), "{reason}");
 
-        // What is for the platform is not passed over for what is merely near.
+        // An image for the platform is not passed over for one that is merely near.
         if odd.is_object() && odd["platform"].is_null() {
             let near = for_platform(layout.image("linux/386", &["near"]), "linux/386");
             let needed = layout.index(&[near, for_platform(odd.clone(), "linux/amd64")]);

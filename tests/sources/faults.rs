@@ -269,7 +269,7 @@ fn what_stays_broken_is_given_up() {
     assert!(matches!(registry_error(error), RegistryError::Broken { .. }));
     assert_eq!(server.count(&layer_digest()), 5);
 
-    // Who knows no ranges is asked again without one, each time.
+    // A server without ranges is asked again without one, each time.
     let (error, server) = failure(of_layer(|| Reply::body(b"what".to_vec()).without_length()));
     assert!(
         matches!(registry_error(error), RegistryError::Incomplete { received: 4, expected, .. }

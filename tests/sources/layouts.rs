@@ -144,7 +144,7 @@ fn an_image_without_an_index_must_be_for_the_platform_too() {
     assert!(resolve(&layout.reference(""), "arm64/v8").unwrap().layers.is_empty());
 }
 
-/// What else a config says of it is reported.
+/// Another platform in the config is reported.
 #[test]
 fn an_index_decides_what_platform_an_image_is_for() {
     let layout = TestLayout::new();

@@ -276,7 +276,7 @@ fn entries_as_other_tools_write_them() {
         (json!({"auth": "dTrk_w"}), basic("dTrk/w==")),
         (json!({"username": USER, "password": PASSWORD}), basic(PAIR)),
         (json!({"auth": PAIR, "username": "x", "password": "y"}), basic(PAIR)),
-        // Where no token server is asked, the pair beside an identity token serves.
+        // Without a token server, the pair beside an identity token serves.
         (json!({"auth": PAIR, "identitytoken": "t"}), basic(PAIR)),
         (json!({"registrytoken": "as-it-is"}), bearer),
     ] {
@@ -302,7 +302,7 @@ fn the_hint_after_a_failed_login_names_login() {
     thread::spawn(move || {
         for stream in speaks_no_tls.incoming() {
             let mut stream = stream.unwrap();
-            // What is left unread could reset the connection before the answer is read.
+            // Bytes left unread could reset the connection before the answer is read.
             let _ = stream.read(&mut [0; 4096]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
         }

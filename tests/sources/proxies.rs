@@ -82,7 +82,7 @@ fn assert_says(error: &Value, kind: &str, message: &[&str], hint: &[&str]) {
 /// A proxy on a loopback port of its own, until the test process ends.
 struct TestProxy {
     address: SocketAddr,
-    /// What it was asked for.
+    /// Requests that came.
     log: Arc<Mutex<Vec<String>>>,
 }
 
@@ -266,7 +266,7 @@ fn a_socks_proxy_that_refuses_is_named() {
 fn an_http_proxy_connects_and_gets_user_and_password() {
     let proxy = TestProxy::connecting(plain_server(), 0, 0);
     let error = build_fails(false, &[("HTTPS_PROXY", &proxy.url("http", USERINFO))]);
-    // What the registry says of TLS has come all the way.
+    // The registry's answer to the handshake has come all the way.
     assert_says(&error, "permanent", &["registry.example speaks plain HTTP"], &[]);
     let [head] = &proxy.log()[..] else {
         panic!("{:?}", proxy.log())

@@ -26,7 +26,7 @@ pub(super) struct BlobAnswer {
 impl BlobAnswer {
     /// Takes the answer for a blob of `size` bytes that begins with byte `start` of it.
     pub(super) fn new(response: Response, server: Server, start: u64, size: u64) -> Self {
-        // Where the length is right, the coding is the blob's own, which some servers name.
+        // With the right length, the coding is the blob's own, which some servers name.
         let has_len = response.content_length() == size.checked_sub(start);
         let coding = coding::of(response.headers()).filter(|_| !has_len);
         Self {
@@ -63,11 +63,13 @@ impl BlobAnswer {
         page.map_or(error, ImageError::from)
     }
 
-    /// Hands the bytes over as they come, decoded. A body that brings fewer than 64 KiB in the time `slow` is given up.
+    /// Hands the bytes over as they come, decoded. A body that brings fewer than 64 KiB in the time
+    /// `slow` is given up.
     ///
     /// # Errors
     ///
-    /// Those of `take`; [`RegistryError::Coding`] for a body that cannot be decoded, and what can go wrong with a server.
+    /// Those of `take`; [`RegistryError::Coding`] for a body that cannot be decoded, and what can go
+    /// wrong with a server.
     ///
     /// [`RegistryError::Coding`]: super::RegistryError::Coding
     pub(super) async fn stream(

@@ -1,7 +1,7 @@
 //! Content codings (RFC 9110, 8.4): bodies that a server compressed although nobody asked it to.
 //!
-//! Requests ask for `identity`. Some servers compress all the same; others label a layer that *is* gzip with
-//! `Content-Encoding: gzip`, and send it as it is.
+//! Requests ask for `identity`. Some servers compress all the same; others label a layer that *is*
+//! gzip with `Content-Encoding: gzip`, and send it as it is.
 
 use std::io::Write;
 

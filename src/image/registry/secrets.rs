@@ -94,7 +94,7 @@ impl SentSecrets {
 /// Returns the password of `user:password` in base64.
 fn password(pair: &Secret) -> Option<Secret> {
     let pair = STANDARD.decode(pair.reveal()).ok()?;
-    // What is not UTF-8 is taken for Latin-1, where each byte is a character.
+    // Bytes that are not UTF-8 are taken for Latin-1, where each of them is a character.
     let pair =
         String::from_utf8(pair).unwrap_or_else(|error| error.as_bytes().iter().copied().map(char::from).collect());
     let (_, password) = pair.split_once(':')?;

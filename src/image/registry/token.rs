@@ -311,8 +311,8 @@ impl Authorizer {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine, or there are no
-    /// credentials that it could get: then it may lead to where TLS is spoken.
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine,
+    /// or there are no credentials that it could get: then it may lead to where TLS is spoken.
     fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
         let url = Url::parse(realm.trim()).ok().and_then(without_user);
         let url = url.ok_or_else(|| self.insecure(realm))?;
