@@ -1,4 +1,4 @@
-//! What `docker save` writes: docker's image/spec, "Combined Image JSON + Filesystem Changeset
+//! Archives of `docker save`: docker's image/spec, "Combined Image JSON + Filesystem Changeset
 //! Format".
 //!
 //! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte

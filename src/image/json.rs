@@ -1,8 +1,8 @@
 //! Reads JSON documents as registries and tools write them, without a guess.
 //!
 //! `null` counts as missing. Members that nobody asks for may be anything, and of members with the
-//! same name the last counts, as in Go. A list in place of an object is an error: the code that serde
-//! derives would accept one.
+//! same name the last counts, as in Go. A list in place of an object is an error: the code that
+//! serde derives would accept one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

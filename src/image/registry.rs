@@ -2,9 +2,9 @@
 //!
 //! `oci-client` lends the vocabulary (media types), and no more: its client holds manifests, tokens
 //! and error pages in memory whatever their size, drops `Retry-After` and the status of a token
-//! server's refusal, goes on without a token when it got none, knows no refresh tokens, and panics at
-//! a token that cannot stand in a header. Requests are therefore made here with `reqwest`, which it
-//! builds on: [`http`] makes one, [`token`] answers the challenge.
+//! server's refusal, goes on without a token when it got none, knows no refresh tokens, and panics
+//! at a token that cannot stand in a header. Requests are therefore made here with `reqwest`, which
+//! it builds on: [`http`] makes one, [`token`] answers the challenge.
 
 mod answer;
 mod challenge;

@@ -68,8 +68,8 @@ impl BlobAnswer {
     ///
     /// # Errors
     ///
-    /// Those of `take`; [`RegistryError::Coding`] for a body that cannot be decoded, and what can go
-    /// wrong with a server.
+    /// Those of `take`; [`RegistryError::Coding`] for a body that cannot be decoded, and what can
+    /// go wrong with a server.
     ///
     /// [`RegistryError::Coding`]: super::RegistryError::Coding
     pub(super) async fn stream(

@@ -12,9 +12,11 @@ use reqwest::header::{HeaderMap, WWW_AUTHENTICATE};
 /// missing.
 const PARAMETERS: [&str; 5] = ["realm", "service", "scope", "error", "error_description"];
 
-/// A request for authorization that this program can answer.
+/// A request for authorization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Challenge {
+    /// None that this program can answer: the text of those that there are, which may be empty.
+    Unsupported(String),
     /// User and password, sent to the registry itself.
     Basic,
     /// A token from a token server.
@@ -34,12 +36,11 @@ pub(super) struct Bearer {
 
 impl Challenge {
     /// Returns the challenge that can be answered best: Bearer with a URL for a realm, or else
-    /// Basic, or else Bearer with any realm. `None` if no `WWW-Authenticate` holds one of them.
-    pub(super) fn find(headers: &HeaderMap) -> Option<Self> {
+    /// Basic, or else Bearer with any realm.
+    pub(super) fn find(headers: &HeaderMap) -> Self {
         let values = headers.get_all(WWW_AUTHENTICATE).iter();
-        let challenges: Vec<_> = values
-            .flat_map(|value| parse(&String::from_utf8_lossy(value.as_bytes())))
-            .collect();
+        let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
+        let challenges: Vec<_> = values.iter().flat_map(|value| parse(value)).collect();
         let is = |scheme: &'static str| move |challenge: &&Parsed| challenge.scheme.eq_ignore_ascii_case(scheme);
         let mut bearer: Vec<_> = challenges
             .iter()
@@ -49,9 +50,14 @@ impl Challenge {
         bearer.sort_by_key(|bearer| !bearer.has_url());
         let basic = challenges.iter().find(is("Basic")).map(|_| Self::Basic);
         match bearer.into_iter().next() {
-            Some(bearer) if bearer.has_url() || basic.is_none() => Some(Self::Bearer(bearer)),
-            _ => basic,
+            Some(bearer) if bearer.has_url() || basic.is_none() => Self::Bearer(bearer),
+            _ => basic.unwrap_or_else(|| Self::Unsupported(values.join(", "))),
         }
+    }
+
+    /// Returns whether this program can answer it.
+    pub(super) fn is_supported(&self) -> bool {
+        !matches!(self, Self::Unsupported(_))
     }
 }
 
@@ -60,15 +66,6 @@ impl Bearer {
     fn has_url(&self) -> bool {
         Url::parse(self.realm.trim()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
     }
-}
-
-/// Returns the text of all challenges in headers, for a message. Empty if there is none.
-pub(super) fn text(headers: &HeaderMap) -> String {
-    let values = headers.get_all(WWW_AUTHENTICATE).iter();
-    let values: Vec<_> = values
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        .collect();
-    values.join(", ")
 }
 
 /// A challenge of any scheme.
@@ -163,7 +160,7 @@ mod tests {
         for value in values {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        Challenge::find(&headers)
+        Some(Challenge::find(&headers)).filter(Challenge::is_supported)
     }
 
     fn bearer(realm: &str, service: Option<&str>, scope: &str) -> Challenge {

@@ -10,7 +10,8 @@ use super::problem::message;
 #[must_use]
 pub fn challenge(header: &[u8]) -> Option<String> {
     let header = HeaderValue::from_bytes(header).ok()?;
-    let Bearer { realm, service, scope } = match Challenge::find(&HeaderMap::from_iter([(WWW_AUTHENTICATE, header)]))? {
+    let Bearer { realm, service, scope } = match Challenge::find(&HeaderMap::from_iter([(WWW_AUTHENTICATE, header)])) {
+        Challenge::Unsupported(_) => return None,
         Challenge::Basic => return Some("Basic".to_owned()),
         Challenge::Bearer(bearer) => bearer,
     };

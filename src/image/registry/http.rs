@@ -65,9 +65,8 @@ pub(super) struct Http {
     client: Client,
     server: Server,
     authorizer: Authorizer,
-    /// The headers of the answer at `/v2/`, once somebody had to ask there, if they hold a
-    /// challenge.
-    root_challenge: OnceCell<Option<HeaderMap>>,
+    /// The challenge at `/v2/`, once somebody had to ask there, if there is one to answer.
+    root_challenge: OnceCell<Option<Challenge>>,
     timeouts: Timeouts,
     progress: Arc<Progress>,
 }
@@ -338,36 +337,36 @@ impl Http {
         Ok(response)
     }
 
-    /// Returns the headers with the challenge that has to be answered before the request is made
-    /// again, if there is one. Registries that refuse without a challenge, or deny what they have,
-    /// mostly have one at `/v2/`, where other clients ask first.
+    /// Returns the challenge that has to be answered before the request is made again, if there is
+    /// one. Registries that refuse without a challenge, or deny what they have, mostly have one at
+    /// `/v2/`, where other clients ask first.
     async fn challenge(
         &self,
         response: &Response,
         was_authorized: bool,
         asked: &Asked,
-    ) -> Result<Option<HeaderMap>, RegistryError> {
+    ) -> Result<Option<Challenge>, RegistryError> {
         // A challenge from where a redirect leads is not the registry's, and must not get its
         // credentials.
         if !self.is_own(response) {
             return Ok(None);
         }
-        let is_challenged = match response.status() {
-            StatusCode::UNAUTHORIZED => true,
-            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !was_authorized && self.has_names() => false,
+        let own = match response.status() {
+            StatusCode::UNAUTHORIZED => Some(Challenge::find(response.headers())),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !was_authorized && self.has_names() => None,
             _ => return Ok(None),
         };
-        if is_challenged && (Challenge::find(response.headers()).is_some() || !self.has_names()) {
-            return Ok(Some(response.headers().clone()));
+        if own.as_ref().is_some_and(Challenge::is_supported) || !self.has_names() {
+            return Ok(own);
         }
         let root = self.root_challenge.get_or_try_init(async || {
             let url = self.server.base.join("/v2/").expect("a path can stand in a URL");
             let response = self.follow(&url, &["*/*"], None, None, asked).await?;
-            let is_challenge = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response);
-            Ok(Some(response.headers().clone()).filter(|headers| is_challenge && Challenge::find(headers).is_some()))
+            let is_challenged = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response);
+            let challenge = is_challenged.then(|| Challenge::find(response.headers()));
+            Ok(challenge.filter(Challenge::is_supported))
         });
-        let root = root.await?.clone();
-        Ok(root.or_else(|| Some(response.headers().clone()).filter(|_| is_challenged)))
+        Ok(root.await?.clone().or(own))
     }
 
     /// Returns whether the registry itself answered.

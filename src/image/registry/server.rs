@@ -17,6 +17,7 @@ use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
 use crate::image::auth::Helper;
+use crate::image::reference::canonical;
 
 /// Where Docker Hub is.
 pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -182,26 +183,18 @@ impl Server {
     /// have.
     pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
         self.blamed(RegistryError::NotFound {
-            registry: self.canonical_name(),
+            registry: canonical(&self.name),
             repository: repository.to_owned(),
             path: path.to_owned(),
             problem,
         })
     }
 
-    /// Returns the name that references have for it.
-    fn canonical_name(&self) -> String {
-        match self.name.as_str() {
-            DOCKER_HUB => "docker.io".to_owned(),
-            other => other.to_owned(),
-        }
-    }
-
     /// Returns the error of a registry that wants to know who asks, in no way that this program
     /// knows. `challenge` is what it says of the ways.
     pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
         RegistryError::NoChallenge {
-            registry: self.canonical_name(),
+            registry: canonical(&self.name),
             challenge: self.shown(challenge),
         }
     }
@@ -246,7 +239,7 @@ impl Server {
 
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
         RegistryError::Unauthorized {
-            registry: self.canonical_name(),
+            registry: canonical(&self.name),
             repository: self.repository.clone(),
             credentials: self.credentials.clone(),
             helper: self.helper.clone().map(Box::new),
@@ -283,7 +276,7 @@ impl Server {
         })
     }
 
-    /// Returns the words of an error page; nothing if it has none, and `…` if it repeats a secret.
+    /// Returns the words of an error page; nothing if it has none, `…` if it repeats a secret.
     pub(super) async fn problem(&self, response: Response) -> String {
         self.shown(&ErrorPage::read(response).await.message())
     }

@@ -10,7 +10,7 @@ use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
-use super::challenge::{self, Bearer, Challenge};
+use super::challenge::{Bearer, Challenge};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::server::{Asked, Server};
 use crate::image::auth::{Credentials, Secret};
@@ -111,15 +111,14 @@ impl Authorizer {
 
     /// Returns whether a challenge asks for a scope that is not asked for by itself: another
     /// repository's.
-    pub(super) fn has_other_scopes(&self, headers: &HeaderMap) -> bool {
-        match Challenge::find(headers) {
-            Some(Challenge::Bearer(Bearer { scope, .. })) => self.scopes(&scope, true) != self.scopes(&scope, false),
+    pub(super) fn has_other_scopes(&self, challenge: &Challenge) -> bool {
+        match challenge {
+            Challenge::Bearer(Bearer { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
             _ => false,
         }
     }
 
-    /// Returns the `Authorization` that the challenge in these headers asks for, which came in
-    /// answer to `used`. With `all_scopes`, those of other repositories are asked for too.
+    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With `all_scopes`, those of other repositories are asked for too.
     ///
     /// # Errors
     ///
@@ -127,15 +126,14 @@ impl Authorizer {
     /// without the credentials that it asks for, and what can go wrong with a token server.
     pub(super) async fn answer(
         &self,
-        headers: &HeaderMap,
+        challenge: &Challenge,
         used: Option<&HeaderValue>,
         all_scopes: bool,
         asked: &Asked,
     ) -> Result<HeaderValue, RegistryError> {
-        let challenge = Challenge::find(headers).ok_or_else(|| self.server.no_challenge(&challenge::text(headers)))?;
         // A request that waits for a token which another request asks for waits for the same
         // server.
-        if let Challenge::Bearer(bearer) = &challenge
+        if let Challenge::Bearer(bearer) = challenge
             && let Ok(server) = self.token_server(&bearer.realm)
         {
             asked.set(&server.url);
@@ -145,6 +143,7 @@ impl Authorizer {
             return Ok(newer);
         }
         let authorization = match challenge {
+            Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
                 Some(Credentials::RegistryToken(token)) => header("Bearer", token.reveal()),
                 _ => Some(self.bearer(bearer, all_scopes, asked).await?),
@@ -161,12 +160,12 @@ impl Authorizer {
 
     /// Gets a token from the server that a challenge names, or else from the first one that gave a
     /// token.
-    async fn bearer(&self, bearer: Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+    async fn bearer(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
         let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let error = match self.token(&bearer, all_scopes, asked).await {
+        let error = match self.token(bearer, all_scopes, asked).await {
             Ok(token) => {
                 let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-                kept.get_or_insert(bearer);
+                kept.get_or_insert_with(|| bearer.clone());
                 return Ok(token);
             }
             Err(error) => error,
@@ -311,8 +310,9 @@ impl Authorizer {
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this machine,
-    /// or there are no credentials that it could get: then it may lead to where TLS is spoken.
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
+    /// machine, or there are no credentials that it could get: then it may lead to where TLS is
+    /// spoken.
     fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
         let url = Url::parse(realm.trim()).ok().and_then(without_user);
         let url = url.ok_or_else(|| self.insecure(realm))?;
