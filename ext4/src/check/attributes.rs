@@ -1,7 +1,5 @@
 //! Extended attributes: in the inode, in a block that inodes share, and in inodes of their own.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::Check;
@@ -12,6 +10,7 @@ use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::read::facts::{compat, incompat};
 use crate::read::sums::is_right_xattr_block;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 /// Bytes after the last entry that must be zero.
@@ -40,7 +39,7 @@ struct Room<'a> {
     is_block: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the attributes of an inode, and returns how many blocks it has of them.
     pub(super) fn attributes(&mut self, checked: &Checked) -> Result<u64, ReadError> {
         let mut blocks = 0;

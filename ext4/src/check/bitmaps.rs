@@ -1,13 +1,12 @@
 //! The bitmaps and the counts, against what is in use (pass 5 of e2fsck).
 
-use std::io::{Read, Seek};
-
 use super::ownership::set;
 use super::{Check, found};
 use crate::checksum;
 use crate::disk::group_desc::GroupFlags;
 use crate::read::facts::incompat;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 
 /// What of a bitmap's first bits is in use, and what it says.
 struct Compared {
@@ -16,7 +15,7 @@ struct Compared {
     wrong: Option<(u32, u32)>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn bitmaps(&mut self) -> Result<(), ReadError> {
         let (mut free_blocks, mut free_inodes) = (0, 0);
         for group in 0..self.groups.len() {

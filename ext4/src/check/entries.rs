@@ -1,7 +1,5 @@
 //! Entries: a name, what it leads to, and the room up to the next.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::Check;
@@ -12,11 +10,12 @@ use crate::encode::hash::NameHasher;
 use crate::read::Structure;
 use crate::read::facts::incompat;
 use crate::read::sums::has_tail;
+use crate::read_at::ReadAt;
 
 /// Length of an entry before its name.
 const ENTRY_LEN: usize = size_of::<DirEntry>();
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
     pub(super) fn first_entries(
         &mut self,

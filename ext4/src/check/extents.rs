@@ -1,7 +1,5 @@
 //! Contents: extent trees and block maps, the blocks that they take, and whether the size of the file fits them.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::inodes::Checked;
@@ -10,6 +8,7 @@ use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGI
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
 use crate::read::sums::is_right_extent_node;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
 use crate::units::{BlockNr, Extent};
 
@@ -39,7 +38,7 @@ struct Node {
     first: u32,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Takes the blocks of an inode, and returns how many they are.
     pub(super) fn content(&mut self, checked: &Checked) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {

@@ -1,7 +1,5 @@
 //! Block groups: their descriptors, what these point to, and the copies of both.
 
-use std::io::{Read, Seek};
-
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use super::{Check, superblock};
@@ -10,6 +8,7 @@ use crate::disk::superblock::{MAGIC, Superblock};
 use crate::read::facts::incompat;
 use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 
 /// Most descriptors that may be damaged for the rest to be looked at. Each group takes time and memory, and an image that is
 /// mostly holes has any number of descriptors that are zeros.
@@ -39,7 +38,7 @@ impl Group {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// First block of a group.
     pub(super) fn group_start(&self, group: u32) -> u64 {
         let superblock = self.reader.superblock();

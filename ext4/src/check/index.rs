@@ -1,8 +1,6 @@
 //! The index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of e2fsck).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::Check;
@@ -13,6 +11,7 @@ use crate::encode::hash::{HashVersion, NameHasher};
 use crate::read::facts::incompat;
 use crate::read::sums::index_entries;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
 /// `s_flags`: bytes of names are taken as unsigned (`EXT2_FLAGS_UNSIGNED_HASH`).
@@ -43,7 +42,7 @@ impl Index {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Goes through the nodes of an index, from its root, which is the directory's first block.
     pub(super) fn index(
         &mut self,

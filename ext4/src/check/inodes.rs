@@ -1,6 +1,5 @@
 //! Inodes: all that are in use, in the order of their numbers (pass 1 of e2fsck).
 
-use std::io::{Read, Seek};
 use std::mem::offset_of;
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -14,6 +13,7 @@ use crate::disk::superblock::Superblock;
 use crate::read::facts::{compat, incompat, ro_compat};
 use crate::read::sums::is_right_inode;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
 /// Reserved inodes that are files, and have no name (`EXT4_USR_QUOTA_INO`, `EXT4_GRP_QUOTA_INO`, `EXT4_BOOT_LOADER_INO`).
@@ -58,7 +58,7 @@ impl Checked {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
         // Damaged descriptors may name one table many times: then it is that of the first.
         let mut tables = Ownership::new(self.block_count);

@@ -1,14 +1,13 @@
 //! Which directory each directory is in, and how many names each inode has (passes 3 and 4 of e2fsck).
 
-use std::collections::BTreeMap;
-use std::io::{Read, Seek};
-
 use super::Check;
 use crate::disk::inode::{InodeFlags, file_type};
 use crate::read::facts::ro_compat;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::tree::MAX_LINKS;
 use crate::units::Ino;
+use std::collections::BTreeMap;
 
 /// Where directories are, by their number.
 #[derive(Default)]
@@ -21,7 +20,7 @@ pub(super) struct Names {
     pub(super) are_partial: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn names(&mut self) -> Result<(), ReadError> {
         self.connections();
         let are_partial = self.names.are_partial;

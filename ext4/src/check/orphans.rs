@@ -1,18 +1,17 @@
 //! Orphans: files that were open without a name, or were being cut, when the power went (`release_orphan_inodes` of e2fsck).
 //! They are in a list, or in a file of their numbers.
 
-use std::io::{Read, Seek};
-
 use super::{Check, found};
 use crate::checksum::Seed;
 use crate::read::facts::{compat, incompat, ro_compat};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
 /// `ob_magic`, before the checksum at the end of each block of the file.
 const MAGIC: [u8; 4] = 0x0B10_CA04_u32.to_le_bytes();
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn orphans(&mut self) -> Result<(), ReadError> {
         self.orphan_list()?;
         if self.reader.superblock().has_compat(compat::ORPHAN_FILE) {

@@ -3,7 +3,7 @@
 //! the files.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek};
+use std::io;
 
 use zerocopy::FromBytes;
 
@@ -12,6 +12,7 @@ use super::{Check, is_zeros};
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
 use crate::read::facts::ro_compat;
 use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
 /// A quota file that is being looked at.
@@ -33,7 +34,7 @@ struct Node {
     prefix: u32,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the quota files that the superblock names.
     pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();

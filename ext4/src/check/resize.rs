@@ -1,17 +1,16 @@
 //! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
 
-use std::io::{Read, Seek};
-
 use super::Check;
 use super::inodes::Checked;
 use crate::disk::inode::{InodeFlags, file_type};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 /// Index of the double-indirect block in `i_block` (`EXT2_DIND_BLOCK`).
 const DOUBLE_INDIRECT: usize = 13;
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the map of reserved blocks, and returns how many blocks it has.
     ///
     /// The reserved blocks themselves belong to the groups that they lie in, and are taken already.

@@ -1,13 +1,12 @@
 //! The superblock: whether its fields make sense together (`check_super_block` of e2fsck).
 
-use std::io::{Read, Seek};
-
 use super::findings::Findings;
 use super::found;
 use crate::disk::superblock::Superblock;
 use crate::read::facts::{compat, compat_names, incompat, ro_compat, ro_compat_names};
 use crate::read::sums::is_right_superblock;
 use crate::read::{ReadError, Reader, Structure};
+use crate::read_at::ReadAt;
 
 const HERE: Structure = Structure::Superblock;
 
@@ -22,7 +21,7 @@ const MMP_LEN: usize = 1024;
 
 /// Gives the reader the superblock, and has it see through the journal, which may hold another. Says whether there is one that
 /// can be checked.
-pub(super) fn take<R: Read + Seek>(
+pub(super) fn take<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
     findings: &mut Findings,
@@ -41,11 +40,7 @@ pub(super) fn take<R: Read + Seek>(
 }
 
 /// Checks the superblock that counts. Says whether the rest has a meaning.
-pub(super) fn check<R: Read + Seek>(
-    reader: &mut Reader<R>,
-    len: u64,
-    findings: &mut Findings,
-) -> Result<bool, ReadError> {
+pub(super) fn check<R: ReadAt>(reader: &Reader<R>, len: u64, findings: &mut Findings) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
     let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)
@@ -68,7 +63,7 @@ pub(super) fn check<R: Read + Seek>(
 }
 
 /// Sizes and numbers, each of which the others depend on.
-fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u64, findings: &mut Findings) {
+fn geometry<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, len: u64, findings: &mut Findings) {
     let block_size = reader.block_size();
     let block_count = reader.block_count();
     let available = len / block_size as u64;
@@ -112,7 +107,7 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
 }
 
 /// Whether the descriptors of all groups lie in the first one, as they do without `meta_bg`.
-fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
+fn has_room_for_descriptors<R: ReadAt>(reader: &Reader<R>) -> bool {
     let size = reader.descriptor_size();
     let groups = u64::from(reader.group_count(reader.block_count()));
     let blocks = groups.div_ceil((reader.block_size() / size) as u64);
@@ -120,7 +115,7 @@ fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
 }
 
 /// All else.
-fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
+fn fields<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
     let facts = reader.facts();
     let block_count = reader.block_count();
     findings.expect(facts.reserved_block_count <= block_count / 2, HERE, || {
@@ -180,8 +175,8 @@ fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings:
 }
 
 /// The block by which two hosts notice that both have mounted the file system (`ext2fs_mmp_read` of e2fsprogs).
-fn mounted_once<R: Read + Seek>(
-    reader: &mut Reader<R>,
+fn mounted_once<R: ReadAt>(
+    reader: &Reader<R>,
     superblock: &Superblock,
     findings: &mut Findings,
 ) -> Result<(), ReadError> {
@@ -217,7 +212,7 @@ fn mounted_once<R: Read + Seek>(
 }
 
 /// The block that belongs to `mmp`, if it is where one can be.
-pub(super) fn mmp_block<R: Read + Seek>(reader: &Reader<R>) -> Option<u64> {
+pub(super) fn mmp_block<R: ReadAt>(reader: &Reader<R>) -> Option<u64> {
     let superblock = reader.superblock();
     let block = superblock.mmp_block.get();
     let is_possible = block > superblock.first_data_block.get().into() && block < reader.block_count();

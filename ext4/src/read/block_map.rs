@@ -1,18 +1,17 @@
 //! Block maps, which ext2 and ext3 have instead of extent trees: the kernel still writes them where there is no `extent`.
 
-use std::collections::BTreeSet;
-use std::io::{Read, Seek};
-
 use super::{FoundInode, ReadError, Reader};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
+use std::collections::BTreeSet;
 
 /// Numbers in `i_block` that name blocks of content (`EXT4_NDIR_BLOCKS`).
 const DIRECT: usize = 12;
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// The blocks of an inode without extents, up to a block of the file, put together into extents; what is not mapped
     /// is a hole.
-    pub(super) fn mapped(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
+    pub(super) fn mapped(&self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         let (words, _) = inode.block.as_chunks::<4>();
         let words: [u32; DIRECT + 3] = std::array::from_fn(|index| u32::from_le_bytes(words[index]));
         let per_block = self.block_size as u64 / 4;

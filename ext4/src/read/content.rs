@@ -1,6 +1,5 @@
 //! Contents: which blocks of the image hold which of a file.
 
-use std::io::{Read, Seek};
 use std::mem::offset_of;
 
 use zerocopy::FromBytes;
@@ -9,6 +8,7 @@ use super::facts::incompat;
 use super::{FoundInode, ReadError, Reader};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
 /// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
@@ -33,18 +33,18 @@ impl DataRange {
     }
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// Where a file has bytes, in ascending order and within its size.
     ///
     /// # Errors
     ///
     /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
-    pub fn data(&mut self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+    pub fn data(&self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
         self.data_before(inode, u64::MAX)
     }
 
     /// The same without what begins behind so many bytes of the file.
-    fn data_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
+    fn data_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
             return inline(inode);
         }
@@ -71,7 +71,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Panics
     ///
     /// If the range has fewer.
-    pub fn read_data(&mut self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+    pub fn read_data(&self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         assert!(
             buffer.len() as u64 <= range.len.saturating_sub(skip),
             "the buffer ends within the range"
@@ -85,7 +85,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads the first bytes of a content, no matter how far it goes on.
-    pub(crate) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data_before(inode, len as u64)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -96,13 +96,13 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
-    pub(crate) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
         self.extents_before(inode, u64::MAX)
     }
 
     /// Those that begin before a block of the file. Nodes of a tree or a map that all lie behind it are not read:
     /// damaged ones may belong to many inodes, each of which would take the time that all of them take.
-    fn extents_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
+    fn extents_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }

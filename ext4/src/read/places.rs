@@ -1,14 +1,13 @@
 //! Which blocks of an image belong to what.
 
 use std::collections::BTreeSet;
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::facts::incompat;
 use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf};
 use crate::disk::inode::InodeFlags;
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent, Ino};
 
 /// Most groups whose tables are listed: those of 32 TiB in blocks of 1 KiB.
@@ -88,13 +87,13 @@ pub enum TableKind {
     InodeTable,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// What is in every group.
     ///
     /// # Errors
     ///
     /// [`ReadError::Superblock`] if there are more groups than can be, [`ReadError::Unsupported`] and [`ReadError::Input`].
-    pub fn tables(&mut self) -> Result<Tables, ReadError> {
+    pub fn tables(&self) -> Result<Tables, ReadError> {
         self.check_features()?;
         let superblock = self.superblock.clone();
         let first = u64::from(superblock.first_data_block.get());
@@ -179,7 +178,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// As [`Reader::inode`].
-    pub fn reserved_inode(&mut self, ino: Ino) -> Result<Option<FoundInode>, ReadError> {
+    pub fn reserved_inode(&self, ino: Ino) -> Result<Option<FoundInode>, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut mode = [0; 2];
         self.read_at(offset, &mut mode)?;
@@ -194,7 +193,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
-    pub fn places(&mut self, inode: &FoundInode) -> Result<Places, ReadError> {
+    pub fn places(&self, inode: &FoundInode) -> Result<Places, ReadError> {
         let mut places = Places {
             xattrs: inode.xattr_block.map(BlockNr::get),
             values: self.value_inodes(inode)?,
@@ -215,7 +214,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Those of an extent tree that makes sense.
-    fn extent_places(&mut self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
+    fn extent_places(&self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
         let damaged = || inode.damaged("its extent tree makes no sense");
         let mut pending = Vec::new();
         let mut node = inode.block.to_vec();
@@ -251,7 +250,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Those of a block map (`i_block` without the feature `extent`): the resize inode has one in every file system.
-    fn mapped_places(&mut self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
+    fn mapped_places(&self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
         let (words, _) = inode.block.as_chunks::<4>();
         let per_block = self.block_size as u64 / 4;
         let mut pending = Vec::new();
