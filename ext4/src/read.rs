@@ -5,9 +5,9 @@
 //! in circles, or held in memory beyond a block, a name list or an attribute. Every checksum is verified that there is, and
 //! what a journal holds that was not replayed is read as if it had been.
 
-mod block_map;
 mod content;
 mod directory;
+pub(crate) mod extents;
 pub(crate) mod facts;
 mod fields;
 mod inode;

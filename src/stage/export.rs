@@ -348,7 +348,7 @@ pub(super) mod tests {
     }
 
     fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
-        let mut reader = Reader::open(Cursor::new(image)).unwrap();
+        let reader = Reader::open(Cursor::new(image)).unwrap();
         let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
@@ -422,7 +422,7 @@ pub(super) mod tests {
         }
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
-        let mut reader = Reader::open(Cursor::new(&image)).unwrap();
+        let reader = Reader::open(Cursor::new(&image)).unwrap();
         let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(false);

@@ -140,20 +140,6 @@ impl<R: ReadAt> Reader<R> {
         Some(seed.of_inode(inode.ino, inode.generation))
     }
 
-    pub(super) fn verify_extent_node(
-        &self,
-        inode: &FoundInode,
-        block: BlockNr,
-        bytes: &[u8],
-        header: &ExtentHeader,
-    ) -> Result<(), ReadError> {
-        let is_right = self
-            .seed_of(inode)
-            .is_none_or(|seed| is_right_extent_node(bytes, header, seed));
-        let (ino, block) = (inode.ino.get(), block.get());
-        expect(is_right, Structure::ExtentNode { ino, block })
-    }
-
     /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.
     pub(super) fn verify_directory_block(
         &self,
