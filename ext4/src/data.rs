@@ -1,7 +1,7 @@
 //! Content that is in the image.
 
 use crate::origin::Origin;
-use crate::units::{BlockNr, Extent, Run};
+use crate::units::{BlockNr, BlockRange, Extent};
 
 /// Proof that the content of a file is in the image.
 ///
@@ -123,7 +123,7 @@ impl Data {
     }
 
     /// The blocks, without the content that is in them.
-    pub(crate) fn into_runs(self) -> impl Iterator<Item = Run> {
+    pub(crate) fn into_runs(self) -> impl Iterator<Item = BlockRange> {
         let extents = match self.content {
             Content::Blocks(extents) => extents,
             Content::Inline(_) => Vec::new(),

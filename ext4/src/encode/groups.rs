@@ -7,7 +7,7 @@ use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::{self, Sealed};
-use crate::units::{BlockNr, Run, hi, hi16, lo, lo16};
+use crate::units::{BlockNr, BlockRange, hi, hi16, lo, lo16};
 
 /// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.
 pub(crate) struct Group {
@@ -28,7 +28,7 @@ pub(crate) fn encode(
     seed: Seed,
 ) -> Group {
     let blocks = layout.group_blocks(u64::from(group));
-    let free: Vec<Run> = usage.free_in(blocks).collect();
+    let free: Vec<BlockRange> = usage.free_in(blocks).collect();
     let free_blocks = free.iter().map(|run| run.count).sum::<u64>();
     let first_inode = group * layout.inodes_per_group;
     let used_inodes = inode_count.saturating_sub(first_inode).min(layout.inodes_per_group);
@@ -89,7 +89,7 @@ pub(crate) fn encode(
 }
 
 /// Ones for what is in use and for what is beyond the group.
-fn block_bitmap(blocks: Run, free: &[Run], block_size: usize) -> Vec<u8> {
+fn block_bitmap(blocks: BlockRange, free: &[BlockRange], block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
     for run in free {
         clear_bits(&mut bitmap, run.start.get() - blocks.start.get(), run.count);

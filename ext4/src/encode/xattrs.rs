@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 
 use zerocopy::IntoBytes;
 
-use super::acl;
+use crate::disk::acl;
 use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+pub(crate) use crate::disk::xattr::{MAX_VALUE_LEN, NAMESPACES};
 use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
@@ -15,20 +16,6 @@ use crate::units::{BlockSize, Ino};
 const INODE_ROOM: usize = 96;
 /// Bytes after the last entry that must be zero.
 const TERMINATOR: usize = 4;
-
-/// Longest value in bytes (`XATTR_SIZE_MAX`).
-pub(crate) const MAX_VALUE_LEN: usize = 1 << 16;
-
-/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
-pub(crate) const NAMESPACES: [(&[u8], u8); 7] = [
-    (b"system.posix_acl_access", 2),
-    (b"system.posix_acl_default", 3),
-    (b"user.", 1),
-    (b"trusted.", 4),
-    (b"security.", 6),
-    (b"system.", 7),
-    (b"", 0),
-];
 
 /// An attribute as the disk has it. The order is that of a block: by namespace, length of the name, name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -22,7 +22,7 @@ use crate::place::inodes::Inodes;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
-use crate::units::{Ino, Run};
+use crate::units::{BlockRange, Ino};
 
 /// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
 const LOST_FOUND_LEN: u64 = 16 << 10;
@@ -209,7 +209,7 @@ impl<O: Output> Finish<O> {
     }
 
     /// Leaves nothing of what was replaced in the image.
-    fn clear(&mut self, gaps: &[Run]) -> Result<(), FormatError> {
+    fn clear(&mut self, gaps: &[BlockRange]) -> Result<(), FormatError> {
         let Formatter { image, freed, .. } = &mut self.formatter;
         let mut rest = gaps.iter().filter(|&&run| !freed.was_cleared(run));
         rest.try_for_each(|&run| image.clear(run))
@@ -280,7 +280,7 @@ impl<O: Output> Finish<O> {
     fn write_tables(
         mut self,
         layout: &Layout,
-        freed: &[Run],
+        freed: &[BlockRange],
         directory_counts: &[u32],
     ) -> Result<(O, Summary), FormatError> {
         let usage = Usage::new(layout, freed);

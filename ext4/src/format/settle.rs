@@ -12,7 +12,7 @@ use crate::place::cursor::Cursor;
 use crate::place::geometry::Geometry;
 use crate::place::layout::{Demand, Layout, Misfit};
 use crate::place::size;
-use crate::units::{BlockNr, Run};
+use crate::units::{BlockNr, BlockRange};
 
 /// Blocks for structures that hold numbers of blocks, or checksums over their own: they cannot move.
 pub(super) struct Pinned(std::vec::IntoIter<BlockNr>);
@@ -43,7 +43,7 @@ pub(super) struct Settled {
     pub(super) layout: Layout,
     pub(super) pinned: Pinned,
     /// Blocks between those of the content, ascending: they hold what was written and is not part of it.
-    pub(super) freed: Vec<Run>,
+    pub(super) freed: Vec<BlockRange>,
 }
 
 /// What is known of the content when all of it has been written.

@@ -163,7 +163,7 @@ impl<'format, O: Output> Tables<'format, O> {
         let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
         for &group in copies.iter().rev() {
             let start = geometry.group_start(group);
-            for (offset, descriptor) in (0..).step_by(group_desc::SIZE as usize).zip(descriptors) {
+            for (offset, descriptor) in (0..).step_by(group_desc::SIZE.into()).zip(descriptors) {
                 self.image.write_structure(start + 1, offset, descriptor)?;
             }
             let mut copy = superblock.clone();

@@ -3,7 +3,7 @@
 
 use crate::disk::{group_desc, inode};
 use crate::options::{Options, Size};
-use crate::units::{BlockNr, BlockSize, Run};
+use crate::units::{BlockNr, BlockRange, BlockSize};
 
 /// Largest file system in blocks whose descriptors are reserved with growth switched on, however small it begins: 1 TiB.
 const ROOM_TO_GROW: u64 = 1 << 40;
@@ -60,11 +60,11 @@ impl Geometry {
     }
 
     pub(crate) fn descriptors_per_block(&self) -> u64 {
-        u64::from(self.block_size.bytes() / group_desc::SIZE)
+        u64::from(self.block_size.bytes() / u32::from(group_desc::SIZE))
     }
 
     pub(crate) fn inodes_per_block(&self) -> u32 {
-        self.block_size.bytes() / inode::SIZE
+        self.block_size.bytes() / u32::from(inode::SIZE)
     }
 
     /// One block of bitmap's worth, up to what libext2fs allows (`EXT2_MAX_BLOCKS_PER_GROUP`).
@@ -111,13 +111,13 @@ impl Geometry {
     }
 
     /// What is reserved at the start of a group: the superblock or its copy, descriptors, and room for more.
-    pub(crate) fn head(&self, group: u64) -> Run {
+    pub(crate) fn head(&self, group: u64) -> BlockRange {
         let count = if has_superblock(group) {
             1 + self.descriptor_room
         } else {
             0
         };
-        Run {
+        BlockRange {
             start: self.group_start(group),
             count,
         }

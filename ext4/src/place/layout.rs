@@ -7,7 +7,7 @@ use crate::data::Data;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
 use crate::options::{Inodes, Journal, Options};
-use crate::units::{BlockNr, Ino, Run};
+use crate::units::{BlockNr, BlockRange, Ino};
 
 /// Fewest blocks of a journal (`JBD2_MIN_JOURNAL_BLOCKS`).
 const MIN_JOURNAL_BLOCKS: u64 = 1024;
@@ -192,14 +192,14 @@ impl Layout {
         InodePlace {
             group,
             block: self.inode_tables[group] + u64::from(index / inodes_per_block),
-            skip: u64::from(index % inodes_per_block * inode::SIZE),
+            skip: u64::from(index % inodes_per_block * u32::from(inode::SIZE)),
         }
     }
 
     /// Blocks of a group, fewer in the last.
-    pub(crate) fn group_blocks(&self, group: u64) -> Run {
+    pub(crate) fn group_blocks(&self, group: u64) -> BlockRange {
         let start = self.geometry.group_start(group);
-        Run {
+        BlockRange {
             start,
             count: self.geometry.blocks_per_group().min(self.block_count - start.0),
         }
