@@ -102,12 +102,12 @@ impl Data {
         };
         let mut next = (logical, start);
         if let Some(last) = extents.last_mut()
-            && last.run().end() == start
+            && last.range().end() == start
             && last.logical + last.count == logical
         {
             let more = count.min(u64::from(Extent::MAX_BLOCKS - last.count));
             last.count += u32::try_from(more).expect("at most MAX_BLOCKS");
-            next = (last.logical + last.count, last.run().end());
+            next = (last.logical + last.count, last.range().end());
             count -= more;
         }
         while count > 0 {
@@ -128,7 +128,7 @@ impl Data {
             Content::Blocks(extents) => extents,
             Content::Inline(_) => Vec::new(),
         };
-        extents.into_iter().map(Extent::run)
+        extents.into_iter().map(Extent::range)
     }
 
     /// Takes the place of the extents away, to find another.

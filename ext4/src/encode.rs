@@ -6,7 +6,6 @@ pub(crate) mod groups;
 pub(crate) mod index;
 pub(crate) mod inline;
 pub(crate) mod inode;
-pub(crate) mod journal;
 pub(crate) mod resize;
 pub(crate) mod superblock;
 pub(crate) mod xattrs;

@@ -60,6 +60,16 @@ impl DirEntry {
         }
     }
 
+    /// An entry of `len` bytes that is not in use.
+    pub(crate) fn unused(len: usize) -> Self {
+        Self::new(Ino(0), len, 0, 0)
+    }
+
+    /// Sets the length of the entry in bytes.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        self.rec_len.set(rec_len_to_disk(len));
+    }
+
     /// Length of the entry in bytes, in a block of `block_len` bytes.
     pub(crate) fn len(&self, block_len: usize) -> usize {
         rec_len_from_disk(self.rec_len.get(), block_len)
@@ -81,6 +91,9 @@ impl DirEntry {
         room.get(..self.name_len.into())
     }
 }
+
+/// Bytes before the entries of a directory in its inode: the number of the directory above.
+pub(crate) const INLINE_PARENT_LEN: usize = size_of::<U32>();
 
 /// Bytes that an entry takes with a name of so many bytes: a multiple of 4.
 pub(crate) const fn entry_len(name_len: usize) -> usize {

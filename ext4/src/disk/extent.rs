@@ -12,6 +12,9 @@ pub(crate) const MAGIC: u16 = 0xF30A;
 /// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
 pub(crate) const MAX_DEPTH: u16 = 5;
 
+/// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
+pub(crate) const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
+
 impl Extent {
     /// Longest extent that was written to, in blocks (`EXT_INIT_MAX_LEN`).
     pub(crate) const MAX_BLOCKS: u32 = 1 << 15;
@@ -32,8 +35,8 @@ pub(crate) const fn max_entries(len: usize) -> usize {
     (len - ENTRY_LEN) / ENTRY_LEN
 }
 
-/// Offset in bytes of the checksum in a node with room for so many entries.
-pub(crate) const fn checksum_offset(max_entries: usize) -> usize {
+/// Offset in bytes of the tail of a node with room for so many entries.
+pub(crate) const fn tail_offset(max_entries: usize) -> usize {
     ENTRY_LEN + max_entries * ENTRY_LEN
 }
 
@@ -163,6 +166,14 @@ impl ExtentIndex {
     }
 }
 
+/// End of a node that fills a block, 4 bytes (`struct ext4_extent_tail`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct ExtentTail {
+    pub(crate) checksum: U32,
+}
+
+assert_layout!(ExtentTail: 4);
 assert_layout!(ExtentHeader: 12, depth @ 6);
 assert_layout!(ExtentLeaf: 12, start_lo @ 8);
 assert_layout!(ExtentIndex: 12, leaf_hi @ 8);

@@ -223,6 +223,12 @@ impl Inode {
         self.file_type() == Some(FileType::Symlink) && !is_mapped && self.size() < BLOCK_LEN as u64
     }
 
+    /// Makes the inode the holder of a value of this hash, which so many attributes have.
+    pub(crate) fn set_value(&mut self, hash: u32, references: u32) {
+        self.set_atime(Timestamp::decode(hash, 0));
+        self.set_version(references.into());
+    }
+
     /// Hash of the value that the inode holds, with [`InodeFlags::EA_INODE`] (`ext4_xattr_inode_get_hash`).
     pub(crate) fn value_hash(&self) -> u32 {
         self.atime.get()
@@ -238,6 +244,18 @@ impl Inode {
     pub(crate) fn value_parent(&self) -> (u32, u32) {
         (self.mtime.get(), self.generation.get())
     }
+}
+
+/// `i_block` that begins with these bytes: the target of a short symlink, or content.
+pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
+    block[..bytes.len()].copy_from_slice(bytes);
+    block
+}
+
+/// `i_block` of a device.
+pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
+    block_of(&block_map::encode(&device.encode()))
 }
 
 fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {

@@ -342,6 +342,12 @@ impl Superblock {
     }
 }
 
+/// `s_first_data_block` of blocks of so many bytes: the primary superblock has a block of its own only if blocks are as small
+/// as the boot area before it.
+pub(crate) fn first_data_block(block_len: usize) -> u32 {
+    u32::from(block_len as u64 == OFFSET)
+}
+
 /// Returns whether a group begins with a superblock with the feature `sparse_super`: groups 0 and 1, and powers of 3, 5 and 7.
 pub(crate) fn has_sparse_backup(group: u64) -> bool {
     let is_power_of = |base: u64| {

@@ -3,8 +3,9 @@
 use zerocopy::FromZeros;
 
 use crate::disk::features::Features;
+use crate::disk::group_desc;
+use crate::disk::inode::{self, BLOCK_LEN};
 use crate::disk::superblock::{self as disk, Superblock};
-use crate::disk::{group_desc, inode};
 use crate::options::Options;
 use crate::place::layout::{LOG_GROUPS_PER_FLEX, Layout};
 use crate::units::{Ino, lo};
@@ -13,7 +14,7 @@ use crate::units::{Ino, lo};
 pub(crate) struct Facts {
     pub(crate) free_inode_count: u32,
     /// `i_block` and size of the journal.
-    pub(crate) journal: Option<([u8; 60], u64)>,
+    pub(crate) journal: Option<([u8; BLOCK_LEN], u64)>,
     /// Whether a directory's index has more levels than old kernels read.
     pub(crate) has_large_directory: bool,
     /// Whether the value of an attribute has an inode of its own.

@@ -20,10 +20,8 @@ pub(super) struct Pinned(std::vec::IntoIter<BlockNr>);
 impl Pinned {
     /// Sets blocks aside.
     fn take(cursor: &mut Cursor, count: u64) -> Self {
-        let runs = cursor.take_all(count).into_iter();
-        let blocks: Vec<_> = runs
-            .flat_map(|run| (run.start.get()..run.end().get()).map(BlockNr))
-            .collect();
+        let ranges = cursor.take_all(count).into_iter();
+        let blocks: Vec<_> = ranges.flat_map(BlockRange::blocks).collect();
         Self(blocks.into_iter())
     }
 

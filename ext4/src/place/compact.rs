@@ -40,7 +40,7 @@ pub(crate) fn place(data: &mut Data, cursor: &mut Cursor) -> Vec<Move> {
     for extent in data.take_extents() {
         for (part, to) in parts(extent, cursor) {
             data.push(part.logical, to.start, to.count);
-            moves.push(Move { from: part.run(), to });
+            moves.push(Move { from: part.range(), to });
         }
     }
     moves

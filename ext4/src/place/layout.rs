@@ -6,11 +6,10 @@ use super::geometry::{Geometry, copies};
 use crate::data::Data;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
+use crate::disk::journal::MIN_BLOCKS;
 use crate::options::{Inodes, Journal, Options};
 use crate::units::{BlockNr, BlockRange, Ino};
 
-/// Fewest blocks of a journal (`JBD2_MIN_JOURNAL_BLOCKS`).
-const MIN_JOURNAL_BLOCKS: u64 = 1024;
 /// Most blocks of a journal (mke2fs: 10,240,000).
 const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 
@@ -245,7 +244,7 @@ fn journal_blocks(options: &Options, block_count: u64) -> u64 {
         Journal::Bytes(bytes) => options
             .block_size
             .blocks(bytes)
-            .clamp(MIN_JOURNAL_BLOCKS, MAX_JOURNAL_BLOCKS),
+            .clamp(MIN_BLOCKS.into(), MAX_JOURNAL_BLOCKS),
         Journal::Auto => match block_count {
             0..2_048 => 0,
             2_048..32_768 => K,
