@@ -23,7 +23,7 @@ impl<R: ReadAt> Check<R> {
             free_blocks += u64::from(self.block_bitmap(number)?);
             free_inodes += u64::from(self.inode_bitmap(number)?);
         }
-        let facts = self.reader.facts();
+        let facts = self.reader.info();
         // A kernel that had no time to unmount did not write them.
         if self.reader.has_incompat(incompat::RECOVER) {
             return Ok(());

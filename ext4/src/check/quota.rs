@@ -10,8 +10,9 @@ use zerocopy::FromBytes;
 use super::index::place;
 use super::{Check, is_zeros};
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
+use crate::file_type::FileType;
 use crate::read::facts::ro_compat;
-use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
@@ -63,9 +64,9 @@ impl<R: ReadAt> Check<R> {
 
     /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
     /// then.
-    fn quota_file(&mut self, inode: &FoundInode, magic: u32) -> Result<Option<String>, ReadError> {
+    fn quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<String>, ReadError> {
         let problem = |text: &str| Ok(Some(text.to_owned()));
-        if inode.kind != FoundKind::File {
+        if inode.file_type != FileType::RegularFile {
             return problem("not a regular file");
         }
         let Some(extents) = if_readable(self.reader.extents(inode))? else {

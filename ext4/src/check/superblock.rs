@@ -2,8 +2,9 @@
 
 use super::findings::Findings;
 use super::found;
+use crate::disk::features::Features;
 use crate::disk::superblock::Superblock;
-use crate::read::facts::{compat, compat_names, incompat, ro_compat, ro_compat_names};
+use crate::read::facts::{compat, incompat, ro_compat};
 use crate::read::sums::is_right_superblock;
 use crate::read::{ReadError, Reader, Structure};
 use crate::read_at::ReadAt;
@@ -43,10 +44,9 @@ pub(super) fn take<R: ReadAt>(
 pub(super) fn check<R: ReadAt>(reader: &Reader<R>, len: u64, findings: &mut Findings) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
-    let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)
-        .chain(ro_compat_names(superblock.feature_ro_compat.get() & !ro_compat::KNOWN));
-    let features = unknown.collect::<Vec<_>>().join(" ");
-    if !features.is_empty() {
+    let unknown = superblock.features() - Features::CHECKABLE;
+    if !unknown.is_empty() {
+        let features = unknown.names().collect::<Vec<_>>().join(" ");
         return Err(ReadError::Unsupported { features });
     }
     geometry(reader, &superblock, len, findings);
@@ -116,7 +116,7 @@ fn has_room_for_descriptors<R: ReadAt>(reader: &Reader<R>) -> bool {
 
 /// All else.
 fn fields<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
-    let facts = reader.facts();
+    let facts = reader.info();
     let block_count = reader.block_count();
     findings.expect(facts.reserved_block_count <= block_count / 2, HERE, || {
         format!("{} reserved blocks of {block_count}", facts.reserved_block_count)
