@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 
 use ext4::{Device, FileType, Fit, Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
-use microagent::layer::{LayerOptions, Rootfs, decode};
+use layer::{LayerOptions, Rootfs, decode};
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};

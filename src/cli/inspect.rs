@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use ext4::Timestamp;
 use ext4::read::{Inode, SuperblockInfo};
+use layer::text::printable;
 use microagent::inspect::{Content, Disk, Listed};
 use microagent::provenance::Provenance;
-use microagent::text::printable;
 use serde::Serialize;
 use uuid::Uuid;
 

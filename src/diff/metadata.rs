@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use ext4::read::Inode;
 use ext4::{FileType, Timestamp, Xattrs};
 
-use crate::image::{Algorithm, Digest};
-use crate::text::printable;
+use layer::text::printable;
+use oci::{Algorithm, Digest};
 
 /// Most bytes of an extended attribute that are shown.
 const MAX_SHOWN: usize = 64;

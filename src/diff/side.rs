@@ -12,7 +12,7 @@ use ext4::{BlockNr, BlockRange, FileType, Ino, ReadError, Reader, Xattrs};
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{self, OwnerKind, Owners, Table};
-use crate::host;
+use oci::host;
 
 /// Most bytes of extended attributes that are compared.
 const MAX_XATTR_BYTES: u64 = 16 << 30;

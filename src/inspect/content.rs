@@ -8,8 +8,8 @@ use ext4::Reader;
 use ext4::read::{self, LookupError};
 
 use super::at;
-use crate::interrupt::Interruptible;
 use crate::stage::write_sparsely;
+use layer::interrupt::Interruptible;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;

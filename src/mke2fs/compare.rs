@@ -7,7 +7,7 @@ use ext4::read::Inode;
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use crate::interrupt::is_raised;
+use layer::interrupt::is_raised;
 
 /// Bytes that are compared at once.
 const CHUNK: usize = 1 << 20;
