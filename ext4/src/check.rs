@@ -20,6 +20,7 @@ mod journal;
 mod names;
 mod orphans;
 mod ownership;
+mod problem;
 mod quota;
 mod resize;
 mod superblock;
@@ -28,7 +29,12 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read, Seek, SeekFrom};
 
-pub use findings::{Finding, Report};
+pub use bitmaps::BitmapUnit;
+pub use findings::{Finding, Report, Severity, StopReason};
+pub use inodes::InodeFeature;
+pub use ownership::BlockRole;
+pub use problem::Problem;
+pub use quota::QuotaProblem;
 
 use crate::read::{ReadError, Reader, Structure};
 use findings::Findings;
@@ -127,14 +133,19 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    fn find(&mut self, structure: Structure, problem: impl Into<String>) {
-        self.findings.add(structure, problem.into());
+    fn find(&mut self, structure: Structure, problem: Problem) {
+        self.findings.add(structure, problem);
+    }
+
+    /// Adds a finding unless something holds.
+    fn expect(&mut self, holds: bool, structure: Structure, problem: Problem) {
+        self.findings.expect(holds, structure, problem);
     }
 
     /// Reads a block; one that the image does not have is a finding.
     fn block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
         if block == 0 || block >= self.block_count {
-            self.find(structure, format!("block {block} is outside of the file system"));
+            self.find(structure, Problem::BlockOutside { block });
             return Ok(None);
         }
         let mut bytes = vec![0; self.reader.block_size()];
@@ -152,8 +163,7 @@ impl<R: Read + Seek> Check<R> {
         let bytes = self.block(structure, block)?;
         self.zeros += u32::from(bytes.as_deref().is_some_and(is_zeros));
         if self.zeros > MAX_ZEROS {
-            let problem = "so many blocks that it leads to are zeros that nothing else is looked at";
-            self.findings.end(Structure::Superblock, problem);
+            self.findings.stop(StopReason::ZeroBlocks);
         }
         Ok(bytes)
     }
@@ -172,16 +182,16 @@ fn found<T>(
     match result {
         Ok(value) => Ok(Some(value)),
         Err(ReadError::Input { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
-            findings.add(structure, "the image ends before it does".to_owned());
+            findings.add(structure, Problem::ImageEndsEarly);
             Ok(None)
         }
         Err(error @ ReadError::Input { .. }) => Err(error),
         Err(ReadError::Checksum { structure }) => {
-            findings.wrong_checksum(structure);
+            findings.add(structure, Problem::ChecksumWrong);
             Ok(None)
         }
         Err(error) => {
-            findings.add(structure, error.to_string());
+            findings.add(structure, Problem::unreadable(error));
             Ok(None)
         }
     }

@@ -115,7 +115,9 @@ mod seal;
 mod tree;
 mod units;
 
-pub use check::{Finding, Report, check};
+pub use check::{
+    BitmapUnit, BlockRole, Finding, InodeFeature, Problem, QuotaProblem, Report, Severity, StopReason, check,
+};
 pub use data::Data;
 pub use error::{FormatError, TreeError};
 pub use format::{Content, Formatter, Summary};
@@ -123,7 +125,7 @@ pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
 pub use read::{
     Blocks, DataRange, Facts, Fields, FoundEntry, FoundExtent, FoundInode, FoundKind, Places, ReadError, Reader,
-    Structure, Table, TableKind, Tables,
+    Structure, StructureKind, Table, TableKind, Tables,
 };
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,

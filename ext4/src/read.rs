@@ -32,7 +32,7 @@ pub use facts::Facts;
 pub use fields::Fields;
 pub use inode::{FoundInode, FoundKind};
 pub use places::{Blocks, FoundExtent, Places, Table, TableKind, Tables};
-pub use structure::Structure;
+pub use structure::{Structure, StructureKind};
 
 use facts::incompat;
 use journal::Logged;

@@ -4,9 +4,9 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::Check;
 use super::inodes::Checked;
 use super::values::Owner;
+use super::{Check, InodeFeature, Problem};
 use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
 use crate::read::facts::{compat, incompat};
@@ -64,9 +64,13 @@ impl<R: Read + Seek> Check<R> {
             return Ok(blocks);
         }
         let has_feature = self.reader.superblock().has_compat(compat::EXT_ATTR);
-        self.findings.expect(has_feature, checked.structure(), || {
-            "it has a block of attributes, and the file system has no such feature".to_owned()
-        });
+        self.expect(
+            has_feature,
+            checked.structure(),
+            Problem::FeatureMissing {
+                needs: InodeFeature::XattrBlock,
+            },
+        );
         if let Some(sharing) = self.xattr_blocks.get_mut(&block) {
             sharing.found += 1;
             return Ok(blocks + 1 + sharing.value_blocks);
@@ -88,12 +92,11 @@ impl<R: Read + Seek> Check<R> {
         };
         if header.magic.get() == MAGIC {
             let is_right = header.blocks.get() == 1 && sharing.refcount <= MAX_REFCOUNT;
-            self.findings
-                .expect(is_right, structure, || "its header makes no sense".to_owned());
+            self.expect(is_right, structure, Problem::XattrHeaderWrong);
             if let Some(seed) = self.reader.sums().seed()
                 && !is_right_xattr_block(&bytes, header, BlockNr(block), seed)
             {
-                self.findings.wrong_checksum(structure);
+                self.find(structure, Problem::ChecksumWrong);
             }
             let room = Room {
                 owner,
@@ -104,7 +107,7 @@ impl<R: Read + Seek> Check<R> {
             };
             sharing.value_blocks = self.entries_of(&room)?;
         } else {
-            self.find(structure, "it is no block of attributes");
+            self.find(structure, Problem::XattrBlockWrong);
         }
         blocks += 1 + sharing.value_blocks;
         self.xattr_blocks.insert(block, sharing);
@@ -122,19 +125,19 @@ impl<R: Read + Seek> Check<R> {
         loop {
             let rest = room.bytes.get(at..).unwrap_or_default();
             if rest.len() < TERMINATOR {
-                self.find(structure, "its attributes do not end");
+                self.find(structure, Problem::XattrsUnterminated);
                 return Ok(blocks);
             }
             if rest[..TERMINATOR] == [0; TERMINATOR] {
                 break;
             }
             let Ok((entry, names)) = XattrEntry::ref_from_prefix(rest) else {
-                self.find(structure, "its attributes do not end");
+                self.find(structure, Problem::XattrsUnterminated);
                 return Ok(blocks);
             };
             let name_len = usize::from(entry.name_len);
             let Some(name) = names.get(..name_len) else {
-                self.find(structure, "the name of an attribute is too long");
+                self.find(structure, Problem::XattrNameOutside);
                 return Ok(blocks);
             };
             at += size_of::<XattrEntry>() + name_len.next_multiple_of(4);
@@ -150,20 +153,18 @@ impl<R: Read + Seek> Check<R> {
                 }
                 None => true,
             };
-            self.findings.expect(is_right, structure, || {
-                format!("the hash of {:?} is wrong", name.escape_ascii().to_string())
-            });
+            if !is_right {
+                self.find(structure, Problem::XattrHashWrong { name: name.into() });
+            }
         }
         values.sort_unstable();
         let overlaps = values.windows(2).any(|pair| pair[1].0 < pair[0].1);
         let is_right = !overlaps && values.first().is_none_or(|(start, _)| *start >= at + TERMINATOR);
-        self.findings
-            .expect(is_right, structure, || "values of attributes overlap".to_owned());
+        self.expect(is_right, structure, Problem::XattrValuesOverlap);
         if room.is_block {
             let (header, _) = XattrHeader::ref_from_prefix(room.bytes).expect("a block has room for its header");
             let is_right = [0, all_hashes.unwrap_or(0)].contains(&header.hash.get());
-            self.findings
-                .expect(is_right, structure, || "the hash of all attributes is wrong".to_owned());
+            self.expect(is_right, structure, Problem::XattrBlockHashWrong);
         }
         Ok(blocks)
     }
@@ -173,26 +174,17 @@ impl<R: Read + Seek> Check<R> {
         let is_bare = entry.name_index == 0 && !room.is_block;
         let is_known = is_bare || NAMESPACES.iter().any(|(_, index)| *index == entry.name_index);
         let is_acl = matches!(entry.name_index, 2 | 3);
-        let shown = || name.escape_ascii().to_string();
-        self.findings.expect(
-            (is_known || HIDDEN_NAMESPACES.contains(&entry.name_index))
-                && name.is_empty() == is_acl
-                && !name.contains(&0),
-            room.structure,
-            || {
-                format!(
-                    "an attribute of the name {:?} in namespace {}",
-                    shown(),
-                    entry.name_index
-                )
-            },
-        );
+        let is_known = is_known || HIDDEN_NAMESPACES.contains(&entry.name_index);
+        if !is_known || name.is_empty() != is_acl || name.contains(&0) {
+            let problem = Problem::XattrNameWrong {
+                name: name.into(),
+                namespace: entry.name_index,
+            };
+            self.find(room.structure, problem);
+        }
         let this = (entry.name_index, entry.name_len, name);
         if room.is_block && last.is_some_and(|last| last >= this) {
-            self.find(
-                room.structure,
-                format!("the attribute {:?} is not where it belongs", shown()),
-            );
+            self.find(room.structure, Problem::XattrOutOfOrder { name: name.into() });
         }
         *last = Some(this);
     }
@@ -216,7 +208,7 @@ impl<R: Read + Seek> Check<R> {
             &[]
         } else {
             let Some(value) = room.bytes.get(offset..).and_then(|bytes| bytes.get(..len)) else {
-                self.find(structure, "the value of an attribute lies outside");
+                self.find(structure, Problem::XattrValueOutside);
                 return Ok(None);
             };
             value
@@ -248,7 +240,7 @@ impl<R: Read + Seek> Check<R> {
         let ino = entry.value_inum.get();
         let len = usize::try_from(entry.value_size.get()).unwrap_or(usize::MAX);
         if !self.reader.has_incompat(incompat::EA_INODE) || !(1..=MAX_VALUE_LEN).contains(&len) {
-            self.find(structure, format!("an attribute of {len} bytes in inode {ino}"));
+            self.find(structure, Problem::XattrValueInodeUnexpected { ino, size: len as u64 });
             return Ok(None);
         }
         let value_blocks = (len as u64).div_ceil(self.reader.block_size() as u64);
@@ -258,9 +250,15 @@ impl<R: Read + Seek> Check<R> {
         };
         // Nor were its blocks counted.
         *blocks += if is_old { 0 } else { value_blocks };
-        self.findings.expect(holder.size == len as u64, structure, || {
-            format!("inode {ino} has {} bytes of a value of {len}", holder.size)
-        });
+        self.expect(
+            holder.size == len as u64,
+            structure,
+            Problem::XattrValueSizeWrong {
+                ino,
+                found: holder.size,
+                expected: len as u64,
+            },
+        );
         let hash = holder.hash.filter(|_| !is_old);
         Ok(hash.map(|hash| hashes(name, &[hash])))
     }
@@ -273,9 +271,14 @@ impl<R: Read + Seek> Check<R> {
                 block,
             };
             let (said, found) = (sharing.refcount, sharing.found);
-            self.findings.expect(said == found, structure, || {
-                format!("{found} inodes have it, and it says {said}")
-            });
+            self.findings.expect(
+                said == found,
+                structure,
+                Problem::XattrBlockReferencesWrong {
+                    found: sharing.refcount,
+                    expected: sharing.found,
+                },
+            );
         }
     }
 }

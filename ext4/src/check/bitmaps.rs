@@ -1,13 +1,33 @@
 //! The bitmaps and the counts, against what is in use (pass 5 of e2fsck).
 
+use std::fmt;
 use std::io::{Read, Seek};
 
 use super::ownership::set;
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum;
 use crate::disk::group_desc::GroupFlags;
 use crate::read::facts::incompat;
 use crate::read::{ReadError, Structure};
+
+/// What the bits of a bitmap stand for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BitmapUnit {
+    /// Blocks.
+    Block,
+    /// Inodes.
+    Inode,
+}
+
+impl fmt::Display for BitmapUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Block => "block",
+            Self::Inode => "inode",
+        })
+    }
+}
 
 /// What of a bitmap's first bits is in use, and what it says.
 struct Compared {
@@ -29,14 +49,23 @@ impl<R: Read + Seek> Check<R> {
         if self.reader.has_incompat(incompat::RECOVER) {
             return Ok(());
         }
-        self.findings
-            .expect(facts.free_block_count == free_blocks, Structure::Superblock, || {
-                format!("{} free blocks instead of {free_blocks}", facts.free_block_count)
-            });
+        self.expect(
+            facts.free_block_count == free_blocks,
+            Structure::Superblock,
+            Problem::FreeBlocksWrong {
+                found: facts.free_block_count,
+                expected: free_blocks,
+            },
+        );
         let found = u64::from(facts.free_inode_count);
-        self.findings.expect(found == free_inodes, Structure::Superblock, || {
-            format!("{found} free inodes instead of {free_inodes}")
-        });
+        self.expect(
+            found == free_inodes,
+            Structure::Superblock,
+            Problem::FreeInodesWrong {
+                found: facts.free_inode_count,
+                expected: free_inodes,
+            },
+        );
         Ok(())
     }
 
@@ -59,15 +88,19 @@ impl<R: Read + Seek> Check<R> {
             Some(self.unwritten(group))
         };
         let compared = compare(bitmap.as_deref(), &self.blocks.bitmap(start, count), count);
-        self.report(structure, &compared, "block", start);
+        self.report(structure, &compared, BitmapUnit::Block, start);
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
             self.padding(structure, &bitmap, count);
         }
         let free = count - compared.used;
-        self.findings
-            .expect(said == free, Structure::GroupDescriptor { group }, || {
-                format!("{said} free blocks instead of {free}")
-            });
+        self.expect(
+            said == free,
+            Structure::GroupDescriptor { group },
+            Problem::GroupFreeBlocksWrong {
+                found: said,
+                expected: free,
+            },
+        );
         Ok(free)
     }
 
@@ -123,18 +156,28 @@ impl<R: Read + Seek> Check<R> {
             set(&mut expected, u64::from(ino - first));
         }
         let compared = compare(bitmap.as_deref(), &expected, per_group);
-        self.report(structure, &compared, "inode", first.into());
+        self.report(structure, &compared, BitmapUnit::Inode, first.into());
         if let Some(bitmap) = bitmap {
             self.padding(structure, &bitmap, per_group);
         }
         let free = per_group - compared.used;
         let structure = Structure::GroupDescriptor { group };
-        self.findings.expect(said == free, structure, || {
-            format!("{said} free inodes instead of {free}")
-        });
-        self.findings.expect(said_directories == directories, structure, || {
-            format!("{said_directories} directories instead of {directories}")
-        });
+        self.expect(
+            said == free,
+            structure,
+            Problem::GroupFreeInodesWrong {
+                found: said,
+                expected: free,
+            },
+        );
+        self.expect(
+            said_directories == directories,
+            structure,
+            Problem::GroupDirectoriesWrong {
+                found: said_directories,
+                expected: directories,
+            },
+        );
         Ok(free)
     }
 
@@ -158,20 +201,16 @@ impl<R: Read + Seek> Check<R> {
                 0xFFFF
             };
             if sum & mask != expected & mask {
-                self.findings.wrong_checksum(structure);
+                self.find(structure, Problem::ChecksumWrong);
             }
         }
         Ok(Some(block))
     }
 
-    fn report(&mut self, structure: Structure, compared: &Compared, what: &str, first: u64) {
+    fn report(&mut self, structure: Structure, compared: &Compared, unit: BitmapUnit, first: u64) {
         if let Some((index, count)) = compared.wrong {
-            let number = first + u64::from(index);
-            let more = match count {
-                1 => String::new(),
-                _ => format!(", and so are {} more", count - 1),
-            };
-            self.find(structure, format!("the bit of {what} {number} is wrong{more}"));
+            let first = first + u64::from(index);
+            self.find(structure, Problem::BitmapDiffers { unit, first, count });
         }
     }
 
@@ -180,9 +219,7 @@ impl<R: Read + Seek> Check<R> {
         let whole = count.next_multiple_of(8);
         let bytes = bitmap.get(whole as usize / 8..).unwrap_or_default();
         let is_right = (count..whole).all(|index| bit(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
-        self.findings.expect(is_right, structure, || {
-            "the bits behind the last one are not all set".to_owned()
-        });
+        self.expect(is_right, structure, Problem::BitmapPaddingWrong);
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use super::index::Index;
 use super::inodes::Checked;
-use super::{Check, found, is_zeros};
+use super::{Check, Problem, found, is_zeros};
 use crate::checksum::Seed;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::encode::hash::NameHasher;
@@ -63,8 +63,7 @@ impl<R: Read + Seek> Check<R> {
         }
         directory.fingerprints.sort_unstable();
         let is_unique = directory.fingerprints.windows(2).all(|pair| pair[0] != pair[1]);
-        self.findings
-            .expect(is_unique, checked.structure(), || "a name is in it twice".to_owned());
+        self.expect(is_unique, checked.structure(), Problem::NameTwice);
         Ok(())
     }
 
@@ -86,7 +85,7 @@ impl<R: Read + Seek> Check<R> {
         };
         let (first, second) = content.split_at(content.len().min(BLOCK_LEN));
         let Some((above, first)) = first.split_first_chunk::<4>() else {
-            self.find(structure, "a directory of no length");
+            self.find(structure, Problem::DirectoryEmpty);
             return Ok(());
         };
         self.dots(directory.ino, u32::from_le_bytes(*above), structure);
@@ -103,9 +102,11 @@ impl<R: Read + Seek> Check<R> {
         self.names.dot_dot.insert(directory.get(), above);
         match self.inodes.get_mut(above).filter(|fact| fact.is_directory()) {
             Some(fact) => fact.found += 1,
-            None => self.findings.expect(self.is_unknown(above), structure, || {
-                format!("'..' is inode {above}, which is no directory")
-            }),
+            None => self.expect(
+                self.is_unknown(above),
+                structure,
+                Problem::DotDotNotDirectory { ino: above },
+            ),
         }
     }
 
@@ -138,10 +139,7 @@ impl<R: Read + Seek> Check<R> {
                 zeros += u32::from(is_zeros(&bytes));
                 if zeros > MAX_ZEROS {
                     self.names.are_partial = true;
-                    self.find(
-                        checked.structure(),
-                        "so many of its blocks are zeros that its others are not looked at",
-                    );
+                    self.find(checked.structure(), Problem::DirectoryCheckStopped);
                     return Ok(());
                 }
             }
@@ -157,7 +155,7 @@ impl<R: Read + Seek> Check<R> {
             (Some(_), None) => false,
         };
         if !is_right {
-            self.findings.wrong_checksum(structure);
+            self.find(structure, Problem::ChecksumWrong);
         }
     }
 
@@ -165,7 +163,7 @@ impl<R: Read + Seek> Check<R> {
         if let Some(seed) = directory.seed
             && !is_right_leaf(bytes, seed)
         {
-            self.findings.wrong_checksum(structure);
+            self.find(structure, Problem::ChecksumWrong);
         }
         directory.hashes = None;
         if logical == 0 {
@@ -189,8 +187,6 @@ impl<R: Read + Seek> Check<R> {
                     largest < next
                 }
             });
-        self.findings.expect(is_right, structure, || {
-            format!("it holds hashes from {smallest:#x} to {largest:#x}, which the index does not lead to")
-        });
+        self.expect(is_right, structure, Problem::IndexRangeWrong { smallest, largest });
     }
 }

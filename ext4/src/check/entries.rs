@@ -4,8 +4,8 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::Check;
 use super::directories::Directory;
+use super::{Check, Problem};
 use crate::disk::dir_entry::{DirEntry, file_type};
 use crate::disk::inode::file_type as mode;
 use crate::encode::hash::NameHasher;
@@ -29,22 +29,18 @@ impl<R: Read + Seek> Check<R> {
             return;
         };
         let is_right = dot.name == b"." && dot.is_terminated && dot.ino == directory.ino.get();
-        self.findings
-            .expect(is_right, structure, || "its first entry is not '.'".to_owned());
+        self.expect(is_right, structure, Problem::DotMissing);
         self.dot_type(structure, &dot);
         let Some((dot_dot, rest)) = self.entry(structure, rest, bytes.len()) else {
             return;
         };
         let is_right = dot_dot.name == b".." && dot_dot.is_terminated;
-        self.findings
-            .expect(is_right, structure, || "its second entry is not '..'".to_owned());
+        self.expect(is_right, structure, Problem::DotDotMissing);
         self.dot_type(structure, &dot_dot);
         self.dots(directory.ino, dot_dot.ino, structure);
         if is_root {
             let is_right = dot.len == 12 && dot_dot.len == bytes.len() - 12;
-            self.findings.expect(is_right, structure, || {
-                "'..' does not span the root of the index".to_owned()
-            });
+            self.expect(is_right, structure, Problem::IndexRootNotSpanned);
         } else {
             self.entries(structure, directory, rest);
         }
@@ -71,7 +67,7 @@ impl<R: Read + Seek> Check<R> {
     fn entry<'a>(&mut self, structure: Structure, bytes: &'a [u8], block_len: usize) -> Option<(Entry<'a>, &'a [u8])> {
         let taken = take(bytes, block_len);
         if taken.is_none() {
-            self.find(structure, "an entry has a length that cannot be");
+            self.find(structure, Problem::EntryLengthWrong);
         }
         taken
     }
@@ -85,44 +81,47 @@ impl<R: Read + Seek> Check<R> {
     /// Checks the type of `.` or `..`.
     fn dot_type(&mut self, structure: Structure, entry: &Entry<'_>) {
         let is_right = self.is_type(entry.file_type, mode::DIRECTORY);
-        self.findings.expect(is_right, structure, || {
-            format!(
-                "{:?} is of type {}, and not a directory",
-                entry.name.escape_ascii().to_string(),
-                entry.file_type
-            )
-        });
+        if !is_right {
+            let (name, found) = (entry.name.into(), entry.file_type);
+            self.find(structure, Problem::DotTypeWrong { name, found });
+        }
     }
 
     fn named(&mut self, structure: Structure, directory: &mut Directory, entry: &Entry<'_>) {
-        let shown = || entry.name.escape_ascii().to_string();
         let cannot_be = entry.name.is_empty()
             || entry.name == b"."
             || entry.name == b".."
             || entry.name.iter().any(|&byte| byte == b'/' || byte == 0);
-        self.findings
-            .expect(!cannot_be, structure, || format!("the name {:?} cannot be", shown()));
+        let name = || entry.name.into();
+        if cannot_be {
+            self.find(structure, Problem::NameWrong { name: name() });
+        }
         directory.fingerprint(entry.name);
         let first = self.reader.superblock().first_ino.get().max(11);
         let ino = entry.ino;
         let Some(fact) = self.inodes.get_mut(ino).filter(|_| ino >= first) else {
-            self.findings.expect(self.is_unknown(ino), structure, || {
-                format!("{:?} is inode {ino}, which is no file", shown())
-            });
+            if !self.is_unknown(ino) {
+                self.find(structure, Problem::EntryInodeUnused { name: name(), ino });
+            }
             return;
         };
         fact.found += 1;
         let fact = *fact;
         let is_right = self.is_type(entry.file_type, fact.file_type);
-        self.findings.expect(is_right, structure, || {
-            format!("{:?} is of type {}, and inode {ino} is not", shown(), entry.file_type)
-        });
+        if !is_right {
+            let (name, found) = (name(), entry.file_type);
+            self.find(structure, Problem::EntryTypeWrong { name, ino, found });
+        }
         if fact.is_directory()
             && let Some(other) = self.names.above.insert(ino, directory.ino.get())
         {
             self.find(
                 structure,
-                format!("{:?} is inode {ino}, which is in directory {other} too", shown()),
+                Problem::DirectoryLinkedTwice {
+                    name: name(),
+                    ino,
+                    other,
+                },
             );
         }
     }

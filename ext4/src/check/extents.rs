@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use zerocopy::FromBytes;
 
 use super::inodes::Checked;
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES};
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
 use crate::read::sums::is_right_extent_node;
@@ -76,10 +76,7 @@ impl<R: Read + Seek> Check<R> {
             return Ok(());
         };
         let Some((_, len)) = rest else {
-            self.find(
-                structure,
-                "its content lies in it, without an attribute for the rest of it",
-            );
+            self.find(structure, Problem::InlineDataIncomplete);
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
@@ -88,9 +85,7 @@ impl<R: Read + Seek> Check<R> {
             file_type::REGULAR => size <= room,
             _ => size == room,
         };
-        self.findings.expect(is_right, structure, || {
-            format!("its content lies in it, has {size} bytes, and room for {room}")
-        });
+        self.expect(is_right, structure, Problem::InlineDataSizeWrong { size, room });
         Ok(())
     }
 
@@ -98,9 +93,11 @@ impl<R: Read + Seek> Check<R> {
         let structure = checked.structure();
         let len = usize::try_from(checked.size).unwrap_or(usize::MAX);
         let end = checked.inode.block.iter().position(|&byte| byte == 0);
-        self.findings.expect(len > 0 && end == Some(len), structure, || {
-            format!("a symlink whose target has not {len} bytes")
-        });
+        self.expect(
+            len > 0 && end == Some(len),
+            structure,
+            Problem::SymlinkTargetLengthWrong { size: checked.size },
+        );
     }
 
     /// Whether the size of a file is possible with its blocks (`check_blocks` of e2fsck).
@@ -111,41 +108,40 @@ impl<R: Read + Seek> Check<R> {
         match checked.file_type() {
             file_type::DIRECTORY => {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
-                self.findings.expect(is_right, structure, || {
-                    format!("a directory of {size} bytes that ends with its block {}", blocks.end)
-                });
+                self.expect(
+                    is_right,
+                    structure,
+                    Problem::DirectorySizeWrong { size, end: blocks.end },
+                );
                 let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
-                self.findings
-                    .expect(held == blocks.end, structure, || "a directory with holes".to_owned());
-                self.findings.expect(!blocks.has_unwritten, structure, || {
-                    "a directory with blocks that were never written".to_owned()
-                });
+                self.expect(held == blocks.end, structure, Problem::DirectoryWithHoles);
+                self.expect(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
             file_type::SYMLINK => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
-                self.findings.expect(is_right, structure, || {
-                    format!("a symlink whose target has {size} bytes")
-                });
+                self.expect(is_right, structure, Problem::SymlinkSizeWrong { size });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
                     let target = self.filled_block(structure, extent.start.get())?.unwrap_or_default();
                     let end = target.iter().position(|&byte| byte == 0);
-                    self.findings
-                        .expect(end.map(|end| end as u64) == Some(size), structure, || {
-                            format!("a symlink whose target has not {size} bytes")
-                        });
+                    self.expect(
+                        end.map(|end| end as u64) == Some(size),
+                        structure,
+                        Problem::SymlinkTargetLengthWrong { size },
+                    );
                 }
             }
             _ => {
                 let has_more = checked.flags.contains(InodeFlags::VERITY);
                 let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                self.findings
-                    .expect((has_more || size >= least) && size <= most, structure, || {
-                        format!(
-                            "a file of {size} bytes whose last block is {}",
-                            blocks.end.saturating_sub(1)
-                        )
-                    });
+                self.expect(
+                    (has_more || size >= least) && size <= most,
+                    structure,
+                    Problem::FileSizeWrong {
+                        size,
+                        last: blocks.end.saturating_sub(1),
+                    },
+                );
             }
         }
         Ok(())
@@ -233,14 +229,14 @@ impl<R: Read + Seek> Check<R> {
             && place.map_or(depth <= MAX_DEPTH, |node| depth == node.depth && count > 0);
         if !is_right {
             if first {
-                self.find(structure, "the header of a node of its extent tree makes no sense");
+                self.find(structure, Problem::ExtentHeaderWrong);
             }
             return Vec::new();
         }
         if let (true, Some(_), Some(seed)) = (first, place, self.reader.sums().seed()) {
             let seed = seed.of_inode(checked.ino, checked.inode.generation.get());
             if !is_right_extent_node(bytes, header, seed) {
-                self.findings.wrong_checksum(structure);
+                self.find(structure, Problem::ChecksumWrong);
             }
         }
         let (entries, _) = entries[..count * ENTRY_LEN].as_chunks::<ENTRY_LEN>();
@@ -257,10 +253,7 @@ impl<R: Read + Seek> Check<R> {
                 None => place.is_none_or(|node| node.first == start),
             };
             if first && !is_right {
-                self.find(
-                    structure,
-                    format!("block {start} of the file is not where it belongs in its extent tree"),
-                );
+                self.find(structure, Problem::ExtentIndexOutOfOrder { logical: start });
             }
             below.push(Node {
                 block: BlockNr(u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32),
@@ -290,10 +283,7 @@ impl<R: Read + Seek> Check<R> {
             let is_right = count > 0 && u64::from(logical) >= blocks.end && end <= 1 << 32 && begins_right;
             if !is_right {
                 if first {
-                    self.find(
-                        structure,
-                        format!("the extent of {count} blocks at block {logical} of the file"),
-                    );
+                    self.find(structure, Problem::ExtentWrong { logical, blocks: count });
                 }
                 continue;
             }
@@ -381,7 +371,7 @@ impl<R: Read + Seek> Check<R> {
         }
         let Ok(short) = u32::try_from(logical) else {
             if first {
-                self.find(structure, format!("block {logical} of the file is too far away"));
+                self.find(structure, Problem::MappedBlockTooFar { logical });
             }
             return;
         };

@@ -4,7 +4,7 @@ use std::io::{Read, Seek};
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Check, superblock};
+use super::{BlockRole, Check, Problem, StopReason, superblock};
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
 use crate::read::facts::incompat;
@@ -82,29 +82,31 @@ impl<R: Read + Seek> Check<R> {
         for number in 0..self.groups.len() {
             let group = &self.groups[number];
             let places = [
-                ("block bitmap", group.block_bitmap, 1),
-                ("inode bitmap", group.inode_bitmap, 1),
-                ("inode table", group.inode_table, self.table_blocks()),
+                (BlockRole::BlockBitmap, group.block_bitmap, 1),
+                (BlockRole::InodeBitmap, group.inode_bitmap, 1),
+                (BlockRole::InodeTable, group.inode_table, self.table_blocks()),
             ];
             let number = u32::try_from(number).expect("groups are counted in 32 bits");
             let mut is_right = true;
-            for (what, start, count) in places {
-                is_right &= self.place(number, what, start, count);
+            for (role, start, count) in places {
+                is_right &= self.place(number, role, start, count);
             }
             damaged += u32::from(!is_right);
             if damaged > MAX_DAMAGED {
-                self.findings.end(
-                    Structure::Superblock,
-                    "the bitmaps and tables of so many groups cannot be where they are that nothing else is looked at",
-                );
+                self.findings.stop(StopReason::MisplacedGroups);
                 return Ok(false);
             }
         }
         if let Some(block) = superblock::mmp_block(&self.reader) {
             let taken = self.blocks.claim(block, 1).is_some();
-            self.findings.expect(!taken, Structure::Superblock, || {
-                format!("block {block}, by which two hosts notice each other, belongs to something else too")
-            });
+            self.expect(
+                !taken,
+                Structure::Superblock,
+                Problem::BlockClaimedTwice {
+                    block,
+                    role: BlockRole::Mmp,
+                },
+            );
         }
         Ok(true)
     }
@@ -123,17 +125,14 @@ impl<R: Read + Seek> Check<R> {
                 let descriptor = descriptor_of(bytes);
                 let is_right = sums.is_right_descriptor(bytes, &descriptor, group);
                 if !is_right {
-                    self.findings.wrong_checksum(Structure::GroupDescriptor { group });
+                    self.find(Structure::GroupDescriptor { group }, Problem::ChecksumWrong);
                 }
                 let described = self.described(group, &descriptor, is_right, has_sums);
                 let blocks = 1..self.block_count;
                 let is_possible = described.places().iter().all(|block| blocks.contains(block));
                 damaged += u32::from(!(is_right && is_possible));
                 if damaged > MAX_DAMAGED {
-                    self.findings.end(
-                        Structure::Superblock,
-                        "so many group descriptors are damaged that nothing else is looked at",
-                    );
+                    self.findings.stop(StopReason::DamagedDescriptors);
                     return Ok(false);
                 }
                 self.groups.push(described);
@@ -161,17 +160,18 @@ impl<R: Read + Seek> Check<R> {
         let flags = GroupFlags::from_bits_retain(descriptor.flags.get());
         let unused = count(descriptor.itable_unused_lo.get(), descriptor.itable_unused_hi.get());
         let has_rest = unused != 0 || flags.intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
-        self.findings.expect(has_sums || !has_rest, structure, || {
-            "some of it was never written, and the file system has no such feature".to_owned()
-        });
+        self.expect(has_sums || !has_rest, structure, Problem::UninitWithoutFeature);
         let may_be_unwritten = group + 1 != self.group_count || !flags.contains(GroupFlags::BLOCK_UNINIT);
-        self.findings.expect(may_be_unwritten, structure, || {
-            "the block bitmap of the last group was never written".to_owned()
-        });
+        self.expect(may_be_unwritten, structure, Problem::LastGroupUninit);
         let per_group = self.reader.superblock().inodes_per_group.get();
-        self.findings.expect(unused <= per_group, structure, || {
-            format!("{unused} unused inodes of {per_group}")
-        });
+        self.expect(
+            unused <= per_group,
+            structure,
+            Problem::UnusedInodesTooMany {
+                found: unused,
+                inodes: per_group,
+            },
+        );
         let [block_bitmap, inode_bitmap, inode_table] = places(descriptor);
         Group {
             block_bitmap,
@@ -202,7 +202,7 @@ impl<R: Read + Seek> Check<R> {
 
     /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`. Says whether it can be there,
     /// and nothing else is.
-    fn place(&mut self, group: u32, what: &str, start: u64, count: u64) -> bool {
+    fn place(&mut self, group: u32, role: BlockRole, start: u64, count: u64) -> bool {
         let structure = Structure::GroupDescriptor { group };
         let (first, end) = if self.reader.has_incompat(incompat::FLEX_BG) {
             (self.group_start(0), self.block_count)
@@ -210,17 +210,11 @@ impl<R: Read + Seek> Check<R> {
             (self.group_start(group), self.group_end(group))
         };
         if start < first || start.saturating_add(count) > end {
-            self.find(
-                structure,
-                format!("its {what} at block {start} is not where one can be"),
-            );
+            self.find(structure, Problem::GroupBlockMisplaced { block: start, role });
             return false;
         }
         if let Some(block) = self.blocks.claim(start, count) {
-            self.find(
-                structure,
-                format!("block {block} of its {what} belongs to something else too"),
-            );
+            self.find(structure, Problem::BlockClaimedTwice { block, role });
             return false;
         }
         true
@@ -233,7 +227,7 @@ impl<R: Read + Seek> Check<R> {
             if !self.reader.superblock().has_backup(group) {
                 continue;
             }
-            let structure = Structure::SuperblockCopy { group };
+            let structure = Structure::SuperblockBackup { group };
             let Some(block) = self.block(structure, self.group_start(group))? else {
                 continue;
             };
@@ -257,14 +251,14 @@ impl<R: Read + Seek> Check<R> {
         };
         let is_same = key(superblock) == key(copy);
         if copy.magic.get() == MAGIC && !is_right_superblock(copy) {
-            self.findings.wrong_checksum(structure);
+            self.find(structure, Problem::ChecksumWrong);
         } else if !is_same {
-            self.find(structure, "it says something else than the superblock");
+            self.find(structure, Problem::SuperblockBackupDiffers);
         }
     }
 
     fn descriptors_copy(&mut self, group: u32) -> Result<(), ReadError> {
-        let structure = Structure::DescriptorsCopy { group };
+        let structure = Structure::DescriptorsBackup { group };
         let size = self.reader.descriptor_size();
         let sums = self.reader.sums();
         let per_block = self.reader.block_size() / size;
@@ -282,7 +276,7 @@ impl<R: Read + Seek> Check<R> {
                     (!is_right).then_some(number)
                 });
             if let Some(number) = wrong {
-                self.find(structure, format!("that of group {number} is damaged, or another"));
+                self.find(structure, Problem::DescriptorBackupDiffers { group: number });
                 return Ok(());
             }
         }

@@ -5,9 +5,9 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::Check;
 use super::directories::Directory;
 use super::extents::Blocks;
+use super::{Check, Problem};
 use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
 use crate::encode::hash::{HashVersion, NameHasher};
 use crate::read::facts::incompat;
@@ -62,7 +62,7 @@ impl<R: Read + Seek> Check<R> {
         let is_right =
             info.reserved_zero.get() == 0 && info.info_length == 8 && info.unused_flags & 1 == 0 && levels <= most;
         let Some(version) = HashVersion::from_disk(info.hash_version).filter(|_| is_right) else {
-            self.find(structure, "what the root of the index says of itself makes no sense");
+            self.find(structure, Problem::IndexHeaderWrong);
             return Ok(None);
         };
         let superblock = self.reader.superblock();
@@ -78,17 +78,11 @@ impl<R: Read + Seek> Check<R> {
             let is_leaf = levels.is_none();
             let held = index.blocks.insert(logical, is_leaf.then_some(range));
             if held.is_some() {
-                self.find(
-                    structure,
-                    format!("block {logical} of the directory is in the index twice"),
-                );
+                self.find(structure, Problem::IndexBlockTwice { logical });
                 continue;
             }
             let Some(block) = place(&blocks.extents, logical) else {
-                self.find(
-                    structure,
-                    format!("the index leads to block {logical}, which the directory does not have"),
-                );
+                self.find(structure, Problem::IndexBlockOutside { logical });
                 continue;
             };
             let Some(levels) = levels else {
@@ -107,10 +101,7 @@ impl<R: Read + Seek> Check<R> {
             all.find(|logical| !index.blocks.contains_key(logical))
         });
         if let Some(logical) = missing {
-            self.find(
-                structure,
-                format!("the index does not lead to block {logical} of the directory"),
-            );
+            self.find(structure, Problem::IndexBlockMissing { logical });
         }
         Ok(Some(index))
     }
@@ -126,7 +117,7 @@ impl<R: Read + Seek> Check<R> {
         has_sums: bool,
     ) -> Vec<(u32, Range, Option<u8>)> {
         let Some(start) = index_entries(bytes, is_root) else {
-            self.find(structure, "it is no node of an index");
+            self.find(structure, Problem::IndexNodeWrong);
             return Vec::new();
         };
         let (counts, _) = IndexCountLimit::ref_from_prefix(&bytes[start..]).expect("a block has room for it");
@@ -134,7 +125,13 @@ impl<R: Read + Seek> Check<R> {
         let tail = if has_sums { size_of::<IndexTail>() } else { 0 };
         let expected = (bytes.len() - start - tail) / size_of::<IndexEntry>();
         if limit != expected || count > limit || count == 0 {
-            self.find(structure, format!("it has {count} entries, and room for {limit}"));
+            self.find(
+                structure,
+                Problem::IndexCountsWrong {
+                    entries: counts.count.get(),
+                    room: counts.limit.get(),
+                },
+            );
             return Vec::new();
         }
         let (entries, _) = bytes[start..start + count * 8].as_chunks::<8>();
@@ -152,9 +149,7 @@ impl<R: Read + Seek> Check<R> {
             let first = if position == 0 { range.first } else { hash };
             let is_right = below.last().is_none_or(|(_, last, _)| last.first <= first)
                 && range.next.is_none_or(|next| first & !1 <= next & !1);
-            self.findings.expect(is_right, structure, || {
-                format!("hash {first:#x} is not where it belongs")
-            });
+            self.expect(is_right, structure, Problem::IndexOutOfOrder { hash: first });
             let next = entries.get(position + 1).map(|&(hash, _)| hash).or(range.next);
             below.push((block, Range { first, next }, levels.checked_sub(1)));
         }

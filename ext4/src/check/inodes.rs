@@ -7,7 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
-use super::{Check, found, is_zeros};
+use super::{BlockRole, Check, Problem, found, is_zeros};
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
 use crate::disk::superblock::Superblock;
@@ -21,6 +21,42 @@ const NAMELESS: [u32; 6] = [1, 3, 4, 5, Ino::RESIZE.0, Ino::JOURNAL.0];
 
 /// Most bytes of an inode table that are read at once.
 const PART_LEN: usize = 1 << 20;
+
+/// What an inode has that takes a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InodeFeature {
+    /// An extent tree (`extent`).
+    #[error("it has extents")]
+    Extents,
+    /// Content in the inode (`inline_data`).
+    #[error("it has inline data")]
+    InlineData,
+    /// The value of an attribute as content (`ea_inode`).
+    #[error("it has the value of an attribute")]
+    XattrValue,
+    /// A block of attributes (`ext_attr`).
+    #[error("it has a block of attributes")]
+    XattrBlock,
+    /// Encrypted content or names (`encrypt`).
+    #[error("it is encrypted")]
+    Encryption,
+    /// Names whose case does not matter (`casefold`).
+    #[error("its names are without case")]
+    Casefold,
+    /// A file of 2 GiB or more (`large_file`).
+    #[error("it is a large file, of {size} bytes")]
+    LargeFile {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A directory of more than 2 GiB (`large_dir`).
+    #[error("it is a large directory, of {size} bytes")]
+    LargeDirectory {
+        /// Its size in bytes.
+        size: u64,
+    },
+}
 
 /// An inode that is being checked.
 pub(super) struct Checked {
@@ -130,10 +166,11 @@ impl<R: Read + Seek> Check<R> {
         // Of those that are reserved, some have a use by their number alone, and others by the superblock.
         let superblock = self.reader.superblock();
         let may_be_file = matches!(ino.get(), 5 | 7) || superblock_names(superblock).contains(&ino.get());
-        self.findings
-            .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
-                format!("it is reserved, and has mode {mode:o}")
-            });
+        self.expect(
+            !is_reserved || may_be_file || mode == 0,
+            checked.structure(),
+            Problem::ReservedInodeHasMode { mode },
+        );
         if is_reserved {
             self.reserved(&checked);
         }
@@ -142,12 +179,10 @@ impl<R: Read + Seek> Check<R> {
         // A reserved inode without a mode is not in use, whatever else is in it.
         if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
-                self.find(checked.structure(), "it has no name, and no time when it was deleted");
+                self.find(checked.structure(), Problem::DeletionTimeMissing);
             }
             let is_time = !self.has_numbers_for_times(&checked);
-            self.findings.expect(is_time, checked.structure(), || {
-                "it goes on with a list of orphans that does not lead to it".to_owned()
-            });
+            self.expect(is_time, checked.structure(), Problem::OrphanLinkStale);
             // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
             if ino.get() == 1 {
                 self.blocks_of(&checked, true)?;
@@ -181,9 +216,7 @@ impl<R: Read + Seek> Check<R> {
         let names = superblock_names(superblock).into_iter().chain(resize);
         for ino in names.filter(|&ino| ino != 0) {
             let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
-            self.findings.expect(is_used, Structure::Superblock, || {
-                format!("it names inode {ino}, which is not in use")
-            });
+            self.expect(is_used, Structure::Superblock, Problem::NamedInodeUnused { ino });
         }
     }
 
@@ -192,17 +225,21 @@ impl<R: Read + Seek> Check<R> {
         let structure = checked.structure();
         let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
         let is_file = inode.mode.get() != 0 || inode.links_count.get() != 0;
-        self.findings
-            .expect(!flags.contains(InodeFlags::CASEFOLD), structure, || {
-                "its names are without case, and the file system has no such feature".to_owned()
-            });
+        self.expect(
+            !flags.contains(InodeFlags::CASEFOLD),
+            structure,
+            Problem::FeatureMissing {
+                needs: InodeFeature::Casefold,
+            },
+        );
         if ino == 1 {
             let has_owner = inode.uid.get() != 0 || inode.gid.get() != 0;
             let has_more = flags.contains(InodeFlags::INLINE_DATA) || inode.file_acl_lo.get() != 0;
-            self.findings
-                .expect(!is_file && !has_owner && !has_more, structure, || {
-                    "it holds the bad blocks, and looks like a file".to_owned()
-                });
+            self.expect(
+                !is_file && !has_owner && !has_more,
+                structure,
+                Problem::BadBlocksInodeWrong,
+            );
             return;
         }
         let superblock = self.reader.superblock();
@@ -214,16 +251,11 @@ impl<R: Read + Seek> Check<R> {
             7 if !has_resize => inode.block.iter().any(|&byte| byte != 0),
             _ => false,
         };
-        self.findings.expect(!has_block, structure, || {
-            "it has no use, and has links or blocks".to_owned()
-        });
+        self.expect(!has_block, structure, Problem::ReservedInodeHasBlocks);
         if !is_file && !matches!(ino, 3 | 4 | 8) {
-            self.findings.expect(!flags.contains(InodeFlags::INDEX), structure, || {
-                "it has an index, and cannot".to_owned()
-            });
+            self.expect(!flags.contains(InodeFlags::INDEX), structure, Problem::IndexUnexpected);
             let (size, most) = (checked.size, self.most_bytes(checked));
-            self.findings
-                .expect(size <= most, structure, || format!("a file of {size} bytes"));
+            self.expect(size <= most, structure, Problem::FileTooLarge { size });
         }
     }
 
@@ -234,28 +266,26 @@ impl<R: Read + Seek> Check<R> {
         let len = bytes.len().min(size_of::<Inode>());
         inode.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
         let room = bytes.len() - CLASSIC_LEN;
-        let extra = if room == 0 {
-            0
-        } else {
-            usize::from(inode.extra_isize.get())
-        };
-        let is_right = extra == 0 || (4..=room).contains(&extra) && extra.is_multiple_of(4);
+        let extra = if room == 0 { 0 } else { inode.extra_isize.get() };
+        let is_right = extra == 0 || (4..=room).contains(&extra.into()) && extra.is_multiple_of(4);
         let structure = Structure::Inode { ino: ino.get() };
-        self.findings.expect(is_right, structure, || {
-            format!("{extra} bytes of fields behind the first 128")
-        });
+        self.expect(is_right, structure, Problem::ExtraFieldsWrong { bytes: extra });
         if let Some(seed) = self.reader.sums().seed() {
             let seed = seed.of_inode(ino, inode.generation.get());
             let hi = (extra >= 4).then(|| inode.checksum_hi.get());
             if !is_right_inode(&bytes, inode.checksum_lo.get(), hi, seed) {
-                self.findings.wrong_checksum(structure);
+                self.find(structure, Problem::ChecksumWrong);
             }
         }
         Checked {
             ino,
             flags: InodeFlags::from_bits_retain(inode.flags.get()),
             size: u64::from(inode.size_lo.get()) | u64::from(inode.size_high.get()) << 32,
-            fields_end: if is_right { CLASSIC_LEN + extra } else { bytes.len() },
+            fields_end: if is_right {
+                CLASSIC_LEN + usize::from(extra)
+            } else {
+                bytes.len()
+            },
             inode,
             bytes,
         }
@@ -286,20 +316,21 @@ impl<R: Read + Seek> Check<R> {
                 | file_type::SOCKET
         );
         let is_bad_blocks = checked.ino.get() == 1;
-        self.findings.expect(is_known || is_bad_blocks, structure, || {
-            format!("it is of no kind: {kind:o}")
-        });
+        self.expect(
+            is_known || is_bad_blocks,
+            structure,
+            Problem::FileTypeUnknown { bits: kind },
+        );
         let deleted = checked.inode.dtime.get();
         let is_orphan = self.orphans.contains(&checked.ino.get());
-        self.findings.expect(deleted == 0 || is_orphan, structure, || {
-            format!("it is in use, and was deleted at {deleted}")
-        });
-        self.findings
-            .expect(checked.inode.obso_faddr.get() == 0, structure, || {
-                "it has the address of a fragment".to_owned()
-            });
+        self.expect(
+            deleted == 0 || is_orphan,
+            structure,
+            Problem::DeletionTimeUnexpected { seconds: deleted },
+        );
+        self.expect(checked.inode.obso_faddr.get() == 0, structure, Problem::FragmentAddress);
         if checked.ino == Ino::ROOT && kind != file_type::DIRECTORY {
-            self.find(structure, "the root is not a directory");
+            self.find(structure, Problem::RootNotDirectory);
         }
         self.features(checked);
         let attributes = self.attributes(checked)?;
@@ -310,9 +341,11 @@ impl<R: Read + Seek> Check<R> {
         } else if has_content || is_bad_blocks {
             self.content(checked)?
         } else {
-            self.findings.expect(checked.size == 0, structure, || {
-                format!("it has no content, and {} bytes", checked.size)
-            });
+            self.expect(
+                checked.size == 0,
+                structure,
+                Problem::SizeWithoutContent { size: checked.size },
+            );
             0
         };
         // Nobody counts bad blocks.
@@ -325,60 +358,56 @@ impl<R: Read + Seek> Check<R> {
     /// Flags and high halves whose features are not there.
     fn features(&mut self, checked: &Checked) {
         let structure = checked.structure();
-        for (flag, feature, name) in [
-            (InodeFlags::EXTENTS, incompat::EXTENT, "extents"),
-            (InodeFlags::INLINE_DATA, incompat::INLINE_DATA, "inline data"),
-            (InodeFlags::EA_INODE, incompat::EA_INODE, "the value of an attribute"),
+        for (flag, feature, needs) in [
+            (InodeFlags::EXTENTS, incompat::EXTENT, InodeFeature::Extents),
+            (InodeFlags::INLINE_DATA, incompat::INLINE_DATA, InodeFeature::InlineData),
+            (InodeFlags::EA_INODE, incompat::EA_INODE, InodeFeature::XattrValue),
         ] {
-            if checked.flags.contains(flag) && !self.reader.has_incompat(feature) {
-                self.find(
-                    structure,
-                    format!("it has {name}, and the file system has no such feature"),
-                );
-            }
+            let has_feature = self.reader.has_incompat(feature);
+            self.expect(
+                has_feature || !checked.flags.contains(flag),
+                structure,
+                Problem::FeatureMissing { needs },
+            );
         }
         // A file system with these features is not read at all.
-        for (flag, what) in [
-            (InodeFlags::ENCRYPT, "it is encrypted"),
-            (InodeFlags::CASEFOLD, "its names are without case"),
+        for (flag, needs) in [
+            (InodeFlags::ENCRYPT, InodeFeature::Encryption),
+            (InodeFlags::CASEFOLD, InodeFeature::Casefold),
         ] {
-            self.findings.expect(!checked.flags.contains(flag), structure, || {
-                format!("{what}, and the file system has no such feature")
-            });
+            self.expect(
+                !checked.flags.contains(flag),
+                structure,
+                Problem::FeatureMissing { needs },
+            );
         }
         let is_inline = checked.flags.contains(InodeFlags::INLINE_DATA);
         let is_mapped = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
-        self.findings.expect(!(is_inline && is_mapped), structure, || {
-            "its content lies in it, and has extents or an index".to_owned()
-        });
+        self.expect(!(is_inline && is_mapped), structure, Problem::InlineDataMapped);
         let may_be_magic = self.reader.superblock().has_compat(compat::IMAGIC_INODES);
         let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
-        self.findings.expect(may_be_magic || !is_magic, structure, || {
-            "it is one of AFS, and cannot be".to_owned()
-        });
+        self.expect(may_be_magic || !is_magic, structure, Problem::AfsInode);
         let is_wide = self.reader.has_incompat(incompat::BIT64);
-        self.findings
-            .expect(is_wide || checked.inode.file_acl_high.get() == 0, structure, || {
-                "the number of its block of attributes is too large".to_owned()
-            });
+        self.expect(
+            is_wide || checked.inode.file_acl_high.get() == 0,
+            structure,
+            Problem::XattrBlockNumberTooLarge,
+        );
         self.large(checked);
         let kind = checked.file_type();
         let is_device = !matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
         let is_kept = checked.flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
         let may_be_kept = matches!(kind, file_type::REGULAR | file_type::DIRECTORY);
-        self.findings.expect(!is_kept || may_be_kept, structure, || {
-            "it cannot be changed, or only appended to, and is neither file nor directory".to_owned()
-        });
+        self.expect(!is_kept || may_be_kept, structure, Problem::ImmutableSpecialFile);
         let has_extents = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.findings
-            .expect(!(is_device && has_extents) || checked.ino.get() == 1, structure, || {
-                "it has extents, and no content".to_owned()
-            });
+        self.expect(
+            !(is_device && has_extents) || checked.ino.get() == 1,
+            structure,
+            Problem::ExtentsWithoutContent,
+        );
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let may_have = kind == file_type::DIRECTORY && self.reader.superblock().has_compat(compat::DIR_INDEX);
-        self.findings.expect(!has_index || may_have, structure, || {
-            "it has an index, and cannot".to_owned()
-        });
+        self.expect(!has_index || may_have, structure, Problem::IndexUnexpected);
     }
 
     /// Sizes that take features.
@@ -387,18 +416,24 @@ impl<R: Read + Seek> Check<R> {
         let superblock = self.reader.superblock();
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let size = checked.size;
-        let (is_large, has_feature, what) = match checked.file_type() {
-            file_type::REGULAR => (size >= LARGE, superblock.has_ro_compat(ro_compat::LARGE_FILE), "file"),
+        let (is_large, has_feature, needs) = match checked.file_type() {
+            file_type::REGULAR => (
+                size >= LARGE,
+                superblock.has_ro_compat(ro_compat::LARGE_FILE),
+                InodeFeature::LargeFile { size },
+            ),
             file_type::DIRECTORY => (
                 size > LARGE || has_index && size == LARGE,
                 superblock.has_incompat(incompat::LARGE_DIR),
-                "directory",
+                InodeFeature::LargeDirectory { size },
             ),
             _ => return,
         };
-        self.findings.expect(!is_large || has_feature, checked.structure(), || {
-            format!("it is a large {what}, of {size} bytes, and the file system has no such feature")
-        });
+        self.expect(
+            !is_large || has_feature,
+            checked.structure(),
+            Problem::FeatureMissing { needs },
+        );
     }
 
     /// `i_blocks`: in units of 512 bytes, or of blocks.
@@ -412,13 +447,15 @@ impl<R: Read + Seek> Check<R> {
             self.reader.block_size() as u64 / 512
         };
         let expected = blocks.saturating_mul(unit);
-        self.findings.expect(found == expected, checked.structure(), || {
-            format!("i_blocks is {found} instead of {expected}")
-        });
-        self.findings.expect(
+        self.expect(
+            found == expected,
+            checked.structure(),
+            Problem::InodeBlocksWrong { found, expected },
+        );
+        self.expect(
             has_huge || checked.inode.blocks_high.get() == 0,
             checked.structure(),
-            || "i_blocks is too large".to_owned(),
+            Problem::InodeBlocksTooLarge,
         );
     }
 
@@ -455,14 +492,17 @@ impl<R: Read + Seek> Check<R> {
         let (start, end) = (start.get(), start.get().saturating_add(count));
         let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);
         if start < first || end > self.block_count {
-            self.find(
-                structure,
-                format!("blocks {start} to {end} are outside of the file system"),
-            );
+            self.find(structure, Problem::BlocksOutside { start, end });
             return false;
         }
         if let Some(block) = self.blocks.claim(start, count) {
-            self.find(structure, format!("block {block} belongs to something else too"));
+            self.find(
+                structure,
+                Problem::BlockClaimedTwice {
+                    block,
+                    role: BlockRole::Inode,
+                },
+            );
         }
         true
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::disk::journal::MIN_BLOCKS;
 use crate::disk::superblock::JOURNAL_BACKUP_BLOCKS;
 use crate::read::facts::compat;
@@ -19,37 +19,31 @@ impl<R: Read + Seek> Check<R> {
         if !has_journal {
             // The number of its device alone is no fault.
             let is_elsewhere = superblock.journal_uuid != [0; 16];
-            self.findings.expect(ino == 0, Structure::Superblock, || {
-                format!("it has no journal, and one in inode {ino}")
-            });
-            self.findings.expect(!is_elsewhere, Structure::Superblock, || {
-                "it has no journal, and one on another device".to_owned()
-            });
+            self.expect(ino == 0, Structure::Superblock, Problem::JournalInodeUnexpected { ino });
+            self.expect(!is_elsewhere, Structure::Superblock, Problem::JournalDeviceUnexpected);
             return Ok(());
         }
         if self.reader.has_journal_elsewhere() || superblock.journal_uuid != [0; 16] {
-            self.find(
-                Structure::Superblock,
-                "its journal is on another device, and cannot be looked at",
-            );
+            self.find(Structure::Superblock, Problem::JournalElsewhere);
             return Ok(());
         }
-        self.findings
-            .expect(ino == Ino::JOURNAL.get(), Structure::Superblock, || {
-                format!("the journal is in inode {ino}")
-            });
+        self.expect(
+            ino == Ino::JOURNAL.get(),
+            Structure::Superblock,
+            Problem::JournalInodeWrong { ino },
+        );
         let needs_recovery = self.reader.facts().needs_recovery;
         let log = self.log(Ino(ino));
         if let Some(log) = found(log, structure, &mut self.findings)? {
-            self.findings.expect(needs_recovery || log.start == 0, structure, || {
-                "it holds something, and the superblock does not say that it has to be replayed".to_owned()
-            });
-            self.findings.expect(log.errno == 0, structure, || {
-                format!("it notes error {}", log.errno.cast_signed())
-            });
-            self.findings.expect(log.users <= 1, structure, || {
-                format!("{} file systems share it", log.users)
-            });
+            self.expect(needs_recovery || log.start == 0, structure, Problem::JournalNotEmpty);
+            self.expect(
+                log.errno == 0,
+                structure,
+                Problem::JournalError {
+                    errno: log.errno.cast_signed(),
+                },
+            );
+            self.expect(log.users <= 1, structure, Problem::JournalShared { users: log.users });
         }
         Ok(())
     }
@@ -68,9 +62,7 @@ impl<R: Read + Seek> Check<R> {
         let map = words.iter().map(|word| u32::from_le_bytes(*word));
         let size = [checked.inode.size_high.get(), checked.inode.size_lo.get()];
         let is_right = map.chain(size).eq(backup.iter().map(|word| word.get()));
-        self.findings.expect(is_right, Structure::Superblock, || {
-            "its copy of where the journal is is not what the journal's inode says".to_owned()
-        });
+        self.expect(is_right, Structure::Superblock, Problem::JournalBackupDiffers);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
-use super::Check;
+use super::{Check, Problem};
 use crate::disk::inode::{InodeFlags, file_type};
 use crate::read::facts::ro_compat;
 use crate::read::{ReadError, Structure};
@@ -37,18 +37,15 @@ impl<R: Read + Seek> Check<R> {
             }
             if fact.is_nameless {
                 let is_named = fact.found > 0;
-                self.findings
-                    .expect(!is_named, structure, || "it is not a file, and has a name".to_owned());
+                self.expect(!is_named, structure, Problem::NameUnexpected);
                 let first = self.reader.superblock().first_ino.get();
                 if ino >= first && !self.value_inodes.contains_key(&ino) && self.is_value(ino)? {
-                    self.find(structure, "it holds the value of an attribute that is not there");
+                    self.find(structure, Problem::XattrValueUnused);
                 }
                 continue;
             }
             if fact.is_orphan {
-                self.findings.expect(fact.found == 0, structure, || {
-                    "it has a name, and none any more".to_owned()
-                });
+                self.expect(fact.found == 0, structure, Problem::OrphanNamed);
                 continue;
             }
             let has_name = if fact.is_directory() {
@@ -56,8 +53,7 @@ impl<R: Read + Seek> Check<R> {
             } else {
                 fact.found > 0
             };
-            self.findings
-                .expect(has_name || are_partial, structure, || "it has no name".to_owned());
+            self.expect(has_name || are_partial, structure, Problem::NameMissing);
             let may_have_more =
                 are_partial && (fact.found < fact.links.into() || fact.is_directory() && fact.links == 1);
             let is_right = if may_have_more {
@@ -67,9 +63,14 @@ impl<R: Read + Seek> Check<R> {
             } else {
                 u32::from(fact.links) == fact.found || fact.links == 1 && self.was_uncounted(ino)?
             };
-            self.findings.expect(is_right, structure, || {
-                format!("it has {} links, and says {}", fact.found, fact.links)
-            });
+            self.expect(
+                is_right,
+                structure,
+                Problem::LinkCountWrong {
+                    found: fact.links,
+                    expected: fact.found,
+                },
+            );
         }
         Ok(())
     }
@@ -92,7 +93,7 @@ impl<R: Read + Seek> Check<R> {
     fn connections(&mut self) {
         let root = Ino::ROOT.get();
         if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
-            self.find(Structure::Inode { ino: root }, "there is no root directory");
+            self.find(Structure::Inode { ino: root }, Problem::RootMissing);
         }
         let names = std::mem::take(&mut self.names);
         // Whether the way from a directory up ends at the root.
@@ -107,7 +108,13 @@ impl<R: Read + Seek> Check<R> {
             if let Some(above) = above
                 && above != said
             {
-                self.find(structure, format!("it is in directory {above}, and says {said}"));
+                self.find(
+                    structure,
+                    Problem::ParentWrong {
+                        found: said,
+                        expected: above,
+                    },
+                );
             }
             let mut way = Vec::new();
             let mut at = directory;
@@ -125,7 +132,7 @@ impl<R: Read + Seek> Check<R> {
             };
             known.extend(way.into_iter().map(|directory| (directory, reaches)));
             if !reaches && names.above.contains_key(&directory) {
-                self.find(structure, "the root does not lead to it");
+                self.find(structure, Problem::DirectoryUnreachable);
             }
         }
         self.names = names;

@@ -3,7 +3,7 @@
 
 use std::io::{Read, Seek};
 
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum::Seed;
 use crate::read::facts::{compat, incompat, ro_compat};
 use crate::read::{ReadError, Structure};
@@ -76,17 +76,14 @@ impl<R: Read + Seek> Check<R> {
         let (numbers, tail) = bytes.split_at(bytes.len() - 8);
         let is_right = |seed: Seed| tail[4..] == seed.crc(&block.to_le_bytes()).crc(numbers).sum().to_le_bytes();
         if tail[..4] != MAGIC || !seed.is_none_or(is_right) {
-            self.find(structure, format!("its block {block} is none of orphans"));
+            self.find(structure, Problem::OrphanBlockWrong { block });
             return false;
         }
         let (numbers, _) = numbers.as_chunks::<4>();
         let numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
         for ino in numbers.filter(|&ino| ino != 0) {
             if !may_hold {
-                self.find(
-                    structure,
-                    format!("it says that inode {ino} is an orphan, and the superblock that none is"),
-                );
+                self.find(structure, Problem::OrphanUnexpected { ino });
             }
             self.orphan(structure, ino);
         }
@@ -98,16 +95,11 @@ impl<R: Read + Seek> Check<R> {
         let superblock = self.reader.superblock();
         let files = superblock.first_ino.get().max(11)..=superblock.inodes_count.get();
         if !files.contains(&ino) {
-            self.find(
-                structure,
-                format!("it says that inode {ino} is an orphan, which is no file"),
-            );
+            self.find(structure, Problem::OrphanNotFile { ino });
             return false;
         }
         let is_new = self.orphans.insert(ino);
-        self.findings.expect(is_new, structure, || {
-            format!("it says that inode {ino} is an orphan, which was said before")
-        });
+        self.expect(is_new, structure, Problem::OrphanTwice { ino });
         is_new
     }
 
@@ -115,9 +107,8 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn orphans_in_use(&mut self) {
         for &ino in &self.orphans {
             let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
-            self.findings.expect(is_used, Structure::Inode { ino }, || {
-                "it is said to be an orphan, and is not in use".to_owned()
-            });
+            self.findings
+                .expect(is_used, Structure::Inode { ino }, Problem::OrphanUnused);
         }
     }
 }

@@ -1,12 +1,52 @@
 //! Which blocks belong to something.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Blocks of one part, whose numbers within it have 16 bits.
 const PART_BLOCKS: u64 = 1 << 15;
 /// Most runs of a part, before a bit for each block takes less memory.
 const MAX_RUNS: usize = 512;
+
+/// What a block is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockRole {
+    /// The block bitmap of a group.
+    BlockBitmap,
+    /// The inode bitmap of a group.
+    InodeBitmap,
+    /// The inode table of a group.
+    InodeTable,
+    /// Multiple-mount protection.
+    Mmp,
+    /// Content, extent tree, block map or attributes of an inode.
+    Inode,
+}
+
+impl BlockRole {
+    /// Names a block that has the role.
+    pub(super) fn of_block(self, block: u64) -> String {
+        match self {
+            Self::Inode => format!("block {block}"),
+            Self::Mmp => format!("block {block}, by which two hosts notice each other,"),
+            _ => format!("block {block} of its {self}"),
+        }
+    }
+}
+
+impl fmt::Display for BlockRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BlockBitmap => "block bitmap",
+            Self::InodeBitmap => "inode bitmap",
+            Self::InodeTable => "inode table",
+            Self::Mmp => "block for multiple-mount protection",
+            Self::Inode => "block",
+        })
+    }
+}
 
 /// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit for each block where there are
 /// many: an image that is mostly holes may claim all of its blocks in a few bytes.

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Seek};
 
-use super::Check;
 use super::inodes::Checked;
+use super::{Check, Problem};
 use crate::disk::inode::{InodeFlags, file_type};
 use crate::read::{ReadError, Structure};
 use crate::units::BlockNr;
@@ -18,21 +18,19 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn resize_inode(&mut self, checked: &Checked) -> Result<u64, ReadError> {
         let structure = checked.structure();
         let is_right = checked.file_type() == file_type::REGULAR && checked.inode.links_count.get() == 1;
-        self.findings
-            .expect(is_right, structure, || "it is not a file with one link".to_owned());
+        self.expect(is_right, structure, Problem::ResizeInodeNotFile);
         let has_map = !checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.findings
-            .expect(has_map, structure, || "it has no map of blocks".to_owned());
+        self.expect(has_map, structure, Problem::ResizeInodeNotMapped);
         let (size, most) = (checked.size, self.most_bytes(checked));
-        self.findings
-            .expect(size <= most, structure, || format!("a file of {size} bytes"));
+        self.expect(size <= most, structure, Problem::FileTooLarge { size });
         let (words, _) = checked.inode.block.as_chunks::<4>();
         let map = u32::from_le_bytes(words[DOUBLE_INDIRECT]);
         let others = words.iter().enumerate().filter(|(index, _)| *index != DOUBLE_INDIRECT);
-        self.findings
-            .expect(others.into_iter().all(|(_, word)| *word == [0; 4]), structure, || {
-                "it has more than a double-indirect block".to_owned()
-            });
+        self.expect(
+            others.into_iter().all(|(_, word)| *word == [0; 4]),
+            structure,
+            Problem::ResizeInodeHasMore,
+        );
         if !self.own(structure, BlockNr(map.into()), 1) {
             return Ok(1);
         }
@@ -54,14 +52,16 @@ impl<R: Read + Seek> Check<R> {
             let place = usize::try_from(index).unwrap_or(usize::MAX) % numbers.len();
             expected[place] = u32::try_from(block).unwrap_or(u32::MAX);
         }
-        if let Some(index) = (0..numbers.len()).find(|&index| numbers[index] != expected[index]) {
-            let (found, expected) = (numbers[index], expected[index]);
-            let block = u64::from(map);
+        let wrong = (0..)
+            .zip(numbers.iter().zip(&expected))
+            .find(|(_, (found, expected))| found != expected);
+        if let Some((index, (&found, &expected))) = wrong {
             let structure = Structure::ExtentNode {
                 ino: checked.ino.get(),
-                block,
+                block: map.into(),
             };
-            self.find(structure, format!("number {index} is {found} instead of {expected}"));
+            let expected = expected.into();
+            self.find(structure, Problem::ReservedBlockWrong { index, found, expected });
         }
         for index in first..first + reserved {
             let block = self.group_start(0) + 1 + index;
@@ -88,8 +88,7 @@ impl<R: Read + Seek> Check<R> {
             .zip(expected)
             .find(|((_, found), expected)| u64::from(*found) != *expected);
         if let Some(((index, found), expected)) = wrong {
-            let index: usize = index;
-            self.find(structure, format!("number {index} is {found} instead of {expected}"));
+            self.find(structure, Problem::ReservedBlockWrong { index, found, expected });
         }
         Ok(wrong.is_none())
     }

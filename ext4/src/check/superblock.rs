@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 
 use super::findings::Findings;
-use super::found;
+use super::{Problem, found};
 use crate::disk::superblock::Superblock;
 use crate::read::facts::{compat, compat_names, incompat, ro_compat, ro_compat_names};
 use crate::read::sums::is_right_superblock;
@@ -28,7 +28,7 @@ pub(super) fn take<R: Read + Seek>(
     findings: &mut Findings,
 ) -> Result<bool, ReadError> {
     if !is_right_superblock(&superblock) {
-        findings.wrong_checksum(HERE);
+        findings.add(HERE, Problem::ChecksumWrong);
     }
     if found(reader.adopt(superblock), HERE, findings)?.is_none() {
         return Ok(false);
@@ -72,43 +72,66 @@ fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u6
     let block_size = reader.block_size();
     let block_count = reader.block_count();
     let available = len / block_size as u64;
-    findings.expect(block_count <= available, HERE, || {
-        format!("it says that there are {block_count} blocks, and the image has {available}")
-    });
-    findings.expect(block_count > 0, HERE, || "it has no blocks".to_owned());
+    findings.expect(
+        block_count <= available,
+        HERE,
+        Problem::BlockCountBeyondImage {
+            found: block_count,
+            available,
+        },
+    );
+    findings.expect(block_count > 0, HERE, Problem::BlockCountZero);
     let first = u32::from(block_size == 1024);
-    findings.expect(superblock.first_data_block.get() == first, HERE, || {
-        format!("the first block is {}, not {first}", superblock.first_data_block.get())
-    });
+    findings.expect(
+        superblock.first_data_block.get() == first,
+        HERE,
+        Problem::FirstBlockWrong {
+            found: superblock.first_data_block.get(),
+            expected: first,
+        },
+    );
     let per_group = superblock.blocks_per_group.get();
     let is_right = per_group >= 8 && per_group.is_multiple_of(8) && per_group as usize <= block_size * 8;
-    findings.expect(is_right, HERE, || format!("{per_group} blocks in a group"));
+    findings.expect(is_right, HERE, Problem::BlocksPerGroupWrong { blocks: per_group });
     let cluster = (superblock.log_cluster_size.get(), superblock.clusters_per_group.get());
-    findings.expect(cluster == (superblock.log_block_size.get(), per_group), HERE, || {
-        "clusters that are no blocks".to_owned()
-    });
+    findings.expect(
+        cluster == (superblock.log_block_size.get(), per_group),
+        HERE,
+        Problem::ClusterSizeWrong,
+    );
     let inodes = superblock.inodes_per_group.get();
     let in_block = (block_size / reader.inode_size()).max(1);
     let is_right = inodes.is_multiple_of(8) && inodes as usize >= in_block && inodes as usize <= block_size * 8;
-    findings.expect(is_right, HERE, || format!("{inodes} inodes in a group"));
+    findings.expect(is_right, HERE, Problem::InodesPerGroupWrong { inodes });
     let groups = reader.group_count(block_count);
     let expected = u64::from(groups) * u64::from(inodes);
-    findings.expect(u64::from(superblock.inodes_count.get()) == expected, HERE, || {
-        format!("{} inodes instead of {expected}", superblock.inodes_count.get())
-    });
+    findings.expect(
+        u64::from(superblock.inodes_count.get()) == expected,
+        HERE,
+        Problem::InodeCountWrong {
+            found: superblock.inodes_count.get(),
+            expected,
+        },
+    );
     // What it says counts with `64bit` alone, and is to make sense without.
     let said = superblock.desc_size.get();
-    findings.expect(said == 0 || said.is_power_of_two() && said <= 1024, HERE, || {
-        format!("group descriptors of {said} bytes")
-    });
-    findings.expect(has_room_for_descriptors(reader), HERE, || {
-        format!("there is no room for the descriptors of {groups} groups")
-    });
+    findings.expect(
+        said == 0 || said.is_power_of_two() && said <= 1024,
+        HERE,
+        Problem::DescriptorSizeWrong { bytes: said.into() },
+    );
+    findings.expect(
+        has_room_for_descriptors(reader),
+        HERE,
+        Problem::DescriptorsWithoutRoom { groups },
+    );
     let size = reader.descriptor_size();
     let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
-    findings.expect(size.is_power_of_two() && size >= least, HERE, || {
-        format!("group descriptors of {size} bytes")
-    });
+    findings.expect(
+        size.is_power_of_two() && size >= least,
+        HERE,
+        Problem::DescriptorSizeWrong { bytes: size as u64 },
+    );
 }
 
 /// Whether the descriptors of all groups lie in the first one, as they do without `meta_bg`.
@@ -123,60 +146,77 @@ fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
 fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
     let facts = reader.facts();
     let block_count = reader.block_count();
-    findings.expect(facts.reserved_block_count <= block_count / 2, HERE, || {
-        format!("{} reserved blocks of {block_count}", facts.reserved_block_count)
-    });
-    findings.expect(facts.free_block_count <= block_count, HERE, || {
-        format!("{} free blocks of {block_count}", facts.free_block_count)
-    });
-    findings.expect(facts.free_inode_count <= facts.inode_count, HERE, || {
-        format!("{} free inodes of {}", facts.free_inode_count, facts.inode_count)
-    });
+    findings.expect(
+        facts.reserved_block_count <= block_count / 2,
+        HERE,
+        Problem::ReservedBlocksTooMany {
+            found: facts.reserved_block_count,
+            blocks: block_count,
+        },
+    );
+    findings.expect(
+        facts.free_block_count <= block_count,
+        HERE,
+        Problem::FreeBlocksTooMany {
+            found: facts.free_block_count,
+            blocks: block_count,
+        },
+    );
+    findings.expect(
+        facts.free_inode_count <= facts.inode_count,
+        HERE,
+        Problem::FreeInodesTooMany {
+            found: facts.free_inode_count,
+            inodes: facts.inode_count,
+        },
+    );
     let revision = superblock.rev_level.get();
-    findings.expect(revision <= 1, HERE, || format!("revision {revision}"));
+    findings.expect(revision <= 1, HERE, Problem::RevisionUnknown { revision });
     let first = superblock.first_ino.get();
     findings.expect(
         revision == 0 || (11..=superblock.inodes_count.get()).contains(&first),
         HERE,
-        || format!("the first inode that is not reserved is {first}"),
+        Problem::FirstInodeWrong { ino: first },
     );
-    let reserved = usize::from(superblock.reserved_gdt_blocks.get());
+    let reserved = superblock.reserved_gdt_blocks.get();
     let has_resize = superblock.has_compat(compat::RESIZE_INODE);
     findings.expect(
-        reserved <= reader.block_size() / 4 && (has_resize || reserved == 0),
+        usize::from(reserved) <= reader.block_size() / 4 && (has_resize || reserved == 0),
         HERE,
-        || format!("{reserved} blocks reserved for descriptors"),
+        Problem::ReservedDescriptorBlocksWrong { blocks: reserved },
     );
     let per_flex = superblock.log_groups_per_flex;
-    findings.expect(u32::from(per_flex) < u32::BITS, HERE, || {
-        format!("2^{per_flex} groups whose bitmaps and tables lie together")
-    });
+    findings.expect(
+        u32::from(per_flex) < u32::BITS,
+        HERE,
+        Problem::FlexGroupSizeWrong { exponent: per_flex },
+    );
     let has_seed = reader.has_incompat(incompat::CSUM_SEED);
     let has_sums = superblock.has_ro_compat(ro_compat::METADATA_CSUM);
-    findings.expect(has_sums || !has_seed, HERE, || {
-        "there is a seed for checksums, and there are none".to_owned()
-    });
+    findings.expect(has_sums || !has_seed, HERE, Problem::ChecksumSeedUnused);
     let has_orphan_file = superblock.has_compat(compat::ORPHAN_FILE);
     let has_orphans = superblock.has_ro_compat(ro_compat::ORPHAN_PRESENT);
-    findings.expect(has_orphan_file || !has_orphans, HERE, || {
-        "there is no file for the orphans that there are".to_owned()
-    });
+    findings.expect(has_orphan_file || !has_orphans, HERE, Problem::OrphanFileMissing);
     let version = superblock.def_hash_version;
-    findings.expect(version <= 6, HERE, || format!("hashes of version {version}"));
+    findings.expect(version <= 6, HERE, Problem::HashVersionUnknown { version });
     let room = reader.inode_size().saturating_sub(128);
     for size in [superblock.min_extra_isize.get(), superblock.want_extra_isize.get()] {
-        findings.expect(usize::from(size) <= room, HERE, || {
-            format!("{size} bytes of fields behind the first 128")
-        });
+        findings.expect(
+            usize::from(size) <= room,
+            HERE,
+            Problem::ExtraFieldsWrong { bytes: size },
+        );
     }
     let has_journal = superblock.has_compat(compat::HAS_JOURNAL);
     let is_recovered = !reader.has_incompat(incompat::RECOVER);
-    findings.expect(has_journal || is_recovered, HERE, || {
-        "there is no journal to replay".to_owned()
-    });
-    findings.expect(superblock.last_orphan.get() == 0 || !is_recovered, HERE, || {
-        format!("inode {} is in the list of orphans", superblock.last_orphan.get())
-    });
+    findings.expect(has_journal || is_recovered, HERE, Problem::JournalToReplayMissing);
+    findings.expect(
+        superblock.last_orphan.get() == 0 || !is_recovered,
+        HERE,
+        Problem::OrphanListNotEmpty {
+            ino: superblock.last_orphan.get(),
+        },
+    );
 }
 
 /// The block by which two hosts notice that both have mounted the file system (`ext2fs_mmp_read` of e2fsprogs).
@@ -200,19 +240,21 @@ fn mounted_once<R: Read + Seek>(
     let [magic, number] = [words[0], words[1]].map(u32::from_le_bytes);
     let block = superblock.mmp_block.get();
     if !is_there || magic != MMP_MAGIC {
-        let problem = format!("block {block} is not the one by which two hosts notice each other");
-        findings.add(HERE, problem);
+        findings.add(HERE, Problem::MmpBlockWrong { block });
         return Ok(());
     }
     let (covered, sum) = bytes.split_at(MMP_LEN - 4);
     let seed = reader.sums().seed();
     let is_right = seed.is_none_or(|seed| sum == seed.crc(covered).sum().to_le_bytes());
-    findings.expect(is_right, HERE, || {
-        format!("the checksum of block {block}, by which two hosts notice each other, is wrong")
-    });
-    findings.expect(number == MMP_CLEAN || number <= MMP_MAX, HERE, || {
-        format!("block {block}, by which two hosts notice each other, says that a program repairs it: {number:#x}")
-    });
+    findings.expect(is_right, HERE, Problem::MmpChecksumWrong { block });
+    findings.expect(
+        number == MMP_CLEAN || number <= MMP_MAX,
+        HERE,
+        Problem::MmpInUse {
+            block,
+            sequence: number,
+        },
+    );
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Seek};
 
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum;
 use crate::disk::inode::InodeFlags;
 use crate::encode::xattrs::MAX_VALUE_LEN;
@@ -109,7 +109,7 @@ impl<R: Read + Seek> Check<R> {
             }
             let fact = self.inodes.get(ino).copied();
             let Some(checked) = self.again(Ino(ino))?.filter(|_| fact.is_some()) else {
-                self.find(structure, "there is no such inode");
+                self.find(structure, Problem::XattrValueMissing);
                 continue;
             };
             let has_flag = checked.flags.contains(InodeFlags::EA_INODE);
@@ -117,15 +117,19 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             }
             let is_right = holding.holder.is_none_or(|holder| holder.is_right);
-            self.findings
-                .expect(is_right, structure, || "it has another hash".to_owned());
+            self.expect(is_right, structure, Problem::XattrValueHashWrong);
             let found = holding.found;
             // `ext4_xattr_inode_get_ref`
             let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
             let is_right = has_flag && said == u64::from(found);
-            self.findings.expect(is_right, structure, || {
-                format!("{found} attributes have it, and it says {said}")
-            });
+            self.expect(
+                is_right,
+                structure,
+                Problem::XattrValueReferencesWrong {
+                    found: said,
+                    expected: found,
+                },
+            );
         }
         self.value_inodes = holders;
         Ok(())
