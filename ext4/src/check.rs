@@ -71,7 +71,7 @@ pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
     if !check.groups()? {
         return Ok(check.findings.into_report());
     }
-    check.copies()?;
+    check.backups()?;
     check.journal_backup()?;
     check.orphans()?;
     check.inodes()?;
@@ -114,7 +114,7 @@ struct Check<R> {
 impl<R: Read + Seek> Check<R> {
     fn new(reader: Reader<R>, len: u64, findings: Findings) -> Self {
         let block_count = reader.block_count().min(len / reader.block_size() as u64);
-        let group_count = reader.group_count(block_count);
+        let group_count = reader.superblock().group_count(block_count);
         let inodes = InodeFacts::new(reader.superblock().inodes_per_group.get());
         Self {
             reader,

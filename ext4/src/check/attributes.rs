@@ -4,18 +4,16 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::inodes::Checked;
+use super::inodes::CheckedInode;
 use super::values::Owner;
 use super::{Check, InodeFeature, Problem};
-use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, MAX_REFCOUNT, XattrEntry, XattrHeader};
-use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
-use crate::read::facts::{compat, incompat};
+use crate::disk::features::Features;
+use crate::disk::xattr::{
+    self, HIDDEN_NAMESPACES, MAGIC, MAX_REFCOUNT, MAX_VALUE_LEN, NameBytes, TERMINATOR, XattrEntry, XattrHeader,
+};
 use crate::read::sums::is_right_xattr_block;
 use crate::read::{ReadError, Structure};
 use crate::units::BlockNr;
-
-/// Bytes after the last entry that must be zero.
-const TERMINATOR: usize = 4;
 
 /// How a block of attributes is used.
 pub(super) struct Sharing {
@@ -42,7 +40,7 @@ struct Room<'a> {
 
 impl<R: Read + Seek> Check<R> {
     /// Checks the attributes of an inode, and returns how many blocks it has of them.
-    pub(super) fn attributes(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+    pub(super) fn attributes(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let mut blocks = 0;
         let room = checked.room();
         let owner = Owner {
@@ -59,18 +57,13 @@ impl<R: Read + Seek> Check<R> {
             };
             blocks += self.entries_of(&room)?;
         }
-        let block = checked.xattr_block();
-        if block == 0 {
+        let Some(block) = checked.inode.xattr_block() else {
             return Ok(blocks);
-        }
-        let has_feature = self.reader.superblock().has_compat(compat::EXT_ATTR);
-        self.expect(
-            has_feature,
-            checked.structure(),
-            Problem::FeatureMissing {
-                needs: InodeFeature::XattrBlock,
-            },
-        );
+        };
+        let has_feature = self.reader.superblock().has(Features::EXT_ATTR);
+        let needs = InodeFeature::XattrBlock;
+        self.expect(has_feature, checked.structure(), Problem::FeatureMissing { needs });
+        let block = block.get();
         if let Some(sharing) = self.xattr_blocks.get_mut(&block) {
             sharing.found += 1;
             return Ok(blocks + 1 + sharing.value_blocks);
@@ -121,7 +114,7 @@ impl<R: Read + Seek> Check<R> {
         let mut at = room.first;
         let mut values: Vec<(usize, usize)> = Vec::new();
         let mut last: Option<(u8, u8, &[u8])> = None;
-        let mut all_hashes = Some(0u32);
+        let mut hashes = Vec::new();
         loop {
             let rest = room.bytes.get(at..).unwrap_or_default();
             if rest.len() < TERMINATOR {
@@ -140,20 +133,14 @@ impl<R: Read + Seek> Check<R> {
                 self.find(structure, Problem::XattrNameOutside);
                 return Ok(blocks);
             };
-            at += size_of::<XattrEntry>() + name_len.next_multiple_of(4);
+            at += entry.len();
             self.name(room, entry, name, &mut last);
-            let hash = self.value(room, entry, name, &mut values, &mut blocks)?;
-            all_hashes = all_hashes
-                .filter(|_| entry.hash.get() != 0)
-                .map(|all| all.rotate_left(16) ^ entry.hash.get());
-            let is_right = match hash {
-                Some((unsigned, signed)) => {
-                    let found = entry.hash.get();
-                    found == unsigned || found == signed || found == 0 && !room.is_block
-                }
-                None => true,
-            };
-            if !is_right {
+            let found = entry.hash.get();
+            hashes.push(found);
+            if let Some(expected) = self.value(room, entry, name, &mut values, &mut blocks)?
+                && !expected.contains(&found)
+                && (found != 0 || room.is_block)
+            {
                 self.find(structure, Problem::XattrHashWrong { name: name.into() });
             }
         }
@@ -163,24 +150,18 @@ impl<R: Read + Seek> Check<R> {
         self.expect(is_right, structure, Problem::XattrValuesOverlap);
         if room.is_block {
             let (header, _) = XattrHeader::ref_from_prefix(room.bytes).expect("a block has room for its header");
-            let is_right = [0, all_hashes.unwrap_or(0)].contains(&header.hash.get());
+            let is_right = [0, xattr::block_hash(hashes)].contains(&header.hash.get());
             self.expect(is_right, structure, Problem::XattrBlockHashWrong);
         }
         Ok(blocks)
     }
 
     fn name<'a>(&mut self, room: &Room<'_>, entry: &XattrEntry, name: &'a [u8], last: &mut Option<(u8, u8, &'a [u8])>) {
-        // A block has none without a namespace.
-        let is_bare = entry.name_index == 0 && !room.is_block;
-        let is_known = is_bare || NAMESPACES.iter().any(|(_, index)| *index == entry.name_index);
-        let is_acl = matches!(entry.name_index, 2 | 3);
-        let is_known = is_known || HIDDEN_NAMESPACES.contains(&entry.name_index);
-        if !is_known || name.is_empty() != is_acl || name.contains(&0) {
-            let problem = Problem::XattrNameWrong {
-                name: name.into(),
-                namespace: entry.name_index,
-            };
-            self.find(room.structure, problem);
+        let namespace = entry.name_index;
+        let is_known = xattr::namespace(namespace).is_some() || HIDDEN_NAMESPACES.contains(&namespace);
+        if !is_known || name.is_empty() != xattr::is_acl(namespace) || name.contains(&0) {
+            let name = name.into();
+            self.find(room.structure, Problem::XattrNameWrong { name, namespace });
         }
         let this = (entry.name_index, entry.name_len, name);
         if room.is_block && last.is_some_and(|last| last >= this) {
@@ -197,7 +178,7 @@ impl<R: Read + Seek> Check<R> {
         name: &[u8],
         values: &mut Vec<(usize, usize)>,
         blocks: &mut u64,
-    ) -> Result<Option<(u32, u32)>, ReadError> {
+    ) -> Result<Option<[u32; 2]>, ReadError> {
         let structure = room.structure;
         let len = usize::try_from(entry.value_size.get()).unwrap_or(usize::MAX);
         if entry.value_inum.get() != 0 {
@@ -220,12 +201,7 @@ impl<R: Read + Seek> Check<R> {
         if values.iter().map(|(start, end)| end - start).sum::<usize>() > room.bytes.len() {
             return Ok(None);
         }
-        let words = value.chunks(4).map(|chunk| {
-            let mut word = [0; 4];
-            word[..chunk.len()].copy_from_slice(chunk);
-            u32::from_le_bytes(word)
-        });
-        Ok(Some(hashes(name, &words.collect::<Vec<_>>())))
+        Ok(Some(hashes(name, xattr::value_words(value))))
     }
 
     /// Checks a value in an inode of its own.
@@ -235,11 +211,11 @@ impl<R: Read + Seek> Check<R> {
         entry: &XattrEntry,
         name: &[u8],
         blocks: &mut u64,
-    ) -> Result<Option<(u32, u32)>, ReadError> {
+    ) -> Result<Option<[u32; 2]>, ReadError> {
         let structure = room.structure;
         let ino = entry.value_inum.get();
         let len = usize::try_from(entry.value_size.get()).unwrap_or(usize::MAX);
-        if !self.reader.has_incompat(incompat::EA_INODE) || !(1..=MAX_VALUE_LEN).contains(&len) {
+        if !self.reader.superblock().has(Features::EA_INODE) || !(1..=MAX_VALUE_LEN).contains(&len) {
             self.find(structure, Problem::XattrValueInodeUnexpected { ino, size: len as u64 });
             return Ok(None);
         }
@@ -260,7 +236,7 @@ impl<R: Read + Seek> Check<R> {
             },
         );
         let hash = holder.hash.filter(|_| !is_old);
-        Ok(hash.map(|hash| hashes(name, &[hash])))
+        Ok(hash.map(|hash| hashes(name, [hash].into_iter())))
     }
 
     /// Whether blocks are used as often as they say.
@@ -283,12 +259,7 @@ impl<R: Read + Seek> Check<R> {
     }
 }
 
-/// `e_hash` (`ext4_xattr_hash_entry`): old kernels took the bytes of the name as signed.
-fn hashes(name: &[u8], words: &[u32]) -> (u32, u32) {
-    let of_name = |byte: fn(u8) -> u32| name.iter().fold(0u32, |hash, &next| hash.rotate_left(5) ^ byte(next));
-    let all = |hash: u32| words.iter().fold(hash, |hash, word| hash.rotate_left(16) ^ word);
-    (
-        all(of_name(u32::from)),
-        all(of_name(|byte| i32::from(byte.cast_signed()).cast_unsigned())),
-    )
+/// The two hashes that an attribute may have: old kernels took the bytes of its name as signed.
+fn hashes(name: &[u8], words: impl Iterator<Item = u32> + Clone) -> [u32; 2] {
+    [NameBytes::Unsigned, NameBytes::Signed].map(|bytes| xattr::entry_hash(name, bytes, words.clone()))
 }

@@ -6,8 +6,8 @@ use std::io::{Read, Seek};
 use super::ownership::set;
 use super::{Check, Problem, found};
 use crate::checksum;
-use crate::disk::group_desc::GroupFlags;
-use crate::read::facts::incompat;
+use crate::disk::features::Features;
+use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
 
 /// What the bits of a bitmap stand for.
@@ -44,39 +44,26 @@ impl<R: Read + Seek> Check<R> {
             free_blocks += u64::from(self.block_bitmap(number)?);
             free_inodes += u64::from(self.inode_bitmap(number)?);
         }
-        let facts = self.reader.facts();
+        let superblock = self.reader.superblock();
         // A kernel that had no time to unmount did not write them.
-        if self.reader.has_incompat(incompat::RECOVER) {
+        if self.reader.superblock().has(Features::NEEDS_RECOVERY) {
             return Ok(());
         }
-        self.expect(
-            facts.free_block_count == free_blocks,
-            Structure::Superblock,
-            Problem::FreeBlocksWrong {
-                found: facts.free_block_count,
-                expected: free_blocks,
-            },
-        );
-        let found = u64::from(facts.free_inode_count);
-        self.expect(
-            found == free_inodes,
-            Structure::Superblock,
-            Problem::FreeInodesWrong {
-                found: facts.free_inode_count,
-                expected: free_inodes,
-            },
-        );
+        let (found, expected) = (superblock.free_blocks(), free_blocks);
+        let problem = Problem::FreeBlocksWrong { found, expected };
+        self.findings.expect(found == expected, Structure::Superblock, problem);
+        let (found, expected) = (superblock.free_inodes_count.get(), free_inodes);
+        let problem = Problem::FreeInodesWrong { found, expected };
+        self.expect(u64::from(found) == expected, Structure::Superblock, problem);
         Ok(())
     }
 
     /// Returns how many blocks of the group are free.
     fn block_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let described = &self.groups[group as usize];
-        let (at, sum, said) = (
-            described.block_bitmap,
-            described.block_bitmap_sum,
-            described.free_blocks,
-        );
+        let descriptor = &described.descriptor;
+        let (at, sum) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
+        let said = descriptor.free_blocks();
         let (start, end) = (self.group_start(group), self.group_end(group));
         let count = u32::try_from(end.saturating_sub(start)).unwrap_or(0);
         let structure = Structure::BlockBitmap { group };
@@ -92,16 +79,10 @@ impl<R: Read + Seek> Check<R> {
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
             self.padding(structure, &bitmap, count);
         }
-        let free = count - compared.used;
-        self.expect(
-            said == free,
-            Structure::GroupDescriptor { group },
-            Problem::GroupFreeBlocksWrong {
-                found: said,
-                expected: free,
-            },
-        );
-        Ok(free)
+        let (found, expected) = (said, count - compared.used);
+        let problem = Problem::GroupFreeBlocksWrong { found, expected };
+        self.expect(found == expected, Structure::GroupDescriptor { group }, problem);
+        Ok(expected)
     }
 
     /// The bitmap of a group in which nothing is in use but what every group has: its copies, and its own bitmaps and table.
@@ -113,26 +94,24 @@ impl<R: Read + Seek> Check<R> {
                 set(&mut bitmap, block - start);
             }
         };
-        if self.reader.superblock().has_backup(group) {
-            let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
-            mark(start, 1 + self.descriptor_blocks() + reserved);
+        let superblock = self.reader.superblock();
+        if superblock.has_backup(group) {
+            mark(start, superblock.backup_blocks());
         }
-        let described = &self.groups[group as usize];
-        mark(described.block_bitmap, 1);
-        mark(described.inode_bitmap, 1);
-        mark(described.inode_table, self.table_blocks());
+        let descriptor = &self.groups[group as usize].descriptor;
+        mark(descriptor.block_bitmap(), 1);
+        mark(descriptor.inode_bitmap(), 1);
+        mark(descriptor.inode_table(), superblock.inode_table_blocks());
         bitmap
     }
 
     /// Returns how many inodes of the group are free.
     fn inode_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let described = &self.groups[group as usize];
-        let (at, sum, said) = (
-            described.inode_bitmap,
-            described.inode_bitmap_sum,
-            described.free_inodes,
-        );
-        let (said_directories, is_unknown) = (described.directories, described.is_unknown);
+        let descriptor = &described.descriptor;
+        let (at, sum) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
+        let (said, said_directories) = (descriptor.free_inodes(), descriptor.used_dirs());
+        let is_unknown = described.is_unknown;
         let structure = Structure::InodeBitmap { group };
         let per_group = self.reader.superblock().inodes_per_group.get();
         let is_written = !described.flags.contains(GroupFlags::INODE_UNINIT);
@@ -145,7 +124,7 @@ impl<R: Read + Seek> Check<R> {
             return Ok(said);
         }
         let first = group * per_group + 1;
-        let reserved = self.reader.superblock().first_ino.get().max(11);
+        let reserved = self.reader.superblock().first_inode();
         let mut expected = vec![0; (per_group as usize).div_ceil(8)];
         let mut directories = 0;
         for fact in self.inodes.of_group(group) {
@@ -162,21 +141,17 @@ impl<R: Read + Seek> Check<R> {
         }
         let free = per_group - compared.used;
         let structure = Structure::GroupDescriptor { group };
+        let (found, expected) = (said, free);
         self.expect(
-            said == free,
+            found == expected,
             structure,
-            Problem::GroupFreeInodesWrong {
-                found: said,
-                expected: free,
-            },
+            Problem::GroupFreeInodesWrong { found, expected },
         );
+        let (found, expected) = (said_directories, directories);
         self.expect(
-            said_directories == directories,
+            found == expected,
             structure,
-            Problem::GroupDirectoriesWrong {
-                found: said_directories,
-                expected: directories,
-            },
+            Problem::GroupDirectoriesWrong { found, expected },
         );
         Ok(free)
     }
@@ -194,12 +169,7 @@ impl<R: Read + Seek> Check<R> {
         if let Some(seed) = self.reader.sums().seed() {
             let covered = &block[..(bits as usize / 8).min(block.len())];
             let expected = checksum::bitmap(covered, seed);
-            // Small descriptors have room for half of it.
-            let mask = if self.reader.descriptor_size() >= 64 {
-                u32::MAX
-            } else {
-                0xFFFF
-            };
+            let mask = bitmap_csum_mask(self.reader.descriptor_size());
             if sum & mask != expected & mask {
                 self.find(structure, Problem::ChecksumWrong);
             }

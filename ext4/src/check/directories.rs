@@ -3,14 +3,15 @@
 use std::io::{Read, Seek};
 
 use super::index::Index;
-use super::inodes::Checked;
+use super::inodes::CheckedInode;
 use super::{Check, Problem, found, is_zeros};
 use crate::checksum::Seed;
+use crate::disk::dir_entry::index_entries;
+use crate::disk::hash::NameHasher;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
-use crate::encode::hash::NameHasher;
-use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
+use crate::read::sums::{is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
-use crate::units::Ino;
+use crate::units::{BlockNr, Ino};
 
 /// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of
 /// 64 KiB, for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
@@ -47,7 +48,7 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    fn directory(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    fn directory(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let seed = self.reader.sums().seed();
         let mut directory = Directory {
             ino: checked.ino,
@@ -68,7 +69,7 @@ impl<R: Read + Seek> Check<R> {
     }
 
     /// Entries in the inode: the number of the directory above, then two parts that no entry crosses.
-    fn inline(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+    fn inline(&mut self, checked: &CheckedInode, directory: &mut Directory) -> Result<(), ReadError> {
         let structure = checked.structure();
         let content = self.reader.read_inode(checked.ino).and_then(|inode| {
             let len = usize::try_from(checked.size)
@@ -110,15 +111,14 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    fn blocks(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+    fn blocks(&mut self, checked: &CheckedInode, directory: &mut Directory) -> Result<(), ReadError> {
         let blocks = self.blocks_of(checked, false)?;
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let mut index = None;
         let mut zeros = 0;
         for extent in &blocks.extents {
-            let run = extent.run();
-            for (logical, block) in (extent.logical..=u32::MAX).zip(run.start.get()..run.end().get()) {
-                let ino = checked.ino.get();
+            let (ino, blocks_of) = (checked.ino.get(), extent.range().blocks());
+            for (logical, block) in (extent.logical..=u32::MAX).zip(blocks_of.map(BlockNr::get)) {
                 let structure = Structure::DirectoryBlock { ino, block };
                 let Some(bytes) = self.filled_block(structure, block)? else {
                     continue;

@@ -2,19 +2,13 @@
 
 use std::io::{Read, Seek};
 
-use zerocopy::FromBytes;
-
 use super::directories::Directory;
 use super::{Check, Problem};
-use crate::disk::dir_entry::{DirEntry, file_type};
-use crate::disk::inode::file_type as mode;
+use crate::disk::dir_entry::{DirEntry, DirEntryTail, MIN_LEN};
+use crate::disk::features::Features;
 use crate::encode::hash::NameHasher;
+use crate::file_type::FileType;
 use crate::read::Structure;
-use crate::read::facts::incompat;
-use crate::read::sums::has_tail;
-
-/// Length of an entry before its name.
-const ENTRY_LEN: usize = size_of::<DirEntry>();
 
 impl<R: Read + Seek> Check<R> {
     /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
@@ -39,7 +33,7 @@ impl<R: Read + Seek> Check<R> {
         self.dot_type(structure, &dot_dot);
         self.dots(directory.ino, dot_dot.ino, structure);
         if is_root {
-            let is_right = dot.len == 12 && dot_dot.len == bytes.len() - 12;
+            let is_right = dot.len == MIN_LEN && dot_dot.len == bytes.len() - MIN_LEN;
             self.expect(is_right, structure, Problem::IndexRootNotSpanned);
         } else {
             self.entries(structure, directory, rest);
@@ -50,7 +44,7 @@ impl<R: Read + Seek> Check<R> {
         let mut rest = bytes;
         while !rest.is_empty() {
             // The entry that holds the checksum is none.
-            if rest.len() == 12 && directory.seed.is_some() && has_tail(rest) {
+            if rest.len() == size_of::<DirEntryTail>() && directory.seed.is_some() && DirEntryTail::of(rest).is_some() {
                 return;
             }
             let Some((entry, after)) = self.entry(structure, rest, bytes.len()) else {
@@ -74,13 +68,14 @@ impl<R: Read + Seek> Check<R> {
 
     /// Returns whether the type of an entry is that of its inode. Zero says that it is not known,
     /// as Hurd writes it: then e2fsck and the kernel look at the inode.
-    fn is_type(&self, found: u8, file_type: u16) -> bool {
-        found == 0 || self.reader.has_incompat(incompat::FILETYPE) && found == entry_type(file_type)
+    fn is_type(&self, found: u8, file_type: Option<FileType>) -> bool {
+        let has_types = self.reader.superblock().has(Features::FILETYPE);
+        found == 0 || has_types && file_type.map(FileType::entry_type) == Some(found)
     }
 
     /// Checks the type of `.` or `..`.
     fn dot_type(&mut self, structure: Structure, entry: &Entry<'_>) {
-        let is_right = self.is_type(entry.file_type, mode::DIRECTORY);
+        let is_right = self.is_type(entry.file_type, Some(FileType::Directory));
         if !is_right {
             let (name, found) = (entry.name.into(), entry.file_type);
             self.find(structure, Problem::DotTypeWrong { name, found });
@@ -97,7 +92,7 @@ impl<R: Read + Seek> Check<R> {
             self.find(structure, Problem::NameWrong { name: name() });
         }
         directory.fingerprint(entry.name);
-        let first = self.reader.superblock().first_ino.get().max(11);
+        let first = self.reader.superblock().first_inode();
         let ino = entry.ino;
         let Some(fact) = self.inodes.get_mut(ino).filter(|_| ino >= first) else {
             if !self.is_unknown(ino) {
@@ -137,25 +132,18 @@ struct Entry<'a> {
     is_terminated: bool,
 }
 
+/// Takes the first entry off a part of a directory, whose blocks have `block_len` bytes.
 fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
-    let (entry, names) = DirEntry::ref_from_prefix(bytes).ok()?;
-    // 64 KiB do not fit 16 bits (`ext4_rec_len_from_disk`).
-    let len = match entry.rec_len.get() {
-        0 | 0xFFFF if block_len == 1 << 16 => 1 << 16,
-        len => usize::from(len),
-    };
-    let name_len = usize::from(entry.name_len);
-    if len < 12 || len > bytes.len() || !len.is_multiple_of(4) || ENTRY_LEN + name_len > len {
-        return None;
-    }
+    let (entry, room, rest) = DirEntry::split(bytes, block_len)?;
+    let name = entry.name(room)?;
     let entry = Entry {
         ino: entry.inode.get(),
-        len,
-        name: names.get(..name_len)?,
-        is_terminated: names.get(name_len) == Some(&0),
+        len: entry.len(block_len),
+        name,
+        is_terminated: room.get(name.len()) == Some(&0),
         file_type: entry.file_type,
     };
-    Some((entry, &bytes[len..]))
+    Some((entry, rest))
 }
 
 impl Directory {
@@ -168,19 +156,5 @@ impl Directory {
             let (smallest, largest) = self.hashes.unwrap_or((hash.major, hash.major));
             self.hashes = Some((smallest.min(hash.major), largest.max(hash.major)));
         }
-    }
-}
-
-/// Kind of a file as entries give it (`EXT4_FT_*`).
-fn entry_type(file_type: u16) -> u8 {
-    match file_type {
-        mode::REGULAR => file_type::REGULAR,
-        mode::DIRECTORY => file_type::DIRECTORY,
-        mode::CHAR_DEVICE => file_type::CHAR_DEVICE,
-        mode::BLOCK_DEVICE => file_type::BLOCK_DEVICE,
-        mode::FIFO => file_type::FIFO,
-        mode::SOCKET => file_type::SOCKET,
-        mode::SYMLINK => file_type::SYMLINK,
-        _ => 0,
     }
 }

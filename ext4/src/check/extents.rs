@@ -4,10 +4,11 @@ use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::inodes::Checked;
+use super::inodes::CheckedInode;
 use super::{Check, Problem, found};
 use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES};
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags};
+use crate::file_type::FileType;
 use crate::read::sums::is_right_extent_node;
 use crate::read::{ReadError, Structure};
 use crate::tree::MAX_TARGET_LEN;
@@ -41,12 +42,12 @@ struct Node {
 
 impl<R: Read + Seek> Check<R> {
     /// Takes the blocks of an inode, and returns how many they are.
-    pub(super) fn content(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+    pub(super) fn content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
             self.inline_content(checked)?;
             return Ok(0);
         }
-        if checked.is_fast_symlink() {
+        if checked.inode.is_fast_symlink() {
             self.fast_symlink(checked);
             return Ok(0);
         }
@@ -57,7 +58,7 @@ impl<R: Read + Seek> Check<R> {
 
     /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding. If not, those are
     /// left out that were looked at before.
-    pub(super) fn blocks_of(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
+    pub(super) fn blocks_of(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
         if checked.flags.contains(InodeFlags::EXTENTS) {
             self.tree(checked, first)
         } else {
@@ -66,7 +67,7 @@ impl<R: Read + Seek> Check<R> {
     }
 
     /// Content in the inode: `i_block`, and the value of an attribute.
-    fn inline_content(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    fn inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let rest = self
             .reader
@@ -82,14 +83,14 @@ impl<R: Read + Seek> Check<R> {
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
         // A file may end before its attribute does, where a write came to less than there was to be.
         let is_right = match checked.file_type() {
-            file_type::REGULAR => size <= room,
+            Some(FileType::RegularFile) => size <= room,
             _ => size == room,
         };
         self.expect(is_right, structure, Problem::InlineDataSizeWrong { size, room });
         Ok(())
     }
 
-    fn fast_symlink(&mut self, checked: &Checked) {
+    fn fast_symlink(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let len = usize::try_from(checked.size).unwrap_or(usize::MAX);
         let end = checked.inode.block.iter().position(|&byte| byte == 0);
@@ -101,12 +102,12 @@ impl<R: Read + Seek> Check<R> {
     }
 
     /// Whether the size of a file is possible with its blocks (`check_blocks` of e2fsck).
-    fn size(&mut self, checked: &Checked, blocks: &Blocks) -> Result<(), ReadError> {
+    fn size(&mut self, checked: &CheckedInode, blocks: &Blocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
         let size = checked.size;
         match checked.file_type() {
-            file_type::DIRECTORY => {
+            Some(FileType::Directory) => {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
                 self.expect(
                     is_right,
@@ -117,7 +118,7 @@ impl<R: Read + Seek> Check<R> {
                 self.expect(held == blocks.end, structure, Problem::DirectoryWithHoles);
                 self.expect(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
-            file_type::SYMLINK => {
+            Some(FileType::Symlink) => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
                 self.expect(is_right, structure, Problem::SymlinkSizeWrong { size });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
@@ -148,7 +149,7 @@ impl<R: Read + Seek> Check<R> {
     }
 
     /// Bytes that extents or a map reach.
-    pub(super) fn most_bytes(&self, checked: &Checked) -> u64 {
+    pub(super) fn most_bytes(&self, checked: &CheckedInode) -> u64 {
         let block_size = self.reader.block_size() as u64;
         if checked.flags.contains(InodeFlags::EXTENTS) {
             block_size << 32
@@ -163,7 +164,7 @@ impl<R: Read + Seek> Check<R> {
         12 + numbers + numbers.pow(2) + numbers.pow(3)
     }
 
-    fn tree(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
+    fn tree(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
         let ino = checked.ino.get();
         let mut blocks = Blocks::default();
         let root = checked.inode.block;
@@ -201,7 +202,7 @@ impl<R: Read + Seek> Check<R> {
     /// Takes a node apart: its extents are added to the blocks, the nodes below it returned.
     fn node(
         &mut self,
-        checked: &Checked,
+        checked: &CheckedInode,
         bytes: &[u8],
         place: Option<&Node>,
         blocks: &mut Blocks,
@@ -308,7 +309,7 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    fn map(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
+    fn map(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
         let mut blocks = Blocks::default();
         let (words, _) = checked.inode.block.as_chunks::<4>();
         let per_block = self.reader.block_size() as u64 / 4;

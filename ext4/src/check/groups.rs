@@ -1,13 +1,15 @@
-//! Block groups: their descriptors, what these point to, and the copies of both.
+//! Block groups: their descriptors, what these point to, and the backups of both
+//! (`check_super_block` of e2fsck).
 
 use std::io::{Read, Seek};
 
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
+use zerocopy::FromBytes;
 
-use super::{BlockRole, Check, Problem, StopReason, superblock};
+use super::superblock::mmp_block;
+use super::{BlockRole, Check, Problem, StopReason};
+use crate::disk::features::Features;
 use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
-use crate::read::facts::incompat;
 use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
 
@@ -15,81 +17,53 @@ use crate::read::{ReadError, Structure};
 /// mostly holes has any number of descriptors that are zeros.
 const MAX_DAMAGED: u32 = 1000;
 
-/// What a group's descriptor says.
+/// A group, as far as its descriptor is believed.
 pub(super) struct Group {
-    pub(super) block_bitmap: u64,
-    pub(super) inode_bitmap: u64,
-    pub(super) inode_table: u64,
-    pub(super) free_blocks: u32,
-    pub(super) free_inodes: u32,
-    pub(super) directories: u32,
+    pub(super) descriptor: GroupDesc,
     /// Inodes at the end of the table that were never used; zero if that is not known for certain.
     pub(super) unused_inodes: u32,
-    /// What is not written; empty if that is not known for certain.
+    /// Parts that are not written; none if that is not known for certain.
     pub(super) flags: GroupFlags,
-    /// Whether nothing is known of its inodes, as its table is nowhere, or that of another group.
+    /// Nothing is known of its inodes: its table is nowhere, or that of another group.
     pub(super) is_unknown: bool,
-    pub(super) block_bitmap_sum: u32,
-    pub(super) inode_bitmap_sum: u32,
-}
-
-impl Group {
-    fn places(&self) -> [u64; 3] {
-        [self.block_bitmap, self.inode_bitmap, self.inode_table]
-    }
 }
 
 impl<R: Read + Seek> Check<R> {
     /// First block of a group.
     pub(super) fn group_start(&self, group: u32) -> u64 {
-        let superblock = self.reader.superblock();
-        let per_group = u64::from(superblock.blocks_per_group.get());
-        u64::from(superblock.first_data_block.get()) + u64::from(group) * per_group
+        self.reader.superblock().group_start(group)
     }
 
-    /// The block behind the last one of a group.
+    /// The block after the last one of a group.
     pub(super) fn group_end(&self, group: u32) -> u64 {
-        let per_group = u64::from(self.reader.superblock().blocks_per_group.get());
-        (self.group_start(group) + per_group).min(self.block_count)
+        let superblock = self.reader.superblock();
+        let end = superblock.group_start(group) + u64::from(superblock.blocks_per_group.get());
+        end.min(self.block_count)
     }
 
-    /// Blocks that hold all descriptors.
-    pub(super) fn descriptor_blocks(&self) -> u64 {
-        let groups = self.reader.group_count(self.reader.block_count());
-        let bytes = u64::from(groups) * self.reader.descriptor_size() as u64;
-        bytes.div_ceil(self.reader.block_size() as u64)
-    }
-
-    /// Blocks of an inode table.
-    pub(super) fn table_blocks(&self) -> u64 {
-        let bytes = u64::from(self.reader.superblock().inodes_per_group.get()) * self.reader.inode_size() as u64;
-        bytes.div_ceil(self.reader.block_size() as u64)
-    }
-
-    /// Keeps what the descriptors say, and takes the places of everything that is not an inode's. Says whether the rest has a
-    /// meaning.
+    /// Reads the descriptors, and claims all blocks that do not belong to an inode. Returns whether
+    /// the rest can be checked.
     pub(super) fn groups(&mut self) -> Result<bool, ReadError> {
         if !self.descriptors()? {
             return Ok(false);
         }
-        let head = 1 + self.descriptor_blocks() + u64::from(self.reader.superblock().reserved_gdt_blocks.get());
-        for group in 0..self.group_count {
-            if self.reader.superblock().has_backup(group) {
-                self.blocks.claim(self.group_start(group), head);
-            }
+        let superblock = self.reader.superblock();
+        for group in (0..self.group_count).filter(|&group| superblock.has_backup(group)) {
+            self.blocks
+                .claim(superblock.group_start(group), superblock.backup_blocks());
         }
+        let table_blocks = superblock.inode_table_blocks();
         let mut damaged = 0;
-        for number in 0..self.groups.len() {
-            let group = &self.groups[number];
-            let places = [
-                (BlockRole::BlockBitmap, group.block_bitmap, 1),
-                (BlockRole::InodeBitmap, group.inode_bitmap, 1),
-                (BlockRole::InodeTable, group.inode_table, self.table_blocks()),
+        for (number, index) in (0..).zip(0..self.groups.len()) {
+            let descriptor = &self.groups[index].descriptor;
+            let parts = [
+                (BlockRole::BlockBitmap, descriptor.block_bitmap(), 1),
+                (BlockRole::InodeBitmap, descriptor.inode_bitmap(), 1),
+                (BlockRole::InodeTable, descriptor.inode_table(), table_blocks),
             ];
-            let number = u32::try_from(number).expect("groups are counted in 32 bits");
             let mut is_right = true;
-            for (role, start, count) in places {
-                is_right &= self.place(number, role, start, count);
+            for (role, start, count) in parts {
+                is_right &= self.claim_part(number, role, start, count);
             }
             damaged += u32::from(!is_right);
             if damaged > MAX_DAMAGED {
@@ -97,15 +71,13 @@ impl<R: Read + Seek> Check<R> {
                 return Ok(false);
             }
         }
-        if let Some(block) = superblock::mmp_block(&self.reader) {
-            let taken = self.blocks.claim(block, 1).is_some();
+        if let Some(block) = mmp_block(self.reader.superblock()) {
+            let is_taken = self.blocks.claim(block, 1).is_some();
+            let role = BlockRole::Mmp;
             self.expect(
-                !taken,
+                !is_taken,
                 Structure::Superblock,
-                Problem::BlockClaimedTwice {
-                    block,
-                    role: BlockRole::Mmp,
-                },
+                Problem::BlockClaimedTwice { block, role },
             );
         }
         Ok(true)
@@ -117,19 +89,19 @@ impl<R: Read + Seek> Check<R> {
         let sums = self.reader.sums();
         let has_sums = !matches!(sums, Sums::None);
         let mut damaged = 0;
-        for index in 0..self.descriptor_blocks() {
+        for index in 0..self.reader.superblock().descriptor_blocks() {
             let Some((first, bytes)) = self.descriptors_block(index)? else {
                 return Ok(true);
             };
             for (group, bytes) in (first..self.group_count).zip(bytes.chunks_exact(self.reader.descriptor_size())) {
-                let descriptor = descriptor_of(bytes);
+                let descriptor = GroupDesc::from_prefix(bytes);
                 let is_right = sums.is_right_descriptor(bytes, &descriptor, group);
                 if !is_right {
                     self.find(Structure::GroupDescriptor { group }, Problem::ChecksumWrong);
                 }
-                let described = self.described(group, &descriptor, is_right, has_sums);
                 let blocks = 1..self.block_count;
-                let is_possible = described.places().iter().all(|block| blocks.contains(block));
+                let is_possible = parts(&descriptor).iter().all(|block| blocks.contains(block));
+                let described = self.described(group, descriptor, is_right, has_sums);
                 damaged += u32::from(!(is_right && is_possible));
                 if damaged > MAX_DAMAGED {
                     self.findings.stop(StopReason::DamagedDescriptors);
@@ -152,59 +124,33 @@ impl<R: Read + Seek> Check<R> {
         Ok(bytes.map(|bytes| (group, bytes)))
     }
 
-    /// What a descriptor says, as far as that is believed.
-    fn described(&mut self, group: u32, descriptor: &GroupDesc, is_right: bool, has_sums: bool) -> Group {
+    /// Checks a descriptor. What it says of parts that were never written is believed if its
+    /// checksum is right.
+    fn described(&mut self, group: u32, descriptor: GroupDesc, is_right: bool, has_sums: bool) -> Group {
         let is_believed = is_right && has_sums;
         let structure = Structure::GroupDescriptor { group };
-        let count = |lo: u16, hi: u16| u32::from(lo) | u32::from(hi) << 16;
-        let flags = GroupFlags::from_bits_retain(descriptor.flags.get());
-        let unused = count(descriptor.itable_unused_lo.get(), descriptor.itable_unused_hi.get());
-        let has_rest = unused != 0 || flags.intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
-        self.expect(has_sums || !has_rest, structure, Problem::UninitWithoutFeature);
-        let may_be_unwritten = group + 1 != self.group_count || !flags.contains(GroupFlags::BLOCK_UNINIT);
-        self.expect(may_be_unwritten, structure, Problem::LastGroupUninit);
-        let per_group = self.reader.superblock().inodes_per_group.get();
-        self.expect(
-            unused <= per_group,
-            structure,
-            Problem::UnusedInodesTooMany {
-                found: unused,
-                inodes: per_group,
-            },
-        );
-        let [block_bitmap, inode_bitmap, inode_table] = places(descriptor);
+        let (flags, unused) = (descriptor.flags(), descriptor.itable_unused());
+        let has_uninit = unused != 0 || flags.intersects(GroupFlags::INODE_UNINIT | GroupFlags::BLOCK_UNINIT);
+        self.expect(has_sums || !has_uninit, structure, Problem::UninitWithoutFeature);
+        let is_last = group + 1 == self.group_count;
+        let has_bitmap = !flags.contains(GroupFlags::BLOCK_UNINIT);
+        self.expect(has_bitmap || !is_last, structure, Problem::LastGroupUninit);
+        let inodes = self.reader.superblock().inodes_per_group.get();
+        let too_many = Problem::UnusedInodesTooMany { found: unused, inodes };
+        self.expect(unused <= inodes, structure, too_many);
         Group {
-            block_bitmap,
-            inode_bitmap,
-            inode_table,
-            free_blocks: count(
-                descriptor.free_blocks_count_lo.get(),
-                descriptor.free_blocks_count_hi.get(),
-            ),
-            free_inodes: count(
-                descriptor.free_inodes_count_lo.get(),
-                descriptor.free_inodes_count_hi.get(),
-            ),
-            directories: count(descriptor.used_dirs_count_lo.get(), descriptor.used_dirs_count_hi.get()),
+            descriptor,
             unused_inodes: if is_believed { unused } else { 0 },
             flags: if is_believed { flags } else { GroupFlags::empty() },
             is_unknown: false,
-            block_bitmap_sum: count(
-                descriptor.block_bitmap_csum_lo.get(),
-                descriptor.block_bitmap_csum_hi.get(),
-            ),
-            inode_bitmap_sum: count(
-                descriptor.inode_bitmap_csum_lo.get(),
-                descriptor.inode_bitmap_csum_hi.get(),
-            ),
         }
     }
 
-    /// Takes the place of a bitmap or a table, which may lie in any group with `flex_bg`. Says whether it can be there,
-    /// and nothing else is.
-    fn place(&mut self, group: u32, role: BlockRole, start: u64, count: u64) -> bool {
+    /// Claims the blocks of a bitmap or a table, which may lie in any group with `flex_bg`. Returns
+    /// whether they can be there, and belong to nothing else.
+    fn claim_part(&mut self, group: u32, role: BlockRole, start: u64, count: u64) -> bool {
         let structure = Structure::GroupDescriptor { group };
-        let (first, end) = if self.reader.has_incompat(incompat::FLEX_BG) {
+        let (first, end) = if self.reader.superblock().has(Features::FLEX_BG) {
             (self.group_start(0), self.block_count)
         } else {
             (self.group_start(group), self.group_end(group))
@@ -220,9 +166,9 @@ impl<R: Read + Seek> Check<R> {
         true
     }
 
-    /// The copies of the superblock and the descriptors. The kernel does not keep counts in them right, nor anything but what
-    /// a repair needs: so no more is expected of them.
-    pub(super) fn copies(&mut self) -> Result<(), ReadError> {
+    /// Checks the backups of the superblock and the descriptors. The kernel does not keep counts in
+    /// them right, nor anything but what a repair needs: so no more is expected of them.
+    pub(super) fn backups(&mut self) -> Result<(), ReadError> {
         for group in 1..self.group_count {
             if !self.reader.superblock().has_backup(group) {
                 continue;
@@ -231,15 +177,14 @@ impl<R: Read + Seek> Check<R> {
             let Some(block) = self.block(structure, self.group_start(group))? else {
                 continue;
             };
-            let (copy, _) = Superblock::read_from_prefix(&block).expect("a block has room for it");
-            self.copy(structure, &copy);
-            self.descriptors_copy(group)?;
+            let (backup, _) = Superblock::read_from_prefix(&block).expect("a block has room for it");
+            self.superblock_backup(structure, &backup);
+            self.descriptors_backup(group)?;
         }
         Ok(())
     }
 
-    fn copy(&mut self, structure: Structure, copy: &Superblock) {
-        let superblock = self.reader.superblock();
+    fn superblock_backup(&mut self, structure: Structure, backup: &Superblock) {
         let key = |superblock: &Superblock| {
             (
                 superblock.magic.get(),
@@ -249,15 +194,14 @@ impl<R: Read + Seek> Check<R> {
                 superblock.inode_size.get(),
             )
         };
-        let is_same = key(superblock) == key(copy);
-        if copy.magic.get() == MAGIC && !is_right_superblock(copy) {
+        if backup.magic.get() == MAGIC && !is_right_superblock(backup) {
             self.find(structure, Problem::ChecksumWrong);
-        } else if !is_same {
+        } else if key(self.reader.superblock()) != key(backup) {
             self.find(structure, Problem::SuperblockBackupDiffers);
         }
     }
 
-    fn descriptors_copy(&mut self, group: u32) -> Result<(), ReadError> {
+    fn descriptors_backup(&mut self, group: u32) -> Result<(), ReadError> {
         let structure = Structure::DescriptorsBackup { group };
         let size = self.reader.descriptor_size();
         let sums = self.reader.sums();
@@ -271,12 +215,12 @@ impl<R: Read + Seek> Check<R> {
                 .zip(bytes.chunks_exact(size))
                 .find_map(|((number, original), bytes)| {
                     let number = u32::try_from(number).expect("groups are counted in 32 bits");
-                    let copy = descriptor_of(bytes);
-                    let is_right = places(&copy) == original.places() && sums.is_right_descriptor(bytes, &copy, number);
-                    (!is_right).then_some(number)
+                    let backup = GroupDesc::from_prefix(bytes);
+                    let is_same = parts(&backup) == parts(&original.descriptor);
+                    (!is_same || !sums.is_right_descriptor(bytes, &backup, number)).then_some(number)
                 });
-            if let Some(number) = wrong {
-                self.find(structure, Problem::DescriptorBackupDiffers { group: number });
+            if let Some(group) = wrong {
+                self.find(structure, Problem::DescriptorBackupDiffers { group });
                 return Ok(());
             }
         }
@@ -284,20 +228,11 @@ impl<R: Read + Seek> Check<R> {
     }
 }
 
-/// A descriptor in its full length, of which the image may have less.
-fn descriptor_of(bytes: &[u8]) -> GroupDesc {
-    let mut descriptor = GroupDesc::new_zeroed();
-    let len = bytes.len().min(size_of::<GroupDesc>());
-    descriptor.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
-    descriptor
-}
-
-/// Where the bitmaps and the inode table of a group are.
-fn places(descriptor: &GroupDesc) -> [u64; 3] {
-    let wide = |lo: u32, hi: u32| u64::from(lo) | u64::from(hi) << 32;
+/// Blocks of the bitmaps and of the inode table.
+fn parts(descriptor: &GroupDesc) -> [u64; 3] {
     [
-        wide(descriptor.block_bitmap_lo.get(), descriptor.block_bitmap_hi.get()),
-        wide(descriptor.inode_bitmap_lo.get(), descriptor.inode_bitmap_hi.get()),
+        descriptor.block_bitmap(),
+        descriptor.inode_bitmap(),
         descriptor.inode_table(),
     ]
 }

@@ -1,14 +1,14 @@
 //! What is kept of each inode in use, for the names, links and bitmaps.
 
-use crate::disk::inode::file_type;
+use crate::file_type::FileType;
 
 /// What is kept of an inode in use.
 #[derive(Clone, Copy)]
 pub(super) struct InodeFact {
     /// Its place in its group.
     pub(super) index: u32,
-    /// `S_IFDIR` and its like, and not zero.
-    pub(super) file_type: u16,
+    /// None if it is unknown: the inode is in use all the same.
+    pub(super) file_type: Option<FileType>,
     /// Names that it says it has.
     pub(super) links: u16,
     /// Names that it has, with a directory's own and those of the ones in it.
@@ -23,7 +23,7 @@ pub(super) struct InodeFact {
 
 impl InodeFact {
     pub(super) fn is_directory(self) -> bool {
-        self.file_type == file_type::DIRECTORY
+        self.file_type == Some(FileType::Directory)
     }
 }
 

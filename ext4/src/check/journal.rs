@@ -3,9 +3,8 @@
 use std::io::{Read, Seek};
 
 use super::{Check, Problem, found};
+use crate::disk::features::Features;
 use crate::disk::journal::MIN_BLOCKS;
-use crate::disk::superblock::JOURNAL_BACKUP_BLOCKS;
-use crate::read::facts::compat;
 use crate::read::journal::Log;
 use crate::read::{FoundKind, ReadError, Structure};
 use crate::units::Ino;
@@ -14,7 +13,7 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn journal(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = superblock.journal_inum.get();
-        let has_journal = superblock.has_compat(compat::HAS_JOURNAL);
+        let has_journal = superblock.has(Features::HAS_JOURNAL);
         let structure = Structure::Journal;
         if !has_journal {
             // The number of its device alone is no fault.
@@ -48,20 +47,18 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    /// Whether the superblock's copy of the journal's map and size is right; by it e2fsck finds a journal whose inode is lost.
+    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal whose
+    /// inode is lost.
     pub(super) fn journal_backup(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
-        let (backup, journal) = (superblock.jnl_blocks, superblock.journal_inum.get());
-        if superblock.jnl_backup_type != JOURNAL_BACKUP_BLOCKS || journal == 0 {
+        let (backup, journal) = (superblock.journal_backup(), superblock.journal_inum.get());
+        let Some(backup) = backup.filter(|_| journal != 0) else {
             return Ok(());
-        }
+        };
         let Some(checked) = self.again(Ino(journal))? else {
             return Ok(());
         };
-        let (words, _) = checked.inode.block.as_chunks::<4>();
-        let map = words.iter().map(|word| u32::from_le_bytes(*word));
-        let size = [checked.inode.size_high.get(), checked.inode.size_lo.get()];
-        let is_right = map.chain(size).eq(backup.iter().map(|word| word.get()));
+        let is_right = backup == (checked.inode.block, checked.size);
         self.expect(is_right, Structure::Superblock, Problem::JournalBackupDiffers);
         Ok(())
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::io::{Read, Seek};
 
 use super::{Check, Problem};
-use crate::disk::inode::{InodeFlags, file_type};
-use crate::read::facts::ro_compat;
+use crate::disk::features::Features;
+use crate::disk::inode::InodeFlags;
+use crate::file_type::FileType;
 use crate::read::{ReadError, Structure};
 use crate::tree::MAX_LINKS;
 use crate::units::Ino;
@@ -25,7 +26,7 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn names(&mut self) -> Result<(), ReadError> {
         self.connections();
         let are_partial = self.names.are_partial;
-        let has_dir_nlink = self.reader.superblock().has_ro_compat(ro_compat::DIR_NLINK);
+        let has_dir_nlink = self.reader.superblock().has(Features::DIR_NLINK);
         let numbers: Vec<u32> = self.inodes.numbers().collect();
         for ino in numbers {
             let Some(fact) = self.inodes.get(ino).copied() else {
@@ -80,7 +81,7 @@ impl<R: Read + Seek> Check<R> {
         let checked = self.again(Ino(ino))?;
         Ok(checked.is_some_and(|checked| {
             let has_index = checked.flags.contains(InodeFlags::INDEX);
-            has_index && checked.file_type() == file_type::DIRECTORY
+            has_index && checked.file_type() == Some(FileType::Directory)
         }))
     }
 

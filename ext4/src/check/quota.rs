@@ -9,8 +9,9 @@ use zerocopy::FromBytes;
 
 use super::index::place;
 use super::{Check, Problem, is_zeros};
+use crate::disk::block_map::numbers;
+use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
-use crate::read::facts::ro_compat;
 use crate::read::{FoundInode, FoundKind, ReadError, Structure};
 use crate::units::{Extent, Ino};
 
@@ -77,7 +78,7 @@ impl<R: Read + Seek> Check<R> {
     /// Checks the quota files that the superblock names.
     pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
-        if !superblock.has_ro_compat(ro_compat::QUOTA) {
+        if !superblock.has(Features::QUOTA) {
             return Ok(());
         }
         let files = [
@@ -142,10 +143,8 @@ impl<R: Read + Seek> Check<R> {
             if node.block != TREE_ROOT && is_zeros(&bytes) {
                 return Ok(Some(QuotaProblem::NodeEmpty { block: node.block }));
             }
-            let (numbers, _) = bytes.as_chunks::<4>();
-            for (number, index) in numbers.iter().zip(0_u32..) {
+            for (block, index) in numbers(&bytes).zip(0_u32..) {
                 let prefix = node.prefix << 8 | index;
-                let block = u32::from_le_bytes(*number);
                 if block == 0 {
                     continue;
                 }

@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 use super::{Check, Problem, found};
 use crate::checksum;
 use crate::disk::inode::InodeFlags;
-use crate::encode::xattrs::MAX_VALUE_LEN;
+use crate::disk::xattr::MAX_VALUE_LEN;
 use crate::read::{ReadError, Structure};
 use crate::units::Ino;
 
@@ -119,8 +119,7 @@ impl<R: Read + Seek> Check<R> {
             let is_right = holding.holder.is_none_or(|holder| holder.is_right);
             self.expect(is_right, structure, Problem::XattrValueHashWrong);
             let found = holding.found;
-            // `ext4_xattr_inode_get_ref`
-            let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
+            let said = checked.inode.value_references();
             let is_right = has_flag && said == u64::from(found);
             self.expect(
                 is_right,
