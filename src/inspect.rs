@@ -91,8 +91,8 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if that is damaged.
-    pub fn provenance(&mut self) -> Result<Option<Provenance>, InspectError> {
-        let mut provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
+    pub fn provenance(&self) -> Result<Option<Provenance>, InspectError> {
+        let provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
         provenance().map_err(|reason| InspectError::new(&self.path, reason))
     }
 
@@ -102,11 +102,11 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such path, or the file system is damaged or unknown.
-    pub fn list(&mut self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
-        let mut list = || {
-            let named = walk(&mut self.reader, path, false)?;
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
+        let list = || {
+            let named = walk(&self.reader, path, false)?;
             let directory = match named.inode.kind {
-                FoundKind::Symlink => match walk(&mut self.reader, path, true) {
+                FoundKind::Symlink => match walk(&self.reader, path, true) {
                     Err(WalkError::NotFound | WalkError::NotADirectory | WalkError::TooManySymlinks) => None,
                     target => Some(target?.inode),
                 },
@@ -114,13 +114,13 @@ impl Disk {
             };
             let directory = directory.filter(|inode| inode.kind == FoundKind::Directory);
             let Some(directory) = directory else {
-                return Ok(vec![listed(&mut self.reader, named)?]);
+                return Ok(vec![listed(&self.reader, named)?]);
             };
             let entries = self.reader.entries(&directory)?;
             let entries = entries.into_iter().map(|entry| {
                 let inode = self.reader.inode(entry.ino)?;
                 let name = entry.name.into_vec();
-                listed(&mut self.reader, Found { name, inode })
+                listed(&self.reader, Found { name, inode })
             });
             Ok(entries.collect::<Result<_, _>>()?)
         };
@@ -132,7 +132,7 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
-    pub fn content(&mut self, path: &[u8]) -> Result<Content<'_>, InspectError> {
+    pub fn content(&self, path: &[u8]) -> Result<Content<'_>, InspectError> {
         let Self {
             path: image, reader, ..
         } = self;
@@ -152,7 +152,7 @@ fn at(image: &Path, path: &[u8], source: WalkError) -> InspectError {
     InspectError::new(image, InspectReason::Path { path, source })
 }
 
-fn listed(reader: &mut Reader<Interruptible<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
+fn listed(reader: &Reader<Interruptible<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
     let target = match inode.kind {
         FoundKind::Symlink => Some(reader.target(&inode)?),
         _ => None,

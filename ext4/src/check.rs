@@ -27,7 +27,7 @@ mod superblock;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 
 pub use bitmaps::BitmapUnit;
 pub use findings::{Finding, Report, Severity, StopReason};
@@ -37,6 +37,7 @@ pub use problem::Problem;
 pub use quota::QuotaProblem;
 
 use crate::read::{ReadError, Reader, Structure};
+use crate::read_at::ReadAt;
 use findings::Findings;
 use groups::Group;
 use inode_facts::InodeFacts;
@@ -54,16 +55,12 @@ const MAX_ZEROS: u32 = 1000;
 /// [`ReadError::NotExt4`], [`ReadError::Unsupported`] for features that this crate does not know,
 /// [`ReadError::FastCommits`] if those were not replayed, and [`ReadError::Input`] if the image
 /// does not give its bytes. All that is wrong with a file system is a [`Finding`] instead.
-pub fn check<R: Read + Seek>(mut input: R) -> Result<Report, ReadError> {
-    let len = input
-        .seek(SeekFrom::End(0))
-        .map_err(|source| ReadError::Input { offset: 0, source })?;
+pub fn check<R: ReadAt>(input: R) -> Result<Report, ReadError> {
+    let len = input.size().map_err(|source| ReadError::Input { offset: 0, source })?;
     let mut reader = Reader::new(input);
     let superblock = reader.read_superblock()?;
     let mut findings = Findings::default();
-    if !superblock::take(&mut reader, superblock, &mut findings)?
-        || !superblock::check(&mut reader, len, &mut findings)?
-    {
+    if !superblock::take(&mut reader, superblock, &mut findings)? || !superblock::check(&reader, len, &mut findings)? {
         return Ok(findings.into_report());
     }
     let mut check = Check::new(reader, len, findings);
@@ -111,7 +108,7 @@ struct Check<R> {
     zeros: u32,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     fn new(reader: Reader<R>, len: u64, findings: Findings) -> Self {
         let block_count = reader.block_count().min(len / reader.block_size() as u64);
         let group_count = reader.superblock().group_count(block_count);

@@ -112,7 +112,8 @@ mod options;
 mod origin;
 mod output;
 mod place;
-mod read;
+pub mod read;
+mod read_at;
 mod seal;
 mod tree;
 mod units;
@@ -130,6 +131,7 @@ pub use read::{
     Blocks, DataRange, Facts, Fields, FoundEntry, FoundExtent, FoundInode, FoundKind, Places, ReadError, Reader,
     Structure, StructureKind, Table, TableKind, Tables,
 };
+pub use read_at::{ReadAt, ReadSeek};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };

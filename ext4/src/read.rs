@@ -5,9 +5,9 @@
 //! in circles, or held in memory beyond a block, a name list or an attribute. Every checksum is verified that there is, and
 //! what a journal holds that was not replayed is read as if it had been.
 
-mod block_map;
 mod content;
 mod directory;
+pub(crate) mod extents;
 pub(crate) mod facts;
 mod fields;
 mod inode;
@@ -17,13 +17,14 @@ mod structure;
 pub(crate) mod sums;
 mod xattrs;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::disk::group_desc::GroupDesc;
 use crate::disk::superblock::{MAGIC, OFFSET, Superblock};
 use crate::options::BOOT_AREA_LEN;
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
 pub use content::DataRange;
@@ -118,7 +119,7 @@ pub struct Reader<R> {
     needs_recovery: bool,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// Reads the superblock, and the journal if it was not replayed.
     ///
     /// # Errors
@@ -147,7 +148,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    pub(crate) fn read_superblock(&mut self) -> Result<Superblock, ReadError> {
+    pub(crate) fn read_superblock(&self) -> Result<Superblock, ReadError> {
         let mut superblock = Superblock::new_zeroed();
         match self.read_at(OFFSET, superblock.as_mut_bytes()) {
             Err(ReadError::Input { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
@@ -202,7 +203,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError::Input`].
-    pub fn boot_area(&mut self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
+    pub fn boot_area(&self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
         let mut bytes = [0; BOOT_AREA_LEN];
         self.read_at(0, &mut bytes)?;
         Ok(bytes)
@@ -262,7 +263,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The descriptor of a group, and the bytes of it that the image has; it may be damaged.
-    pub(crate) fn descriptor(&mut self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
+    pub(crate) fn descriptor(&self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
         let size = self.descriptor_size();
         let first = u64::from(self.superblock.first_data_block.get()) + 1;
         let offset = self.offset_of_block(first) + u64::from(group) * size as u64;
@@ -275,7 +276,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Where an inode is, in bytes.
-    fn offset_of(&mut self, ino: Ino) -> Result<u64, ReadError> {
+    fn offset_of(&self, ino: Ino) -> Result<u64, ReadError> {
         if ino.get() == 0 || ino.get() > self.superblock.inodes_count.get() {
             return Err(ReadError::NoSuchInode { ino: ino.get() });
         }
@@ -296,7 +297,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads a whole block that belongs to an inode.
-    fn read_block(&mut self, ino: Ino, block: BlockNr) -> Result<Vec<u8>, ReadError> {
+    fn read_block(&self, ino: Ino, block: BlockNr) -> Result<Vec<u8>, ReadError> {
         if block.get() == 0 || block.get() >= self.block_count {
             return Err(ReadError::Inode {
                 ino: ino.get(),
@@ -314,9 +315,8 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-fn read_at(input: &mut (impl Read + Seek), offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+fn read_at(input: &impl ReadAt, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
     input
-        .seek(SeekFrom::Start(offset))
-        .and_then(|_| input.read_exact(bytes))
+        .read_exact_at(bytes, offset)
         .map_err(|source| ReadError::Input { offset, source })
 }

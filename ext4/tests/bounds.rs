@@ -69,7 +69,7 @@ fn inode_at(image: &Sparse, ino: u32) -> u64 {
 
 /// The number of an inode that the root has.
 fn ino_of(image: &Sparse, name: &str) -> u32 {
-    let mut reader = Reader::open(image.clone().limited(u64::MAX)).expect("it is an image");
+    let reader = Reader::open(image.clone().limited(u64::MAX)).expect("it is an image");
     let root = reader.root().expect("there is a root");
     let entries = reader.entries(&root).expect("it is a good directory");
     let entry = entries.iter().find(|entry| *entry.name == *name.as_bytes());

@@ -58,7 +58,7 @@ fn without_checksums(mut image: Vec<u8>) -> Vec<u8> {
 
 /// Where the root's inode is: the first with four links.
 fn root(image: &[u8]) -> usize {
-    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    let reader = Reader::open(Cursor::new(image)).expect("it is an image");
     assert_eq!(reader.root().expect("there is a root").links, 4);
     let is_root = |at: &usize| image[at + 0x1A..at + 0x1C] == [4, 0] && image[at + 1] & 0xF0 == 0x40;
     (0..image.len()).step_by(256).find(is_root).expect("the root")
@@ -265,7 +265,7 @@ fn attributes_that_no_system_call_shows_are_no_fault() {
         // `e_name_index`
         image[entry + 1] = index;
         assert_eq!(new_problems(&good, &image), [], "{index}");
-        let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+        let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
         let root = reader.root().expect("there is a root");
         let entries = reader.entries(&root).expect("a good directory");
         let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
@@ -292,7 +292,7 @@ fn all_bits_of_a_bitmap_behind_the_last_block_of_a_group_are_set() {
         let formatter = Formatter::new(Vec::new(), options).expect("a file system");
         let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
         assert!(is_clean(&image));
-        let tables = Reader::open(Cursor::new(&image)).and_then(|mut reader| reader.tables());
+        let tables = Reader::open(Cursor::new(&image)).and_then(|reader| reader.tables());
         let tables = tables.expect("it is an image").tables;
         let bitmap = tables.iter().find(|table| table.kind == TableKind::BlockBitmap);
         let block = usize::try_from(bitmap.expect("there is a group").blocks.start).expect("a small image");

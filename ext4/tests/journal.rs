@@ -50,7 +50,7 @@ fn new(number: u8) -> Vec<u8> {
 
 /// The blocks of the file.
 fn read(image: &[u8]) -> Result<Vec<Vec<u8>>, ReadError> {
-    let mut reader = Reader::open(Cursor::new(image))?;
+    let reader = Reader::open(Cursor::new(image))?;
     let root = reader.root()?;
     let entries = reader.entries(&root)?;
     let entry = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
@@ -415,7 +415,7 @@ fn no_superblock_in_a_journal_makes_a_panic() {
         for number in [0_u32, 7, 0x8000_7FFF, u32::MAX] {
             let image = with_superblock(&good, at, &number.to_le_bytes(), true);
             let _ = check(Cursor::new(&image));
-            let _ = Reader::open(Cursor::new(&image)).and_then(|mut reader| {
+            let _ = Reader::open(Cursor::new(&image)).and_then(|reader| {
                 let root = reader.root()?;
                 reader.entries(&root)
             });

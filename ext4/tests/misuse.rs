@@ -139,8 +139,8 @@ fn an_inode_of_another_image_makes_no_panic_in_a_reader() {
     ];
     let mut buffer = [0; 64];
     for (from, to) in images.iter().flat_map(|from| images.iter().map(move |to| (from, to))) {
-        let mut source = Reader::open(io::Cursor::new(from)).unwrap();
-        let mut reader = Reader::open(io::Cursor::new(to)).unwrap();
+        let source = Reader::open(io::Cursor::new(from)).unwrap();
+        let reader = Reader::open(io::Cursor::new(to)).unwrap();
         let mut pending = vec![source.root().unwrap()];
         while let Some(inode) = pending.pop() {
             for entry in source.entries(&inode).unwrap_or_default() {

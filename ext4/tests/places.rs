@@ -13,7 +13,7 @@ use support::samples::{fitting, put_indexed_directory, put_one_of_each, tiny};
 
 /// All blocks that a reader knows to belong to something; a block that belongs to two things is there once.
 fn owned(image: &[u8]) -> BTreeSet<u64> {
-    let mut reader = Reader::open(Cursor::new(image)).unwrap();
+    let reader = Reader::open(Cursor::new(image)).unwrap();
     let tables = reader.tables().unwrap();
     let mut blocks: Vec<Blocks> = tables.tables.iter().map(|table| table.blocks).collect();
     let mut add = |places: &Places| {

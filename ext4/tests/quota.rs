@@ -79,7 +79,7 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     tree.insert(InodeId::ROOT, b"file", Metadata::default(), Kind::File(data))
         .expect("a new name");
     let (mut image, _) = formatter.finish(tree).expect("4 MiB hold it");
-    let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+    let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
     let root = reader.root().expect("there is a root");
     let entries = reader.entries(&root).expect("a good directory");
     let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");

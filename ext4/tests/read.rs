@@ -70,7 +70,7 @@ fn reader(image: &[u8]) -> Reader<Cursor<&[u8]>> {
     Reader::open(Cursor::new(image)).expect("it is an image")
 }
 
-fn names(reader: &mut Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<String, FoundInode> {
+fn names(reader: &Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<String, FoundInode> {
     let entries = reader.entries(inode).expect("it is a good directory");
     let found = |entry: ext4::FoundEntry| {
         let name = String::from_utf8(entry.name.into()).expect("names are text here");
@@ -82,9 +82,9 @@ fn names(reader: &mut Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<Str
 #[test]
 fn every_kind_of_file_comes_back_as_it_was_written() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let found = names(&mut reader, &root);
+    let found = names(&reader, &root);
     let kinds: Vec<_> = found.iter().map(|(name, inode)| (name.as_str(), inode.kind)).collect();
     let small = Device { major: 1, minor: 3 };
     let large = Device {
@@ -124,7 +124,7 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
         (accessed, modified, changed)
     );
     assert_eq!(file.links, 601);
-    let many = names(&mut reader, &found["many"]);
+    let many = names(&reader, &found["many"]);
     assert_eq!(many.len(), 600);
     assert!(many.values().all(|inode| inode.ino == file.ino));
 }
@@ -132,9 +132,9 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
 #[test]
 fn attributes_come_back_from_wherever_they_are() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let file = &names(&mut reader, &root)["file"];
+    let file = &names(&reader, &root)["file"];
     let xattrs = reader.xattrs(file).expect("good attributes");
     let sizes: Vec<_> = xattrs
         .iter()
@@ -158,9 +158,9 @@ fn attributes_come_back_from_wherever_they_are() {
 #[test]
 fn holes_are_no_data() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let file = &names(&mut reader, &root)["file"];
+    let file = &names(&reader, &root)["file"];
     let ranges = reader.data(file).expect("good extents");
     let places: Vec<_> = ranges.iter().map(|range| (range.start, range.len)).collect();
     assert_eq!(places, [(0, 4096), ((1 << 20) - 4096, 4096)]);
@@ -172,9 +172,9 @@ fn holes_are_no_data() {
 #[test]
 fn what_lies_in_inodes_comes_back() {
     let image = inline_sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let found = names(&mut reader, &root);
+    let found = names(&reader, &root);
     for (name, len) in [("empty", 0), ("short", 60), ("long", 128)] {
         let mut content = vec![0; len];
         for range in reader.data(&found[name]).expect("good content") {
@@ -190,10 +190,10 @@ fn what_lies_in_inodes_comes_back() {
             "{name}"
         );
     }
-    let entries = names(&mut reader, &found["directory"]);
+    let entries = names(&reader, &found["directory"]);
     let expected: Vec<_> = (0..4).map(|number| format!("a name, number {number}")).collect();
     assert_eq!(entries.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
-    assert!(names(&mut reader, &found["nothing"]).is_empty());
+    assert!(names(&reader, &found["nothing"]).is_empty());
 }
 
 /// An image whose files and directories lie in their inodes.
@@ -248,7 +248,7 @@ fn what_is_no_file_system_is_an_error() {
 
 /// Reads all there is to read, and counts the inodes.
 fn read_all(image: &[u8]) -> Result<usize, ReadError> {
-    let mut reader = Reader::open(Cursor::new(image))?;
+    let reader = Reader::open(Cursor::new(image))?;
     let _ = reader.facts();
     let mut pending = vec![reader.root()?];
     let mut count = 0;

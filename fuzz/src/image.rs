@@ -25,18 +25,18 @@ pub(crate) fn without_checksums(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn read_all(bytes: &[u8]) {
-    if let Ok(mut reader) = Reader::open(Cursor::new(bytes)) {
+    if let Ok(reader) = Reader::open(Cursor::new(bytes)) {
         let _ = reader.boot_area();
         let _ = reader.facts();
         if let Ok(root) = reader.root() {
             // What is damaged hides nothing else.
-            read_below(&mut reader, root, |_| {});
+            read_below(&reader, root, |_| {});
         }
     }
 }
 
 /// Reads all that can be reached from a directory, once, and says what could not be read.
-pub(crate) fn read_below(reader: &mut Reader<Cursor<&[u8]>>, root: FoundInode, mut failed: impl FnMut(ReadError)) {
+pub(crate) fn read_below(reader: &Reader<Cursor<&[u8]>>, root: FoundInode, mut failed: impl FnMut(ReadError)) {
     let mut seen = BTreeSet::new();
     let mut pending = vec![root];
     let mut left = MAX_CONTENT_LEN;
@@ -50,7 +50,7 @@ pub(crate) fn read_below(reader: &mut Reader<Cursor<&[u8]>>, root: FoundInode, m
 }
 
 fn read(
-    reader: &mut Reader<Cursor<&[u8]>>,
+    reader: &Reader<Cursor<&[u8]>>,
     inode: &FoundInode,
     pending: &mut Vec<FoundInode>,
     left: &mut u64,

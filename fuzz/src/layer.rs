@@ -193,7 +193,7 @@ fn stored(mut metadata: Metadata) -> Metadata {
 
 /// All paths of an image.
 fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
-    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    let reader = Reader::open(Cursor::new(image)).expect("it is an image");
     let mut found = BTreeMap::new();
     let root = reader.root().expect("there is a root");
     let mut pending = vec![(Vec::new(), root)];

@@ -17,9 +17,9 @@ fn check(bytes: &[u8]) {
         return;
     };
     if report.is_clean() {
-        let mut reader = Reader::open(Cursor::new(bytes)).expect("it is clean");
+        let reader = Reader::open(Cursor::new(bytes)).expect("it is clean");
         let root = reader.root().expect("it is clean");
-        read_below(&mut reader, root, |error| {
+        read_below(&reader, root, |error| {
             panic!("the check found nothing, the reader {error}")
         });
     }

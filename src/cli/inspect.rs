@@ -63,7 +63,7 @@ impl Inspect {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
         let text = match &self.command {
             None => {
-                let mut disk = self.open()?;
+                let disk = self.open()?;
                 let provenance = disk.provenance().map_err(Failure::Inspect)?;
                 summary(&self.image, &disk.facts(), provenance.as_ref(), format)
             }
@@ -93,7 +93,7 @@ impl Inspect {
             None => failure,
         };
         let disk = Disk::open_until(&self.image, signals.interrupted());
-        let mut disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
+        let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
         copied.map_err(|error| failed(Failure::Copy(error)))
     }

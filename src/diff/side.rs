@@ -54,7 +54,7 @@ impl Side {
     /// Opens a disk image, and reads its superblock and group descriptors.
     pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
         let open = || -> Result<Self, DiffReason> {
-            let mut reader = Reader::open(host::open_disk(path)?)?;
+            let reader = Reader::open(host::open_disk(path)?)?;
             let facts = reader.facts();
             let tables = reader.tables()?;
             let mut owners = Owners::new(facts.block_size, facts.block_count, &tables);
@@ -83,22 +83,19 @@ impl Side {
         DiffError::new(&self.path, reason)
     }
 
-    pub(super) fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut Reader<File>) -> Result<T, ReadError>,
-    ) -> Result<T, DiffError> {
-        read(&mut self.reader).map_err(|error| DiffError::new(&self.path, error))
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<File>) -> Result<T, ReadError>) -> Result<T, DiffError> {
+        read(&self.reader).map_err(|error| DiffError::new(&self.path, error))
     }
 
     pub(super) fn superblock_fields(&self) -> ext4::Fields {
         self.reader.superblock_fields()
     }
 
-    pub(super) fn inode(&mut self, ino: Ino) -> Result<FoundInode, DiffError> {
+    pub(super) fn inode(&self, ino: Ino) -> Result<FoundInode, DiffError> {
         self.read(|reader| reader.inode(ino))
     }
 
-    pub(super) fn entries(&mut self, directory: &FoundInode) -> Result<Vec<FoundEntry>, DiffError> {
+    pub(super) fn entries(&self, directory: &FoundInode) -> Result<Vec<FoundEntry>, DiffError> {
         self.read(|reader| reader.entries(directory))
     }
 

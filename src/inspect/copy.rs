@@ -85,7 +85,7 @@ impl Disk {
     ///
     /// [`CopyError`]; then an existing file is as it was. An interruption (see
     /// [`Disk::open_until`]) is an error like others.
-    pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+    pub fn copy(&self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
         let interrupted = Arc::clone(&self.interrupted);
         let content = self.content(path)?;
         let size = content.size_bytes();

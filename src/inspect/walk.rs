@@ -1,9 +1,8 @@
 //! From a path to an inode, through symlinks that stay inside the disk image.
 
 use std::collections::HashMap;
-use std::io::{Read, Seek};
 
-use ext4::{FoundEntry, FoundInode, FoundKind, ReadError, Reader};
+use ext4::{FoundEntry, FoundInode, FoundKind, ReadAt, ReadError, Reader};
 
 /// Most symlinks on the way to a file (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;
@@ -46,7 +45,7 @@ pub(super) struct Found {
 /// Follows a path from the root; the last name too, if it is a symlink and `follow` says so.
 ///
 /// As on Linux, a slash at the end asks for a directory, and `..` above the root is the root.
-pub(super) fn walk<R: Read + Seek>(reader: &mut Reader<R>, path: &[u8], follow: bool) -> Result<Found, WalkError> {
+pub(super) fn walk<R: ReadAt>(reader: &Reader<R>, path: &[u8], follow: bool) -> Result<Found, WalkError> {
     let mut directories = Directories::default();
     let mut above = Vec::new();
     let mut found = root(reader)?;
@@ -89,7 +88,7 @@ pub(super) fn walk<R: Read + Seek>(reader: &mut Reader<R>, path: &[u8], follow: 
     Ok(found)
 }
 
-fn root<R: Read + Seek>(reader: &mut Reader<R>) -> Result<Found, WalkError> {
+fn root<R: ReadAt>(reader: &Reader<R>) -> Result<Found, WalkError> {
     let inode = reader.root()?;
     let name = b"/".to_vec();
     Ok(Found { name, inode })
@@ -121,9 +120,9 @@ struct Directories {
 }
 
 impl Directories {
-    fn child<R: Read + Seek>(
+    fn child<R: ReadAt>(
         &mut self,
-        reader: &mut Reader<R>,
+        reader: &Reader<R>,
         directory: &FoundInode,
         name: &[u8],
     ) -> Result<FoundInode, WalkError> {
@@ -144,7 +143,7 @@ impl Directories {
     }
 }
 
-fn find<R: Read + Seek>(reader: &mut Reader<R>, entries: &[FoundEntry], name: &[u8]) -> Result<FoundInode, WalkError> {
+fn find<R: ReadAt>(reader: &Reader<R>, entries: &[FoundEntry], name: &[u8]) -> Result<FoundInode, WalkError> {
     let index = entries.binary_search_by(|entry| entry.name[..].cmp(name));
     let entry = &entries[index.map_err(|_| WalkError::NotFound)?];
     Ok(reader.inode(entry.ino)?)

@@ -19,12 +19,12 @@ use super::program::Workshop;
 const ENTRY_LEN: u64 = 8 + 256 + 12;
 
 /// Makes the image that mke2fs made like the native one, and returns what debugfs said, which fails at nothing.
-pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &File) -> Result<String, Mke2fsError> {
+pub(super) fn amend(workshop: &Workshop<'_>, native: &Image<'_>, image: &File) -> Result<String, Mke2fsError> {
     let mut made = Reader::open(image)?;
-    let Pairing { mut inodes, missing } = pair(native, &mut made)?;
+    let Pairing { mut inodes, missing } = pair(native, &made)?;
     let mut script = Script::default();
-    let nursery = nursery(&mut made)?;
-    let newborn = plan(&inodes, &missing, nursery, &mut made)?;
+    let nursery = nursery(&made)?;
+    let newborn = plan(&inodes, &missing, nursery, &made)?;
     script.cd(nursery);
     for name in newborn.values().map(|(name, _)| name) {
         script.push(format!("mknod {name} p"));
@@ -63,7 +63,7 @@ pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &Fil
     // Only now, as a name says of what kind it is, and debugfs looks that up.
     script.link_all(&inodes, &missing);
     said.push(script.run(workshop)?);
-    let linked = pair(native, &mut made).map_err(|error| error.explained_by(&said.join("; ")));
+    let linked = pair(native, &made).map_err(|error| error.explained_by(&said.join("; ")));
     let missing = linked?.missing;
     said.push(make_room(workshop, &inodes, &missing, made.facts().block_size)?);
     said.retain(|said| !said.is_empty());
@@ -96,7 +96,7 @@ fn make_room(
 }
 
 /// Where inodes get a name for a while: `lost+found`, which has room, or else the root.
-fn nursery(made: &mut Image<'_>) -> Result<Ino, Mke2fsError> {
+fn nursery(made: &Image<'_>) -> Result<Ino, Mke2fsError> {
     let root = made.root()?;
     let entries = made.entries(&root)?;
     let found = entries.iter().find(|entry| *entry.name == *b"lost+found");
@@ -111,7 +111,7 @@ fn plan<'a>(
     inodes: &BTreeMap<Ino, Paired>,
     missing: &'a [Missing],
     nursery: Ino,
-    made: &mut Image<'_>,
+    made: &Image<'_>,
 ) -> Result<BTreeMap<Ino, (String, &'a Missing)>, Mke2fsError> {
     let directory = made.inode(nursery)?;
     let present = made.entries(&directory)?.into_iter().map(|entry| entry.name);

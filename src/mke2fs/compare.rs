@@ -12,11 +12,7 @@ use crate::interrupt::is_raised;
 const CHUNK: u64 = 1 << 20;
 
 /// Finds the first difference between two images.
-pub(super) fn compare(
-    native: &mut Image<'_>,
-    made: &mut Image<'_>,
-    interrupted: &AtomicBool,
-) -> Result<(), Mke2fsError> {
+pub(super) fn compare(native: &Image<'_>, made: &Image<'_>, interrupted: &AtomicBool) -> Result<(), Mke2fsError> {
     let pairing = pair(native, made)?;
     if let Some(missing) = pairing.missing.first() {
         return Err(Mke2fsError::different(&missing.path, "it is missing"));
@@ -61,7 +57,7 @@ fn times(inode: &FoundInode) -> [ext4::Timestamp; 3] {
 
 /// Content on its way past; both sides have the same size.
 struct Content<'a, 'b> {
-    image: &'a mut Image<'b>,
+    image: &'a Image<'b>,
     /// Ranges that end after the part that is looked at, the first one last.
     ranges: Vec<DataRange>,
     size: u64,
@@ -69,8 +65,8 @@ struct Content<'a, 'b> {
 }
 
 fn same_content(
-    (native, expected): (&mut Image<'_>, &FoundInode),
-    (made, found): (&mut Image<'_>, &FoundInode),
+    (native, expected): (&Image<'_>, &FoundInode),
+    (made, found): (&Image<'_>, &FoundInode),
     interrupted: &AtomicBool,
 ) -> Result<bool, Mke2fsError> {
     let mut expected = Content::new(native, expected)?;
@@ -91,7 +87,7 @@ fn same_content(
 }
 
 impl<'a, 'b> Content<'a, 'b> {
-    fn new(image: &'a mut Image<'b>, inode: &FoundInode) -> Result<Self, Mke2fsError> {
+    fn new(image: &'a Image<'b>, inode: &FoundInode) -> Result<Self, Mke2fsError> {
         let mut ranges = image.data(inode)?;
         ranges.reverse();
         Ok(Self {

@@ -38,7 +38,7 @@ pub(super) struct Missing {
 
 /// Walks through both. Names that only the native image has are no difference yet, all others are, and so are names of different
 /// kinds of files, and hard links between different names.
-pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairing, Mke2fsError> {
+pub(super) fn pair(native: &Image<'_>, made: &Image<'_>) -> Result<Pairing, Mke2fsError> {
     let mut pairing = Pairing {
         inodes: BTreeMap::new(),
         missing: Vec::new(),

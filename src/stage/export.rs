@@ -2,11 +2,11 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
-use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
+use ext4::{FoundInode, FoundKind, ReadAt, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
 
 use super::StageReason;
@@ -32,7 +32,7 @@ pub(crate) enum Fidelity {
 
 /// An export on its way.
 pub(super) struct Exporter<'a, R, W> {
-    reader: &'a mut Reader<R>,
+    reader: &'a Reader<R>,
     root: &'a Root,
     fidelity: Fidelity,
     specification: Option<W>,
@@ -66,10 +66,10 @@ struct Linked {
     digest: Option<String>,
 }
 
-impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
+impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
     /// An export into an empty directory; with a file for the specification (mtree) of it all.
     pub(super) fn new(
-        reader: &'a mut Reader<R>,
+        reader: &'a Reader<R>,
         root: &'a Root,
         fidelity: Fidelity,
         specification: Option<W>,
@@ -348,12 +348,12 @@ pub(super) mod tests {
     }
 
     fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
-        let mut reader = Reader::open(Cursor::new(image)).unwrap();
+        let reader = Reader::open(Cursor::new(image)).unwrap();
         let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
-        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run()?;
+        Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted).run()?;
         Ok(String::from_utf8(specification).unwrap())
     }
 
@@ -422,12 +422,12 @@ pub(super) mod tests {
         }
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
-        let mut reader = Reader::open(Cursor::new(&image)).unwrap();
+        let reader = Reader::open(Cursor::new(&image)).unwrap();
         let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(false);
         let out = Some(&mut specification);
-        let mut exporter = Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted);
+        let mut exporter = Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted);
         exporter.hashable_holes = 10_000;
         exporter.run().unwrap();
         let specification = String::from_utf8(specification).unwrap();

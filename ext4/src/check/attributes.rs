@@ -1,7 +1,5 @@
 //! Extended attributes: in the inode, in a block that inodes share, and in inodes of their own.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::inodes::CheckedInode;
@@ -13,6 +11,7 @@ use crate::disk::xattr::{
 };
 use crate::read::sums::is_right_xattr_block;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 /// How a block of attributes is used.
@@ -38,7 +37,7 @@ struct Room<'a> {
     is_block: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the attributes of an inode, and returns how many blocks it has of them.
     pub(super) fn attributes(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let mut blocks = 0;

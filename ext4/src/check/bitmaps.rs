@@ -1,7 +1,6 @@
 //! The bitmaps and the counts, against what is in use (pass 5 of e2fsck).
 
 use std::fmt;
-use std::io::{Read, Seek};
 
 use super::ownership::set;
 use super::{Check, Problem, found};
@@ -9,6 +8,7 @@ use crate::checksum;
 use crate::disk::features::Features;
 use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 
 /// What the bits of a bitmap stand for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ struct Compared {
     wrong: Option<(u32, u32)>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn bitmaps(&mut self) -> Result<(), ReadError> {
         let (mut free_blocks, mut free_inodes) = (0, 0);
         for group in 0..self.groups.len() {

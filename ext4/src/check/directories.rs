@@ -1,7 +1,5 @@
 //! Directories: their blocks, one after the other (pass 2 of e2fsck).
 
-use std::io::{Read, Seek};
-
 use super::index::Index;
 use super::inodes::CheckedInode;
 use super::{Check, Problem, found, is_zeros};
@@ -11,6 +9,7 @@ use crate::disk::hash::NameHasher;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::read::sums::{is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
 /// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of
@@ -30,7 +29,7 @@ pub(super) struct Directory {
     pub(super) hashes: Option<(u32, u32)>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn directories(&mut self) -> Result<(), ReadError> {
         let directories = self.inodes.numbers().filter(|&ino| {
             let fact = self.inodes.get(ino);

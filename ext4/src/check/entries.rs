@@ -1,7 +1,5 @@
 //! Entries: a name, what it leads to, and the room up to the next.
 
-use std::io::{Read, Seek};
-
 use super::directories::Directory;
 use super::{Check, Problem};
 use crate::disk::dir_entry::{DirEntry, DirEntryTail, MIN_LEN};
@@ -9,8 +7,9 @@ use crate::disk::features::Features;
 use crate::encode::hash::NameHasher;
 use crate::file_type::FileType;
 use crate::read::Structure;
+use crate::read_at::ReadAt;
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
     pub(super) fn first_entries(
         &mut self,

@@ -1,8 +1,6 @@
 //! Block groups: their descriptors, what these point to, and the backups of both
 //! (`check_super_block` of e2fsck).
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::superblock::mmp_block;
@@ -12,6 +10,7 @@ use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::disk::superblock::{MAGIC, Superblock};
 use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 
 /// Most descriptors that may be damaged for the rest to be looked at. Each group takes time and memory, and an image that is
 /// mostly holes has any number of descriptors that are zeros.
@@ -28,7 +27,7 @@ pub(super) struct Group {
     pub(super) is_unknown: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// First block of a group.
     pub(super) fn group_start(&self, group: u32) -> u64 {
         self.reader.superblock().group_start(group)

@@ -1,8 +1,6 @@
 //! The index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of e2fsck).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::directories::Directory;
@@ -15,6 +13,7 @@ use crate::disk::dir_entry::{
 use crate::disk::features::Features;
 use crate::disk::hash::HashVersion;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
 /// Hashes of the names below a node.
@@ -42,7 +41,7 @@ impl Index {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Goes through the nodes of an index, from its root, which is the directory's first block.
     pub(super) fn index(
         &mut self,

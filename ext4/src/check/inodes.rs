@@ -1,7 +1,5 @@
 //! Inodes: all that are in use, in the order of their numbers (pass 1 of e2fsck).
 
-use std::io::{Read, Seek};
-
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
 use super::{BlockRole, Check, Problem, found, is_zeros};
@@ -12,6 +10,7 @@ use crate::disk::superblock::Superblock;
 use crate::file_type::FileType;
 use crate::read::sums::is_right_inode;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
 /// `EXT4_BAD_INO`
@@ -106,7 +105,7 @@ impl CheckedInode {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
         // Damaged descriptors may name one table many times: then it is that of the first.
         let mut tables = Ownership::new(self.block_count);

@@ -1,15 +1,14 @@
 //! The journal: its superblock, and what it holds if it was not replayed.
 
-use std::io::{Read, Seek};
-
 use super::{Check, Problem, found};
 use crate::disk::features::Features;
 use crate::disk::journal::MIN_BLOCKS;
 use crate::read::journal::Log;
 use crate::read::{FoundKind, ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn journal(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = superblock.journal_inum.get();
@@ -73,6 +72,6 @@ impl<R: Read + Seek> Check<R> {
             return damaged("it is too short");
         }
         let extents = self.reader.extents(&inode)?;
-        Log::open(&mut self.reader, extents, inode.size)
+        Log::open(&self.reader, extents, inode.size)
     }
 }

@@ -1,13 +1,13 @@
 //! Which directory each directory is in, and how many names each inode has (passes 3 and 4 of e2fsck).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
 
 use super::{Check, Problem};
 use crate::disk::features::Features;
 use crate::disk::inode::InodeFlags;
 use crate::file_type::FileType;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::tree::MAX_LINKS;
 use crate::units::Ino;
 
@@ -22,7 +22,7 @@ pub(super) struct Names {
     pub(super) are_partial: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn names(&mut self) -> Result<(), ReadError> {
         self.connections();
         let are_partial = self.names.are_partial;

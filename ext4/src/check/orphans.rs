@@ -1,8 +1,6 @@
 //! Orphans: files that were open without a name, or were being cut, when the power went (`release_orphan_inodes` of e2fsck).
 //! They are in a list, or in a file of their numbers.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::{Check, Problem, found};
@@ -11,9 +9,10 @@ use crate::disk::block_map;
 use crate::disk::features::Features;
 use crate::disk::orphan_file::{MAGIC, OrphanBlockTail};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn orphans(&mut self) -> Result<(), ReadError> {
         self.orphan_list()?;
         if self.reader.superblock().has(Features::ORPHAN_FILE) {

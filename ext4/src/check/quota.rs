@@ -3,7 +3,7 @@
 //! the files.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek};
+use std::io;
 
 use zerocopy::FromBytes;
 
@@ -13,6 +13,7 @@ use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
 use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
 /// What is wrong with a quota file. Blocks are those of the file, of 1 KiB.
@@ -74,7 +75,7 @@ struct Node {
     prefix: u32,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the quota files that the superblock names.
     pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();

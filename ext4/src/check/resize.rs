@@ -1,6 +1,5 @@
 //! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
 
-use std::io::{Read, Seek};
 use std::iter;
 
 use super::inodes::CheckedInode;
@@ -9,9 +8,10 @@ use crate::disk::block_map::{DOUBLE_INDIRECT, numbers};
 use crate::disk::inode::InodeFlags;
 use crate::file_type::FileType;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the map of reserved blocks, and returns how many blocks it has.
     ///
     /// The reserved blocks themselves belong to the groups that they lie in, and are claimed already.

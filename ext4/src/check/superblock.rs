@@ -1,7 +1,5 @@
 //! The superblock: its fields must make sense together (`check_super_block` of e2fsck).
 
-use std::io::{Read, Seek};
-
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::findings::Findings;
@@ -14,6 +12,7 @@ use crate::disk::mmp::{self, MmpBlock};
 use crate::disk::superblock::{Superblock, first_data_block};
 use crate::read::sums::is_right_superblock;
 use crate::read::{ReadError, Reader, Structure};
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
 const HERE: Structure = Structure::Superblock;
@@ -23,7 +22,7 @@ const MAX_HASH_VERSION: u8 = 6;
 
 /// Gives the reader the superblock, and has it read through the journal, which may hold another one.
 /// Returns whether there is a superblock that can be checked.
-pub(super) fn take<R: Read + Seek>(
+pub(super) fn take<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
     findings: &mut Findings,
@@ -42,11 +41,7 @@ pub(super) fn take<R: Read + Seek>(
 }
 
 /// Checks the superblock that counts. Returns whether the rest can be checked.
-pub(super) fn check<R: Read + Seek>(
-    reader: &mut Reader<R>,
-    len: u64,
-    findings: &mut Findings,
-) -> Result<bool, ReadError> {
+pub(super) fn check<R: ReadAt>(reader: &Reader<R>, len: u64, findings: &mut Findings) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
     let unknown = superblock.features() - Features::CHECKABLE;
@@ -166,11 +161,7 @@ fn fields(superblock: &Superblock, block_len: usize, findings: &mut Findings) {
 
 /// Checks the block by which two hosts notice that both have mounted the file system
 /// (`ext2fs_mmp_read` of e2fsprogs).
-fn mmp<R: Read + Seek>(
-    reader: &mut Reader<R>,
-    superblock: &Superblock,
-    findings: &mut Findings,
-) -> Result<(), ReadError> {
+fn mmp<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) -> Result<(), ReadError> {
     if !superblock.has(Features::MMP) {
         return Ok(());
     }

@@ -1,12 +1,11 @@
 //! Inodes that hold values of extended attributes (`ea_inode`), each of which many attributes may have.
 
-use std::io::{Read, Seek};
-
 use super::{Check, Problem, found};
 use crate::checksum;
 use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::MAX_VALUE_LEN;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
 /// An inode that holds a value.
@@ -48,7 +47,7 @@ pub(super) struct Holding {
     holder: Option<Holder>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// The inode that holds the value of one more attribute, and whether it is an old one of that
     /// attribute's inode. However many attributes have it, it is read once.
     pub(super) fn holder(&mut self, ino: u32, owner: Owner) -> Result<Option<(Holder, bool)>, ReadError> {

@@ -1,18 +1,14 @@
 //! Contents: which blocks of the image hold which of a file.
 
-use std::io::{Read, Seek};
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 
-use zerocopy::FromBytes;
-
+use super::extents::{Fault, Node, Root, Visitor, walk};
 use super::facts::incompat;
 use super::{FoundInode, ReadError, Reader};
-use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
-
-/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
-const MAX_DEPTH: u16 = 5;
 
 /// Bytes of a file that are in the image; what lies between two ranges is zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,18 +29,18 @@ impl DataRange {
     }
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// Where a file has bytes, in ascending order and within its size.
     ///
     /// # Errors
     ///
     /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
-    pub fn data(&mut self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+    pub fn data(&self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
         self.data_before(inode, u64::MAX)
     }
 
     /// The same without what begins behind so many bytes of the file.
-    fn data_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
+    fn data_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
             return inline(inode);
         }
@@ -71,7 +67,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Panics
     ///
     /// If the range has fewer.
-    pub fn read_data(&mut self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
+    pub fn read_data(&self, range: &DataRange, skip: u64, buffer: &mut [u8]) -> Result<(), ReadError> {
         assert!(
             buffer.len() as u64 <= range.len.saturating_sub(skip),
             "the buffer ends within the range"
@@ -85,7 +81,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads the first bytes of a content, no matter how far it goes on.
-    pub(crate) fn read_whole(&mut self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data_before(inode, len as u64)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -96,94 +92,107 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
-    pub(crate) fn extents(&mut self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
         self.extents_before(inode, u64::MAX)
     }
 
-    /// Those that begin before a block of the file. Nodes of a tree or a map that all lie behind it are not read:
-    /// damaged ones may belong to many inodes, each of which would take the time that all of them take.
-    fn extents_before(&mut self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
+    /// Those that begin before a block of the file, and perhaps some behind it.
+    fn extents_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
+        let mapped = self.mapped_before(inode, end)?.extents.into_iter();
+        Ok(mapped
+            .filter(|(_, is_written)| *is_written)
+            .map(|(extent, _)| extent)
+            .collect())
+    }
+
+    /// The extents and nodes of an inode that begin before a block of the file, and perhaps some behind it.
+    pub(super) fn mapped_before(&self, inode: &FoundInode, end: u64) -> Result<Mapped, ReadError> {
         if inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }
-        if !inode.flags.contains(InodeFlags::EXTENTS) {
-            let extents = self.mapped(inode, end)?;
-            check_disjoint(inode, &extents)?;
-            return Ok(extents);
+        let is_tree = inode.flags.contains(InodeFlags::EXTENTS);
+        let root = Root {
+            bytes: &inode.block,
+            is_tree,
+            block_size: self.block_size,
+            seed: self.seed_of(inode),
+        };
+        let mut strict = Strict {
+            reader: self,
+            inode,
+            is_tree,
+            end,
+            seen: BTreeSet::new(),
+            mapped: Mapped::default(),
+        };
+        walk(&root, &mut strict)?;
+        check_disjoint(inode, &strict.mapped.extents)?;
+        Ok(strict.mapped)
+    }
+}
+
+/// Where an inode's content is, and what leads there.
+#[derive(Default)]
+pub(super) struct Mapped {
+    /// Ascending, and whether they were ever written to.
+    pub(super) extents: Vec<(Extent, bool)>,
+    /// Blocks of the nodes below the root.
+    pub(super) nodes: Vec<BlockNr>,
+}
+
+/// Makes any fault an error.
+struct Strict<'a, R> {
+    reader: &'a Reader<R>,
+    inode: &'a FoundInode,
+    is_tree: bool,
+    /// Nodes are left out that begin at this block of the file or behind it: damaged ones may
+    /// belong to many inodes, each of which would take the time that all of them take.
+    end: u64,
+    /// Nodes of a map, which may lead to themselves.
+    seen: BTreeSet<BlockNr>,
+    mapped: Mapped,
+}
+
+impl<R: ReadAt> Visitor for Strict<'_, R> {
+    fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError> {
+        if node.first >= self.end {
+            return Ok(None);
         }
-        let mut extents = Vec::new();
-        let mut next = 0;
-        let mut pending = Vec::new();
-        let mut children = self.node(inode, &inode.block, None, &mut next, &mut extents)?;
-        loop {
-            // Last first, so that leaves come in ascending order.
-            pending.extend(children.into_iter().rev());
-            let Some((block, depth)) = pending.pop().filter(|_| next < end) else {
-                check_disjoint(inode, &extents)?;
-                return Ok(extents);
-            };
-            let node = self.read_block(inode.ino, block)?;
-            children = self.node(inode, &node, Some((block, depth)), &mut next, &mut extents)?;
+        if !self.is_tree && !self.seen.insert(node.block) {
+            return Err(self.inode.damaged("one block is in its block map twice"));
         }
+        self.mapped.nodes.push(node.block);
+        self.reader.read_block(self.inode.ino, node.block).map(Some)
     }
 
-    /// Takes a node apart: into extents, or the numbers of its children and their depth. All nodes but the root have a block,
-    /// and a depth that the one above gives them.
-    ///
-    /// Every node but the root must hold something, and what leaves hold must ascend from `next` on: so no node counts twice, and
-    /// a tree in circles ends soon.
-    fn node(
-        &self,
-        inode: &FoundInode,
-        node: &[u8],
-        place: Option<(BlockNr, u16)>,
-        next: &mut u64,
-        extents: &mut Vec<Extent>,
-    ) -> Result<Vec<(BlockNr, u16)>, ReadError> {
-        let damaged = || inode.damaged("its extent tree makes no sense");
-        let (block, depth) = place.unzip();
-        let (header, entries) = ExtentHeader::read_from_prefix(node).map_err(|_| damaged())?;
-        let found_depth = header.depth.get();
-        let count = usize::from(header.entries.get());
-        if header.magic.get() != MAGIC
-            || found_depth > MAX_DEPTH
-            || depth.is_some_and(|depth| depth != found_depth || count == 0)
+    fn extent(&mut self, _: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
+        let blocks = 1..=self.reader.block_count;
+        if !blocks.contains(&extent.start.get()) || !blocks.contains(&extent.run().end().get()) {
+            return Err(self.inode.damaged(if self.is_tree {
+                "its extent tree makes no sense"
+            } else {
+                "a block lies outside of the file system"
+            }));
+        }
+        if !self.is_tree
+            && let Some((last, _)) = self.mapped.extents.last_mut()
+            && last.continues_with(extent)
         {
-            return Err(damaged());
+            last.count += extent.count;
+        } else {
+            self.mapped.extents.push((extent, is_written));
         }
-        if let Some(block) = block {
-            self.verify_extent_node(inode, block, node, &header)?;
+        Ok(())
+    }
+
+    fn fault(&mut self, node: Option<&Node>, fault: Fault) -> Result<(), ReadError> {
+        match (fault, node) {
+            (Fault::Checksum, Some(node)) => Err(ReadError::Checksum {
+                structure: node.structure(self.inode.ino),
+            }),
+            (Fault::TooFar { .. }, _) => Err(self.inode.damaged("its block map reaches too far")),
+            _ => Err(self.inode.damaged("its extent tree makes no sense")),
         }
-        let entries = entries.get(..count * ENTRY_LEN).ok_or_else(damaged)?;
-        let (entries, _) = entries.as_chunks::<ENTRY_LEN>();
-        let mut children = Vec::new();
-        for entry in entries {
-            if found_depth > 0 {
-                let index = ExtentIndex::read_from_bytes(entry).map_err(|_| damaged())?;
-                let block = u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32;
-                children.push((BlockNr(block), found_depth - 1));
-                continue;
-            }
-            let leaf = ExtentLeaf::read_from_bytes(entry).map_err(|_| damaged())?;
-            let (len, max) = (u32::from(leaf.len.get()), Extent::MAX_BLOCKS);
-            let is_written = len <= max;
-            let count = if is_written { len } else { len - max };
-            let start = u64::from(leaf.start_lo.get()) | u64::from(leaf.start_hi.get()) << 32;
-            let logical = u64::from(leaf.block.get());
-            let end = start + u64::from(count);
-            if count == 0 || logical < *next || start == 0 || end > self.block_count {
-                return Err(damaged());
-            }
-            *next = logical + u64::from(count);
-            if is_written {
-                extents.push(Extent {
-                    start: BlockNr(start),
-                    logical: leaf.block.get(),
-                    count,
-                });
-            }
-        }
-        Ok(children)
     }
 }
 
@@ -210,8 +219,8 @@ fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
 }
 
 /// Refuses one block in two places, which would make much content of few bytes.
-fn check_disjoint(inode: &FoundInode, extents: &[Extent]) -> Result<(), ReadError> {
-    let mut runs: Vec<_> = extents.iter().map(|extent| extent.run()).collect();
+fn check_disjoint(inode: &FoundInode, extents: &[(Extent, bool)]) -> Result<(), ReadError> {
+    let mut runs: Vec<_> = extents.iter().map(|(extent, _)| extent.run()).collect();
     runs.sort_unstable();
     if runs.windows(2).any(|pair| pair[1].start < pair[0].end()) {
         return Err(inode.damaged("one block is in it twice"));

@@ -1,12 +1,11 @@
 //! Directories: names and the inodes that they lead to.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::{FoundInode, FoundKind, ReadError, Reader};
 use crate::disk::dir_entry::DirEntry;
 use crate::disk::inode::BLOCK_LEN;
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
 /// A name in a directory.
@@ -18,7 +17,7 @@ pub struct FoundEntry {
     pub ino: Ino,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// The names in a directory but `.` and `..`, ordered by their bytes.
     ///
     /// The index of a large directory is not needed: each of its blocks looks like one that holds no name.
@@ -27,7 +26,7 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// [`ReadError::Inode`] if it is no directory, its entries make no sense, or a name is there twice; [`ReadError::Checksum`] and
     /// [`ReadError::Input`].
-    pub fn entries(&mut self, inode: &FoundInode) -> Result<Vec<FoundEntry>, ReadError> {
+    pub fn entries(&self, inode: &FoundInode) -> Result<Vec<FoundEntry>, ReadError> {
         if inode.kind != FoundKind::Directory {
             return Err(inode.damaged("it is not a directory"));
         }

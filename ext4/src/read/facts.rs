@@ -1,8 +1,7 @@
 //! What the superblock says of the whole file system.
 
-use std::io::{Read, Seek};
-
 use super::Reader;
+use crate::read_at::ReadAt;
 
 /// Features that a reader must know (`s_feature_incompat`, `EXT4_FEATURE_INCOMPAT_*`).
 pub(crate) mod incompat {
@@ -129,7 +128,7 @@ pub struct Facts {
     pub needs_recovery: bool,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// What the superblock says of the whole file system.
     #[must_use]
     pub fn facts(&self) -> Facts {

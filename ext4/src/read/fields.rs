@@ -1,12 +1,11 @@
 //! All fields of the superblock, and those of inodes that no system call shows, for whoever looks for differences.
 
 use std::fmt::Write as _;
-use std::io::{Read, Seek};
-
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::{ReadError, Reader, facts};
 use crate::disk::inode::{Inode, InodeFlags};
+use crate::read_at::ReadAt;
 use crate::tree::Timestamp;
 use crate::units::Ino;
 
@@ -23,7 +22,7 @@ const STORAGE: InodeFlags = InodeFlags::INDEX
     .union(InodeFlags::EA_INODE)
     .union(InodeFlags::INLINE_DATA);
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// All fields of the superblock, in its order; numbers that it keeps in two parts are one.
     #[must_use]
     pub fn superblock_fields(&self) -> Fields {
@@ -88,7 +87,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// As [`Reader::inode`].
-    pub fn inode_fields(&mut self, ino: Ino) -> Result<Fields, ReadError> {
+    pub fn inode_fields(&self, ino: Ino) -> Result<Fields, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut inode = Inode::new_zeroed();
         let size = self.inode_size().min(size_of::<Inode>());

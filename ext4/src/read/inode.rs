@@ -1,13 +1,12 @@
 //! Inodes as an image has them.
 
-use std::io::{Read, Seek};
-
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::sums::{expect, is_right_inode};
 use super::{ReadError, Reader, Structure};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
 use crate::file_type::FileType;
+use crate::read_at::ReadAt;
 use crate::tree::{Device, MAX_TARGET_LEN, Timestamp};
 use crate::units::{BlockNr, Ino};
 
@@ -114,13 +113,13 @@ impl FoundInode {
     }
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// The root directory.
     ///
     /// # Errors
     ///
     /// As [`Reader::inode`].
-    pub fn root(&mut self) -> Result<FoundInode, ReadError> {
+    pub fn root(&self) -> Result<FoundInode, ReadError> {
         self.inode(Ino::ROOT)
     }
 
@@ -130,12 +129,12 @@ impl<R: Read + Seek> Reader<R> {
     ///
     /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is none, [`ReadError::Checksum`], [`ReadError::NeedsRecovery`],
     /// [`ReadError::Unsupported`] and [`ReadError::Input`].
-    pub fn inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
+    pub fn inode(&self, ino: Ino) -> Result<FoundInode, ReadError> {
         self.check_features()?;
         self.read_inode(ino)
     }
 
-    pub(crate) fn read_inode(&mut self, ino: Ino) -> Result<FoundInode, ReadError> {
+    pub(crate) fn read_inode(&self, ino: Ino) -> Result<FoundInode, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut bytes = vec![0; self.inode_size().max(size_of::<Inode>())];
         let size = self.inode_size();
@@ -201,7 +200,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError::Inode`] if it is none, or its target cannot be, and [`ReadError::Input`].
-    pub fn target(&mut self, inode: &FoundInode) -> Result<Vec<u8>, ReadError> {
+    pub fn target(&self, inode: &FoundInode) -> Result<Vec<u8>, ReadError> {
         if inode.kind != FoundKind::Symlink {
             return Err(inode.damaged("it is not a symlink"));
         }

@@ -1,15 +1,10 @@
 //! Which blocks of an image belong to what.
 
-use std::collections::BTreeSet;
-use std::io::{Read, Seek};
-
-use zerocopy::FromBytes;
-
 use super::facts::incompat;
 use super::{FoundInode, FoundKind, ReadError, Reader};
-use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf};
 use crate::disk::inode::InodeFlags;
-use crate::units::{BlockNr, Extent, Ino};
+use crate::read_at::ReadAt;
+use crate::units::{BlockNr, Ino};
 
 /// Most groups whose tables are listed: those of 32 TiB in blocks of 1 KiB.
 const MAX_GROUPS: u32 = 1 << 22;
@@ -88,13 +83,13 @@ pub enum TableKind {
     InodeTable,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// What is in every group.
     ///
     /// # Errors
     ///
     /// [`ReadError::Superblock`] if there are more groups than can be, [`ReadError::Unsupported`] and [`ReadError::Input`].
-    pub fn tables(&mut self) -> Result<Tables, ReadError> {
+    pub fn tables(&self) -> Result<Tables, ReadError> {
         self.check_features()?;
         let superblock = self.superblock.clone();
         let first = u64::from(superblock.first_data_block.get());
@@ -179,7 +174,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// As [`Reader::inode`].
-    pub fn reserved_inode(&mut self, ino: Ino) -> Result<Option<FoundInode>, ReadError> {
+    pub fn reserved_inode(&self, ino: Ino) -> Result<Option<FoundInode>, ReadError> {
         let offset = self.offset_of(ino)?;
         let mut mode = [0; 2];
         self.read_at(offset, &mut mode)?;
@@ -194,99 +189,31 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
-    pub fn places(&mut self, inode: &FoundInode) -> Result<Places, ReadError> {
+    pub fn places(&self, inode: &FoundInode) -> Result<Places, ReadError> {
         let mut places = Places {
             xattrs: inode.xattr_block.map(BlockNr::get),
             values: self.value_inodes(inode)?,
             ..Places::default()
         };
         let has_blocks = matches!(inode.kind, FoundKind::File | FoundKind::Directory | FoundKind::Symlink);
-        if !has_blocks || inode.flags.contains(InodeFlags::INLINE_DATA) {
+        let is_fast = inode.kind == FoundKind::Symlink
+            && !inode.flags.contains(InodeFlags::EXTENTS)
+            && inode.size < inode.block.len() as u64;
+        if !has_blocks || is_fast || inode.flags.contains(InodeFlags::INLINE_DATA) {
             return Ok(places);
         }
-        if inode.flags.contains(InodeFlags::EXTENTS) {
-            // Says that the tree makes sense, and ends.
-            self.extents(inode)?;
-            self.extent_places(inode, &mut places)?;
-        } else if inode.kind != FoundKind::Symlink || inode.size >= inode.block.len() as u64 {
-            self.mapped_places(inode, &mut places)?;
-        }
+        let mapped = self.mapped_before(inode, u64::MAX)?;
+        places.nodes = mapped.nodes.into_iter().map(BlockNr::get).collect();
+        let extents = mapped.extents.into_iter().map(|(extent, is_written)| FoundExtent {
+            logical: extent.logical.into(),
+            blocks: Blocks {
+                start: extent.start.get(),
+                count: extent.count.into(),
+            },
+            is_written,
+        });
+        places.extents = extents.collect();
         Ok(places)
-    }
-
-    /// Those of an extent tree that makes sense.
-    fn extent_places(&mut self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
-        let damaged = || inode.damaged("its extent tree makes no sense");
-        let mut pending = Vec::new();
-        let mut node = inode.block.to_vec();
-        loop {
-            let (header, entries) = ExtentHeader::read_from_prefix(&node).map_err(|_| damaged())?;
-            let len = usize::from(header.entries.get()) * ENTRY_LEN;
-            let (entries, _) = entries.get(..len).ok_or_else(damaged)?.as_chunks::<ENTRY_LEN>();
-            let mut children = Vec::new();
-            for entry in entries {
-                if header.depth.get() > 0 {
-                    let index = ExtentIndex::read_from_bytes(entry).map_err(|_| damaged())?;
-                    children.push(u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32);
-                    continue;
-                }
-                let leaf = ExtentLeaf::read_from_bytes(entry).map_err(|_| damaged())?;
-                let (len, max) = (u32::from(leaf.len.get()), Extent::MAX_BLOCKS);
-                places.extents.push(FoundExtent {
-                    logical: leaf.block.get().into(),
-                    blocks: Blocks {
-                        start: u64::from(leaf.start_lo.get()) | u64::from(leaf.start_hi.get()) << 32,
-                        count: if len <= max { len } else { len - max }.into(),
-                    },
-                    is_written: len <= max,
-                });
-            }
-            pending.extend(children.into_iter().rev());
-            let Some(block) = pending.pop() else {
-                return Ok(());
-            };
-            places.nodes.push(block);
-            node = self.read_block(inode.ino, BlockNr(block))?;
-        }
-    }
-
-    /// Those of a block map (`i_block` without the feature `extent`): the resize inode has one in every file system.
-    fn mapped_places(&mut self, inode: &FoundInode, places: &mut Places) -> Result<(), ReadError> {
-        let (words, _) = inode.block.as_chunks::<4>();
-        let per_block = self.block_size as u64 / 4;
-        let mut pending = Vec::new();
-        let mut logical = 0;
-        for (index, word) in words.iter().enumerate() {
-            // Twelve blocks of content, then blocks of such numbers, of one to three levels (`EXT4_NDIR_BLOCKS`).
-            let levels = u32::try_from(index.saturating_sub(11)).expect("there are 15");
-            pending.push((u32::from_le_bytes(*word), levels, logical));
-            logical += per_block.pow(levels);
-        }
-        pending.reverse();
-        let mut seen = BTreeSet::new();
-        while let Some((block, levels, logical)) = pending.pop() {
-            if block == 0 {
-                continue;
-            }
-            if levels == 0 {
-                places.add_block(logical, block.into());
-                continue;
-            }
-            if !seen.insert(block) {
-                return Err(inode.damaged("one block is in its block map twice"));
-            }
-            places.nodes.push(block.into());
-            let node = self.read_block(inode.ino, BlockNr(block.into()))?;
-            let (words, _) = node.as_chunks::<4>();
-            let span = per_block.pow(levels - 1);
-            let children = words.iter().map(|word| u32::from_le_bytes(*word)).zip(0_u64..);
-            let children: Vec<_> = children
-                .filter(|(word, _)| *word != 0)
-                .map(|(word, index)| (word, levels - 1, logical + index * span))
-                .collect();
-            pending.extend(children.into_iter().rev());
-        }
-        Ok(())
     }
 
     /// Where in the superblock's view a block of multiple mount protection is, if there is one.
@@ -294,22 +221,5 @@ impl<R: Read + Seek> Reader<R> {
     pub fn mount_protection_block(&self) -> Option<u64> {
         let block = self.superblock.mmp_block.get();
         (self.has_incompat(incompat::MMP) && block != 0).then_some(block)
-    }
-}
-
-impl Places {
-    fn add_block(&mut self, logical: u64, block: u64) {
-        if let Some(last) = self.extents.last_mut()
-            && last.logical + last.blocks.count == logical
-            && last.blocks.start + last.blocks.count == block
-        {
-            last.blocks.count += 1;
-            return;
-        }
-        self.extents.push(FoundExtent {
-            logical,
-            blocks: Blocks { start: block, count: 1 },
-            is_written: true,
-        });
     }
 }

@@ -1,7 +1,5 @@
 //! Which checksums a file system has, and whether they are right.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::facts::{incompat, ro_compat};
@@ -13,6 +11,7 @@ use crate::disk::group_desc::GroupDesc;
 use crate::disk::inode::InodeFlags;
 use crate::disk::superblock::{CHECKSUM_CRC32C, Superblock};
 use crate::disk::xattr::XattrHeader;
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 /// Where the entries of an index begin in its root: after `.`, `..` and what it says of itself.
@@ -134,25 +133,11 @@ pub(crate) fn is_right_index_node(block: &[u8], entries: usize, seed: Seed) -> b
     tail.checksum.get() == checksum::index_block(block, entries, count, reserved, seed)
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// What the checksums of an inode's blocks begin with, if they have any.
     pub(super) fn seed_of(&self, inode: &FoundInode) -> Option<Seed> {
         let seed = self.sums.seed()?;
         Some(seed.of_inode(inode.ino, inode.generation))
-    }
-
-    pub(super) fn verify_extent_node(
-        &self,
-        inode: &FoundInode,
-        block: BlockNr,
-        bytes: &[u8],
-        header: &ExtentHeader,
-    ) -> Result<(), ReadError> {
-        let is_right = self
-            .seed_of(inode)
-            .is_none_or(|seed| is_right_extent_node(bytes, header, seed));
-        let (ino, block) = (inode.ino.get(), block.get());
-        expect(is_right, Structure::ExtentNode { ino, block })
     }
 
     /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.

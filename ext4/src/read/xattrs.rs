@@ -1,13 +1,12 @@
 //! Extended attributes: of the inode, of its block, and those whose values have inodes of their own.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
 use super::{FoundInode, ReadError, Reader};
 use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, XattrEntry, XattrHeader};
 use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
+use crate::read_at::ReadAt;
 use crate::tree::Xattrs;
 use crate::units::Ino;
 
@@ -29,13 +28,13 @@ enum Place<'a> {
     },
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// The extended attributes of an inode, as the system calls show them.
     ///
     /// # Errors
     ///
     /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
-    pub fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, ReadError> {
+    pub fn xattrs(&self, inode: &FoundInode) -> Result<Xattrs, ReadError> {
         let mut xattrs = Xattrs::default();
         if inode.has_attributes() {
             let mut found = parse_room(inode)?;
@@ -59,14 +58,14 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The inode that holds a value of so many bytes, and the value.
-    fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
+    fn value(&self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
         let holder = self.read_inode(ino)?;
         let value = self.read_whole(&holder, len)?;
         Ok((holder, value))
     }
 
     /// The inodes that hold values of an inode's attributes, each once.
-    pub(super) fn value_inodes(&mut self, inode: &FoundInode) -> Result<Vec<Ino>, ReadError> {
+    pub(super) fn value_inodes(&self, inode: &FoundInode) -> Result<Vec<Ino>, ReadError> {
         let mut inos: Vec<Ino> = Vec::new();
         if inode.has_attributes() {
             inos.extend(parse_room(inode)?.iter().filter_map(Found::value_inode));
@@ -81,7 +80,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(inos)
     }
 
-    fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
+    fn collect(&self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
         for Found {
             name,
             name_index,

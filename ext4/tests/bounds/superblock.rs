@@ -45,7 +45,7 @@ fn use_all(image: &Sparse) {
         assert!(report.findings.len() <= 1000);
     }
     let read = || -> Result<(), ReadError> {
-        let mut reader = Reader::open(image)?;
+        let reader = Reader::open(image)?;
         assert!(reader.facts().block_size >= 1024);
         assert!(!reader.superblock_fields().is_empty());
         let root = reader.root()?;

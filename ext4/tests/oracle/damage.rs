@@ -281,7 +281,7 @@ fn damage_fields(features: &str) {
 
 /// The reserved inodes, and one of each kind of file.
 fn kinds(image: &Path) -> Vec<u32> {
-    let mut reader = Reader::open(File::open(image).unwrap()).unwrap();
+    let reader = Reader::open(File::open(image).unwrap()).unwrap();
     let root = reader.root().unwrap();
     let entries = reader.entries(&root).unwrap();
     let wanted: [&[u8]; 7] = [

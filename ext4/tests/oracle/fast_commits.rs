@@ -11,7 +11,7 @@ use support::tools;
 
 /// Names in the root directory, but for `lost+found`.
 fn names(image: &std::path::Path) -> Result<Vec<String>, ReadError> {
-    let mut reader = Reader::open(File::open(image).unwrap())?;
+    let reader = Reader::open(File::open(image).unwrap())?;
     let root = reader.root()?;
     let entries = reader.entries(&root)?.into_iter();
     let names = entries.map(|entry| String::from_utf8(entry.name.into()).unwrap());

@@ -34,11 +34,11 @@ pub fn tree_of(image: &Path) -> Option<Vec<String>> {
 /// A line for each file, with what is said of its inode, its attributes, and a checksum of its
 /// content.
 fn walk(image: &Path, describe: impl Fn(&FoundInode) -> String) -> Result<Vec<String>, ReadError> {
-    let mut reader = Reader::open(File::open(image).unwrap())?;
+    let reader = Reader::open(File::open(image).unwrap())?;
     let mut lines = Vec::new();
     let mut pending = vec![(Vec::new(), reader.root()?)];
     while let Some((path, inode)) = pending.pop() {
-        let content = content(&mut reader, &inode)?;
+        let content = content(&reader, &inode)?;
         let xattrs = reader.xattrs(&inode)?;
         let described = describe(&inode);
         lines.push(format!("{} {described} {xattrs:?} {content}", path.escape_ascii()));
@@ -53,7 +53,7 @@ fn walk(image: &Path, describe: impl Fn(&FoundInode) -> String) -> Result<Vec<St
     Ok(lines)
 }
 
-fn content(reader: &mut Reader<File>, inode: &FoundInode) -> Result<String, ReadError> {
+fn content(reader: &Reader<File>, inode: &FoundInode) -> Result<String, ReadError> {
     Ok(match inode.kind {
         FoundKind::Symlink => reader.target(inode)?.escape_ascii().to_string(),
         FoundKind::File => {

@@ -96,7 +96,7 @@ fn is_child(path: &[u8], directory: &[u8]) -> bool {
 
 /// Asserts the same for the crate's own reader, which knows no `inline_data`.
 pub fn assert_found(image: &[u8], model: &Model) {
-    let mut reader = ext4::Reader::open(Cursor::new(image)).expect("it is an image");
+    let reader = ext4::Reader::open(Cursor::new(image)).expect("it is an image");
     let root = reader.root().expect("there is a root");
     let mut pending = vec![(Vec::new(), root)];
     let mut expected = model.entries();
