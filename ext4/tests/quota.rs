@@ -127,7 +127,7 @@ fn each_fault_of_a_quota_file_is_found() {
             "fewer blocks than are in use",
             20,
             blocks - 1,
-            outside(word(&good, third), blocks - 1),
+            outside(blocks - 2, blocks - 1),
         ),
         ("no blocks at all", 20, 0, count(0)),
         ("free blocks outside", 24, blocks, QuotaProblem::FreeBlockOutside),

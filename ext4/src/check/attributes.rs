@@ -14,31 +14,31 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
-/// How a block of attributes is used.
+/// The use of a block of attributes.
 pub(super) struct Sharing {
     /// An inode that has it.
     ino: u32,
-    /// Inodes that have it, as it says.
+    /// Inodes that have it, by its own count.
     refcount: u32,
     /// Inodes that have it.
     found: u32,
-    /// Blocks of the values that have inodes of their own.
+    /// Blocks of its values that have inodes of their own.
     value_blocks: u64,
 }
 
-/// What holds attributes.
+/// A part of the image that holds attributes.
 struct Room<'a> {
     owner: Owner,
     structure: Structure,
     bytes: &'a [u8],
-    /// Where the first entry is, from the start of the bytes.
+    /// Offset of the first entry in the bytes.
     first: usize,
-    /// Whether every entry has a hash, and they are in order.
+    /// It is a block: its entries are in order, and each has a hash.
     is_block: bool,
 }
 
 impl<R: ReadAt> Check<R> {
-    /// Checks the attributes of an inode, and returns how many blocks it has of them.
+    /// Checks the attributes of an inode, and returns the number of blocks that they take.
     pub(super) fn attributes(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let mut blocks = 0;
         let room = checked.room();
@@ -69,7 +69,7 @@ impl<R: ReadAt> Check<R> {
         }
         let ino = checked.ino.get();
         let structure = Structure::XattrBlock { ino, block };
-        if !self.own(structure, BlockNr(block), 1) {
+        if !self.claim(structure, BlockNr(block), 1) {
             return Ok(blocks);
         }
         let Some(bytes) = self.filled_block(structure, block)? else {
@@ -106,7 +106,7 @@ impl<R: ReadAt> Check<R> {
         Ok(blocks)
     }
 
-    /// Checks entries and values, and returns how many blocks the values have that lie in inodes of their own.
+    /// Checks entries and values. Returns the number of blocks of values with inodes of their own.
     fn entries_of(&mut self, room: &Room<'_>) -> Result<u64, ReadError> {
         let structure = room.structure;
         let mut blocks = 0;
@@ -169,7 +169,7 @@ impl<R: ReadAt> Check<R> {
         *last = Some(this);
     }
 
-    /// Checks a value; returns what its entry's hash should be, with the bytes of the name taken as unsigned and as signed.
+    /// Checks a value. Returns the hashes that its entry may have.
     fn value(
         &mut self,
         room: &Room<'_>,
@@ -225,35 +225,23 @@ impl<R: ReadAt> Check<R> {
         };
         // Nor were its blocks counted.
         *blocks += if is_old { 0 } else { value_blocks };
-        self.expect(
-            holder.size == len as u64,
-            structure,
-            Problem::XattrValueSizeWrong {
-                ino,
-                found: holder.size,
-                expected: len as u64,
-            },
-        );
+        let (found, expected) = (holder.size, len as u64);
+        let problem = Problem::XattrValueSizeWrong { ino, found, expected };
+        self.expect(found == expected, structure, problem);
         let hash = holder.hash.filter(|_| !is_old);
         Ok(hash.map(|hash| hashes(name, [hash].into_iter())))
     }
 
-    /// Whether blocks are used as often as they say.
+    /// Compares the counts of blocks of attributes with the inodes that have them.
     pub(super) fn xattr_blocks_in_use(&mut self) {
         for (&block, sharing) in &self.xattr_blocks {
             let structure = Structure::XattrBlock {
                 ino: sharing.ino,
                 block,
             };
-            let (said, found) = (sharing.refcount, sharing.found);
-            self.findings.expect(
-                said == found,
-                structure,
-                Problem::XattrBlockReferencesWrong {
-                    found: sharing.refcount,
-                    expected: sharing.found,
-                },
-            );
+            let (found, expected) = (sharing.refcount, sharing.found);
+            let problem = Problem::XattrBlockReferencesWrong { found, expected };
+            self.findings.expect(found == expected, structure, problem);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The bitmaps and the counts, against what is in use (pass 5 of e2fsck).
+//! The bitmaps and counts, compared with the blocks and inodes in use (pass 5 of e2fsck).
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 
-/// What the bits of a bitmap stand for.
+/// The unit of a bitmap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BitmapUnit {
@@ -29,7 +29,7 @@ impl fmt::Display for BitmapUnit {
     }
 }
 
-/// What of a bitmap's first bits is in use, and what it says.
+/// A comparison of the first bits of a bitmap.
 struct Compared {
     used: u32,
     /// The first bit that is wrong, and how many are.

@@ -1,4 +1,4 @@
-//! Directories: their blocks, one after the other (pass 2 of e2fsck).
+//! Blocks of directories, one after the other (pass 2 of e2fsck).
 
 use super::index::Index;
 use super::inodes::CheckedInode;
@@ -12,20 +12,21 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of
-/// 64 KiB, for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+/// Most blocks of a directory that may be zeros. Nobody writes such a block, even one of 64 KiB, for
+/// which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
 const MAX_ZEROS: u32 = 16;
 
-/// A directory whose blocks are being looked at.
+/// A directory whose blocks are being checked.
 pub(super) struct Directory {
     pub(super) ino: Ino,
-    /// What its blocks' checksums begin with, if they have any.
+    /// Seed of its blocks' checksums, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find those that are there twice; not those of the index, which may be weak.
+    /// Two hashes of each name, to find names that are there twice; not those of the index, which may
+    /// be weak.
     pub(super) fingerprints: Vec<(u64, u32)>,
-    /// How its index hashes names, if it has one.
+    /// Hash of names in its index, if it has one.
     pub(super) hasher: Option<NameHasher>,
-    /// Smallest and largest hash of a name in the block that was looked at last.
+    /// Smallest and largest hash of a name in the last block.
     pub(super) hashes: Option<(u32, u32)>,
 }
 
@@ -40,7 +41,7 @@ impl<R: ReadAt> Check<R> {
             if self.findings.is_over() {
                 break;
             }
-            if let Some(checked) = self.again(Ino(ino))? {
+            if let Some(checked) = self.reread_inode(Ino(ino))? {
                 self.directory(&checked)?;
             }
         }
@@ -67,7 +68,7 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// Entries in the inode: the number of the directory above, then two parts that no entry crosses.
+    /// Checks entries in the inode: the number of the parent, then two parts that no entry crosses.
     fn inline(&mut self, checked: &CheckedInode, directory: &mut Directory) -> Result<(), ReadError> {
         let structure = checked.structure();
         let content = self.reader.read_inode(checked.ino).and_then(|inode| {
@@ -84,29 +85,28 @@ impl<R: ReadAt> Check<R> {
             return Ok(());
         };
         let (first, second) = content.split_at(content.len().min(BLOCK_LEN));
-        let Some((above, first)) = first.split_first_chunk::<4>() else {
+        let Some((parent, first)) = first.split_first_chunk::<4>() else {
             self.find(structure, Problem::DirectoryEmpty);
             return Ok(());
         };
-        self.dots(directory.ino, u32::from_le_bytes(*above), structure);
+        self.dots(directory.ino, u32::from_le_bytes(*parent), structure);
         self.entries(structure, directory, first);
         self.entries(structure, directory, second);
         Ok(())
     }
 
-    /// Counts `.` and `..`.
-    pub(super) fn dots(&mut self, directory: Ino, above: u32, structure: Structure) {
+    /// Counts the links that `.` and `..` are.
+    pub(super) fn dots(&mut self, directory: Ino, parent: u32, structure: Structure) {
         if let Some(fact) = self.inodes.get_mut(directory.get()) {
             fact.found += 1;
         }
-        self.names.dot_dot.insert(directory.get(), above);
-        match self.inodes.get_mut(above).filter(|fact| fact.is_directory()) {
+        self.names.dot_dot.insert(directory.get(), parent);
+        match self.inodes.get_mut(parent).filter(|fact| fact.is_directory()) {
             Some(fact) => fact.found += 1,
-            None => self.expect(
-                self.is_unknown(above),
-                structure,
-                Problem::DotDotNotDirectory { ino: above },
-            ),
+            None => {
+                let problem = Problem::DotDotNotDirectory { ino: parent };
+                self.expect(self.is_unknown(parent), structure, problem);
+            }
         }
     }
 
@@ -116,8 +116,9 @@ impl<R: ReadAt> Check<R> {
         let mut index = None;
         let mut zeros = 0;
         for extent in &blocks.extents {
-            let (ino, blocks_of) = (checked.ino.get(), extent.range().blocks());
-            for (logical, block) in (extent.logical..=u32::MAX).zip(blocks_of.map(BlockNr::get)) {
+            let ino = checked.ino.get();
+            let numbers = extent.range().blocks().map(BlockNr::get);
+            for (logical, block) in (extent.logical..=u32::MAX).zip(numbers) {
                 let structure = Structure::DirectoryBlock { ino, block };
                 let Some(bytes) = self.filled_block(structure, block)? else {
                     continue;
@@ -172,7 +173,7 @@ impl<R: ReadAt> Check<R> {
         }
     }
 
-    /// Whether the hashes of the names in a leaf are those that the index says.
+    /// Compares the hashes of the names in a leaf with the range that the index gives it.
     fn leaf_range(&mut self, structure: Structure, index: &Index, logical: u32, directory: &Directory) {
         let (Some((smallest, largest)), Some(range)) = (directory.hashes, index.leaf(logical)) else {
             return;

@@ -1,16 +1,18 @@
-//! Entries: a name, what it leads to, and the room up to the next.
+//! Entries of directories (`check_dir_block` of e2fsck).
 
 use super::directories::Directory;
 use super::{Check, Problem};
 use crate::disk::dir_entry::{DirEntry, DirEntryTail, MIN_LEN};
 use crate::disk::features::Features;
-use crate::encode::hash::NameHasher;
+use crate::disk::hash::NameHasher;
 use crate::file_type::FileType;
 use crate::read::Structure;
 use crate::read_at::ReadAt;
+use crate::units::join;
 
 impl<R: ReadAt> Check<R> {
-    /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
+    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an index
+    /// lies there.
     pub(super) fn first_entries(
         &mut self,
         structure: Structure,
@@ -42,7 +44,7 @@ impl<R: ReadAt> Check<R> {
     pub(super) fn entries(&mut self, structure: Structure, directory: &mut Directory, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // The entry that holds the checksum is none.
+            // The checksum of the block looks like an entry.
             if rest.len() == size_of::<DirEntryTail>() && directory.seed.is_some() && DirEntryTail::of(rest).is_some() {
                 return;
             }
@@ -107,16 +109,10 @@ impl<R: ReadAt> Check<R> {
             self.find(structure, Problem::EntryTypeWrong { name, ino, found });
         }
         if fact.is_directory()
-            && let Some(other) = self.names.above.insert(ino, directory.ino.get())
+            && let Some(other) = self.names.parents.insert(ino, directory.ino.get())
         {
-            self.find(
-                structure,
-                Problem::DirectoryLinkedTwice {
-                    name: name(),
-                    ino,
-                    other,
-                },
-            );
+            let name = name();
+            self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
         }
     }
 }
@@ -127,7 +123,7 @@ struct Entry<'a> {
     len: usize,
     name: &'a [u8],
     file_type: u8,
-    /// Whether a zero follows the name, as e2fsck wants it of `.` and `..`.
+    /// A zero follows the name, as e2fsck wants it of `.` and `..`.
     is_terminated: bool,
 }
 
@@ -148,7 +144,7 @@ fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
 impl Directory {
     fn fingerprint(&mut self, name: &[u8]) {
         let hash = NameHasher::new(&[0; 16]).hash(name);
-        let both = u64::from(hash.major) << 32 | u64::from(hash.minor);
+        let both = join(hash.minor, hash.major);
         self.fingerprints.push((both, crc32c::crc32c(name)));
         if let Some(hasher) = self.hasher {
             let hash = hasher.hash(name);

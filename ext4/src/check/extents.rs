@@ -11,7 +11,7 @@ use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
 use crate::units::Extent;
 
-/// What the blocks of an inode are.
+/// The blocks of an inode.
 #[derive(Default)]
 pub(super) struct Blocks {
     /// All of them, with those that hold numbers of others.
@@ -20,9 +20,9 @@ pub(super) struct Blocks {
     end: u64,
     /// The same without those that were never written to.
     written_end: u64,
-    /// Whether some were never written to.
+    /// Some were never written to.
     has_unwritten: bool,
-    /// Where the content is, ascending.
+    /// Extents of the content, ascending.
     pub(super) extents: Vec<Extent>,
 }
 
@@ -96,7 +96,7 @@ impl<R: ReadAt> Check<R> {
         self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
     }
 
-    /// Whether the size of a file is possible with its blocks (`check_blocks` of e2fsck).
+    /// Compares the size of a file with its blocks (`check_blocks` of e2fsck).
     fn size(&mut self, checked: &CheckedInode, blocks: &Blocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
@@ -165,7 +165,7 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         if self.first {
             // One that belongs to something else is not looked into, which also ends circles.
             let before = check.findings.count();
-            if !check.own(structure, node.block, 1) || check.findings.count() > before {
+            if !check.claim(structure, node.block, 1) || check.findings.count() > before {
                 return Ok(None);
             }
             self.blocks.count += 1;
@@ -180,7 +180,7 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         let (check, blocks) = (&mut *self.check, &mut self.blocks);
         let (start, count) = (extent.start.get(), u64::from(extent.count));
         let is_taken = if self.first {
-            check.own(structure, extent.start, count)
+            check.claim(structure, extent.start, count)
         } else {
             start != 0 && start + count <= check.block_count && check.walked.claim(start, count).is_none()
         };

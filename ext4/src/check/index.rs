@@ -1,6 +1,7 @@
 //! The index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of e2fsck).
 
 use std::collections::BTreeMap;
+
 use zerocopy::FromBytes;
 
 use super::directories::Directory;
@@ -20,18 +21,18 @@ use crate::units::{BlockNr, Extent};
 #[derive(Clone, Copy)]
 pub(super) struct Range {
     pub(super) first: u32,
-    /// Where the next node begins; none for the last.
+    /// First hash of the next node; none for the last.
     pub(super) next: Option<u32>,
 }
 
-/// What an index says of the blocks of a directory.
+/// The blocks of a directory, by its index.
 pub(super) struct Index {
     /// By block of the directory; none for one that is part of the index.
     blocks: BTreeMap<u32, Option<Range>>,
 }
 
 impl Index {
-    /// Whether a block of the directory is part of the index.
+    /// Returns whether a block of the directory is part of the index.
     pub(super) fn is_node(&self, logical: u32) -> bool {
         matches!(self.blocks.get(&logical), Some(None))
     }
@@ -42,7 +43,7 @@ impl Index {
 }
 
 impl<R: ReadAt> Check<R> {
-    /// Goes through the nodes of an index, from its root, which is the directory's first block.
+    /// Checks the nodes of an index, from its root, which is the directory's first block.
     pub(super) fn index(
         &mut self,
         structure: Structure,
@@ -76,7 +77,7 @@ impl<R: ReadAt> Check<R> {
                 self.find(structure, Problem::IndexBlockTwice { logical });
                 continue;
             }
-            let Some(block) = place(&blocks.extents, logical) else {
+            let Some(block) = block_of(&blocks.extents, logical) else {
                 self.find(structure, Problem::IndexBlockOutside { logical });
                 continue;
             };
@@ -101,7 +102,8 @@ impl<R: ReadAt> Check<R> {
         Ok(Some(index))
     }
 
-    /// The blocks below a node: each with the hashes below it, and the levels of nodes below that, or none if it is a leaf.
+    /// Checks a node. Returns the blocks below it: each with the hashes below it, and the levels of
+    /// nodes below that, or none if it is a leaf.
     fn children(
         &mut self,
         structure: Structure,
@@ -143,8 +145,8 @@ impl<R: ReadAt> Check<R> {
     }
 }
 
-/// Where a block of a file is.
-pub(super) fn place(extents: &[Extent], logical: u32) -> Option<BlockNr> {
+/// The block of the image that holds a block of a file.
+pub(super) fn block_of(extents: &[Extent], logical: u32) -> Option<BlockNr> {
     let after = extents.partition_point(|extent| extent.logical <= logical);
     let extent = extents.get(after.checked_sub(1)?)?;
     let offset = logical - extent.logical;

@@ -1,4 +1,4 @@
-//! Inodes: all that are in use, in the order of their numbers (pass 1 of e2fsck).
+//! Inodes, in the order of their numbers (pass 1 of e2fsck).
 
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
@@ -30,7 +30,7 @@ const NAMELESS: [u32; 6] = [BAD_BLOCKS, USER_QUOTA, GROUP_QUOTA, BOOT_LOADER, RE
 /// Most bytes of an inode table that are read at once.
 const PART_LEN: usize = 1 << 20;
 
-/// What an inode has that takes a feature.
+/// A property of an inode that takes a feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum InodeFeature {
@@ -66,7 +66,7 @@ pub enum InodeFeature {
     },
 }
 
-/// An inode that is being checked.
+/// An inode under check.
 pub(super) struct CheckedInode {
     pub(super) ino: Ino,
     pub(super) inode: Inode,
@@ -130,13 +130,13 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// Whether an inode is in a group whose inodes are not known.
+    /// Returns whether an inode is in a group whose inodes are not known.
     pub(super) fn is_unknown(&self, ino: u32) -> bool {
-        let group = self.inodes.place_of(ino).and_then(|(group, _)| self.groups.get(group));
+        let group = self.inodes.position(ino).and_then(|(group, _)| self.groups.get(group));
         group.is_some_and(|group| group.is_unknown)
     }
 
-    /// The inodes of a group, as far as they were ever used.
+    /// Checks the inodes of a group that were ever used.
     fn table(&mut self, group: u32) -> Result<(), ReadError> {
         let described = &self.groups[group as usize];
         let (table, per_group) = (described.descriptor.inode_table(), self.inodes.per_group());
@@ -217,7 +217,7 @@ impl<R: ReadAt> Check<R> {
         self.used(&checked)
     }
 
-    /// Whether what the superblock names is in use.
+    /// Checks that the inodes are in use that the superblock names.
     pub(super) fn named_inodes(&mut self) {
         let superblock = self.reader.superblock();
         let has_resize = superblock.has(Features::RESIZE_INODE);
@@ -229,7 +229,7 @@ impl<R: ReadAt> Check<R> {
         }
     }
 
-    /// What has a use by its number, or none.
+    /// Checks an inode that has a use by its number, or none.
     fn reserved(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
@@ -283,8 +283,8 @@ impl<R: ReadAt> Check<R> {
         }
     }
 
-    /// Whether what should be a time of deletion is the number of the next inode in a list of orphans. It can be told where no
-    /// clock stood at the epoch.
+    /// Returns whether the time of deletion is the number of the next inode in a list of orphans. They
+    /// can be told apart unless a clock stood at the epoch.
     fn has_numbers_for_times(&self, checked: &CheckedInode) -> bool {
         let superblock = self.reader.superblock();
         let count = superblock.inodes_count.get();
@@ -293,7 +293,7 @@ impl<R: ReadAt> Check<R> {
         is_number(checked.inode.dtime.get()) && !times.into_iter().any(|time| is_number(time.get()))
     }
 
-    /// An inode in use.
+    /// Checks an inode in use.
     fn used(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let kind = checked.file_type();
@@ -411,13 +411,13 @@ impl<R: ReadAt> Check<R> {
         self.expect(has_huge || !is_huge, structure, Problem::InodeBlocksTooLarge);
     }
 
-    /// Reads an inode that is in use once more.
-    pub(super) fn again(&mut self, ino: Ino) -> Result<Option<CheckedInode>, ReadError> {
-        let place = self.inodes.place_of(ino.get()).and_then(|(group, index)| {
+    /// Reads an inode again, which was checked before.
+    pub(super) fn reread_inode(&mut self, ino: Ino) -> Result<Option<CheckedInode>, ReadError> {
+        let position = self.inodes.position(ino.get()).and_then(|(group, index)| {
             let table = self.groups.get(group)?.descriptor.inode_table();
             (1..self.block_count).contains(&table).then_some((table, index))
         });
-        let Some((table, index)) = place else {
+        let Some((table, index)) = position else {
             return Ok(None);
         };
         let size = self.reader.inode_size();
@@ -428,8 +428,9 @@ impl<R: ReadAt> Check<R> {
         Ok(read.map(|()| CheckedInode::new(ino, bytes)))
     }
 
-    /// Takes blocks for something; they must be there, and not belong to anything else.
-    pub(super) fn own(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
+    /// Claims blocks for a structure. They must be in the image, and not belong to anything else.
+    /// Returns whether they are in the image.
+    pub(super) fn claim(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
         let (start, end) = (start.get(), start.get().saturating_add(count));
         let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);
         if start < first || end > self.block_count {

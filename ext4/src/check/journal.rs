@@ -54,7 +54,7 @@ impl<R: ReadAt> Check<R> {
         let Some(backup) = backup.filter(|_| journal != 0) else {
             return Ok(());
         };
-        let Some(checked) = self.again(Ino(journal))? else {
+        let Some(checked) = self.reread_inode(Ino(journal))? else {
             return Ok(());
         };
         let is_right = backup == (checked.inode.block, checked.size);

@@ -1,4 +1,4 @@
-//! Which directory each directory is in, and how many names each inode has (passes 3 and 4 of e2fsck).
+//! Connections of directories and counts of links (passes 3 and 4 of e2fsck).
 
 use std::collections::BTreeMap;
 
@@ -11,20 +11,61 @@ use crate::read_at::ReadAt;
 use crate::tree::MAX_LINKS;
 use crate::units::Ino;
 
-/// Where directories are, by their number.
+/// Parents of directories, by the number of the directory.
 #[derive(Default)]
 pub(super) struct Names {
-    /// The directory that has its name; the root is in itself.
-    pub(super) above: BTreeMap<u32, u32>,
-    /// What `..` in it says.
+    /// The directory that has its name.
+    pub(super) parents: BTreeMap<u32, u32>,
+    /// Its entry `..`.
     pub(super) dot_dot: BTreeMap<u32, u32>,
-    /// Whether there may be others, in what was not looked at.
+    /// There may be other names, in blocks or inodes that were not checked.
     pub(super) are_partial: bool,
 }
 
 impl<R: ReadAt> Check<R> {
-    pub(super) fn names(&mut self) -> Result<(), ReadError> {
-        self.connections();
+    /// Compares the parent of each directory with its `..`, and follows the parents up to the root.
+    pub(super) fn connections(&mut self) {
+        let root = Ino::ROOT.get();
+        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
+            self.find(Structure::Inode { ino: root }, Problem::RootMissing);
+        }
+        let names = std::mem::take(&mut self.names);
+        // By directory: its ancestors end at the root.
+        let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
+        for (&directory, &found) in &names.dot_dot {
+            let structure = Structure::Inode { ino: directory };
+            let parent = if directory == root {
+                Some(root)
+            } else {
+                names.parents.get(&directory).copied()
+            };
+            if let Some(expected) = parent.filter(|&parent| parent != found) {
+                self.find(structure, Problem::ParentWrong { found, expected });
+            }
+            let mut path = Vec::new();
+            let mut at = directory;
+            let reaches = loop {
+                if let Some(&reaches) = known.get(&at) {
+                    break reaches;
+                }
+                // One that is met again before it is known is in a circle.
+                known.insert(at, false);
+                path.push(at);
+                match names.parents.get(&at) {
+                    Some(&parent) => at = parent,
+                    None => break names.are_partial,
+                }
+            };
+            known.extend(path.into_iter().map(|directory| (directory, reaches)));
+            if !reaches && names.parents.contains_key(&directory) {
+                self.find(structure, Problem::DirectoryUnreachable);
+            }
+        }
+        self.names = names;
+    }
+
+    /// Compares the links of each inode with those found.
+    pub(super) fn link_counts(&mut self) -> Result<(), ReadError> {
         let are_partial = self.names.are_partial;
         let has_dir_nlink = self.reader.superblock().has(Features::DIR_NLINK);
         let numbers: Vec<u32> = self.inodes.numbers().collect();
@@ -50,7 +91,7 @@ impl<R: ReadAt> Check<R> {
                 continue;
             }
             let has_name = if fact.is_directory() {
-                ino == Ino::ROOT.get() || self.names.above.contains_key(&ino)
+                ino == Ino::ROOT.get() || self.names.parents.contains_key(&ino)
             } else {
                 fact.found > 0
             };
@@ -64,21 +105,16 @@ impl<R: ReadAt> Check<R> {
             } else {
                 u32::from(fact.links) == fact.found || fact.links == 1 && self.was_uncounted(ino)?
             };
-            self.expect(
-                is_right,
-                structure,
-                Problem::LinkCountWrong {
-                    found: fact.links,
-                    expected: fact.found,
-                },
-            );
+            let (found, expected) = (fact.links, fact.found);
+            self.expect(is_right, structure, Problem::LinkCountWrong { found, expected });
         }
         Ok(())
     }
 
-    /// Whether it can have had more links than are counted, and lost some: then the kernel does not count them again.
+    /// Returns whether a directory may have had more links than the kernel counts, and lost some: it does
+    /// not count them again then.
     fn was_uncounted(&mut self, ino: u32) -> Result<bool, ReadError> {
-        let checked = self.again(Ino(ino))?;
+        let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| {
             let has_index = checked.flags.contains(InodeFlags::INDEX);
             has_index && checked.file_type() == Some(FileType::Directory)
@@ -86,56 +122,7 @@ impl<R: ReadAt> Check<R> {
     }
 
     fn is_value(&mut self, ino: u32) -> Result<bool, ReadError> {
-        let checked = self.again(Ino(ino))?;
+        let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| checked.flags.contains(InodeFlags::EA_INODE)))
-    }
-
-    /// Whether each directory is where it says, and can be reached from the root.
-    fn connections(&mut self) {
-        let root = Ino::ROOT.get();
-        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
-            self.find(Structure::Inode { ino: root }, Problem::RootMissing);
-        }
-        let names = std::mem::take(&mut self.names);
-        // Whether the way from a directory up ends at the root.
-        let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
-        for (&directory, &said) in &names.dot_dot {
-            let structure = Structure::Inode { ino: directory };
-            let above = if directory == root {
-                Some(root)
-            } else {
-                names.above.get(&directory).copied()
-            };
-            if let Some(above) = above
-                && above != said
-            {
-                self.find(
-                    structure,
-                    Problem::ParentWrong {
-                        found: said,
-                        expected: above,
-                    },
-                );
-            }
-            let mut way = Vec::new();
-            let mut at = directory;
-            let reaches = loop {
-                if let Some(&reaches) = known.get(&at) {
-                    break reaches;
-                }
-                // Until it is known, what is met again is a circle.
-                known.insert(at, false);
-                way.push(at);
-                match names.above.get(&at) {
-                    Some(&above) => at = above,
-                    None => break names.are_partial,
-                }
-            };
-            known.extend(way.into_iter().map(|directory| (directory, reaches)));
-            if !reaches && names.above.contains_key(&directory) {
-                self.find(structure, Problem::DirectoryUnreachable);
-            }
-        }
-        self.names = names;
     }
 }

@@ -26,7 +26,7 @@ impl<R: ReadAt> Check<R> {
         let mut next = self.reader.superblock().last_orphan.get();
         let mut structure = Structure::Superblock;
         while next != 0 && self.orphan(structure, next) {
-            let Some(checked) = self.again(Ino(next))? else {
+            let Some(checked) = self.reread_inode(Ino(next))? else {
                 break;
             };
             structure = checked.structure();
@@ -44,7 +44,7 @@ impl<R: ReadAt> Check<R> {
         let Some(inode) = found(read, structure, &mut self.findings)? else {
             return Ok(());
         };
-        let Some(checked) = self.again(ino)? else {
+        let Some(checked) = self.reread_inode(ino)? else {
             return Ok(());
         };
         let seed = self.reader.sums().seed();
@@ -63,7 +63,7 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// A block of the file: numbers of inodes, or zeros. Says whether it is one.
+    /// Reads a block of the file: numbers of inodes, or zeros. Returns whether it is one.
     fn orphan_block(
         &mut self,
         structure: Structure,
@@ -87,7 +87,7 @@ impl<R: ReadAt> Check<R> {
         true
     }
 
-    /// Notes an orphan, and says whether it can be one.
+    /// Adds an orphan. Returns whether it can be one.
     fn orphan(&mut self, structure: Structure, ino: u32) -> bool {
         let superblock = self.reader.superblock();
         let files = superblock.first_inode()..=superblock.inodes_count.get();
@@ -100,7 +100,7 @@ impl<R: ReadAt> Check<R> {
         is_new
     }
 
-    /// Whether all of them are in use, once it is known what is.
+    /// Checks that all orphans are in use, once the inodes are known.
     pub(super) fn orphans_in_use(&mut self) {
         for &ino in &self.orphans {
             let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);

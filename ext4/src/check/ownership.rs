@@ -1,4 +1,4 @@
-//! Which blocks belong to something.
+//! Blocks in use, each of which belongs to one structure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ const PART_BLOCKS: u64 = 1 << 15;
 /// Most runs of a part, before a bit for each block takes less memory.
 const MAX_RUNS: usize = 512;
 
-/// What a block is used for.
+/// The use of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BlockRole {
@@ -70,7 +70,7 @@ impl Ownership {
         }
     }
 
-    /// Takes blocks of the image that nothing has; says which is the first that something has already, if there is one.
+    /// Claims blocks of the image. Returns the first that was claimed before.
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
         let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
@@ -82,7 +82,7 @@ impl Ownership {
         taken
     }
 
-    /// A bit for each of so many blocks, as a bitmap of blocks has it.
+    /// A bit for each of `count` blocks, as a block bitmap has it.
     pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
         let end = start + u64::from(count);
         let mut bitmap = vec![0; (count as usize).div_ceil(8)];
@@ -99,7 +99,7 @@ impl Ownership {
 }
 
 impl Part {
-    /// Takes blocks; says which is the first that was taken before.
+    /// Claims blocks. Returns the first that was claimed before.
     fn claim(&mut self, blocks: RangeInclusive<u16>) -> Option<u16> {
         let (first, last) = blocks.into_inner();
         match self {

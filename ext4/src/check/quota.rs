@@ -7,7 +7,7 @@ use std::io;
 
 use zerocopy::FromBytes;
 
-use super::index::place;
+use super::index::block_of;
 use super::{Check, Problem, is_zeros};
 use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
@@ -16,7 +16,7 @@ use crate::read::{FoundInode, FoundKind, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
-/// What is wrong with a quota file. Blocks are those of the file, of 1 KiB.
+/// A fault of a quota file. Blocks are those of the file, of 1 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "fields are numbers of blocks, or as they are called")]
 #[non_exhaustive]
@@ -59,7 +59,7 @@ pub enum QuotaProblem {
 /// A quota file that is being looked at.
 struct QuotaFile {
     extents: Vec<Extent>,
-    /// Blocks of 1 KiB that the header says there are.
+    /// Blocks of 1 KiB, by the header.
     block_count: u32,
     /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has
     /// not led to yet.
@@ -202,7 +202,7 @@ impl<R: ReadAt> Check<R> {
         let mut bytes = [0; BLOCK_LEN];
         let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
         let logical = u32::try_from(at / block_size).expect("blocks are no smaller than 1 KiB");
-        if let Some(found) = place(&file.extents, logical).filter(|found| found.get() < self.block_count) {
+        if let Some(found) = block_of(&file.extents, logical).filter(|found| found.get() < self.block_count) {
             let at = self.reader.offset_of_block(found.get()) + at % block_size;
             self.reader.read_at(at, &mut bytes)?;
         }

@@ -28,7 +28,7 @@ impl<R: ReadAt> Check<R> {
         let has_others = others.any(|(_, block)| block != 0);
         self.expect(!has_others, structure, Problem::ResizeInodeHasMore);
         let map = u64::from(root[DOUBLE_INDIRECT]);
-        if !self.own(structure, BlockNr(map), 1) {
+        if !self.claim(structure, BlockNr(map), 1) {
             return Ok(1);
         }
         let Some(found) = self.numbers(structure, map)? else {
