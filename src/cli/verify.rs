@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ext4::Severity;
-use microagent::image::Digest;
 use microagent::verify::{Verdict, verify};
+use oci::Digest;
 use serde::Serialize;
 
 use super::failure::Failure;
