@@ -51,7 +51,7 @@ impl Mke2fs<'_> {
         let path = &self.scratch.path().join(IMAGE);
         let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;
         let native = Reader::open(native)?;
-        let facts = native.facts();
+        let facts = native.info();
         let size = facts.block_count * facts.block_size;
         let image = self.scratch.create_new(IMAGE, ANY_FILE);
         let mut image = image.map_err(working("make", path))?;
@@ -77,7 +77,7 @@ impl Mke2fs<'_> {
         compare::compare(&native, &made, self.interrupted).map_err(|error| error.explained_by(&said))?;
         workshop.check()?;
 
-        let facts = made.facts();
+        let facts = made.info();
         let summary = Summary {
             size_bytes: facts.block_count * facts.block_size,
             used_bytes: facts.block_count.saturating_sub(facts.free_block_count) * facts.block_size,

@@ -71,7 +71,7 @@ fn inode_at(image: &Sparse, ino: u32) -> u64 {
 fn ino_of(image: &Sparse, name: &str) -> u32 {
     let reader = Reader::open(image.clone().limited(u64::MAX)).expect("it is an image");
     let root = reader.root().expect("there is a root");
-    let entries = reader.entries(&root).expect("it is a good directory");
+    let entries = reader.read_dir(&root).expect("it is a good directory");
     let entry = entries.iter().find(|entry| *entry.name == *name.as_bytes());
     entry.expect("it was added").ino.get()
 }
@@ -328,7 +328,7 @@ fn a_file_system_of_264_tebibytes_has_as_many_inodes_as_32_bits_count() {
     let formatter = Formatter::new(Sparse::default(), options).expect("it is a possible size");
     let (image, _) = formatter.finish(Tree::default()).expect("it fits");
     let reader = Reader::open(image.limited(4096)).expect("it is an image");
-    let inodes = reader.facts().inode_count;
+    let inodes = reader.info().inode_count;
     assert!(inodes > u32::MAX / 100 * 99, "{inodes}");
 }
 

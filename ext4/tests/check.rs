@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ext4::{
     BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Problem, ReadError,
-    Reader, Severity, Size, Structure, StructureKind, TableKind, Tree, check,
+    Reader, Severity, Size, Structure, StructureKind, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -267,7 +267,7 @@ fn attributes_that_no_system_call_shows_are_no_fault() {
         assert_eq!(new_problems(&good, &image), [], "{index}");
         let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
         let root = reader.root().expect("there is a root");
-        let entries = reader.entries(&root).expect("a good directory");
+        let entries = reader.read_dir(&root).expect("a good directory");
         let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
         let file = reader.inode(file.ino).expect("a good inode");
         let xattrs = reader.xattrs(&file).expect("good attributes");
@@ -292,10 +292,9 @@ fn all_bits_of_a_bitmap_behind_the_last_block_of_a_group_are_set() {
         let formatter = Formatter::new(Vec::new(), options).expect("a file system");
         let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
         assert!(is_clean(&image));
-        let tables = Reader::open(Cursor::new(&image)).and_then(|reader| reader.tables());
-        let tables = tables.expect("it is an image").tables;
-        let bitmap = tables.iter().find(|table| table.kind == TableKind::BlockBitmap);
-        let block = usize::try_from(bitmap.expect("there is a group").blocks.start).expect("a small image");
+        let groups = Reader::open(Cursor::new(&image)).and_then(|reader| reader.groups());
+        let bitmap = groups.expect("it is an image")[0].block_bitmap;
+        let block = usize::try_from(bitmap.get()).expect("a small image");
         let block_len = block_size.bytes() as usize;
         // The last byte of 64 KiB is behind all blocks that a group can have.
         image[(block + 1) * block_len - 1] = 0x7F;

@@ -81,7 +81,7 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     let (mut image, _) = formatter.finish(tree).expect("4 MiB hold it");
     let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
     let root = reader.root().expect("there is a root");
-    let entries = reader.entries(&root).expect("a good directory");
+    let entries = reader.read_dir(&root).expect("a good directory");
     let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
     let ino = file.ino.get();
     // No checksums, but `quota`, and `s_usr_quota_inum`.

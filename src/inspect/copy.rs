@@ -93,7 +93,7 @@ impl Disk {
             path: to.to_owned(),
             source,
         };
-        write(content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+        write(&content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind.name(),
@@ -104,7 +104,7 @@ impl Disk {
     }
 }
 
-fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
+fn write(content: &Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;

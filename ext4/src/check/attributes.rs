@@ -1,5 +1,7 @@
 //! Extended attributes: in the inode, in a block that inodes share, and in inodes of their own.
 
+use std::iter;
+
 use zerocopy::FromBytes;
 
 use super::inodes::CheckedInode;
@@ -200,7 +202,7 @@ impl<R: ReadAt> Check<R> {
         if values.iter().map(|(start, end)| end - start).sum::<usize>() > room.bytes.len() {
             return Ok(None);
         }
-        Ok(Some(hashes(name, xattr::value_words(value))))
+        Ok(Some(hashes(name, &xattr::value_words(value))))
     }
 
     /// Checks a value in an inode of its own.
@@ -229,7 +231,7 @@ impl<R: ReadAt> Check<R> {
         let problem = Problem::XattrValueSizeWrong { ino, found, expected };
         self.expect(found == expected, structure, problem);
         let hash = holder.hash.filter(|_| !is_old);
-        Ok(hash.map(|hash| hashes(name, [hash].into_iter())))
+        Ok(hash.map(|hash| hashes(name, &iter::once(hash))))
     }
 
     /// Compares the counts of blocks of attributes with the inodes that have them.
@@ -247,6 +249,6 @@ impl<R: ReadAt> Check<R> {
 }
 
 /// The two hashes that an attribute may have: old kernels took the bytes of its name as signed.
-fn hashes(name: &[u8], words: impl Iterator<Item = u32> + Clone) -> [u32; 2] {
+fn hashes(name: &[u8], words: &(impl Iterator<Item = u32> + Clone)) -> [u32; 2] {
     [NameBytes::Unsigned, NameBytes::Signed].map(|bytes| xattr::entry_hash(name, bytes, words.clone()))
 }

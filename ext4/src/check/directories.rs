@@ -101,12 +101,11 @@ impl<R: ReadAt> Check<R> {
             fact.found += 1;
         }
         self.names.dot_dot.insert(directory.get(), parent);
-        match self.inodes.get_mut(parent).filter(|fact| fact.is_directory()) {
-            Some(fact) => fact.found += 1,
-            None => {
-                let problem = Problem::DotDotNotDirectory { ino: parent };
-                self.expect(self.is_unknown(parent), structure, problem);
-            }
+        let parent_fact = self.inodes.get_mut(parent).filter(|fact| fact.is_directory());
+        if let Some(fact) = parent_fact {
+            fact.found += 1;
+        } else if !self.is_unknown(parent) {
+            self.find(structure, Problem::DotDotNotDirectory { ino: parent });
         }
     }
 

@@ -122,9 +122,9 @@ impl<R: ReadAt> Check<R> {
             }
             _ => {
                 let has_more = checked.flags.contains(InodeFlags::VERITY);
-                let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
+                let smallest = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                let is_right = (has_more || size >= least) && size <= most;
+                let is_right = (has_more || size >= smallest) && size <= most;
                 let last = blocks.end.saturating_sub(1);
                 self.expect(is_right, structure, Problem::FileSizeWrong { size, last });
             }

@@ -3,8 +3,9 @@
 use super::{Check, Problem, found};
 use crate::disk::features::Features;
 use crate::disk::journal::MIN_BLOCKS;
+use crate::file_type::FileType;
 use crate::read::journal::Log;
-use crate::read::{FoundKind, ReadError, Structure};
+use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::Ino;
 
@@ -30,7 +31,7 @@ impl<R: ReadAt> Check<R> {
             Structure::Superblock,
             Problem::JournalInodeWrong { ino },
         );
-        let needs_recovery = self.reader.facts().needs_recovery;
+        let needs_recovery = self.reader.info().needs_recovery;
         let log = self.log(Ino(ino));
         if let Some(log) = found(log, structure, &mut self.findings)? {
             self.expect(needs_recovery || log.start == 0, structure, Problem::JournalNotEmpty);
@@ -65,7 +66,7 @@ impl<R: ReadAt> Check<R> {
     fn log(&mut self, ino: Ino) -> Result<Log, ReadError> {
         let inode = self.reader.read_inode(ino)?;
         let damaged = |what| Err(ReadError::Journal { what });
-        if inode.kind != FoundKind::File || inode.links != 1 {
+        if inode.file_type != FileType::RegularFile || inode.links != 1 {
             return damaged("its inode is not a file with one link");
         }
         if inode.size < u64::from(MIN_BLOCKS) * self.reader.block_size() as u64 {

@@ -12,7 +12,8 @@ use super::{Check, Problem, is_zeros};
 use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
-use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::file_type::FileType;
+use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
@@ -104,8 +105,8 @@ impl<R: ReadAt> Check<R> {
 
     /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
     /// then.
-    fn quota_file(&mut self, inode: &FoundInode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
-        if inode.kind != FoundKind::File {
+    fn quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
+        if inode.file_type != FileType::RegularFile {
             return Ok(Some(QuotaProblem::NotFile));
         }
         let Some(extents) = if_readable(self.reader.extents(inode))? else {

@@ -9,14 +9,12 @@ use zerocopy::FromBytes;
 use super::sums::is_right_extent_node;
 use super::{ReadError, Structure};
 use crate::checksum::Seed;
-use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES};
+use crate::disk::block_map::{self, DIRECT};
+use crate::disk::extent::{
+    ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, MAX_DEPTH, ROOT_ENTRIES, max_entries,
+};
 use crate::disk::inode::BLOCK_LEN;
 use crate::units::{BlockNr, Extent, Ino};
-
-/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
-const MAX_DEPTH: u16 = 5;
-/// Numbers in `i_block` that name blocks of content (`EXT4_NDIR_BLOCKS`).
-const DIRECT: u16 = 12;
 
 /// The root of an inode's extent tree or block map (`i_block`).
 pub(crate) struct Root<'a> {
@@ -112,7 +110,7 @@ impl<V: Visitor> Walk<'_, V> {
     fn tree_node(&mut self, bytes: &[u8], node: Option<&Node>) -> Result<Vec<Node>, ReadError> {
         let (header, entries) = ExtentHeader::ref_from_prefix(bytes).expect("a node has room for its header");
         let room = match node {
-            Some(_) => (bytes.len() - ENTRY_LEN) / ENTRY_LEN,
+            Some(_) => max_entries(bytes.len()),
             None => ROOT_ENTRIES,
         };
         let (count, max) = (usize::from(header.entries.get()), usize::from(header.max.get()));
@@ -138,7 +136,7 @@ impl<V: Visitor> Walk<'_, V> {
         let mut below: Vec<Node> = Vec::with_capacity(count);
         for entry in entries {
             let index = ExtentIndex::ref_from_bytes(entry).expect("an entry has its length");
-            let logical = index.block.get();
+            let logical = index.logical();
             let first = u64::from(logical);
             let is_right = match below.last() {
                 Some(last) => first > last.first,
@@ -148,7 +146,7 @@ impl<V: Visitor> Walk<'_, V> {
                 self.visitor.fault(node, Fault::Order { logical })?;
             }
             below.push(Node {
-                block: BlockNr(u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32),
+                block: BlockNr(index.child()),
                 level: depth - 1,
                 first,
             });
@@ -159,10 +157,8 @@ impl<V: Visitor> Walk<'_, V> {
     fn leaf(&mut self, entries: &[[u8; ENTRY_LEN]], node: Option<&Node>) -> Result<(), ReadError> {
         for (position, entry) in entries.iter().enumerate() {
             let leaf = ExtentLeaf::ref_from_bytes(entry).expect("an entry has its length");
-            let (len, logical) = (u32::from(leaf.len.get()), leaf.block.get());
-            let is_written = len <= Extent::MAX_BLOCKS;
-            let count = if is_written { len } else { len - Extent::MAX_BLOCKS };
-            let start = BlockNr(u64::from(leaf.start_lo.get()) | u64::from(leaf.start_hi.get()) << 32);
+            let extent = leaf.extent();
+            let Extent { logical, count, .. } = extent;
             let first = u64::from(logical);
             let end = first + u64::from(count);
             let begins_right = position > 0 || node.is_none_or(|node| first == node.first);
@@ -171,21 +167,21 @@ impl<V: Visitor> Walk<'_, V> {
                 continue;
             }
             self.next = end;
-            let extent = Extent { start, logical, count };
-            self.visitor.extent(node, extent, is_written)?;
+            self.visitor.extent(node, extent, !leaf.is_unwritten())?;
         }
         Ok(())
     }
 
     /// A block of numbers: of content, or of blocks of numbers of one to three levels.
     fn map_node(&mut self, bytes: &[u8], node: Option<&Node>) -> Result<Vec<Node>, ReadError> {
-        let per_block = self.root.block_size as u64 / 4;
+        let per_block = block_map::numbers_per_block(self.root.block_size) as u64;
         let mut first = node.map_or(0, |node| node.first);
         let mut below = Vec::new();
-        let (numbers, _) = bytes.as_chunks::<4>();
-        for (index, number) in (0_u16..).zip(numbers) {
-            let level = node.map_or_else(|| index.saturating_sub(DIRECT - 1), |node| node.level - 1);
-            let block = BlockNr(u32::from_le_bytes(*number).into());
+        for (index, number) in block_map::numbers(bytes).enumerate() {
+            // The first twelve numbers of the root name blocks of content, and each other one more levels.
+            let in_root = || u16::try_from((index + 1).saturating_sub(DIRECT)).expect("there are 15");
+            let level = node.map_or_else(in_root, |node| node.level - 1);
+            let block = BlockNr(number.into());
             let logical = first;
             first += per_block.pow(level.into());
             match (block.get(), level, u32::try_from(logical)) {
@@ -223,6 +219,6 @@ impl Node {
 impl Extent {
     /// Returns whether another extent goes on where this one ends, in the file and in the image.
     pub(crate) fn continues_with(self, next: Self) -> bool {
-        self.logical.checked_add(self.count) == Some(next.logical) && self.run().end() == next.start
+        self.logical.checked_add(self.count) == Some(next.logical) && self.range().end() == next.start
     }
 }

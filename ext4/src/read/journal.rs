@@ -5,11 +5,11 @@
 mod log;
 mod replay;
 
+use crate::disk::features::Features;
 use crate::disk::journal::MAGIC;
 use crate::read_at::ReadAt;
 use std::collections::BTreeMap;
 
-use super::facts::incompat;
 use super::sums::{expect, is_right_superblock};
 use super::{ReadError, Reader, Structure, read_at};
 use crate::units::{BlockNr, Ino};
@@ -30,7 +30,7 @@ pub(super) struct LoggedBlock {
 impl<R: ReadAt> Reader<R> {
     /// Puts what the journal holds in its place, if that was not done and can be read.
     pub(crate) fn see_through_journal(&mut self) -> Result<(), ReadError> {
-        self.needs_recovery = self.has_incompat(incompat::RECOVER);
+        self.needs_recovery = self.superblock.has(Features::NEEDS_RECOVERY);
         if !self.needs_recovery || self.has_journal_elsewhere() || self.check_known().is_err() {
             return Ok(());
         }

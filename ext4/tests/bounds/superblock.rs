@@ -46,11 +46,11 @@ fn use_all(image: &Sparse) {
     }
     let read = || -> Result<(), ReadError> {
         let reader = Reader::open(image)?;
-        assert!(reader.facts().block_size >= 1024);
-        assert!(!reader.superblock_fields().is_empty());
+        assert!(reader.info().block_size >= 1024);
+        assert!(!ext4::read::fields::superblock(&reader).is_empty());
         let root = reader.root()?;
-        reader.entries(&root)?;
-        reader.places(&root)?;
+        reader.read_dir(&root)?;
+        reader.blocks(&root)?;
         reader.xattrs(&root)?;
         Ok(())
     };

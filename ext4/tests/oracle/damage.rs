@@ -283,7 +283,7 @@ fn damage_fields(features: &str) {
 fn kinds(image: &Path) -> Vec<u32> {
     let reader = Reader::open(File::open(image).unwrap()).unwrap();
     let root = reader.root().unwrap();
-    let entries = reader.entries(&root).unwrap();
+    let entries = reader.read_dir(&root).unwrap();
     let wanted: [&[u8]; 7] = [
         b"directory-0",
         b"fast",

@@ -1,12 +1,12 @@
-//! Contents: which blocks of the image hold which of a file.
+//! Contents: which bytes of the image hold which of a file.
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
 
 use super::extents::{Fault, Node, Root, Visitor, walk};
-use super::facts::incompat;
-use super::{FoundInode, ReadError, Reader};
-use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags};
+use super::{Inode, ReadError, Reader};
+use crate::disk::features::Features;
+use crate::disk::inode::{self, BLOCK_LEN, InodeFlags};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
@@ -22,25 +22,41 @@ pub struct DataRange {
 }
 
 impl DataRange {
-    /// Where the first byte is in the image.
+    /// Returns the offset of the first byte in the image.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.at
     }
+
+    /// The byte of the file behind the last one.
+    pub(super) fn end(&self) -> u64 {
+        self.start + self.len
+    }
 }
 
 impl<R: ReadAt> Reader<R> {
-    /// Where a file has bytes, in ascending order and within its size.
+    /// Finds where a file has bytes, in ascending order and within its size. A device has none.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if its extent tree makes no sense or it has none, and [`ReadError::Input`].
-    pub fn data(&self, inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+    /// [`ReadError::Inode`] if its extent tree makes no sense, [`ReadError::Checksum`] and [`ReadError::Input`].
+    pub fn data(&self, inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
+        if !inode.has_content() {
+            return Ok(Vec::new());
+        }
+        if inode.is_fast_symlink {
+            let at = inode.offset + offset_of!(inode::Inode, block) as u64;
+            return Ok(vec![DataRange {
+                start: 0,
+                len: inode.size,
+                at,
+            }]);
+        }
         self.data_before(inode, u64::MAX)
     }
 
     /// The same without what begins behind so many bytes of the file.
-    fn data_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<DataRange>, ReadError> {
+    fn data_before(&self, inode: &Inode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
             return inline(inode);
         }
@@ -75,13 +91,13 @@ impl<R: ReadAt> Reader<R> {
         self.read_at(range.at + skip, buffer)
     }
 
-    /// Whether the content lies in the inode (`inline_data`).
-    pub(super) fn is_inline(&self, inode: &FoundInode) -> bool {
-        self.has_incompat(incompat::INLINE_DATA) && inode.flags.contains(InodeFlags::INLINE_DATA)
+    /// Returns whether the content lies in the inode (`inline_data`).
+    pub(super) fn is_inline(&self, inode: &Inode) -> bool {
+        self.superblock.has(Features::INLINE_DATA) && inode.has(InodeFlags::INLINE_DATA)
     }
 
     /// Reads the first bytes of a content, no matter how far it goes on.
-    pub(crate) fn read_whole(&self, inode: &FoundInode, len: usize) -> Result<Vec<u8>, ReadError> {
+    pub(crate) fn read_whole(&self, inode: &Inode, len: usize) -> Result<Vec<u8>, ReadError> {
         let mut bytes = vec![0; len];
         for range in self.data_before(inode, len as u64)? {
             let start = usize::try_from(range.start).unwrap_or(len).min(len);
@@ -92,12 +108,12 @@ impl<R: ReadAt> Reader<R> {
     }
 
     /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
-    pub(crate) fn extents(&self, inode: &FoundInode) -> Result<Vec<Extent>, ReadError> {
+    pub(crate) fn extents(&self, inode: &Inode) -> Result<Vec<Extent>, ReadError> {
         self.extents_before(inode, u64::MAX)
     }
 
     /// Those that begin before a block of the file, and perhaps some behind it.
-    fn extents_before(&self, inode: &FoundInode, end: u64) -> Result<Vec<Extent>, ReadError> {
+    fn extents_before(&self, inode: &Inode, end: u64) -> Result<Vec<Extent>, ReadError> {
         let mapped = self.mapped_before(inode, end)?.extents.into_iter();
         Ok(mapped
             .filter(|(_, is_written)| *is_written)
@@ -106,11 +122,11 @@ impl<R: ReadAt> Reader<R> {
     }
 
     /// The extents and nodes of an inode that begin before a block of the file, and perhaps some behind it.
-    pub(super) fn mapped_before(&self, inode: &FoundInode, end: u64) -> Result<Mapped, ReadError> {
-        if inode.flags.contains(InodeFlags::INLINE_DATA) {
+    pub(super) fn mapped_before(&self, inode: &Inode, end: u64) -> Result<Mapped, ReadError> {
+        if inode.has(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
         }
-        let is_tree = inode.flags.contains(InodeFlags::EXTENTS);
+        let is_tree = inode.has(InodeFlags::EXTENTS);
         let root = Root {
             bytes: &inode.block,
             is_tree,
@@ -143,7 +159,7 @@ pub(super) struct Mapped {
 /// Makes any fault an error.
 struct Strict<'a, R> {
     reader: &'a Reader<R>,
-    inode: &'a FoundInode,
+    inode: &'a Inode,
     is_tree: bool,
     /// Nodes are left out that begin at this block of the file or behind it: damaged ones may
     /// belong to many inodes, each of which would take the time that all of them take.
@@ -167,7 +183,7 @@ impl<R: ReadAt> Visitor for Strict<'_, R> {
 
     fn extent(&mut self, _: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
         let blocks = 1..=self.reader.block_count;
-        if !blocks.contains(&extent.start.get()) || !blocks.contains(&extent.run().end().get()) {
+        if !blocks.contains(&extent.start.get()) || !blocks.contains(&extent.range().end().get()) {
             return Err(self.inode.damaged(if self.is_tree {
                 "its extent tree makes no sense"
             } else {
@@ -197,7 +213,7 @@ impl<R: ReadAt> Visitor for Strict<'_, R> {
 }
 
 /// Content in the inode: `i_block` holds the first bytes, an attribute the others.
-fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
+fn inline(inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
     let first = inode.size.min(BLOCK_LEN as u64);
     let (at, len) = inode.inline_rest()?.unwrap_or_default();
     if inode.size - first > len {
@@ -207,7 +223,7 @@ fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
         DataRange {
             start: 0,
             len: first,
-            at: inode.at + offset_of!(Inode, block) as u64,
+            at: inode.offset + offset_of!(inode::Inode, block) as u64,
         },
         DataRange {
             start: first,
@@ -219,8 +235,8 @@ fn inline(inode: &FoundInode) -> Result<Vec<DataRange>, ReadError> {
 }
 
 /// Refuses one block in two places, which would make much content of few bytes.
-fn check_disjoint(inode: &FoundInode, extents: &[(Extent, bool)]) -> Result<(), ReadError> {
-    let mut runs: Vec<_> = extents.iter().map(|(extent, _)| extent.run()).collect();
+fn check_disjoint(inode: &Inode, extents: &[(Extent, bool)]) -> Result<(), ReadError> {
+    let mut runs: Vec<_> = extents.iter().map(|(extent, _)| extent.range()).collect();
     runs.sort_unstable();
     if runs.windows(2).any(|pair| pair[1].start < pair[0].end()) {
         return Err(inode.damaged("one block is in it twice"));
