@@ -13,11 +13,11 @@ mod zeros;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ext4::{ReadError, Reader};
+use ext4::{ReadAt, ReadError, Reader};
 
 pub use error::{StageError, StageReason};
 
@@ -88,13 +88,12 @@ impl Stage {
     }
 
     /// Exports all that is in an image.
-    pub(crate) fn export<R: Read + Seek>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
+    pub(crate) fn export<R: ReadAt>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
         let file = match &self.description {
             Description::New(file, _) => Some(BufWriter::new(file)),
             _ => None,
         };
-        let result =
-            open(image).and_then(|mut reader| self.tree.export(&mut reader, Fidelity::Full, file, interrupted));
+        let result = open(image).and_then(|reader| self.tree.export(&reader, Fidelity::Full, file, interrupted));
         result.map_err(|reason| reason.at(&self.target))
     }
 
@@ -153,9 +152,9 @@ impl Staged {
     }
 
     /// Exports an image into it, with a file for the description.
-    pub(crate) fn export<R: Read + Seek>(
+    pub(crate) fn export<R: ReadAt>(
         &mut self,
-        reader: &mut Reader<R>,
+        reader: &Reader<R>,
         fidelity: Fidelity,
         description: Option<impl Write>,
         interrupted: &AtomicBool,
@@ -197,7 +196,7 @@ fn naming(path: PathBuf, source: io::Error) -> StageReason {
     }
 }
 
-fn open<R: Read + Seek>(image: R) -> Result<Reader<R>, StageReason> {
+fn open<R: ReadAt>(image: R) -> Result<Reader<R>, StageReason> {
     Reader::open(image).map_err(|source: ReadError| StageReason::Read {
         path: "/".to_owned(),
         source,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 
+use crate::read_at::ReadAt;
+
 /// A place for an image: bytes by position.
 ///
 /// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it
@@ -55,14 +57,7 @@ pub trait Output {
 /// Memory, for small images and for tests.
 impl Output for Vec<u8> {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let range = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(buffer.len())?));
-        let bytes = range
-            .and_then(|range| self.get(range))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
+        self.read_exact_at(buffer, offset)
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -99,16 +94,8 @@ fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
 /// A regular file, open for reading and writing and not for appending. Its position does not
 /// matter.
 impl Output for File {
-    #[cfg(unix)]
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
-    }
-
-    #[cfg(not(unix))]
-    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        use std::io::Read;
-        self.seek(SeekFrom::Start(offset))?;
-        self.read_exact(buffer)
+        self.read_exact_at(buffer, offset)
     }
 
     #[cfg(unix)]

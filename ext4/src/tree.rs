@@ -52,7 +52,7 @@ impl InodeId {
 }
 
 /// Number of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
     /// Major number, 0 to 4,095.
     pub major: u32,

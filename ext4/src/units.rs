@@ -3,7 +3,7 @@
 use std::ops::Add;
 
 /// Number of a block, counted from the start of the file system, 0 to 2^48 - 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNr(pub(crate) u64);
 
 impl From<u64> for BlockNr {
@@ -34,7 +34,7 @@ impl Add<u64> for BlockNr {
 }
 
 /// Contiguous blocks of an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockRange {
     /// The first block.
     pub start: BlockNr,
@@ -86,20 +86,15 @@ impl Extent {
             count: u64::from(self.count),
         }
     }
-
-    /// The same.
-    pub(crate) fn run(self) -> BlockRange {
-        self.range()
-    }
 }
 
 /// Number of an inode in the image, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ino(pub(crate) u32);
 
 impl Ino {
     /// The root directory (`EXT4_ROOT_INO`).
-    pub(crate) const ROOT: Self = Self(2);
+    pub const ROOT: Self = Self(2);
     /// The inode whose blocks are the reserved group descriptors (`EXT4_RESIZE_INO`).
     pub(crate) const RESIZE: Self = Self(7);
     /// The journal (`EXT4_JOURNAL_INO`).
@@ -107,9 +102,15 @@ impl Ino {
     /// The first inode that is not reserved (`EXT4_GOOD_OLD_FIRST_INO`); mke2fs gives it to `lost+found`.
     pub(crate) const FIRST: Self = Self(11);
 
+    /// An inode number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The number itself.
     #[must_use]
-    pub fn get(self) -> u32 {
+    pub const fn get(self) -> u32 {
         self.0
     }
 }

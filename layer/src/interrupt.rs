@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
-use ext4::Output;
+use ext4::{Output, ReadAt};
 
 /// How often a wait looks whether it shall end.
 pub const POLL: Duration = Duration::from_millis(100);
@@ -151,6 +151,17 @@ impl<R: Read> Read for Interruptible<R> {
 impl<S: Seek> Seek for Interruptible<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
+    }
+}
+
+impl<R: ReadAt> ReadAt for Interruptible<R> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.check()?;
+        self.inner.read_exact_at(buffer, offset)
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
     }
 }
 

@@ -85,7 +85,7 @@ impl Disk {
     ///
     /// [`CopyError`]; then an existing file is as it was. An interruption (see
     /// [`Disk::open_until`]) is an error like others.
-    pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+    pub fn copy(&self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
         let interrupted = Arc::clone(&self.interrupted);
         let content = self.content(path)?;
         let size = content.size_bytes();
@@ -93,7 +93,7 @@ impl Disk {
             path: to.to_owned(),
             source,
         };
-        write(content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+        write(&content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind.name(),
@@ -104,7 +104,7 @@ impl Disk {
     }
 }
 
-fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
+fn write(content: &Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;

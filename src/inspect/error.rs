@@ -4,8 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
+use ext4::read::LookupError;
 
-use super::walk::WalkError;
 use crate::error::ErrorKind;
 use crate::provenance::ProvenanceError;
 
@@ -40,7 +40,7 @@ pub enum InspectReason {
         path: String,
         /// Why not.
         #[source]
-        source: WalkError,
+        source: LookupError,
     },
 }
 
@@ -61,8 +61,8 @@ impl InspectError {
             InspectReason::Provenance(ProvenanceError::Unknown(_)) => ErrorKind::Unsupported,
             InspectReason::Provenance(_) => ErrorKind::Permanent,
             InspectReason::Path { source, .. } => match source {
-                WalkError::NotFound => ErrorKind::NotFound,
-                WalkError::Read(error) => error.into(),
+                LookupError::NotFound { .. } => ErrorKind::NotFound,
+                LookupError::Read(error) => error.into(),
                 _ => ErrorKind::Permanent,
             },
         }
@@ -82,11 +82,14 @@ impl InspectError {
             InspectReason::Provenance(ProvenanceError::Unknown(_)) => "look into it with the version that built it",
             InspectReason::Provenance(ProvenanceError::Damaged) => VERIFY,
             InspectReason::Path { source, .. } => match source {
-                WalkError::IsADirectory => "name a regular file, or list the directory with ls",
-                WalkError::NotFound | WalkError::NotADirectory => "list the directory above it with ls",
-                WalkError::NotAFile => "name a regular file; ls says what this is",
-                WalkError::TooManySymlinks => "name the file that they lead to; ls shows where each leads",
-                WalkError::Read(error) => return read(error),
+                LookupError::IsADirectory { .. } => "name a regular file, or list the directory with ls",
+                LookupError::NotFound { .. } | LookupError::NotADirectory { .. } => {
+                    "list the directory above it with ls"
+                }
+                LookupError::NotAFile { .. } => "name a regular file; ls says what this is",
+                LookupError::TooManySymlinks { .. } => "name the file that they lead to; ls shows where each leads",
+                LookupError::Read(error) => return read(error),
+                _ => return None,
             },
         };
         Some(text.to_owned())

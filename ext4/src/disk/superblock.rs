@@ -325,21 +325,6 @@ impl Superblock {
             !self.has(Features::SPARSE_SUPER) || has_sparse_backup(group.into())
         }
     }
-
-    /// Whether it has a feature of `s_feature_compat`.
-    pub(crate) fn has_compat(&self, feature: u32) -> bool {
-        self.feature_compat.get() & feature != 0
-    }
-
-    /// Whether it has a feature of `s_feature_incompat`.
-    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
-        self.feature_incompat.get() & feature != 0
-    }
-
-    /// Whether it has a feature of `s_feature_ro_compat`.
-    pub(crate) fn has_ro_compat(&self, feature: u32) -> bool {
-        self.feature_ro_compat.get() & feature != 0
-    }
 }
 
 /// `s_first_data_block` of blocks of so many bytes: the primary superblock has a block of its own only if blocks are as small

@@ -105,7 +105,7 @@ pub(crate) fn entry_hash(name: &[u8], bytes: NameBytes, value: impl IntoIterator
 }
 
 /// The words of a value that lies near its entry; the last is filled up with zeros.
-pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> {
+pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> + Clone {
     value.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
