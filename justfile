@@ -131,14 +131,14 @@ hello:
 golden:
     UPDATE_GOLDEN=1 cargo test --test suite golden::images_from_layouts
 
-# The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
+# The init's programs anew, after a change to guest: both, with the compiler that guest/init/rust-toolchain.toml names
 init:
     cd guest/init && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
     for cpu in x86_64 aarch64; do just init-for $cpu && cp target/init/$cpu-unknown-linux-gnu/release/microagent-init src/guest/init/$cpu || exit; done
 
 # One of them, into target/init, and nowhere else
 init-for cpu:
-    cd guest/init && cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
+    cd guest/init && CARGO_INCREMENTAL=0 cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
 
 # What the recipes below need, on Debian, as root, with rustup
 cross-tools:
@@ -163,5 +163,5 @@ release-twice *options:
 # All crates as they would be published
 publishable *options:
     # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
-    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
+    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-*
     cargo publish --workspace --dry-run --locked --target-dir target/publish {{ options }}
