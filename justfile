@@ -4,7 +4,7 @@ _:
     @just --list
 
 # What to run before a commit: needs Rust alone
-check: format clippy doc test
+check: format clippy light doc test
 
 # All tests, by nextest where it is installed; oracles without root, Linux or their tools are skipped
 test:
@@ -27,6 +27,14 @@ clippy:
     cargo clippy --workspace --all-targets -- -D warnings
     cd guest/init && cargo clippy --target x86_64-unknown-linux-gnu --target-dir ../../target/init -- -D warnings
     cd fuzz && cargo clippy --all-targets -- -D warnings
+
+# The ext4 crate as others adopt it: at most ten dependencies, of all kinds, and lints without features
+light:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dependencies=$(cargo tree --locked --package microagent-ext4 --edges normal,build --prefix none --no-dedupe | sed 1d | sort -u)
+    [ "$(wc -l <<<"$dependencies")" -le 10 ] || { printf 'too many dependencies:\n%s\n' "$dependencies" >&2; exit 1; }
+    cargo clippy --locked --package microagent-ext4 -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
