@@ -9,7 +9,7 @@ use guest_configuration as layout;
 use super::accounts::Credentials;
 use super::process::Process;
 use super::tmpfs::Directory;
-use crate::image::Platform;
+use oci::Platform;
 
 /// `e_phoff`, `e_phnum` of an ELF header, and the size of a program header (elf(5)).
 const PROGRAM_HEADERS: usize = 64;

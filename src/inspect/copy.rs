@@ -8,8 +8,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::{Content, Disk, InspectError};
 use crate::error::{ErrorKind, disk_remediation};
-use crate::host::{NewFile, Replace, Untrusted};
-use crate::interrupt::check;
+use layer::interrupt::check;
+use oci::host::{NewFile, Replace, Untrusted};
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]

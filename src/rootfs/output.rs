@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
-use crate::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
-use crate::image::{Algorithm, Digest};
+use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
+use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 #[derive(Debug)]
