@@ -104,6 +104,10 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+// Not by the feature `derive` of zerocopy: the two compile at the same time.
+#[macro_use]
+extern crate zerocopy_derive;
+
 mod check;
 mod checksum;
 mod data;
