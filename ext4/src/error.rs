@@ -1,5 +1,6 @@
 //! What can go wrong: in the tree, or while the image is written.
 
+use std::fmt;
 use std::io;
 
 use crate::tree::{InodeId, MAX_LINKS};
@@ -104,8 +105,8 @@ pub enum FormatError {
     /// The image could not be read or written.
     #[error("could not {action} the image at byte {offset}")]
     Image {
-        /// What was tried: `read`, `write`, `clear` or `resize`.
-        action: &'static str,
+        /// What was tried.
+        action: ImageAction,
         /// Where, in bytes from the start of the image.
         offset: u64,
         /// What the output said.
@@ -189,6 +190,31 @@ pub enum FormatError {
         /// Longest target in bytes.
         max: usize,
     },
+}
+
+/// Use of the image's [`Output`](crate::Output).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageAction {
+    /// Reading bytes.
+    Read,
+    /// Writing bytes.
+    Write,
+    /// Making bytes read as zeros.
+    Clear,
+    /// Giving the image its size.
+    Resize,
+}
+
+impl fmt::Display for ImageAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Clear => "clear",
+            Self::Resize => "resize",
+        })
+    }
 }
 
 /// Names content in a message.

@@ -117,7 +117,7 @@ mod units;
 
 pub use check::{Finding, Report, check};
 pub use data::Data;
-pub use error::{FormatError, TreeError};
+pub use error::{FormatError, ImageAction, TreeError};
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use ext4::FormatError;
+use ext4::{FormatError, ImageAction};
 use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
@@ -320,7 +320,7 @@ mod tests {
         for full in full.map(|kind| move || io::Error::from(kind)) {
             let path = PathBuf::from("disk");
             let write = || FormatError::Image {
-                action: "write",
+                action: ImageAction::Write,
                 offset: 0,
                 source: full(),
             };
