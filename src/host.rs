@@ -24,10 +24,13 @@ use std::io;
 use std::path::Path;
 
 pub(crate) use directory::{Access, Directory, parent_of};
-pub(crate) use entry::{Entry, EntryKind, Identity};
+pub use entry::EntryKind;
+pub(crate) use entry::{Entry, Identity};
 pub(crate) use new_file::{NewFile, Replace};
 pub(crate) use scratch::Scratch;
-pub(crate) use untrusted::Untrusted;
+pub(crate) use untrusted::{Untrusted, kind_of};
+
+use crate::failure::Hint;
 
 /// Permission bits of any new file, less the umask.
 pub(crate) const ANY_FILE: u32 = 0o666;
@@ -80,6 +83,19 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
     }
     File::open(path)
+}
+
+/// Returns the advice to make the directory of a path.
+pub(crate) fn make_directory_of(path: &Path) -> Hint {
+    let directory = path.parent().unwrap_or(path).display();
+    format!("make the directory first: mkdir -p {directory}").into()
+}
+
+/// Returns advice on a lock that another process holds. `instead` is the advice to use another
+/// file.
+pub(crate) fn end_holder(lock: &Path, instead: Hint) -> Hint {
+    let lock = lock.display();
+    Hint::from(format!("end the process that holds it (fuser {lock} shows which), or ")).and(instead)
 }
 
 #[cfg(test)]

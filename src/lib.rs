@@ -2,6 +2,7 @@
 
 pub mod diff;
 pub mod error;
+pub mod failure;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod guest;

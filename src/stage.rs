@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{ReadError, Reader};
 
-pub use error::{StageError, StageReason};
+pub use error::{StageError, StageReason, TargetAction};
 
 use crate::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 use confined::Root;
@@ -64,7 +64,7 @@ impl Stage {
             // Without the slash that may be at its end.
             let target = target.with_file_name(name);
             let failed = |source: io::Error| StageReason::Target {
-                action: "make a directory beside",
+                action: TargetAction::Begin,
                 path: target.clone(),
                 source,
             };
@@ -191,7 +191,7 @@ fn naming(path: PathBuf, source: io::Error) -> StageReason {
         return StageReason::Exists(path);
     }
     StageReason::Target {
-        action: "name",
+        action: TargetAction::Name,
         path,
         source,
     }

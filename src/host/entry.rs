@@ -51,16 +51,23 @@ impl PartialEq for Identity {
     }
 }
 
-/// Kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "Unix has more kinds"))]
-pub(crate) enum EntryKind {
+/// Kind of an entry of a directory of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A regular file.
     File,
+    /// A directory.
     Directory,
+    /// A symlink.
     Symlink,
+    /// A block device.
     BlockDevice,
+    /// A character device.
     CharDevice,
+    /// A named pipe.
     Fifo,
+    /// A socket.
     Socket,
     /// Of a kind that only this system has.
     Other,
@@ -94,10 +101,11 @@ impl EntryKind {
             Self::Other
         }
     }
+}
 
-    /// Returns the kind as messages name it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::File => "file",
             Self::Directory => "directory",
             Self::Symlink => "symlink",
@@ -105,12 +113,6 @@ impl EntryKind {
             Self::Fifo => "FIFO",
             Self::Socket => "socket",
             Self::Other => "special file",
-        }
-    }
-}
-
-impl fmt::Display for EntryKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        })
     }
 }

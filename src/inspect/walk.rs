@@ -5,6 +5,8 @@ use std::io::{Read, Seek};
 
 use ext4::{FoundEntry, FoundInode, FoundKind, ReadError, Reader};
 
+use crate::failure::{ErrorKind, Failure, Hint, Setting};
+
 /// Most symlinks on the way to a file (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;
 /// Longest path in bytes, with what symlinks make of it; as the applier of layers has it.
@@ -34,6 +36,28 @@ pub enum WalkError {
     /// The file system is damaged or unknown.
     #[error(transparent)]
     Read(#[from] ReadError),
+}
+
+impl Failure for WalkError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NotFound => ErrorKind::NotFound,
+            Self::Read(error) => error.kind(),
+            Self::NotADirectory | Self::IsADirectory | Self::NotAFile | Self::TooManySymlinks => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            Self::IsADirectory => Hint::from("name a regular file, or list the directory").with(Setting::List),
+            Self::NotFound | Self::NotADirectory => Hint::from("list the directory above it").with(Setting::List),
+            Self::NotAFile => Hint::from("name a regular file").about(Setting::List, "; {} says what this is", ""),
+            Self::TooManySymlinks => {
+                Hint::from("name the file that they lead to").about(Setting::List, "; {} shows where each leads", "")
+            }
+            Self::Read(error) => return error.hint(),
+        })
+    }
 }
 
 /// What a path leads to.
