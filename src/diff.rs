@@ -23,7 +23,7 @@ use std::path::Path;
 use ext4::BOOT_AREA_LEN;
 
 use crate::provenance::Provenance;
-use crate::text::{harmless, printable};
+use layer::text::{harmless, printable};
 
 pub use difference::{Difference, Section};
 pub use error::{DiffError, DiffReason};

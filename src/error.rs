@@ -8,14 +8,15 @@ use std::path::PathBuf;
 
 use ext4::FormatError;
 
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
 use crate::guest::GuestError;
-pub use crate::host::EntryKind;
-use crate::host::{Untrusted, kind_of, make_directory_of};
-use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
-use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::{DecodeError, LayerError, LayerErrorKind};
+use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::{Digest, DigestError, ImageError, Reference, StoreError};
+
+pub use oci::host::EntryKind;
 
 /// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -331,8 +332,8 @@ mod tests {
     use ext4::ImageAction;
 
     use super::*;
-    use crate::image::{ManifestError, RegistryError};
-    use crate::layer::Position;
+    use layer::Position;
+    use oci::{ManifestError, RegistryError};
 
     fn digest() -> Digest {
         format!("sha256:{}", "0".repeat(64)).parse().unwrap()

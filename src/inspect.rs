@@ -12,9 +12,9 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
-use crate::host::open_disk;
-use crate::interrupt::Interruptible;
 use crate::provenance::Provenance;
+use layer::interrupt::Interruptible;
+use oci::host::open_disk;
 
 pub use content::Content;
 pub use copy::CopyError;

@@ -23,9 +23,9 @@ use ext4::{Options, Reader, Summary};
 pub use error::{Mke2fsError, WorkAction};
 pub(crate) use program::Programs;
 
-use crate::host::{ANY_FILE, Directory};
 use crate::stage::{Fidelity, Staged};
 use error::working;
+use oci::host::{ANY_FILE, Directory};
 use program::Workshop;
 
 /// Name of the image in the directory where the programs run.

@@ -12,8 +12,8 @@ use std::error::Error;
 use ext4::BOOT_AREA_LEN;
 use serde::{Deserialize, Serialize};
 
-use crate::failure::{ErrorKind, Failure, Hint};
-use crate::image::Image;
+use layer::failure::{ErrorKind, Failure, Hint};
+use oci::Image;
 
 /// What a record begins with.
 const MAGIC: &[u8; 16] = b"microagent/ext4\n";

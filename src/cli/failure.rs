@@ -8,12 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use layer::failure::{self, ErrorKind};
+use layer::text::harmless;
 use microagent::diff::DiffError;
 use microagent::error::BuildError;
-use microagent::failure::{self, ErrorKind};
-use microagent::image::{Algorithm, Digest, ImageError, StoreError};
 use microagent::inspect::{CopyError, InspectError};
-use microagent::text::harmless;
+use oci::{Algorithm, Digest, ImageError, StoreError};
 use serde::Serialize;
 
 use super::arguments::Arguments;

@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use microagent::failure::{Failure, Hint, Setting};
-use microagent::image::{ImageError, RegistryError};
+use layer::failure::{Failure, Hint, Setting};
+use oci::{ImageError, RegistryError};
 
 /// Returns a hint in words for the command line.
 pub(super) fn text(hint: &Hint) -> String {

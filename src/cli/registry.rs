@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
-use microagent::image::{
-    AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login,
-};
-use microagent::text::harmless;
+use layer::text::harmless;
+use oci::{AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
 use super::failure::Failure;

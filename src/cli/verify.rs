@@ -5,8 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use microagent::image::Digest;
 use microagent::verify::{Verdict, verify};
+use oci::Digest;
 use serde::Serialize;
 
 use super::failure::Failure;

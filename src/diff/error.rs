@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::failure::{ErrorKind, Failure, Hint};
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A comparison that came to no end.
 #[derive(Debug, thiserror::Error)]

@@ -10,7 +10,7 @@ use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadEr
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{OwnerKind, Owners};
-use crate::host;
+use oci::host;
 
 /// Most bytes of extended attributes that are compared.
 const MAX_XATTR_BYTES: u64 = 16 << 30;

@@ -2,9 +2,9 @@
 
 use ext4::{FormatError, TreeError};
 
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
-use crate::image::Platform;
-use crate::layer::{LayerErrorKind, Printable};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::{LayerErrorKind, Printable};
+use oci::Platform;
 
 /// Longest part in characters that a message shows of a variable: the whole may have megabytes.
 const MAX_SHOWN: usize = 64;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Content, Disk, InspectError};
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
-use crate::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
-use crate::interrupt::check;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::interrupt::check;
+use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]

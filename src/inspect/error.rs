@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use ext4::ReadError;
 
 use super::walk::WalkError;
-use crate::failure::{ErrorKind, Failure, Hint};
 use crate::provenance::ProvenanceError;
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A disk image that could not be looked into.
 #[derive(Debug, thiserror::Error)]

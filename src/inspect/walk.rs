@@ -5,7 +5,7 @@ use std::io::{Read, Seek};
 
 use ext4::{FoundEntry, FoundInode, FoundKind, ReadError, Reader};
 
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// Most symlinks on the way to a file (`MAXSYMLINKS` of Linux).
 const MAX_SYMLINKS: usize = 40;

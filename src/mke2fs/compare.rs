@@ -6,7 +6,7 @@ use ext4::{DataRange, FoundInode, FoundKind};
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use crate::interrupt::is_raised;
+use layer::interrupt::is_raised;
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 1 << 20;

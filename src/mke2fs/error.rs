@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
-use crate::host::kind_of;
 use crate::stage::StageReason;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use oci::host::kind_of;
 
 /// An image that e2fsprogs did not make, or not as it should be.
 #[derive(Debug, thiserror::Error)]

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use super::IMAGE;
 use super::error::{Mke2fsError, WorkAction, working};
-use crate::host::{Access, Directory};
-use crate::interrupt::is_raised;
-use crate::text::harmless;
+use layer::interrupt::is_raised;
+use layer::text::harmless;
+use oci::host::{Access, Directory};
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
-use crate::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
-use crate::image::{Algorithm, Digest};
+use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
+use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 #[derive(Debug)]
@@ -135,8 +135,8 @@ fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> Buil
 mod tests {
     use super::*;
     #[cfg(windows)]
-    use crate::failure::Failure;
-    use crate::host::EntryKind;
+    use layer::failure::Failure;
+    use oci::host::EntryKind;
 
     #[cfg(windows)]
     #[test]

@@ -32,13 +32,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::LayerFailure;
-use crate::image::{DigestError, Layer, Source};
-use crate::interrupt::{self, Interruptible};
-use crate::layer::Compression;
 use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
 use feed::End;
 use lane::{Lane, Step};
+use layer::Compression;
+use layer::interrupt::{self, Interruptible};
+use oci::{DigestError, Layer, Source};
 use piece::{Piece, PieceReader, Pieces};
 use writes::{Writes, Writing};
 

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::failure::{ErrorKind, Failure, Hint, Setting};
-use crate::host::{Untrusted, kind_of, make_directory_of};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use oci::host::{Untrusted, kind_of, make_directory_of};
 
 /// A stage that could not be made. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]

@@ -13,7 +13,7 @@ use super::StageReason;
 use super::confined::{Directory, Root, join};
 use super::mtree;
 use super::zeros::write_sparsely;
-use crate::interrupt::is_raised;
+use layer::interrupt::is_raised;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -349,7 +349,7 @@ pub(super) mod tests {
 
     fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
         let mut reader = Reader::open(Cursor::new(image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
@@ -423,7 +423,7 @@ pub(super) mod tests {
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
         let mut reader = Reader::open(Cursor::new(&image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(false);
         let out = Some(&mut specification);

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use microagent::failure::Failure;
-use microagent::image::{Image, ImageError};
+use layer::failure::Failure as _;
+use oci::{Image, ImageError};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use microagent::failure::{ErrorKind, Failure};
-use microagent::image::{ImageError, Redirects, RegistryError};
+use layer::failure::{ErrorKind, Failure as _};
+use oci::{ImageError, Redirects, RegistryError};
 use tempfile::TempDir;
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};

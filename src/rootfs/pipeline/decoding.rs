@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use super::feed::{End, Feed, FeedReader};
 use super::piece::Piece;
 use crate::error::LayerFailure;
-use crate::image::{Check, Layer, Source};
-use crate::layer::{self, Compression, Decoder, SaidChecksum};
+use layer::{self, Compression, Decoder, SaidChecksum};
+use oci::{Check, Layer, Source};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decoding<'a> {

@@ -7,8 +7,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::{Piece, PieceReader, Pieces};
-use crate::image::{Blob, Check, DigestError};
-use crate::interrupt::Interruptible;
+use layer::interrupt::Interruptible;
+use oci::{Blob, Check, DigestError};
 
 /// Most pieces that are read ahead: 2 MiB.
 const MAX_PIECES: usize = 8;
@@ -195,7 +195,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::image::{Algorithm, Digest};
+    use oci::{Algorithm, Digest};
 
     /// What reading a blob of ten bytes to its end comes to, and how it ended.
     fn read(file: File, interrupted: bool) -> (io::Result<usize>, End) {

@@ -11,8 +11,8 @@ use super::piece::Piece;
 use super::tar_check::TarCheck;
 use super::windows::{Claim, WINDOW_SHARE};
 use crate::error::LayerFailure;
-use crate::image::{Layer, Source};
-use crate::layer::{Compression, SaidChecksum};
+use layer::{Compression, SaidChecksum};
+use oci::{Layer, Source};
 
 /// Pieces that the lanes above leave to a lane: 8 MiB.
 const RESERVE: usize = 32;
