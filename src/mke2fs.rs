@@ -20,7 +20,7 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{Options, Reader, Summary};
 
-pub use error::Mke2fsError;
+pub use error::{Mke2fsError, WorkAction};
 pub(crate) use program::Programs;
 
 use crate::stage::{Fidelity, Staged};
@@ -54,20 +54,23 @@ impl Mke2fs<'_> {
         let facts = native.info();
         let size = facts.block_count * facts.block_size;
         let image = self.scratch.create_new(IMAGE, ANY_FILE);
-        let mut image = image.map_err(working("make", path))?;
-        image.set_len(size).map_err(working("enlarge", path))?;
+        let mut image = image.map_err(working(WorkAction::Make, path))?;
+        image.set_len(size).map_err(working(WorkAction::Enlarge, path))?;
 
-        let tree = self.scratch.make_private(TREE).map_err(working("make", path))?;
-        let mut staged = Staged::new(&tree).map_err(working("open", tree.path()))?;
+        let tree = self
+            .scratch
+            .make_private(TREE)
+            .map_err(working(WorkAction::Make, path))?;
+        let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
         staged.export(&native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
         format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.
         drop(staged);
         self.scratch
             .remove_directory(TREE)
-            .map_err(working("remove", tree.path()))?;
+            .map_err(working(WorkAction::Remove, tree.path()))?;
 
-        write_start(&mut image, &self.options.boot_area).map_err(working("write", path))?;
+        write_start(&mut image, &self.options.boot_area).map_err(working(WorkAction::Write, path))?;
         let said = amend::amend(&workshop, &native, &image)?;
         if facts.features.iter().any(|feature| feature == "ea_inode") {
             // Debugfs does not count the blocks of attributes that have inodes of their own.

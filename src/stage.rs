@@ -19,7 +19,7 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{ReadAt, ReadError, Reader};
 
-pub use error::{StageError, StageReason};
+pub use error::{StageError, StageReason, TargetAction};
 
 use confined::Root;
 use export::Exporter;
@@ -64,7 +64,7 @@ impl Stage {
             // Without the slash that may be at its end.
             let target = target.with_file_name(name);
             let failed = |source: io::Error| StageReason::Target {
-                action: "make a directory beside",
+                action: TargetAction::Begin,
                 path: target.clone(),
                 source,
             };
@@ -190,7 +190,7 @@ fn naming(path: PathBuf, source: io::Error) -> StageReason {
         return StageReason::Exists(path);
     }
     StageReason::Target {
-        action: "name",
+        action: TargetAction::Name,
         path,
         source,
     }

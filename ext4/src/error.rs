@@ -120,8 +120,8 @@ pub enum FormatError {
     },
     /// The image could not be read or written.
     Image {
-        /// What was tried: `read`, `write`, `clear` or `resize`.
-        action: &'static str,
+        /// What was tried.
+        action: ImageAction,
         /// Where, in bytes from the start of the image.
         offset: u64,
         /// What the output said.
@@ -261,5 +261,30 @@ impl Error for FormatError {
             Self::Content(source) | Self::Image { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+/// Use of the image's [`Output`](crate::Output).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageAction {
+    /// Reading bytes.
+    Read,
+    /// Writing bytes.
+    Write,
+    /// Making bytes read as zeros.
+    Clear,
+    /// Giving the image its size.
+    Resize,
+}
+
+impl fmt::Display for ImageAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Clear => "clear",
+            Self::Resize => "resize",
+        })
     }
 }

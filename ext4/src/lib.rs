@@ -149,7 +149,7 @@ pub use check::{
     BitmapUnit, BlockRole, Finding, InodeFeature, Problem, QuotaProblem, Report, Severity, StopReason, check,
 };
 pub use data::Data;
-pub use error::{FormatError, TreeError};
+pub use error::{FormatError, ImageAction, TreeError};
 pub use file_type::FileType;
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};

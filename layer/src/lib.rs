@@ -16,6 +16,7 @@ mod apply;
 mod change;
 mod decode;
 mod error;
+pub mod failure;
 mod header;
 pub mod interrupt;
 mod libarchive;

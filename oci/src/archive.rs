@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::error::ImageError;
 use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::section::{FileError, MAKE_ARCHIVE_AGAIN, Section};
 use index::{IndexError, MAX_MEMBERS, MAX_NAMES_LEN, Member, clean, index};
+use layer::failure::{ErrorKind, Failure, Hint};
 use layer::{Compression, DecodeError, decode};
 
 /// Most links from one name to the next.
@@ -134,6 +135,33 @@ pub enum ArchiveError {
         /// The name in it.
         name: String,
     },
+}
+
+impl Failure for ArchiveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Decode { source, .. } | Self::Layer { source, .. } => source.kind(),
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Damaged { .. } | Self::Empty { .. } | Self::TooManyMembers { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Decode {
+                source: DecodeError::Unsupported { .. },
+                ..
+            } => "decompress the archive first, or compress it with gzip or zstd",
+            Self::Decode { source, .. } | Self::Layer { source, .. } => return source.hint(),
+            Self::Missing { name, .. } if name == "manifest.json" => {
+                "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
+            }
+            Self::Missing { .. } | Self::Damaged { .. } => MAKE_ARCHIVE_AGAIN,
+            Self::Empty { .. } => "name a tar, or see why what should write it did not",
+            Self::TooManyMembers { .. } => return None,
+        };
+        Some(text.into())
+    }
 }
 
 #[cfg(test)]

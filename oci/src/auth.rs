@@ -18,8 +18,9 @@ use serde_json::Value;
 
 use super::manifest::null_is_default;
 use super::reference::{self, RegistryReference};
-use crate::host::{Access, Directory, Untrusted};
+use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
@@ -413,6 +414,27 @@ impl AuthError {
         match Untrusted::of(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
+        }
+    }
+}
+
+impl Failure for AuthError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
+            Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
+            Self::Held { .. } | Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
+        match self {
+            Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
+            Self::Held { path, .. } => Some(end_holder(path, own)),
+            Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
+            Self::Interrupted => Some(Hint::again()),
+            Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
         }
     }
 }

@@ -19,6 +19,7 @@ use super::reference::{Choice, LocalReference, RegistryReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Root};
+use layer::failure::{ErrorKind, Failure, Hint};
 use layer::{Compression, decode};
 
 /// Most images that are looked at: each has a config of up to 4 MiB.
@@ -60,7 +61,7 @@ impl Saved {
     /// Reads all of `manifest.json`.
     fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
         let text = json::text_of(manifest);
-        let images = json::document(&text).map_err(ManifestError::Json)?;
+        let images = json::document(&text).map_err(ManifestError::json)?;
         Ok(json::list(images, Self::read)?)
     }
 
@@ -353,4 +354,17 @@ pub enum DockerArchiveError {
         /// Position and names of each image.
         images: Vec<String>,
     },
+}
+
+impl Failure for DockerArchiveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchImage { .. } => ErrorKind::NotFound,
+            Self::TooManyImages { .. } | Self::Ambiguous { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some("name one of those that there are".into())
+    }
 }

@@ -261,7 +261,14 @@ fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Failur
 }
 
 fn target(registry: &str) -> Result<LoginTarget, Failure> {
-    LoginTarget::parse(registry).map_err(|error| wrong(&error.to_string()))
+    LoginTarget::parse(registry).map_err(|error| {
+        let advice = if registry.contains('@') {
+            ": the user is --user, the password is asked for"
+        } else {
+            ""
+        };
+        wrong(&format!("{error}{advice}"))
+    })
 }
 
 fn file_to_change() -> Result<AuthFile, Failure> {

@@ -48,9 +48,7 @@ impl LoginTarget {
         let name = without_scheme(text).or_else(|| text.strip_prefix("docker://"));
         let (host, namespace) = split_api(name.unwrap_or(text));
         if text.contains('@') {
-            return Err(invalid(
-                "omit user and password: the user is --user, the password is asked for",
-            ));
+            return Err(invalid("omit user and password"));
         }
         if text.contains(['?', '#']) {
             return Err(invalid("omit what begins with ? or #"));
