@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use ext4::FormatError;
 
+use crate::cancel::Cancelled;
 use crate::guest::GuestError;
 use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
 use crate::layer::{DecodeError, LayerError, LayerErrorKind};
@@ -91,9 +92,9 @@ pub enum BuildError {
         /// The limit in bytes.
         max: u64,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 /// What is wrong with a layer, or what went wrong with it.

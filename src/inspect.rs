@@ -7,13 +7,11 @@ mod walk;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
+use crate::cancel::{Cancel, Cancellable};
 use crate::host::open_disk;
-use crate::interrupt::Interruptible;
 use crate::provenance::Provenance;
 
 pub use content::Content;
@@ -26,8 +24,8 @@ use walk::{Found, walk};
 /// A disk image that is looked into.
 pub struct Disk {
     path: PathBuf,
-    reader: Reader<Interruptible<File>>,
-    interrupted: Arc<AtomicBool>,
+    reader: Reader<Cancellable<File>>,
+    cancel: Cancel,
 }
 
 /// An entry of a directory, or any other file.
@@ -59,24 +57,25 @@ impl Disk {
     ///
     /// [`InspectError`] if there is no file, or no file system in it.
     pub fn open(path: &Path) -> Result<Self, InspectError> {
-        Self::open_until(path, &Arc::default())
+        Self::open_until(path, &Cancel::new())
     }
 
-    /// As [`Disk::open`]. Reading anything of it fails once `interrupted` is set.
+    /// As [`Disk::open`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
+    /// cancelled.
     ///
     /// # Errors
     ///
     /// As [`Disk::open`].
-    pub fn open_until(path: &Path, interrupted: &Arc<AtomicBool>) -> Result<Self, InspectError> {
+    pub fn open_until(path: &Path, cancel: &Cancel) -> Result<Self, InspectError> {
         let open = || {
             let file = open_disk(path).map_err(InspectReason::Open)?;
-            Ok(Reader::open(Interruptible::new(file, interrupted))?)
+            Ok(Reader::open(Cancellable::new(file, cancel))?)
         };
         let reader = open().map_err(|reason| InspectError::new(path, reason))?;
         Ok(Self {
             path: path.to_owned(),
             reader,
-            interrupted: Arc::clone(interrupted),
+            cancel: cancel.clone(),
         })
     }
 
@@ -152,7 +151,7 @@ fn at(image: &Path, path: &[u8], source: WalkError) -> InspectError {
     InspectError::new(image, InspectReason::Path { path, source })
 }
 
-fn listed(reader: &mut Reader<Interruptible<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
+fn listed(reader: &mut Reader<Cancellable<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
     let target = match inode.kind {
         FoundKind::Symlink => Some(reader.target(&inode)?),
         _ => None,

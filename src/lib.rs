@@ -1,5 +1,6 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
+pub mod cancel;
 pub mod diff;
 pub mod error;
 #[cfg(fuzzing)]
@@ -8,7 +9,6 @@ pub mod guest;
 mod host;
 pub mod image;
 pub mod inspect;
-mod interrupt;
 pub mod layer;
 pub mod mke2fs;
 pub mod provenance;

@@ -138,6 +138,7 @@ impl<'a> Content<'a> {
 
     /// Bytes from an offset on, with zeros for holes, and fewer at the end.
     fn part(&mut self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
+        self.side.check()?;
         let end = self.size.min(start.saturating_add(len));
         let index = |offset: u64| usize::try_from(offset - start).expect("parts fit in memory");
         let mut bytes = vec![0; if start < end { index(end) } else { 0 }];

@@ -10,6 +10,7 @@ use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadEr
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{OwnerKind, Owners};
+use crate::cancel::{Cancel, Cancellable};
 use crate::host;
 
 /// Most bytes of extended attributes that are compared.
@@ -34,7 +35,8 @@ impl Name {
 /// A disk image that is compared.
 pub(super) struct Side {
     path: PathBuf,
-    reader: Reader<File>,
+    reader: Reader<Cancellable<File>>,
+    cancel: Cancel,
     pub(super) facts: Facts,
     pub(super) holes: Holes,
     pub(super) tables: Tables,
@@ -52,9 +54,9 @@ pub(super) struct Side {
 
 impl Side {
     /// Opens a disk image, and reads its superblock and group descriptors.
-    pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
+    pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, DiffError> {
         let open = || -> Result<Self, DiffReason> {
-            let mut reader = Reader::open(host::open_disk(path)?)?;
+            let mut reader = Reader::open(Cancellable::new(host::open_disk(path)?, cancel))?;
             let facts = reader.facts();
             let tables = reader.tables()?;
             let mut owners = Owners::new(facts.block_size, facts.block_count, &tables);
@@ -70,12 +72,18 @@ impl Side {
                 tables,
                 owners,
                 reader,
+                cancel: cancel.clone(),
                 seen: HashSet::new(),
                 names: HashMap::new(),
                 xattr_bytes: 0,
             })
         };
         open().map_err(|reason| DiffError::new(path, reason))
+    }
+
+    /// Fails once the comparison is cancelled.
+    pub(super) fn check(&self) -> Result<(), DiffError> {
+        Ok(self.cancel.check()?)
     }
 
     /// The error that something is wrong with this image.
@@ -85,7 +93,7 @@ impl Side {
 
     pub(super) fn read<T>(
         &mut self,
-        read: impl FnOnce(&mut Reader<File>) -> Result<T, ReadError>,
+        read: impl FnOnce(&mut Reader<Cancellable<File>>) -> Result<T, ReadError>,
     ) -> Result<T, DiffError> {
         read(&mut self.reader).map_err(|error| DiffError::new(&self.path, error))
     }

@@ -49,7 +49,7 @@ impl BuildError {
             Self::Format(error) => error.into(),
             Self::Mke2fs(error) => error.kind(),
             Self::Stage(error) => error.kind(),
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 }
@@ -108,7 +108,7 @@ impl From<&ImageError> for ErrorKind {
             }
             ImageError::File(_) | ImageError::DockerArchive(_) | ImageError::Content { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
-            ImageError::Interrupted => Self::Transient,
+            ImageError::Cancelled(_) => Self::Transient,
         }
     }
 }
@@ -120,7 +120,7 @@ impl AuthError {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => source.into(),
             Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
-            Self::Held { .. } | Self::Interrupted => ErrorKind::Transient,
+            Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 }
@@ -226,6 +226,7 @@ impl From<&LayerErrorKind> for ErrorKind {
     fn from(kind: &LayerErrorKind) -> Self {
         match kind {
             LayerErrorKind::Read(source) => source.kind().into(),
+            LayerErrorKind::Cancelled(_) => Self::Transient,
             LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => error.into(),
             LayerErrorKind::OutOfMemory { .. } => Self::ResourceExhausted,
             LayerErrorKind::TooLarge { .. }
@@ -273,6 +274,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cancel::Cancelled;
     use crate::error::OutputAction;
     use crate::image::Digest;
     use crate::layer::Position;
@@ -362,7 +364,7 @@ mod tests {
         let error = layer(ImageError::from(too_many_requests(Some(Duration::MAX))));
         assert_eq!(error.retry_after_ms(), Some(u64::MAX));
         assert_eq!(image(too_many_requests(None)).retry_after_ms(), None);
-        assert_eq!(BuildError::Interrupted.retry_after_ms(), None);
+        assert_eq!(BuildError::from(Cancelled).retry_after_ms(), None);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl BuildError {
             Self::Format(error) => format(error),
             Self::Mke2fs(error) => Some(mke2fs(error)),
             Self::Stage(error) => stage(error),
-            Self::Interrupted => Some(RUN_AGAIN.to_owned()),
+            Self::Cancelled(_) => Some(RUN_AGAIN.to_owned()),
         }
     }
 }
@@ -247,7 +247,7 @@ fn auth(error: &AuthError) -> Option<String> {
         AuthError::Refused { path, source } => refusal(path, source, ANOTHER_AUTH_FILE),
         AuthError::Held { path, .. } => Some(end_holder(path, ANOTHER_AUTH_FILE)),
         AuthError::TooLarge { .. } => Some("name a credentials file with REGISTRY_AUTH_FILE".to_owned()),
-        AuthError::Interrupted => Some(RUN_AGAIN.to_owned()),
+        AuthError::Cancelled(_) => Some(RUN_AGAIN.to_owned()),
         _ => None,
     }
 }
@@ -447,6 +447,7 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
     let text = match error {
         LayerErrorKind::Image(error) | LayerErrorKind::Unfit(error) => return format(error),
         LayerErrorKind::Read(source) => return DecodeError::of(source).and_then(decoding),
+        LayerErrorKind::Cancelled(_) => RUN_AGAIN,
         LayerErrorKind::Truncated { .. }
         | LayerErrorKind::Checksum
         | LayerErrorKind::LoneZeroBlock

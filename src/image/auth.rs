@@ -18,6 +18,7 @@ use serde_json::Value;
 
 use super::manifest::null_is_default;
 use super::reference::{self, RegistryReference};
+use crate::cancel::Cancelled;
 use crate::host::{Access, Directory, Untrusted};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
 
@@ -370,9 +371,9 @@ pub enum AuthError {
         /// Time that this process waited.
         waited: Duration,
     },
-    /// The flag was set while waiting for the file's lock.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
     /// The file is not JSON of the right form.
     #[error(
         "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",

@@ -12,6 +12,7 @@ use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::registry::RegistryError;
 use super::section::FileError;
+use crate::cancel::Cancelled;
 
 /// An image that could not be found, read or trusted.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +77,9 @@ pub enum ImageError {
         /// The limit in bytes.
         max: u64,
     },
-    /// The flag in the options was set while waiting.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 impl ImageError {

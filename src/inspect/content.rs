@@ -9,7 +9,7 @@ use ext4::{DataRange, FoundInode, ReadError, Reader};
 
 use super::walk::WalkError;
 use super::{InspectError, at};
-use crate::interrupt::Interruptible;
+use crate::cancel::Cancellable;
 use crate::stage::write_sparsely;
 
 /// Bytes that are copied at once.
@@ -21,7 +21,7 @@ const CHUNK: usize = 1 << 20;
 pub struct Content<'disk> {
     image: &'disk Path,
     path: Vec<u8>,
-    reader: &'disk mut Reader<Interruptible<File>>,
+    reader: &'disk mut Reader<Cancellable<File>>,
     size: u64,
     mode: u16,
     /// What is not a hole, the last first.
@@ -33,7 +33,7 @@ pub struct Content<'disk> {
 impl<'disk> Content<'disk> {
     pub(super) fn new(
         image: &'disk Path,
-        reader: &'disk mut Reader<Interruptible<File>>,
+        reader: &'disk mut Reader<Cancellable<File>>,
         path: &[u8],
         inode: &FoundInode,
     ) -> Result<Self, ReadError> {

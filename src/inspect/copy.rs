@@ -3,13 +3,11 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::{Content, Disk, InspectError};
+use crate::cancel::{Cancel, Cancelled};
 use crate::error::{ErrorKind, disk_remediation};
 use crate::host::{NewFile, Replace, Untrusted};
-use crate::interrupt::check;
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +33,9 @@ pub enum CopyError {
         #[source]
         source: io::Error,
     },
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
 }
 
 impl CopyError {
@@ -45,6 +46,7 @@ impl CopyError {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
             Self::Write { source, .. } => source.into(),
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -63,6 +65,7 @@ impl CopyError {
                 return Some("name another file, or use cat, and write its output there".to_owned());
             }
             Self::Write { path, source } => (path, source),
+            Self::Cancelled(_) => return None,
         };
         match source.kind() {
             io::ErrorKind::NotFound => {
@@ -83,34 +86,34 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// [`CopyError`]; then an existing file is as it was. An interruption (see
-    /// [`Disk::open_until`]) is an error like others.
+    /// [`CopyError`]; then an existing file is as it was.
     pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
-        let interrupted = Arc::clone(&self.interrupted);
+        let cancel = self.cancel.clone();
         let content = self.content(path)?;
         let size = content.size_bytes();
         let failed = |source| CopyError::Write {
             path: to.to_owned(),
             source,
         };
-        write(content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+        let written = write(content, to, &cancel).map_err(|error| match Untrusted::of(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind.name(),
             },
             _ => error.downcast().map_or_else(failed, CopyError::Inspect),
-        })?;
+        });
+        written.map_err(Cancelled::surface)?;
         Ok(size)
     }
 }
 
-fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
+fn write(content: Content<'_>, to: &Path, cancel: &Cancel) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;
     content.write_to(&mut file)?;
     set_mode(&file, mode)?;
-    check(interrupted)?;
+    cancel.check()?;
     new.publish(file, Replace::File)
 }
 

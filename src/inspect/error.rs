@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use ext4::ReadError;
 
 use super::walk::WalkError;
+use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
 use crate::provenance::ProvenanceError;
 
@@ -30,6 +31,9 @@ pub enum InspectReason {
     /// It is no ext4 file system, or a damaged or unknown one.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
     /// What it says of its provenance is damaged.
     #[error("could not tell where it comes from")]
     Provenance(#[from] ProvenanceError),
@@ -48,7 +52,7 @@ impl InspectError {
     pub(crate) fn new(image: &Path, reason: InspectReason) -> Self {
         Self {
             image: image.to_owned(),
-            reason,
+            reason: Cancelled::surface(reason),
         }
     }
 
@@ -58,6 +62,7 @@ impl InspectError {
         match &self.reason {
             InspectReason::Open(source) => source.kind().into(),
             InspectReason::Read(error) => error.into(),
+            InspectReason::Cancelled(_) => ErrorKind::Transient,
             InspectReason::Provenance(ProvenanceError::Unknown(_)) => ErrorKind::Unsupported,
             InspectReason::Provenance(_) => ErrorKind::Permanent,
             InspectReason::Path { source, .. } => match source {
@@ -79,6 +84,7 @@ impl InspectError {
                 _ => return None,
             },
             InspectReason::Read(error) => return read(error),
+            InspectReason::Cancelled(_) => return None,
             InspectReason::Provenance(ProvenanceError::Unknown(_)) => "look into it with the version that built it",
             InspectReason::Provenance(ProvenanceError::Damaged) => VERIFY,
             InspectReason::Path { source, .. } => match source {

@@ -6,6 +6,7 @@ use std::io;
 use ext4::{FormatError, TreeError};
 
 use super::path::Printable;
+use crate::cancel::Cancelled;
 
 /// A layer that could not be applied, and where in it.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,9 @@ pub enum LayerErrorKind {
     /// The layer could not be read, or not be decompressed.
     #[error("could not read the layer")]
     Read(#[source] io::Error),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
     /// The tar ends too early.
     #[error("the tar ends {missing} bytes early, inside {what}: the layer is truncated")]
     Truncated {

@@ -1,22 +1,16 @@
 //! Whether two images hold the same.
 
-use std::sync::atomic::AtomicBool;
-
 use ext4::{DataRange, FoundInode, FoundKind};
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use crate::interrupt::is_raised;
+use crate::cancel::Cancel;
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 1 << 20;
 
 /// Finds the first difference between two images.
-pub(super) fn compare(
-    native: &mut Image<'_>,
-    made: &mut Image<'_>,
-    interrupted: &AtomicBool,
-) -> Result<(), Mke2fsError> {
+pub(super) fn compare(native: &mut Image<'_>, made: &mut Image<'_>, cancel: &Cancel) -> Result<(), Mke2fsError> {
     let pairing = pair(native, made)?;
     if let Some(missing) = pairing.missing.first() {
         return Err(Mke2fsError::different(&missing.path, "it is missing"));
@@ -45,7 +39,7 @@ pub(super) fn compare(
             "its extended attributes"
         } else if expected.kind == FoundKind::Symlink && native.target(&expected)? != made.target(&found)? {
             "its target"
-        } else if expected.kind == FoundKind::File && !same_content((native, &expected), (made, &found), interrupted)? {
+        } else if expected.kind == FoundKind::File && !same_content((native, &expected), (made, &found), cancel)? {
             "its content"
         } else {
             continue;
@@ -71,15 +65,13 @@ struct Content<'a, 'b> {
 fn same_content(
     (native, expected): (&mut Image<'_>, &FoundInode),
     (made, found): (&mut Image<'_>, &FoundInode),
-    interrupted: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<bool, Mke2fsError> {
     let mut expected = Content::new(native, expected)?;
     let mut found = Content::new(made, found)?;
     let mut offset = 0;
     loop {
-        if is_raised(interrupted) {
-            return Err(Mke2fsError::Interrupted);
-        }
+        cancel.check()?;
         // What is a hole on both sides is not looked at.
         let next = [expected.next(offset), found.next(offset)].into_iter().flatten().min();
         let Some(start) = next else { return Ok(true) };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
+use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
 use crate::stage::StageReason;
 
@@ -69,9 +70,9 @@ pub enum Mke2fsError {
         #[source]
         source: io::Error,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 impl Mke2fsError {
@@ -103,7 +104,7 @@ impl Mke2fsError {
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.into(),
             Self::Stage(reason) => reason.kind(),
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 }

@@ -6,14 +6,12 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use super::IMAGE;
 use super::error::{Mke2fsError, working};
+use crate::cancel::{Cancel, Cancelled};
 use crate::host::{Access, Directory};
-use crate::interrupt::is_raised;
 use crate::text::harmless;
 
 /// How long a program runs until it is looked at again.
@@ -36,7 +34,7 @@ pub(super) struct Workshop<'a> {
     /// A path that leads to it, whatever becomes of its own.
     path: PathBuf,
     pub(super) programs: &'a Programs,
-    interrupted: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl Programs {
@@ -95,14 +93,14 @@ impl<'a> Workshop<'a> {
     pub(super) fn new(
         directory: &'a Directory,
         programs: &'a Programs,
-        interrupted: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Result<Self, Mke2fsError> {
         let path = directory.stable_path().map_err(working("use", directory.path()))?;
         Ok(Self {
             directory,
             path,
             programs,
-            interrupted,
+            cancel,
         })
     }
 
@@ -152,18 +150,22 @@ impl<'a> Workshop<'a> {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if !is_raised(self.interrupted) => thread::sleep(PAUSE),
+                Ok(None) if self.cancel.wait_timeout(PAUSE).is_ok() => {}
                 ended => {
                     // It may have ended by itself meanwhile.
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(match ended {
                         Err(source) => working("wait for what writes", &path)(source),
-                        Ok(_) => Mke2fsError::Interrupted,
+                        Ok(_) => Cancelled.into(),
                     });
                 }
             }
         };
+        if !status.success() {
+            // A terminal interrupts the program too, which may end before this process knows.
+            self.cancel.wait_timeout(PAUSE)?;
+        }
         let mut said = Vec::new();
         read.rewind()
             .and_then(|()| read.read_to_end(&mut said))

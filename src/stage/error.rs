@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
+use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
 
 /// A stage that could not be made. Nothing of it is left.
@@ -74,9 +75,9 @@ pub enum StageReason {
         /// Path in the image.
         path: String,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 impl StageReason {
@@ -104,7 +105,7 @@ impl StageReason {
             StageReason::Read { source, .. } => source.into(),
             StageReason::SameName { .. } | StageReason::Name { .. } => ErrorKind::Unsupported,
             StageReason::SecondDirectory { .. } => ErrorKind::Permanent,
-            StageReason::Interrupted => ErrorKind::Transient,
+            StageReason::Cancelled(_) => ErrorKind::Transient,
         }
     }
 }

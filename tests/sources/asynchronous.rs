@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4::{Fit, Options, Size};
+use microagent::cancel::Cancel;
 use microagent::image::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
 use microagent::layer::Limits;
 use microagent::rootfs::{BuildOptions, build};
@@ -122,7 +123,7 @@ fn a_login_is_checked_anywhere() {
     let act = |subject: &Subject| {
         let target = LoginTarget::parse(&subject.server.address.to_string()).unwrap();
         let (password, options) = (Secret::new("x".to_owned()), RegistryOptions::default());
-        let check = check_login(&target, "user", &password, &options, &Arc::default());
+        let check = check_login(&target, "user", &password, &options, &Cancel::new());
         assert!(matches!(check, Ok(LoginCheck::NotAsked)), "{check:?}");
     };
     let layout = TestLayout::new();

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::decoding::{Decoded, Decoding};
 use super::feed::{End, Feed};
 use super::piece::Piece;
 use super::tar_check::TarCheck;
 use super::windows::{Claim, WINDOW_SHARE};
+use crate::cancel::Cancel;
 use crate::error::LayerFailure;
 use crate::image::{Layer, Source};
 use crate::layer::{Compression, SaidChecksum};
@@ -82,15 +82,10 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(
-        source: &'a Source,
-        layer: &'a Layer,
-        same_before: bool,
-        interrupted: &'a Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer, same_before: bool, cancel: &'a Cancel) -> Self {
         Self {
             feed: None,
-            decoding: Some(Box::new(Decoding::new(source, layer, interrupted))),
+            decoding: Some(Box::new(Decoding::new(source, layer, cancel))),
             check: Some(Box::new(TarCheck::new(source, layer))),
             decoded: VecDeque::new(),
             checked: VecDeque::new(),

@@ -1,7 +1,6 @@
 //! Token servers, and the words of those who refuse.
 
-use std::sync::Arc;
-
+use microagent::cancel::Cancel;
 use microagent::image::{
     AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login,
 };
@@ -255,7 +254,7 @@ fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> R
         ..RegistryOptions::default()
     };
     let password = Secret::new("secret-f00d".to_owned());
-    check_login(&target, "user", &password, &options, &Arc::default()).map_err(|error| match error {
+    check_login(&target, "user", &password, &options, &Cancel::new()).map_err(|error| match error {
         ImageError::Registry(error) => error,
         other => panic!("{other:?}"),
     })
