@@ -161,6 +161,9 @@ pub struct Cancelled;
 
 impl Cancelled {
     /// Returns whether an error is a cancellation, or has one among its causes.
+    ///
+    /// Looks into an [`io::Error`] too. One that is the source of a transparent error is out of
+    /// reach: give that error a text of its own, or a variant for a cancellation.
     #[must_use]
     pub fn caused(error: &(dyn Error + 'static)) -> bool {
         let mut causes = successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
@@ -232,6 +235,7 @@ impl<R: BufRead> BufRead for Cancellable<R> {
     }
 }
 
+// A trait of positioned reading belongs here too, with a check as in `Read`.
 impl<S: Seek> Seek for Cancellable<S> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.inner.seek(to)
@@ -272,8 +276,8 @@ pub struct ThreadedReader {
     piece: Vec<u8>,
     position: usize,
     done: bool,
-    cancel: Cancel,
-    _registration: Registration,
+    registration: Registration,
+    end_wait: Waker,
 }
 
 /// Ends the wait for the next piece, as long as the thread lives that sends them.
@@ -282,7 +286,7 @@ struct EndWait(Weak<SyncSender<Piece>>);
 impl Wake for EndWait {
     fn wake(self: Arc<Self>) {
         if let Some(sender) = self.0.upgrade() {
-            // A full channel is not waited for, and the flag is checked before the next wait.
+            // A full channel is not waited for, and the next wait begins with a look at the flag.
             let _ = sender.try_send(Err(Cancelled.into()));
         }
     }
@@ -303,9 +307,7 @@ impl ThreadedReader {
     pub fn new(reader: impl Read + Send + 'static, cancel: &Cancel) -> io::Result<Self> {
         let (sender, pieces) = sync_channel(Self::PIECES);
         let sender = Arc::new(sender);
-        let registration = cancel.register();
-        // An error is that the flag is set, which is checked before each wait.
-        let _ = registration.set(&Arc::new(EndWait(Arc::downgrade(&sender))).into());
+        let end_wait = Arc::new(EndWait(Arc::downgrade(&sender))).into();
         let thread = thread::Builder::new().name("input".to_owned());
         thread.spawn(move || Self::send_all(reader, &sender))?;
         Ok(Self {
@@ -313,8 +315,8 @@ impl ThreadedReader {
             piece: Vec::new(),
             position: 0,
             done: false,
-            cancel: cancel.clone(),
-            _registration: registration,
+            registration: cancel.register(),
+            end_wait,
         })
     }
 
@@ -338,7 +340,7 @@ impl ThreadedReader {
     }
 
     fn next(&self) -> Piece {
-        self.cancel.check()?;
+        self.registration.set(&self.end_wait)?;
         let piece = self.pieces.recv();
         piece.map_err(|_| io::Error::other("the thread that read has ended"))?
     }
