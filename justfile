@@ -163,5 +163,5 @@ release-twice *options:
 # All crates as they would be published
 publishable *options:
     # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
-    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
+    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-*
     cargo publish --workspace --dry-run --locked --target-dir target/publish {{ options }}

@@ -22,9 +22,9 @@ use std::path::Path;
 
 use ext4::BOOT_AREA_LEN;
 
-use crate::cancel::{Cancel, Cancelled};
 use crate::provenance::Provenance;
-use crate::text::{harmless, printable};
+use layer::cancel::{Cancel, Cancelled};
+use layer::text::{harmless, printable};
 
 pub use difference::{Difference, Section};
 pub use error::{DiffError, DiffReason};

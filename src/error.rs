@@ -9,15 +9,16 @@ use std::path::PathBuf;
 
 use ext4::FormatError;
 
-use crate::cancel::Cancelled;
 use crate::guest::GuestError;
-use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
-use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
+use layer::cancel::Cancelled;
+use layer::{DecodeError, LayerError, LayerErrorKind};
+use oci::{Digest, DigestError, ImageError, Reference, StoreError};
 
-pub use kind::ErrorKind;
+pub use kind::{ErrorKind, Kind};
 pub(crate) use remediation::disk_remediation;
+pub use remediation::{Remedy, login_remediation};
 
 /// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
 #[derive(Debug, thiserror::Error)]

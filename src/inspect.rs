@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 
 use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
 
-use crate::cancel::{Cancel, Cancellable};
-use crate::host::open_disk;
 use crate::provenance::Provenance;
+use layer::cancel::{Cancel, Cancellable};
+use oci::host::open_disk;
 
 pub use content::Content;
 pub use copy::CopyError;

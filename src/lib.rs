@@ -1,18 +1,13 @@
 //! Turns an OCI container image into a bootable ext4 disk image.
 
-pub mod cancel;
 pub mod diff;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod guest;
-mod host;
-pub mod image;
 pub mod inspect;
-pub mod layer;
 pub mod mke2fs;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;
-pub mod text;
 pub mod verify;

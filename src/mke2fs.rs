@@ -22,10 +22,10 @@ use ext4::{Options, Reader, Summary};
 pub use error::Mke2fsError;
 pub(crate) use program::Programs;
 
-use crate::cancel::Cancel;
-use crate::host::{ANY_FILE, Directory};
 use crate::stage::{Fidelity, Staged};
 use error::working;
+use layer::cancel::Cancel;
+use oci::host::{ANY_FILE, Directory};
 use program::Workshop;
 
 /// Name of the image in the directory where the programs run.

@@ -10,7 +10,7 @@
 use ext4::BOOT_AREA_LEN;
 use serde::{Deserialize, Serialize};
 
-use crate::image::Image;
+use oci::Image;
 
 /// What a record begins with.
 const MAGIC: &[u8; 16] = b"microagent/ext4\n";

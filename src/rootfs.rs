@@ -16,16 +16,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
 use uuid::Uuid;
 
-use crate::cancel::{Cancel, Cancellable, Cancelled};
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
-use crate::image::{
+use crate::mke2fs::{self, Mke2fs, Programs};
+use crate::provenance::Provenance;
+use layer::cancel::{Cancel, Cancellable, Cancelled};
+use layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
+use oci::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions,
 };
-use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
-use crate::mke2fs::{self, Mke2fs, Programs};
-use crate::provenance::Provenance;
 use output::Pending;
 use pipeline::Pipeline;
 use stages::Stages;

@@ -20,11 +20,11 @@ use ext4::{ReadError, Reader};
 
 pub use error::{StageError, StageReason};
 
-use crate::cancel::Cancel;
-use crate::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
+use layer::cancel::Cancel;
+use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.

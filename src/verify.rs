@@ -4,10 +4,10 @@ use std::path::Path;
 
 use ext4::Report;
 
-use crate::cancel::{Cancel, Cancellable};
-use crate::host;
-use crate::image::{Digest, DigestError};
 use crate::inspect::{InspectError, InspectReason};
+use layer::cancel::{Cancel, Cancellable};
+use oci::host;
+use oci::{Digest, DigestError};
 
 /// What a disk image turned out to be.
 #[derive(Debug)]

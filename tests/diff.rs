@@ -8,12 +8,12 @@ use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::slice;
 
 use ext4::{BlockSize, Device, Kind, Label, Options, Size, Timestamp};
-use microagent::cancel::{Cancel, Cancelled};
+use layer::cancel::{Cancel, Cancelled};
 use microagent::diff::{DiffError, DiffOptions, DiffReason, Difference, Section, diff};
 use microagent::error::ErrorKind;
-use microagent::image::{Algorithm, Digest};
 use microagent::inspect::{Disk, InspectReason};
 use microagent::verify::verify;
+use oci::{Algorithm, Digest};
 use sample::{Change, Sample, changed, options, permissions, sample};
 use tempfile::NamedTempFile;
 

@@ -32,8 +32,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
 
-use microagent::cancel::Cancel;
-use microagent::image::{
+use layer::cancel::Cancel;
+use oci::{
     AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
     Verified,
 };

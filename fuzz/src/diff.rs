@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, process};
 
-use microagent::cancel::Cancel;
+use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Difference, diff};
 
 use crate::image::without_checksums;

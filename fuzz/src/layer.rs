@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Cursor, Read, Write};
 
 use ext4::{Fit, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
-use microagent::layer::{LayerOptions, Rootfs, decode};
+use layer::{LayerOptions, Rootfs, decode};
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
-use microagent::cancel::Cancel;
+use layer::cancel::Cancel;
 use microagent::diff::{DiffError, DiffOptions, Difference, Section, diff};
 use serde::Serialize;
 

@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use layer::text::harmless;
 use microagent::diff::DiffError;
-use microagent::error::{BuildError, ErrorKind};
-use microagent::image::{Algorithm, Digest, ImageError, StoreError};
+use microagent::error::{BuildError, ErrorKind, Kind, Remedy, login_remediation};
 use microagent::inspect::{CopyError, InspectError};
-use microagent::text::harmless;
+use oci::{Algorithm, Digest, ImageError, StoreError};
 use serde::Serialize;
 
 use super::arguments::Arguments;
@@ -133,7 +133,7 @@ impl Failure {
             Self::Login { error, .. } => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
             Self::Cache(error) => error.kind(),
-            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, StoreError::kind),
+            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, Kind::kind),
             Self::Signal { .. } => ErrorKind::Transient,
             Self::Signals(_) => ErrorKind::ResourceExhausted,
             Self::Password(error) | Self::Report(error) => error.kind().into(),
@@ -185,7 +185,7 @@ impl Failure {
             Self::Copy(error) => error.remediation(),
             Self::Diff(error) => error.remediation(),
             Self::Registry(error) => error.remediation(),
-            Self::Login { error, registry } => error.login_remediation(registry),
+            Self::Login { error, registry } => login_remediation(error, registry),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use ext4::{Facts, Timestamp};
+use layer::text::printable;
 use microagent::inspect::{Content, Disk, Listed};
 use microagent::provenance::Provenance;
-use microagent::text::printable;
 use serde::Serialize;
 use uuid::Uuid;
 

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use microagent::cancel::Cancel;
-use microagent::image::{Awaited, LayerProgress, Progress, Wait};
+use layer::cancel::Cancel;
+use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
 

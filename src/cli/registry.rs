@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
-use microagent::cancel::Cancel;
-use microagent::image::{
-    AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login,
-};
-use microagent::text::harmless;
+use layer::cancel::Cancel;
+use layer::text::harmless;
+use oci::{AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
 use super::failure::Failure;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use microagent::cancel::Cancel;
+use layer::cancel::Cancel;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 

@@ -5,9 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use microagent::cancel::Cancel;
-use microagent::image::Digest;
+use layer::cancel::Cancel;
 use microagent::verify::{Verdict, verify};
+use oci::Digest;
 use serde::Serialize;
 
 use super::failure::Failure;

@@ -7,7 +7,7 @@ use ext4::{DataRange, FoundInode};
 use super::error::DiffError;
 use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW};
 use super::side::Side;
-use crate::image::{Algorithm, Digest};
+use oci::{Algorithm, Digest};
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 256 << 10;

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
+use layer::cancel::Cancelled;
 
 /// A comparison that came to no end.
 #[derive(Debug, thiserror::Error)]

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
 
-use crate::image::{Algorithm, Digest};
-use crate::text::printable;
+use layer::text::printable;
+use oci::{Algorithm, Digest};
 
 /// Most bytes of an extended attribute that are shown.
 const MAX_SHOWN: usize = 64;

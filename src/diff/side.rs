@@ -10,8 +10,8 @@ use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadEr
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{OwnerKind, Owners};
-use crate::cancel::{Cancel, Cancellable};
-use crate::host;
+use layer::cancel::{Cancel, Cancellable};
+use oci::host;
 
 /// Most bytes of extended attributes that are compared.
 const MAX_XATTR_BYTES: u64 = 16 << 30;

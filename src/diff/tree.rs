@@ -12,7 +12,7 @@ use super::error::{DiffError, DiffReason};
 use super::layout;
 use super::metadata;
 use super::side::{Name, Side};
-use crate::text::printable;
+use layer::text::printable;
 
 /// Longest path in bytes.
 const MAX_PATH_LEN: usize = 1 << 16;

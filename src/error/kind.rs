@@ -7,12 +7,12 @@ use serde::Serialize;
 
 use super::{BuildError, LayerFailure};
 use crate::guest::GuestError;
-use crate::host::Untrusted;
-use crate::image::{
+use layer::{DecodeError, LayerError, LayerErrorKind};
+use oci::host::Untrusted;
+use oci::{
     ArchiveError, AuthError, DockerArchiveError, FileError, ImageError, LayoutError, ManifestError, RegistryError,
     StoreError,
 };
-use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 
 /// What can be done about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -33,6 +33,12 @@ pub enum ErrorKind {
     Unsupported,
     /// It is possible, but not allowed.
     PolicyDenied,
+}
+
+/// An error that says its kind.
+pub trait Kind {
+    /// Returns what kind of failure it is.
+    fn kind(&self) -> ErrorKind;
 }
 
 impl BuildError {
@@ -108,33 +114,29 @@ impl From<&ImageError> for ErrorKind {
             }
             ImageError::File(_) | ImageError::DockerArchive(_) | ImageError::Content { .. } => Self::Permanent,
             ImageError::Document { source, .. } => source.into(),
-            ImageError::Cancelled(_) => Self::Transient,
+            _ => Self::Transient,
         }
     }
 }
 
-impl AuthError {
-    /// What kind of failure it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Kind for AuthError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => source.into(),
             Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
-            Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
+            _ => ErrorKind::Transient,
         }
     }
 }
 
-impl StoreError {
-    /// What kind of failure it is.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Kind for StoreError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Read { source, .. }
             | Self::Write { source, .. }
             | Self::Lock { source, .. }
             | Self::Refused { source, .. } => source.into(),
-            Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
+            _ => ErrorKind::Transient,
         }
     }
 }
@@ -147,7 +149,7 @@ impl From<&LayoutError> for ErrorKind {
             | LayoutError::Empty
             | LayoutError::NoSuchTag { .. } => Self::NotFound,
             LayoutError::Version { .. } => Self::Unsupported,
-            LayoutError::Ambiguous { .. } => Self::Permanent,
+            _ => Self::Permanent,
         }
     }
 }
@@ -157,9 +159,7 @@ impl From<&ArchiveError> for ErrorKind {
         match error {
             ArchiveError::Decode { source, .. } | ArchiveError::Layer { source, .. } => source.into(),
             ArchiveError::Missing { .. } => Self::NotFound,
-            ArchiveError::Damaged { .. } | ArchiveError::Empty { .. } | ArchiveError::TooManyMembers { .. } => {
-                Self::Permanent
-            }
+            _ => Self::Permanent,
         }
     }
 }
@@ -192,13 +192,7 @@ impl From<&ManifestError> for ErrorKind {
             | ManifestError::EncryptedLayer { .. }
             | ManifestError::UnknownLayer { .. }
             | ManifestError::RootfsType { .. } => Self::Unsupported,
-            ManifestError::Json(_)
-            | ManifestError::TooLarge { .. }
-            | ManifestError::Ambiguous
-            | ManifestError::Platform(_)
-            | ManifestError::LayerCount { .. }
-            | ManifestError::TooDeep { .. }
-            | ManifestError::TooManyDocuments { .. } => Self::Permanent,
+            _ => Self::Permanent,
         }
     }
 }
@@ -274,10 +268,10 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cancel::Cancelled;
     use crate::error::OutputAction;
-    use crate::image::Digest;
-    use crate::layer::Position;
+    use layer::Position;
+    use layer::cancel::Cancelled;
+    use oci::Digest;
 
     fn digest() -> Digest {
         format!("sha256:{}", "0".repeat(64)).parse().unwrap()
@@ -285,7 +279,7 @@ mod tests {
 
     fn image(source: impl Into<ImageError>) -> BuildError {
         BuildError::Image {
-            reference: Box::new(crate::image::Reference::parse("localhost/image").unwrap()),
+            reference: Box::new(oci::Reference::parse("localhost/image").unwrap()),
             source: source.into(),
         }
     }

@@ -5,54 +5,56 @@ use std::path::Path;
 
 use ext4::FormatError;
 
-use super::{BuildError, ErrorKind, LayerFailure, OutputAction};
+use super::{BuildError, ErrorKind, Kind, LayerFailure, OutputAction};
 use crate::guest::GuestError;
-use crate::host::Untrusted;
-use crate::image::{
+use crate::mke2fs::Mke2fsError;
+use crate::stage::{StageError, StageReason};
+use layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
+use oci::host::Untrusted;
+use oci::{
     ArchiveError, AuthError, FileError, ImageError, LayoutError, ManifestError, ProxyRefusal, RegistryError,
     StoreError, TlsError,
 };
-use crate::layer::{DecodeError, LayerError, LayerErrorKind, StreamFault};
-use crate::mke2fs::Mke2fsError;
-use crate::stage::{StageError, StageReason};
 
 const MIB: u64 = 1 << 20;
 
-impl ImageError {
-    /// What to do about it, in words for the command line; none where there is nothing to say but the error itself.
-    #[must_use]
-    pub fn remediation(&self) -> Option<String> {
+/// An error that may have advice.
+pub trait Remedy {
+    /// Returns advice, in words for the command line; `None` where the error itself says all.
+    fn remediation(&self) -> Option<String>;
+}
+
+impl Remedy for ImageError {
+    fn remediation(&self) -> Option<String> {
         image(self)
     }
+}
 
-    /// Returns advice on a login at a registry that failed with it, in words for the command line;
-    /// `None` where the error itself says all.
-    #[must_use]
-    pub fn login_remediation(&self, registry: &str) -> Option<String> {
-        let advice = match self {
-            Self::Registry(error) => login(error).map(str::to_owned),
-            _ => None,
-        };
-        let advice = advice.or_else(|| self.remediation())?;
-        let flags = ["--tls-ca <file>", "--plain-http=false", "--plain-http"];
-        let flag = flags.into_iter().find(|flag| advice.contains(flag));
-        let flag = flag.map(|flag| format!("{flag} ")).unwrap_or_default();
-        Some(format!(
-            "{advice}; then log in again: microagent registry login {flag}{registry} -u <user>"
-        ))
-    }
+/// Returns advice on a login at a registry that failed, in words for the command line; `None` where
+/// the error itself says all.
+#[must_use]
+pub fn login_remediation(error: &ImageError, registry: &str) -> Option<String> {
+    let advice = match error {
+        ImageError::Registry(error) => login(error).map(str::to_owned),
+        _ => None,
+    };
+    let advice = advice.or_else(|| error.remediation())?;
+    let flags = ["--tls-ca <file>", "--plain-http=false", "--plain-http"];
+    let flag = flags.into_iter().find(|flag| advice.contains(flag));
+    let flag = flag.map(|flag| format!("{flag} ")).unwrap_or_default();
+    Some(format!(
+        "{advice}; then log in again: microagent registry login {flag}{registry} -u <user>"
+    ))
+}
 
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Kind for ImageError {
+    fn kind(&self) -> ErrorKind {
         self.into()
     }
 }
 
-impl StoreError {
-    /// Returns advice on it, in words for the command line; `None` where the error itself says all.
-    #[must_use]
-    pub fn remediation(&self) -> Option<String> {
+impl Remedy for StoreError {
+    fn remediation(&self) -> Option<String> {
         store(self)
     }
 }
@@ -489,6 +491,7 @@ fn entry(error: &LayerErrorKind) -> Option<String> {
         LayerErrorKind::XattrTooLong { .. } | LayerErrorKind::Tree(_) => {
             "change or leave out the entry: no ext4 file system can hold it"
         }
+        _ => return None,
     };
     Some(text.to_owned())
 }

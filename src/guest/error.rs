@@ -2,8 +2,8 @@
 
 use ext4::{FormatError, TreeError};
 
-use crate::image::Platform;
-use crate::layer::{LayerErrorKind, Printable};
+use layer::{LayerErrorKind, Printable};
+use oci::Platform;
 
 /// Longest part in characters that a message shows of a variable: the whole may have megabytes.
 const MAX_SHOWN: usize = 64;

@@ -8,7 +8,7 @@ use super::error::GuestError;
 use super::process::Process;
 use super::program::{Configuration, configured};
 use super::{Guest, accounts, volatile};
-use crate::layer::{Rootfs, resolve};
+use layer::{Rootfs, resolve};
 
 /// Largest passwd(5) or group(5) that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;

@@ -7,7 +7,7 @@
 use super::accounts::Credentials;
 use super::process::Process;
 use super::volatile::{Directory, Place};
-use crate::image::Platform;
+use oci::Platform;
 
 /// Size of the structure at the start of the segment, in bytes.
 const HEADER_LEN: usize = 80;

@@ -9,8 +9,8 @@ use ext4::{DataRange, FoundInode, ReadError, Reader};
 
 use super::walk::WalkError;
 use super::{InspectError, at};
-use crate::cancel::Cancellable;
 use crate::stage::write_sparsely;
+use layer::cancel::Cancellable;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;

@@ -5,9 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Content, Disk, InspectError};
-use crate::cancel::{Cancel, Cancelled};
 use crate::error::{ErrorKind, disk_remediation};
-use crate::host::{NewFile, Replace, Untrusted};
+use layer::cancel::{Cancel, Cancelled};
+use oci::host::{NewFile, Replace, Untrusted};
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use ext4::ReadError;
 
 use super::walk::WalkError;
-use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
 use crate::provenance::ProvenanceError;
+use layer::cancel::Cancelled;
 
 /// A disk image that could not be looked into.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use ext4::{DataRange, FoundInode, FoundKind};
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use crate::cancel::Cancel;
+use layer::cancel::Cancel;
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 1 << 20;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
 use crate::stage::StageReason;
+use layer::cancel::Cancelled;
 
 /// An image that e2fsprogs did not make, or not as it should be.
 #[derive(Debug, thiserror::Error)]

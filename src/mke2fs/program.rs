@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use super::IMAGE;
 use super::error::{Mke2fsError, working};
-use crate::cancel::{Cancel, Cancelled};
-use crate::host::{Access, Directory};
-use crate::text::harmless;
+use layer::cancel::{Cancel, Cancelled};
+use layer::text::harmless;
+use oci::host::{Access, Directory};
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);

@@ -6,10 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::holes;
-use crate::cancel::Cancel;
 use crate::error::{BuildError, OutputAction};
-use crate::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
-use crate::image::{Algorithm, Digest};
+use layer::cancel::Cancel;
+use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
+use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 #[derive(Debug)]

@@ -30,14 +30,14 @@ use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::cancel::{Cancel, Cancellable};
 use crate::error::LayerFailure;
-use crate::image::{DigestError, Layer, Source};
-use crate::layer::Compression;
 use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
 use feed::End;
 use lane::{Lane, Step};
+use layer::Compression;
+use layer::cancel::{Cancel, Cancellable};
+use oci::{DigestError, Layer, Source};
 use piece::{Piece, PieceReader, Pieces};
 use writes::{Writes, Writing};
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::path::PathBuf;
 
 use super::BuildOptions;
-use crate::cancel::Cancel;
 use crate::stage::{self, Stage, StageError};
+use layer::cancel::Cancel;
 
 /// Those that were asked for: beside the output, and where the user says.
 pub(super) struct Stages {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::cancel::Cancelled;
 use crate::error::ErrorKind;
+use layer::cancel::Cancelled;
 
 /// A stage that could not be made. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]

@@ -12,7 +12,7 @@ use super::StageReason;
 use super::confined::{Directory, Root, join};
 use super::mtree;
 use super::zeros::write_sparsely;
-use crate::cancel::Cancel;
+use layer::cancel::Cancel;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -341,7 +341,7 @@ pub(super) mod tests {
 
     fn export(image: &[u8], directory: &TempDir, cancelled: bool) -> Result<String, StageReason> {
         let mut reader = Reader::open(Cursor::new(image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let cancel = Cancel::new();
         if cancelled {
@@ -418,7 +418,7 @@ pub(super) mod tests {
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
         let mut reader = Reader::open(Cursor::new(&image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let cancel = Cancel::new();
         let out = Some(&mut specification);

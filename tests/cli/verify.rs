@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::process::Output;
 
-use microagent::image::{Algorithm, Digest};
+use oci::{Algorithm, Digest};
 
 use super::scene::{Scene, failure, json, microagent, stderr, stdout};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use microagent::cancel::Cancel;
+use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
 use support::hostile::hostile_layout;

@@ -3,8 +3,8 @@
 use std::io::{self, BufReader, Read};
 
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
-use microagent::cancel::Cancel;
-use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
+use layer::cancel::Cancel;
+use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
 
 use crate::layers::{empty, language, message};
 use support::tar::{BLOCK, Entry, Header, archive};

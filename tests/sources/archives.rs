@@ -7,7 +7,7 @@ use std::process::{Output, Stdio};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use microagent::image::{
+use oci::{
     Algorithm, ArchiveError, Digest, DigestError, DockerArchiveError, FileError, Image, ImageError, LayoutError,
     ManifestError,
 };

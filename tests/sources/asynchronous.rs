@@ -6,10 +6,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4::{Fit, Options, Size};
-use microagent::cancel::Cancel;
-use microagent::image::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
-use microagent::layer::Limits;
+use layer::Limits;
+use layer::cancel::Cancel;
 use microagent::rootfs::{BuildOptions, build};
+use oci::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, block_in_place, spawn_blocking};

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use microagent::image::{Image, ImageError};
+use microagent::error::Remedy as _;
+use oci::{Image, ImageError};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;

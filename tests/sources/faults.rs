@@ -6,7 +6,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use microagent::image::{DigestError, ImageError, RegistryError};
+use oci::{DigestError, ImageError, RegistryError};
 use serde_json::{Value, json};
 
 use crate::sources::{State, chain, linux, read};

@@ -1,6 +1,7 @@
 //! The same images from a layout and from a real registry.
 
-use microagent::image::{ImageError, RegistryError};
+use microagent::error::Remedy as _;
+use oci::{ImageError, RegistryError};
 use serde_json::Value;
 
 use crate::sources::{State, chain, linux, read, resolve};

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 
 use microagent::error::ErrorKind;
-use microagent::image::{ImageError, Redirects, RegistryError};
+use microagent::error::{Kind as _, Remedy as _};
+use oci::{ImageError, Redirects, RegistryError};
 use tempfile::TempDir;
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use microagent::image::RegistryError;
+use microagent::error::Remedy as _;
+use oci::RegistryError;
 use serde_json::{Value, json};
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};

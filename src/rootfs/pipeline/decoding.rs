@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::feed::{End, Feed, FeedReader};
 use super::piece::Piece;
-use crate::cancel::Cancel;
 use crate::error::LayerFailure;
-use crate::image::{Check, Layer, Source};
-use crate::layer::{self, Compression, Decoder, SaidChecksum};
+use layer::cancel::Cancel;
+use layer::{self, Compression, Decoder, SaidChecksum};
+use oci::{Check, Layer, Source};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decoding<'a> {

@@ -6,8 +6,8 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::{Piece, PieceReader, Pieces};
-use crate::cancel::{Cancel, Cancellable, Cancelled};
-use crate::image::{Blob, Check, DigestError};
+use layer::cancel::{Cancel, Cancellable, Cancelled};
+use oci::{Blob, Check, DigestError};
 
 /// Most pieces that are read ahead: 2 MiB.
 const MAX_PIECES: usize = 8;
@@ -198,7 +198,7 @@ mod tests {
     use std::fs::File;
 
     use super::*;
-    use crate::image::{Algorithm, Digest};
+    use oci::{Algorithm, Digest};
 
     /// What reading a blob of ten bytes to its end comes to, and how it ended.
     fn read(file: File, cancelled: bool) -> (io::Result<usize>, End) {

@@ -9,10 +9,10 @@ use super::feed::{End, Feed};
 use super::piece::Piece;
 use super::tar_check::TarCheck;
 use super::windows::{Claim, WINDOW_SHARE};
-use crate::cancel::Cancel;
 use crate::error::LayerFailure;
-use crate::image::{Layer, Source};
-use crate::layer::{Compression, SaidChecksum};
+use layer::cancel::Cancel;
+use layer::{Compression, SaidChecksum};
+use oci::{Layer, Source};
 
 /// Pieces that the lanes above leave to a lane: 8 MiB.
 const RESERVE: usize = 32;

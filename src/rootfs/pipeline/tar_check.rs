@@ -3,8 +3,8 @@
 
 use std::io;
 
-use crate::image::{Check, DigestError, Keep, Layer, Source};
-use crate::layer::{Checksum, SaidChecksum};
+use layer::{Checksum, SaidChecksum};
+use oci::{Check, DigestError, Keep, Layer, Source};
 
 /// Hashes a tar, and keeps it if that is wanted.
 pub(super) struct TarCheck<'a> {

@@ -17,7 +17,7 @@
 use super::MAX_LANES;
 use super::lane::Lane;
 use super::piece::Piece;
-use crate::layer::MAX_WINDOW;
+use layer::MAX_WINDOW;
 
 /// Number of shares, which together are the largest window that a decoder takes.
 const WINDOW_SHARES: usize = MAX_LANES;

@@ -18,7 +18,7 @@ pub(in crate::stage) struct Directory(PathBuf);
 
 impl Root {
     /// Takes a directory of the host.
-    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
+    pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
         // On Windows this gives the form in which long paths work.
         Ok(Self(fs::canonicalize(directory.path())?))
     }

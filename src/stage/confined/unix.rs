@@ -60,7 +60,7 @@ pub(in crate::stage) struct Directory(OwnedFd);
 
 impl Root {
     /// Takes a directory of the host.
-    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
+    pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
         Ok(Self {
             directory: directory.readable()?,
             last: RefCell::default(),
@@ -323,7 +323,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Root {
-        Root::open(&crate::host::Directory::open(path).unwrap()).unwrap()
+        Root::open(&oci::host::Directory::open(path).unwrap()).unwrap()
     }
 
     #[test]

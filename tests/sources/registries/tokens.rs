@@ -1,9 +1,7 @@
 //! Token servers, and the words of those who refuse.
 
-use microagent::cancel::Cancel;
-use microagent::image::{
-    AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login,
-};
+use layer::cancel::Cancel;
+use oci::{AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
 use super::{Expected, PAIR, Pulled, Refused, Trait, check};
