@@ -10,7 +10,7 @@ use crate::error::FormatError;
 use crate::output::Output;
 use crate::place::compact::Move;
 use crate::seal::Sealed;
-use crate::units::{BlockNr, BlockSize, Run};
+use crate::units::{BlockNr, BlockRange, BlockSize};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_LEN: usize = 256 << 10;
@@ -47,7 +47,12 @@ impl<O: Output> Image<O> {
 
     /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
     /// how many there were before the content ended.
-    pub(crate) fn write_content(&mut self, run: Run, content: &mut impl Read, len: u64) -> Result<u64, FormatError> {
+    pub(crate) fn write_content(
+        &mut self,
+        run: BlockRange,
+        content: &mut impl Read,
+        len: u64,
+    ) -> Result<u64, FormatError> {
         self.seek(run.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
@@ -145,7 +150,7 @@ impl<O: Output> Image<O> {
     }
 
     /// Makes blocks read as zeros.
-    pub(crate) fn clear(&mut self, run: Run) -> Result<(), FormatError> {
+    pub(crate) fn clear(&mut self, run: BlockRange) -> Result<(), FormatError> {
         let (offset, len) = (run.start.offset(self.block_size), run.count << self.block_size.log2());
         let buffered = self.offset..self.offset + self.filled as u64;
         if offset < buffered.end && buffered.start < offset + len {
@@ -322,7 +327,7 @@ mod tests {
         // Pages of zeros at the start, in the middle and at the end, and a gap.
         for (start, pages) in [(1, [0, 1, 2].repeat(100)), (400, vec![0; 9]), (410, vec![3; 99])] {
             let content: Vec<u8> = pages.iter().flat_map(|&byte| [byte; HOLE_LEN]).collect();
-            let run = Run {
+            let run = BlockRange {
                 start: BlockNr(start),
                 count: pages.len() as u64,
             };

@@ -101,9 +101,11 @@ struct Readme;
 mod check;
 mod checksum;
 mod data;
+#[allow(dead_code, reason = "the reader and the check are about to use it")]
 mod disk;
 mod encode;
 mod error;
+mod file_type;
 mod format;
 mod image;
 mod options;
@@ -118,6 +120,7 @@ mod units;
 pub use check::{Finding, Report, check};
 pub use data::Data;
 pub use error::{FormatError, TreeError};
+pub use file_type::FileType;
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
@@ -128,4 +131,4 @@ pub use read::{
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
 };
-pub use units::{BlockNr, BlockSize, Extent, Ino};
+pub use units::{BlockNr, BlockRange, BlockSize, Extent, Ino};

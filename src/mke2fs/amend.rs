@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 
-use ext4::{Device, FoundInode, FoundKind, Ino, Reader, Timestamp, Xattrs};
+use ext4::{FoundInode, FoundKind, Ino, Reader, Xattrs};
 
 use super::IMAGE;
 use super::error::Mke2fsError;
@@ -137,23 +137,15 @@ fn plan<'a>(
 
 /// Sets all that an inode says of itself.
 fn describe(script: &mut Script, inode: &FoundInode, made: Ino) {
-    let file_type = match inode.kind {
-        FoundKind::Fifo => 0o010_000,
-        FoundKind::CharDevice(_) => 0o020_000,
-        FoundKind::Directory => 0o040_000,
-        FoundKind::BlockDevice(_) => 0o060_000,
-        FoundKind::File => 0o100_000,
-        FoundKind::Symlink => 0o120_000,
-        FoundKind::Socket => 0o140_000,
-    };
-    script.set(made, "mode", file_type | u32::from(inode.mode));
+    let type_bits = inode.kind.file_type().mode_bits();
+    script.set(made, "mode", u32::from(type_bits | inode.mode));
     script.set(made, "uid", inode.uid);
     script.set(made, "gid", inode.gid);
     if inode.kind != FoundKind::Directory {
         script.set(made, "links_count", u32::from(inode.links));
     }
     if let FoundKind::CharDevice(device) | FoundKind::BlockDevice(device) = inode.kind {
-        let (old, new) = words(device);
+        let [old, new] = device.encode();
         script.set(made, "block[0]", old);
         script.set(made, "block[1]", new);
     }
@@ -163,27 +155,10 @@ fn describe(script: &mut Script, inode: &FoundInode, made: Ino) {
         ("ctime", inode.changed),
         ("crtime", inode.modified),
     ] {
-        let (seconds, extra) = split(time);
+        let (seconds, extra) = time.encode();
         script.push(format!("sif <{}> {field} @{seconds}", made.get()));
         script.set(made, &format!("{field}_extra"), extra);
     }
-}
-
-/// The words of a device's number, of which one is zero (`old_encode_dev`, `new_encode_dev`).
-fn words(Device { major, minor }: Device) -> (u32, u32) {
-    if major < 256 && minor < 256 {
-        (major << 8 | minor, 0)
-    } else {
-        (0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12)
-    }
-}
-
-/// A time in two words: the low bits of its seconds, and the high bits with the nanoseconds (`ext4_encode_extra_time`).
-#[expect(clippy::cast_possible_truncation, reason = "the other bits go elsewhere")]
-fn split(time: Timestamp) -> (u32, u32) {
-    let low = time.seconds() as i32;
-    let epoch = ((time.seconds() - i64::from(low)) >> 32).cast_unsigned() as u32 & 3;
-    (low.cast_unsigned(), epoch | time.nanoseconds() << 2)
 }
 
 /// Values of attributes as files, each content once.
@@ -313,17 +288,5 @@ mod tests {
     #[test]
     fn quotes_are_doubled_in_quotes() {
         assert_eq!(quoted(b"two words \"x\"\n"), b"\"two words \"\"x\"\"\n\"");
-    }
-
-    #[test]
-    fn times_are_split_as_the_kernel_does() {
-        for (seconds, words) in [
-            (-1, (u32::MAX, 4)),
-            (-1 << 31, (1 << 31, 4)),
-            (1 << 31, (1 << 31, 5)),
-            ((3 << 32) + (1 << 31) - 1, (i32::MAX.cast_unsigned(), 7)),
-        ] {
-            assert_eq!(split(Timestamp::saturating(seconds, 1)), words, "{seconds}");
-        }
     }
 }

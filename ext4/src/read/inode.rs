@@ -7,6 +7,7 @@ use zerocopy::{FromZeros, IntoBytes};
 use super::sums::{expect, is_right_inode};
 use super::{ReadError, Reader, Structure};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
+use crate::file_type::FileType;
 use crate::tree::{Device, MAX_TARGET_LEN, Timestamp};
 use crate::units::{BlockNr, Ino};
 
@@ -69,6 +70,20 @@ pub enum FoundKind {
 }
 
 impl FoundKind {
+    /// Type of the inode.
+    #[must_use]
+    pub fn file_type(self) -> FileType {
+        match self {
+            Self::Directory => FileType::Directory,
+            Self::File => FileType::RegularFile,
+            Self::Symlink => FileType::Symlink,
+            Self::CharDevice(_) => FileType::CharacterDevice,
+            Self::BlockDevice(_) => FileType::BlockDevice,
+            Self::Fifo => FileType::Fifo,
+            Self::Socket => FileType::Socket,
+        }
+    }
+
     /// `file`, `directory`, `symlink`, `character device`, `block device`, `fifo` or `socket`.
     #[must_use]
     pub fn name(self) -> &'static str {

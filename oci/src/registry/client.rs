@@ -12,7 +12,7 @@ use super::RegistryError;
 use super::http::Timeouts;
 use super::proxies::Proxies;
 use super::resolver::SystemResolver;
-use super::tls::client_config;
+use super::tls::{client_config, unverified_config};
 use crate::host::open_file;
 
 /// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
@@ -28,32 +28,26 @@ pub(super) struct ClientOptions {
     pub(super) accept_any_certificate: bool,
 }
 
-/// Has rustls use ring's cryptography, which a client needs before it is made.
-pub(super) fn install_provider() {
-    // Fails where a provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
 impl ClientOptions {
     /// A client that follows no redirects: they could carry credentials away.
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
-        install_provider();
         check_system_file()?;
-        let builder = ClientBuilder::new()
+        let tls = if self.accept_any_certificate {
+            Ok(unverified_config())
+        } else {
+            client_config(&self.certificates, self.is_plain)
+        };
+        ClientBuilder::new()
+            .tls_backend_preconfigured(tls.map_err(|error| RegistryError::Setup(error.into()))?)
             .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(self.timeouts.connect)
             .read_timeout(self.timeouts.read)
             .referer(false)
             .dns_resolver(SystemResolver)
             .redirect(redirect::Policy::none())
-            .proxy(self.proxies.rule());
-        let builder = if self.accept_any_certificate {
-            builder.tls_danger_accept_invalid_certs(true)
-        } else {
-            let config = client_config(&self.certificates, self.is_plain);
-            builder.tls_backend_preconfigured(config.map_err(|error| RegistryError::Setup(error.into()))?)
-        };
-        builder.build().map_err(|error| RegistryError::Setup(error.into()))
+            .proxy(self.proxies.rule())
+            .build()
+            .map_err(|error| RegistryError::Setup(error.into()))
     }
 }
 
@@ -120,6 +114,21 @@ fn unreadable(path: &Path, source: io::Error) -> RegistryError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_leaves_the_cryptography_of_the_process_alone() {
+        for accept_any_certificate in [false, true] {
+            let options = ClientOptions {
+                timeouts: Timeouts::default(),
+                proxies: Proxies::default(),
+                is_plain: true,
+                certificates: Vec::new(),
+                accept_any_certificate,
+            };
+            options.build().unwrap();
+        }
+        assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+    }
 
     #[test]
     fn a_file_without_certificates() {

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use super::RegistryError;
 use super::resolver::SystemResolver;
 use super::server::{causes, io_error};
+use super::tls::unverified_config;
 use crate::auth::Secret;
 use crate::reference::is_loopback;
 
@@ -370,7 +371,7 @@ impl Proxy {
         let answer = async {
             // Only plain HTTP is spoken.
             let client = ClientBuilder::new()
-                .tls_certs_only([])
+                .tls_backend_preconfigured(unverified_config())
                 .dns_resolver(SystemResolver)
                 .redirect(redirect::Policy::none())
                 .timeout(QUESTION_TIMEOUT)
@@ -511,7 +512,6 @@ mod tests {
     use std::net::{Shutdown, SocketAddr, TcpListener};
     use std::thread;
 
-    use super::super::client::install_provider;
     use super::super::runtime::Runtime;
     use super::*;
 
@@ -635,14 +635,13 @@ mod tests {
 
     /// Returns the error of a request through a proxy at this address.
     fn failure(scheme: &str, address: SocketAddr, url: &str) -> RegistryError {
-        install_provider();
         let value = match scheme.split_once("://") {
             Some(_) => format!("{scheme}{address}"),
             None => format!("{scheme}://{address}"),
         };
         let (proxies, url) = (proxies(&[("ALL_PROXY", &value)]), Url::parse(url).unwrap());
         let client = ClientBuilder::new()
-            .tls_certs_only([])
+            .tls_backend_preconfigured(unverified_config())
             .proxy(proxies.rule())
             .build()
             .unwrap();

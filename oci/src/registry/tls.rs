@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
     AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, OtherError, PeerIncompatible,
@@ -187,13 +187,78 @@ pub(super) fn client_config(named: &[CertificateDer<'static>], is_plain: bool) -
         named: named.to_vec(),
         algorithms: provider.signature_verification_algorithms,
     };
+    Ok(config_with(provider, Arc::new(servers)))
+}
+
+/// Makes the TLS configuration of a client that accepts any certificate.
+pub(super) fn unverified_config() -> ClientConfig {
+    config_with(Arc::new(ring::default_provider()), Arc::new(AnyServer))
+}
+
+/// Makes a configuration on ring's cryptography, whichever the process has installed.
+fn config_with(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
+        .with_safe_default_protocol_versions()
+        .expect("ring has cipher suites for TLS 1.2 and 1.3")
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(servers))
+        .with_custom_certificate_verifier(verifier)
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
+    config
+}
+
+/// Trusts every server, whatever its certificate and its signature.
+#[derive(Debug)]
+struct AnyServer;
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _host: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        use SignatureScheme as Scheme;
+        vec![
+            Scheme::RSA_PKCS1_SHA1,
+            Scheme::ECDSA_SHA1_Legacy,
+            Scheme::RSA_PKCS1_SHA256,
+            Scheme::ECDSA_NISTP256_SHA256,
+            Scheme::RSA_PKCS1_SHA384,
+            Scheme::ECDSA_NISTP384_SHA384,
+            Scheme::RSA_PKCS1_SHA512,
+            Scheme::ECDSA_NISTP521_SHA512,
+            Scheme::RSA_PSS_SHA256,
+            Scheme::RSA_PSS_SHA384,
+            Scheme::RSA_PSS_SHA512,
+            Scheme::ED25519,
+            Scheme::ED448,
+        ]
+    }
 }
 
 /// Trusts servers whose certificates are from an authority of the system or of the user, and in

@@ -369,9 +369,9 @@ fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::client::install_provider;
     use crate::registry::proxies::Proxies;
     use crate::registry::secrets::SentSecrets;
+    use crate::registry::tls::unverified_config;
 
     fn authorizer(realms: Realms, credentials: Option<Credentials>) -> Authorizer {
         let server = Server {
@@ -384,7 +384,8 @@ mod tests {
             proxies: Proxies::default(),
             sent: SentSecrets::default(),
         };
-        Authorizer::new(Client::new(), server, realms, credentials)
+        let client = Client::builder().tls_backend_preconfigured(unverified_config()).build();
+        Authorizer::new(client.unwrap(), server, realms, credentials)
     }
 
     #[test]
@@ -396,7 +397,6 @@ mod tests {
 
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
-        install_provider();
         let realm = |realms, realm: &str| {
             let credentials = Credentials::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
@@ -420,7 +420,6 @@ mod tests {
 
     #[test]
     fn scopes_have_the_repository_in_them() {
-        install_provider();
         let authorizer = authorizer(Realms::Secure, None);
         let own = "repository:a:pull";
         for (challenge, expected) in [

@@ -1,20 +1,27 @@
-//! POSIX ACLs: from the form of the system calls to that of the disk.
+//! POSIX ACLs: the form of the system calls, and that of the disk.
+
+/// Version of the system calls' form (`POSIX_ACL_XATTR_VERSION`).
+const VERSION: u32 = 2;
+/// Version of the disk's form (`EXT4_ACL_VERSION`).
+const DISK_VERSION: u32 = 1;
+/// The identifier of an entry that names nobody (`ACL_UNDEFINED_ID`).
+const UNDEFINED_ID: [u8; 4] = [0xFF; 4];
 
 /// An ACL of the system calls' form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`) in that of the disk (version 1, an
 /// identifier only where there is one to name: `ext4_acl_entry`).
 ///
 /// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which says why; so is one without
 /// entries, which it takes for the wish to have none.
-pub(super) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
+pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
-    if u32::from_le_bytes(*version) != 2 {
+    if u32::from_le_bytes(*version) != VERSION {
         return Err("its version is not 2");
     }
     let (entries, rest) = entries.as_chunks::<8>();
     if !rest.is_empty() {
         return Err("its last entry is cut off");
     }
-    let mut disk = 1u32.to_le_bytes().to_vec();
+    let mut disk = DISK_VERSION.to_le_bytes().to_vec();
     let mut expected = Expected::Owner;
     let mut needs_mask = false;
     for entry in entries {
@@ -24,8 +31,8 @@ pub(super) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
         }
         let tag = Tag::new(u16::from_le_bytes([tag_low, tag_high])).ok_or("an entry is of an unknown kind")?;
         expected = expected.after(tag, needs_mask)?;
-        if matches!(tag, Tag::User | Tag::Group) {
-            if *id == [0xFF; 4] {
+        if tag.has_id() {
+            if *id == UNDEFINED_ID {
                 return Err("it names no user or group");
             }
             needs_mask = true;
@@ -38,6 +45,29 @@ pub(super) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
         Expected::Nothing => Ok(disk.into()),
         _ => Err("an entry is missing that every ACL has"),
     }
+}
+
+/// An ACL of the disk's form in that of the system calls (`ext4_acl_from_disk`,
+/// `posix_acl_to_xattr`); none if its version or its length cannot be.
+pub(crate) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
+    let (version, mut rest) = disk.split_first_chunk::<4>()?;
+    if u32::from_le_bytes(*version) != DISK_VERSION {
+        return None;
+    }
+    let mut value = VERSION.to_le_bytes().to_vec();
+    while let Some((entry, after)) = rest.split_first_chunk::<4>() {
+        value.extend_from_slice(entry);
+        rest = after;
+        let tag = Tag::new(u16::from_le_bytes([entry[0], entry[1]]));
+        if tag.is_some_and(Tag::has_id) {
+            let (id, after) = rest.split_first_chunk::<4>()?;
+            value.extend_from_slice(id);
+            rest = after;
+        } else {
+            value.extend_from_slice(&UNDEFINED_ID);
+        }
+    }
+    rest.is_empty().then_some(value)
 }
 
 /// Whom an entry is about (`e_tag`).
@@ -62,6 +92,11 @@ impl Tag {
             0x20 => Self::Other,
             _ => return None,
         })
+    }
+
+    /// Returns whether an entry of this tag names a user or a group.
+    fn has_id(self) -> bool {
+        matches!(self, Self::User | Self::Group)
     }
 }
 
@@ -124,6 +159,26 @@ mod tests {
                 \x08\0\0\0\xfe\xff\xff\xff\x10\0\x07\0\x20\0\0\0"
         );
         to_disk(&acl(&[(1, 6, NONE), (4, 4, NONE), (0x10, 0, NONE), (0x20, 0, NONE)])).unwrap();
+    }
+
+    #[test]
+    fn an_acl_comes_back_from_the_disk_but_for_identifiers_that_name_nobody() {
+        let entries = [
+            (1, 7, NONE),
+            (2, 5, 0),
+            (2, 4, 1 << 31),
+            (4, 5, NONE),
+            (8, 0, NONE - 1),
+            (0x10, 7, NONE),
+            (0x20, 0, NONE),
+        ];
+        let disk = to_disk(&acl(&entries)).unwrap();
+        assert_eq!(from_disk(&disk), Some(acl(&entries)));
+        for len in 0..disk.len() {
+            let cut = from_disk(&disk[..len]);
+            assert!(cut.is_none_or(|cut| acl(&entries).starts_with(&cut)), "{len} bytes");
+        }
+        assert_eq!(from_disk(&[&[2], &disk[1..]].concat()), None);
     }
 
     #[test]
