@@ -87,6 +87,12 @@
 //! panics only if its "Panics" section says so: [`Tree::inode`] with an [`InodeId`] of another
 //! tree, for example, where [`Tree::get`] returns `None`.
 //!
+//! # Features
+//!
+//! `fallocate` discards ranges of files and devices on Linux, where the crate writes zeros otherwise,
+//! and refuses files that are open for appending. It adds the dependency `rustix`; images have the same
+//! bytes with and without.
+//!
 //! # Examples
 //!
 //! `examples/from_directory.rs`, `from_memory.rs`, `empty.rs`: each is a whole program of less than 60 lines. A sparse file of 1
@@ -115,6 +121,10 @@
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+// Not by the feature `derive` of zerocopy: the two compile at the same time.
+#[macro_use]
+extern crate zerocopy_derive;
+
 mod check;
 mod checksum;
 mod data;
@@ -135,14 +145,16 @@ mod seal;
 mod tree;
 mod units;
 
-pub use check::{Finding, Report, check};
+pub use check::{
+    BitmapUnit, BlockRole, Finding, InodeFeature, Problem, QuotaProblem, Report, Severity, StopReason, check,
+};
 pub use data::Data;
-pub use error::{FormatError, TreeError};
+pub use error::{FormatError, ImageAction, TreeError};
 pub use file_type::FileType;
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
-pub use read::{ReadError, Reader, Structure};
+pub use read::{ReadError, Reader, Structure, StructureKind};
 pub use read_at::{ReadAt, ReadSeek};
 pub use tree::{
     Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,

@@ -86,11 +86,6 @@ impl Extent {
             count: u64::from(self.count),
         }
     }
-
-    /// The same.
-    pub(crate) fn run(self) -> BlockRange {
-        self.range()
-    }
 }
 
 /// Number of an inode in the image, from 1.

@@ -5,6 +5,8 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
+use ext4::Severity;
+use layer::cancel::Cancel;
 use microagent::verify::{Verdict, verify};
 use oci::Digest;
 use serde::Serialize;
@@ -40,7 +42,8 @@ Exit status: 0 nothing is wrong, 1 something is, or it cannot be checked, 2 wron
 
 impl Verify {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
-        let verdict = verify(&self.image, self.digest.as_ref()).map_err(Failure::Inspect)?;
+        // It leaves nothing behind, so a signal may end it as it does any program.
+        let verdict = verify(&self.image, self.digest.as_ref(), &Cancel::new()).map_err(Failure::Inspect)?;
         let text = match format {
             Format::Json => self.json(&verdict).map_err(Failure::Report)?,
             Format::Text => self.text(&verdict),
@@ -77,12 +80,17 @@ impl Verify {
     fn json(&self, verdict: &Verdict) -> io::Result<String> {
         let problems = verdict.report.findings.iter().map(|finding| JsonProblem {
             structure: finding.structure.to_string(),
-            problem: &finding.problem,
+            structure_kind: finding.structure.kind().name(),
+            problem: finding.problem.to_string(),
+            code: finding.problem.code(),
+            severity: finding.severity().name(),
         });
-        let mismatch = verdict.mismatch.as_ref().map(ToString::to_string);
-        let file = mismatch.as_deref().map(|problem| JsonProblem {
+        let file = verdict.mismatch.as_ref().map(|mismatch| JsonProblem {
             structure: "the file".to_owned(),
-            problem,
+            structure_kind: "file",
+            problem: mismatch.to_string(),
+            code: "digest-mismatch",
+            severity: Severity::Error.name(),
         });
         let json = Json {
             path: self.image.to_string_lossy().into_owned(),
@@ -97,16 +105,19 @@ impl Verify {
 
 /// The form of a verdict for programs.
 #[derive(Serialize)]
-struct Json<'a> {
+struct Json {
     path: String,
     clean: bool,
     size_bytes: u64,
-    problems: Vec<JsonProblem<'a>>,
+    problems: Vec<JsonProblem>,
     more_problems: u64,
 }
 
 #[derive(Serialize)]
-struct JsonProblem<'a> {
+struct JsonProblem {
     structure: String,
-    problem: &'a str,
+    structure_kind: &'static str,
+    problem: String,
+    code: &'static str,
+    severity: &'static str,
 }

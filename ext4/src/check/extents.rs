@@ -1,15 +1,17 @@
 //! Contents: extent trees and block maps, the blocks that they take, and whether the size of the file fits them.
 
-use super::inodes::Checked;
-use super::{Check, found};
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
+use super::inodes::CheckedInode;
+use super::{Check, Problem, found};
+use crate::disk::block_map;
+use crate::disk::inode::{BLOCK_LEN, InodeFlags};
+use crate::file_type::FileType;
 use crate::read::extents::{Fault, Node, Root, Visitor, walk};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
 use crate::units::Extent;
 
-/// What the blocks of an inode are.
+/// The blocks of an inode.
 #[derive(Default)]
 pub(super) struct Blocks {
     /// All of them, with those that hold numbers of others.
@@ -18,20 +20,20 @@ pub(super) struct Blocks {
     end: u64,
     /// The same without those that were never written to.
     written_end: u64,
-    /// Whether some were never written to.
+    /// Some were never written to.
     has_unwritten: bool,
-    /// Where the content is, ascending.
+    /// Extents of the content, ascending.
     pub(super) extents: Vec<Extent>,
 }
 
 impl<R: ReadAt> Check<R> {
     /// Takes the blocks of an inode, and returns how many they are.
-    pub(super) fn content(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+    pub(super) fn content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
             self.inline_content(checked)?;
             return Ok(0);
         }
-        if checked.is_fast_symlink() {
+        if checked.inode.is_fast_symlink() {
             self.fast_symlink(checked);
             return Ok(0);
         }
@@ -42,7 +44,7 @@ impl<R: ReadAt> Check<R> {
 
     /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding. If not, those are
     /// left out that were looked at before.
-    pub(super) fn blocks_of(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
+    pub(super) fn blocks_of(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
         let is_tree = checked.flags.contains(InodeFlags::EXTENTS);
         let seed = self.reader.sums().seed().filter(|_| first);
         let root = Root {
@@ -63,7 +65,7 @@ impl<R: ReadAt> Check<R> {
     }
 
     /// Content in the inode: `i_block`, and the value of an attribute.
-    fn inline_content(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    fn inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let rest = self
             .reader
@@ -73,102 +75,78 @@ impl<R: ReadAt> Check<R> {
             return Ok(());
         };
         let Some((_, len)) = rest else {
-            self.find(
-                structure,
-                "its content lies in it, without an attribute for the rest of it",
-            );
+            self.find(structure, Problem::InlineDataIncomplete);
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
         // A file may end before its attribute does, where a write came to less than there was to be.
         let is_right = match checked.file_type() {
-            file_type::REGULAR => size <= room,
+            Some(FileType::RegularFile) => size <= room,
             _ => size == room,
         };
-        self.findings.expect(is_right, structure, || {
-            format!("its content lies in it, has {size} bytes, and room for {room}")
-        });
+        self.expect(is_right, structure, Problem::InlineDataSizeWrong { size, room });
         Ok(())
     }
 
-    fn fast_symlink(&mut self, checked: &Checked) {
+    fn fast_symlink(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
-        let len = usize::try_from(checked.size).unwrap_or(usize::MAX);
+        let size = checked.size;
         let end = checked.inode.block.iter().position(|&byte| byte == 0);
-        self.findings.expect(len > 0 && end == Some(len), structure, || {
-            format!("a symlink whose target has not {len} bytes")
-        });
+        let is_right = size > 0 && end.is_some_and(|end| end as u64 == size);
+        self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
     }
 
-    /// Whether the size of a file is possible with its blocks (`check_blocks` of e2fsck).
-    fn size(&mut self, checked: &Checked, blocks: &Blocks) -> Result<(), ReadError> {
+    /// Compares the size of a file with its blocks (`check_blocks` of e2fsck).
+    fn size(&mut self, checked: &CheckedInode, blocks: &Blocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
         let size = checked.size;
         match checked.file_type() {
-            file_type::DIRECTORY => {
+            Some(FileType::Directory) => {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
-                self.findings.expect(is_right, structure, || {
-                    format!("a directory of {size} bytes that ends with its block {}", blocks.end)
-                });
+                let end = blocks.end;
+                self.expect(is_right, structure, Problem::DirectorySizeWrong { size, end });
                 let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
-                self.findings
-                    .expect(held == blocks.end, structure, || "a directory with holes".to_owned());
-                self.findings.expect(!blocks.has_unwritten, structure, || {
-                    "a directory with blocks that were never written".to_owned()
-                });
+                self.expect(held == blocks.end, structure, Problem::DirectoryWithHoles);
+                self.expect(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
-            file_type::SYMLINK => {
+            Some(FileType::Symlink) => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
-                self.findings.expect(is_right, structure, || {
-                    format!("a symlink whose target has {size} bytes")
-                });
+                self.expect(is_right, structure, Problem::SymlinkSizeWrong { size });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
                     let target = self.filled_block(structure, extent.start.get())?.unwrap_or_default();
                     let end = target.iter().position(|&byte| byte == 0);
-                    self.findings
-                        .expect(end.map(|end| end as u64) == Some(size), structure, || {
-                            format!("a symlink whose target has not {size} bytes")
-                        });
+                    let is_right = end.is_some_and(|end| end as u64 == size);
+                    self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
                 }
             }
             _ => {
                 let has_more = checked.flags.contains(InodeFlags::VERITY);
-                let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
+                let smallest = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                self.findings
-                    .expect((has_more || size >= least) && size <= most, structure, || {
-                        format!(
-                            "a file of {size} bytes whose last block is {}",
-                            blocks.end.saturating_sub(1)
-                        )
-                    });
+                let is_right = (has_more || size >= smallest) && size <= most;
+                let last = blocks.end.saturating_sub(1);
+                self.expect(is_right, structure, Problem::FileSizeWrong { size, last });
             }
         }
         Ok(())
     }
 
     /// Bytes that extents or a map reach.
-    pub(super) fn most_bytes(&self, checked: &Checked) -> u64 {
+    pub(super) fn most_bytes(&self, checked: &CheckedInode) -> u64 {
         let block_size = self.reader.block_size() as u64;
         if checked.flags.contains(InodeFlags::EXTENTS) {
             block_size << 32
         } else {
-            self.most_mapped() * block_size
+            block_map::reach(3, self.reader.block_size()) * block_size
         }
-    }
-
-    /// Blocks that a map reaches.
-    fn most_mapped(&self) -> u64 {
-        let numbers = self.reader.block_size() as u64 / 4;
-        12 + numbers + numbers.pow(2) + numbers.pow(3)
     }
 }
 
 /// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken before, in silence.
 struct Claiming<'a, R> {
     check: &'a mut Check<R>,
-    checked: &'a Checked,
+    checked: &'a CheckedInode,
     is_tree: bool,
     first: bool,
     blocks: Blocks,
@@ -187,7 +165,7 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         if self.first {
             // One that belongs to something else is not looked into, which also ends circles.
             let before = check.findings.count();
-            if !check.own(structure, node.block, 1) || check.findings.count() > before {
+            if !check.claim(structure, node.block, 1) || check.findings.count() > before {
                 return Ok(None);
             }
             self.blocks.count += 1;
@@ -202,7 +180,7 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         let (check, blocks) = (&mut *self.check, &mut self.blocks);
         let (start, count) = (extent.start.get(), u64::from(extent.count));
         let is_taken = if self.first {
-            check.own(structure, extent.start, count)
+            check.claim(structure, extent.start, count)
         } else {
             start != 0 && start + count <= check.block_count && check.walked.claim(start, count).is_none()
         };
@@ -232,16 +210,11 @@ impl<R: ReadAt> Visitor for Claiming<'_, R> {
         }
         let structure = self.structure(node);
         let problem = match fault {
-            Fault::Header => "the header of a node of its extent tree makes no sense".to_owned(),
-            Fault::Checksum => {
-                self.check.findings.wrong_checksum(structure);
-                return Ok(());
-            }
-            Fault::Order { logical } => {
-                format!("block {logical} of the file is not where it belongs in its extent tree")
-            }
-            Fault::Extent { logical, count } => format!("the extent of {count} blocks at block {logical} of the file"),
-            Fault::TooFar { logical } => format!("block {logical} of the file is too far away"),
+            Fault::Header => Problem::ExtentHeaderWrong,
+            Fault::Checksum => Problem::ChecksumWrong,
+            Fault::Order { logical } => Problem::ExtentIndexOutOfOrder { logical },
+            Fault::Extent { logical, count } => Problem::ExtentWrong { logical, blocks: count },
+            Fault::TooFar { logical } => Problem::MappedBlockTooFar { logical },
         };
         self.check.find(structure, problem);
         Ok(())

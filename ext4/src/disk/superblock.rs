@@ -1,7 +1,6 @@
 //! The superblock ("Super Block" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block_map::{self, ROOT_NUMBERS};
 use super::features::Features;
@@ -324,21 +323,6 @@ impl Superblock {
         } else {
             !self.has(Features::SPARSE_SUPER) || has_sparse_backup(group.into())
         }
-    }
-
-    /// Whether it has a feature of `s_feature_compat`.
-    pub(crate) fn has_compat(&self, feature: u32) -> bool {
-        self.feature_compat.get() & feature != 0
-    }
-
-    /// Whether it has a feature of `s_feature_incompat`.
-    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
-        self.feature_incompat.get() & feature != 0
-    }
-
-    /// Whether it has a feature of `s_feature_ro_compat`.
-    pub(crate) fn has_ro_compat(&self, feature: u32) -> bool {
-        self.feature_ro_compat.get() & feature != 0
     }
 }
 

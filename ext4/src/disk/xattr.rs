@@ -1,7 +1,6 @@
 //! Extended attributes ("Extended Attributes" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 
@@ -105,7 +104,7 @@ pub(crate) fn entry_hash(name: &[u8], bytes: NameBytes, value: impl IntoIterator
 }
 
 /// The words of a value that lies near its entry; the last is filled up with zeros.
-pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> {
+pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> + Clone {
     value.chunks(4).map(|chunk| {
         let mut word = [0; 4];
         word[..chunk.len()].copy_from_slice(chunk);
