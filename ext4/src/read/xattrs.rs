@@ -2,7 +2,9 @@
 
 use zerocopy::FromBytes;
 
-use super::{Inode, ReadError, Reader};
+use super::sums::{expect, is_right_xattr_block};
+use super::{Inode, ReadError, Reader, Structure};
+use crate::checksum::{self, Seed};
 use crate::disk::acl;
 use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::{self, HIDDEN_NAMESPACES, MAGIC, MAX_VALUE_LEN, XattrEntry, XattrHeader};
@@ -51,10 +53,21 @@ impl<R: ReadAt> Reader<R> {
             if header.magic.get() != MAGIC {
                 return Err(none());
             }
-            self.verify_xattr_block(inode, nr, &block, &header)?;
+            let is_right = |seed| is_right_xattr_block(&block, &header, nr, seed);
+            let (ino, nr) = (inode.ino.get(), nr.get());
+            expect(
+                self.sums.seed().is_none_or(is_right),
+                Structure::XattrBlock { ino, block: nr },
+            )?;
             self.collect(inode, parse(inode, entries, &block)?, &mut xattrs)?;
         }
         Ok(xattrs)
+    }
+
+    /// What the hashes of values begin with that have inodes of their own, which is there without checksums too.
+    pub(crate) fn value_seed(&self) -> Seed {
+        let seed = self.sums.seed();
+        seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
     }
 
     /// The inode that holds a value of so many bytes, and the value.
@@ -94,7 +107,11 @@ impl<R: ReadAt> Reader<R> {
                 Place::Near(_, value) => value.to_vec(),
                 Place::Inode { ino, len } => {
                     let (holder, value) = self.value(ino, len)?;
-                    self.verify_value(inode, &holder, &value)?;
+                    let ino = ino.get();
+                    expect(
+                        is_right_value(inode, &holder, &value, self.value_seed()),
+                        Structure::XattrValue { ino },
+                    )?;
                     value
                 }
             };
@@ -145,6 +162,14 @@ impl Found<'_> {
     fn is_inline_data(&self) -> bool {
         self.name.as_deref() == Some(b"system.data")
     }
+}
+
+/// Returns whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value.
+/// Inodes from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
+fn is_right_value(owner: &Inode, holder: &Inode, value: &[u8], seed: Seed) -> bool {
+    let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
+    let hash = holder.accessed.seconds() & i64::from(u32::MAX);
+    is_old || hash == i64::from(checksum::value_hash(value, seed))
 }
 
 fn parse_room(inode: &Inode) -> Result<Vec<Found<'_>>, ReadError> {
