@@ -11,8 +11,8 @@ use crate::read_at::ReadAt;
 use crate::units::join;
 
 impl<R: ReadAt> Check<R> {
-    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an index
-    /// lies there.
+    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an
+    /// index lies there.
     pub(super) fn first_entries(
         &mut self,
         structure: Structure,

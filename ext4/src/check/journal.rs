@@ -47,8 +47,8 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal whose
-    /// inode is lost.
+    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal
+    /// whose inode is lost.
     pub(super) fn journal_backup(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let (backup, journal) = (superblock.journal_backup(), superblock.journal_inum.get());

@@ -20,8 +20,8 @@ const HERE: Structure = Structure::Superblock;
 /// The last version of the hash of names (`DX_HASH_SIPHASH`).
 const MAX_HASH_VERSION: u8 = 6;
 
-/// Gives the reader the superblock, and has it read through the journal, which may hold another one.
-/// Returns whether there is a superblock that can be checked.
+/// Gives the reader the superblock, and has it read through the journal, which may hold another
+/// one. Returns whether there is a superblock that can be checked.
 pub(super) fn take<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
