@@ -11,7 +11,7 @@ mod path;
 mod process;
 mod program;
 mod signal;
-mod volatile;
+mod tmpfs;
 
 use ext4::Output;
 

@@ -16,15 +16,15 @@ mod program;
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Options, Reader, Summary};
 
-pub use error::Mke2fsError;
+pub use error::{Mke2fsError, WorkAction};
 pub(crate) use program::Programs;
 
 use crate::stage::{Fidelity, Staged};
 use error::working;
+use layer::cancel::Cancel;
 use oci::host::{ANY_FILE, Directory};
 use program::Workshop;
 
@@ -41,7 +41,7 @@ pub(crate) struct Mke2fs<'a> {
     /// An empty directory that nobody else can enter. The programs run there and get names in it,
     /// so that what they write to is in it, whatever others do to the directories that it is in.
     pub(crate) scratch: &'a Directory,
-    pub(crate) interrupted: &'a AtomicBool,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Mke2fs<'_> {
@@ -49,32 +49,35 @@ impl Mke2fs<'_> {
     /// [`IMAGE`].
     pub(crate) fn build(&self, native: &File) -> Result<(File, Summary), Mke2fsError> {
         let path = &self.scratch.path().join(IMAGE);
-        let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;
+        let workshop = Workshop::new(self.scratch, self.programs, self.cancel)?;
         let native = Reader::open(native)?;
         let facts = native.info();
         let size = facts.block_count * facts.block_size;
         let image = self.scratch.create_new(IMAGE, ANY_FILE);
-        let mut image = image.map_err(working("make", path))?;
-        image.set_len(size).map_err(working("enlarge", path))?;
+        let mut image = image.map_err(working(WorkAction::Make, path))?;
+        image.set_len(size).map_err(working(WorkAction::Enlarge, path))?;
 
-        let tree = self.scratch.make_private(TREE).map_err(working("make", path))?;
-        let mut staged = Staged::new(&tree).map_err(working("open", tree.path()))?;
-        staged.export(&native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
+        let tree = self
+            .scratch
+            .make_private(TREE)
+            .map_err(working(WorkAction::Make, path))?;
+        let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
+        staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;
         format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.
         drop(staged);
         self.scratch
             .remove_directory(TREE)
-            .map_err(working("remove", tree.path()))?;
+            .map_err(working(WorkAction::Remove, tree.path()))?;
 
-        write_start(&mut image, &self.options.boot_area).map_err(working("write", path))?;
+        write_start(&mut image, &self.options.boot_area).map_err(working(WorkAction::Write, path))?;
         let said = amend::amend(&workshop, &native, &image)?;
         if facts.features.iter().any(|feature| feature == "ea_inode") {
             // Debugfs does not count the blocks of attributes that have inodes of their own.
             workshop.mend()?;
         }
         let made = Reader::open(&image)?;
-        compare::compare(&native, &made, self.interrupted).map_err(|error| error.explained_by(&said))?;
+        compare::compare(&native, &made, self.cancel).map_err(|error| error.explained_by(&said))?;
         workshop.check()?;
 
         let facts = made.info();

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::error::FormatError;
+use crate::error::{FormatError, ImageAction};
 use crate::output::Output;
 use crate::place::compact::Move;
 use crate::seal::Sealed;
@@ -127,22 +127,14 @@ impl<O: Output> Image<O> {
             let offset = from + done;
             self.output
                 .read_at(buffer, offset)
-                .map_err(|source| FormatError::Image {
-                    action: "read",
-                    offset,
-                    source,
-                })?;
+                .map_err(failed(ImageAction::Read, offset))?;
             let offset = to + done;
             if is_zero(buffer) {
                 self.clear_bytes(offset, part as u64)?;
             } else {
                 self.output
                     .write_at(buffer, offset)
-                    .map_err(|source| FormatError::Image {
-                        action: "write",
-                        offset,
-                        source,
-                    })?;
+                    .map_err(failed(ImageAction::Write, offset))?;
             }
             done += part as u64;
         }
@@ -173,19 +165,13 @@ impl<O: Output> Image<O> {
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), FormatError> {
-        self.output.set_len(len).map_err(|source| FormatError::Image {
-            action: "resize",
-            offset: len,
-            source,
-        })
+        self.output.set_len(len).map_err(failed(ImageAction::Resize, len))
     }
 
     fn clear_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
-        self.output.clear(offset, len).map_err(|source| FormatError::Image {
-            action: "clear",
-            offset,
-            source,
-        })
+        self.output
+            .clear(offset, len)
+            .map_err(failed(ImageAction::Clear, offset))
     }
 
     /// Makes an offset the one that is written next.
@@ -225,11 +211,7 @@ impl<O: Output> Image<O> {
             None => buffer,
             Some(first) => {
                 let written = self.output.write_parts(buffer, &parts, offset);
-                written.map_err(|source| FormatError::Image {
-                    action: "write",
-                    offset: offset + first.start as u64,
-                    source,
-                })?
+                written.map_err(failed(ImageAction::Write, offset + first.start as u64))?
             }
         };
         self.buffer.resize(BUFFER_LEN, 0);
@@ -269,6 +251,10 @@ impl<O: Output> Image<O> {
             .chain(rest.chunks(HOLE_LEN))
             .filter(|page| !page.is_empty())
     }
+}
+
+fn failed(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> FormatError {
+    move |source| FormatError::Image { action, offset, source }
 }
 
 /// Whether all bytes are zero.

@@ -56,6 +56,7 @@ pub(crate) mod sums;
 mod walk;
 mod xattrs;
 
+use std::error::Error;
 use std::{fmt, io};
 
 use zerocopy::{FromZeros, IntoBytes};
@@ -85,68 +86,85 @@ use sums::{Sums, expect};
 const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
 
 /// Why an image, or something in it, cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The image does not give its bytes, or ends before what it says it has.
-    #[error("could not read the image at byte {offset}")]
     Input {
         /// Where.
         offset: u64,
         /// Why not.
-        #[source]
         source: io::Error,
     },
     /// No superblock where one belongs.
-    #[error("not an ext2, ext3 or ext4 file system")]
     NotExt4,
     /// Features that this reader does not know, or knows not to read.
-    #[error("the file system has features that cannot be read: {features}")]
     Unsupported {
         /// Names as `mke2fs -O` takes them, with spaces between.
         features: String,
     },
     /// What the journal holds is not in its place yet, and the journal is on another device.
-    #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
     /// The journal holds fast commits, which say what to change instead of holding blocks, and they
     /// were not replayed.
-    #[error(
-        "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here"
-    )]
     FastCommits,
     /// The journal was not replayed, and cannot be.
-    #[error("the journal is damaged: {what}")]
     Journal {
         /// What is wrong.
         what: &'static str,
     },
     /// A checksum is not that of what it covers.
-    #[error("the checksum of {structure} is wrong")]
     Checksum {
         /// What it covers.
         structure: Structure,
     },
     /// The superblock contradicts itself.
-    #[error("the superblock is damaged: {what}")]
     Superblock {
         /// What is wrong.
         what: &'static str,
     },
     /// There is no such inode.
-    #[error("there is no inode {ino}")]
     NoSuchInode {
         /// Its number.
         ino: u32,
     },
     /// An inode, or what belongs to it, contradicts itself or the file system.
-    #[error("inode {ino} is damaged: {what}")]
     Inode {
         /// Its number.
         ino: u32,
         /// What is wrong.
         what: &'static str,
     },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input { offset, .. } => write!(f, "could not read the image at byte {offset}"),
+            Self::NotExt4 => f.write_str("not an ext2, ext3 or ext4 file system"),
+            Self::Unsupported { features } => write!(f, "the file system has features that cannot be read: {features}"),
+            Self::NeedsRecovery => {
+                f.write_str("the file system was not unmounted cleanly, and its journal is on another device")
+            }
+            Self::FastCommits => f.write_str(
+                "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here",
+            ),
+            Self::Journal { what } => write!(f, "the journal is damaged: {what}"),
+            Self::Checksum { structure } => write!(f, "the checksum of {structure} is wrong"),
+            Self::Superblock { what } => write!(f, "the superblock is damaged: {what}"),
+            Self::NoSuchInode { ino } => write!(f, "there is no inode {ino}"),
+            Self::Inode { ino, what } => write!(f, "inode {ino} is damaged: {what}"),
+        }
+    }
+}
+
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Input { source, .. } => Some(source),
+            _ => None,
+        }
+    }
 }
 
 impl From<ReadError> for io::Error {

@@ -13,6 +13,7 @@ use error::Stop;
 use frames::{Frames, begins_frame};
 use gzip::Members;
 
+pub(super) use error::DAMAGED;
 pub use error::{DecodeError, StreamFault, StreamPart};
 pub use frames::MAX_WINDOW;
 

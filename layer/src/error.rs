@@ -5,7 +5,10 @@ use std::io;
 
 use ext4::{FormatError, TreeError};
 
+use super::decode::{DAMAGED, DecodeError};
 use super::path::Printable;
+use crate::cancel::Cancelled;
+use crate::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A layer that could not be applied, and where in it.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,9 @@ pub enum LayerErrorKind {
     /// The layer could not be read, or not be decompressed.
     #[error("could not read the layer")]
     Read(#[source] io::Error),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
     /// The tar ends too early.
     #[error("the tar ends {missing} bytes early, inside {what}: the layer is truncated")]
     Truncated {
@@ -235,4 +241,78 @@ pub enum LayerErrorKind {
     /// The image could not take the content of the file.
     #[error("could not write the content into the image")]
     Image(#[source] FormatError),
+}
+
+impl Failure for LayerError {
+    fn kind(&self) -> ErrorKind {
+        self.kind.kind()
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        self.kind.hint()
+    }
+}
+
+impl Failure for LayerErrorKind {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read(source) => source.kind().into(),
+            Self::Image(error) | Self::Unfit(error) => error.kind(),
+            Self::Tree(error) => error.kind(),
+            Self::OutOfMemory { .. } => ErrorKind::OutOfMemory,
+            Self::TooLarge { .. } | Self::TooManyEntries { .. } | Self::TooMuchMetadata { .. } => {
+                ErrorKind::LimitExceeded
+            }
+            Self::UnsupportedType { .. } | Self::OtherVolume { .. } => ErrorKind::Unsupported,
+            Self::Cancelled(_) => ErrorKind::Transient,
+            _ => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Image(error) | Self::Unfit(error) => return error.hint(),
+            Self::Tree(error) => return error.hint(),
+            Self::Read(source) => return DecodeError::of(source)?.hint(),
+            Self::Truncated { .. } | Self::Checksum | Self::LoneZeroBlock | Self::NoEntryForExtension => DAMAGED,
+            Self::NotATar => "build the image again with layers that are tar archives, in gzip, zstd or neither",
+            Self::UnsupportedType { flag: b'D', .. } => "make the layer without tar's --listed-incremental",
+            Self::UnsupportedType { flag: b'M', .. } | Self::OtherVolume { .. } => {
+                "make the layer without tar's --multi-volume"
+            }
+            Self::UnsupportedType { flag: b'S', .. } => "make the layer without star's -sparse, or with GNU tar",
+            Self::UnsupportedType { .. }
+            | Self::NotANumber { .. }
+            | Self::OutOfRange { .. }
+            | Self::ExtensionTooLong { .. }
+            | Self::InvalidExtension { .. }
+            | Self::GlobalKeyword { .. }
+            | Self::InvalidSparseMap { .. }
+            | Self::NulInPath { .. } => {
+                "build the image again with another tool: what made this layer wrote an entry that cannot be read"
+            }
+            Self::NameTooLong { .. } | Self::PathTooLong { .. } => {
+                "build the image with shorter names and symlinks: Linux could not open this path either"
+            }
+            Self::InvalidWhiteout { .. } => {
+                "leave the entry out of the layer, or name it .wh.<name of the file that it hides>"
+            }
+            Self::RootNotADirectory | Self::LinkReplacesTarget { .. } => "leave the entry out of the layer",
+            Self::SymlinkLoop { .. } => "build the image without the circle, or leave the entry out",
+            Self::LinkTargetMissing { .. } => {
+                "build the image again with the file before its links, in the same layer or one below"
+            }
+            Self::LinkToDirectory { .. } => "build the image with a symlink there",
+            Self::OutOfMemory { .. } => "free some memory, or raise its limit (ulimit -v)",
+            Self::TooLarge { len, .. } => return Some(Hint::raise_to(Setting::MaxSize, *len)),
+            Self::TooManyEntries { count, .. } => {
+                let raise = Hint::raise(Setting::MaxEntries);
+                return Some(raise.and(format!(", to {count} at the least")));
+            }
+            Self::TooMuchMetadata { len, .. } => return Some(Hint::raise_to(Setting::MaxMetadata, *len)),
+            Self::Cancelled(_) => return Some(Hint::again()),
+            Self::XattrTooLong { .. } => "change or leave out the entry: no ext4 file system can hold it",
+        };
+        Some(text.into())
+    }
 }

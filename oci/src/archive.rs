@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use super::error::ImageError;
 use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::section::{FileError, MAKE_ARCHIVE_AGAIN, Section};
 use index::{IndexError, MAX_MEMBERS, MAX_NAMES_LEN, Member, clean, index};
+use layer::failure::{ErrorKind, Failure, Hint};
 use layer::{Compression, DecodeError, decode};
 
 /// Most links from one name to the next.
@@ -136,6 +137,33 @@ pub enum ArchiveError {
     },
 }
 
+impl Failure for ArchiveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Decode { source, .. } | Self::Layer { source, .. } => source.kind(),
+            Self::Missing { .. } => ErrorKind::NotFound,
+            Self::Damaged { .. } | Self::Empty { .. } | Self::TooManyMembers { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Decode {
+                source: DecodeError::Unsupported { .. },
+                ..
+            } => "decompress the archive first, or compress it with gzip or zstd",
+            Self::Decode { source, .. } | Self::Layer { source, .. } => return source.hint(),
+            Self::Missing { name, .. } if name == "manifest.json" => {
+                "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
+            }
+            Self::Missing { .. } | Self::Damaged { .. } => MAKE_ARCHIVE_AGAIN,
+            Self::Empty { .. } => "name a tar, or see why what should write it did not",
+            Self::TooManyMembers { .. } => return None,
+        };
+        Some(text.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -143,11 +171,12 @@ mod tests {
     use tar::{Builder, EntryType, Header};
 
     use super::*;
+    use layer::cancel::Cancel;
 
     fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
-        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Arc::default()))
+        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Cancel::new()))
     }
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {

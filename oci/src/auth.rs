@@ -18,8 +18,10 @@ use serde_json::Value;
 
 use super::manifest::null_is_default;
 use super::reference::{self, RegistryReference};
-use crate::host::{Access, Directory, Untrusted};
+use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
+use layer::cancel::Cancelled;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
@@ -370,9 +372,9 @@ pub enum AuthError {
         /// Time that this process waited.
         waited: Duration,
     },
-    /// The flag was set while waiting for the file's lock.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
     /// The file is not JSON of the right form.
     #[error(
         "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
@@ -413,6 +415,27 @@ impl AuthError {
         match Untrusted::of(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
+        }
+    }
+}
+
+impl Failure for AuthError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
+            Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
+            Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
+        match self {
+            Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
+            Self::Held { path, .. } => Some(end_holder(path, own)),
+            Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
+            Self::Cancelled(_) => Some(Hint::again()),
+            Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
         }
     }
 }

@@ -62,7 +62,7 @@ impl Config {
     /// [`ManifestError`] when it is not JSON, or not the config of an image.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
         let text = json::text_of(json);
-        let object = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+        let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         object.get("history", |history| json::list(history, json::object))?;
         let config = Self {
             os: object.get_or_default("os", json::text)?,

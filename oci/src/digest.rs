@@ -11,6 +11,8 @@ use sha2::{Digest as _, Sha256, Sha512};
 
 pub use file::next_data;
 
+use layer::failure::{ErrorKind, Failure, Hint};
+
 /// A hash function that image-spec registers and that this crate computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -188,6 +190,16 @@ pub enum DigestError {
         /// The digest of what came.
         actual: Digest,
     },
+}
+
+impl Failure for DigestError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Permanent
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some("fetch or push the image again: what is there now is not what its digests promise".into())
+    }
 }
 
 /// A hash that is being computed.

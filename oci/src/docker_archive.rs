@@ -19,6 +19,7 @@ use super::reference::{Choice, LocalReference, RegistryReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Root};
+use layer::failure::{ErrorKind, Failure, Hint};
 use layer::{Compression, decode};
 
 /// Most images that are looked at: each has a config of up to 4 MiB.
@@ -60,7 +61,7 @@ impl Saved {
     /// Reads all of `manifest.json`.
     fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
         let text = json::text_of(manifest);
-        let images = json::document(&text).map_err(ManifestError::Json)?;
+        let images = json::document(&text).map_err(ManifestError::json)?;
         Ok(json::list(images, Self::read)?)
     }
 
@@ -89,7 +90,7 @@ impl DockerArchive {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            scratch.check(&path)?;
+            scratch.check()?;
             meant += 1;
             if meant > MAX_IMAGES {
                 return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
@@ -189,7 +190,7 @@ impl<'a> Sizes<'a> {
     fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
-        let whole = BufReader::new(self.scratch.interruptible(section.clone()));
+        let whole = BufReader::new(self.scratch.cancellable(section.clone()));
         let decoder = decode(whole, "").map_err(|source| ArchiveError::Layer { path: path(), source })?;
         let is_compressed = decoder.compression() != Compression::None;
         let size = match self.known.get(name) {
@@ -199,7 +200,7 @@ impl<'a> Sizes<'a> {
                 let max = self.scratch.max_len();
                 let mut decoder = self
                     .scratch
-                    .interruptible(decoder)
+                    .cancellable(decoder)
                     .take((max - self.total).saturating_add(1));
                 let size = io::copy(&mut decoder, &mut io::sink());
                 let size = size.map_err(|source| FileError::Read { path: path(), source })?;
@@ -353,4 +354,17 @@ pub enum DockerArchiveError {
         /// Position and names of each image.
         images: Vec<String>,
     },
+}
+
+impl Failure for DockerArchiveError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoSuchImage { .. } => ErrorKind::NotFound,
+            Self::TooManyImages { .. } | Self::Ambiguous { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some("name one of those that there are".into())
+    }
 }

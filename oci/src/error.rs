@@ -12,6 +12,8 @@ use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::registry::RegistryError;
 use super::section::FileError;
+use layer::cancel::Cancelled;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// An image that could not be found, read or trusted.
 #[derive(Debug, thiserror::Error)]
@@ -76,9 +78,9 @@ pub enum ImageError {
         /// The limit in bytes.
         max: u64,
     },
-    /// The flag in the options was set while waiting.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 impl ImageError {
@@ -93,6 +95,50 @@ impl ImageError {
         Self::Content {
             digest: digest.clone(),
             source,
+        }
+    }
+}
+
+impl Failure for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File(error) => error.kind(),
+            Self::Layout(error) => error.kind(),
+            Self::Archive(error) => error.kind(),
+            Self::DockerArchive(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Auth(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Document { source, .. } => source.kind(),
+            Self::Content { source, .. } => source.kind(),
+            Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::DownloadTooLarge { .. } => ErrorKind::LimitExceeded,
+            Self::Cancelled(_) => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Layout(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
+            Self::DockerArchive(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Auth(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Document { source, .. } => source.hint(),
+            Self::Content { source, .. } => source.hint(),
+            Self::NoPlatform { available, .. } => Some(match &available[..] {
+                [only] => Hint::from("if that is the one that you want, say")
+                    .about(Setting::Platform, " {}", "")
+                    .and(format!(" {only}")),
+                _ => Hint::from("ask for one of those that there are").with(Setting::Platform),
+            }),
+            Self::DownloadTooLarge { total, .. } => {
+                let raise = Hint::raise(Setting::MaxSize).and(", for example to ");
+                Some(raise.mib(Setting::MaxSize, *total))
+            }
+            Self::Cancelled(_) => None,
         }
     }
 }

@@ -27,7 +27,9 @@ pub use directory::{Access, Directory, parent_of};
 pub use entry::{Entry, EntryKind, Identity};
 pub use new_file::{NewFile, Replace};
 pub use scratch::Scratch;
-pub use untrusted::Untrusted;
+pub use untrusted::{Untrusted, kind_of};
+
+use layer::failure::Hint;
 
 /// Permission bits of any new file, less the umask.
 pub const ANY_FILE: u32 = 0o666;
@@ -80,6 +82,20 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
     }
     File::open(path)
+}
+
+/// Returns the advice to make the directory of a path.
+#[must_use]
+pub fn make_directory_of(path: &Path) -> Hint {
+    let directory = path.parent().unwrap_or(path).display();
+    format!("make the directory first: mkdir -p {directory}").into()
+}
+
+/// Returns advice on a lock that another process holds. `instead` is the advice to use another
+/// file.
+pub(crate) fn end_holder(lock: &Path, instead: Hint) -> Hint {
+    let lock = lock.display();
+    Hint::from(format!("end the process that holds it (fuser {lock} shows which), or ")).and(instead)
 }
 
 #[cfg(test)]

@@ -48,13 +48,6 @@ impl Error {
     }
 }
 
-/// The error of a library that reads JSON, for errors that have such a source.
-impl From<Error> for serde_json::Error {
-    fn from(error: Error) -> Self {
-        serde::de::Error::custom(error)
-    }
-}
-
 /// Members of an object by their names, those that are `null` left out.
 pub(super) struct Object<'a>(BTreeMap<String, &'a Value>);
 

@@ -12,6 +12,7 @@ use super::reference::{LayoutReference, Version};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Platform, Root};
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// An opened image layout, and which of its images is meant.
 pub(super) struct Layout {
@@ -50,7 +51,7 @@ impl Files {
 /// Reads the version in an `oci-layout` file.
 fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
     let text = json::text_of(marker);
-    let marker = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+    let marker = json::object(json::document(&text).map_err(ManifestError::json)?)?;
     Ok(marker.need("imageLayoutVersion", json::text)?)
 }
 
@@ -272,4 +273,29 @@ pub enum LayoutError {
         /// Name and digest of each.
         images: Vec<String>,
     },
+}
+
+impl Failure for LayoutError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoLayout { .. } | Self::MissingBlob { .. } | Self::Empty | Self::NoSuchTag { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::Version { .. } => ErrorKind::Unsupported,
+            Self::Ambiguous { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::NoLayout { .. } => {
+                "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
+                 oci-archive:<file>"
+            }
+            Self::MissingBlob { .. } => "copy the image into the layout again, whole: skopeo copy --all, for example",
+            Self::NoSuchTag { .. } | Self::Ambiguous { .. } => "name one of those that there are",
+            Self::Version { .. } | Self::Empty => return None,
+        };
+        Some(text.into())
+    }
 }

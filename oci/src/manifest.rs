@@ -330,7 +330,7 @@ impl Document {
     /// but a document that can be read as both kinds is refused, whichever was meant (CVE-2021-41190).
     pub(super) fn parse(json: &[u8], announced: &str) -> Result<Self, ManifestError> {
         let text = json::text_of(json);
-        let object = json::object(json::document(&text).map_err(ManifestError::Json)?)?;
+        let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         let version = object.get("schemaVersion", json::number)?;
         let media_type = object.get_or_default("mediaType", json::text)?;
         match version {

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use super::error::ImageError;
 use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
-use crate::host::{Untrusted, open_file};
+use crate::host::{Untrusted, kind_of, open_file};
+use layer::DecodeError;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A part of a file, read independently of others.
 #[derive(Debug, Clone)]
@@ -137,6 +139,43 @@ pub enum FileError {
         path: PathBuf,
     },
 }
+
+impl Failure for FileError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Scratch { source, .. } => kind_of(source),
+            Self::TooLarge { .. } => ErrorKind::LimitExceeded,
+            Self::NotAFile { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            Self::Read { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => "make it readable for you".into(),
+                io::ErrorKind::NotFound => "check the path".into(),
+                _ => match DecodeError::of(source)? {
+                    DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN.into(),
+                    error => return error.hint(),
+                },
+            },
+            Self::Scratch { path, source } => match Untrusted::of(source) {
+                Some(refusal) => {
+                    let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
+                    refusal.hint(path, own)
+                }
+                None => Hint::from("name a directory")
+                    .with(Setting::StateDirectory)
+                    .and(" that you can write to, with space for what is in the archive"),
+            },
+            Self::TooLarge { .. } => Hint::raise(Setting::MaxSize),
+            Self::NotAFile { .. } => return None,
+        })
+    }
+}
+
+/// Advice on an archive that is damaged.
+pub(super) const MAKE_ARCHIVE_AGAIN: &str = "make the archive again, with skopeo copy or docker save, for example";
 
 #[cfg(unix)]
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

@@ -6,13 +6,11 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use super::IMAGE;
-use super::error::{Mke2fsError, working};
-use layer::interrupt::is_raised;
+use super::error::{Mke2fsError, WorkAction, working};
+use layer::cancel::{Cancel, Cancelled};
 use layer::text::harmless;
 use oci::host::{Access, Directory};
 
@@ -36,7 +34,7 @@ pub(super) struct Workshop<'a> {
     /// A path that leads to it, whatever becomes of its own.
     path: PathBuf,
     pub(super) programs: &'a Programs,
-    interrupted: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl Programs {
@@ -63,7 +61,7 @@ impl Programs {
             source,
         })?;
         // They are run elsewhere.
-        let mke2fs = std::path::absolute(&mke2fs).map_err(working("find", &mke2fs))?;
+        let mke2fs = std::path::absolute(&mke2fs).map_err(working(WorkAction::Find, &mke2fs))?;
         let find = |name: &str| {
             let beside = mke2fs.with_file_name(name);
             beside.is_file().then_some(beside).or_else(|| in_path(name.as_ref()))
@@ -95,14 +93,16 @@ impl<'a> Workshop<'a> {
     pub(super) fn new(
         directory: &'a Directory,
         programs: &'a Programs,
-        interrupted: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Result<Self, Mke2fsError> {
-        let path = directory.stable_path().map_err(working("use", directory.path()))?;
+        let path = directory
+            .stable_path()
+            .map_err(working(WorkAction::Use, directory.path()))?;
         Ok(Self {
             directory,
             path,
             programs,
-            interrupted,
+            cancel,
         })
     }
 
@@ -113,7 +113,7 @@ impl<'a> Workshop<'a> {
             file.set_len(0)?;
             file.write_all(content)
         };
-        write().map_err(working("write", &self.directory.path().join(name)))
+        write().map_err(working(WorkAction::Write, &self.directory.path().join(name)))
     }
 
     /// A program that is to see nothing of the clock, the language and the settings of this machine.
@@ -142,9 +142,9 @@ impl<'a> Workshop<'a> {
             file.set_len(0)?;
             Ok((file.try_clone()?, file))
         };
-        let (mut read, said) = create().map_err(working("write", &path))?;
+        let (mut read, said) = create().map_err(working(WorkAction::Write, &path))?;
         if is_all_heard {
-            command.stdout(said.try_clone().map_err(working("write", &path))?);
+            command.stdout(said.try_clone().map_err(working(WorkAction::Write, &path))?);
         }
         let program = PathBuf::from(command.get_program());
         let failed = |source| Mke2fsError::Run { program, source };
@@ -152,22 +152,26 @@ impl<'a> Workshop<'a> {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if !is_raised(self.interrupted) => thread::sleep(PAUSE),
+                Ok(None) if self.cancel.wait_timeout(PAUSE).is_ok() => {}
                 ended => {
                     // It may have ended by itself meanwhile.
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(match ended {
-                        Err(source) => working("wait for what writes", &path)(source),
-                        Ok(_) => Mke2fsError::Interrupted,
+                        Err(source) => working(WorkAction::Wait, &path)(source),
+                        Ok(_) => Cancelled.into(),
                     });
                 }
             }
         };
+        if !status.success() {
+            // A terminal interrupts the program too, which may end before this process knows.
+            self.cancel.wait_timeout(PAUSE)?;
+        }
         let mut said = Vec::new();
         read.rewind()
             .and_then(|()| read.read_to_end(&mut said))
-            .map_err(working("read", &path))?;
+            .map_err(working(WorkAction::Read, &path))?;
         Ok((status, printable(&said)))
     }
 

@@ -1,5 +1,6 @@
 //! Findings of a check, and the report of them.
 
+use std::error::Error;
 use std::fmt;
 
 use super::Problem;
@@ -65,19 +66,28 @@ impl fmt::Display for Severity {
 }
 
 /// Why a check ended early: an image of few bytes could make it take any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StopReason {
     /// More than 1,000 group descriptors are damaged.
-    #[error("so many group descriptors are damaged")]
     DamagedDescriptors,
     /// Bitmaps or tables of more than 1,000 groups are not where they can be.
-    #[error("the bitmaps and tables of so many groups cannot be where they are")]
     MisplacedGroups,
     /// More than 1,000 blocks that should hold something are zeros.
-    #[error("so many blocks that it leads to are zeros")]
     ZeroBlocks,
 }
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DamagedDescriptors => f.write_str("so many group descriptors are damaged"),
+            Self::MisplacedGroups => f.write_str("the bitmaps and tables of so many groups cannot be where they are"),
+            Self::ZeroBlocks => f.write_str("so many blocks that it leads to are zeros"),
+        }
+    }
+}
+
+impl Error for StopReason {}
 
 /// All that is wrong with a file system; nothing if it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

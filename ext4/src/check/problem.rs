@@ -1,5 +1,8 @@
 //! [`Problem`]: all that a check can find, in one table.
 
+use std::error::Error;
+use std::fmt;
+
 use super::{BitmapUnit, BlockRole, InodeFeature, QuotaProblem, Severity, StopReason};
 use crate::read::ReadError;
 
@@ -16,17 +19,26 @@ macro_rules! problems {
         /// `expected` what follows from the rest of it. `ino` is the number of an inode, `block`
         /// that of a block of the image, `logical` that of a block of the file; `name` has the
         /// bytes of a name. Sizes are in bytes if their name does not say another unit.
-        #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+        #[derive(Clone, Debug, PartialEq, Eq)]
         #[expect(missing_docs, reason = "the fields that all variants share are described once")]
         #[non_exhaustive]
         pub enum Problem {
             $(
                 #[doc = $summary]
                 #[doc = concat!("\n\nCode: `", $code, "`.")]
-                #[error($($text)*)]
                 $variant $({ $($field: $type),* })?,
             )*
         }
+
+        impl fmt::Display for Problem {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Self::$variant $({ $($field),* })? => write!(f, $($text)*),)*
+                }
+            }
+        }
+
+        impl Error for Problem {}
 
         impl Problem {
             /// Returns the code of the problem, which later versions keep: lowercase words with

@@ -3,7 +3,8 @@
 //! the files.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::error::Error;
+use std::{fmt, io};
 
 use zerocopy::FromBytes;
 
@@ -18,44 +19,59 @@ use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
 
 /// A fault of a quota file. Blocks are those of the file, of 1 KiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "fields are numbers of blocks, or as they are called")]
 #[non_exhaustive]
 pub enum QuotaProblem {
     /// Its inode is of another type.
-    #[error("not a regular file")]
     NotFile,
     /// The header is that of something else.
-    #[error("its header has another magic number or version")]
     HeaderWrong,
     /// The header counts more blocks than the file has, or none for the tree.
-    #[error("{found} blocks, of which the file has {available}")]
     BlockCountWrong { found: u32, available: u64 },
     /// The header leads to a free block that is not in the file.
-    #[error("its header leads to a free block outside of it")]
     FreeBlockOutside,
     /// A node of the tree leads nowhere.
-    #[error("node {block} of its tree is empty")]
     NodeEmpty { block: u32 },
     /// A node of the tree leads to a block that is not in the file.
-    #[error("node {node} of its tree leads to block {block}")]
     BlockOutside { node: u32, block: u32 },
     /// Two nodes of the tree lead to one node.
-    #[error("block {block} is in its tree twice")]
     NodeTwice { block: u32 },
     /// The tree leads to a block more often than it has entries.
-    #[error("block {block} is in its tree too often")]
     LeafTooOften { block: u32 },
     /// The tree leads to a block less often than it has entries.
-    #[error("the tree does not lead to all entries of block {block}")]
     EntriesUnreached { block: u32 },
     /// The header of a block of entries counts other ones.
-    #[error("block {block} has {entries} entries, and a header that is wrong")]
     LeafHeaderWrong { block: u32, entries: u16 },
     /// The tree leads to a block without an entry for that user, group or project.
-    #[error("its tree leads to block {block} for number {id}, which is not there")]
     EntryMissing { block: u32, id: u32 },
 }
+
+impl fmt::Display for QuotaProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFile => f.write_str("not a regular file"),
+            Self::HeaderWrong => f.write_str("its header has another magic number or version"),
+            Self::BlockCountWrong { found, available } => {
+                write!(f, "{found} blocks, of which the file has {available}")
+            }
+            Self::FreeBlockOutside => f.write_str("its header leads to a free block outside of it"),
+            Self::NodeEmpty { block } => write!(f, "node {block} of its tree is empty"),
+            Self::BlockOutside { node, block } => write!(f, "node {node} of its tree leads to block {block}"),
+            Self::NodeTwice { block } => write!(f, "block {block} is in its tree twice"),
+            Self::LeafTooOften { block } => write!(f, "block {block} is in its tree too often"),
+            Self::EntriesUnreached { block } => write!(f, "the tree does not lead to all entries of block {block}"),
+            Self::LeafHeaderWrong { block, entries } => {
+                write!(f, "block {block} has {entries} entries, and a header that is wrong")
+            }
+            Self::EntryMissing { block, id } => {
+                write!(f, "its tree leads to block {block} for number {id}, which is not there")
+            }
+        }
+    }
+}
+
+impl Error for QuotaProblem {}
 
 /// A quota file that is being looked at.
 struct QuotaFile {

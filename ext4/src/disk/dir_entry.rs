@@ -1,7 +1,7 @@
 //! Directory entries, linear and indexed ("Directory Entries" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::assert_layout;
 use crate::file_type::FileType;

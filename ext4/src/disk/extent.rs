@@ -1,7 +1,7 @@
 //! Extent trees ("The Contents of `inode.i_block`", "Extent Tree" in the kernel's documentation).
 
+use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{assert_layout, split_numbers};
 use crate::units::{BlockNr, BlockSize, Extent};

@@ -2,7 +2,6 @@
 
 use bitflags::bitflags;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::{assert_layout, from_prefix, split_numbers};
 

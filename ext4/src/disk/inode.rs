@@ -1,8 +1,8 @@
 //! Inodes ("Index Nodes" in the kernel's documentation).
 
 use bitflags::bitflags;
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block_map::{self, ROOT_NUMBERS};
 use super::xattr::{INODE_ROOM, TERMINATOR};

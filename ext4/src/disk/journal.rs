@@ -1,7 +1,7 @@
 //! The journal ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
+use zerocopy::{FromBytes, FromZeros, little_endian};
 
 use super::assert_layout;
 use crate::units::{BlockSize, join};

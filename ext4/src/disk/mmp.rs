@@ -1,8 +1,8 @@
 //! The block by which two hosts notice that both have mounted the file system ("Multiple Mount Protection" in the kernel's
 //! documentation).
 
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 

@@ -1,7 +1,6 @@
 //! The file of orphans ("Orphan file" in the kernel's documentation): blocks of inode numbers, zeros between them.
 
 use zerocopy::little_endian::U32;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 

@@ -1,7 +1,6 @@
 //! The superblock ("Super Block" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::block_map::{self, ROOT_NUMBERS};
 use super::features::Features;

@@ -1,7 +1,6 @@
 //! Extended attributes ("Extended Attributes" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 

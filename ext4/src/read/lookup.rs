@@ -1,6 +1,8 @@
 //! From a path to an inode, through symlinks that stay inside the image.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
 
 use super::{DirEntry, File, Inode, ReadError, Reader};
 use crate::file_type::FileType;
@@ -26,42 +28,64 @@ pub enum Follow {
 /// Why a path of an image leads nowhere, or to nothing that serves.
 ///
 /// `path` is the way so far, without symlinks, up to the name that failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum LookupError {
     /// A name is not in its directory.
-    #[error("there is no such file or directory")]
     NotFound {
         /// The way to the name, and the name.
         path: Vec<u8>,
     },
     /// Something before the last name is not a directory.
-    #[error("something on the way is not a directory")]
     NotADirectory {
         /// The way to it.
         path: Vec<u8>,
     },
     /// A directory where a file is needed.
-    #[error("it is a directory")]
     IsADirectory {
         /// The way to it.
         path: Vec<u8>,
     },
     /// A device, pipe or socket where a file is needed.
-    #[error("it is not a regular file")]
     NotAFile {
         /// The way to it.
         path: Vec<u8>,
     },
     /// More symlinks than Linux follows, or a path that they make too long.
-    #[error("there are too many symlinks on the way")]
     TooManySymlinks {
         /// The way to the symlink that is one too many.
         path: Vec<u8>,
     },
     /// The file system is damaged or unknown.
-    #[error(transparent)]
-    Read(#[from] ReadError),
+    Read(ReadError),
+}
+
+impl fmt::Display for LookupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFound { .. } => f.write_str("there is no such file or directory"),
+            Self::NotADirectory { .. } => f.write_str("something on the way is not a directory"),
+            Self::IsADirectory { .. } => f.write_str("it is a directory"),
+            Self::NotAFile { .. } => f.write_str("it is not a regular file"),
+            Self::TooManySymlinks { .. } => f.write_str("there are too many symlinks on the way"),
+            Self::Read(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for LookupError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Read(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<ReadError> for LookupError {
+    fn from(error: ReadError) -> Self {
+        Self::Read(error)
+    }
 }
 
 impl<R: ReadAt> Reader<R> {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::Compression;
+use crate::failure::{ErrorKind, Failure, Hint};
 
 /// A layer, or an archive of an image, that cannot be decompressed.
 #[derive(Debug, thiserror::Error)]
@@ -84,6 +85,35 @@ impl DecodeError {
         }
     }
 }
+
+impl Failure for DecodeError {
+    fn kind(&self) -> ErrorKind {
+        self.io_kind().into()
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Encrypted { .. } => "decrypt the image first, for example with skopeo copy --decryption-key",
+            Self::Unsupported { .. } => "build the image again with layers in gzip or zstd",
+            Self::Stream {
+                fault: StreamFault::Trailing,
+                ..
+            } => "build the image again: something was appended to the layer, or a part of it was damaged",
+            Self::Stream { .. } => DAMAGED,
+            Self::WindowTooLarge { .. } => "compress it again with a smaller window: zstd --long=29 or less",
+            Self::Dictionary { .. } => "compress it again without a dictionary",
+            Self::OutOfMemory { .. } => {
+                "free some memory, or raise its limit (ulimit -v); or compress it again with a smaller window"
+            }
+            Self::Read(_) => return None,
+        };
+        Some(text.into())
+    }
+}
+
+/// Advice on a layer that is damaged, although its digest holds.
+pub(crate) const DAMAGED: &str =
+    "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
 
 impl From<DecodeError> for io::Error {
     fn from(error: DecodeError) -> Self {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::host::Untrusted;
+use crate::host::{Untrusted, end_holder, kind_of};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// The blob store could not be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -89,5 +90,29 @@ impl StoreError {
             Some(_) => Self::Refused { path, source },
             None => Self::Lock { path, source },
         }
+    }
+}
+
+impl Failure for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Lock { source, .. }
+            | Self::Refused { source, .. } => kind_of(source),
+            Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
+        Some(match self {
+            Self::Damaged { .. } => Hint::again(),
+            Self::Refused { path, source } => Untrusted::of(source)?.hint(path, own),
+            Self::Held { path, .. } => end_holder(path, own),
+            Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("name a directory")
+                .with(Setting::StateDirectory)
+                .and(" that you can write to, with space for the layers"),
+        })
     }
 }

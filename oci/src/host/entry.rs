@@ -59,21 +59,21 @@ impl PartialEq for Identity {
     }
 }
 
-/// Kind of an entry.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "Unix has more kinds"))]
+/// Kind of an entry of a directory of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum EntryKind {
     /// A regular file.
     File,
     /// A directory.
     Directory,
-    /// A symbolic link.
+    /// A symlink.
     Symlink,
     /// A block device.
     BlockDevice,
     /// A character device.
     CharDevice,
-    /// A FIFO.
+    /// A named pipe.
     Fifo,
     /// A socket.
     Socket,
@@ -111,11 +111,11 @@ impl EntryKind {
             Self::Other
         }
     }
+}
 
-    /// Returns the kind as messages name it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Self::File => "file",
             Self::Directory => "directory",
             Self::Symlink => "symlink",
@@ -123,12 +123,6 @@ impl EntryKind {
             Self::Fifo => "FIFO",
             Self::Socket => "socket",
             Self::Other => "special file",
-        }
-    }
-}
-
-impl fmt::Display for EntryKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        })
     }
 }

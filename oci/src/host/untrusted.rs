@@ -1,9 +1,10 @@
 //! Refusals: what another user made or could change, and what is not what it has to be.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::EntryKind;
+use layer::failure::{ErrorKind, Hint};
 
 /// A file or directory that is not used, although the system would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,51 @@ impl Untrusted {
     #[must_use]
     pub fn of(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
+    }
+
+    /// Returns advice on an output, to which another place is as good.
+    #[must_use]
+    pub fn output_hint(&self) -> Option<Hint> {
+        match self {
+            Self::Link { .. } => Some("name the path that the symlink leads to, or a directory of your own".into()),
+            Self::Owner { .. } | Self::Writable { .. } | Self::Symlink | Self::Replaced => {
+                Some("name a path in a directory that only you can write to".into())
+            }
+            Self::NotAFile(_) => None,
+        }
+    }
+
+    /// Returns advice on a file or directory that the user may want to keep. `instead` is the
+    /// advice to use another one.
+    #[must_use]
+    pub fn hint(&self, path: &Path, instead: Hint) -> Hint {
+        const STICKY: u32 = 0o1000;
+        let path = path.display();
+        match self {
+            Self::Owner { user, .. } => instead.and(format!(
+                ", or, if you trust what is in it, take it over: chown -R {user} {path}; under sudo, the home directory \
+                 may be that of another user, which sudo -H changes"
+            )),
+            Self::Writable { mode, .. } if mode & STICKY != 0 => instead.and(", which other users do not share"),
+            Self::Writable { .. } => {
+                Hint::from(format!("take the permission from other users: chmod go-w {path}; or ")).and(instead)
+            }
+            Self::NotAFile(_) | Self::Symlink => Hint::from(format!("remove {path}, or ")).and(instead),
+            Self::Link { link, .. } => instead.and(format!(", by a path without {}", link.display())),
+            Self::Replaced => Hint::again(),
+        }
+    }
+}
+
+/// Returns the kind of a failure of the system, which may be a refusal.
+#[must_use]
+pub fn kind_of(error: &io::Error) -> ErrorKind {
+    match Untrusted::of(error) {
+        Some(Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } | Untrusted::Symlink) => {
+            ErrorKind::PolicyDenied
+        }
+        Some(Untrusted::Replaced) => ErrorKind::Conflict,
+        Some(Untrusted::NotAFile(_)) | None => error.kind().into(),
     }
 }
 

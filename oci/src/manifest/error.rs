@@ -1,8 +1,12 @@
 //! What is wrong with a document.
 
+use std::error::Error;
+
 use super::MAX_DOCUMENT_LEN;
 use crate::json;
 use crate::platform::PlatformError;
+use layer::DecodeError;
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// An index, manifest or config that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -10,7 +14,7 @@ use crate::platform::PlatformError;
 pub enum ManifestError {
     /// No JSON, or not of the form that image-spec gives it.
     #[error("not valid JSON of its kind")]
-    Json(#[source] serde_json::Error),
+    Json(#[source] Box<dyn Error + Send + Sync>),
     /// More bytes than any index, manifest or config may have.
     #[error("{len} bytes: more than the {MAX_DOCUMENT_LEN} that such a document may have")]
     TooLarge {
@@ -87,8 +91,46 @@ pub enum ManifestError {
     },
 }
 
+impl ManifestError {
+    pub(crate) fn json(error: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Json(error.into())
+    }
+}
+
 impl From<json::Error> for ManifestError {
     fn from(error: json::Error) -> Self {
-        Self::Json(error.into())
+        Self::json(error)
+    }
+}
+
+impl Failure for ManifestError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Schema1
+            | Self::SchemaVersion { .. }
+            | Self::Unrecognised { .. }
+            | Self::NotAnImage { .. }
+            | Self::EncryptedLayer { .. }
+            | Self::UnknownLayer { .. }
+            | Self::RootfsType { .. } => ErrorKind::Unsupported,
+            Self::Json(_)
+            | Self::TooLarge { .. }
+            | Self::Ambiguous
+            | Self::Platform(_)
+            | Self::LayerCount { .. }
+            | Self::TooDeep { .. }
+            | Self::TooManyDocuments { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::EncryptedLayer { media_type } => {
+                let media_type = media_type.clone();
+                DecodeError::Encrypted { media_type }.hint()
+            }
+            Self::NotAnImage { .. } | Self::UnknownLayer { .. } => Some("name a container image".into()),
+            _ => None,
+        }
     }
 }

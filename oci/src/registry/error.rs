@@ -9,6 +9,7 @@ use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
 use super::tls::TlsError;
 use crate::auth::Helper;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A registry that does not give what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -346,6 +347,118 @@ impl RegistryError {
             Self::Elsewhere { source, .. } => source.retry_after(),
             _ => None,
         }
+    }
+}
+
+impl Failure for RegistryError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            // Threads or descriptors are used up.
+            Self::Runtime(_) => ErrorKind::SystemLimit,
+            Self::CaFile { source, .. } => source.kind().into(),
+            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::Unauthorized { .. } | Self::LoginRefused { .. } | Self::InsecureRealm { .. } => {
+                ErrorKind::PolicyDenied
+            }
+            Self::ProxyRefused { reason, .. } if !reason.is_transient() => ErrorKind::PolicyDenied,
+            Self::Elsewhere { source, .. } => source.kind(),
+            error if error.is_transient() => ErrorKind::Transient,
+            _ => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Unauthorized {
+                registry, credentials, ..
+            } => {
+                let registry = registry.clone();
+                let (advice, command) = match credentials {
+                    None => ("check the name; for a private image, log in first", ": {}"),
+                    Some(_) => (
+                        "check the name, and that the user may pull it; log in as another one",
+                        " with: {}",
+                    ),
+                };
+                return Some(Hint::from(advice).about(Setting::Login { registry }, command, ""));
+            }
+            Self::NoChallenge { .. } => {
+                "check the host; of the ways to log in, this program knows user and password (Basic) and tokens (Bearer)"
+            }
+            Self::LoginUndecided { .. } => {
+                "check the host, and what the registry says; the user and the password may be right"
+            }
+            Self::WebPage { .. } => {
+                "check the host and the port; where a network has a sign-in page, sign in with a browser first"
+            }
+            Self::Coding { .. } => {
+                "have whoever runs the registry, or the proxy before it, send what is asked for: Accept-Encoding: identity"
+            }
+            Self::InsecureRealm { .. } => {
+                "have whoever runs the registry name its token server with https; credentials are never sent in the clear"
+            }
+            Self::LoginRefused { .. } => {
+                "check the user and the password; many registries want an access token in place of the password"
+            }
+            Self::Runtime(_) => "allow more processes and threads (ulimit -u, pids.max), or end some",
+            Self::NotFound { .. } => "check the repository, and the tag or digest",
+            Self::Tls { source, .. } => return source.hint(),
+            Self::SpeaksPlainHttp { .. } => {
+                let accept = "check the host and the port; if that is how it is meant to be, accept";
+                let risk = " that anyone between can read and change what is sent";
+                return Some(Hint::from(accept).with(Setting::PlainHttp).and(risk));
+            }
+            // How to speak to other servers, and with which credentials, is not for the user to say.
+            Self::Elsewhere { source, .. } if !source.is_transient() => {
+                return match **source {
+                    Self::Tls { .. }
+                    | Self::NotFound { .. }
+                    | Self::WebPage { .. }
+                    | Self::Coding { .. }
+                    | Self::ProxyRefused { .. }
+                    | Self::ProxyTls { .. } => source.hint(),
+                    _ => None,
+                };
+            }
+            Self::ProxyVariable { name, .. } => {
+                return Some(Hint::from(format!(
+                    "set {name} to http://<host>:<port>, https://… or socks5://…, with reserved characters of a \
+                     password percent-encoded (# as %23); or unset it"
+                )));
+            }
+            Self::ProxyRefused {
+                registry,
+                proxy,
+                variable,
+                reason,
+            } if !reason.is_transient() => return Some(reason.hint(registry, proxy, variable)),
+            Self::ProxyUnreachable { registry, variable, .. } => {
+                return Some(Hint::from(format!(
+                    "check the host and the port in {variable}; if {registry} is reached without a proxy, add it to \
+                     NO_PROXY"
+                )));
+            }
+            Self::ProxyTls { variable, .. } => {
+                let advice = format!(
+                    "begin {variable} with http:// if the proxy does not speak TLS; if its certificate is of an \
+                     authority of your own, name that"
+                );
+                return Some(Hint::from(advice).with(Setting::Authority));
+            }
+            Self::SpeaksTls { .. } => {
+                return Some(
+                    Hint::default()
+                        .about(Setting::PlainHttp, "say {}=false", "speak TLS")
+                        .about(Setting::Authority, ", with {} for an authority of your own", ""),
+                );
+            }
+            Self::CaFile { .. } | Self::CaFormat { .. } | Self::CaTooLarge { .. } => {
+                "name a file with certificates in PEM form, which begin with -----BEGIN CERTIFICATE-----"
+            }
+            error if error.is_transient() => "try again later; check the network if it goes on",
+            _ => return None,
+        };
+        Some(text.into())
     }
 }
 

@@ -20,12 +20,13 @@ use reqwest::{ClientBuilder, Method, StatusCode, Url, redirect};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::RegistryError;
 use super::resolver::SystemResolver;
 use super::server::{causes, io_error};
 use super::tls::unverified_config;
+use super::{RegistryError, TlsError};
 use crate::auth::Secret;
 use crate::reference::is_loopback;
+use layer::failure::Hint;
 
 /// Time for the question why a proxy refuses to connect.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -163,6 +164,19 @@ impl ProxyRefusal {
             Self::Socks(text) => SOCKS_TRANSIENT.contains(&text.as_str()),
             Self::CredentialsWanted | Self::CredentialsRefused | Self::Unknown => false,
         }
+    }
+
+    /// Returns advice on the refusal of a proxy to connect to a registry.
+    pub(super) fn hint(&self, registry: &str, proxy: &str, variable: &str) -> Hint {
+        match self {
+            Self::CredentialsWanted | Self::CredentialsRefused => format!(
+                "put a user and a password that it accepts into {variable}, percent-encoded: <user>:<password>@{proxy}"
+            ),
+            _ => format!(
+                "have {registry} allowed by who runs the proxy; if it is reached without a proxy, add it to NO_PROXY"
+            ),
+        }
+        .into()
     }
 }
 
@@ -309,7 +323,7 @@ impl Proxy {
             Fault::Tls(source) => RegistryError::ProxyTls {
                 proxy: self.name.clone(),
                 variable: self.variable.clone(),
-                source: Box::new((&source).into()),
+                source: Box::new(TlsError::of(&source)),
             },
             Fault::UnknownStatus => self.ask_why(registry, url).await,
             Fault::NoConnection => {

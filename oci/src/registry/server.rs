@@ -10,12 +10,12 @@ use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
-use super::RegistryError;
 use super::coding::{self, Decoder};
 use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
+use super::{RegistryError, TlsError};
 use crate::auth::Helper;
 use crate::reference::canonical;
 
@@ -135,7 +135,7 @@ impl Server {
             }
             Some(error) => RegistryError::Tls {
                 registry,
-                source: error.into(),
+                source: TlsError::of(error),
             },
             None if source.is_timeout() => RegistryError::TimedOut { registry },
             None if source.is_connect() => RegistryError::Unreachable {

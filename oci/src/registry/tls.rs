@@ -14,6 +14,8 @@ use rustls::{
 use rustls_platform_verifier::Verifier;
 use webpki::{EndEntityCert, InvalidNameContext, KeyUsage};
 
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+
 /// Limit on the names of a certificate that an error shows.
 const MAX_NAMES: usize = 8;
 
@@ -92,7 +94,7 @@ pub enum TlsError {
     UnsupportedSignature,
     /// Another certificate that is not trusted.
     #[error("its certificate is not trusted here: {0}")]
-    Untrusted(rustls::Error),
+    Untrusted(String),
     /// A server that only speaks to clients with a certificate.
     #[error("it wants a client certificate")]
     ClientCertificate,
@@ -111,7 +113,7 @@ pub enum TlsError {
     UnknownName,
     /// Another failure of the handshake.
     #[error("{0}")]
-    Other(rustls::Error),
+    Other(String),
 }
 
 /// The holder of a certificate.
@@ -132,24 +134,28 @@ impl fmt::Display for CertificateOwner {
     }
 }
 
-impl From<&rustls::Error> for TlsError {
-    fn from(error: &rustls::Error) -> Self {
+impl TlsError {
+    /// Returns what a failure of the handshake means.
+    pub(super) fn of(error: &rustls::Error) -> Self {
         match error {
-            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => source
-                .downcast_ref()
-                .cloned()
-                .unwrap_or_else(|| Self::Untrusted(error.clone())),
-            rustls::Error::AlertReceived(alert) => Self::of_alert(*alert).unwrap_or_else(|| Self::Other(error.clone())),
+            rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
+                source.downcast_ref().cloned().unwrap_or_else(|| Self::untrusted(error))
+            }
+            rustls::Error::AlertReceived(alert) => {
+                Self::of_alert(*alert).unwrap_or_else(|| Self::Other(error.to_string()))
+            }
             rustls::Error::PeerIncompatible(
                 PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
             ) => Self::NoCommonVersion,
-            _ => Self::Other(error.clone()),
+            _ => Self::Other(error.to_string()),
         }
     }
-}
 
-impl TlsError {
+    fn untrusted(error: &rustls::Error) -> Self {
+        Self::Untrusted(error.to_string())
+    }
+
     /// Returns what a server means by an alert, where that is known.
     fn of_alert(alert: AlertDescription) -> Option<Self> {
         Some(match alert {
@@ -165,6 +171,58 @@ impl TlsError {
             AlertDescription::UnrecognisedName => Self::UnknownName,
             _ => return None,
         })
+    }
+}
+
+impl Failure for TlsError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Permanent
+    }
+
+    /// Returns advice, which is never to accept any certificate.
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::Expired { .. } => {
+                "ask its operator to renew the certificate; if the time here is wrong, set this machine's clock"
+            }
+            Self::NotValidYet { .. } => {
+                "check this machine's clock; if it is right, ask the server's operator for a certificate that is valid already"
+            }
+            Self::WrongName { names, .. } if names.is_empty() => {
+                "ask its operator for a certificate with the host as subjectAltName"
+            }
+            Self::WrongName { .. } => {
+                "check the host; name it as its certificate does, or ask its operator for one with this name as \
+                 subjectAltName"
+            }
+            Self::SelfSigned | Self::AuthorityCertificate => {
+                return Some(Hint::from("if you trust this very certificate, name it").with(Setting::Authority));
+            }
+            Self::UnknownAuthority { .. } | Self::Untrusted(_) => {
+                let advice = "if its certificate is of an authority of your own, name that";
+                return Some(Hint::from(advice).with(Setting::Authority));
+            }
+            Self::WrongAuthority { .. } => {
+                "check the file with the authority's certificate: it may be an older one, or another's of the same name"
+            }
+            Self::WrongPurpose => "ask its operator for a certificate with the extended key usage serverAuth",
+            Self::Revoked => "ask its operator for a new certificate",
+            Self::UnsupportedKey { .. } => {
+                "ask its operator for a certificate with a key on P-256 or P-384, of Ed25519, or of RSA with 2048 bits or more"
+            }
+            Self::UnsupportedSignature => "ask its operator for a certificate that is signed with SHA-256 or SHA-384",
+            Self::ClientCertificate => {
+                "client certificates are not supported: ask its operator for access with a user and a password"
+            }
+            Self::NoCommonVersion => "ask its operator to enable TLS 1.2 or 1.3, or to update the server",
+            Self::NoCommonCipher => {
+                "see the server's log; supported are TLS 1.3, TLS 1.2 with ECDHE, and certificates with keys on P-256 \
+                 or P-384, of Ed25519, or of RSA with 2048 bits or more; no client certificates"
+            }
+            Self::UnknownName => "check the host",
+            Self::Other(_) => return None,
+        };
+        Some(text.into())
     }
 }
 
@@ -287,7 +345,7 @@ impl ServerCertVerifier for TrustedServers {
         };
         let checked = check_key(end_entity).and_then(|()| match verdict {
             Ok(_) => Ok(()),
-            Err(error) => self.reconsider(error, end_entity, intermediates, host, now),
+            Err(error) => self.reconsider(&error, end_entity, intermediates, host, now),
         });
         match checked {
             Ok(()) => Ok(ServerCertVerified::assertion()),
@@ -327,7 +385,7 @@ impl TrustedServers {
     /// authority.
     fn reconsider(
         &self,
-        verdict: rustls::Error,
+        verdict: &rustls::Error,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         host: &ServerName<'_>,
@@ -342,7 +400,7 @@ impl TrustedServers {
                     names: Vec::new(),
                 });
             }
-            Err(_) => return Err(TlsError::Untrusted(verdict)),
+            Err(_) => return Err(TlsError::untrusted(verdict)),
         };
         // Without an authority, this fails in any case: first for its time, then for its purpose,
         // and if these are right for the authority that there is not.
@@ -360,7 +418,7 @@ impl TrustedServers {
             Err(webpki::Error::RequiredEkuNotFoundContext(_) | webpki::Error::EmptyEkuExtension) => {
                 return Err(TlsError::WrongPurpose);
             }
-            Ok(()) | Err(_) => return Err(TlsError::Untrusted(verdict)),
+            Ok(()) | Err(_) => return Err(TlsError::untrusted(verdict)),
         };
         match certificate.verify_is_valid_for_subject_name(host) {
             Ok(()) => {}
@@ -370,7 +428,7 @@ impl TrustedServers {
                     names: presented.iter().filter_map(|name| host_name(name)).collect(),
                 });
             }
-            Err(_) => return Err(TlsError::Untrusted(verdict)),
+            Err(_) => return Err(TlsError::untrusted(verdict)),
         }
         if matches!(verdict, rustls::Error::InvalidCertificate(CertificateError::Revoked)) {
             return Err(TlsError::Revoked);
@@ -390,12 +448,12 @@ impl TrustedServers {
     /// Returns what is wrong with the authorities of a certificate that is right in itself.
     fn authority_error(
         &self,
-        verdict: rustls::Error,
+        verdict: &rustls::Error,
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
     ) -> TlsError {
-        let rustls::Error::InvalidCertificate(error) = &verdict else {
-            return TlsError::Other(verdict);
+        let rustls::Error::InvalidCertificate(error) = verdict else {
+            return TlsError::Other(verdict.to_string());
         };
         let owner = CertificateOwner::Authority;
         let issuer = || last_issuer(certificate, intermediates);
@@ -416,7 +474,7 @@ impl TrustedServers {
                     key,
                 })
             }
-            _ => TlsError::Untrusted(verdict),
+            _ => TlsError::untrusted(verdict),
         }
     }
 }
@@ -654,7 +712,7 @@ mod tests {
         let host = ServerName::try_from(host).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
         let verdict = servers.verify_server_cert(&der(certificate), &[], &host, &[], now);
-        verdict.map(drop).map_err(|error| TlsError::from(&error))
+        verdict.map(drop).map_err(|error| TlsError::of(&error))
     }
 
     #[test]
@@ -704,7 +762,7 @@ mod tests {
 
     #[test]
     fn alerts_and_what_they_mean() {
-        let meaning = |alert| TlsError::from(&rustls::Error::AlertReceived(alert));
+        let meaning = |alert| TlsError::of(&rustls::Error::AlertReceived(alert));
         for alert in [AlertDescription::CertificateRequired, AlertDescription::BadCertificate] {
             assert!(matches!(meaning(alert), TlsError::ClientCertificate));
         }
@@ -730,15 +788,15 @@ mod tests {
     #[test]
     fn errors_of_rustls_and_what_they_mean() {
         let own = CertificateError::Other(OtherError(Arc::new(TlsError::Revoked)));
-        assert!(matches!(TlsError::from(&own.into()), TlsError::Revoked));
+        assert!(matches!(TlsError::of(&own.into()), TlsError::Revoked));
         let platform = CertificateError::Other(OtherError(Arc::new(std::io::Error::other("not trusted"))));
-        let error = TlsError::from(&platform.into());
+        let error = TlsError::of(&platform.into());
         assert!(
             matches!(error, TlsError::Untrusted(_)) && error.to_string().contains("not trusted"),
             "{error}"
         );
         let old = rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13);
-        assert!(matches!(TlsError::from(&old), TlsError::NoCommonVersion));
+        assert!(matches!(TlsError::of(&old), TlsError::NoCommonVersion));
     }
 
     #[test]

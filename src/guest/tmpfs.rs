@@ -1,9 +1,9 @@
 //! /run and /tmp, which are in memory in a machine as far as that hides nothing of the image.
 
-use ext4::{InodeId, Kind, Tree};
+use std::ffi::CStr;
 
-/// Where file systems in memory are mounted.
-pub(super) const MOUNT_POINTS: [&[u8]; 2] = [b"/run", b"/tmp"];
+use ext4::{InodeId, Kind, Tree};
+use guest_configuration::{MOUNT, MOUNT_IF_READ_ONLY, RUN, TMP};
 
 /// A directory that the init makes in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,18 +13,19 @@ pub(super) struct Directory {
     pub(super) mode: u16,
     pub(super) user: u32,
     pub(super) group: u32,
-    pub(super) place: Place,
+    pub(super) mount: TmpfsMount,
 }
 
-/// What a directory in memory is.
+/// Role of a directory in memory, as the configuration has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Below one of the others.
-    Inside,
-    /// Where a file system is mounted.
-    Mount,
-    /// Where one is mounted if nothing could be written otherwise; it hides files of the image.
-    MountIfReadOnly,
+#[repr(u32)]
+pub(super) enum TmpfsMount {
+    /// In a tmpfs.
+    Inside = 0,
+    /// Mount point of a tmpfs.
+    Always = MOUNT,
+    /// Mount point of a tmpfs if nothing could be written otherwise: it hides files of the image.
+    IfReadOnly = MOUNT_IF_READ_ONLY,
 }
 
 /// The directories that the image has at and below the mount points, each after the one that it is in.
@@ -33,7 +34,7 @@ pub(super) enum Place {
 /// shows them, so they stay to be seen as long as the root can be written to.
 pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
     let mut directories = Vec::new();
-    for path in MOUNT_POINTS {
+    for path in [RUN, TMP].map(CStr::to_bytes) {
         let Some(mount_point) = tree
             .lookup(InodeId::ROOT, &path[1..])
             .filter(|&id| is_directory(tree, id))
@@ -58,13 +59,13 @@ pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
                 mode: inode.metadata.mode,
                 user: inode.metadata.uid,
                 group: inode.metadata.gid,
-                place: Place::Inside,
+                mount: TmpfsMount::Inside,
             });
         }
-        directories[first].place = if has_files {
-            Place::MountIfReadOnly
+        directories[first].mount = if has_files {
+            TmpfsMount::IfReadOnly
         } else {
-            Place::Mount
+            TmpfsMount::Always
         };
     }
     directories
@@ -89,13 +90,13 @@ mod tests {
         tree.insert(parent, name, metadata, kind).unwrap()
     }
 
-    fn paths(tree: &Tree) -> Vec<(String, u16, Place)> {
+    fn paths(tree: &Tree) -> Vec<(String, u16, TmpfsMount)> {
         let shown = |directory: Directory| {
             assert_eq!((directory.user, directory.group), (7, 0));
             (
                 String::from_utf8(directory.path).unwrap(),
                 directory.mode,
-                directory.place,
+                directory.mount,
             )
         };
         directories(tree).into_iter().map(shown).collect()
@@ -111,9 +112,9 @@ mod tests {
         assert_eq!(
             paths(&tree),
             [
-                ("/run".to_owned(), 0o755, Place::Mount),
-                ("/run/lock".to_owned(), 0o1777, Place::Inside),
-                ("/run/lock/deep".to_owned(), 0o700, Place::Inside),
+                ("/run".to_owned(), 0o755, TmpfsMount::Always),
+                ("/run/lock".to_owned(), 0o1777, TmpfsMount::Inside),
+                ("/run/lock/deep".to_owned(), 0o700, TmpfsMount::Inside),
             ]
         );
         add(&mut tree, lock, b"pid", 0o644, Kind::Fifo);
@@ -124,7 +125,7 @@ mod tests {
             0o777,
             Kind::Symlink(b"var/tmp"[..].into()),
         );
-        assert_eq!(paths(&tree)[0], ("/run".to_owned(), 0o755, Place::MountIfReadOnly));
+        assert_eq!(paths(&tree)[0], ("/run".to_owned(), 0o755, TmpfsMount::IfReadOnly));
         assert_eq!(paths(&tree).len(), 3, "a symlink is no place to mount at");
     }
 }
