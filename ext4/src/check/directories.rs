@@ -159,9 +159,7 @@ impl<R: ReadAt> Check<R> {
     }
 
     fn entry_block(&mut self, structure: Structure, directory: &mut Directory, logical: u32, bytes: &[u8]) {
-        if let Some(seed) = directory.seed
-            && !is_right_leaf(bytes, seed)
-        {
+        if directory.seed.is_some_and(|seed| !is_right_leaf(bytes, seed)) {
             self.find(structure, Problem::ChecksumWrong);
         }
         directory.hashes = None;

@@ -108,11 +108,11 @@ impl<R: ReadAt> Check<R> {
             let (name, found) = (name(), entry.file_type);
             self.find(structure, Problem::EntryTypeWrong { name, ino, found });
         }
-        if fact.is_directory()
-            && let Some(other) = self.names.parents.insert(ino, directory.ino.get())
-        {
-            let name = name();
-            self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+        if fact.is_directory() {
+            if let Some(other) = self.names.parents.insert(ino, directory.ino.get()) {
+                let name = name();
+                self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+            }
         }
     }
 }
