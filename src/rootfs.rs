@@ -27,9 +27,12 @@ use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use output::Pending;
-use pipeline::Pipeline;
+use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
+
+/// The file that an image is written to.
+type OutputFile = Interruptible<WriteBack>;
 
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
 const MAX_REPAIRS: usize = 100;
@@ -209,17 +212,18 @@ impl Build<'_> {
         };
         let write_back = Arc::new(AtomicBool::new(false));
         let disk = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
-        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.interrupted);
+        let layers = ImageLayers::new(source, &layers, self.interrupted);
+        let pipeline = Pipeline::new(&layers, disk, options.threads, self.interrupted);
         let (applied, summary) = pipeline.run(|| {
-            let formatter = Formatter::new(pipeline.output(), format.clone())?;
+            let formatter = Formatter::new(&pipeline, format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
-            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, &write_back)?;
+            let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, &write_back)?;
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
-        let file = pipeline.into_disk().into_inner().into_inner();
+        let file = pipeline.into_output().into_inner().into_inner();
 
         let (file, pending, summary) = match &programs {
             None => (file, pending, summary),
@@ -344,7 +348,8 @@ impl Build<'_> {
     /// Applies the layers that the manifest lists, lowest first, each as it is best read.
     fn apply_layers<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         listed: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
@@ -356,7 +361,7 @@ impl Build<'_> {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
             let digest = layer.digest.clone();
-            match self.apply_layer(pipeline, index, rootfs) {
+            match self.apply_layer(layers, pipeline, index, rootfs) {
                 Ok(layer) => applied.push(AppliedLayer { digest, ..layer }),
                 Err(failure) => {
                     return Err(BuildError::Layer {
@@ -374,12 +379,13 @@ impl Build<'_> {
     /// Applies a layer, and holds its blob against the digest in the manifest.
     fn apply_layer<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let (source, layer) = (pipeline.source, &pipeline.layers[index]);
-        let applied = self.apply_tar(pipeline, index, rootfs);
+        let (source, layer) = (layers.source, &layers.layers[index]);
+        let applied = self.apply_tar(layers, pipeline, index, rootfs);
         if applied.as_ref().is_err_and(LayerFailure::is_final) {
             return applied;
         }
@@ -403,7 +409,8 @@ impl Build<'_> {
     /// Applies the tar in a blob, and holds it against the digest in the config.
     fn apply_tar<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
@@ -415,7 +422,7 @@ impl Build<'_> {
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
-        let layer = &pipeline.layers[index];
+        let layer = &layers.layers[index];
         Ok(AppliedLayer {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),

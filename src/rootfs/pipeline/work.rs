@@ -1,0 +1,172 @@
+//! The work of a build, and which of it is the most urgent.
+//!
+//! Layers are applied in order, so whatever serves the layer that is applied comes before what
+//! serves those above it. Of one layer, a worker decodes first, since everything else depends on
+//! that; the owner takes what is nearest to what it waits for.
+//!
+//! # What bounds memory
+//!
+//! | what | at most | constants |
+//! |---|---|---|
+//! | chunks of tars | 64 MiB, and one chunk of a layer that is skipped | [`MAX_OPEN`] × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` |
+//! | chunks of blobs | 12 MiB | [`MAX_OPEN`] × (`read_ahead::MAX_WAITING` + 4) × `CHUNK_LEN` |
+//! | windows of decoders | 512 MiB | `windows::WINDOW_SHARES` × `WINDOW_SHARE` |
+//! | writes that wait | 2 MiB, and one write with each of the formatter and a job | `write_behind::MAX_WAITING` |
+//! | discards that wait | 16 bytes each | the number of discards |
+//!
+//! Buffers that are to be used again count: there are never more than were in use at once.
+//!
+//! # Why the owner is never stuck
+//!
+//! While no job runs, there is one for what the owner waits for, as [`Work`] demands:
+//!
+//! - *The layer is opened*, or *its blob ends*: all stages are in the task, so the owner can decode.
+//!   Opening takes a chunk, for which there is room, as follows. A layer that is skipped needs none.
+//! - *A chunk of the tar*: if one is decoded, it can be checked. Otherwise the layer has no chunks,
+//!   and can decode, if there is a free chunk and the window that it needs. Its window comes from
+//!   the layers above, none of which a job has, so that they give it back at once (`windows`).
+//!   A chunk is free: let `T` be the number of all chunks. A layer takes one only if that leaves
+//!   each lower layer that still decodes what it lacks to `RESERVE`. So the layers above
+//!   another one have `T - RESERVE` chunks at most for each that is below them.
+//! - *Room for a write*, or *the output*: the output is there, so that what waits can be written.
+
+use super::chunk::Chunk;
+use super::layer_task::{LayerJob, LayerJobResult, LayerTask};
+use super::scheduler::{Role, Work};
+use super::stages::LayerSource;
+use super::windows;
+use super::write_behind::{InFlight, WriteBehind};
+use ext4::Output;
+
+/// Most layers that are read at once.
+pub(super) const MAX_OPEN: usize = 4;
+
+/// Chunks for each open layer, 16 MiB, which another layer may use as well: where one waits for its
+/// decoder, the next can be decoded further ahead.
+pub(super) const CHUNKS_PER_LAYER: usize = if cfg!(test) { 2 } else { 64 };
+
+/// The layers of an image, and what was applied and is not written yet.
+pub(super) struct BuildWork<'a, O> {
+    source: &'a dyn LayerSource,
+    tasks: Vec<LayerTask<'a>>,
+    /// The layer that is being applied; those below are done.
+    current: usize,
+    /// Number of layers that are read at once.
+    max_open: usize,
+    /// Chunks to be used again.
+    spare: Vec<Chunk>,
+    pub(super) writes: WriteBehind<O>,
+}
+
+/// A job, and where its result belongs.
+pub(super) enum Job<'a, O> {
+    /// Of a layer, by index.
+    Layer(usize, LayerJob<'a>),
+    Write(InFlight<O>),
+}
+
+/// A job that was run.
+pub(super) enum JobResult<'a, O> {
+    Layer(usize, LayerJobResult<'a>),
+    Written(InFlight<O>),
+}
+
+impl<'a, O: Output> BuildWork<'a, O> {
+    pub(super) fn new(source: &'a dyn LayerSource, max_open: usize, output: O) -> Self {
+        Self {
+            source,
+            tasks: (0..source.count()).map(|index| LayerTask::new(source, index)).collect(),
+            current: 0,
+            max_open,
+            spare: Vec::new(),
+            writes: WriteBehind::new(output),
+        }
+    }
+
+    pub(super) fn task(&mut self, index: usize) -> &mut LayerTask<'a> {
+        &mut self.tasks[index]
+    }
+
+    /// Notes that the turn of a layer has come.
+    pub(super) fn begin(&mut self, index: usize) {
+        self.current = index;
+        self.tasks[index].hold();
+    }
+
+    /// Drops what there is of the tar of a layer, and the rest when it comes.
+    pub(super) fn skip_tar(&mut self, index: usize) {
+        self.tasks[index].skip_tar(&mut self.spare);
+    }
+
+    /// Takes back a chunk that was applied.
+    pub(super) fn recycle(&mut self, index: usize, chunk: Chunk) {
+        self.tasks[index].recycled();
+        self.spare.push(chunk);
+    }
+
+    /// Takes the most urgent job of a layer: of the one that is applied, and only then of those
+    /// above it.
+    fn next_layer_job(&mut self, role: Role) -> Option<Job<'a, O>> {
+        let Self {
+            source,
+            tasks,
+            current,
+            spare,
+            ..
+        } = self;
+        let open = *current..tasks.len().min(*current + self.max_open);
+        windows::grant(&mut tasks[open.clone()], spare);
+        let used = tasks[open.clone()].iter().map(LayerTask::chunk_count).sum();
+        let mut free = (self.max_open * CHUNKS_PER_LAYER).saturating_sub(used);
+        for (index, task) in open.clone().zip(&mut tasks[open]) {
+            let is_current = index == *current;
+            // Why there is no blob is for the lower layer to say.
+            let may_begin = is_current || !source.is_repeated(index);
+            let job = match role {
+                _ if !may_begin => None,
+                Role::Worker => task
+                    .next_decode(free, spare)
+                    .or_else(|| task.next_check())
+                    .or_else(|| task.next_fetch()),
+                // The owner does nothing that waits for the bytes of another layer.
+                Role::Consumer | Role::Producer if is_current || source.is_local(index) => task
+                    .next_check()
+                    .or_else(|| task.next_fetch())
+                    .or_else(|| task.next_decode(free, spare)),
+                Role::Consumer | Role::Producer => task.next_check(),
+            };
+            if let Some(job) = job {
+                return Some(Job::Layer(index, job));
+            }
+            free = free.saturating_sub(task.reserve());
+        }
+        None
+    }
+}
+
+impl<'a, O: Output> Work for BuildWork<'a, O> {
+    type Job = Job<'a, O>;
+    type JobResult = JobResult<'a, O>;
+
+    fn next_job(&mut self, role: Role) -> Option<Job<'a, O>> {
+        let write = |work: &mut Self| work.writes.next().map(Job::Write);
+        match role {
+            Role::Producer => write(self).or_else(|| self.next_layer_job(role)),
+            Role::Worker | Role::Consumer => self.next_layer_job(role).or_else(|| write(self)),
+        }
+    }
+
+    fn run(job: Job<'a, O>) -> JobResult<'a, O> {
+        match job {
+            Job::Layer(index, job) => JobResult::Layer(index, job.run()),
+            Job::Write(write) => JobResult::Written(write.run()),
+        }
+    }
+
+    fn complete(&mut self, result: JobResult<'a, O>) {
+        match result {
+            JobResult::Layer(index, result) => self.tasks[index].complete(result, &mut self.spare),
+            JobResult::Written(write) => self.writes.complete(write),
+        }
+    }
+}
