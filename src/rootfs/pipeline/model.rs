@@ -14,10 +14,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ext4::Output;
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler, Scheduler};
+use shuttle::sync::Barrier;
 use shuttle::{Config, Runner};
 
 use super::chunk::{CHUNK_LEN, counted};
 use super::read_ahead::{self, ReadAhead, ReadAheadReader};
+use super::scheduler::{Role, Work};
 use super::stages::{BlobEnd, BlobReader, LayerSource, OpenTar, TarCheck, TarDecoder};
 use super::windows::{WINDOW_SHARE, WINDOW_SHARES};
 use super::work::{CHUNKS_PER_LAYER, MAX_OPEN};
@@ -96,6 +98,7 @@ struct Image {
     cancelled: AtomicBool,
     queued: AtomicUsize,
     written: AtomicUsize,
+    write_failed: AtomicBool,
 }
 
 impl Image {
@@ -108,14 +111,16 @@ impl Image {
             cancelled: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             written: AtomicUsize::new(0),
+            write_failed: AtomicBool::new(false),
         }
     }
 
     /// Makes up an image, with a fault in a stage if one is named.
     fn random(plan: Option<(Stage, Fault)>, min_threads: usize) -> Self {
         let mut rng = thread_rng();
-        let layers = (0..rng.gen_range(1..=3)).map(|index| {
-            let len = rng.gen_range(0..=4 * CHUNK_LEN);
+        let layers = (0..rng.gen_range(1..=4)).map(|index| {
+            // Twice as many chunks as a layer has for itself, and as many again.
+            let len = rng.gen_range(0..=4 * CHUNKS_PER_LAYER * CHUNK_LEN);
             let packed = rng.gen_bool(0.7).then(|| Packed {
                 trailing: rng.gen_range(0..=2) * rng.gen_range(0..=CHUNK_LEN),
                 window: rng.gen_range(0..=WINDOW_SHARES as u64) * WINDOW_SHARE,
@@ -388,7 +393,13 @@ impl Output for FakeOutput {
         let layer = usize::from(bytes[0] / 64);
         self.count = if layer == self.layer { self.count } else { 0 };
         self.layer = layer;
-        self.image.visit(Stage::Write, layer, self.count)?;
+        assert!(
+            !self.image.write_failed.load(Ordering::Relaxed),
+            "written after an error"
+        );
+        let visited = self.image.visit(Stage::Write, layer, self.count);
+        self.image.write_failed.store(visited.is_err(), Ordering::Relaxed);
+        visited?;
         self.count += 1;
         self.bytes.write_at(bytes, offset)
     }
@@ -523,11 +534,17 @@ fn panicked_in(panic: &(dyn Any + Send)) -> Option<Stage> {
     panic.downcast_ref().copied()
 }
 
-fn check(scheduler: impl Scheduler + 'static, image: impl Fn() -> Image + Send + Sync + 'static) {
+/// Has a model checker run something, in orders that the scheduler picks.
+fn explore(scheduler: impl Scheduler + 'static, act: impl Fn() + Send + Sync + 'static) {
     let mut config = Config::new();
     config.stack_size = 256 << 10;
     config.silence_warnings = true;
-    Runner::new(scheduler, config).run(move || {
+    Runner::new(scheduler, config).run(act);
+}
+
+/// Builds images in orders that the scheduler picks.
+fn check(scheduler: impl Scheduler + 'static, image: impl Fn() -> Image + Send + Sync + 'static) {
+    explore(scheduler, move || {
         build(&Arc::new(image()));
         assert_eq!(counted::count(), 0);
     });
@@ -570,11 +587,79 @@ fn a_cancellation_in_each_stage() {
 
 fn fails(fault: Fault) {
     for stage in STAGES {
-        check(RandomScheduler::new(300), move || {
+        check(RandomScheduler::new(500), move || {
             Image::random(Some((stage, fault)), 1)
         });
-        check(PctScheduler::new(3, 300), move || {
+        check(PctScheduler::new(3, 500), move || {
             Image::random(Some((stage, fault)), 2)
         });
     }
+}
+
+/// Jobs that only end together, which those of a build never do.
+struct Together {
+    waiting: usize,
+    barrier: Arc<Barrier>,
+}
+
+impl Work for Together {
+    type Job = Arc<Barrier>;
+    type JobResult = ();
+
+    fn next_job(&mut self, role: Role) -> Option<Arc<Barrier>> {
+        self.waiting = self.waiting.checked_sub((role == Role::Worker).into())?;
+        (role == Role::Worker).then(|| Arc::clone(&self.barrier))
+    }
+
+    fn run(job: Arc<Barrier>) {
+        job.wait();
+    }
+
+    fn complete(&mut self, (): ()) {}
+}
+
+#[test]
+fn a_change_wakes_a_worker_for_each_job() {
+    const WORKERS: usize = 3;
+    explore(RandomScheduler::new(500), || {
+        let barrier = Arc::new(Barrier::new(WORKERS + 1));
+        let scheduler = super::scheduler::Scheduler::new(Together {
+            waiting: 0,
+            barrier: Arc::clone(&barrier),
+        });
+        let owner = || {
+            scheduler.update(|work| work.waiting = WORKERS);
+            barrier.wait();
+        };
+        scheduler.run(WORKERS + 1, || (), owner);
+    });
+}
+
+#[test]
+fn a_blob_is_read_ahead_up_to_a_bound() {
+    explore(RandomScheduler::new(1), || {
+        let layer = FakeLayer {
+            len: 4 * read_ahead::MAX_WAITING * CHUNK_LEN,
+            packed: None,
+            local: true,
+            repeated: false,
+        };
+        let source = FakeSource(Arc::new(Image::new(vec![layer], 1)));
+        let blob = Arc::new(source.open(0).unwrap());
+        for _ in 0..read_ahead::MAX_WAITING {
+            assert!(blob.has_room());
+            blob.fetch();
+        }
+        assert!(!blob.has_room());
+        blob.fetch();
+        assert_eq!(counted::count(), read_ahead::MAX_WAITING);
+        let mut tar = Vec::new();
+        let mut reader = ReadAheadReader::new(Arc::clone(&blob));
+        reader.fill_buf().unwrap();
+        assert!(blob.has_room());
+        reader.read_to_end(&mut tar).unwrap();
+        assert!(!blob.has_room());
+        assert_eq!(tar, source.0.tar(0));
+        assert!(blob.end().verdict.is_ok());
+    });
 }

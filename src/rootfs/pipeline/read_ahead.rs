@@ -91,6 +91,7 @@ impl ReadAhead {
         };
         state.end = end;
         state.chunks.push_back(chunk);
+        debug_assert!(state.chunks.len() <= MAX_WAITING);
         self.note_room(&state);
         // Only the decoder waits.
         self.fetched.notify_one();
