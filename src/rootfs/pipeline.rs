@@ -8,41 +8,43 @@
 //! A layer moves from stage to stage in chunks: *fetch* reads the blob and hashes it
 //! ([`read_ahead`]), *decode* undoes its compression ([`decode`]), and *check* hashes the tar, and
 //! keeps it if the source does ([`diff_id`]). The owner of the pipeline, which is the thread that
-//! builds, applies the tar. What the formatter makes of it is queued for *write* ([`write_behind`]).
-//! A job takes one chunk through one stage. [`scheduler`] runs jobs, [`work`] says which comes first
-//! and what bounds memory, and [`layer_task`] what state a layer is in. Which thread does what, and
-//! when, changes nothing of what the owner sees, and nothing of the image.
+//! builds, applies the tar. What the formatter makes of it is queued for *write*
+//! ([`write_behind`]). A job takes one chunk through one stage. [`scheduler`] runs jobs, [`work`]
+//! says which comes first and what bounds memory, and [`layer_task`] which state a layer is in.
+//! Which thread does what, and when, changes nothing of what the owner sees, and nothing of the
+//! image.
 //!
 //! # Locks
 //!
 //! There are two: the scheduler's, and one in each [`ReadAhead`](read_ahead::ReadAhead). No thread
-//! takes one of them while it holds another. Under the scheduler's, [`LayerSource::is_local`] takes
-//! the locks of downloads, whose holders take none of these.
+//! takes one of them while it holds the other. Under the scheduler's, [`LayerSource::is_local`]
+//! takes the locks of downloads, whose holders take none of these.
 //!
 //! # Who waits for what
 //!
-//! | thread | where | for what | ended by |
-//! |---|---|---|---|
-//! | worker | `for_workers` | a job | each completed job, the stop |
-//! | owner | `for_owner` | a chunk, an end, room, the output | each completed job, the stop |
-//! | any, in a job that decodes | `fetched` of a blob | the chunk that another job fetches | the end of that fetch |
-//! | any, in a job that fetches or decodes | the source | bytes of a download | bytes, its failure, cancellation, the stop |
-//! | any, in a job | files | the system | the system |
+//! | thread | for | until |
+//! |---|---|---|
+//! | a worker | a job | a job is complete, the owner changes the work, or the stop |
+//! | the owner | a chunk, an end, room, the output | a job is complete, or the stop |
+//! | either, decoding | a chunk of the blob that another job fetches | that fetch ends |
+//! | either, reading a blob | bytes of a download | they come, it fails, a cancellation, the stop |
+//! | either, in any job | files | the system has done it |
 //!
 //! # What goes wrong
 //!
-//! | in | an error | a panic |
-//! |---|---|---|
-//! | open | is the result of [`Pipeline::open`] | stops the scheduler |
-//! | fetch | ends the blob: the decoder fails with it, and [`BlobEnd::read`] has it | ends the blob with an error, and stops the scheduler |
-//! | decode | ends the tar, behind what came before it; the rest of the blob is still hashed | stops the scheduler |
-//! | check | fails the end of the tar, or [`Tar::finish`] | stops the scheduler |
-//! | apply | is the caller's; [`Pipeline::end`] drops the rest of the tar, or the owner ends | stops the scheduler |
-//! | write | fails the next call that writes, and nothing is written after it | stops the scheduler |
+//! | stage | an error |
+//! |---|---|
+//! | open | is the result of [`Pipeline::open`] |
+//! | fetch | ends the blob: decode fails with it, and [`BlobEnd::read`] has it too |
+//! | decode | ends the tar, behind what came before it; the rest of the blob is hashed |
+//! | check | takes the place of the end of the tar, or is the result of [`Tar::finish`] |
+//! | apply | is the caller's, which goes on with [`Pipeline::end`], or ends |
+//! | write | is the result of the next call that writes; nothing is written after it |
 //!
-//! Cancellation is an error of the reads and writes that follow it, in whichever stage they are, and
-//! of the next chunk that the owner asks for. To stop the scheduler is to end the threads and the
-//! waits for downloads; [`Pipeline::run`] then goes on with the panic.
+//! A cancellation is an error of each read and write that follows it, and of the next chunk that
+//! the owner asks for. A panic, in any stage, stops the scheduler: threads end, and waits for
+//! downloads too. [`Pipeline::run`] then goes on with it. A fetch that panics ends the blob with an
+//! error before, since a decoder may wait for it.
 
 mod chunk;
 mod decode;
@@ -112,8 +114,8 @@ impl<'a, O: Output + Send> Pipeline<'a, O> {
     ///
     /// # Errors
     ///
-    /// [`LayerFailure::Source`] and [`LayerFailure::Decode`]; only after the latter, the layer has an
-    /// [`Pipeline::end`].
+    /// [`LayerFailure::Source`] and [`LayerFailure::Decode`]; only after the latter, the layer has
+    /// an [`Pipeline::end`].
     pub(super) fn open(&self, index: usize) -> Result<Tar<'_, 'a, O>, LayerFailure> {
         self.scheduler.update(|work| work.begin(index));
         let opened = |work: &mut BuildWork<'a, O>| work.task(index).take_opened();

@@ -1,5 +1,5 @@
-//! The stage that decodes: from the blob of a layer to its tar, chunk by chunk, and on to the blob's
-//! end.
+//! The stage that decodes: from the blob of a layer to its tar, chunk by chunk, and on to the end of
+//! the blob.
 
 use std::io;
 use std::sync::Arc;

@@ -1,35 +1,44 @@
 //! One layer on its way through the stages: what of it waits for which.
 //!
 //! ```text
-//!              new
-//!               ▼
-//!           ┌ closed ◄─────────────────────── restart ───────────────────────────┐
-//!   decode  │   the blob is opened                                               │
-//!           ├────────────────────────► failed: `opened` is an error of the source│
-//!           ▼                                                                    │
-//!   fetch ┌ tar ───────── decode: the frame needs a window ─────────► needs a    │
-//!   decode│  ▲                                                        window ────┤
-//!   check │  └───────────────────── windows::grant ◄─────────────────────┘       │
-//!         │  └── windows::grant: a lower layer needs the memory ─► restarting ───┘
-//!         ▼                                                        no job has a stage of it
-//!   fetch ┌ rest: all of the tar is decoded, or skipped; the rest of the blob is only hashed
-//!   decode│
-//!   check ▼
-//!          done: `end` says how the blob ended
+//!                ┌──────────────── restart ────────────────┐
+//!                ▼                                         │
+//!   new ─────► CLOSED ────► TAR ◄──────► BLOCKED ──► RESTARTING
+//!              │    │       ▲ │             │          ▲ │ │
+//!              │    │       └─┼─────────────┼── hold ──┼─┘ │
+//!              │    │         ├─────────────┼──────────┘   │
+//!              ▼    ▼         ▼             ▼              │
+//!           FAILED  └──────► REST ◄─────────┴──────────────┘
+//!                             ▼
+//!                            DONE
 //! ```
 //!
-//! [`LayerTask::complete`] makes all transitions to the right and down. [`LayerTask::restart`] goes
-//! back, at once or, where a job has a stage, when that is complete. [`LayerTask::skip_tar`] makes
-//! the next job that decodes go on to the rest. [`LayerTask::hold`] forbids going back, once it is
-//! the layer's turn.
+//! | from | to | when | by |
+//! |---|---|---|---|
+//! | closed | tar | the blob is open, and can be decoded | `complete` |
+//! | closed | failed | the source does not have the blob | `complete` |
+//! | closed | rest | the blob cannot be decoded | `complete` |
+//! | tar | blocked | a frame needs a window that was not granted | `complete` |
+//! | blocked | tar | memory for it is granted | `windows::grant` |
+//! | tar, blocked | closed | a lower layer needs its memory, and no job has a stage | `restart` |
+//! | tar, blocked | restarting | a lower layer needs its memory, and a job has a stage | `restart` |
+//! | restarting | closed | the last of these jobs is complete | `complete`, `restart` |
+//! | restarting | tar, blocked | the turn of the layer comes first | `hold` |
+//! | tar, restarting | rest | the tar ends, or cannot be decoded further | `complete` |
+//! | tar, blocked | rest | nobody reads the rest of the tar | `skip_tar`, `next_decode` |
+//! | rest | done | the blob ends | `complete` |
+//!
+//! While a layer is blocked, its blob is fetched and its chunks are checked. While it restarts, no
+//! job of it begins. In *rest* the blob is hashed to its end. What is done or failed has no stage
+//! that decodes any more.
 //!
 //! # Invariants
 //!
 //! 1. A stage is in the task, or in the job that has it. So it sees its chunks in order.
-//! 2. `chunk_count` counts the chunks in `decoded` and `checked`, in the jobs that decode and check,
-//!    and the one that the owner reads. Those of the [`ReadAhead`] are not among them.
-//! 3. `tar_end` is set after the last chunk of the tar was put into `decoded`.
-//! 4. A task that holds a window has not reached `tar_end`, and one that restarts holds a window.
+//! 2. `chunk_count` counts the chunks in `decoded` and `checked`, in the jobs that decode and
+//!    check, and the one that the owner reads. Those of the [`ReadAhead`] are not among them.
+//! 3. `tar_end` is set when the last chunk of the tar is in `decoded`.
+//! 4. A task that holds a window has not come to `tar_end`, and one that restarts holds a window.
 
 use std::collections::VecDeque;
 use std::io;
@@ -167,8 +176,8 @@ impl<'a> LayerTask<'a> {
         self.chunk_count
     }
 
-    /// Returns how many of the free chunks the layers above must leave to it, so that it never waits
-    /// for them.
+    /// Returns how many of the free chunks the layers above must leave to it, so that it never
+    /// waits for them.
     pub(super) fn reserve(&self) -> usize {
         if self.tar_end.is_some() {
             return 0;

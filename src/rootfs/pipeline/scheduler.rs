@@ -50,8 +50,8 @@
 //! # How it ends
 //!
 //! The owner's function returns, or any thread panics: in a job, in [`Work`], or in the owner's
-//! function. Either leads to [`Scheduler::stop`], which wakes all. Workers return, and an owner that
-//! waits panics. Once all threads have ended, [`Scheduler::run`] goes on with the first panic, if
+//! function. Either leads to [`Scheduler::stop`], which wakes all. Workers return, and an owner
+//! that waits panics. Once all threads have ended, [`Scheduler::run`] goes on with the first panic, if
 //! there was one. A panic may leave the work in any state, and nobody looks at it again (8); so
 //! poison of the lock says nothing new. Errors and cancellation are results of jobs like others.
 

@@ -132,8 +132,8 @@ impl LayerSource for ImageLayers<'_> {
 
     fn open(&self, index: usize) -> Result<ReadAhead, LayerFailure> {
         let layer = &self.layers[index];
-        // A second compression, of an archive that holds the layer, is undone by the decoder too, so
-        // that its memory counts.
+        // A second compression, of an archive that holds the layer, is undone by the decoder too,
+        // so that its memory counts.
         let blob = self.source.blob(layer)?.packed();
         let check = Check::new(layer.digest.clone(), Some(layer.size));
         Ok(ReadAhead::new(Box::new(HashedBlob::new(blob, check, self.interrupted))))

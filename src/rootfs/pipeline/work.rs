@@ -1,34 +1,43 @@
 //! The work of a build, and which of it is the most urgent.
 //!
-//! Layers are applied in order, so whatever serves the layer that is applied comes before what
-//! serves those above it. Of one layer, a worker decodes first, since everything else depends on
-//! that; the owner takes what is nearest to what it waits for.
+//! Layers are applied in order, so what serves the layer that is applied comes before what serves
+//! those above it. Of one layer, a worker decodes first, since everything else depends on that; the
+//! owner takes what is nearest to what it waits for.
 //!
 //! # What bounds memory
 //!
-//! | what | at most | constants |
-//! |---|---|---|
-//! | chunks of tars | 64 MiB, and one chunk of a layer that is skipped | [`MAX_OPEN`] × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` |
-//! | chunks of blobs | 12 MiB | [`MAX_OPEN`] × (`read_ahead::MAX_WAITING` + 4) × `CHUNK_LEN` |
-//! | windows of decoders | 512 MiB | `windows::WINDOW_SHARES` × `WINDOW_SHARE` |
-//! | writes that wait | 2 MiB, and one write with each of the formatter and a job | `write_behind::MAX_WAITING` |
-//! | discards that wait | 16 bytes each | the number of discards |
+//! `OPEN` layers are open, up to [`MAX_OPEN`].
 //!
-//! Buffers that are to be used again count: there are never more than were in use at once.
+//! | what | at most |
+//! |---|---|
+//! | chunks of tars | `OPEN` × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` = 64 MiB, and one if it is skipped |
+//! | chunks of blobs | `OPEN` × (`read_ahead::MAX_WAITING` + 1) × `CHUNK_LEN` = 9 MiB |
+//! | windows of decoders | `WINDOW_SHARES` × `WINDOW_SHARE` = 512 MiB |
+//! | buffers of writes | `write_behind::MAX_WAITING`, one in a job, and the formatter's: 2.5 MiB |
+//! | discards | 16 bytes each |
+//!
+//! A layer that begins again while a job fetches its blob has those chunks twice, until that job is
+//! complete. Buffers that wait to be used again count: there are never more than were in use at
+//! once.
 //!
 //! # Why the owner is never stuck
 //!
-//! While no job runs, there is one for what the owner waits for, as [`Work`] demands:
+//! While no job runs, there is one for what the owner waits for, as [`Work::next_job`] demands:
 //!
-//! - *The layer is opened*, or *its blob ends*: all stages are in the task, so the owner can decode.
-//!   Opening takes a chunk, for which there is room, as follows. A layer that is skipped needs none.
-//! - *A chunk of the tar*: if one is decoded, it can be checked. Otherwise the layer has no chunks,
-//!   and can decode, if there is a free chunk and the window that it needs. Its window comes from
-//!   the layers above, none of which a job has, so that they give it back at once (`windows`).
-//!   A chunk is free: let `T` be the number of all chunks. A layer takes one only if that leaves
-//!   each lower layer that still decodes what it lacks to `RESERVE`. So the layers above
-//!   another one have `T - RESERVE` chunks at most for each that is below them.
-//! - *Room for a write*, or *the output*: the output is there, so that what waits can be written.
+//! - *The layer is open*, or *its blob ends*: all stages are in the task, so it can decode. To open
+//!   takes a free chunk, see below. A skipped layer needs none.
+//! - *A chunk of the tar*: a chunk that is decoded can be checked. If there is none, the layer has
+//!   no chunks, and can decode if there is a free chunk and the window that it needs. Layers above
+//!   it give their windows back at once, since no job has a stage of theirs.
+//! - *Room for a write*, or *the output*: the output is there, so the next request can be
+//!   performed.
+//!
+//! The layer that is applied finds a free chunk unless it has `RESERVE` of its own. A layer takes
+//! one only if that leaves to each lower one, whose tar goes on, what that lacks of its reserve. So
+//! of all `T` chunks, `T` - `n` × `RESERVE` at most are in the layers above `n` such layers. A
+//! layer that ends, begins again or takes a chunk leaves that as it is.
+
+use ext4::Output;
 
 use super::chunk::Chunk;
 use super::layer_task::{LayerJob, LayerJobResult, LayerTask};
@@ -36,7 +45,6 @@ use super::scheduler::{Role, Work};
 use super::stages::LayerSource;
 use super::windows;
 use super::write_behind::{InFlight, WriteBehind};
-use ext4::Output;
 
 /// Most layers that are read at once.
 pub(super) const MAX_OPEN: usize = 4;

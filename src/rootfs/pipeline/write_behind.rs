@@ -5,7 +5,8 @@
 //! 1. Writes are performed one at a time, in the order in which they were queued: there is one
 //!    output, and the job that performs one has it.
 //! 2. A discard is performed after all writes that were queued before it, since it waits until no
-//!    write is left. A write to a range that waits for its discard is not queued before that is done.
+//!    write is left. A write to a range that is still to be discarded is not queued before that is
+//!    done. So content, which only goes on, never waits for a discard.
 //! 3. After the first error nothing more is performed. It is returned once, by the next call that
 //!    queues something or takes the output; later calls fail too.
 
@@ -14,9 +15,10 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 
+use ext4::Output;
+
 use super::Pipeline;
 use super::scheduler::Role;
-use ext4::Output;
 
 /// Most writes that wait: 2 MiB in buffers of the formatter.
 pub(super) const MAX_WAITING: usize = if cfg!(test) { 2 } else { 8 };
