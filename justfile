@@ -4,7 +4,7 @@ _:
     @just --list
 
 # What to run before a commit: needs Rust alone
-check: format clippy doc test
+check: format clippy light doc test
 
 # All tests, by nextest where it is installed; oracles without root, Linux or their tools are skipped
 test:
@@ -27,6 +27,14 @@ clippy:
     cargo clippy --workspace --all-targets -- -D warnings
     cd guest/init && cargo clippy --target x86_64-unknown-linux-gnu --target-dir ../../target/init -- -D warnings
     cd fuzz && cargo clippy --all-targets -- -D warnings
+
+# The ext4 crate as others adopt it: at most ten dependencies, of all kinds, and lints without features
+light:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    dependencies=$(cargo tree --locked --package microagent-ext4 --edges normal,build --prefix none --no-dedupe | sed 1d | sort -u)
+    [ "$(wc -l <<<"$dependencies")" -le 10 ] || { printf 'too many dependencies:\n%s\n' "$dependencies" >&2; exit 1; }
+    cargo clippy --locked --package microagent-ext4 -- -D warnings
 
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
@@ -131,14 +139,14 @@ hello:
 golden:
     UPDATE_GOLDEN=1 cargo test --test suite golden::images_from_layouts
 
-# The init's programs anew, after a change to guest/init: both, with the compiler that guest/init/rust-toolchain.toml names
+# The init's programs anew, after a change to guest: both, with the compiler that guest/init/rust-toolchain.toml names
 init:
     cd guest/init && rustup target add x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
     for cpu in x86_64 aarch64; do just init-for $cpu && cp target/init/$cpu-unknown-linux-gnu/release/microagent-init src/guest/init/$cpu || exit; done
 
 # One of them, into target/init, and nowhere else
 init-for cpu:
-    cd guest/init && cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
+    cd guest/init && CARGO_INCREMENTAL=0 cargo build --release --locked --target {{ cpu }}-unknown-linux-gnu --target-dir ../../target/init
 
 # What the recipes below need, on Debian, as root, with rustup
 cross-tools:
@@ -163,5 +171,5 @@ release-twice *options:
 # All crates as they would be published
 publishable *options:
     # What Cargo keeps of an earlier attempt, unpacked and compiled, has the same version, and would be taken for this one.
-    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-ext4-*
+    rm -rf target/publish "${CARGO_HOME:-$HOME/.cargo}"/registry/*/-*/microagent-*
     cargo publish --workspace --dry-run --locked --target-dir target/publish {{ options }}

@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use ext4::{Formatter, Options};
-use microagent::layer::{LayerOptions, Rootfs};
+use layer::{LayerOptions, Rootfs};
 use support::nowhere::Nowhere;
 use tar::{EntryType, Header};
 

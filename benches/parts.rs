@@ -9,8 +9,8 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
-use microagent::image::{Algorithm, Digest};
-use microagent::layer::{LayerOptions, Rootfs, decode};
+use layer::{LayerOptions, Rootfs, decode};
+use oci::{Algorithm, Digest};
 use support::nowhere::Nowhere;
 use tar::Header;
 

@@ -58,7 +58,7 @@ tests_on() { # TARGET
   *-linux-*) skipped+=(--skip cli:: --skip a_registry_gives --skip only_identity --skip the_digest_is --skip the_number_of_threads) ;;
   esac
   fast "$1" test --quiet --package microagent-ext4 --lib --test suite -- "${ext4[@]}"
-  fast "$1" test --quiet --lib --bins
+  fast "$1" test --quiet --package microagent-layer --package microagent-oci --package microagent --lib --bins
   fast "$1" test --quiet --test suite -- "${suite[@]}" "${skipped[@]}"
 }
 

@@ -7,6 +7,7 @@ mod diff;
 mod documentation;
 mod failure;
 mod file_system;
+mod hints;
 mod inspect;
 mod limits;
 mod presentation;

@@ -20,10 +20,10 @@ mod tree;
 use std::io;
 use std::path::Path;
 
-use ext4::BOOT_AREA_LEN;
+use ext4::{BOOT_AREA_LEN, Reader};
 
 use crate::provenance::Provenance;
-use crate::text::{harmless, printable};
+use layer::text::{harmless, printable};
 
 pub use difference::{Difference, Section};
 pub use error::{DiffError, DiffReason};
@@ -137,10 +137,7 @@ impl Comparison<'_> {
 
     /// A boot area that holds no provenance is left to the comparison of bytes.
     fn compare_provenance(&mut self) -> Result<(), DiffError> {
-        let (a, b) = (
-            self.a.read(ext4::Reader::boot_area)?,
-            self.b.read(ext4::Reader::boot_area)?,
-        );
+        let (a, b) = (self.a.read(Reader::boot_area)?, self.b.read(Reader::boot_area)?);
         let (Some(a), Some(b)) = (provenance(&a), provenance(&b)) else {
             return Ok(());
         };

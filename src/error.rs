@@ -1,22 +1,22 @@
 //! Why a build fails: what each stage says, joined.
 
-mod kind;
-mod remediation;
-
+use std::error::Error;
 use std::fmt;
 use std::io;
+use std::iter;
 use std::path::PathBuf;
 
 use ext4::FormatError;
 
 use crate::guest::GuestError;
-use crate::image::{Digest, DigestError, ImageError, Reference, StoreError};
-use crate::layer::{DecodeError, LayerError, LayerErrorKind};
 use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::{DecodeError, LayerError, LayerErrorKind};
+use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::{Digest, DigestError, ImageError, Reference, StoreError};
 
-pub use kind::ErrorKind;
-pub(crate) use remediation::disk_remediation;
+pub use oci::host::EntryKind;
 
 /// A disk image that could not be built. Nothing of it is left, and an existing file is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -35,8 +35,17 @@ pub enum BuildError {
     OutputNotAFile {
         /// The output's path.
         path: PathBuf,
-        /// What is there: a `directory`, `symlink`, `device`, …
-        found: &'static str,
+        /// What is there.
+        found: EntryKind,
+    },
+    /// The output's directory is not there.
+    #[error("could not create {}", .path.display())]
+    NoDirectory {
+        /// The output's path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
     },
     /// The output could not be made, synced, read or named.
     #[error("could not {action} {}", .path.display())]
@@ -176,6 +185,17 @@ impl BuildError {
         Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
+    /// Returns the bytes that an image would need to hold the content, and those that it has, if the
+    /// size that was asked for is too small.
+    #[must_use]
+    pub fn image_too_small(&self) -> Option<(u64, u64)> {
+        let mut causes = iter::successors(self.source(), |&cause| cause.source());
+        causes.find_map(|cause| match cause.downcast_ref() {
+            Some(&FormatError::NoSpace { needed, available }) => Some((needed, available)),
+            _ => None,
+        })
+    }
+
     /// Whether something was damaged in the state directory that is removed now, so that the same again succeeds.
     pub(crate) fn is_repaired(&self) -> bool {
         let is_copy = matches!(self, Self::Layer { source, .. }
@@ -193,5 +213,259 @@ impl BuildError {
             },
             _ => None,
         }
+    }
+}
+
+impl Failure for BuildError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Mutable { .. } => ErrorKind::PolicyDenied,
+            Self::DiskTooLarge { .. } => ErrorKind::LimitExceeded,
+            Self::OutputNotAFile { .. } => ErrorKind::Conflict,
+            Self::NoDirectory { .. } => ErrorKind::NotFound,
+            Self::Output { source, .. } => kind_of(source),
+            Self::Image { source, .. } => source.kind(),
+            Self::Layer { source, .. } => source.kind(),
+            Self::Guest(error) => error.kind(),
+            Self::Format(error) => error.kind(),
+            Self::Mke2fs(error) => error.kind(),
+            Self::Stage(error) => error.kind(),
+            Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let accept = |pin: Hint| {
+            pin.and(", or accept")
+                .with(Setting::AllowMutable)
+                .and(" that it may change")
+        };
+        let name = |text: &'static str| Hint::from(text).with(Setting::Output);
+        Some(match self {
+            Self::Mutable {
+                pinned: Some(pinned), ..
+            } => accept(
+                Hint::from("pin the image")
+                    .with(Setting::Image)
+                    .and(format!(" {pinned}")),
+            ),
+            Self::Mutable { pinned: None, .. } => accept("pin the image with @sha256:<digest>".into()).about(
+                Setting::AllowMutable,
+                "; the resolved_ref of a build with {} is pinned",
+                "",
+            ),
+            Self::OutputNotAFile { found, .. } => match found {
+                EntryKind::Directory => name("name a file in it"),
+                EntryKind::Symlink => name("name the file that it leads to").and(", or remove it"),
+                EntryKind::BlockDevice | EntryKind::CharDevice => {
+                    "build a file, and copy it to the device afterwards, for example with dd".into()
+                }
+                _ => name("name another file").and(", or remove it"),
+            },
+            Self::NoDirectory { path, .. } => make_directory_of(path),
+            Self::Output {
+                action: OutputAction::Rename,
+                path,
+                source,
+            } if is_locked(source.kind()) => Hint::from(format!(
+                "close what has {} open, such as a virtual machine, and see that it is not read-only",
+                path.display()
+            ))
+            .and(name("; or name another file")),
+            Self::Output { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+                (Some(refusal), _) => return refusal.output_hint(),
+                (None, io::ErrorKind::NotFound) => make_directory_of(path),
+                (None, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
+                    name("name a file").and(" in a directory that you can write to")
+                }
+                (None, kind) => return Hint::on_write(kind),
+            },
+            Self::DiskTooLarge { needed, .. } => Hint::raise_to(Setting::MaxSize, *needed),
+            Self::Image { source, .. } => return source.hint(),
+            Self::Layer { source, .. } => return source.hint(),
+            Self::Guest(error) => return error.hint(),
+            Self::Format(error) => return error.hint(),
+            Self::Mke2fs(error) => return error.hint(),
+            Self::Stage(error) => return error.hint(),
+            Self::Interrupted => Hint::again(),
+        })
+    }
+}
+
+/// Returns whether a file could not be replaced because of what it is, rather than of where it is: on
+/// Windows one that is open, or read-only.
+fn is_locked(kind: io::ErrorKind) -> bool {
+    kind == io::ErrorKind::ResourceBusy || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
+}
+
+impl Failure for LayerFailure {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Source(error) => error.kind(),
+            Self::Blob(error) | Self::Content(error) => error.kind(),
+            Self::Copy(_) | Self::UnreadableCopy(_) => ErrorKind::Transient,
+            Self::Read(source) => source.kind().into(),
+            Self::Decode(error) => error.kind(),
+            Self::Apply(error) => error.kind(),
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Source(error) => error.hint(),
+            Self::Blob(error) => error.hint(),
+            Self::Copy(_) | Self::UnreadableCopy(_) => Some(Hint::again()),
+            Self::Content(_) => {
+                Some("build the image again: it contradicts itself, so no other copy of it is better".into())
+            }
+            Self::Decode(error) => error.hint(),
+            Self::Apply(error) => error.hint(),
+            Self::Read(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ext4::ImageAction;
+
+    use super::*;
+    use layer::Position;
+    use oci::{ManifestError, RegistryError};
+
+    fn digest() -> Digest {
+        format!("sha256:{}", "0".repeat(64)).parse().unwrap()
+    }
+
+    fn image(source: impl Into<ImageError>) -> BuildError {
+        BuildError::Image {
+            reference: Box::new(Reference::parse("localhost/image").unwrap()),
+            source: source.into(),
+        }
+    }
+
+    fn layer(source: impl Into<LayerFailure>) -> BuildError {
+        BuildError::Layer {
+            number: 1,
+            count: 1,
+            digest: digest(),
+            source: Box::new(source.into()),
+        }
+    }
+
+    fn applying(kind: LayerErrorKind) -> BuildError {
+        let position = Position::default();
+        layer(LayerError { position, kind })
+    }
+
+    fn too_many_requests(retry_after: Option<Duration>) -> RegistryError {
+        RegistryError::TooManyRequests {
+            registry: "localhost".to_owned(),
+            retry_after,
+            problem: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_disk_is_full_wherever_it_is_noticed() {
+        let full = [
+            (io::ErrorKind::StorageFull, ErrorKind::StorageFull),
+            (io::ErrorKind::QuotaExceeded, ErrorKind::StorageFull),
+            (io::ErrorKind::FileTooLarge, ErrorKind::SystemLimit),
+        ];
+        for (full, kind) in full.map(|(full, kind)| (move || io::Error::from(full), kind)) {
+            let path = PathBuf::from("disk");
+            let write = || FormatError::Image {
+                action: ImageAction::Write,
+                offset: 0,
+                source: full(),
+            };
+            for error in [
+                BuildError::Output {
+                    action: OutputAction::Sync,
+                    path: path.clone(),
+                    source: full(),
+                },
+                BuildError::Format(write()),
+                applying(LayerErrorKind::Image(write())),
+                image(StoreError::Write { path, source: full() }),
+            ] {
+                assert_eq!(error.kind(), kind, "{error:?}");
+                assert_eq!(error.kind().as_str(), "resource_exhausted");
+                assert!(error.hint().is_some(), "{error:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn damage_is_permanent_however_it_shows() {
+        let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
+        for error in [
+            applying(LayerErrorKind::Read(unreadable())),
+            applying(LayerErrorKind::Checksum),
+            layer(LayerFailure::Read(unreadable())),
+            layer(DecodeError::Read(io::ErrorKind::UnexpectedEof.into())),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Permanent, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_registry_that_is_busy_says_when_to_come_back() {
+        let error = image(too_many_requests(Some(Duration::from_secs(90))));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+        assert_eq!(error.retry_after_ms(), Some(90_000));
+
+        let error = layer(ImageError::from(too_many_requests(Some(Duration::MAX))));
+        assert_eq!(error.retry_after_ms(), Some(u64::MAX));
+        assert_eq!(image(too_many_requests(None)).retry_after_ms(), None);
+        assert_eq!(BuildError::Interrupted.retry_after_ms(), None);
+    }
+
+    #[test]
+    fn a_layer_on_a_network_disk_may_come_back() {
+        let error = applying(LayerErrorKind::Read(io::ErrorKind::TimedOut.into()));
+        assert_eq!(error.kind(), ErrorKind::Transient);
+    }
+
+    #[test]
+    fn what_this_program_cannot_do_is_unsupported() {
+        for error in [
+            layer(DecodeError::Unsupported { name: "xz" }),
+            applying(LayerErrorKind::UnsupportedType {
+                flag: b'V',
+                name: "volume label",
+            }),
+            image(ImageError::Document {
+                document: "manifest".to_owned(),
+                source: ManifestError::Schema1,
+            }),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{error:?}");
+        }
+    }
+    #[test]
+    fn an_image_that_is_too_small_says_what_it_needs() {
+        let too_small = || FormatError::NoSpace {
+            needed: 5 << 20,
+            available: 1 << 20,
+        };
+        for error in [
+            BuildError::Format(too_small()),
+            BuildError::Guest(too_small().into()),
+            applying(LayerErrorKind::Image(too_small())),
+        ] {
+            assert_eq!(error.kind(), ErrorKind::ImageTooSmall, "{error:?}");
+            assert_eq!(error.kind().as_str(), "resource_exhausted");
+            assert_eq!(error.image_too_small(), Some((5 << 20, 1 << 20)), "{error:?}");
+            let hint = error.hint().unwrap().to_string();
+            assert_eq!(
+                hint,
+                "ask for a size of 5 MiB or more, or leave it out to make the disk fit"
+            );
+        }
+        assert_eq!(BuildError::Interrupted.image_too_small(), None);
     }
 }

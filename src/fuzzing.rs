@@ -3,10 +3,8 @@
 use ext4::Output;
 
 use crate::guest::{Guest, GuestError, Init};
-use crate::image::Image;
-use crate::layer::Rootfs;
-
-pub use crate::image::fuzzing::{challenge, credentials, image, refusal};
+use layer::Rootfs;
+use oci::Image;
 
 /// Puts the init for an image into a tree.
 ///

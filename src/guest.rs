@@ -11,12 +11,12 @@ mod path;
 mod process;
 mod program;
 mod signal;
-mod volatile;
+mod tmpfs;
 
 use ext4::Output;
 
-use crate::image::{Execution, Image};
-use crate::layer::Rootfs;
+use layer::Rootfs;
+use oci::{Execution, Image};
 
 pub use error::GuestError;
 pub use path::{InitPath, InitPathError};
@@ -73,20 +73,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::image::{Config, Platform};
+    use oci::{Config, Platform};
 
     fn refused(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
         let config = json!({
             "os": "linux", "architecture": architecture, "config": execution, "rootfs": {"type": "layers"}
         });
-        let image = Image {
-            resolved_ref: "oci:image".to_owned(),
-            digest: format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
-            platform: Platform::new("linux", architecture, None).unwrap(),
-            config_platform: None,
-            config: Config::parse(config.to_string().as_bytes()).unwrap(),
-            layers: Vec::new(),
-        };
+        let image = Image::new(
+            "oci:image".to_owned(),
+            format!("sha256:{}", "0".repeat(64)).parse().unwrap(),
+            Platform::new("linux", architecture, None).unwrap(),
+            Config::parse(config.to_string().as_bytes()).unwrap(),
+        );
         let path = "/init".parse().unwrap();
         Guest::new(&Init { path, exec }, &image).err()
     }

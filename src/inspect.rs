@@ -3,25 +3,22 @@
 mod content;
 mod copy;
 mod error;
-mod walk;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ext4::{Facts, FoundKind, ReadError, Reader, Timestamp};
+use ext4::read::{Follow, Inode, LookupError, SuperblockInfo};
+use ext4::{FileType, ReadAt, ReadError, Reader};
 
-use crate::host::open_disk;
-use crate::interrupt::Interruptible;
 use crate::provenance::Provenance;
+use layer::interrupt::Interruptible;
+use oci::host::open_disk;
 
 pub use content::Content;
 pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
-pub use walk::WalkError;
-
-use walk::{Found, walk};
 
 /// A disk image that is looked into.
 pub struct Disk {
@@ -31,23 +28,13 @@ pub struct Disk {
 }
 
 /// An entry of a directory, or any other file.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Listed {
     /// Its name: any bytes but `/` and NUL.
     pub name: Vec<u8>,
-    /// What it is: `file`, `directory`, `symlink`, `character device`, `block device`, `fifo` or `socket`.
-    pub kind: &'static str,
-    /// Permission, setuid, setgid and sticky bits.
-    pub mode: u16,
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Size in bytes.
-    pub size_bytes: u64,
-    /// Last change of the content.
-    pub modified: Timestamp,
+    /// What it is: type, mode, owner, size, links, times, device.
+    pub inode: Inode,
     /// Target of a symlink.
     pub target: Option<Vec<u8>>,
 }
@@ -80,10 +67,17 @@ impl Disk {
         })
     }
 
-    /// What the superblock says of the whole file system.
+    /// Returns the reader of its file system, for all that is not here: extended attributes, walks,
+    /// files by their number.
     #[must_use]
-    pub fn facts(&self) -> Facts {
-        self.reader.facts()
+    pub fn reader(&self) -> &Reader<impl ReadAt + use<>> {
+        &self.reader
+    }
+
+    /// Returns what the superblock says of the whole file system.
+    #[must_use]
+    pub fn info(&self) -> SuperblockInfo {
+        self.reader.info()
     }
 
     /// What the disk image says of where it comes from, if it says anything.
@@ -91,80 +85,60 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if that is damaged.
-    pub fn provenance(&mut self) -> Result<Option<Provenance>, InspectError> {
-        let mut provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
+    pub fn provenance(&self) -> Result<Option<Provenance>, InspectError> {
+        let provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
         provenance().map_err(|reason| InspectError::new(&self.path, reason))
     }
 
-    /// The entries of a directory but `.` and `..`, ordered by the bytes of their names; of any other file that alone.
+    /// Lists a directory without `.` and `..`, ordered by the bytes of the names; of any other file that alone.
     /// Symlinks on the way are followed inside the disk image.
     ///
     /// # Errors
     ///
     /// [`InspectError`] if there is no such path, or the file system is damaged or unknown.
-    pub fn list(&mut self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
-        let mut list = || {
-            let named = walk(&mut self.reader, path, false)?;
-            let directory = match named.inode.kind {
-                FoundKind::Symlink => match walk(&mut self.reader, path, true) {
-                    Err(WalkError::NotFound | WalkError::NotADirectory | WalkError::TooManySymlinks) => None,
-                    target => Some(target?.inode),
+    pub fn list(&self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
+        let list = || {
+            let named = self.reader.lookup(path, Follow::No)?;
+            let directory = match named.file_type {
+                FileType::Symlink => match self.reader.lookup(path, Follow::Yes) {
+                    Err(LookupError::Read(error)) => return Err(error.into()),
+                    target => target.ok(),
                 },
-                _ => Some(named.inode.clone()),
+                _ => Some(named.clone()),
             };
-            let directory = directory.filter(|inode| inode.kind == FoundKind::Directory);
-            let Some(directory) = directory else {
-                return Ok(vec![listed(&mut self.reader, named)?]);
+            let Some(directory) = directory.filter(Inode::is_directory) else {
+                let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
+                return Ok(vec![self.listed(name.to_vec(), named)?]);
             };
-            let entries = self.reader.entries(&directory)?;
-            let entries = entries.into_iter().map(|entry| {
-                let inode = self.reader.inode(entry.ino)?;
-                let name = entry.name.into_vec();
-                listed(&mut self.reader, Found { name, inode })
-            });
+            let entries = self.reader.read_dir(&directory)?.into_iter();
+            let entries = entries.map(|entry| self.listed(entry.name.into_vec(), self.reader.inode(entry.ino)?));
             Ok(entries.collect::<Result<_, _>>()?)
         };
         list().map_err(|source| at(&self.path, path, source))
     }
 
-    /// The content of a regular file. Symlinks are followed inside the disk image.
+    /// Opens a regular file. Symlinks are followed inside the disk image.
     ///
     /// # Errors
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
-    pub fn content(&mut self, path: &[u8]) -> Result<Content<'_>, InspectError> {
-        let Self {
-            path: image, reader, ..
-        } = self;
-        let found = walk(reader, path, true).map_err(|source| at(image, path, source))?;
-        let content = match found.inode.kind {
-            FoundKind::File => Content::new(image, reader, path, &found.inode).map_err(WalkError::Read),
-            FoundKind::Directory => Err(WalkError::IsADirectory),
-            _ => Err(WalkError::NotAFile),
+    pub fn content(&self, path: &[u8]) -> Result<Content<'_>, InspectError> {
+        let file = self.reader.open_file(path);
+        let file = file.map_err(|source| at(&self.path, path, source))?;
+        Ok(Content::new(&self.path, path, file))
+    }
+
+    fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<Listed, ReadError> {
+        let target = match inode.file_type {
+            FileType::Symlink => Some(self.reader.read_link(&inode)?),
+            _ => None,
         };
-        content.map_err(|source| at(image, path, source))
+        Ok(Listed { name, inode, target })
     }
 }
 
 /// The error that a path of a disk image leads to nothing that serves.
-fn at(image: &Path, path: &[u8], source: WalkError) -> InspectError {
+fn at(image: &Path, path: &[u8], source: LookupError) -> InspectError {
     let path = String::from_utf8_lossy(path).into_owned();
     InspectError::new(image, InspectReason::Path { path, source })
-}
-
-fn listed(reader: &mut Reader<Interruptible<File>>, Found { name, inode }: Found) -> Result<Listed, ReadError> {
-    let target = match inode.kind {
-        FoundKind::Symlink => Some(reader.target(&inode)?),
-        _ => None,
-    };
-    Ok(Listed {
-        name,
-        kind: inode.kind.name(),
-        mode: inode.mode,
-        uid: inode.uid,
-        gid: inode.gid,
-        size_bytes: inode.size,
-        modified: inode.modified,
-        target,
-    })
 }

@@ -5,14 +5,9 @@ pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod guest;
-mod host;
-pub mod image;
 pub mod inspect;
-mod interrupt;
-pub mod layer;
 pub mod mke2fs;
 pub mod provenance;
 pub mod rootfs;
 pub mod stage;
-pub mod text;
 pub mod verify;

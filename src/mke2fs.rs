@@ -20,12 +20,12 @@ use std::sync::atomic::AtomicBool;
 
 use ext4::{Options, Reader, Summary};
 
-pub use error::Mke2fsError;
+pub use error::{Mke2fsError, WorkAction};
 pub(crate) use program::Programs;
 
-use crate::host::{ANY_FILE, Directory};
 use crate::stage::{Fidelity, Staged};
 use error::working;
+use oci::host::{ANY_FILE, Directory};
 use program::Workshop;
 
 /// Name of the image in the directory where the programs run.
@@ -50,34 +50,37 @@ impl Mke2fs<'_> {
     pub(crate) fn build(&self, native: &File) -> Result<(File, Summary), Mke2fsError> {
         let path = &self.scratch.path().join(IMAGE);
         let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;
-        let mut native = Reader::open(native)?;
-        let facts = native.facts();
+        let native = Reader::open(native)?;
+        let facts = native.info();
         let size = facts.block_count * facts.block_size;
         let image = self.scratch.create_new(IMAGE, ANY_FILE);
-        let mut image = image.map_err(working("make", path))?;
-        image.set_len(size).map_err(working("enlarge", path))?;
+        let mut image = image.map_err(working(WorkAction::Make, path))?;
+        image.set_len(size).map_err(working(WorkAction::Enlarge, path))?;
 
-        let tree = self.scratch.make_private(TREE).map_err(working("make", path))?;
-        let mut staged = Staged::new(&tree).map_err(working("open", tree.path()))?;
-        staged.export(&mut native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
+        let tree = self
+            .scratch
+            .make_private(TREE)
+            .map_err(working(WorkAction::Make, path))?;
+        let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
+        staged.export(&native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
         format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.
         drop(staged);
         self.scratch
             .remove_directory(TREE)
-            .map_err(working("remove", tree.path()))?;
+            .map_err(working(WorkAction::Remove, tree.path()))?;
 
-        write_start(&mut image, &self.options.boot_area).map_err(working("write", path))?;
-        let said = amend::amend(&workshop, &mut native, &image)?;
+        write_start(&mut image, &self.options.boot_area).map_err(working(WorkAction::Write, path))?;
+        let said = amend::amend(&workshop, &native, &image)?;
         if facts.features.iter().any(|feature| feature == "ea_inode") {
             // Debugfs does not count the blocks of attributes that have inodes of their own.
             workshop.mend()?;
         }
-        let mut made = Reader::open(&image)?;
-        compare::compare(&mut native, &mut made, self.interrupted).map_err(|error| error.explained_by(&said))?;
+        let made = Reader::open(&image)?;
+        compare::compare(&native, &made, self.interrupted).map_err(|error| error.explained_by(&said))?;
         workshop.check()?;
 
-        let facts = made.facts();
+        let facts = made.info();
         let summary = Summary {
             size_bytes: facts.block_count * facts.block_size,
             used_bytes: facts.block_count.saturating_sub(facts.free_block_count) * facts.block_size,

@@ -7,10 +7,13 @@
 //! It holds nothing but what follows from the digest of the manifest, and the version of this program: the reference is not
 //! in it, because the same image has many, in registries, mirrors and layouts, and gives the same bytes from each.
 
+use std::error::Error;
+
 use ext4::BOOT_AREA_LEN;
 use serde::{Deserialize, Serialize};
 
-use crate::image::Image;
+use layer::failure::{ErrorKind, Failure, Hint};
+use oci::Image;
 
 /// What a record begins with.
 const MAGIC: &[u8; 16] = b"microagent/ext4\n";
@@ -39,7 +42,23 @@ pub enum ProvenanceError {
     Damaged,
     /// It is whole, and not of a form that this version knows.
     #[error("the record has an unknown form")]
-    Unknown(#[source] serde_json::Error),
+    Unknown(#[source] Box<dyn Error + Send + Sync>),
+}
+
+impl Failure for ProvenanceError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Damaged => ErrorKind::Permanent,
+            Self::Unknown(_) => ErrorKind::Unsupported,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some(match self {
+            Self::Damaged => Hint::verify(),
+            Self::Unknown(_) => "look into it with the version that built it".into(),
+        })
+    }
 }
 
 impl Provenance {
@@ -83,7 +102,8 @@ impl Provenance {
         let json = usize::try_from(len).ok().and_then(|len| rest.get(..len));
         let json = json.filter(|json| crc32c::crc32c(json) == checksum);
         let json = json.ok_or(ProvenanceError::Damaged)?;
-        serde_json::from_slice(json).map(Some).map_err(ProvenanceError::Unknown)
+        let record = serde_json::from_slice(json);
+        record.map(Some).map_err(|error| ProvenanceError::Unknown(error.into()))
     }
 }
 

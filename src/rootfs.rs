@@ -18,14 +18,14 @@ use uuid::Uuid;
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
-use crate::image::{
+use crate::mke2fs::{self, Mke2fs, Programs};
+use crate::provenance::Provenance;
+use layer::interrupt::{Interruptible, is_raised};
+use layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
+use oci::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
     SourceOptions,
 };
-use crate::interrupt::{Interruptible, is_raised};
-use crate::layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
-use crate::mke2fs::{self, Mke2fs, Programs};
-use crate::provenance::Provenance;
 use output::Pending;
 use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;

@@ -13,18 +13,18 @@ mod zeros;
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Seek, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use ext4::{ReadError, Reader};
+use ext4::{ReadAt, ReadError, Reader};
 
-pub use error::{StageError, StageReason};
+pub use error::{StageError, StageReason, TargetAction};
 
-use crate::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
+use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
@@ -64,7 +64,7 @@ impl Stage {
             // Without the slash that may be at its end.
             let target = target.with_file_name(name);
             let failed = |source: io::Error| StageReason::Target {
-                action: "make a directory beside",
+                action: TargetAction::Begin,
                 path: target.clone(),
                 source,
             };
@@ -88,13 +88,12 @@ impl Stage {
     }
 
     /// Exports all that is in an image.
-    pub(crate) fn export<R: Read + Seek>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
+    pub(crate) fn export<R: ReadAt>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
         let file = match &self.description {
             Description::New(file, _) => Some(BufWriter::new(file)),
             _ => None,
         };
-        let result =
-            open(image).and_then(|mut reader| self.tree.export(&mut reader, Fidelity::Full, file, interrupted));
+        let result = open(image).and_then(|reader| self.tree.export(&reader, Fidelity::Full, file, interrupted));
         result.map_err(|reason| reason.at(&self.target))
     }
 
@@ -153,9 +152,9 @@ impl Staged {
     }
 
     /// Exports an image into it, with a file for the description.
-    pub(crate) fn export<R: Read + Seek>(
+    pub(crate) fn export<R: ReadAt>(
         &mut self,
-        reader: &mut Reader<R>,
+        reader: &Reader<R>,
         fidelity: Fidelity,
         description: Option<impl Write>,
         interrupted: &AtomicBool,
@@ -191,13 +190,13 @@ fn naming(path: PathBuf, source: io::Error) -> StageReason {
         return StageReason::Exists(path);
     }
     StageReason::Target {
-        action: "name",
+        action: TargetAction::Name,
         path,
         source,
     }
 }
 
-fn open<R: Read + Seek>(image: R) -> Result<Reader<R>, StageReason> {
+fn open<R: ReadAt>(image: R) -> Result<Reader<R>, StageReason> {
     Reader::open(image).map_err(|source: ReadError| StageReason::Read {
         path: "/".to_owned(),
         source,

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use ext4::Report;
 
-use crate::host;
-use crate::image::{Digest, DigestError};
 use crate::inspect::{InspectError, InspectReason};
+use oci::host;
+use oci::{Digest, DigestError};
 
 /// What a disk image turned out to be.
 #[derive(Debug)]

@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
-use microagent::layer::{LayerError, LayerOptions, Rootfs};
+use layer::{LayerError, LayerOptions, Rootfs};
 
 use containerd::Containerd;
 use support::kernel::Mount;

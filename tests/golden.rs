@@ -26,11 +26,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
+use layer::Limits;
 use microagent::diff::{DiffOptions, Section, diff};
 use microagent::guest::Init;
-use microagent::image::{Platform, Reference, RegistryOptions};
-use microagent::layer::Limits;
 use microagent::rootfs::{BuildOptions, Report, build};
+use oci::{Platform, Reference, RegistryOptions};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;

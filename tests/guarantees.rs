@@ -51,7 +51,7 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/copies/stage.rs::as_root_a_stage_of_a_hostile_tree_equals_the_image",
                 "src/stage/confined/unix.rs::nothing_is_reached_through_a_symlink",
             ],
-            &["src/image/digest.rs::only_exact_digests_parse"],
+            &["oci/src/digest.rs::only_exact_digests_parse"],
             &[
                 "tests/neighbours/stage.rs::a_stage_that_is_swapped_after_mkdir_harms_nobody",
                 "tests/neighbours/stage.rs::mke2fs_writes_to_the_file_that_was_made_for_it",
@@ -76,12 +76,12 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/resources.rs::a_window_that_memory_has_no_room_for_is_an_error",
             ],
             &[
-                "src/image/registry.rs::a_document_that_drips_times_out",
-                "src/image/registry/download.rs::a_blob_that_drips_is_given_up",
+                "oci/src/registry.rs::a_document_that_drips_times_out",
+                "oci/src/registry/download.rs::a_blob_that_drips_is_given_up",
                 "tests/sources/redirects.rs::redirects_that_lead_nowhere_are_not_followed",
             ],
             &[
-                "src/host.rs::a_fifo_or_device_is_refused_at_once",
+                "oci/src/host.rs::a_fifo_or_device_is_refused_at_once",
                 "tests/sources/neighbours.rs::a_lock_that_another_build_holds_is_waited_for_with_a_word",
                 "tests/sources/neighbours.rs::a_login_waits_for_another_with_a_word_and_hears_an_interruption",
             ],
@@ -98,7 +98,7 @@ const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
                 "tests/sources/secrets.rs::user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown",
             ],
             &[
-                "src/image/auth/file.rs::only_the_owner_can_read_the_file",
+                "oci/src/auth/file.rs::only_the_owner_can_read_the_file",
                 "tests/sources/private.rs::nobody_else_enters_the_state_directory",
             ],
             &["tests/durability.rs::a_login_is_on_the_disk_before_it_has_its_name"],

@@ -14,6 +14,7 @@ fn run(command: &mut Command) -> Output {
         "CARGO_ENCODED_RUSTFLAGS",
         "CARGO_BUILD_RUSTFLAGS",
         "CARGO_BUILD_TARGET",
+        "CARGO_INCREMENTAL",
     ] {
         command.env_remove(variable);
     }
@@ -58,7 +59,7 @@ fn built_as_checked_in(cpu: &str) -> Option<PathBuf> {
         let checked_in = fs::read(repository.join("src/guest/init").join(cpu)).expect("it is there");
         assert!(
             checked_in == fs::read(&program).expect("it was built"),
-            "guest/init changed without `just init`"
+            "guest changed without `just init`"
         );
     }
     Some(program)

@@ -36,7 +36,7 @@ mod whiteouts;
 mod wrappings;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
-use microagent::layer::{LayerError, LayerOptions, LayerSummary, Rootfs};
+use layer::{LayerError, LayerOptions, LayerSummary, Rootfs};
 
 /// Makes a test of each line: a name, layers, and the tree that they make or the error that they are.
 macro_rules! cases {

@@ -33,7 +33,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use microagent::image::{
+use oci::{
     AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
     Verified,
 };

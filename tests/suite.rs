@@ -4,6 +4,7 @@ mod cli;
 mod diff;
 mod golden;
 mod guarantees;
+mod imports;
 mod layers;
 mod sample;
 mod sources;

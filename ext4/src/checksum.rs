@@ -4,8 +4,8 @@ use std::mem::offset_of;
 
 use zerocopy::IntoBytes;
 
-use crate::disk::dir_entry::DirEntryTail;
-use crate::disk::extent::ENTRY_LEN;
+use crate::disk::dir_entry::{DirEntryTail, IndexEntry};
+use crate::disk::extent::{ExtentTail, tail_offset};
 use crate::disk::group_desc::GroupDesc;
 use crate::disk::inode::Inode;
 use crate::disk::superblock::Superblock;
@@ -104,8 +104,10 @@ pub(crate) fn inode(bytes: &[u8], has_high: bool, seed: Seed) -> Seed {
 
 /// A block of an extent tree with room for so many entries: where the sum lies, and what it is (`ext4_extent_block_csum`).
 pub(crate) fn extent_block(block: &[u8], max_entries: usize, inode: Seed) -> Option<(usize, u32)> {
-    let tail = ENTRY_LEN + max_entries * ENTRY_LEN;
-    let covered = block.get(..tail).filter(|_| tail + 4 <= block.len())?;
+    let tail = tail_offset(max_entries);
+    let covered = block
+        .get(..tail)
+        .filter(|_| tail + size_of::<ExtentTail>() <= block.len())?;
     Some((tail, inode.crc(covered).sum()))
 }
 
@@ -117,7 +119,7 @@ pub(crate) fn directory_block(block: &[u8], inode: Seed) -> u32 {
 /// A node of a directory's index, whose `count` entries begin at `entries`: the sum covers them, all before them, and what
 /// the tail holds before the sum (`ext4_dx_csum`).
 pub(crate) fn index_block(block: &[u8], entries: usize, count: usize, reserved: [u8; 4], inode: Seed) -> u32 {
-    let sum = inode.crc(&block[..entries + count * 8]);
+    let sum = inode.crc(&block[..entries + count * size_of::<IndexEntry>()]);
     sum.crc(&reserved).crc(&[0; 4]).sum()
 }
 

@@ -1,7 +1,7 @@
 //! Content that is in the image.
 
 use crate::origin::Origin;
-use crate::units::{BlockNr, Extent, Run};
+use crate::units::{BlockNr, BlockRange, Extent};
 
 /// Proof that the content of a file is in the image.
 ///
@@ -102,12 +102,12 @@ impl Data {
         };
         let mut next = (logical, start);
         if let Some(last) = extents.last_mut()
-            && last.run().end() == start
+            && last.range().end() == start
             && last.logical + last.count == logical
         {
             let more = count.min(u64::from(Extent::MAX_BLOCKS - last.count));
             last.count += u32::try_from(more).expect("at most MAX_BLOCKS");
-            next = (last.logical + last.count, last.run().end());
+            next = (last.logical + last.count, last.range().end());
             count -= more;
         }
         while count > 0 {
@@ -123,12 +123,12 @@ impl Data {
     }
 
     /// The blocks, without the content that is in them.
-    pub(crate) fn into_runs(self) -> impl Iterator<Item = Run> {
+    pub(crate) fn into_runs(self) -> impl Iterator<Item = BlockRange> {
         let extents = match self.content {
             Content::Blocks(extents) => extents,
             Content::Inline(_) => Vec::new(),
         };
-        extents.into_iter().map(Extent::run)
+        extents.into_iter().map(Extent::range)
     }
 
     /// Takes the place of the extents away, to find another.

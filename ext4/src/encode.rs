@@ -1,14 +1,13 @@
 //! Tree and places in, structures of the disk out. Nothing here reads or writes.
 
-mod acl;
 pub(crate) mod directory;
 pub(crate) mod extents;
 pub(crate) mod groups;
-pub(crate) mod hash;
 pub(crate) mod index;
 pub(crate) mod inline;
 pub(crate) mod inode;
-pub(crate) mod journal;
 pub(crate) mod resize;
 pub(crate) mod superblock;
 pub(crate) mod xattrs;
+
+pub(crate) use crate::disk::hash;

@@ -12,6 +12,7 @@ use std::io::Read;
 use std::ops::Range;
 
 use crate::data::Data;
+use crate::disk::extent::MAX_FILE_BLOCKS;
 use crate::disk::inode::MAX_INLINE_DATA;
 use crate::encode::directory::{Blocks, Context};
 use crate::encode::xattrs::{self, ValueInode};
@@ -24,12 +25,8 @@ use crate::place::cursor::Cursor;
 use crate::place::freed::Freed;
 use crate::place::geometry::Geometry;
 use crate::tree::{Tree, Xattrs};
-use crate::units::BlockNr;
 
 pub use content::Content;
-
-/// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
-const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
 
 /// Writes one file system, from its first byte to its last.
 ///
@@ -245,8 +242,7 @@ impl<O: Output> Formatter<O> {
     /// Writes the blocks of a directory.
     fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<Data, FormatError> {
         let data = self.cursor.take_data(blocks.block_count());
-        let runs = data.extents().iter().map(|extent| extent.run());
-        let mut places = runs.flat_map(|run| (run.start.get()..run.end().get()).map(BlockNr));
+        let mut places = data.extents().iter().flat_map(|extent| extent.range().blocks());
         blocks.encode(context, |block| {
             let nr = places.next().expect("as many blocks were planned as are encoded");
             self.image.write_block(nr, &block)

@@ -6,11 +6,11 @@ use std::ops::Range;
 
 use zerocopy::{Immutable, IntoBytes};
 
-use crate::error::FormatError;
+use crate::error::{FormatError, ImageAction};
 use crate::output::Output;
 use crate::place::compact::Move;
 use crate::seal::Sealed;
-use crate::units::{BlockNr, BlockSize, Run};
+use crate::units::{BlockNr, BlockRange, BlockSize};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_LEN: usize = 256 << 10;
@@ -47,7 +47,12 @@ impl<O: Output> Image<O> {
 
     /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
     /// how many there were before the content ended.
-    pub(crate) fn write_content(&mut self, run: Run, content: &mut impl Read, len: u64) -> Result<u64, FormatError> {
+    pub(crate) fn write_content(
+        &mut self,
+        run: BlockRange,
+        content: &mut impl Read,
+        len: u64,
+    ) -> Result<u64, FormatError> {
         self.seek(run.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
@@ -122,22 +127,14 @@ impl<O: Output> Image<O> {
             let offset = from + done;
             self.output
                 .read_at(buffer, offset)
-                .map_err(|source| FormatError::Image {
-                    action: "read",
-                    offset,
-                    source,
-                })?;
+                .map_err(failed(ImageAction::Read, offset))?;
             let offset = to + done;
             if is_zero(buffer) {
                 self.clear_bytes(offset, part as u64)?;
             } else {
                 self.output
                     .write_at(buffer, offset)
-                    .map_err(|source| FormatError::Image {
-                        action: "write",
-                        offset,
-                        source,
-                    })?;
+                    .map_err(failed(ImageAction::Write, offset))?;
             }
             done += part as u64;
         }
@@ -145,7 +142,7 @@ impl<O: Output> Image<O> {
     }
 
     /// Makes blocks read as zeros.
-    pub(crate) fn clear(&mut self, run: Run) -> Result<(), FormatError> {
+    pub(crate) fn clear(&mut self, run: BlockRange) -> Result<(), FormatError> {
         let (offset, len) = (run.start.offset(self.block_size), run.count << self.block_size.log2());
         let buffered = self.offset..self.offset + self.filled as u64;
         if offset < buffered.end && buffered.start < offset + len {
@@ -168,19 +165,13 @@ impl<O: Output> Image<O> {
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), FormatError> {
-        self.output.set_len(len).map_err(|source| FormatError::Image {
-            action: "resize",
-            offset: len,
-            source,
-        })
+        self.output.set_len(len).map_err(failed(ImageAction::Resize, len))
     }
 
     fn clear_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
-        self.output.clear(offset, len).map_err(|source| FormatError::Image {
-            action: "clear",
-            offset,
-            source,
-        })
+        self.output
+            .clear(offset, len)
+            .map_err(failed(ImageAction::Clear, offset))
     }
 
     /// Makes an offset the one that is written next.
@@ -220,11 +211,7 @@ impl<O: Output> Image<O> {
             None => buffer,
             Some(first) => {
                 let written = self.output.write_parts(buffer, &parts, offset);
-                written.map_err(|source| FormatError::Image {
-                    action: "write",
-                    offset: offset + first.start as u64,
-                    source,
-                })?
+                written.map_err(failed(ImageAction::Write, offset + first.start as u64))?
             }
         };
         self.buffer.resize(BUFFER_LEN, 0);
@@ -264,6 +251,10 @@ impl<O: Output> Image<O> {
             .chain(rest.chunks(HOLE_LEN))
             .filter(|page| !page.is_empty())
     }
+}
+
+fn failed(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> FormatError {
+    move |source| FormatError::Image { action, offset, source }
 }
 
 /// Whether all bytes are zero.
@@ -322,7 +313,7 @@ mod tests {
         // Pages of zeros at the start, in the middle and at the end, and a gap.
         for (start, pages) in [(1, [0, 1, 2].repeat(100)), (400, vec![0; 9]), (410, vec![3; 99])] {
             let content: Vec<u8> = pages.iter().flat_map(|&byte| [byte; HOLE_LEN]).collect();
-            let run = Run {
+            let run = BlockRange {
                 start: BlockNr(start),
                 count: pages.len() as u64,
             };

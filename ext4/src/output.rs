@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
 
+use crate::read_at::ReadAt;
+
 /// A place for an image: bytes by position.
 ///
 /// A [`Formatter`](crate::Formatter) first sets the size to 0, and relies on zeros wherever it
@@ -55,14 +57,7 @@ pub trait Output {
 /// Memory, for small images and for tests.
 impl Output for Vec<u8> {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let range = usize::try_from(offset)
-            .ok()
-            .and_then(|start| Some(start..start.checked_add(buffer.len())?));
-        let bytes = range
-            .and_then(|range| self.get(range))
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
+        self.read_exact_at(buffer, offset)
     }
 
     fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -98,17 +93,12 @@ fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
 
 /// A regular file, open for reading and writing and not for appending. Its position does not
 /// matter.
+///
+/// On Linux, the feature `fallocate` gives the space of cleared ranges back instead of writing zeros,
+/// and refuses a file that is open for appending.
 impl Output for File {
-    #[cfg(unix)]
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(self, buffer, offset)
-    }
-
-    #[cfg(not(unix))]
-    fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        use std::io::Read;
-        self.seek(SeekFrom::Start(offset))?;
-        self.read_exact(buffer)
+        self.read_exact_at(buffer, offset)
     }
 
     #[cfg(unix)]
@@ -142,6 +132,8 @@ impl Output for File {
 ///
 /// Give the formatter [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`]. While content is written that is freed
 /// later, the device has to hold that too.
+///
+/// On Linux, the feature `fallocate` clears by discarding blocks instead of writing zeros.
 #[derive(Debug)]
 pub struct DeviceOutput {
     file: File,
@@ -214,7 +206,7 @@ fn clear_device(device: &mut File, offset: u64, len: u64) -> io::Result<()> {
 }
 
 /// Makes a range of a file or device read as zeros by giving its space back, which changes no size; says whether that is possible.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "fallocate"))]
 fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
     use rustix::fs::{FallocateFlags, fallocate};
     use rustix::io::Errno;
@@ -234,7 +226,7 @@ fn punch(file: &File, offset: u64, len: u64) -> io::Result<bool> {
 
 /// Fails for a file that is open for appending: Linux then appends whatever the offset is
 /// (pwrite(2), "Bugs").
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", feature = "fallocate"))]
 fn refuse_append(file: &File) -> io::Result<()> {
     if rustix::fs::fcntl_getfl(file)?.contains(rustix::fs::OFlags::APPEND) {
         return Err(io::Error::new(
@@ -245,14 +237,14 @@ fn refuse_append(file: &File) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "Linux has more to check")]
+#[cfg(not(all(target_os = "linux", feature = "fallocate")))]
+#[expect(clippy::unnecessary_wraps, reason = "fallocate has more to check")]
 fn refuse_append(_file: &File) -> io::Result<()> {
     Ok(())
 }
 
-#[cfg(not(target_os = "linux"))]
-#[expect(clippy::unnecessary_wraps, reason = "Linux has more to do")]
+#[cfg(not(all(target_os = "linux", feature = "fallocate")))]
+#[expect(clippy::unnecessary_wraps, reason = "fallocate has more to do")]
 fn punch(_file: &File, _offset: u64, _len: u64) -> io::Result<bool> {
     Ok(false)
 }

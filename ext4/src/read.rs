@@ -1,40 +1,84 @@
-//! [`Reader`]: what an image says of itself and of its inodes, for programs that look into one.
+//! Reading images: [`Reader`], and what it finds.
 //!
-//! It reads what a format of its own needs no more than: the superblock, inodes, directories, extended attributes and the
-//! contents of files. Whatever an image holds, the answer is a value or a [`ReadError`]; nothing is read twice, followed
-//! in circles, or held in memory beyond a block, a name list or an attribute. Every checksum is verified that there is, and
-//! what a journal holds that was not replayed is read as if it had been.
+//! A reader looks paths up, lists directories, and reads inodes, extended attributes and the
+//! contents of files. Whatever an image holds, the answer is a value or a [`ReadError`]; nothing is
+//! followed in circles, or held in memory beyond a block, a name list, an attribute or a list of
+//! extents. Every checksum is verified, and a journal that was not replayed is read as if it had
+//! been.
+//!
+//! A reader takes any [`ReadAt`], and all its functions take `&self`, so threads can share it:
+//!
+//! ```
+//! use std::io::{Read as _, Seek as _, SeekFrom};
+//! use std::sync::Arc;
+//! use ext4::read::{File, FileType, Follow, Reader};
+//! # use ext4::{Directory, Formatter, InodeId, Kind, Metadata, Options, Size, Tree};
+//! # let options = Options { size: Size::Fixed(4 << 20), ..Options::new([7; 16]) };
+//! # let mut formatter = Formatter::new(Vec::new(), options)?;
+//! # let mut tree = Tree::default();
+//! # let etc = tree.insert(InodeId::ROOT, b"etc", Metadata::default(), Kind::Directory(Directory::new()))?;
+//! # let data = formatter.write_data(&b"Welcome\n"[..], 8)?;
+//! # tree.insert(etc, b"issue", Metadata::default(), Kind::File(data))?;
+//! # let (image, _) = formatter.finish(tree)?;
+//!
+//! let reader = Arc::new(Reader::open(image)?);
+//! for found in reader.walk() {
+//!     let (path, inode) = found?;
+//!     println!("{:>6} {:04o} {}", inode.ino.get(), inode.mode, path.escape_ascii());
+//! }
+//! let inode = reader.lookup(b"/etc/../etc/issue", Follow::Yes)?;
+//! assert_eq!((inode.file_type, inode.size), (FileType::RegularFile, 8));
+//!
+//! // One of many files that are open at once; this one keeps the reader, to go to a thread.
+//! let mut file = File::new(Arc::clone(&reader), &inode)?;
+//! let read = std::thread::spawn(move || {
+//!     let mut text = String::new();
+//!     file.seek(SeekFrom::Start(3))?;
+//!     file.read_to_string(&mut text).map(|_| text)
+//! });
+//! assert_eq!(read.join().unwrap()?, "come\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
-mod block_map;
-mod content;
+mod blocks;
+mod data;
 mod directory;
-pub(crate) mod facts;
-mod fields;
+pub(crate) mod extents;
+#[doc(hidden)]
+pub mod fields;
+mod file;
+mod info;
 mod inode;
 pub(crate) mod journal;
-mod places;
+mod lookup;
 mod structure;
 pub(crate) mod sums;
+mod walk;
 mod xattrs;
 
-use std::io::{self, Read, Seek, SeekFrom};
+use std::error::Error;
+use std::{fmt, io};
 
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::disk::features::Features;
 use crate::disk::group_desc::GroupDesc;
 use crate::disk::superblock::{MAGIC, OFFSET, Superblock};
 use crate::options::BOOT_AREA_LEN;
 use crate::units::{BlockNr, Ino};
 
-pub use content::DataRange;
-pub use directory::FoundEntry;
-pub use facts::Facts;
-pub use fields::Fields;
-pub use inode::{FoundInode, FoundKind};
-pub use places::{Blocks, FoundExtent, Places, Table, TableKind, Tables};
-pub use structure::Structure;
+pub use crate::file_type::FileType;
+pub use crate::read_at::{ReadAt, ReadSeek};
+pub use blocks::{Extent, GroupMetadata, InodeBlocks};
+pub use data::DataRange;
+pub use directory::DirEntry;
+pub use file::File;
+pub use info::SuperblockInfo;
+pub use inode::Inode;
+pub use lookup::{Follow, LookupError};
+pub use structure::{Structure, StructureKind};
+pub use walk::Walk;
 
-use facts::incompat;
 use journal::Logged;
 use sums::{Sums, expect};
 
@@ -42,68 +86,96 @@ use sums::{Sums, expect};
 const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
 
 /// Why an image, or something in it, cannot be read.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug)]
 #[non_exhaustive]
 pub enum ReadError {
     /// The image does not give its bytes, or ends before what it says it has.
-    #[error("could not read the image at byte {offset}")]
     Input {
         /// Where.
         offset: u64,
         /// Why not.
-        #[source]
         source: io::Error,
     },
     /// No superblock where one belongs.
-    #[error("not an ext2, ext3 or ext4 file system")]
     NotExt4,
     /// Features that this reader does not know, or knows not to read.
-    #[error("the file system has features that cannot be read: {features}")]
     Unsupported {
         /// Names as `mke2fs -O` takes them, with spaces between.
         features: String,
     },
     /// What the journal holds is not in its place yet, and the journal is on another device.
-    #[error("the file system was not unmounted cleanly, and its journal is on another device")]
     NeedsRecovery,
     /// The journal holds fast commits, which say what to change instead of holding blocks, and they
     /// were not replayed.
-    #[error(
-        "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here"
-    )]
     FastCommits,
     /// The journal was not replayed, and cannot be.
-    #[error("the journal is damaged: {what}")]
     Journal {
         /// What is wrong.
         what: &'static str,
     },
     /// A checksum is not that of what it covers.
-    #[error("the checksum of {structure} is wrong")]
     Checksum {
         /// What it covers.
         structure: Structure,
     },
     /// The superblock contradicts itself.
-    #[error("the superblock is damaged: {what}")]
     Superblock {
         /// What is wrong.
         what: &'static str,
     },
     /// There is no such inode.
-    #[error("there is no inode {ino}")]
     NoSuchInode {
         /// Its number.
         ino: u32,
     },
     /// An inode, or what belongs to it, contradicts itself or the file system.
-    #[error("inode {ino} is damaged: {what}")]
     Inode {
         /// Its number.
         ino: u32,
         /// What is wrong.
         what: &'static str,
     },
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input { offset, .. } => write!(f, "could not read the image at byte {offset}"),
+            Self::NotExt4 => f.write_str("not an ext2, ext3 or ext4 file system"),
+            Self::Unsupported { features } => write!(f, "the file system has features that cannot be read: {features}"),
+            Self::NeedsRecovery => {
+                f.write_str("the file system was not unmounted cleanly, and its journal is on another device")
+            }
+            Self::FastCommits => f.write_str(
+                "the file system was not unmounted cleanly, and its journal holds fast commits, which cannot be replayed here",
+            ),
+            Self::Journal { what } => write!(f, "the journal is damaged: {what}"),
+            Self::Checksum { structure } => write!(f, "the checksum of {structure} is wrong"),
+            Self::Superblock { what } => write!(f, "the superblock is damaged: {what}"),
+            Self::NoSuchInode { ino } => write!(f, "there is no inode {ino}"),
+            Self::Inode { ino, what } => write!(f, "inode {ino} is damaged: {what}"),
+        }
+    }
+}
+
+impl Error for ReadError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Input { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+impl From<ReadError> for io::Error {
+    /// Has the kind of the error that the image gave, or [`io::ErrorKind::InvalidData`].
+    fn from(error: ReadError) -> Self {
+        let kind = match &error {
+            ReadError::Input { source, .. } => source.kind(),
+            _ => io::ErrorKind::InvalidData,
+        };
+        Self::new(kind, error)
+    }
 }
 
 /// An image to look into: a file, a device, or memory.
@@ -118,7 +190,7 @@ pub struct Reader<R> {
     needs_recovery: bool,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// Reads the superblock, and the journal if it was not replayed.
     ///
     /// # Errors
@@ -147,7 +219,7 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    pub(crate) fn read_superblock(&mut self) -> Result<Superblock, ReadError> {
+    pub(crate) fn read_superblock(&self) -> Result<Superblock, ReadError> {
         let mut superblock = Superblock::new_zeroed();
         match self.read_at(OFFSET, superblock.as_mut_bytes()) {
             Err(ReadError::Input { source, .. }) if source.kind() == io::ErrorKind::UnexpectedEof => {
@@ -164,21 +236,16 @@ impl<R: Read + Seek> Reader<R> {
     /// Takes a superblock for that of the file system; one that makes no sense changes nothing.
     pub(crate) fn adopt(&mut self, superblock: Superblock) -> Result<(), ReadError> {
         let damaged = |what| Err(ReadError::Superblock { what });
-        let log_block_size = superblock.log_block_size.get();
-        if log_block_size > 6 {
+        let Some(block_size) = superblock.block_len() else {
             return damaged("blocks of more than 64 KiB");
-        }
-        let block_size = 1024 << log_block_size;
+        };
         if !self.logged.is_empty() && block_size != self.block_size {
             return damaged("blocks of another size in the journal");
         }
         if superblock.inodes_per_group.get() == 0 || superblock.blocks_per_group.get() == 0 {
             return damaged("groups of nothing");
         }
-        let mut block_count = superblock.blocks_count_lo.get().into();
-        if superblock.has_incompat(incompat::BIT64) {
-            block_count |= u64::from(superblock.blocks_count_hi.get()) << 32;
-        }
+        let block_count = superblock.block_count();
         // 2^48 blocks are the most that an extent can name; offsets of bytes have 63 bits in all that images are kept in.
         if block_count > (1 << 48).min(MAX_OFFSET / block_size as u64) {
             return damaged("more blocks than there can be");
@@ -202,7 +269,7 @@ impl<R: Read + Seek> Reader<R> {
     /// # Errors
     ///
     /// [`ReadError::Input`].
-    pub fn boot_area(&mut self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
+    pub fn boot_area(&self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
         let mut bytes = [0; BOOT_AREA_LEN];
         self.read_at(0, &mut bytes)?;
         Ok(bytes)
@@ -222,17 +289,11 @@ impl<R: Read + Seek> Reader<R> {
 
     /// Groups that so many blocks are.
     pub(crate) fn group_count(&self, block_count: u64) -> u32 {
-        let blocks = block_count.saturating_sub(self.superblock.first_data_block.get().into());
-        let groups = blocks.div_ceil(self.superblock.blocks_per_group.get().into());
-        u32::try_from(groups).unwrap_or(u32::MAX)
+        self.superblock.group_count(block_count)
     }
 
     pub(crate) fn sums(&self) -> Sums {
         self.sums
-    }
-
-    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
-        self.superblock.has_incompat(feature)
     }
 
     pub(crate) fn inode_size(&self) -> usize {
@@ -252,36 +313,34 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     pub(crate) fn check_known(&self) -> Result<(), ReadError> {
-        let unknown = self.superblock.feature_incompat.get() & !incompat::READABLE;
-        if unknown == 0 {
+        let unknown = (self.superblock.features() & Features::ALL_INCOMPAT).difference(Features::READABLE);
+        if unknown.is_empty() {
             return Ok(());
         }
         Err(ReadError::Unsupported {
-            features: facts::incompat_names(unknown).collect::<Vec<_>>().join(" "),
+            features: unknown.names().collect::<Vec<_>>().join(" "),
         })
     }
 
     /// The descriptor of a group, and the bytes of it that the image has; it may be damaged.
-    pub(crate) fn descriptor(&mut self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
+    pub(crate) fn descriptor(&self, group: u32) -> Result<(GroupDesc, Vec<u8>), ReadError> {
         let size = self.descriptor_size();
         let first = u64::from(self.superblock.first_data_block.get()) + 1;
         let offset = self.offset_of_block(first) + u64::from(group) * size as u64;
         let mut bytes = vec![0; size];
         self.read_at(offset, &mut bytes)?;
-        let mut descriptor = GroupDesc::new_zeroed();
-        let len = size.min(size_of::<GroupDesc>());
-        descriptor.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
-        Ok((descriptor, bytes))
+        Ok((
+            GroupDesc::from_prefix(&bytes[..size.min(size_of::<GroupDesc>())]),
+            bytes,
+        ))
     }
 
     /// Where an inode is, in bytes.
-    fn offset_of(&mut self, ino: Ino) -> Result<u64, ReadError> {
+    fn offset_of(&self, ino: Ino) -> Result<u64, ReadError> {
         if ino.get() == 0 || ino.get() > self.superblock.inodes_count.get() {
             return Err(ReadError::NoSuchInode { ino: ino.get() });
         }
-        let index = ino.get() - 1;
-        let per_group = self.superblock.inodes_per_group.get();
-        let (group, index) = (index / per_group, index % per_group);
+        let (group, index) = self.superblock.inode_position(ino);
         let (descriptor, bytes) = self.descriptor(group)?;
         let is_right = self.sums.is_right_descriptor(&bytes, &descriptor, group);
         expect(is_right, Structure::GroupDescriptor { group })?;
@@ -296,7 +355,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads a whole block that belongs to an inode.
-    fn read_block(&mut self, ino: Ino, block: BlockNr) -> Result<Vec<u8>, ReadError> {
+    fn read_block(&self, ino: Ino, block: BlockNr) -> Result<Vec<u8>, ReadError> {
         if block.get() == 0 || block.get() >= self.block_count {
             return Err(ReadError::Inode {
                 ino: ino.get(),
@@ -314,9 +373,19 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-fn read_at(input: &mut (impl Read + Seek), offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+impl<R> fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader")
+            .field("block_size", &self.block_size)
+            .field("block_count", &self.block_count)
+            .field("features", &self.superblock.features())
+            .field("needs_recovery", &self.needs_recovery)
+            .finish_non_exhaustive()
+    }
+}
+
+fn read_at(input: &impl ReadAt, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
     input
-        .seek(SeekFrom::Start(offset))
-        .and_then(|_| input.read_exact(bytes))
+        .read_exact_at(bytes, offset)
         .map_err(|source| ReadError::Input { offset, source })
 }

@@ -1,10 +1,10 @@
 //! Checksums (`metadata_csum`), as the last thing that happens to a structure: only sealed structures reach the image.
 
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::{FromBytes, IntoBytes};
 
 use crate::checksum::{self, Seed};
-use crate::disk::dir_entry::IndexTail;
-use crate::disk::extent::ENTRY_LEN;
+use crate::disk::dir_entry::{DirEntryTail, IndexTail};
+use crate::disk::extent::{ExtentTail, max_entries};
 use crate::disk::group_desc::GroupDesc;
 use crate::disk::inode::Inode;
 use crate::disk::journal::JournalSuperblock;
@@ -65,34 +65,34 @@ pub(crate) fn boot_area(bytes: &[u8; BOOT_AREA_LEN]) -> Sealed<[u8; BOOT_AREA_LE
 
 /// A block of an extent tree, which is as full of room for entries as it can be.
 pub(crate) fn extent_block(mut block: Vec<u8>, inode: Seed) -> Sealed<Vec<u8>> {
-    let max_entries = (block.len() - ENTRY_LEN) / ENTRY_LEN;
+    let max_entries = max_entries(block.len());
     let (tail, sum) = checksum::extent_block(&block, max_entries, inode).expect("a block has room for its tail");
-    block[tail..tail + 4].copy_from_slice(&sum.to_le_bytes());
+    let (tail, _) = ExtentTail::mut_from_prefix(&mut block[tail..]).expect("a block has room for its tail");
+    tail.checksum = sum.into();
     Sealed(block)
 }
 
 /// A block of directory entries.
 pub(crate) fn directory_block(mut block: Vec<u8>, inode: Seed) -> Sealed<Vec<u8>> {
     let sum = checksum::directory_block(&block, inode);
-    let end = block.len();
-    block[end - 4..].copy_from_slice(&sum.to_le_bytes());
+    let (_, tail) = DirEntryTail::mut_from_suffix(&mut block).expect("a block has room for its tail");
+    tail.checksum = sum.into();
     Sealed(block)
 }
 
 /// A node of a directory's index, whose `count` entries begin at `entries`.
 pub(crate) fn index_block(mut block: Vec<u8>, inode: Seed, entries: usize, count: usize) -> Sealed<Vec<u8>> {
-    let mut tail = IndexTail::new_zeroed();
-    tail.checksum = checksum::index_block(&block, entries, count, [0; 4], inode).into();
-    let end = block.len();
-    block[end - size_of::<IndexTail>()..].copy_from_slice(tail.as_bytes());
+    let sum = checksum::index_block(&block, entries, count, [0; 4], inode);
+    let (_, tail) = IndexTail::mut_from_suffix(&mut block).expect("a block has room for its tail");
+    tail.checksum = sum.into();
     Sealed(block)
 }
 
 /// A block of extended attributes.
 pub(crate) fn xattr_block(mut block: Vec<u8>, seed: Seed, nr: BlockNr) -> Sealed<Vec<u8>> {
-    let field = std::mem::offset_of!(XattrHeader, checksum);
     let sum = checksum::xattr_block(&block, nr, seed);
-    block[field..field + 4].copy_from_slice(&sum.to_le_bytes());
+    let (header, _) = XattrHeader::mut_from_prefix(&mut block).expect("a block has room for its header");
+    header.checksum = sum.into();
     Sealed(block)
 }
 

@@ -7,6 +7,7 @@ use std::mem;
 
 use crate::data::Data;
 use crate::error::TreeError;
+use crate::file_type::FileType;
 use crate::origin::Origin;
 
 pub use metadata::{Metadata, Timestamp, Xattrs};
@@ -51,7 +52,7 @@ impl InodeId {
 }
 
 /// Number of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
     /// Major number, 0 to 4,095.
     pub major: u32,
@@ -130,6 +131,22 @@ pub enum Kind {
     Fifo,
     /// A socket.
     Socket,
+}
+
+impl Kind {
+    /// Type of the inode.
+    #[must_use]
+    pub fn file_type(&self) -> FileType {
+        match self {
+            Self::Directory(_) => FileType::Directory,
+            Self::File(_) => FileType::RegularFile,
+            Self::Symlink(_) => FileType::Symlink,
+            Self::CharDevice(_) => FileType::CharacterDevice,
+            Self::BlockDevice(_) => FileType::BlockDevice,
+            Self::Fifo => FileType::Fifo,
+            Self::Socket => FileType::Socket,
+        }
+    }
 }
 
 /// A file of any kind.

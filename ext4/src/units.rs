@@ -1,10 +1,16 @@
-//! Numbers that must not be mixed up: blocks, runs of blocks, extents and inode numbers.
+//! Numbers that must not be mixed up: blocks, ranges of blocks, extents and inode numbers.
 
 use std::ops::Add;
 
 /// Number of a block, counted from the start of the file system, 0 to 2^48 - 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNr(pub(crate) u64);
+
+impl From<u64> for BlockNr {
+    fn from(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 impl BlockNr {
     /// The number itself.
@@ -27,23 +33,31 @@ impl Add<u64> for BlockNr {
     }
 }
 
-/// Contiguous blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Run {
-    pub(crate) start: BlockNr,
-    pub(crate) count: u64,
+/// Contiguous blocks of an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockRange {
+    /// The first block.
+    pub start: BlockNr,
+    /// Length in blocks.
+    pub count: u64,
 }
 
-impl Run {
+impl BlockRange {
     /// The block after the last one.
-    pub(crate) fn end(self) -> BlockNr {
+    #[must_use]
+    pub fn end(self) -> BlockNr {
         self.start + self.count
     }
 
-    /// Sorts runs that have no block in common, and makes one of those that touch.
-    pub(crate) fn merge(runs: &mut Vec<Self>) {
-        runs.sort_unstable();
-        runs.dedup_by(|next, last| {
+    /// The blocks, one by one.
+    pub(crate) fn blocks(self) -> impl Iterator<Item = BlockNr> {
+        (self.start.0..self.end().0).map(BlockNr)
+    }
+
+    /// Sorts ranges that have no block in common, and makes one of those that touch.
+    pub(crate) fn merge(ranges: &mut Vec<Self>) {
+        ranges.sort_unstable();
+        ranges.dedup_by(|next, last| {
             let touches = last.end() == next.start;
             if touches {
                 last.count += next.count;
@@ -65,11 +79,9 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Longest initialized extent, in blocks (`EXT_INIT_MAX_LEN`).
-    pub(crate) const MAX_BLOCKS: u32 = 1 << 15;
-
-    pub(crate) fn run(self) -> Run {
-        Run {
+    /// Where in the image the blocks are.
+    pub(crate) fn range(self) -> BlockRange {
+        BlockRange {
             start: self.start,
             count: u64::from(self.count),
         }
@@ -77,12 +89,12 @@ impl Extent {
 }
 
 /// Number of an inode in the image, from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ino(pub(crate) u32);
 
 impl Ino {
     /// The root directory (`EXT4_ROOT_INO`).
-    pub(crate) const ROOT: Self = Self(2);
+    pub const ROOT: Self = Self(2);
     /// The inode whose blocks are the reserved group descriptors (`EXT4_RESIZE_INO`).
     pub(crate) const RESIZE: Self = Self(7);
     /// The journal (`EXT4_JOURNAL_INO`).
@@ -90,9 +102,15 @@ impl Ino {
     /// The first inode that is not reserved (`EXT4_GOOD_OLD_FIRST_INO`); mke2fs gives it to `lost+found`.
     pub(crate) const FIRST: Self = Self(11);
 
+    /// An inode number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
     /// The number itself.
     #[must_use]
-    pub fn get(self) -> u32 {
+    pub const fn get(self) -> u32 {
         self.0
     }
 }
@@ -161,4 +179,14 @@ pub(crate) const fn lo16(number: u32) -> u16 {
 /// High 16 bits of a number that the disk holds in two fields.
 pub(crate) const fn hi16(number: u32) -> u16 {
     (number >> 16) as u16
+}
+
+/// Joins a number that the disk holds in two fields of 32 bits.
+pub(crate) fn join(lo: u32, hi: u32) -> u64 {
+    u64::from(hi) << 32 | u64::from(lo)
+}
+
+/// Joins a number that the disk holds in two fields of 16 bits.
+pub(crate) fn join16(lo: u16, hi: u16) -> u32 {
+    u32::from(hi) << 16 | u32::from(lo)
 }

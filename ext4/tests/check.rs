@@ -4,8 +4,8 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use ext4::{
-    BlockSize, Directory, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, ReadError, Reader, Size,
-    Structure, TableKind, Tree, check,
+    BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Problem, ReadError,
+    Reader, Severity, Size, Structure, StructureKind, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -58,7 +58,7 @@ fn without_checksums(mut image: Vec<u8>) -> Vec<u8> {
 
 /// Where the root's inode is: the first with four links.
 fn root(image: &[u8]) -> usize {
-    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    let reader = Reader::open(Cursor::new(image)).expect("it is an image");
     assert_eq!(reader.root().expect("there is a root").links, 4);
     let is_root = |at: &usize| image[at + 0x1A..at + 0x1C] == [4, 0] && image[at + 1] & 0xF0 == 0x40;
     (0..image.len()).step_by(256).find(is_root).expect("the root")
@@ -70,15 +70,19 @@ fn journal(image: &[u8]) -> usize {
     (0..image.len()).step_by(1024).find(is_journal).expect("the journal")
 }
 
-/// Whether a finding says just this.
-fn says(image: &[u8], wanted: &str) -> bool {
-    let report = check(Cursor::new(image)).expect("it is a file system");
-    report.findings.iter().any(|finding| finding.to_string() == wanted)
+fn findings(image: &[u8]) -> Vec<Finding> {
+    check(Cursor::new(image)).expect("it is a file system").findings
+}
+
+/// Returns whether a structure has a problem.
+fn has(image: &[u8], structure: Structure, problem: &Problem) -> bool {
+    let mut findings = findings(image).into_iter();
+    findings.any(|finding| finding.structure == structure && finding.problem == *problem)
 }
 
 /// Problems of an image that another one does not have.
-fn new_findings(old: &[u8], image: &[u8]) -> Vec<String> {
-    let [old, new] = [old, image].map(|image| check(Cursor::new(image)).expect("it is a file system").findings);
+fn new_problems(old: &[u8], image: &[u8]) -> Vec<Problem> {
+    let [old, new] = [old, image].map(findings);
     let new = new.into_iter().filter(|finding| !old.contains(finding));
     new.map(|finding| finding.problem).collect()
 }
@@ -111,8 +115,66 @@ fn a_finding_says_what_is_wrong_and_where() {
         said,
         ["inode 2: its checksum is wrong", "inode 2: it has 4 links, and says 5"]
     );
-    assert_eq!(report.findings[0].structure, Structure::Inode { ino: 2 });
     assert_eq!(report.more, 0);
+    for (finding, problem, code) in [
+        (&report.findings[0], Problem::ChecksumWrong, "checksum-wrong"),
+        (
+            &report.findings[1],
+            Problem::LinkCountWrong { found: 5, expected: 4 },
+            "link-count-wrong",
+        ),
+    ] {
+        assert_eq!(finding.structure, Structure::Inode { ino: 2 });
+        assert_eq!(finding.structure.kind(), StructureKind::Inode);
+        assert_eq!(finding.problem, problem);
+        assert_eq!(finding.problem.code(), code);
+        assert_eq!(finding.severity(), Severity::Error);
+    }
+}
+
+#[test]
+fn what_no_file_depends_on_is_a_warning() {
+    let options = Options {
+        size: Size::Fixed(20 << 20),
+        block_size: BlockSize::Kib1,
+        ..Options::new([7; 16])
+    };
+    let formatter = Formatter::new(Vec::new(), options).expect("20 MiB are a file system");
+    let (image, _) = formatter.finish(Tree::default()).expect("there is room");
+    // `s_free_blocks_count` and `s_blocks_count` of the superblock, and of its backup in group 1.
+    for (superblock, field, code, severity) in [
+        (1024, 0xC, "free-blocks-wrong", Severity::Warning),
+        (1024, 4, "block-count-beyond-image", Severity::Error),
+        (8193 * 1024, 4, "checksum-wrong", Severity::Warning),
+    ] {
+        let mut image = image.clone();
+        image[superblock + field] ^= 1;
+        if superblock == 1024 {
+            image = without_checksums(image);
+        }
+        let findings = findings(&image);
+        let found = findings.iter().find(|finding| finding.problem.code() == code);
+        assert_eq!(found.map(Finding::severity), Some(severity), "{code}: {findings:?}");
+    }
+}
+
+#[test]
+fn kinds_of_structures_are_ordered_as_the_structures() {
+    let structures = [
+        Structure::Superblock,
+        Structure::SuperblockBackup { group: 9 },
+        Structure::BlockBitmap { group: 1 },
+        Structure::Inode { ino: 8 },
+        Structure::Inode { ino: 9 },
+        Structure::DirectoryBlock { ino: 2, block: 7 },
+        Structure::JournalBlock { block: 1 },
+    ];
+    assert!(structures.is_sorted());
+    assert!(structures.is_sorted_by_key(Structure::kind));
+    let names = structures.map(|structure| structure.kind().name());
+    let expected = "superblock superblock_backup block_bitmap inode inode directory_block journal_block";
+    assert_eq!(names.join(" "), expected);
+    assert_eq!(StructureKind::SuperblockBackup.to_string(), "superblock backup");
 }
 
 #[test]
@@ -148,16 +210,13 @@ fn no_number_in_the_superblock_makes_it_last() {
 #[test]
 fn what_has_no_journal_names_none() {
     // `s_journal_uuid`, `s_journal_inum`
-    for at in [0xD8, 0xE0] {
+    for (at, problem) in [
+        (0xD8, Problem::JournalDeviceUnexpected),
+        (0xE0, Problem::JournalInodeUnexpected { ino: 5 }),
+    ] {
         let mut image = image(true);
         image[1024 + at] = 5;
-        let report = check(Cursor::new(&image)).expect("it is a file system");
-        let said = report.findings.iter().map(ToString::to_string);
-        assert_eq!(
-            said.filter(|said| said.contains("it has no journal")).count(),
-            1,
-            "{at:#x}"
-        );
+        assert!(has(&image, Structure::Superblock, &problem), "{at:#x}");
     }
 }
 
@@ -165,10 +224,11 @@ fn what_has_no_journal_names_none() {
 fn a_journal_that_others_share_is_a_fault() {
     let mut image = without_checksums(image(false));
     let at = journal(&image);
-    assert!(!says(&image, "the superblock of the journal: 2 file systems share it"));
+    let shared = Problem::JournalShared { users: 2 };
+    assert!(!has(&image, Structure::Journal, &shared));
     // `s_nr_users`
     image[at + 0x40..at + 0x44].copy_from_slice(&2_u32.to_be_bytes());
-    assert!(says(&image, "the superblock of the journal: 2 file systems share it"));
+    assert!(has(&image, Structure::Journal, &shared));
 }
 
 #[test]
@@ -177,7 +237,7 @@ fn an_error_in_the_journal_has_its_sign() {
     let at = journal(&image);
     // `s_errno`: `-EIO`
     image[at + 0x20..at + 0x24].copy_from_slice(&(-5_i32).to_be_bytes());
-    assert!(says(&image, "the superblock of the journal: it notes error -5"));
+    assert!(has(&image, Structure::Journal, &Problem::JournalError { errno: -5 }));
 }
 
 #[test]
@@ -186,13 +246,13 @@ fn entries_need_not_have_a_type_but_no_other() {
     let start = b"\x02\0\0\0\x0c\0\x01\x02.\0\0\0\x02\0\0\0";
     let at = good.windows(start.len()).position(|bytes| bytes == start);
     let at = at.expect("the entries of the root");
-    for (entry, name) in [(at, "\".\""), (at + 12, "\"..\"")] {
+    for (entry, name) in [(at, &b"."[..]), (at + 12, b"..")] {
         let mut image = good.clone();
         image[entry + 7] = 0;
-        assert_eq!(new_findings(&good, &image), [""; 0], "{name}");
+        assert_eq!(new_problems(&good, &image), []);
         image[entry + 7] = 1;
-        let said = new_findings(&good, &image);
-        assert_eq!(said, [format!("{name} is of type 1, and not a directory")]);
+        let name = name.into();
+        assert_eq!(new_problems(&good, &image), [Problem::DotTypeWrong { name, found: 1 }]);
     }
 }
 
@@ -204,10 +264,10 @@ fn attributes_that_no_system_call_shows_are_no_fault() {
     for index in [5, 8, 9, 10, 11] {
         // `e_name_index`
         image[entry + 1] = index;
-        assert_eq!(new_findings(&good, &image), [""; 0], "{index}");
-        let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+        assert_eq!(new_problems(&good, &image), [], "{index}");
+        let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
         let root = reader.root().expect("there is a root");
-        let entries = reader.entries(&root).expect("a good directory");
+        let entries = reader.read_dir(&root).expect("a good directory");
         let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
         let file = reader.inode(file.ino).expect("a good inode");
         let xattrs = reader.xattrs(&file).expect("good attributes");
@@ -215,7 +275,9 @@ fn attributes_that_no_system_call_shows_are_no_fault() {
         assert_eq!(names, [b"user.large"], "{index}");
     }
     image[entry + 1] = 12;
-    assert_eq!(new_findings(&good, &image).len(), 1);
+    let name = b"medium"[..].into();
+    let wrong = Problem::XattrNameWrong { name, namespace: 12 };
+    assert_eq!(new_problems(&good, &image), [wrong]);
 }
 
 #[test]
@@ -230,17 +292,17 @@ fn all_bits_of_a_bitmap_behind_the_last_block_of_a_group_are_set() {
         let formatter = Formatter::new(Vec::new(), options).expect("a file system");
         let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
         assert!(is_clean(&image));
-        let tables = Reader::open(Cursor::new(&image)).and_then(|mut reader| reader.tables());
-        let tables = tables.expect("it is an image").tables;
-        let bitmap = tables.iter().find(|table| table.kind == TableKind::BlockBitmap);
-        let block = usize::try_from(bitmap.expect("there is a group").blocks.start).expect("a small image");
+        let groups = Reader::open(Cursor::new(&image)).and_then(|reader| reader.groups());
+        let bitmap = groups.expect("it is an image")[0].block_bitmap;
+        let block = usize::try_from(bitmap.get()).expect("a small image");
         let block_len = block_size.bytes() as usize;
         // The last byte of 64 KiB is behind all blocks that a group can have.
         image[(block + 1) * block_len - 1] = 0x7F;
         let image = without_checksums(image);
-        assert!(says(
+        assert!(has(
             &image,
-            "the block bitmap of group 0: the bits behind the last one are not all set"
+            Structure::BlockBitmap { group: 0 },
+            &Problem::BitmapPaddingWrong
         ));
     }
 }
@@ -251,8 +313,7 @@ fn the_block_bitmap_of_the_last_group_is_always_written() {
     let mut image = good.clone();
     // `bg_flags` of the only descriptor: `EXT4_BG_BLOCK_UNINIT`
     image[2048 + 0x12] |= 2;
-    let said = new_findings(&good, &image);
-    assert_eq!(said[0], "the block bitmap of the last group was never written");
+    assert_eq!(new_problems(&good, &image)[0], Problem::LastGroupUninit);
 }
 
 #[test]
@@ -264,13 +325,13 @@ fn what_is_reserved_and_has_no_mode_is_not_in_use() {
         // `i_links_count`, `i_dtime`
         image[first + (ino - 1) * 256 + 0x1A] = 1;
         image[first + (ino - 1) * 256 + 0x14 + 3] = 0x7F;
-        assert_eq!(new_findings(&good, &image).is_empty(), is_right, "{ino}");
+        assert_eq!(new_problems(&good, &image).is_empty(), is_right, "{ino}");
     }
 }
 
 #[test]
 fn the_inode_of_bad_blocks_looks_like_no_file() {
-    let looks_like_one = |image: &[u8]| says(image, "inode 1: it holds the bad blocks, and looks like a file");
+    let looks_like_one = |image: &[u8]| has(image, Structure::Inode { ino: 1 }, &Problem::BadBlocksInodeWrong);
     let good = without_checksums(image(false));
     assert!(!looks_like_one(&good));
     let first = root(&good) - 256;
@@ -371,13 +432,10 @@ fn with_a_large_directory() -> (Vec<u8>, Vec<usize>) {
     (image, leaves)
 }
 
-fn count(image: &[u8], wanted: &str) -> usize {
-    let report = check(Cursor::new(image)).expect("it is a file system");
-    let found = report
-        .findings
-        .iter()
-        .filter(|finding| finding.problem.contains(wanted));
-    found.count()
+/// Returns how many findings have a code.
+fn count(image: &[u8], code: &str) -> usize {
+    let findings = findings(image);
+    findings.iter().filter(|finding| finding.problem.code() == code).count()
 }
 
 #[test]
@@ -392,8 +450,8 @@ fn damaged_blocks_of_a_directory_do_not_hide_the_others() {
         block[4] = 3;
     }
     assert!(lost < 350, "{lost}");
-    assert_eq!(count(&image, "an entry has a length that cannot be"), 30);
-    assert_eq!(count(&image, "it has no name"), lost);
+    assert_eq!(count(&image, "entry-length-wrong"), 30);
+    assert_eq!(count(&image, "name-missing"), lost);
 }
 
 #[test]
@@ -402,14 +460,8 @@ fn names_in_blocks_that_are_not_looked_at_are_not_said_to_be_missing() {
     for &at in &leaves[..30] {
         image[at..at + 1024].fill(0);
     }
-    assert_eq!(count(&image, "an entry has a length that cannot be"), 17);
-    assert_eq!(
-        count(
-            &image,
-            "so many of its blocks are zeros that its others are not looked at"
-        ),
-        1
-    );
-    assert_eq!(count(&image, "it has no name"), 0);
-    assert_eq!(count(&image, "links, and says"), 0);
+    assert_eq!(count(&image, "entry-length-wrong"), 17);
+    assert_eq!(count(&image, "directory-check-stopped"), 1);
+    assert_eq!(count(&image, "name-missing"), 0);
+    assert_eq!(count(&image, "link-count-wrong"), 0);
 }

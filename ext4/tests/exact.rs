@@ -204,6 +204,6 @@ fn no_more_than_half_of_the_blocks_are_reserved() {
         let formatter = Formatter::new(Vec::new(), options).unwrap();
         let (image, _) = formatter.finish(Tree::default()).unwrap();
         let reader = ext4::Reader::open(std::io::Cursor::new(image)).unwrap();
-        assert_eq!(reader.facts().reserved_block_count, expected, "{percent} %");
+        assert_eq!(reader.info().reserved_block_count, expected, "{percent} %");
     }
 }

@@ -5,7 +5,7 @@ mod log;
 use std::io::Cursor;
 
 use ext4::{
-    BlockSize, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
+    BlockSize, FileType, Formatter, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader, Size, Structure,
     Tree, check,
 };
 
@@ -50,12 +50,12 @@ fn new(number: u8) -> Vec<u8> {
 
 /// The blocks of the file.
 fn read(image: &[u8]) -> Result<Vec<Vec<u8>>, ReadError> {
-    let mut reader = Reader::open(Cursor::new(image))?;
+    let reader = Reader::open(Cursor::new(image))?;
     let root = reader.root()?;
-    let entries = reader.entries(&root)?;
+    let entries = reader.read_dir(&root)?;
     let entry = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
     let inode = reader.inode(entry.ino)?;
-    assert_eq!(inode.kind, FoundKind::File);
+    assert_eq!(inode.file_type, FileType::RegularFile);
     let mut content = vec![0; 3 * BLOCK];
     for range in reader.data(&inode)? {
         let start = usize::try_from(range.start).expect("it is small");
@@ -381,7 +381,7 @@ fn a_superblock_in_the_journal_is_the_one_that_counts() {
     let (good, _) = image();
     let image = with_superblock(&good, 0x78, b"new", true);
     let reader = Reader::open(Cursor::new(&image)).expect("a good superblock");
-    assert_eq!(reader.facts().label, b"new");
+    assert_eq!(reader.info().label, b"new");
     let report = check(Cursor::new(&image)).expect("it is a file system");
     assert!(report.is_clean(), "{report:?}");
 
@@ -392,7 +392,7 @@ fn a_superblock_in_the_journal_is_the_one_that_counts() {
     assert_eq!(said, ["the superblock: revision 2"]);
 
     let image = with_superblock(&good, 0x78, b"new", false);
-    let result = Reader::open(Cursor::new(&image)).map(|reader| reader.facts());
+    let result = Reader::open(Cursor::new(&image)).map(|reader| reader.info());
     let Err(ReadError::Checksum { structure }) = result else {
         panic!("{result:?}");
     };
@@ -415,9 +415,9 @@ fn no_superblock_in_a_journal_makes_a_panic() {
         for number in [0_u32, 7, 0x8000_7FFF, u32::MAX] {
             let image = with_superblock(&good, at, &number.to_le_bytes(), true);
             let _ = check(Cursor::new(&image));
-            let _ = Reader::open(Cursor::new(&image)).and_then(|mut reader| {
+            let _ = Reader::open(Cursor::new(&image)).and_then(|reader| {
                 let root = reader.root()?;
-                reader.entries(&root)
+                reader.read_dir(&root)
             });
         }
     }

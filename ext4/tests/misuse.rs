@@ -139,20 +139,20 @@ fn an_inode_of_another_image_makes_no_panic_in_a_reader() {
     ];
     let mut buffer = [0; 64];
     for (from, to) in images.iter().flat_map(|from| images.iter().map(move |to| (from, to))) {
-        let mut source = Reader::open(io::Cursor::new(from)).unwrap();
-        let mut reader = Reader::open(io::Cursor::new(to)).unwrap();
+        let source = Reader::open(io::Cursor::new(from)).unwrap();
+        let reader = Reader::open(io::Cursor::new(to)).unwrap();
         let mut pending = vec![source.root().unwrap()];
         while let Some(inode) = pending.pop() {
-            for entry in source.entries(&inode).unwrap_or_default() {
+            for entry in source.read_dir(&inode).unwrap_or_default() {
                 pending.push(source.inode(entry.ino).unwrap());
                 drop(reader.inode(entry.ino));
-                drop(reader.reserved_inode(entry.ino));
-                drop(reader.inode_fields(entry.ino));
+                drop(reader.inode_in_use(entry.ino));
             }
-            drop(reader.entries(&inode));
-            drop(reader.target(&inode));
+            drop(reader.read_dir(&inode));
+            drop(reader.read_link(&inode));
             drop(reader.xattrs(&inode));
-            drop(reader.places(&inode));
+            drop(reader.blocks(&inode));
+            drop(reader.open_inode(&inode).map(|file| file.read_at(&mut buffer, 5)));
             let ranges = source.data(&inode).unwrap_or_default().into_iter();
             for range in ranges.chain(reader.data(&inode).unwrap_or_default()) {
                 let len = buffer.len().min(usize::try_from(range.len).unwrap());

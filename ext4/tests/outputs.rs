@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
-use ext4::{DeviceOutput, FormatError, Formatter, Journal, Options, Output, Size, Tree};
+use ext4::{DeviceOutput, FormatError, Formatter, ImageAction, Journal, Options, Output, Size, Tree};
 
 use support::content::Content;
 use support::model::Build;
@@ -152,12 +152,30 @@ fn a_device_keeps_its_size_when_the_content_does_not_fit() {
 #[cfg(unix)]
 fn what_cannot_be_emptied_is_refused_at_once() {
     let error = Formatter::new(open(Path::new("/dev/null")), options()).err().unwrap();
-    assert!(matches!(error, FormatError::Image { action: "resize", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            FormatError::Image {
+                action: ImageAction::Resize,
+                ..
+            }
+        ),
+        "{error}"
+    );
     let read_only = tempfile::NamedTempFile::new().unwrap();
     let error = Formatter::new(File::open(read_only.path()).unwrap(), options())
         .err()
         .unwrap();
-    assert!(matches!(error, FormatError::Image { action: "resize", .. }), "{error}");
+    assert!(
+        matches!(
+            error,
+            FormatError::Image {
+                action: ImageAction::Resize,
+                ..
+            }
+        ),
+        "{error}"
+    );
 }
 
 #[test]

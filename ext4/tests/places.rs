@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-use ext4::{BlockSize, Blocks, FoundKind, Ino, Options, Places, Reader, Size, TableKind};
+use ext4::read::{InodeBlocks, fields};
+use ext4::{BlockRange, BlockSize, Ino, Options, Reader, Size};
 
 use support::content::Content;
 use support::model::{Build, Node, permissions};
@@ -13,41 +14,31 @@ use support::samples::{fitting, put_indexed_directory, put_one_of_each, tiny};
 
 /// All blocks that a reader knows to belong to something; a block that belongs to two things is there once.
 fn owned(image: &[u8]) -> BTreeSet<u64> {
-    let mut reader = Reader::open(Cursor::new(image)).unwrap();
-    let tables = reader.tables().unwrap();
-    let mut blocks: Vec<Blocks> = tables.tables.iter().map(|table| table.blocks).collect();
-    let mut add = |places: &Places| {
-        blocks.extend(places.extents.iter().map(|extent| extent.blocks));
-        let alone = places.nodes.iter().copied().chain(places.xattrs);
-        blocks.extend(alone.map(|start| Blocks { start, count: 1 }));
+    let reader = Reader::open(Cursor::new(image)).unwrap();
+    let one = |start| BlockRange { start, count: 1 };
+    let mut blocks = Vec::new();
+    for group in reader.groups().unwrap() {
+        blocks.extend(group.superblock.map(one));
+        blocks.extend(group.descriptors);
+        blocks.extend([one(group.block_bitmap), one(group.inode_bitmap), group.inode_table]);
+    }
+    let mut add = |found: &InodeBlocks| {
+        blocks.extend(found.extents.iter().map(|extent| extent.blocks));
+        blocks.extend(found.nodes.iter().copied().chain(found.xattr_block).map(one));
     };
-    let mut values: BTreeSet<Ino> = BTreeSet::new();
-    let mut pending = vec![reader.root().unwrap()];
-    let mut seen = BTreeSet::new();
-    while let Some(inode) = pending.pop() {
-        if !seen.insert(inode.ino) {
-            continue;
-        }
-        let places = reader.places(&inode).unwrap();
-        add(&places);
-        values.extend(places.values);
-        if inode.kind == FoundKind::Directory {
-            for entry in reader.entries(&inode).unwrap() {
-                pending.push(reader.inode(entry.ino).unwrap());
-            }
-        }
+    let mut others: BTreeSet<Ino> = reader.info().nameless_inodes.into_iter().collect();
+    for found in reader.walk() {
+        let found = reader.blocks(&found.unwrap().1).unwrap();
+        add(&found);
+        others.extend(found.value_inodes);
     }
-    let reserved = tables.reserved.iter().map(|&ino| reader.reserved_inode(ino).unwrap());
-    let mut others: Vec<_> = reserved.flatten().collect();
-    for ino in values {
-        others.push(reader.reserved_inode(ino).unwrap().unwrap());
-    }
-    for inode in others {
-        add(&reader.places(&inode).unwrap());
+    for ino in others {
+        let inode = reader.inode_in_use(ino).unwrap();
+        add(&inode.map(|inode| reader.blocks(&inode).unwrap()).unwrap_or_default());
     }
     let blocks = blocks.into_iter();
     blocks
-        .flat_map(|blocks| blocks.start..blocks.start + blocks.count)
+        .flat_map(|blocks| blocks.start.get()..blocks.end().get())
         .collect()
 }
 
@@ -91,7 +82,7 @@ fn every_block_in_use_belongs_to_something() {
 #[test]
 fn fields_of_the_superblock_are_those_that_it_has() {
     let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
-    let fields = |image: &[u8]| Reader::open(Cursor::new(image)).unwrap().superblock_fields();
+    let fields = |image: &[u8]| fields::superblock(&Reader::open(Cursor::new(image)).unwrap());
     let before = fields(&image);
     let value = |name: &str| before.iter().find(|(field, _)| *field == name).unwrap().1.clone();
     assert_eq!(value("uuid"), "61207575-6964-206f-6620-612074657374");
@@ -106,7 +97,7 @@ fn fields_of_the_superblock_are_those_that_it_has() {
         let mut other = image.clone();
         other[1024 + at] ^= 1;
         if let Ok(reader) = Reader::open(Cursor::new(&other)) {
-            assert_ne!(reader.superblock_fields(), before, "byte {at:#x} is in no field");
+            assert_ne!(fields::superblock(&reader), before, "byte {at:#x} is in no field");
             found += 1;
         }
     }
@@ -133,9 +124,9 @@ fn superblocks_lie_where_sparse_super2_says() {
         .finish(ext4::Tree::default())
         .unwrap();
     let groups = |image: &[u8]| -> Vec<u32> {
-        let tables = Reader::open(Cursor::new(image)).unwrap().tables().unwrap();
-        let superblocks = tables.tables.iter().filter(|table| table.kind == TableKind::Superblock);
-        superblocks.map(|table| table.group).collect()
+        let groups = Reader::open(Cursor::new(image)).unwrap().groups().unwrap();
+        let groups = groups.iter().filter(|group| group.superblock.is_some());
+        groups.map(|group| group.group).collect()
     };
     assert_eq!(groups(&image), [0, 1, 3]);
     // `COMPAT_SPARSE_SUPER2`, `s_backup_bgs`, and no checksums.

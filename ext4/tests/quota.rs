@@ -3,7 +3,9 @@
 
 use std::io::Cursor;
 
-use ext4::{BlockSize, Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size, Tree, check};
+use ext4::{
+    BlockSize, Formatter, InodeId, Journal, Kind, Metadata, Options, Problem, QuotaProblem, Reader, Size, Tree, check,
+};
 
 /// Length of a block of a quota file in bytes.
 const BLOCK: usize = 1024;
@@ -62,7 +64,7 @@ fn put(bytes: &mut [u8], at: usize, number: u32) {
 }
 
 /// Findings in an image whose quota file for users has this content.
-fn found(content: &[u8], block_size: BlockSize) -> Vec<String> {
+fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     let options = Options {
         size: Size::Fixed(4 << 20),
         block_size,
@@ -77,23 +79,26 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<String> {
     tree.insert(InodeId::ROOT, b"file", Metadata::default(), Kind::File(data))
         .expect("a new name");
     let (mut image, _) = formatter.finish(tree).expect("4 MiB hold it");
-    let mut reader = Reader::open(Cursor::new(&image)).expect("it is an image");
+    let reader = Reader::open(Cursor::new(&image)).expect("it is an image");
     let root = reader.root().expect("there is a root");
-    let entries = reader.entries(&root).expect("a good directory");
+    let entries = reader.read_dir(&root).expect("a good directory");
     let file = entries.iter().find(|entry| *entry.name == *b"file").expect("the file");
     let ino = file.ino.get();
     // No checksums, but `quota`, and `s_usr_quota_inum`.
     image[1024 + 0x65] = image[1024 + 0x65] & !4 | 1;
     put(&mut image, 1024 + 0x240, ino);
     let report = check(Cursor::new(&image)).expect("it is a file system");
-    let problems = report.findings.iter().map(|finding| finding.problem.clone());
-    problems.filter(|problem| problem.contains("quota")).collect()
+    let problems = report.findings.iter().filter_map(|finding| match finding.problem {
+        Problem::QuotaFileDamaged { problem } => Some(problem),
+        _ => None,
+    });
+    problems.collect()
 }
 
 #[test]
 fn a_good_quota_file_is_no_finding() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib4] {
-        assert_eq!(found(&quota_file(), block_size), [""; 0]);
+        assert_eq!(found(&quota_file(), block_size), []);
     }
 }
 
@@ -105,34 +110,57 @@ fn each_fault_of_a_quota_file_is_found() {
     let second = node as usize * BLOCK;
     let third = word(&good, second) as usize * BLOCK;
     let fourth = word(&good, third) as usize * BLOCK;
-    for (what, at, number) in [
-        ("magic number of groups", 0, 0xD9C0_1927),
-        ("version 0", 4, 0),
-        ("more blocks than the file", 20, blocks + 1),
-        ("fewer blocks than are in use", 20, blocks - 1),
-        ("no blocks at all", 20, 0),
-        ("free blocks outside", 24, blocks),
-        ("free entries outside", 28, u32::MAX),
-        ("a node outside", BLOCK, blocks),
-        ("a node in a circle", BLOCK, 1),
-        ("a node twice", BLOCK + 4 * 7, node),
-        ("a leaf as a node", BLOCK + 4 * 7, blocks - 1),
-        ("a node that is empty", second, 0),
-        ("no leaf for a user", fourth + 4 * 5, 0),
-        ("a node below itself", second + 4 * 200, node),
-        ("one entry more", last + 8, 5),
-        ("one entry less", last + 8, 3),
-        ("a leaf in a list outside", last, blocks),
-        ("the entry of another user", last + 16, 6),
-        ("an entry that nothing leads to", last + 16 + 4 * ENTRY, 9),
+    let (leaf, available) = (blocks - 1, blocks.into());
+    let count = |found| QuotaProblem::BlockCountWrong { found, available };
+    let outside = |node, block| QuotaProblem::BlockOutside { node, block };
+    let twice = |block| QuotaProblem::NodeTwice { block };
+    let unreached = QuotaProblem::EntriesUnreached { block: leaf };
+    let header = QuotaProblem::LeafHeaderWrong {
+        block: leaf,
+        entries: 4,
+    };
+    for (what, at, number, expected) in [
+        ("magic number of groups", 0, 0xD9C0_1927, QuotaProblem::HeaderWrong),
+        ("version 0", 4, 0, QuotaProblem::HeaderWrong),
+        ("more blocks than the file", 20, blocks + 1, count(blocks + 1)),
+        (
+            "fewer blocks than are in use",
+            20,
+            blocks - 1,
+            outside(blocks - 2, blocks - 1),
+        ),
+        ("no blocks at all", 20, 0, count(0)),
+        ("free blocks outside", 24, blocks, QuotaProblem::FreeBlockOutside),
+        ("free entries outside", 28, u32::MAX, QuotaProblem::FreeBlockOutside),
+        ("a node outside", BLOCK, blocks, outside(1, blocks)),
+        ("a node in a circle", BLOCK, 1, twice(1)),
+        ("a node twice", BLOCK + 4 * 7, node, twice(node)),
+        ("a leaf as a node", BLOCK + 4 * 7, blocks - 1, twice(1)),
+        (
+            "a node that is empty",
+            second,
+            0,
+            QuotaProblem::NodeEmpty { block: node },
+        ),
+        ("no leaf for a user", fourth + 4 * 5, 0, unreached),
+        ("a node below itself", second + 4 * 200, node, twice(node)),
+        ("one entry more", last + 8, 5, header),
+        ("one entry less", last + 8, 3, header),
+        ("a leaf in a list outside", last, blocks, header),
+        (
+            "the entry of another user",
+            last + 16,
+            6,
+            QuotaProblem::EntryMissing { block: leaf, id: 0 },
+        ),
+        ("an entry that nothing leads to", last + 16 + 4 * ENTRY, 9, unreached),
     ] {
         let mut file = good.clone();
         put(&mut file, at, number);
         if what == "an entry that nothing leads to" {
             put(&mut file, last + 8, 5);
         }
-        let said = found(&file, BlockSize::Kib1);
-        assert_eq!(said.len(), 1, "{what}: {said:?}");
+        assert_eq!(found(&file, BlockSize::Kib1), [expected], "{what}");
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 
+use ext4::read::{DirEntry, Inode};
 use ext4::{
-    BlockSize, Device, Directory, Formatter, FoundInode, FoundKind, InodeId, Journal, Kind, Metadata, Options,
-    ReadError, Reader, Size, Structure, Timestamp, Tree,
+    BlockSize, Device, Directory, FileType, Formatter, InodeId, Journal, Kind, Metadata, Options, ReadError, Reader,
+    Size, Structure, Timestamp, Tree,
 };
 
 fn metadata(mode: u16) -> Metadata {
@@ -70,9 +71,9 @@ fn reader(image: &[u8]) -> Reader<Cursor<&[u8]>> {
     Reader::open(Cursor::new(image)).expect("it is an image")
 }
 
-fn names(reader: &mut Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<String, FoundInode> {
-    let entries = reader.entries(inode).expect("it is a good directory");
-    let found = |entry: ext4::FoundEntry| {
+fn names(reader: &Reader<Cursor<&[u8]>>, inode: &Inode) -> BTreeMap<String, Inode> {
+    let entries = reader.read_dir(inode).expect("it is a good directory");
+    let found = |entry: DirEntry| {
         let name = String::from_utf8(entry.name.into()).expect("names are text here");
         (name, reader.inode(entry.ino).expect("the inode is good"))
     };
@@ -82,10 +83,13 @@ fn names(reader: &mut Reader<Cursor<&[u8]>>, inode: &FoundInode) -> BTreeMap<Str
 #[test]
 fn every_kind_of_file_comes_back_as_it_was_written() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let found = names(&mut reader, &root);
-    let kinds: Vec<_> = found.iter().map(|(name, inode)| (name.as_str(), inode.kind)).collect();
+    let found = names(&reader, &root);
+    let kinds: Vec<_> = found
+        .iter()
+        .map(|(name, inode)| (name.as_str(), inode.file_type, inode.device))
+        .collect();
     let small = Device { major: 1, minor: 3 };
     let large = Device {
         major: 4095,
@@ -94,19 +98,19 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
     assert_eq!(
         kinds,
         [
-            ("block", FoundKind::BlockDevice(large)),
-            ("char", FoundKind::CharDevice(small)),
-            ("fast", FoundKind::Symlink),
-            ("fifo", FoundKind::Fifo),
-            ("file", FoundKind::File),
-            ("lost+found", FoundKind::Directory),
-            ("many", FoundKind::Directory),
-            ("slow", FoundKind::Symlink),
-            ("socket", FoundKind::Socket),
+            ("block", FileType::BlockDevice, Some(large)),
+            ("char", FileType::CharacterDevice, Some(small)),
+            ("fast", FileType::Symlink, None),
+            ("fifo", FileType::Fifo, None),
+            ("file", FileType::RegularFile, None),
+            ("lost+found", FileType::Directory, None),
+            ("many", FileType::Directory, None),
+            ("slow", FileType::Symlink, None),
+            ("socket", FileType::Socket, None),
         ]
     );
-    assert_eq!(reader.target(&found["fast"]).expect("a target"), b"../target");
-    assert_eq!(reader.target(&found["slow"]).expect("a target"), [b'/'; 60]);
+    assert_eq!(reader.read_link(&found["fast"]).expect("a target"), b"../target");
+    assert_eq!(reader.read_link(&found["slow"]).expect("a target"), [b'/'; 60]);
 
     let file = &found["file"];
     let Metadata {
@@ -124,7 +128,7 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
         (accessed, modified, changed)
     );
     assert_eq!(file.links, 601);
-    let many = names(&mut reader, &found["many"]);
+    let many = names(&reader, &found["many"]);
     assert_eq!(many.len(), 600);
     assert!(many.values().all(|inode| inode.ino == file.ino));
 }
@@ -132,9 +136,9 @@ fn every_kind_of_file_comes_back_as_it_was_written() {
 #[test]
 fn attributes_come_back_from_wherever_they_are() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let file = &names(&mut reader, &root)["file"];
+    let file = &names(&reader, &root)["file"];
     let xattrs = reader.xattrs(file).expect("good attributes");
     let sizes: Vec<_> = xattrs
         .iter()
@@ -158,9 +162,9 @@ fn attributes_come_back_from_wherever_they_are() {
 #[test]
 fn holes_are_no_data() {
     let image = sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let file = &names(&mut reader, &root)["file"];
+    let file = &names(&reader, &root)["file"];
     let ranges = reader.data(file).expect("good extents");
     let places: Vec<_> = ranges.iter().map(|range| (range.start, range.len)).collect();
     assert_eq!(places, [(0, 4096), ((1 << 20) - 4096, 4096)]);
@@ -172,9 +176,9 @@ fn holes_are_no_data() {
 #[test]
 fn what_lies_in_inodes_comes_back() {
     let image = inline_sample();
-    let mut reader = reader(&image);
+    let reader = reader(&image);
     let root = reader.root().expect("there is a root");
-    let found = names(&mut reader, &root);
+    let found = names(&reader, &root);
     for (name, len) in [("empty", 0), ("short", 60), ("long", 128)] {
         let mut content = vec![0; len];
         for range in reader.data(&found[name]).expect("good content") {
@@ -190,10 +194,10 @@ fn what_lies_in_inodes_comes_back() {
             "{name}"
         );
     }
-    let entries = names(&mut reader, &found["directory"]);
+    let entries = names(&reader, &found["directory"]);
     let expected: Vec<_> = (0..4).map(|number| format!("a name, number {number}")).collect();
     assert_eq!(entries.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>());
-    assert!(names(&mut reader, &found["nothing"]).is_empty());
+    assert!(names(&reader, &found["nothing"]).is_empty());
 }
 
 /// An image whose files and directories lie in their inodes.
@@ -228,7 +232,7 @@ fn inline_sample() -> Vec<u8> {
 #[test]
 fn the_facts_are_those_of_the_superblock() {
     let image = sample();
-    let facts = reader(&image).facts();
+    let facts = reader(&image).info();
     assert_eq!((facts.uuid, facts.block_size, facts.block_count), ([7; 16], 4096, 4096));
     assert!(facts.free_block_count < 4096 && facts.free_inode_count < facts.inode_count);
     assert_eq!(facts.label, b"");
@@ -241,31 +245,31 @@ fn the_facts_are_those_of_the_superblock() {
 #[test]
 fn what_is_no_file_system_is_an_error() {
     for bytes in [&b""[..], &[0; 1024], &[0; 4096], &[0xFF; 4096]] {
-        let result = Reader::open(Cursor::new(bytes)).err().expect("it is none");
+        let result = Reader::open(Cursor::new(bytes)).expect_err("it is none");
         assert!(matches!(result, ReadError::NotExt4), "{result}");
     }
 }
 
 /// Reads all there is to read, and counts the inodes.
 fn read_all(image: &[u8]) -> Result<usize, ReadError> {
-    let mut reader = Reader::open(Cursor::new(image))?;
-    let _ = reader.facts();
+    let reader = Reader::open(Cursor::new(image))?;
+    let _ = reader.info();
     let mut pending = vec![reader.root()?];
     let mut count = 0;
     while let Some(inode) = pending.pop().filter(|_| count < 2_000) {
         count += 1;
         reader.xattrs(&inode)?;
-        match inode.kind {
-            FoundKind::Directory => {
-                for entry in reader.entries(&inode)? {
+        match inode.file_type {
+            FileType::Directory => {
+                for entry in reader.read_dir(&inode)? {
                     pending.push(reader.inode(entry.ino)?);
                 }
             }
-            FoundKind::File => {
+            FileType::RegularFile => {
                 reader.data(&inode)?;
             }
-            FoundKind::Symlink => {
-                reader.target(&inode)?;
+            FileType::Symlink => {
+                reader.read_link(&inode)?;
             }
             _ => {}
         }

@@ -8,6 +8,7 @@ mod exact;
 mod golden;
 mod held;
 mod journal;
+mod lookup;
 mod misuse;
 mod outputs;
 mod places;

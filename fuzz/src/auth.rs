@@ -1,7 +1,6 @@
 //! Files with credentials.
 
-use microagent::fuzzing;
-use microagent::image::Reference;
+use oci::Reference;
 
 /// Looks for the credentials of an image, which the first line names, in the rest.
 pub fn run(bytes: &[u8]) {
@@ -10,6 +9,6 @@ pub fn run(bytes: &[u8]) {
     if let Ok(text) = str::from_utf8(text)
         && let Ok(Reference::Registry(image)) = Reference::parse(text)
     {
-        let _ = fuzzing::credentials(json, &image);
+        let _ = oci::fuzzing::credentials(json, &image);
     }
 }

@@ -1,9 +1,9 @@
 //! Images: what a reader makes of any bytes.
 
 use std::collections::BTreeSet;
-use std::io::Cursor;
 
-use ext4::{FoundInode, FoundKind, ReadError, Reader};
+use ext4::read::{FileType, Follow, Inode};
+use ext4::{ReadError, Reader};
 
 /// Most bytes of contents that are read, which do not end where an image lies.
 const MAX_CONTENT_LEN: u64 = 1 << 20;
@@ -25,62 +25,54 @@ pub(crate) fn without_checksums(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn read_all(bytes: &[u8]) {
-    if let Ok(mut reader) = Reader::open(Cursor::new(bytes)) {
+    if let Ok(reader) = Reader::open(bytes) {
         let _ = reader.boot_area();
-        let _ = reader.facts();
-        if let Ok(root) = reader.root() {
-            // What is damaged hides nothing else.
-            read_below(&mut reader, root, |_| {});
-        }
+        let _ = (reader.info(), reader.groups());
+        // What is damaged hides nothing else.
+        read_tree(&reader, |_| {});
     }
 }
 
-/// Reads all that can be reached from a directory, once, and says what could not be read.
-pub(crate) fn read_below(reader: &mut Reader<Cursor<&[u8]>>, root: FoundInode, mut failed: impl FnMut(ReadError)) {
+/// Reads all that can be reached from the root, each inode once, and says what could not be read.
+pub(crate) fn read_tree(reader: &Reader<&[u8]>, mut failed: impl FnMut(ReadError)) {
     let mut seen = BTreeSet::new();
-    let mut pending = vec![root];
     let mut left = MAX_CONTENT_LEN;
-    while let Some(inode) = pending.pop() {
-        if seen.insert(inode.ino) {
-            let xattrs = reader.xattrs(&inode).map(drop);
-            let content = read(reader, &inode, &mut pending, &mut left);
-            xattrs.err().into_iter().chain(content.err()).for_each(&mut failed);
+    for found in reader.walk() {
+        match found {
+            Ok((path, inode)) if seen.insert(inode.ino) => {
+                let _ = reader.lookup(&path, Follow::Yes);
+                let blocks = reader.blocks(&inode).map(drop);
+                let xattrs = reader.xattrs(&inode).map(drop);
+                let content = read(reader, &inode, &mut left);
+                let results = [blocks, xattrs, content];
+                results.into_iter().filter_map(Result::err).for_each(&mut failed);
+            }
+            Ok(_) => {}
+            Err(error) => failed(error),
         }
     }
 }
 
-fn read(
-    reader: &mut Reader<Cursor<&[u8]>>,
-    inode: &FoundInode,
-    pending: &mut Vec<FoundInode>,
-    left: &mut u64,
-) -> Result<(), ReadError> {
-    match inode.kind {
-        FoundKind::Directory => {
-            for entry in reader.entries(inode)? {
-                if let Ok(child) = reader.inode(entry.ino) {
-                    pending.push(child);
-                }
-            }
-        }
-        FoundKind::File => {
+fn read(reader: &Reader<&[u8]>, inode: &Inode, left: &mut u64) -> Result<(), ReadError> {
+    match inode.file_type {
+        FileType::RegularFile => {
+            let file = reader.open_inode(inode)?;
             let mut end = 0;
-            let mut buffer = vec![0; 4096];
-            for range in reader.data(inode)? {
+            for range in file.data() {
                 assert!(range.start >= end && range.len > 0, "ranges are in order");
                 end = range.start + range.len;
                 assert!(end <= inode.size, "ranges are within the file");
-                let mut done = 0;
-                while done < range.len && *left > 0 {
-                    let len = usize::try_from((range.len - done).min(4096)).expect("at most a block");
-                    reader.read_data(&range, done, &mut buffer[..len])?;
-                    done += len as u64;
-                    *left = left.saturating_sub(len as u64);
-                }
+            }
+            let mut buffer = vec![0; 4096];
+            let mut at = 0;
+            while let Some(data) = file.next_data(at).filter(|_| *left > 0) {
+                let len = file.read_at(&mut buffer, data.start)? as u64;
+                at = data.start + len;
+                *left = left.saturating_sub(len);
             }
         }
-        FoundKind::Symlink => {
-            reader.target(inode)?;
+        FileType::Symlink => {
+            reader.read_link(inode)?;
         }
         _ => {}
     }

@@ -1,10 +1,10 @@
 //! Layers: compression, tar, what they change, and the image.
 
 use std::collections::BTreeMap;
-use std::io::{BufReader, Cursor, Read, Write};
+use std::io::{BufReader, Read, Write};
 
-use ext4::{Fit, Formatter, FoundKind, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
-use microagent::layer::{LayerOptions, Rootfs, decode};
+use ext4::{Device, FileType, Fit, Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
+use layer::{LayerOptions, Rootfs, decode};
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
@@ -101,7 +101,8 @@ fn wrap(tar: &[u8], how: u8) -> Vec<u8> {
 #[derive(Debug, PartialEq)]
 struct Found {
     metadata: Metadata,
-    kind: FoundKind,
+    file_type: FileType,
+    device: Option<Device>,
     /// Target of a symlink, or content of a file that is not too long.
     content: Vec<u8>,
     size: Option<u64>,
@@ -139,12 +140,12 @@ fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
         let inode = rootfs.tree.inode(id);
         let mut content = Vec::new();
         let mut size = None;
-        let kind = match inode.kind() {
+        let mut number = None;
+        match inode.kind() {
             Kind::Directory(directory) => {
                 for (name, child) in directory.entries() {
                     pending.push((join(&path, name), child));
                 }
-                FoundKind::Directory
             }
             Kind::File(data) => {
                 size = Some(data.len());
@@ -152,23 +153,23 @@ fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
                     let mut reader = rootfs.formatter.read_data(data).expect("memory takes it");
                     reader.read_to_end(&mut content).expect("memory gives it");
                 }
-                FoundKind::File
             }
-            Kind::Symlink(target) => {
-                content = target.to_vec();
-                FoundKind::Symlink
-            }
-            &Kind::CharDevice(device) => FoundKind::CharDevice(device),
-            &Kind::BlockDevice(device) => FoundKind::BlockDevice(device),
-            Kind::Fifo => FoundKind::Fifo,
-            Kind::Socket => FoundKind::Socket,
-        };
+            Kind::Symlink(target) => content = target.to_vec(),
+            &Kind::CharDevice(device) | &Kind::BlockDevice(device) => number = Some(device),
+            Kind::Fifo | Kind::Socket => {}
+        }
+        let file_type = inode.kind().file_type();
         let file = Found {
             metadata: stored(inode.metadata.clone()),
-            kind,
+            file_type,
+            device: number,
             content,
             size,
-            links: if kind == FoundKind::Directory { 0 } else { inode.links() },
+            links: if file_type == FileType::Directory {
+                0
+            } else {
+                inode.links()
+            },
         };
         found.insert(path, file);
     }
@@ -193,36 +194,16 @@ fn stored(mut metadata: Metadata) -> Metadata {
 
 /// All paths of an image.
 fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
-    let mut reader = Reader::open(Cursor::new(image)).expect("it is an image");
+    let reader = Reader::open(image).expect("it is an image");
     let mut found = BTreeMap::new();
-    let root = reader.root().expect("there is a root");
-    let mut pending = vec![(Vec::new(), root)];
-    while let Some((path, inode)) = pending.pop() {
-        let mut content = Vec::new();
-        let mut size = None;
-        match inode.kind {
-            FoundKind::Directory => {
-                for entry in reader.entries(&inode).expect("a good directory") {
-                    let child = reader.inode(entry.ino).expect("a good inode");
-                    pending.push((join(&path, &entry.name), child));
-                }
-            }
-            FoundKind::File => {
-                size = Some(inode.size);
-                let ranges = reader.data(&inode).expect("good extents");
-                if inode.size <= MAX_COMPARED {
-                    content.resize(usize::try_from(inode.size).expect("not too long"), 0);
-                    for range in ranges {
-                        let start = usize::try_from(range.start).expect("within the file");
-                        let end = start + usize::try_from(range.len).expect("within the file");
-                        let buffer = &mut content[start..end];
-                        reader.read_data(&range, 0, buffer).expect("it is there");
-                    }
-                }
-            }
-            FoundKind::Symlink => content = reader.target(&inode).expect("a target"),
-            FoundKind::CharDevice(_) | FoundKind::BlockDevice(_) | FoundKind::Fifo | FoundKind::Socket => {}
-        }
+    for entry in reader.walk() {
+        let (path, inode) = entry.expect("it was written");
+        let size = (inode.file_type == FileType::RegularFile).then_some(inode.size);
+        let content = match inode.file_type {
+            FileType::RegularFile if inode.size <= MAX_COMPARED => reader.read(&path).expect("it was written"),
+            FileType::Symlink => reader.read_link(&inode).expect("a target"),
+            _ => Vec::new(),
+        };
         let file = Found {
             metadata: Metadata {
                 mode: inode.mode,
@@ -233,16 +214,13 @@ fn found(image: &[u8]) -> BTreeMap<Vec<u8>, Found> {
                 changed: inode.changed,
                 xattrs: reader.xattrs(&inode).expect("good attributes"),
             },
-            kind: inode.kind,
+            file_type: inode.file_type,
+            device: inode.device,
             content,
             size,
-            links: if inode.kind == FoundKind::Directory {
-                0
-            } else {
-                inode.links.into()
-            },
+            links: if inode.is_directory() { 0 } else { inode.links.into() },
         };
-        found.insert(path, file);
+        found.insert(path[1..].to_vec(), file);
     }
     found
 }

@@ -1,7 +1,6 @@
 //! Indexes, manifests and configs, and the init for what they describe.
 
-use microagent::fuzzing;
-use microagent::layer::LayerOptions;
+use layer::LayerOptions;
 
 use crate::layer::empty;
 
@@ -11,7 +10,7 @@ pub fn run(bytes: &[u8]) {
     let mut parts = bytes.split(|&byte| byte == 0);
     let mut next = || parts.next().unwrap_or_default();
     let (announced, document, config) = (next(), next(), next());
-    let Some(image) = fuzzing::image(&String::from_utf8_lossy(announced), document, config) else {
+    let Some(image) = oci::fuzzing::image(&String::from_utf8_lossy(announced), document, config) else {
         return;
     };
     let mut rootfs = empty();
@@ -22,7 +21,7 @@ pub fn run(bytes: &[u8]) {
     rootfs
         .apply(&tar[..], &LayerOptions::default())
         .expect("nothing is wrong with these files");
-    if fuzzing::install_init(&image, &mut rootfs).is_ok() {
+    if microagent::fuzzing::install_init(&image, &mut rootfs).is_ok() {
         crate::layer::finish(rootfs);
     }
 }

@@ -1,6 +1,6 @@
 //! Extended headers: PAX records, sparse maps, long names.
 
-use microagent::layer::LayerOptions;
+use layer::LayerOptions;
 
 use crate::layer::{empty, finish, seal};
 

@@ -1,6 +1,6 @@
 //! Image references.
 
-use microagent::image::Reference;
+use oci::Reference;
 
 /// Reads a text as an image reference; what it means, written out, means the same.
 pub fn run(text: &str) {

@@ -1,6 +1,6 @@
 //! Answers of registries that refuse: a challenge in the first line, and a body after it.
 
-use microagent::fuzzing::{challenge, refusal};
+use oci::fuzzing::{challenge, refusal};
 
 /// Reads an answer. A challenge, written as the specification has it, means the same.
 pub fn run(input: &[u8]) {

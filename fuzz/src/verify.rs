@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use ext4::Reader;
 
-use crate::image::{read_below, without_checksums};
+use crate::image::{read_tree, without_checksums};
 
 /// Checks the bytes as they are, and as if there were no checksums. What the check calls clean, the reader must read.
 pub fn run(bytes: &[u8]) {
@@ -17,10 +17,7 @@ fn check(bytes: &[u8]) {
         return;
     };
     if report.is_clean() {
-        let mut reader = Reader::open(Cursor::new(bytes)).expect("it is clean");
-        let root = reader.root().expect("it is clean");
-        read_below(&mut reader, root, |error| {
-            panic!("the check found nothing, the reader {error}")
-        });
+        let reader = Reader::open(bytes).expect("it is clean");
+        read_tree(&reader, |error| panic!("the check found nothing, the reader {error}"));
     }
 }

@@ -12,8 +12,8 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use ext4::Timestamp;
 use microagent::guest::{Init, InitPath, InitPathError};
-use microagent::image::{Platform, Reference};
 use microagent::rootfs::BuildOptions;
+use oci::{Platform, Reference};
 use uuid::Uuid;
 use uuid::fmt::Hyphenated;
 

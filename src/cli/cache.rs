@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use microagent::image::{Cache as Blobs, CacheEntry, CacheReport, StoreError};
-use microagent::text::harmless;
+use layer::text::harmless;
+use oci::{Cache as Blobs, CacheEntry, CacheReport, StoreError};
 use serde::Serialize;
 
 use super::failure::Failure;

@@ -8,14 +8,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::CommandFactory;
+use layer::failure::{self, ErrorKind};
+use layer::text::harmless;
 use microagent::diff::DiffError;
-use microagent::error::{BuildError, ErrorKind};
-use microagent::image::{Algorithm, Digest, ImageError, StoreError};
+use microagent::error::BuildError;
 use microagent::inspect::{CopyError, InspectError};
-use microagent::text::harmless;
+use oci::{Algorithm, Digest, ImageError, StoreError};
 use serde::Serialize;
 
 use super::arguments::Arguments;
+use super::hints;
 use super::presentation::Mode;
 
 /// Why a command came to no good end.
@@ -67,7 +69,7 @@ struct Json<'a> {
 
 #[derive(Serialize)]
 struct JsonError<'a> {
-    kind: ErrorKind,
+    kind: &'static str,
     message: String,
     remediation: Option<String>,
     retry_after_ms: Option<u64>,
@@ -109,7 +111,7 @@ impl Failure {
         let json = Json {
             ok: false,
             error: JsonError {
-                kind: self.kind(),
+                kind: self.kind().as_str(),
                 message: self.chain().join(": "),
                 remediation: self.remediation(arguments),
                 retry_after_ms: self.retry_after_ms(),
@@ -122,21 +124,31 @@ impl Failure {
         io::stderr().lock().write_all(&line)
     }
 
+    /// Returns the error of the library, if that failed.
+    fn error(&self) -> Option<&dyn failure::Failure> {
+        Some(match self {
+            Self::Build { error, .. } => error,
+            Self::Inspect(error) => error,
+            Self::Diff(error) => error,
+            Self::Copy(error) => error,
+            Self::Registry(error) => error,
+            Self::Login { error, .. } => &**error,
+            Self::Cache(error) => error,
+            _ => return None,
+        })
+    }
+
     fn kind(&self) -> ErrorKind {
+        if let Some(error) = self.error() {
+            return error.kind();
+        }
         match self {
-            Self::Usage(_) | Self::Damaged { .. } | Self::Faulty { .. } => ErrorKind::Permanent,
-            Self::Build { error, .. } => error.kind(),
-            Self::Inspect(error) => error.kind(),
-            Self::Diff(error) => error.kind(),
-            Self::Copy(error) => error.kind(),
-            Self::Registry(error) => error.kind(),
-            Self::Login { error, .. } => error.kind(),
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
-            Self::Cache(error) => error.kind(),
-            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, StoreError::kind),
+            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, failure::Failure::kind),
             Self::Signal { .. } => ErrorKind::Transient,
-            Self::Signals(_) => ErrorKind::ResourceExhausted,
+            Self::Signals(_) => ErrorKind::SystemLimit,
             Self::Password(error) | Self::Report(error) => error.kind().into(),
+            _ => ErrorKind::Permanent,
         }
     }
 
@@ -175,23 +187,19 @@ impl Failure {
     }
 
     fn remediation(&self, arguments: &[OsString]) -> Option<String> {
+        let hint = || Some(hints::text(&self.error()?.hint()?));
         match self {
             Self::Usage(_) => Some(format!("run {} --help", command(arguments))),
-            Self::Build { error, .. } => error.remediation(),
-            Self::Inspect(error) => error.remediation(),
-            Self::Copy(error) => error.remediation(),
-            Self::Diff(error) => error.remediation(),
-            Self::Registry(error) => error.remediation(),
-            Self::Login { error, registry } => error.login_remediation(registry),
+            Self::Login { error, registry } => hints::login(error, registry),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
             Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
-            Self::Cache(error @ StoreError::Refused { .. }) => error.remediation(),
+            Self::Cache(StoreError::Refused { .. }) => hint(),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
             Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
             Self::NotCleaned { .. } => Some("look at what is named, and remove it yourself".to_owned()),
             Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
-            _ => None,
+            _ => hint(),
         }
     }
 

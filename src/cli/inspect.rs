@@ -5,10 +5,11 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ext4::{Facts, Timestamp};
+use ext4::Timestamp;
+use ext4::read::{Inode, SuperblockInfo};
+use layer::text::printable;
 use microagent::inspect::{Content, Disk, Listed};
 use microagent::provenance::Provenance;
-use microagent::text::printable;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -63,9 +64,9 @@ impl Inspect {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
         let text = match &self.command {
             None => {
-                let mut disk = self.open()?;
+                let disk = self.open()?;
                 let provenance = disk.provenance().map_err(Failure::Inspect)?;
-                summary(&self.image, &disk.facts(), provenance.as_ref(), format)
+                summary(&self.image, &disk.info(), provenance.as_ref(), format)
             }
             Some(Look::Ls { path }) => {
                 let entries = self.open()?.list(bytes(path)).map_err(Failure::Inspect)?;
@@ -93,7 +94,7 @@ impl Inspect {
             None => failure,
         };
         let disk = Disk::open_until(&self.image, signals.interrupted());
-        let mut disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
+        let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
         copied.map_err(|error| failed(Failure::Copy(error)))
     }
@@ -121,7 +122,7 @@ struct JsonSummary<'a> {
     provenance: Option<&'a Provenance>,
 }
 
-fn summary(path: &Path, facts: &Facts, provenance: Option<&Provenance>, format: Format) -> io::Result<String> {
+fn summary(path: &Path, facts: &SuperblockInfo, provenance: Option<&Provenance>, format: Format) -> io::Result<String> {
     let used = facts.block_count.saturating_sub(facts.free_block_count);
     let json = JsonSummary {
         path: path.to_string_lossy().into_owned(),
@@ -192,7 +193,7 @@ struct JsonListing {
 struct JsonEntry {
     name: String,
     #[serde(rename = "type")]
-    kind: &'static str,
+    kind: String,
     mode: String,
     uid: u32,
     gid: u32,
@@ -210,12 +211,12 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
                 .iter()
                 .map(|entry| JsonEntry {
                     name: lossy(&entry.name),
-                    kind: entry.kind,
-                    mode: format!("{:04o}", entry.mode),
-                    uid: entry.uid,
-                    gid: entry.gid,
-                    size_bytes: entry.size_bytes,
-                    mtime: seconds(entry.modified),
+                    kind: entry.inode.file_type.to_string(),
+                    mode: format!("{:04o}", entry.inode.mode),
+                    uid: entry.inode.uid,
+                    gid: entry.inode.gid,
+                    size_bytes: entry.inode.size,
+                    mtime: seconds(entry.inode.modified),
                     target: entry.target.as_deref().map(lossy),
                 })
                 .collect(),
@@ -224,14 +225,14 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
     }
     let mut text = String::new();
     for entry in entries {
-        let Listed {
-            kind,
+        let Inode {
+            file_type,
             mode,
             uid,
             gid,
-            size_bytes,
+            size,
             ..
-        } = entry;
+        } = &entry.inode;
         let target = entry
             .target
             .as_deref()
@@ -239,7 +240,7 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
         let (name, target) = (printable(&entry.name), target.unwrap_or_default());
         writeln!(
             text,
-            "{mode:04o} {uid:>5} {gid:>5} {size_bytes:>11} {kind:<16} {name}{target}"
+            "{mode:04o} {uid:>5} {gid:>5} {size:>11} {file_type:<16} {name}{target}"
         )
         .expect("memory takes it");
     }

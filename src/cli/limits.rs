@@ -1,7 +1,7 @@
 //! What an image may cost, on the command line.
 
 use clap::Args;
-use microagent::layer::Limits;
+use layer::Limits;
 
 /// Arguments of `rootfs build` that limit what an image may cost; layers of a few bytes can ask for anything.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use microagent::image::{Awaited, LayerProgress, Progress, Wait};
+use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
 

@@ -7,10 +7,8 @@ use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
-use microagent::image::{
-    AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login,
-};
-use microagent::text::harmless;
+use layer::text::harmless;
+use oci::{AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -263,7 +261,14 @@ fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Failur
 }
 
 fn target(registry: &str) -> Result<LoginTarget, Failure> {
-    LoginTarget::parse(registry).map_err(|error| wrong(&error.to_string()))
+    LoginTarget::parse(registry).map_err(|error| {
+        let advice = if registry.contains('@') {
+            ": the user is --user, the password is asked for"
+        } else {
+            ""
+        };
+        wrong(&format!("{error}{advice}"))
+    })
 }
 
 fn file_to_change() -> Result<AuthFile, Failure> {

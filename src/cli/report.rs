@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::path::Path;
 
+use layer::Compression;
+use layer::text::harmless;
 use microagent::guest::InitPath;
-use microagent::image::Platform;
-use microagent::layer::Compression;
 use microagent::rootfs::{AppliedLayer, Builder, Report};
-use microagent::text::harmless;
+use oci::Platform;
 use serde::Serialize;
 
 use super::presentation::Format;

@@ -5,8 +5,9 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use microagent::image::Digest;
+use ext4::Severity;
 use microagent::verify::{Verdict, verify};
+use oci::Digest;
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -77,12 +78,17 @@ impl Verify {
     fn json(&self, verdict: &Verdict) -> io::Result<String> {
         let problems = verdict.report.findings.iter().map(|finding| JsonProblem {
             structure: finding.structure.to_string(),
-            problem: &finding.problem,
+            structure_kind: finding.structure.kind().name(),
+            problem: finding.problem.to_string(),
+            code: finding.problem.code(),
+            severity: finding.severity().name(),
         });
-        let mismatch = verdict.mismatch.as_ref().map(ToString::to_string);
-        let file = mismatch.as_deref().map(|problem| JsonProblem {
+        let file = verdict.mismatch.as_ref().map(|mismatch| JsonProblem {
             structure: "the file".to_owned(),
-            problem,
+            structure_kind: "file",
+            problem: mismatch.to_string(),
+            code: "digest-mismatch",
+            severity: Severity::Error.name(),
         });
         let json = Json {
             path: self.image.to_string_lossy().into_owned(),
@@ -97,16 +103,19 @@ impl Verify {
 
 /// The form of a verdict for programs.
 #[derive(Serialize)]
-struct Json<'a> {
+struct Json {
     path: String,
     clean: bool,
     size_bytes: u64,
-    problems: Vec<JsonProblem<'a>>,
+    problems: Vec<JsonProblem>,
     more_problems: u64,
 }
 
 #[derive(Serialize)]
-struct JsonProblem<'a> {
+struct JsonProblem {
     structure: String,
-    problem: &'a str,
+    structure_kind: &'static str,
+    problem: String,
+    code: &'static str,
+    severity: &'static str,
 }

@@ -1,13 +1,15 @@
 //! Whether two files hold the same, and where they begin to differ.
 
-use std::io::{self, Read};
+use std::fs;
+use std::rc::Rc;
 
-use ext4::{DataRange, FoundInode};
+use ext4::read::{File, Inode};
+use ext4::{ReadError, Reader};
 
 use super::error::DiffError;
 use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW};
 use super::side::Side;
-use crate::image::{Algorithm, Digest};
+use oci::{Algorithm, Digest};
 
 /// Bytes that are compared at once.
 const CHUNK: u64 = 256 << 10;
@@ -43,17 +45,15 @@ pub(super) struct Differing {
 /// A file in an image.
 struct Content<'a> {
     side: &'a mut Side,
-    size: u64,
-    /// Ascending.
-    ranges: Vec<DataRange>,
-    /// How many of them end before what is looked at.
+    file: File<Rc<Reader<fs::File>>>,
+    /// Ranges of its data that end before what is looked at.
     passed: usize,
 }
 
 /// Compares two files.
 pub(super) fn compare(
-    (a, a_inode): (&mut Side, &FoundInode),
-    (b, b_inode): (&mut Side, &FoundInode),
+    (a, a_inode): (&mut Side, &Inode),
+    (b, b_inode): (&mut Side, &Inode),
     budget: &mut Budget,
 ) -> Result<Option<Differing>, DiffError> {
     let mut a = Content::new(a, a_inode)?;
@@ -62,9 +62,9 @@ pub(super) fn compare(
         return Ok(None);
     };
     let digests = [a.digest(budget)?, b.digest(budget)?];
-    let is_short = a.size.max(b.size) <= MAX_TEXT_LEN;
+    let is_short = a.size().max(b.size()) <= MAX_TEXT_LEN;
     let text = if is_short {
-        let (a, b) = (a.part(0, a.size)?, b.part(0, b.size)?);
+        let (a, b) = (a.part(0, a.size())?, b.part(0, b.size())?);
         excerpt::of_texts(&a, &b, &mut budget.line_pairs)
     } else {
         None
@@ -84,13 +84,13 @@ pub(super) fn compare(
 }
 
 fn first_difference(a: &mut Content<'_>, b: &mut Content<'_>) -> Result<Option<u64>, DiffError> {
-    let end = a.size.min(b.size);
+    let end = a.size().min(b.size());
     let mut offset = 0;
     loop {
         // What is a hole on both sides is not looked at.
         let next = [a.next(offset)?, b.next(offset)?].into_iter().flatten().min();
         let Some(start) = next.filter(|&start| start < end) else {
-            return Ok((a.size != b.size).then_some(end));
+            return Ok((a.size() != b.size()).then_some(end));
         };
         let len = CHUNK.min(end - start);
         let (left, right) = (a.part(start, len)?, b.part(start, len)?);
@@ -103,23 +103,25 @@ fn first_difference(a: &mut Content<'_>, b: &mut Content<'_>) -> Result<Option<u
 }
 
 impl<'a> Content<'a> {
-    fn new(side: &'a mut Side, inode: &FoundInode) -> Result<Self, DiffError> {
-        let ranges = side.read(|reader| reader.data(inode))?;
+    fn new(side: &'a mut Side, inode: &Inode) -> Result<Self, DiffError> {
         Ok(Self {
+            file: side.open_file(inode)?,
             side,
-            size: inode.size,
-            ranges,
             passed: 0,
         })
     }
 
+    fn size(&self) -> u64 {
+        self.file.inode().size
+    }
+
     /// Where the next bytes are that the image's file has, from an offset on, which never goes back.
     fn next(&mut self, offset: u64) -> Result<Option<u64>, DiffError> {
-        while let Some(range) = self.ranges.get(self.passed) {
+        while let Some(range) = self.file.data().get(self.passed) {
             let from = range.start.max(offset);
             let end = range.start + range.len;
             if from < end {
-                if self.side.facts.needs_recovery {
+                if self.side.info.needs_recovery {
                     // What the journal holds is not where the image's holes tell of.
                     return Ok(Some(from));
                 }
@@ -137,58 +139,24 @@ impl<'a> Content<'a> {
     }
 
     /// Bytes from an offset on, with zeros for holes, and fewer at the end.
-    fn part(&mut self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
-        let end = self.size.min(start.saturating_add(len));
-        let index = |offset: u64| usize::try_from(offset - start).expect("parts fit in memory");
-        let mut bytes = vec![0; if start < end { index(end) } else { 0 }];
-        let first = self.ranges.partition_point(|range| range.start + range.len <= start);
-        for range in self.ranges[first..].iter().take_while(|range| range.start < end) {
-            let (from, to) = (range.start.max(start), (range.start + range.len).min(end));
-            let part = &mut bytes[index(from)..index(to)];
-            self.side
-                .read(|reader| reader.read_data(range, from - range.start, part))?;
-        }
+    fn part(&self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
+        let len = len.min(self.size().saturating_sub(start));
+        let mut bytes = vec![0; usize::try_from(len).expect("parts fit in memory")];
+        let read = self.file.read_at(&mut bytes, start);
+        read.map_err(|error| self.side.failed(error))?;
         Ok(bytes)
     }
 
     fn digest(&mut self, budget: &mut Budget) -> Result<Option<Digest>, DiffError> {
-        let data: u64 = self.ranges.iter().map(|range| range.len).sum();
-        let Some(left) = budget.hole_bytes.checked_sub(self.size.saturating_sub(data)) else {
+        let data: u64 = self.file.data().iter().map(|range| range.len).sum();
+        let Some(left) = budget.hole_bytes.checked_sub(self.size().saturating_sub(data)) else {
             return Ok(None);
         };
         budget.hole_bytes = left;
-        let mut failure = None;
-        let reader = Reading {
-            content: self,
-            offset: 0,
-            failure: &mut failure,
-        };
-        match Digest::of_reader(Algorithm::Sha256, reader) {
-            Ok(digest) => Ok(Some(digest)),
-            Err(error) => Err(failure.unwrap_or_else(|| self.side.failed(error))),
-        }
-    }
-}
-
-/// Content from its first byte to its last.
-struct Reading<'a, 'b> {
-    content: &'a mut Content<'b>,
-    offset: u64,
-    failure: &'a mut Option<DiffError>,
-}
-
-impl Read for Reading<'_, '_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        match self.content.part(self.offset, buffer.len() as u64) {
-            Ok(bytes) => {
-                buffer[..bytes.len()].copy_from_slice(&bytes);
-                self.offset += bytes.len() as u64;
-                Ok(bytes.len())
-            }
-            Err(error) => {
-                *self.failure = Some(error);
-                Err(io::Error::other("the image cannot be read"))
-            }
-        }
+        let digest = Digest::of_reader(Algorithm::Sha256, &mut self.file);
+        digest.map(Some).map_err(|error| match error.downcast::<ReadError>() {
+            Ok(error) => self.side.failed(error),
+            Err(error) => self.side.failed(error),
+        })
     }
 }

@@ -1,6 +1,6 @@
 //! What a comparison finds.
 
-use crate::text::printable;
+use layer::text::printable;
 
 /// One thing in which two disk images differ.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::error::ErrorKind;
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A comparison that came to no end.
 #[derive(Debug, thiserror::Error)]
@@ -74,34 +74,29 @@ impl DiffError {
             reason: reason.into(),
         }
     }
+}
 
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Failure for DiffError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Image { reason, .. } => match reason {
                 DiffReason::File(source) => source.kind().into(),
-                DiffReason::Read(error) => error.into(),
+                DiffReason::Read(error) => error.kind(),
                 _ => ErrorKind::Permanent,
             },
             Self::Report(source) => source.kind().into(),
         }
     }
 
-    /// What to do about it; none where there is nothing to say but the error itself.
-    #[must_use]
-    pub fn remediation(&self) -> Option<String> {
+    fn hint(&self) -> Option<Hint> {
         let Self::Image { reason, .. } = self else {
             return None;
         };
-        let text = match reason {
-            DiffReason::Read(ReadError::NeedsRecovery | ReadError::FastCommits) => {
-                "replay the journal with e2fsck -p, or by mounting it once"
-            }
+        match reason {
+            DiffReason::Read(error @ (ReadError::NeedsRecovery | ReadError::FastCommits)) => error.hint(),
             DiffReason::Read(ReadError::NotExt4 | ReadError::Unsupported { .. } | ReadError::Input { .. })
-            | DiffReason::File(_) => return None,
-            _ => "check the file system with e2fsck -fn",
-        };
-        Some(text.to_owned())
+            | DiffReason::File(_) => None,
+            _ => Some("check the file system with e2fsck -fn".into()),
+        }
     }
 }

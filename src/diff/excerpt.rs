@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use similar::{ChangeTag, TextDiff};
 
-use crate::text::harmless;
+use layer::text::harmless;
 
 /// Most bytes of a text that is compared line by line.
 pub(super) const MAX_TEXT_LEN: u64 = 256 << 10;

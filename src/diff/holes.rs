@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Range;
 
-use crate::image::next_data;
+use oci::next_data;
 
 /// A file, and what was last learnt of its holes.
 pub(super) struct Holes {

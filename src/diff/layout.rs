@@ -1,8 +1,10 @@
 //! Where things are: counted, with the first few of each kind.
 
-use ext4::{FoundExtent, Places, Table, TableKind};
+use ext4::BlockNr;
+use ext4::read::{Extent, InodeBlocks};
 
 use super::difference::{Difference, Section};
+use super::owners::{Table, TableKind};
 use super::side::Side;
 
 /// How many of each kind are shown.
@@ -59,7 +61,7 @@ pub(super) struct Layout {
 pub(super) type Moved = (&'static str, String, String);
 
 /// Compares where two inodes and what belongs to them are.
-pub(super) fn moved((a_ino, a): (u32, &Places), (b_ino, b): (u32, &Places)) -> Vec<Moved> {
+pub(super) fn moved((a_ino, a): (u32, &InodeBlocks), (b_ino, b): (u32, &InodeBlocks)) -> Vec<Moved> {
     let mut moved = Vec::new();
     if a_ino != b_ino {
         moved.push(("inode", a_ino.to_string(), b_ino.to_string()));
@@ -71,27 +73,29 @@ pub(super) fn moved((a_ino, a): (u32, &Places), (b_ino, b): (u32, &Places)) -> V
     if a.nodes != b.nodes {
         moved.push(("extent nodes", blocks(&a.nodes), blocks(&b.nodes)));
     }
-    if a.xattrs != b.xattrs {
-        let block = |block: Option<u64>| block.map_or("none".to_owned(), |block| block.to_string());
-        moved.push(("xattr block", block(a.xattrs), block(b.xattrs)));
+    if a.xattr_block != b.xattr_block {
+        let block = |block: Option<BlockNr>| block.map_or("none".to_owned(), |block| block.get().to_string());
+        moved.push(("xattr block", block(a.xattr_block), block(b.xattr_block)));
     }
     moved
 }
 
 /// Extents from one on: the first block in the file, their number, and the first block in the image.
-fn extents(extents: &[FoundExtent], from: usize) -> String {
+fn extents(extents: &[Extent], from: usize) -> String {
     let shown = extents[from..].iter().take(SHOWN_EXTENTS).map(|extent| {
-        let unwritten = if extent.is_written { "" } else { " unwritten" };
+        let unwritten = if extent.unwritten { " unwritten" } else { "" };
         format!(
             "{}+{}@{}{unwritten}",
-            extent.logical, extent.blocks.count, extent.blocks.start
+            extent.logical,
+            extent.blocks.count,
+            extent.blocks.start.get()
         )
     });
     listed(shown.collect(), extents.len() - from)
 }
 
-fn blocks(blocks: &[u64]) -> String {
-    let shown = blocks.iter().take(SHOWN_EXTENTS).map(u64::to_string);
+fn blocks(blocks: &[BlockNr]) -> String {
+    let shown = blocks.iter().take(SHOWN_EXTENTS).map(|block| block.get().to_string());
     listed(shown.collect(), blocks.len())
 }
 
@@ -121,7 +125,7 @@ impl Layout {
     /// Compares where the tables of groups are.
     pub(super) fn compare_tables(&mut self, a: &Side, b: &Side) {
         let key = |table: &Table| (table.group, table.kind);
-        let (mut left, mut right) = (a.tables.tables.iter().peekable(), b.tables.tables.iter().peekable());
+        let (mut left, mut right) = (a.tables.iter().peekable(), b.tables.iter().peekable());
         loop {
             let next = [left.peek(), right.peek()]
                 .into_iter()
@@ -140,7 +144,7 @@ impl Layout {
                         "{sign}{} of group {}: {}+{}",
                         kind_name(next.1),
                         next.0,
-                        blocks.start,
+                        blocks.start.get(),
                         blocks.count
                     ))
                 };

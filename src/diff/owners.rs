@@ -2,7 +2,46 @@
 
 use std::fmt;
 
-use ext4::{Blocks, TableKind, Tables};
+use ext4::BlockRange;
+use ext4::read::{GroupMetadata, SuperblockInfo};
+
+/// Blocks that describe a group, or all of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table {
+    /// The group that it describes or, for backups of what describes all groups, that it lies in.
+    pub(super) group: u32,
+    pub(super) kind: TableKind,
+    pub(super) blocks: BlockRange,
+}
+
+/// What describes groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum TableKind {
+    Superblock,
+    Descriptors,
+    BlockBitmap,
+    InodeBitmap,
+    InodeTable,
+}
+
+/// Lists the tables of all groups, by group and kind.
+pub(super) fn tables(groups: &[GroupMetadata]) -> Vec<Table> {
+    let tables_of = |metadata: &GroupMetadata| {
+        let one = |start| BlockRange { start, count: 1 };
+        let group = metadata.group;
+        let tables = [
+            (TableKind::Superblock, metadata.superblock.map(one)),
+            (TableKind::Descriptors, metadata.descriptors),
+            (TableKind::BlockBitmap, Some(one(metadata.block_bitmap))),
+            (TableKind::InodeBitmap, Some(one(metadata.inode_bitmap))),
+            (TableKind::InodeTable, Some(metadata.inode_table)),
+        ];
+        tables
+            .into_iter()
+            .filter_map(move |(kind, blocks)| blocks.map(|blocks| Table { group, kind, blocks }))
+    };
+    groups.iter().flat_map(tables_of).collect()
+}
 
 /// What a block is part of, and which one of its kind: the number of a group or an inode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,12 +146,12 @@ pub(super) struct Owners {
     inodes_per_group: u64,
     inode_size: u64,
     /// By block, once [`Owners::sort`] was called.
-    blocks: Vec<(Blocks, Owner)>,
+    blocks: Vec<(BlockRange, Owner)>,
 }
 
 impl Owners {
     /// Those of what describes groups.
-    pub(super) fn new(block_size: u64, block_count: u64, tables: &Tables) -> Self {
+    pub(super) fn new(info: &SuperblockInfo, tables: &[Table]) -> Self {
         let owner = |kind, group| match kind {
             TableKind::Superblock if group == 0 => OwnerKind::Superblock,
             TableKind::Superblock => OwnerKind::SuperblockCopy,
@@ -122,7 +161,7 @@ impl Owners {
             TableKind::InodeBitmap => OwnerKind::InodeBitmap,
             TableKind::InodeTable => OwnerKind::Inode,
         };
-        let own = |table: &ext4::Table| {
+        let own = |table: &Table| {
             let owner = Owner {
                 kind: owner(table.kind, table.group),
                 number: table.group,
@@ -130,15 +169,15 @@ impl Owners {
             (table.blocks, owner)
         };
         Self {
-            block_size,
-            block_count,
-            inodes_per_group: tables.inodes_per_group.into(),
-            inode_size: tables.inode_size,
-            blocks: tables.tables.iter().map(own).collect(),
+            block_size: info.block_size,
+            block_count: info.block_count,
+            inodes_per_group: info.inodes_per_group.into(),
+            inode_size: info.inode_size,
+            blocks: tables.iter().map(own).collect(),
         }
     }
 
-    pub(super) fn add(&mut self, blocks: Blocks, kind: OwnerKind, number: u32) {
+    pub(super) fn add(&mut self, blocks: BlockRange, kind: OwnerKind, number: u32) {
         self.blocks.push((blocks, Owner { kind, number }));
     }
 
@@ -158,14 +197,14 @@ impl Owners {
         if block >= self.block_count {
             return alone(OwnerKind::Behind);
         }
-        let after = self.blocks.partition_point(|(blocks, _)| blocks.start <= block);
+        let after = self.blocks.partition_point(|(blocks, _)| blocks.start.get() <= block);
         let found = self.blocks[..after].last();
-        let Some((blocks, owner)) = found.filter(|(blocks, _)| block - blocks.start < blocks.count) else {
+        let Some((blocks, owner)) = found.filter(|(blocks, _)| block - blocks.start.get() < blocks.count) else {
             return alone(OwnerKind::Free);
         };
         match owner.kind {
             OwnerKind::Inode => {
-                let index = (position - blocks.start * self.block_size) / self.inode_size;
+                let index = (position - blocks.start.get() * self.block_size) / self.inode_size;
                 let ino = u64::from(owner.number) * self.inodes_per_group + index + 1;
                 Owner {
                     kind: OwnerKind::Inode,

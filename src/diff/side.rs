@@ -5,12 +5,14 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ext4::{Blocks, Facts, FoundEntry, FoundInode, FoundKind, Ino, Places, ReadError, Reader, Tables, Xattrs};
+use ext4::read::fields::{self, Fields};
+use ext4::read::{self, DirEntry, Inode, InodeBlocks, SuperblockInfo};
+use ext4::{BlockNr, BlockRange, FileType, Ino, ReadError, Reader, Xattrs};
 
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
-use super::owners::{OwnerKind, Owners};
-use crate::host;
+use super::owners::{self, OwnerKind, Owners, Table};
+use oci::host;
 
 /// Most bytes of extended attributes that are compared.
 const MAX_XATTR_BYTES: u64 = 16 << 30;
@@ -34,10 +36,10 @@ impl Name {
 /// A disk image that is compared.
 pub(super) struct Side {
     path: PathBuf,
-    reader: Reader<File>,
-    pub(super) facts: Facts,
+    reader: Rc<Reader<File>>,
+    pub(super) info: SuperblockInfo,
     pub(super) holes: Holes,
-    pub(super) tables: Tables,
+    pub(super) tables: Vec<Table>,
     pub(super) owners: Owners,
     /// Inodes whose blocks have their owner.
     seen: HashSet<u32>,
@@ -54,22 +56,22 @@ impl Side {
     /// Opens a disk image, and reads its superblock and group descriptors.
     pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
         let open = || -> Result<Self, DiffReason> {
-            let mut reader = Reader::open(host::open_disk(path)?)?;
-            let facts = reader.facts();
-            let tables = reader.tables()?;
-            let mut owners = Owners::new(facts.block_size, facts.block_count, &tables);
-            if let Some(start) = reader.mount_protection_block() {
-                owners.add(Blocks { start, count: 1 }, OwnerKind::MountProtection, 0);
+            let reader = Reader::open(host::open_disk(path)?)?;
+            let info = reader.info();
+            let tables = owners::tables(&reader.groups()?);
+            let mut owners = Owners::new(&info, &tables);
+            if let Some(block) = info.mount_protection_block {
+                owners.add(one(block), OwnerKind::MountProtection, 0);
             }
             Ok(Self {
                 path: path.to_owned(),
                 holes: Holes::new(host::open_disk(path)?)?,
-                unclaimed: facts.block_count,
-                again: facts.block_count.saturating_mul(AGAIN * facts.block_size),
-                facts,
+                unclaimed: info.block_count,
+                again: info.block_count.saturating_mul(AGAIN * info.block_size),
+                info,
                 tables,
                 owners,
-                reader,
+                reader: Rc::new(reader),
                 seen: HashSet::new(),
                 names: HashMap::new(),
                 xattr_bytes: 0,
@@ -83,26 +85,28 @@ impl Side {
         DiffError::new(&self.path, reason)
     }
 
-    pub(super) fn read<T>(
-        &mut self,
-        read: impl FnOnce(&mut Reader<File>) -> Result<T, ReadError>,
-    ) -> Result<T, DiffError> {
-        read(&mut self.reader).map_err(|error| DiffError::new(&self.path, error))
+    pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<File>) -> Result<T, ReadError>) -> Result<T, DiffError> {
+        read(&self.reader).map_err(|error| DiffError::new(&self.path, error))
     }
 
-    pub(super) fn superblock_fields(&self) -> ext4::Fields {
-        self.reader.superblock_fields()
+    pub(super) fn superblock_fields(&self) -> Fields {
+        fields::superblock(&self.reader)
     }
 
-    pub(super) fn inode(&mut self, ino: Ino) -> Result<FoundInode, DiffError> {
+    pub(super) fn inode(&self, ino: Ino) -> Result<Inode, DiffError> {
         self.read(|reader| reader.inode(ino))
     }
 
-    pub(super) fn entries(&mut self, directory: &FoundInode) -> Result<Vec<FoundEntry>, DiffError> {
-        self.read(|reader| reader.entries(directory))
+    pub(super) fn entries(&self, directory: &Inode) -> Result<Vec<DirEntry>, DiffError> {
+        self.read(|reader| reader.read_dir(directory))
     }
 
-    pub(super) fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, DiffError> {
+    /// Opens a regular file, apart from all else that is read meanwhile.
+    pub(super) fn open_file(&self, inode: &Inode) -> Result<read::File<Rc<Reader<File>>>, DiffError> {
+        read::File::new(Rc::clone(&self.reader), inode).map_err(|error| self.failed(error))
+    }
+
+    pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Xattrs, DiffError> {
         let xattrs = self.read(|reader| reader.xattrs(inode))?;
         let len: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.xattr_bytes += len as u64;
@@ -113,8 +117,8 @@ impl Side {
     }
 
     /// The first name of an inode that has more than one; this one becomes it if there is none yet.
-    pub(super) fn first_name(&mut self, inode: &FoundInode, name: &Name) -> Option<Name> {
-        if inode.kind == FoundKind::Directory || inode.links < 2 {
+    pub(super) fn first_name(&mut self, inode: &Inode, name: &Name) -> Option<Name> {
+        if inode.file_type == FileType::Directory || inode.links < 2 {
             return None;
         }
         let first = self.names.entry(inode.ino.get()).or_insert_with(|| name.clone());
@@ -122,26 +126,26 @@ impl Side {
     }
 
     /// Meets an inode at one of its names: what belongs to it, if this is the first.
-    pub(super) fn meet(&mut self, inode: &FoundInode) -> Result<Option<Places>, DiffError> {
+    pub(super) fn meet(&mut self, inode: &Inode) -> Result<Option<InodeBlocks>, DiffError> {
         let ino = inode.ino.get();
         if !self.seen.insert(ino) {
-            return match inode.kind {
-                FoundKind::Directory => Err(self.failed(DiffReason::SecondDirectory { ino })),
+            return match inode.file_type {
+                FileType::Directory => Err(self.failed(DiffReason::SecondDirectory { ino })),
                 _ if inode.links < 2 => Err(self.failed(DiffReason::TooManyNames { ino })),
                 _ => Ok(None),
             };
         }
-        let kind = match inode.kind {
-            FoundKind::Directory => OwnerKind::Directory,
-            FoundKind::Symlink => OwnerKind::Symlink,
+        let kind = match inode.file_type {
+            FileType::Directory => OwnerKind::Directory,
+            FileType::Symlink => OwnerKind::Symlink,
             _ => OwnerKind::File,
         };
         self.claim(inode, kind).map(Some)
     }
 
     /// Allows that content is compared which was compared before.
-    pub(super) fn compare_again(&mut self, inode: &FoundInode) -> Result<(), DiffError> {
-        let size = self.facts.block_count.saturating_mul(self.facts.block_size);
+    pub(super) fn compare_again(&mut self, inode: &Inode) -> Result<(), DiffError> {
+        let size = self.info.block_count.saturating_mul(self.info.block_size);
         match self.again.checked_sub(inode.size.min(size)) {
             Some(left) => self.again = left,
             None => return Err(self.failed(DiffReason::TooManyLinks)),
@@ -151,9 +155,9 @@ impl Side {
 
     /// Meets the inodes that no name leads to.
     pub(super) fn meet_reserved(&mut self) -> Result<(), DiffError> {
-        for ino in self.tables.reserved.clone() {
-            if let Some(inode) = self.read(|reader| reader.reserved_inode(ino))? {
-                let is_journal = self.tables.journal == Some(ino);
+        for ino in self.info.nameless_inodes.clone() {
+            if let Some(inode) = self.read(|reader| reader.inode_in_use(ino))? {
+                let is_journal = self.info.journal == Some(ino);
                 let kind = if is_journal {
                     OwnerKind::Journal
                 } else {
@@ -165,41 +169,37 @@ impl Side {
         Ok(())
     }
 
-    fn claim(&mut self, inode: &FoundInode, kind: OwnerKind) -> Result<Places, DiffError> {
+    fn claim(&mut self, inode: &Inode, kind: OwnerKind) -> Result<InodeBlocks, DiffError> {
         let ino = inode.ino.get();
-        let places = self.read(|reader| reader.places(inode))?;
-        for extent in &places.extents {
+        let blocks = self.read(|reader| reader.blocks(inode))?;
+        for extent in &blocks.extents {
             self.own(extent.blocks, kind, ino)?;
         }
-        for &node in &places.nodes {
-            let blocks = Blocks { start: node, count: 1 };
-            self.own(
-                blocks,
-                if kind == OwnerKind::Reserved {
-                    kind
-                } else {
-                    OwnerKind::Node
-                },
-                ino,
-            )?;
+        let node_kind = if kind == OwnerKind::Reserved {
+            kind
+        } else {
+            OwnerKind::Node
+        };
+        for &node in &blocks.nodes {
+            self.own(one(node), node_kind, ino)?;
         }
-        if let Some(start) = places.xattrs {
+        if let Some(block) = blocks.xattr_block {
             // Inodes share it, so it is claimed by none.
-            self.owners.add(Blocks { start, count: 1 }, OwnerKind::Xattrs, ino);
+            self.owners.add(one(block), OwnerKind::Xattrs, ino);
         }
-        for &value in &places.values {
+        for &value in &blocks.value_inodes {
             if self.seen.insert(value.get()) {
                 let inode = self.inode(value)?;
-                let places = self.read(|reader| reader.places(&inode))?;
-                for extent in &places.extents {
+                let blocks = self.read(|reader| reader.blocks(&inode))?;
+                for extent in &blocks.extents {
                     self.own(extent.blocks, OwnerKind::XattrValue, value.get())?;
                 }
             }
         }
-        Ok(places)
+        Ok(blocks)
     }
 
-    fn own(&mut self, blocks: Blocks, kind: OwnerKind, ino: u32) -> Result<(), DiffError> {
+    fn own(&mut self, blocks: BlockRange, kind: OwnerKind, ino: u32) -> Result<(), DiffError> {
         self.unclaimed = match self.unclaimed.checked_sub(blocks.count) {
             Some(left) => left,
             None => return Err(self.failed(DiffReason::SharedBlocks)),
@@ -207,4 +207,9 @@ impl Side {
         self.owners.add(blocks, kind, ino);
         Ok(())
     }
+}
+
+/// The range of a single block.
+fn one(start: BlockNr) -> BlockRange {
+    BlockRange { start, count: 1 }
 }

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-use ext4::{FoundEntry, FoundInode, FoundKind};
+use ext4::read::{DirEntry, Inode};
+use ext4::{FileType, Ino};
 
 use super::Comparison;
 use super::content;
@@ -12,7 +13,7 @@ use super::error::{DiffError, DiffReason};
 use super::layout;
 use super::metadata;
 use super::side::{Name, Side};
-use crate::text::printable;
+use layer::text::printable;
 
 /// Longest path in bytes.
 const MAX_PATH_LEN: usize = 1 << 16;
@@ -20,8 +21,8 @@ const MAX_PATH_LEN: usize = 1 << 16;
 /// Directories of the same name whose entries are not compared yet.
 struct Pending {
     name: Name,
-    a: FoundInode,
-    b: FoundInode,
+    a: Inode,
+    b: Inode,
 }
 
 /// Which of both.
@@ -34,7 +35,7 @@ enum Which {
 impl Comparison<'_> {
     /// Compares the trees, in the order of their paths as bytes, but directories before what is in them.
     pub(super) fn compare_trees(&mut self) -> Result<(), DiffError> {
-        let (a, b) = (self.a.read(ext4::Reader::root)?, self.b.read(ext4::Reader::root)?);
+        let (a, b) = (self.a.inode(Ino::ROOT)?, self.b.inode(Ino::ROOT)?);
         let root = Name {
             directory: Rc::from(&b""[..]),
             name: Box::default(),
@@ -59,8 +60,8 @@ impl Comparison<'_> {
     fn compare_entries(
         &mut self,
         path: &Rc<[u8]>,
-        a: &FoundInode,
-        b: &FoundInode,
+        a: &Inode,
+        b: &Inode,
         found: &mut Vec<Pending>,
     ) -> Result<(), DiffError> {
         let mut left = self.a.entries(a)?.into_iter().peekable();
@@ -72,7 +73,7 @@ impl Comparison<'_> {
                 (None, Some(_)) => Ordering::Greater,
                 (None, None) => return Ok(()),
             };
-            let name = |entry: &FoundEntry| Name {
+            let name = |entry: &DirEntry| Name {
                 directory: Rc::clone(path),
                 name: entry.name.clone(),
             };
@@ -91,11 +92,11 @@ impl Comparison<'_> {
     }
 
     /// A name that one of them has.
-    fn find_alone(&mut self, name: &Name, entry: &FoundEntry, which: Which) -> Result<(), DiffError> {
+    fn find_alone(&mut self, name: &Name, entry: &DirEntry, which: Which) -> Result<(), DiffError> {
         let side = self.side(which);
         let inode = side.inode(entry.ino)?;
         let below = count_below(side, &inode)?;
-        let kind = Some(inode.kind.name().to_owned());
+        let kind = Some(inode.file_type.to_string());
         let difference = Difference::new(Section::Tree, "type").at(name.path());
         let mut difference = match which {
             Which::A => difference.values(kind, None),
@@ -113,18 +114,12 @@ impl Comparison<'_> {
     }
 
     /// Compares what a name leads to.
-    fn compare_inodes(
-        &mut self,
-        name: Name,
-        a: FoundInode,
-        b: FoundInode,
-        found: &mut Vec<Pending>,
-    ) -> Result<(), DiffError> {
-        if std::mem::discriminant(&a.kind) != std::mem::discriminant(&b.kind) {
+    fn compare_inodes(&mut self, name: Name, a: Inode, b: Inode, found: &mut Vec<Pending>) -> Result<(), DiffError> {
+        if a.file_type != b.file_type {
             for (side, inode) in [(&mut self.a, &a), (&mut self.b, &b)] {
                 count_below(side, inode)?;
             }
-            let kind = |inode: &FoundInode| Some(inode.kind.name().to_owned());
+            let kind = |inode: &Inode| Some(inode.file_type.to_string());
             let difference = Difference::new(Section::Tree, "type").at(name.path());
             return self.report(&difference.values(kind(&a), kind(&b)));
         }
@@ -144,7 +139,7 @@ impl Comparison<'_> {
             self.report(&difference.values(target(&firsts.0), target(&firsts.1)))?;
         }
         self.compare_metadata(&name, &a, &b)?;
-        if a.kind == FoundKind::File {
+        if a.file_type == FileType::RegularFile {
             // Files can be linked on one side and not on the other.
             for (side, inode, places) in [(&mut self.a, &a, &a_places), (&mut self.b, &b, &b_places)] {
                 if places.is_none() {
@@ -157,31 +152,25 @@ impl Comparison<'_> {
             let moved = layout::moved((a.ino.get(), a_places), (b.ino.get(), b_places));
             self.find_moved(&name, &moved)?;
         }
-        if a.kind == FoundKind::Directory {
+        if a.file_type == FileType::Directory {
             found.push(Pending { name, a, b });
         }
         Ok(())
     }
 
-    fn compare_metadata(&mut self, name: &Name, a: &FoundInode, b: &FoundInode) -> Result<(), DiffError> {
+    fn compare_metadata(&mut self, name: &Name, a: &Inode, b: &Inode) -> Result<(), DiffError> {
         let mut fields = metadata::fields(a, b);
-        if a.kind == FoundKind::Symlink {
+        if a.file_type == FileType::Symlink {
             let (a, b) = (
-                self.a.read(|reader| reader.target(a))?,
-                self.b.read(|reader| reader.target(b))?,
+                self.a.read(|reader| reader.read_link(a))?,
+                self.b.read(|reader| reader.read_link(b))?,
             );
             if a != b {
                 fields.push(("target".to_owned(), Some(printable(&a)), Some(printable(&b))));
             }
         }
         fields.extend(metadata::xattrs(&self.a.xattrs(a)?, &self.b.xattrs(b)?));
-        let a_fields = self.a.read(|reader| reader.inode_fields(a.ino))?;
-        let b_fields = self.b.read(|reader| reader.inode_fields(b.ino))?;
-        for ((field, a), (_, b)) in a_fields.into_iter().zip(b_fields) {
-            if a != b {
-                fields.push((field.to_owned(), Some(a), Some(b)));
-            }
-        }
+        fields.extend(metadata::hidden(a, b));
         if !fields.is_empty() {
             self.known.inodes.insert(a.ino.get());
         }
@@ -191,7 +180,7 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    fn compare_contents(&mut self, name: &Name, a: &FoundInode, b: &FoundInode) -> Result<(), DiffError> {
+    fn compare_contents(&mut self, name: &Name, a: &Inode, b: &Inode) -> Result<(), DiffError> {
         let differing = content::compare((&mut self.a, a), (&mut self.b, b), &mut self.budget)?;
         let Some(differing) = differing else {
             return Ok(());
@@ -221,9 +210,9 @@ impl Comparison<'_> {
 }
 
 /// Meets what is below a directory, and says how many names that are; none of what is no directory.
-fn count_below(side: &mut Side, inode: &FoundInode) -> Result<Option<u64>, DiffError> {
+fn count_below(side: &mut Side, inode: &Inode) -> Result<Option<u64>, DiffError> {
     side.meet(inode)?;
-    if inode.kind != FoundKind::Directory {
+    if inode.file_type != FileType::Directory {
         return Ok(None);
     }
     let mut count = 0;
@@ -233,7 +222,7 @@ fn count_below(side: &mut Side, inode: &FoundInode) -> Result<Option<u64>, DiffE
             count += 1;
             let inode = side.inode(entry.ino)?;
             side.meet(&inode)?;
-            if inode.kind == FoundKind::Directory {
+            if inode.file_type == FileType::Directory {
                 pending.push(inode);
             }
         }

@@ -2,8 +2,9 @@
 
 use ext4::{FormatError, TreeError};
 
-use crate::image::Platform;
-use crate::layer::{LayerErrorKind, Printable};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::{LayerErrorKind, Printable};
+use oci::Platform;
 
 /// Longest part in characters that a message shows of a variable: the whole may have megabytes.
 const MAX_SHOWN: usize = 64;
@@ -177,4 +178,44 @@ pub enum GuestError {
         #[source]
         source: std::io::Error,
     },
+}
+
+impl Failure for GuestError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Platform { .. } | Self::TooLarge { .. } => ErrorKind::Unsupported,
+            Self::NoShell | Self::UnknownUser { .. } | Self::UnknownGroup { .. } => ErrorKind::NotFound,
+            Self::Taken { .. } | Self::RunsItself { .. } => ErrorKind::Conflict,
+            Self::Read { source, .. } => source.kind().into(),
+            Self::Image(error) => error.kind(),
+            _ => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let omit = |text: &'static str| Hint::from(text).with(Setting::NoInit);
+        Some(match self {
+            Self::Platform { .. } => omit("leave the init away").and(", and boot with one of your own"),
+            Self::NoCommand => Hint::from("say what to run")
+                .with(Setting::Command)
+                .and(omit(", or leave the init away"))
+                .and(" and boot with the image's own"),
+            Self::NoShell => Hint::from("leave ")
+                .about(Setting::Command, "{}", "the command")
+                .and(" away to run the image's own command, or build an image whose command is what you want"),
+            Self::ArgumentTooLong { .. } | Self::VariableTooLong { .. } | Self::CommandTooLarge { .. } => {
+                Hint::from("shorten Entrypoint, Cmd or Env in the image's config, run a shorter command")
+                    .with(Setting::Command)
+                    .and(omit(", or omit the init"))
+            }
+            Self::TooManyGroups { .. } => {
+                omit("list the user in fewer groups of the image's /etc/group, or omit the init")
+            }
+            Self::Taken { .. } | Self::RunsItself { .. } => Hint::from("name another path").with(Setting::Init),
+            Self::Image(error) => return error.hint(),
+            Self::Read { source, .. } => return Hint::on_write(source.kind()),
+            Self::Tree(_) => return None,
+            _ => omit("correct the image's config, or leave the init away"),
+        })
+    }
 }

@@ -1,14 +1,16 @@
 //! Puts the init into a tree, and the directories that it needs.
 
+use std::ffi::CStr;
 use std::io::Read;
 
 use ext4::{Directory, InodeId, Kind, Metadata, Output, Tree};
+use guest_configuration::{DEV, PROC, RUN, SYS, TMP};
 
 use super::error::GuestError;
 use super::process::Process;
 use super::program::{Configuration, configured};
-use super::{Guest, accounts, volatile};
-use crate::layer::{Rootfs, resolve};
+use super::{Guest, accounts, tmpfs};
+use layer::{Rootfs, resolve};
 
 /// Largest passwd(5) or group(5) that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;
@@ -19,12 +21,12 @@ const HOSTNAME: &[u8] = b"microagent";
 const DIRECTORY_MODE: u16 = 0o755;
 const PROGRAM_MODE: u16 = 0o755;
 /// Where the init mounts file systems, and the modes of the directories if the image does not have them.
-const MOUNT_POINTS: [(&[u8], u16); 5] = [
-    (b"proc", DIRECTORY_MODE),
-    (b"sys", DIRECTORY_MODE),
-    (b"dev", DIRECTORY_MODE),
-    (b"run", DIRECTORY_MODE),
-    (b"tmp", 0o1777),
+const MOUNT_POINTS: [(&CStr, u16); 5] = [
+    (PROC, DIRECTORY_MODE),
+    (SYS, DIRECTORY_MODE),
+    (DEV, DIRECTORY_MODE),
+    (RUN, DIRECTORY_MODE),
+    (TMP, 0o1777),
 ];
 
 /// Puts the init into the file system of an image whose layers are all there.
@@ -39,7 +41,7 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> R
     let hostname = hostname(&read(rootfs, "/etc/hostname")?);
     // Container engines make them too, and a root that is read-only leaves no other time for it.
     for (path, mode) in MOUNT_POINTS {
-        directory(&mut rootfs.tree, path, mode)?;
+        directory(&mut rootfs.tree, &path.to_bytes()[1..], mode)?;
     }
     directory(&mut rootfs.tree, &process.working_directory, DIRECTORY_MODE)?;
 
@@ -49,7 +51,7 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> R
             process: &process,
             credentials: &credentials,
             hostname: &hostname,
-            directories: &volatile::directories(&rootfs.tree),
+            directories: &tmpfs::directories(&rootfs.tree),
         },
     );
     let init = put(rootfs, guest, &program)?;

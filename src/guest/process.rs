@@ -7,7 +7,7 @@ use ext4::MAX_NAME_LEN;
 
 use super::error::GuestError;
 use super::{Init, signal};
-use crate::image::Execution;
+use oci::Execution;
 
 const SHELL: &str = "/bin/sh";
 /// What Docker, containerd and podman set without a `PATH` in the config.
@@ -207,7 +207,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::image::Config;
+    use oci::Config;
 
     fn process(config: serde_json::Value, exec: Option<&[u8]>) -> Result<Process, GuestError> {
         let mut image = json!({"rootfs": {"type": "layers"}});

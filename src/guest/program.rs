@@ -1,16 +1,16 @@
 //! The init's program, and the segment in it that says what to run.
 //!
 //! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`). It is put in the place of what
-//! is there, in the form in which the program uses it: a structure with addresses (`guest/init/src/configuration.rs`), which the
-//! kernel maps where they are right. So there is nothing to open at boot, nothing to parse, and no length that could be too much.
+//! is there, in the form in which the program uses it ([`guest_configuration`]). So there is nothing to open at boot, nothing to
+//! parse, and no length that could be too much.
+
+use guest_configuration as layout;
 
 use super::accounts::Credentials;
 use super::process::Process;
-use super::volatile::{Directory, Place};
-use crate::image::Platform;
+use super::tmpfs::Directory;
+use oci::Platform;
 
-/// Size of the structure at the start of the segment, in bytes.
-const HEADER_LEN: usize = 80;
 /// `e_phoff`, `e_phnum` of an ELF header, and the size of a program header (elf(5)).
 const PROGRAM_HEADERS: usize = 64;
 const PROGRAM_HEADER_COUNT: usize = 56;
@@ -71,7 +71,7 @@ impl Segment {
     fn new(address: u64) -> Self {
         Self {
             address,
-            bytes: vec![0; HEADER_LEN],
+            bytes: vec![0; size_of::<layout::Configuration>()],
         }
     }
 
@@ -82,44 +82,54 @@ impl Segment {
             hostname,
             directories,
         } = configuration;
-        let mut header = Vec::with_capacity(HEADER_LEN);
-        for strings in [&process.arguments, &process.environment] {
-            let mut list: Vec<u8> = strings
-                .iter()
-                .flat_map(|string| self.add_string(string).to_le_bytes())
-                .collect();
-            list.extend([0; 8]);
-            header.extend(self.add(&list).to_le_bytes());
-        }
         let groups: Vec<u8> = credentials
             .groups
             .iter()
             .flat_map(|group| group.to_le_bytes())
             .collect();
-        header.extend(self.add(&groups).to_le_bytes());
-        header.extend((credentials.groups.len() as u64).to_le_bytes());
-        let mut list = Vec::new();
-        for directory in *directories {
-            list.extend(self.add_string(&directory.path).to_le_bytes());
-            let mount: u32 = match directory.place {
-                Place::Inside => 0,
-                Place::Mount => 1,
-                Place::MountIfReadOnly => 2,
-            };
-            for number in [directory.mode.into(), directory.user, directory.group, mount] {
-                list.extend(number.to_le_bytes());
-            }
-        }
-        header.extend(self.add(&list).to_le_bytes());
-        header.extend((directories.len() as u64).to_le_bytes());
-        for string in [&process.working_directory, *hostname] {
-            header.extend(self.add_string(string).to_le_bytes());
-        }
-        for number in [credentials.user, credentials.group, process.stop_signal, 0] {
-            header.extend(number.to_le_bytes());
-        }
-        self.bytes[..HEADER_LEN].copy_from_slice(&header);
+        let header = layout::Configuration {
+            arguments: self.add_strings(&process.arguments),
+            environment: self.add_strings(&process.environment),
+            groups: self.add(&groups),
+            group_count: credentials.groups.len() as u64,
+            directories: self.add_directories(directories),
+            directory_count: directories.len() as u64,
+            working_directory: self.add_string(&process.working_directory),
+            hostname: self.add_string(hostname),
+            user: credentials.user,
+            group: credentials.group,
+            stop_signal: process.stop_signal,
+            reserved: 0,
+        };
+        let header = header.to_bytes();
+        self.bytes[..header.len()].copy_from_slice(&header);
         self.bytes
+    }
+
+    fn add_directories(&mut self, directories: &[Directory]) -> u64 {
+        let list: Vec<u8> = directories
+            .iter()
+            .flat_map(|directory| {
+                let entry = layout::Directory {
+                    path: self.add_string(&directory.path),
+                    mode: directory.mode.into(),
+                    user: directory.user,
+                    group: directory.group,
+                    mount: directory.mount as u32,
+                };
+                entry.to_bytes()
+            })
+            .collect();
+        self.add(&list)
+    }
+
+    fn add_strings(&mut self, strings: &[Vec<u8>]) -> u64 {
+        let mut list: Vec<u8> = strings
+            .iter()
+            .flat_map(|string| self.add_string(string).to_le_bytes())
+            .collect();
+        list.extend([0; 8]);
+        self.add(&list)
     }
 
     /// Adds bytes, at an address that is a multiple of 8 as the segment's is, and returns it.
@@ -140,6 +150,7 @@ impl Segment {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tmpfs::TmpfsMount;
     use super::*;
 
     /// What a kernel would map.
@@ -224,14 +235,14 @@ mod tests {
                 mode: 0o755,
                 user: 0,
                 group: 0,
-                place: Place::Mount,
+                mount: TmpfsMount::Always,
             },
             Directory {
                 path: b"/run/lock".to_vec(),
                 mode: 0o1777,
                 user: 1,
                 group: 2,
-                place: Place::Inside,
+                mount: TmpfsMount::Inside,
             },
         ];
         for architecture in ["amd64", "arm64"] {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::{Content, Disk, InspectError};
-use crate::error::{ErrorKind, disk_remediation};
-use crate::host::{NewFile, Replace, Untrusted};
-use crate::interrupt::check;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use layer::interrupt::check;
+use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +23,8 @@ pub enum CopyError {
     NotAFile {
         /// Path of the copy.
         path: PathBuf,
-        /// What is there: a `directory`, `symlink`, `device`, …
-        found: &'static str,
+        /// What is there.
+        found: EntryKind,
     },
     /// The copy could not be written.
     #[error("could not write {}", .path.display())]
@@ -37,42 +37,33 @@ pub enum CopyError {
     },
 }
 
-impl CopyError {
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Failure for CopyError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
-            Self::Write { source, .. } => source.into(),
+            Self::Write { source, .. } => kind_of(source),
         }
     }
 
-    /// What to do about it; none where there is nothing to say but the error itself.
-    #[must_use]
-    pub fn remediation(&self) -> Option<String> {
-        let (path, source) = match self {
-            Self::Inspect(error) => return error.remediation(),
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::Inspect(error) => error.hint(),
             Self::NotAFile {
                 path,
-                found: "directory",
-            } => {
-                return Some(format!("name a file in it: {}", path.join("copy").display()));
-            }
+                found: EntryKind::Directory,
+            } => Some(format!("name a file in it: {}", path.join("copy").display()).into()),
             Self::NotAFile { .. } => {
-                return Some("name another file, or use cat, and write its output there".to_owned());
+                let print = ", or use {}, and write its output there";
+                Some(Hint::from("name another file").about(Setting::Print, print, ""))
             }
-            Self::Write { path, source } => (path, source),
-        };
-        match source.kind() {
-            io::ErrorKind::NotFound => {
-                let directory = path.parent().unwrap_or(path).display();
-                Some(format!("make the directory first: mkdir -p {directory}"))
-            }
-            io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                Some("name a file in a directory that you can write to".to_owned())
-            }
-            kind => disk_remediation(kind),
+            Self::Write { path, source } => match source.kind() {
+                io::ErrorKind::NotFound => Some(make_directory_of(path)),
+                io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("name a file in a directory that you can write to".into())
+                }
+                kind => Hint::on_write(kind),
+            },
         }
     }
 }
@@ -85,7 +76,7 @@ impl Disk {
     ///
     /// [`CopyError`]; then an existing file is as it was. An interruption (see
     /// [`Disk::open_until`]) is an error like others.
-    pub fn copy(&mut self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+    pub fn copy(&self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
         let interrupted = Arc::clone(&self.interrupted);
         let content = self.content(path)?;
         let size = content.size_bytes();
@@ -93,10 +84,10 @@ impl Disk {
             path: to.to_owned(),
             source,
         };
-        write(content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+        write(&content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
-                found: kind.name(),
+                found: kind,
             },
             _ => error.downcast().map_or_else(failed, CopyError::Inspect),
         })?;
@@ -104,7 +95,7 @@ impl Disk {
     }
 }
 
-fn write(content: Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
+fn write(content: &Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;

@@ -4,10 +4,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
+use ext4::read::LookupError;
 
-use super::walk::WalkError;
-use crate::error::ErrorKind;
 use crate::provenance::ProvenanceError;
+use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A disk image that could not be looked into.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +40,7 @@ pub enum InspectReason {
         path: String,
         /// Why not.
         #[source]
-        source: WalkError,
+        source: LookupError,
     },
 }
 
@@ -51,78 +51,29 @@ impl InspectError {
             reason,
         }
     }
+}
 
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Failure for InspectError {
+    fn kind(&self) -> ErrorKind {
         match &self.reason {
             InspectReason::Open(source) => source.kind().into(),
-            InspectReason::Read(error) => error.into(),
-            InspectReason::Provenance(ProvenanceError::Unknown(_)) => ErrorKind::Unsupported,
-            InspectReason::Provenance(_) => ErrorKind::Permanent,
-            InspectReason::Path { source, .. } => match source {
-                WalkError::NotFound => ErrorKind::NotFound,
-                WalkError::Read(error) => error.into(),
-                _ => ErrorKind::Permanent,
-            },
+            InspectReason::Read(error) => error.kind(),
+            InspectReason::Provenance(error) => error.kind(),
+            InspectReason::Path { source, .. } => source.kind(),
         }
     }
 
-    /// What to do about it; none where there is nothing to say but the error itself.
-    #[must_use]
-    pub fn remediation(&self) -> Option<String> {
-        let text = match &self.reason {
+    fn hint(&self) -> Option<Hint> {
+        match &self.reason {
             InspectReason::Open(source) => match source.kind() {
-                io::ErrorKind::NotFound => "check the path",
-                io::ErrorKind::PermissionDenied => "make it readable for you",
-                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => NAME_AN_IMAGE,
-                _ => return None,
+                io::ErrorKind::NotFound => Some("check the path".into()),
+                io::ErrorKind::PermissionDenied => Some("make it readable for you".into()),
+                io::ErrorKind::IsADirectory | io::ErrorKind::InvalidInput => Some("name a disk image".into()),
+                _ => None,
             },
-            InspectReason::Read(error) => return read(error),
-            InspectReason::Provenance(ProvenanceError::Unknown(_)) => "look into it with the version that built it",
-            InspectReason::Provenance(ProvenanceError::Damaged) => VERIFY,
-            InspectReason::Path { source, .. } => match source {
-                WalkError::IsADirectory => "name a regular file, or list the directory with ls",
-                WalkError::NotFound | WalkError::NotADirectory => "list the directory above it with ls",
-                WalkError::NotAFile => "name a regular file; ls says what this is",
-                WalkError::TooManySymlinks => "name the file that they lead to; ls shows where each leads",
-                WalkError::Read(error) => return read(error),
-            },
-        };
-        Some(text.to_owned())
-    }
-}
-
-const NAME_AN_IMAGE: &str = "name a disk image";
-const VERIFY: &str = "microagent rootfs verify lists all that is wrong with it";
-
-fn read(error: &ReadError) -> Option<String> {
-    let text = match error {
-        ReadError::NotExt4 => NAME_AN_IMAGE,
-        ReadError::Unsupported { .. } => "mount it, or look into it with debugfs",
-        ReadError::NeedsRecovery | ReadError::FastCommits => {
-            "replay the journal with e2fsck -p, or by mounting it once"
-        }
-        ReadError::Checksum { .. }
-        | ReadError::Inode { .. }
-        | ReadError::NoSuchInode { .. }
-        | ReadError::Journal { .. }
-        | ReadError::Superblock { .. } => VERIFY,
-        ReadError::Input { source, .. } if source.kind() == io::ErrorKind::UnexpectedEof => {
-            "copy or build it again: it ends before the file system does"
-        }
-        ReadError::Input { source, .. } if source.kind() == io::ErrorKind::IsADirectory => NAME_AN_IMAGE,
-        _ => return None,
-    };
-    Some(text.to_owned())
-}
-
-impl From<&ReadError> for ErrorKind {
-    fn from(error: &ReadError) -> Self {
-        match error {
-            ReadError::Input { source, .. } => source.kind().into(),
-            ReadError::Unsupported { .. } | ReadError::FastCommits => Self::Unsupported,
-            _ => Self::Permanent,
+            InspectReason::Read(error) => error.hint(),
+            InspectReason::Provenance(error) => error.hint(),
+            InspectReason::Path { source, .. } => source.hint(),
         }
     }
 }

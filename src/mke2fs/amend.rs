@@ -8,7 +8,8 @@ use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 
-use ext4::{Device, FoundInode, FoundKind, Ino, Reader, Timestamp, Xattrs};
+use ext4::read::Inode;
+use ext4::{FileType, Ino, Reader, Xattrs};
 
 use super::IMAGE;
 use super::error::Mke2fsError;
@@ -19,12 +20,12 @@ use super::program::Workshop;
 const ENTRY_LEN: u64 = 8 + 256 + 12;
 
 /// Makes the image that mke2fs made like the native one, and returns what debugfs said, which fails at nothing.
-pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &File) -> Result<String, Mke2fsError> {
+pub(super) fn amend(workshop: &Workshop<'_>, native: &Image<'_>, image: &File) -> Result<String, Mke2fsError> {
     let mut made = Reader::open(image)?;
-    let Pairing { mut inodes, missing } = pair(native, &mut made)?;
+    let Pairing { mut inodes, missing } = pair(native, &made)?;
     let mut script = Script::default();
-    let nursery = nursery(&mut made)?;
-    let newborn = plan(&inodes, &missing, nursery, &mut made)?;
+    let nursery = nursery(&made)?;
+    let newborn = plan(&inodes, &missing, nursery, &made)?;
     script.cd(nursery);
     for name in newborn.values().map(|(name, _)| name) {
         script.push(format!("mknod {name} p"));
@@ -39,7 +40,7 @@ pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &Fil
     script.cd(nursery);
     let directory = made.inode(nursery)?;
     let found: BTreeMap<_, _> = made
-        .entries(&directory)?
+        .read_dir(&directory)?
         .into_iter()
         .map(|entry| (entry.name, entry.ino))
         .collect();
@@ -63,9 +64,9 @@ pub(super) fn amend(workshop: &Workshop<'_>, native: &mut Image<'_>, image: &Fil
     // Only now, as a name says of what kind it is, and debugfs looks that up.
     script.link_all(&inodes, &missing);
     said.push(script.run(workshop)?);
-    let linked = pair(native, &mut made).map_err(|error| error.explained_by(&said.join("; ")));
+    let linked = pair(native, &made).map_err(|error| error.explained_by(&said.join("; ")));
     let missing = linked?.missing;
-    said.push(make_room(workshop, &inodes, &missing, made.facts().block_size)?);
+    said.push(make_room(workshop, &inodes, &missing, made.info().block_size)?);
     said.retain(|said| !said.is_empty());
     Ok(said.join("; "))
 }
@@ -96,12 +97,12 @@ fn make_room(
 }
 
 /// Where inodes get a name for a while: `lost+found`, which has room, or else the root.
-fn nursery(made: &mut Image<'_>) -> Result<Ino, Mke2fsError> {
+fn nursery(made: &Image<'_>) -> Result<Ino, Mke2fsError> {
     let root = made.root()?;
-    let entries = made.entries(&root)?;
+    let entries = made.read_dir(&root)?;
     let found = entries.iter().find(|entry| *entry.name == *b"lost+found");
     Ok(match found {
-        Some(entry) if made.inode(entry.ino)?.kind == FoundKind::Directory => entry.ino,
+        Some(entry) if made.inode(entry.ino)?.file_type == FileType::Directory => entry.ino,
         _ => root.ino,
     })
 }
@@ -111,10 +112,10 @@ fn plan<'a>(
     inodes: &BTreeMap<Ino, Paired>,
     missing: &'a [Missing],
     nursery: Ino,
-    made: &mut Image<'_>,
+    made: &Image<'_>,
 ) -> Result<BTreeMap<Ino, (String, &'a Missing)>, Mke2fsError> {
     let directory = made.inode(nursery)?;
-    let present = made.entries(&directory)?.into_iter().map(|entry| entry.name);
+    let present = made.read_dir(&directory)?.into_iter().map(|entry| entry.name);
     let to_be = missing.iter().filter(|missing| missing.directory == nursery);
     let taken: BTreeSet<_> = present.chain(to_be.map(|missing| missing.name.clone())).collect();
     let mut names = (0..)
@@ -126,7 +127,10 @@ fn plan<'a>(
         if inodes.contains_key(&inode.ino) || newborn.contains_key(&inode.ino) {
             continue;
         }
-        if matches!(inode.kind, FoundKind::Directory | FoundKind::File | FoundKind::Symlink) {
+        if matches!(
+            inode.file_type,
+            FileType::Directory | FileType::RegularFile | FileType::Symlink
+        ) {
             return Err(Mke2fsError::different(&missing.path, "it is missing"));
         }
         let name = names.next().expect("there are more numbers than names");
@@ -136,24 +140,16 @@ fn plan<'a>(
 }
 
 /// Sets all that an inode says of itself.
-fn describe(script: &mut Script, inode: &FoundInode, made: Ino) {
-    let file_type = match inode.kind {
-        FoundKind::Fifo => 0o010_000,
-        FoundKind::CharDevice(_) => 0o020_000,
-        FoundKind::Directory => 0o040_000,
-        FoundKind::BlockDevice(_) => 0o060_000,
-        FoundKind::File => 0o100_000,
-        FoundKind::Symlink => 0o120_000,
-        FoundKind::Socket => 0o140_000,
-    };
-    script.set(made, "mode", file_type | u32::from(inode.mode));
+fn describe(script: &mut Script, inode: &Inode, made: Ino) {
+    let type_bits = inode.file_type.mode_bits();
+    script.set(made, "mode", u32::from(type_bits | inode.mode));
     script.set(made, "uid", inode.uid);
     script.set(made, "gid", inode.gid);
-    if inode.kind != FoundKind::Directory {
+    if inode.file_type != FileType::Directory {
         script.set(made, "links_count", u32::from(inode.links));
     }
-    if let FoundKind::CharDevice(device) | FoundKind::BlockDevice(device) = inode.kind {
-        let (old, new) = words(device);
+    if let Some(device) = inode.device {
+        let [old, new] = device.encode();
         script.set(made, "block[0]", old);
         script.set(made, "block[1]", new);
     }
@@ -163,27 +159,10 @@ fn describe(script: &mut Script, inode: &FoundInode, made: Ino) {
         ("ctime", inode.changed),
         ("crtime", inode.modified),
     ] {
-        let (seconds, extra) = split(time);
+        let (seconds, extra) = time.encode();
         script.push(format!("sif <{}> {field} @{seconds}", made.get()));
         script.set(made, &format!("{field}_extra"), extra);
     }
-}
-
-/// The words of a device's number, of which one is zero (`old_encode_dev`, `new_encode_dev`).
-fn words(Device { major, minor }: Device) -> (u32, u32) {
-    if major < 256 && minor < 256 {
-        (major << 8 | minor, 0)
-    } else {
-        (0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12)
-    }
-}
-
-/// A time in two words: the low bits of its seconds, and the high bits with the nanoseconds (`ext4_encode_extra_time`).
-#[expect(clippy::cast_possible_truncation, reason = "the other bits go elsewhere")]
-fn split(time: Timestamp) -> (u32, u32) {
-    let low = time.seconds() as i32;
-    let epoch = ((time.seconds() - i64::from(low)) >> 32).cast_unsigned() as u32 & 3;
-    (low.cast_unsigned(), epoch | time.nanoseconds() << 2)
 }
 
 /// Values of attributes as files, each content once.
@@ -313,17 +292,5 @@ mod tests {
     #[test]
     fn quotes_are_doubled_in_quotes() {
         assert_eq!(quoted(b"two words \"x\"\n"), b"\"two words \"\"x\"\"\n\"");
-    }
-
-    #[test]
-    fn times_are_split_as_the_kernel_does() {
-        for (seconds, words) in [
-            (-1, (u32::MAX, 4)),
-            (-1 << 31, (1 << 31, 4)),
-            (1 << 31, (1 << 31, 5)),
-            ((3 << 32) + (1 << 31) - 1, (i32::MAX.cast_unsigned(), 7)),
-        ] {
-            assert_eq!(split(Timestamp::saturating(seconds, 1)), words, "{seconds}");
-        }
     }
 }

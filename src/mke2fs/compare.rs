@@ -2,21 +2,18 @@
 
 use std::sync::atomic::AtomicBool;
 
-use ext4::{DataRange, FoundInode, FoundKind};
+use ext4::FileType;
+use ext4::read::Inode;
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use crate::interrupt::is_raised;
+use layer::interrupt::is_raised;
 
 /// Bytes that are compared at once.
-const CHUNK: u64 = 1 << 20;
+const CHUNK: usize = 1 << 20;
 
 /// Finds the first difference between two images.
-pub(super) fn compare(
-    native: &mut Image<'_>,
-    made: &mut Image<'_>,
-    interrupted: &AtomicBool,
-) -> Result<(), Mke2fsError> {
+pub(super) fn compare(native: &Image<'_>, made: &Image<'_>, interrupted: &AtomicBool) -> Result<(), Mke2fsError> {
     let pairing = pair(native, made)?;
     if let Some(missing) = pairing.missing.first() {
         return Err(Mke2fsError::different(&missing.path, "it is missing"));
@@ -24,12 +21,12 @@ pub(super) fn compare(
     for (&ino, paired) in &pairing.inodes {
         let expected = native.inode(ino)?;
         let found = made.inode(paired.ino)?;
-        let is_directory = expected.kind == FoundKind::Directory;
-        let sized = |inode: &FoundInode| match inode.kind {
-            FoundKind::File | FoundKind::Symlink => inode.size,
+        let is_directory = expected.file_type == FileType::Directory;
+        let sized = |inode: &Inode| match inode.file_type {
+            FileType::RegularFile | FileType::Symlink => inode.size,
             _ => 0,
         };
-        let what = if expected.kind != found.kind {
+        let what = if (expected.file_type, expected.device) != (found.file_type, found.device) {
             "it is another device"
         } else if expected.mode != found.mode {
             "its mode"
@@ -43,9 +40,11 @@ pub(super) fn compare(
             "its size"
         } else if native.xattrs(&expected)? != made.xattrs(&found)? {
             "its extended attributes"
-        } else if expected.kind == FoundKind::Symlink && native.target(&expected)? != made.target(&found)? {
+        } else if expected.file_type == FileType::Symlink && native.read_link(&expected)? != made.read_link(&found)? {
             "its target"
-        } else if expected.kind == FoundKind::File && !same_content((native, &expected), (made, &found), interrupted)? {
+        } else if expected.file_type == FileType::RegularFile
+            && !same_content((native, &expected), (made, &found), interrupted)?
+        {
             "its content"
         } else {
             continue;
@@ -55,78 +54,32 @@ pub(super) fn compare(
     Ok(())
 }
 
-fn times(inode: &FoundInode) -> [ext4::Timestamp; 3] {
+fn times(inode: &Inode) -> [ext4::Timestamp; 3] {
     [inode.accessed, inode.modified, inode.changed]
 }
 
-/// Content on its way past; both sides have the same size.
-struct Content<'a, 'b> {
-    image: &'a mut Image<'b>,
-    /// Ranges that end after the part that is looked at, the first one last.
-    ranges: Vec<DataRange>,
-    size: u64,
-    buffer: Vec<u8>,
-}
-
 fn same_content(
-    (native, expected): (&mut Image<'_>, &FoundInode),
-    (made, found): (&mut Image<'_>, &FoundInode),
+    (native, expected): (&Image<'_>, &Inode),
+    (made, found): (&Image<'_>, &Inode),
     interrupted: &AtomicBool,
 ) -> Result<bool, Mke2fsError> {
-    let mut expected = Content::new(native, expected)?;
-    let mut found = Content::new(made, found)?;
+    let (expected, found) = (native.open_inode(expected)?, made.open_inode(found)?);
+    let mut buffers = [(); 2].map(|()| vec![0; CHUNK]);
     let mut offset = 0;
     loop {
         if is_raised(interrupted) {
             return Err(Mke2fsError::Interrupted);
         }
         // What is a hole on both sides is not looked at.
-        let next = [expected.next(offset), found.next(offset)].into_iter().flatten().min();
-        let Some(start) = next else { return Ok(true) };
-        offset = start + CHUNK;
-        if expected.part(start)? != found.part(start)? {
+        let next = [expected.next_data(offset), found.next_data(offset)];
+        let Some(start) = next.into_iter().flatten().map(|data| data.start).min() else {
+            return Ok(true);
+        };
+        let [left, right] = &mut buffers;
+        let lens = (expected.read_at(left, start)?, found.read_at(right, start)?);
+        if left[..lens.0] != right[..lens.1] {
             return Ok(false);
         }
-    }
-}
-
-impl<'a, 'b> Content<'a, 'b> {
-    fn new(image: &'a mut Image<'b>, inode: &FoundInode) -> Result<Self, Mke2fsError> {
-        let mut ranges = image.data(inode)?;
-        ranges.reverse();
-        Ok(Self {
-            image,
-            ranges,
-            size: inode.size,
-            buffer: Vec::new(),
-        })
-    }
-
-    /// Where the next data is, from an offset on.
-    fn next(&mut self, offset: u64) -> Option<u64> {
-        while self
-            .ranges
-            .last()
-            .is_some_and(|range| range.start + range.len <= offset)
-        {
-            self.ranges.pop();
-        }
-        self.ranges.last().map(|range| range.start.max(offset))
-    }
-
-    /// A chunk from an offset on, with zeros for holes.
-    fn part(&mut self, start: u64) -> Result<&[u8], Mke2fsError> {
-        let end = self.size.min(start + CHUNK);
-        let index = |offset: u64| usize::try_from(offset - start).expect("it lies in the chunk");
-        self.buffer.clear();
-        self.buffer.resize(index(end), 0);
-        for range in self.ranges.iter().rev().take_while(|range| range.start < end) {
-            let (from, to) = (range.start.max(start), (range.start + range.len).min(end));
-            if from < to {
-                let part = &mut self.buffer[index(from)..index(to)];
-                self.image.read_data(range, from - range.start, part)?;
-            }
-        }
-        Ok(&self.buffer)
+        offset = start + CHUNK as u64;
     }
 }

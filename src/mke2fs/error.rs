@@ -1,12 +1,14 @@
 //! Why e2fsprogs makes no such image.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::error::ErrorKind;
 use crate::stage::StageReason;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use oci::host::kind_of;
 
 /// An image that e2fsprogs did not make, or not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -62,7 +64,7 @@ pub enum Mke2fsError {
     #[error("could not {action} {}", .path.display())]
     Work {
         /// What was tried.
-        action: &'static str,
+        action: WorkAction,
         /// With what.
         path: PathBuf,
         /// Why not.
@@ -72,6 +74,46 @@ pub enum Mke2fsError {
     /// Somebody asked to stop.
     #[error("interrupted")]
     Interrupted,
+}
+
+/// Use of a temporary file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WorkAction {
+    /// Making it.
+    Make,
+    /// Opening it.
+    Open,
+    /// Finding its path.
+    Find,
+    /// Naming it to a program.
+    Use,
+    /// Reading it.
+    Read,
+    /// Writing it.
+    Write,
+    /// Giving it its size.
+    Enlarge,
+    /// Waiting for the program that writes it.
+    Wait,
+    /// Removing it.
+    Remove,
+}
+
+impl fmt::Display for WorkAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Make => "make",
+            Self::Open => "open",
+            Self::Find => "find",
+            Self::Use => "use",
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Enlarge => "enlarge",
+            Self::Wait => "wait for what writes",
+            Self::Remove => "remove",
+        })
+    }
 }
 
 impl Mke2fsError {
@@ -92,23 +134,37 @@ impl Mke2fsError {
         }
         self
     }
+}
 
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Failure for Mke2fsError {
+    fn kind(&self) -> ErrorKind {
         match self {
             Self::Platform | Self::Different { .. } => ErrorKind::Unsupported,
-            Self::Run { source, .. } | Self::Work { source, .. } => source.into(),
+            Self::Run { source, .. } | Self::Work { source, .. } => kind_of(source),
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Permanent,
-            Self::Read(error) => error.into(),
+            Self::Read(error) => error.kind(),
             Self::Stage(reason) => reason.kind(),
             Self::Interrupted => ErrorKind::Transient,
         }
     }
+
+    fn hint(&self) -> Option<Hint> {
+        let first: Option<Hint> = match self {
+            Self::Run { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Some("name the mke2fs of e2fsprogs with its path".into())
+            }
+            Self::Missing { .. } => Some("install e2fsprogs whole".into()),
+            Self::Work { source, .. } => Hint::on_write(source.kind()),
+            _ => None,
+        };
+        let first = first.map_or_else(Hint::default, |first| first.and(", or "));
+        let without = first.and("leave ").about(Setting::Mke2fs, "{}", "mke2fs");
+        Some(without.and(" away: images are built without it"))
+    }
 }
 
-pub(super) fn working(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Mke2fsError {
+pub(super) fn working(action: WorkAction, path: &Path) -> impl FnOnce(io::Error) -> Mke2fsError {
     move |source| Mke2fsError::Work {
         action,
         path: path.to_owned(),

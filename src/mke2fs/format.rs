@@ -1,6 +1,7 @@
 //! How mke2fs is asked for a file system.
 
-use ext4::{Facts, Journal, Options};
+use ext4::read::SuperblockInfo;
+use ext4::{Journal, Options};
 use uuid::Uuid;
 
 use super::error::Mke2fsError;
@@ -31,7 +32,7 @@ const CONFIGURATION: &[u8] = b"[defaults]
 ";
 
 /// Makes a file system in the image, of the files in [`TREE`].
-pub(super) fn format(workshop: &Workshop<'_>, options: &Options, facts: &Facts) -> Result<(), Mke2fsError> {
+pub(super) fn format(workshop: &Workshop<'_>, options: &Options, facts: &SuperblockInfo) -> Result<(), Mke2fsError> {
     const CONFIGURATION_FILE: &str = "mke2fs.conf";
     workshop.write(CONFIGURATION_FILE, CONFIGURATION)?;
     let has = |feature: &str| facts.features.iter().any(|found| found == feature);

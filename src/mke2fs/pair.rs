@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::rc::Rc;
 
-use ext4::{FoundInode, FoundKind, Ino, Reader};
+use ext4::read::Inode;
+use ext4::{FileType, Ino, Reader};
 
 use super::error::Mke2fsError;
 
@@ -33,12 +34,12 @@ pub(super) struct Missing {
     pub(super) name: Box<[u8]>,
     pub(super) path: Rc<[u8]>,
     /// What it leads to, in the native image.
-    pub(super) native: FoundInode,
+    pub(super) native: Inode,
 }
 
 /// Walks through both. Names that only the native image has are no difference yet, all others are, and so are names of different
 /// kinds of files, and hard links between different names.
-pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairing, Mke2fsError> {
+pub(super) fn pair(native: &Image<'_>, made: &Image<'_>) -> Result<Pairing, Mke2fsError> {
     let mut pairing = Pairing {
         inodes: BTreeMap::new(),
         missing: Vec::new(),
@@ -48,9 +49,9 @@ pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairi
     pairing.add(&path, &native_root, &made_root)?;
     let mut pending = vec![(path, native_root, made_root)];
     while let Some((path, native_directory, made_directory)) = pending.pop() {
-        let mut found = made.entries(&made_directory)?.into_iter().peekable();
+        let mut found = made.read_dir(&made_directory)?.into_iter().peekable();
         let mut subdirectories = Vec::new();
-        for entry in native.entries(&native_directory)? {
+        for entry in native.read_dir(&native_directory)? {
             let path: Rc<[u8]> = join(&path, &entry.name).into();
             let native_inode = native.inode(entry.ino)?;
             match found.peek() {
@@ -60,7 +61,7 @@ pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairi
                 Some(other) if other.name == entry.name => {
                     let made_inode = made.inode(other.ino)?;
                     pairing.add(&path, &native_inode, &made_inode)?;
-                    if native_inode.kind == FoundKind::Directory {
+                    if native_inode.file_type == FileType::Directory {
                         subdirectories.push((path, native_inode, made_inode));
                     }
                     found.next();
@@ -86,9 +87,9 @@ pub(super) fn pair(native: &mut Image<'_>, made: &mut Image<'_>) -> Result<Pairi
 }
 
 impl Pairing {
-    fn add(&mut self, path: &Rc<[u8]>, native: &FoundInode, made: &FoundInode) -> Result<(), Mke2fsError> {
+    fn add(&mut self, path: &Rc<[u8]>, native: &Inode, made: &Inode) -> Result<(), Mke2fsError> {
         // Devices have their numbers when all is done.
-        if std::mem::discriminant(&native.kind) != std::mem::discriminant(&made.kind) {
+        if native.file_type != made.file_type {
             return Err(Mke2fsError::different(path, "it is of another kind"));
         }
         let paired = || Paired {

@@ -11,10 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::IMAGE;
-use super::error::{Mke2fsError, working};
-use crate::host::{Access, Directory};
-use crate::interrupt::is_raised;
-use crate::text::harmless;
+use super::error::{Mke2fsError, WorkAction, working};
+use layer::interrupt::is_raised;
+use layer::text::harmless;
+use oci::host::{Access, Directory};
 
 /// How long a program runs until it is looked at again.
 const PAUSE: Duration = Duration::from_millis(10);
@@ -63,7 +63,7 @@ impl Programs {
             source,
         })?;
         // They are run elsewhere.
-        let mke2fs = std::path::absolute(&mke2fs).map_err(working("find", &mke2fs))?;
+        let mke2fs = std::path::absolute(&mke2fs).map_err(working(WorkAction::Find, &mke2fs))?;
         let find = |name: &str| {
             let beside = mke2fs.with_file_name(name);
             beside.is_file().then_some(beside).or_else(|| in_path(name.as_ref()))
@@ -97,7 +97,9 @@ impl<'a> Workshop<'a> {
         programs: &'a Programs,
         interrupted: &'a AtomicBool,
     ) -> Result<Self, Mke2fsError> {
-        let path = directory.stable_path().map_err(working("use", directory.path()))?;
+        let path = directory
+            .stable_path()
+            .map_err(working(WorkAction::Use, directory.path()))?;
         Ok(Self {
             directory,
             path,
@@ -113,7 +115,7 @@ impl<'a> Workshop<'a> {
             file.set_len(0)?;
             file.write_all(content)
         };
-        write().map_err(working("write", &self.directory.path().join(name)))
+        write().map_err(working(WorkAction::Write, &self.directory.path().join(name)))
     }
 
     /// A program that is to see nothing of the clock, the language and the settings of this machine.
@@ -142,9 +144,9 @@ impl<'a> Workshop<'a> {
             file.set_len(0)?;
             Ok((file.try_clone()?, file))
         };
-        let (mut read, said) = create().map_err(working("write", &path))?;
+        let (mut read, said) = create().map_err(working(WorkAction::Write, &path))?;
         if is_all_heard {
-            command.stdout(said.try_clone().map_err(working("write", &path))?);
+            command.stdout(said.try_clone().map_err(working(WorkAction::Write, &path))?);
         }
         let program = PathBuf::from(command.get_program());
         let failed = |source| Mke2fsError::Run { program, source };
@@ -158,7 +160,7 @@ impl<'a> Workshop<'a> {
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(match ended {
-                        Err(source) => working("wait for what writes", &path)(source),
+                        Err(source) => working(WorkAction::Wait, &path)(source),
                         Ok(_) => Mke2fsError::Interrupted,
                     });
                 }
@@ -167,7 +169,7 @@ impl<'a> Workshop<'a> {
         let mut said = Vec::new();
         read.rewind()
             .and_then(|()| read.read_to_end(&mut said))
-            .map_err(working("read", &path))?;
+            .map_err(working(WorkAction::Read, &path))?;
         Ok((status, printable(&said)))
     }
 

@@ -3,7 +3,7 @@
 use sha2::{Digest as _, Sha256};
 use uuid::{Builder, Uuid};
 
-use crate::image::Digest;
+use oci::Digest;
 
 /// The UUID of the file system made of a manifest: a custom one (version 8, RFC 9562) of the first 16 bytes of the SHA-256
 /// of `microagent rootfs uuid`, a NUL and the digest as text, with the bits of version and variant set.

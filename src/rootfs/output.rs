@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
-use crate::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
-use crate::image::{Algorithm, Digest};
+use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
+use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
 #[derive(Debug)]
@@ -27,7 +27,8 @@ impl Pending {
     /// # Errors
     ///
     /// [`BuildError::OutputNotAFile`] if the target is a directory, device or anything else but a regular file,
-    /// [`BuildError::Output`] if its directory does not exist or cannot be written, or the target cannot be replaced.
+    /// [`BuildError::NoDirectory`] if its directory does not exist,
+    /// [`BuildError::Output`] if that cannot be written, or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
         let (file, new) = NewFile::create(target, ANY_FILE).map_err(failed(OutputAction::Create, target))?;
         refuse_locked(target).map_err(failed(OutputAction::Rename, target))?;
@@ -121,10 +122,10 @@ fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> Buil
     move |source| {
         let path = target.to_owned();
         match Untrusted::of(&source) {
-            Some(&Untrusted::NotAFile(kind)) => BuildError::OutputNotAFile {
-                path,
-                found: kind.name(),
-            },
+            Some(&Untrusted::NotAFile(found)) => BuildError::OutputNotAFile { path, found },
+            None if source.kind() == io::ErrorKind::NotFound && action == OutputAction::Create => {
+                BuildError::NoDirectory { path, source }
+            }
             _ => BuildError::Output { action, path, source },
         }
     }
@@ -133,6 +134,9 @@ fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> Buil
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(windows)]
+    use layer::failure::Failure;
+    use oci::host::EntryKind;
 
     #[cfg(windows)]
     #[test]
@@ -153,7 +157,7 @@ mod tests {
                 if source.kind() == io::ErrorKind::ResourceBusy),
             "{error:?}"
         );
-        assert!(error.remediation().unwrap().contains("close"), "{error}");
+        assert!(error.hint().unwrap().to_string().contains("close"), "{error}");
         drop(open);
         Pending::create(&target).unwrap();
     }
@@ -163,9 +167,26 @@ mod tests {
         for target in ["..", "/", "directory/", "directory/..", "."] {
             let error = Pending::create(Path::new(target)).unwrap_err();
             assert!(
-                matches!(error, BuildError::OutputNotAFile { found: "directory", .. }),
+                matches!(
+                    error,
+                    BuildError::OutputNotAFile {
+                        found: EntryKind::Directory,
+                        ..
+                    }
+                ),
                 "{target}: {error}"
             );
         }
+    }
+
+    #[test]
+    fn a_directory_that_is_missing_is_told_from_other_failures() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let target = directory.path().join("missing").join("disk");
+        let error = Pending::create(&target).unwrap_err();
+        assert!(
+            matches!(&error, BuildError::NoDirectory { path, .. } if *path == target),
+            "{error:?}"
+        );
     }
 }

@@ -49,6 +49,7 @@
 mod chunk;
 mod decode;
 mod diff_id;
+mod image_layers;
 mod layer_task;
 #[cfg(all(test, not(target_arch = "s390x")))]
 mod model;
@@ -67,14 +68,17 @@ use std::sync::atomic::AtomicBool;
 use ext4::Output;
 
 use crate::error::LayerFailure;
-use crate::image::DigestError;
-use crate::interrupt;
-use crate::layer::Compression;
 use chunk::{Chunk, ChunkReader, Chunks};
+pub(super) use image_layers::ImageLayers;
+use layer::Compression;
+use layer::interrupt;
+use oci::DigestError;
 use scheduler::{Role, Scheduler};
-pub(super) use stages::ImageLayers;
 use stages::{BlobEnd, LayerSource};
-use work::{BuildWork, MAX_OPEN};
+use work::BuildWork;
+
+/// Most layers that are read at once.
+const MAX_OPEN: usize = 4;
 
 /// Reads layers ahead of the thread that applies them, and writes the image behind it.
 pub(super) struct Pipeline<'a, O> {

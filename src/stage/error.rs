@@ -1,11 +1,13 @@
 //! Why the tree of a disk image cannot be exported.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
-use crate::error::ErrorKind;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use oci::host::{Untrusted, kind_of, make_directory_of};
 
 /// A stage that could not be made. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ pub enum StageReason {
     #[error("could not {action} {}", .path.display())]
     Target {
         /// What was tried.
-        action: &'static str,
+        action: TargetAction,
         /// With what.
         path: PathBuf,
         /// Why not.
@@ -79,6 +81,25 @@ pub enum StageReason {
     Interrupted,
 }
 
+/// Step in making a stage at its path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TargetAction {
+    /// Making a directory beside the path.
+    Begin,
+    /// Giving what is complete its name.
+    Name,
+}
+
+impl fmt::Display for TargetAction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Begin => "make a directory beside",
+            Self::Name => "name",
+        })
+    }
+}
+
 impl StageReason {
     pub(super) fn at(self, target: &Path) -> StageError {
         StageError {
@@ -88,23 +109,52 @@ impl StageReason {
     }
 }
 
-impl StageError {
-    /// What kind of failure it is, by its type alone.
-    #[must_use]
-    pub fn kind(&self) -> ErrorKind {
+impl Failure for StageError {
+    fn kind(&self) -> ErrorKind {
         self.reason.kind()
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        self.reason.hint()
     }
 }
 
-impl StageReason {
-    pub(crate) fn kind(&self) -> ErrorKind {
+impl Failure for StageReason {
+    fn kind(&self) -> ErrorKind {
         match self {
-            StageReason::Exists(_) => ErrorKind::Conflict,
-            StageReason::Target { source, .. } | StageReason::Write { source, .. } => source.into(),
-            StageReason::Read { source, .. } => source.into(),
-            StageReason::SameName { .. } | StageReason::Name { .. } => ErrorKind::Unsupported,
-            StageReason::SecondDirectory { .. } => ErrorKind::Permanent,
-            StageReason::Interrupted => ErrorKind::Transient,
+            Self::Exists(_) => ErrorKind::Conflict,
+            Self::Target { source, .. } | Self::Write { source, .. } => kind_of(source),
+            Self::Read { source, .. } => source.kind(),
+            Self::SameName { .. } | Self::Name { .. } => ErrorKind::Unsupported,
+            Self::SecondDirectory { .. } => ErrorKind::Permanent,
+            Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let name_directory = || Hint::from("name a directory").with(Setting::Stage);
+        match self {
+            Self::Exists(path) => {
+                let advice = format!("remove {}, or name another directory", path.display());
+                Some(
+                    Hint::from(advice)
+                        .with(Setting::Stage)
+                        .and(": a stage replaces nothing"),
+                )
+            }
+            Self::Target { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+                (Some(refusal), _) => refusal.output_hint(),
+                (None, io::ErrorKind::NotFound) => Some(make_directory_of(path)),
+                (None, io::ErrorKind::PermissionDenied) => Some(name_directory().and(" where you can write")),
+                (None, kind) => Hint::on_write(kind),
+            },
+            Self::Write { source, .. } => Hint::on_write(source.kind()),
+            Self::SameName { .. } | Self::Name { .. } => Some(
+                name_directory()
+                    .and(" on a file system that takes all names of Linux, or look into the image")
+                    .with(Setting::Inspect),
+            ),
+            Self::Read { .. } | Self::SecondDirectory { .. } | Self::Interrupted => None,
         }
     }
 }

@@ -2,18 +2,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Write};
 use std::rc::Rc;
 use std::sync::atomic::AtomicBool;
 
-use ext4::{FoundInode, FoundKind, ReadError, Reader, Xattrs};
+use ext4::read::Inode;
+use ext4::{FileType, ReadAt, ReadError, Reader, Xattrs};
 use sha2::{Digest as _, Sha256};
 
 use super::StageReason;
 use super::confined::{Directory, Root, join};
 use super::mtree;
 use super::zeros::write_sparsely;
-use crate::interrupt::is_raised;
+use layer::interrupt::is_raised;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -32,7 +33,7 @@ pub(crate) enum Fidelity {
 
 /// An export on its way.
 pub(super) struct Exporter<'a, R, W> {
-    reader: &'a mut Reader<R>,
+    reader: &'a Reader<R>,
     root: &'a Root,
     fidelity: Fidelity,
     specification: Option<W>,
@@ -55,7 +56,7 @@ pub(super) struct Exporter<'a, R, W> {
 struct Found {
     /// Names from below the root on, with `/` between them.
     path: Rc<[u8]>,
-    inode: Rc<FoundInode>,
+    inode: Rc<Inode>,
 }
 
 /// What the first name of an inode became.
@@ -66,10 +67,10 @@ struct Linked {
     digest: Option<String>,
 }
 
-impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
+impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
     /// An export into an empty directory; with a file for the specification (mtree) of it all.
     pub(super) fn new(
-        reader: &'a mut Reader<R>,
+        reader: &'a Reader<R>,
         root: &'a Root,
         fidelity: Fidelity,
         specification: Option<W>,
@@ -118,7 +119,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
         Ok(())
     }
 
-    fn found_directory(&mut self, path: Rc<[u8]>, inode: FoundInode) -> Result<(), StageReason> {
+    fn found_directory(&mut self, path: Rc<[u8]>, inode: Inode) -> Result<(), StageReason> {
         if !self.seen.insert(inode.ino.get()) {
             return Err(StageReason::SecondDirectory { path: printable(&path) });
         }
@@ -130,7 +131,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     /// Makes the entries of a directory.
     fn fill(&mut self, found: &Found) -> Result<(), StageReason> {
         let directory = self.root.directory(&found.path).map_err(write(&found.path))?;
-        let entries = self.reader.entries(&found.inode).map_err(read(&found.path))?;
+        let entries = self.reader.read_dir(&found.inode).map_err(read(&found.path))?;
         let mut subdirectories = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             self.check_interrupted()?;
@@ -152,7 +153,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
                 }
                 reason => reason,
             })?;
-            if inode.kind == FoundKind::Directory {
+            if inode.file_type == FileType::Directory {
                 subdirectories.push((path, inode));
             }
         }
@@ -169,40 +170,40 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
         parent: &Found,
         path: &[u8],
         name: &[u8],
-        inode: &FoundInode,
+        inode: &Inode,
     ) -> Result<(), StageReason> {
         let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
-        let target = match inode.kind {
-            FoundKind::Symlink => Some(self.reader.target(inode).map_err(read(path))?),
+        let target = match inode.file_type {
+            FileType::Symlink => Some(self.reader.read_link(inode).map_err(read(path))?),
             _ => None,
         };
-        let is_linked = inode.kind != FoundKind::Directory && inode.links > 1;
+        let is_linked = inode.file_type != FileType::Directory && inode.links > 1;
         let mut digest = None;
         if let Some(first) = self.linked.get(&inode.ino.get()).filter(|_| is_linked) {
             // What copies a directory may take two names of a symlink for two symlinks.
-            let is_wanted = self.fidelity == Fidelity::Full || inode.kind != FoundKind::Symlink;
+            let is_wanted = self.fidelity == Fidelity::Full || inode.file_type != FileType::Symlink;
             if first.is_made && is_wanted {
                 let link = || directory.make_link(name, &self.root.directory(&first.directory)?, &first.name);
                 link().map_err(write(path))?;
             }
             digest.clone_from(&first.digest);
         } else {
-            let is_made = match (inode.kind, &target) {
-                (FoundKind::Directory, _) => directory.make_directory(name).map(|()| true),
-                (FoundKind::Symlink, Some(target)) => directory.make_symlink(name, target),
-                (FoundKind::File, _) => {
+            let is_made = match (inode.file_type, &target) {
+                (FileType::Directory, _) => directory.make_directory(name).map(|()| true),
+                (FileType::Symlink, Some(target)) => directory.make_symlink(name, target),
+                (FileType::RegularFile, _) => {
                     let mut file = directory.make_file(name).map_err(write(path))?;
                     digest = self.copy(path, inode, &mut file)?;
                     Ok(true)
                 }
                 // So that it makes no difference who exports.
-                (FoundKind::CharDevice(_) | FoundKind::BlockDevice(_), _) if self.fidelity == Fidelity::Content => {
+                (FileType::CharacterDevice | FileType::BlockDevice, _) if self.fidelity == Fidelity::Content => {
                     Ok(false)
                 }
-                (kind, _) => directory.make_special(name, kind),
+                _ => directory.make_special(name, inode.file_type, inode.device),
             };
             let is_made = is_made.map_err(write(path))?;
-            if is_made && inode.kind != FoundKind::Directory && self.fidelity == Fidelity::Full {
+            if is_made && inode.file_type != FileType::Directory && self.fidelity == Fidelity::Full {
                 directory.describe(name, inode, &xattrs).map_err(write(path))?;
             }
             if is_linked {
@@ -221,7 +222,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     fn specify(
         &mut self,
         path: &[u8],
-        inode: &FoundInode,
+        inode: &Inode,
         target: Option<&[u8]>,
         digest: Option<&str>,
         xattrs: &Xattrs,
@@ -234,7 +235,7 @@ impl<'a, R: Read + Seek, W: Write> Exporter<'a, R, W> {
     }
 
     /// Copies content but what is zeros, and returns its SHA-256 if somebody wants to know.
-    fn copy(&mut self, path: &[u8], inode: &FoundInode, file: &mut File) -> Result<Option<String>, StageReason> {
+    fn copy(&mut self, path: &[u8], inode: &Inode, file: &mut File) -> Result<Option<String>, StageReason> {
         let ranges = self.reader.data(inode).map_err(read(path))?;
         let holes = inode.size - ranges.iter().map(|range| range.len).sum::<u64>();
         let mut hash = None;
@@ -348,12 +349,12 @@ pub(super) mod tests {
     }
 
     fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
-        let mut reader = Reader::open(Cursor::new(image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let reader = Reader::open(Cursor::new(image)).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(interrupted);
         let out = Some(&mut specification);
-        Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted).run()?;
+        Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted).run()?;
         Ok(String::from_utf8(specification).unwrap())
     }
 
@@ -422,12 +423,12 @@ pub(super) mod tests {
         }
         let (image, _) = formatter.finish(tree).unwrap();
         let directory = TempDir::new().unwrap();
-        let mut reader = Reader::open(Cursor::new(&image)).unwrap();
-        let root = Root::open(&crate::host::Directory::open(directory.path()).unwrap()).unwrap();
+        let reader = Reader::open(Cursor::new(&image)).unwrap();
+        let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
         let interrupted = AtomicBool::new(false);
         let out = Some(&mut specification);
-        let mut exporter = Exporter::new(&mut reader, &root, Fidelity::Content, out, &interrupted);
+        let mut exporter = Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted);
         exporter.hashable_holes = 10_000;
         exporter.run().unwrap();
         let specification = String::from_utf8(specification).unwrap();

@@ -23,7 +23,8 @@ use std::io::{self, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ext4::{FoundInode, FoundKind, Xattrs};
+use ext4::read::Inode;
+use ext4::{FileType, Xattrs};
 
 /// What a line says besides what the inode does.
 pub(super) struct Facts<'a> {
@@ -40,27 +41,27 @@ pub(super) fn begin(out: &mut impl Write) -> io::Result<()> {
 }
 
 /// Describes what is at a path, which is relative, without a `.` before it; that of the root is empty.
-pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &FoundInode, facts: &Facts<'_>) -> io::Result<()> {
+pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &Inode, facts: &Facts<'_>) -> io::Result<()> {
     let mut line = b".".to_vec();
     if !path.is_empty() {
         line.push(b'/');
         vis(path, &mut line);
     }
-    let kind = match inode.kind {
-        FoundKind::Directory => "dir",
-        FoundKind::File => "file",
-        FoundKind::Symlink => "link",
-        FoundKind::CharDevice(_) => "char",
-        FoundKind::BlockDevice(_) => "block",
-        FoundKind::Fifo => "fifo",
-        FoundKind::Socket => "socket",
+    let kind = match inode.file_type {
+        FileType::Directory => "dir",
+        FileType::RegularFile => "file",
+        FileType::Symlink => "link",
+        FileType::CharacterDevice => "char",
+        FileType::BlockDevice => "block",
+        FileType::Fifo => "fifo",
+        FileType::Socket => "socket",
     };
     write!(
         line,
         " type={kind} mode={:04o} uid={} gid={} nlink={}",
         inode.mode, inode.uid, inode.gid, inode.links
     )?;
-    if inode.kind == FoundKind::File {
+    if inode.file_type == FileType::RegularFile {
         write!(line, " size={}", inode.size)?;
     }
     write!(
@@ -73,13 +74,13 @@ pub(super) fn entry(out: &mut impl Write, path: &[u8], inode: &FoundInode, facts
         line.extend(b" link=");
         vis(target, &mut line);
     }
-    if let FoundKind::CharDevice(device) | FoundKind::BlockDevice(device) = inode.kind {
+    if let Some(device) = inode.device {
         write!(line, " device=native,{},{}", device.major, device.minor)?;
     }
     if let Some(digest) = facts.digest {
         write!(line, " sha256digest={digest}")?;
     }
-    if inode.kind != FoundKind::Directory && inode.links > 1 {
+    if inode.file_type != FileType::Directory && inode.links > 1 {
         write!(line, " tags=inode{}", inode.ino.get())?;
     }
     for (name, value) in facts.xattrs.iter() {

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::process::Output;
 
-use microagent::image::{Algorithm, Digest};
+use oci::{Algorithm, Digest};
 
 use super::scene::{Scene, failure, json, microagent, stderr, stdout};
 
@@ -60,8 +60,16 @@ fn each_problem_is_a_line_and_all_of_them_a_failure() {
     let output = verify(&scene, &["--mode", "ax"]);
     assert_eq!(json(stderr(&output))["error"]["kind"], "permanent");
     let problems = json(stdout(&output))["problems"].clone();
-    assert_eq!(problems[0]["structure"], "the superblock");
-    assert_eq!(problems[0]["problem"], "its checksum is wrong");
+    let expected = serde_json::json!({
+        "structure": "the superblock",
+        "structure_kind": "superblock",
+        "problem": "its checksum is wrong",
+        "code": "checksum-wrong",
+        "severity": "error",
+    });
+    assert_eq!(problems[0], expected);
+    assert_eq!(problems[1]["code"], "free-blocks-wrong");
+    assert_eq!(problems[1]["severity"], "warning");
 }
 
 #[test]
@@ -83,6 +91,10 @@ fn the_digest_is_that_of_the_whole_file() {
         "{}",
         stdout(&output)
     );
+    let output = verify(&scene, &["--json", "--digest", &digest.to_string()]);
+    let problems = json(stdout(&output))["problems"].clone();
+    let members = ["structure", "structure_kind", "code", "severity"].map(|member| problems[0][member].clone());
+    assert_eq!(members, ["the file", "file", "digest-mismatch", "error"]);
     let output = verify(&scene, &["--digest", "sha256:x"]);
     assert_eq!(output.status.code(), Some(2));
 }

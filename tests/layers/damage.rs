@@ -2,7 +2,7 @@
 
 use std::io::BufReader;
 
-use microagent::layer::LayerOptions;
+use layer::LayerOptions;
 
 use crate::layers::{apply, check_tars, empty, language, message};
 use support::tar::{BLOCK, Entry, Header, archive, extension, pax_body};

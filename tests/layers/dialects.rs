@@ -1,7 +1,7 @@
 //! Every dialect of tar: the same files in v7, ustar, GNU, star and PAX, and what only some of them can say.
 
 use ext4::Timestamp;
-use microagent::layer::LayerOptions;
+use layer::LayerOptions;
 
 use crate::layers::{apply, apply_with, cases, check_tars};
 use support::tar::{BLOCK, Entry, Header, archive, extension, padded, pax_body};

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use ext4::{Directory, Inode, InodeId, Kind, Timestamp};
 use ext4_view::{Ext4, PathBuf};
-use microagent::layer::Rootfs;
+use layer::Rootfs;
 
 use support::tar::Entry;
 use support::tools::assert_clean_where_installed;

@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::atomic::AtomicBool;
 
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
-use microagent::layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
+use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
 
 use crate::layers::{empty, language, message};
 use support::tar::{BLOCK, Entry, Header, archive};

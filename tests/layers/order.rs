@@ -1,6 +1,6 @@
 //! The place of whiteouts in a layer changes nothing, not even a byte of the image.
 
-use microagent::layer::{LayerError, LayerOptions};
+use layer::{LayerError, LayerOptions};
 
 use crate::layers::{empty, language};
 use support::random_layers::{

@@ -71,7 +71,7 @@ fn a_tree_may_be_deeper_than_any_path() {
         entries.push(Entry::directory(format!("l{level}/{step}")));
     }
     let mut rootfs = crate::layers::empty();
-    let options = microagent::layer::LayerOptions::default();
+    let options = layer::LayerOptions::default();
     rootfs.apply(&archive(&entries)[..], &options).unwrap();
     rootfs
         .apply(

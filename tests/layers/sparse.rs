@@ -262,7 +262,7 @@ fn holes_cost_nothing() {
     let huge = |len| layer(old_gnu("f", &[(len - 1, 1)], b"x", len));
     let mut rootfs = crate::layers::empty();
     rootfs
-        .apply(&huge(1 << 43)[..], &microagent::layer::LayerOptions::default())
+        .apply(&huge(1 << 43)[..], &layer::LayerOptions::default())
         .unwrap();
     let (image, summary) = rootfs.formatter.finish(rootfs.tree).unwrap();
     assert!(summary.used_bytes < 1 << 20 && image.len() < 2 << 20);

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression as Level, Crc, GzBuilder};
-use microagent::layer::{Compression, DecodeError, decode};
+use layer::{Compression, DecodeError, decode};
 
 use crate::layers::{apply, check_tars};
 use support::skip::skip;

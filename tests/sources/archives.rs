@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use microagent::image::{
+use oci::{
     Algorithm, ArchiveError, Digest, DigestError, DockerArchiveError, FileError, Image, ImageError, LayoutError,
     ManifestError,
 };

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ext4::{Fit, Options, Size};
-use microagent::image::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
-use microagent::layer::Limits;
+use layer::Limits;
 use microagent::rootfs::{BuildOptions, build};
+use oci::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, block_in_place, spawn_blocking};

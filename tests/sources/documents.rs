@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 
-use microagent::image::{Image, ImageError};
+use layer::failure::Failure as _;
+use oci::{Image, ImageError};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
@@ -376,8 +377,8 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
     let error = resolve(&layout.reference(""), "amd64").unwrap_err();
     assert_eq!(chain(&error), "no image for linux/amd64; there is linux/arm64");
     assert_eq!(
-        error.remediation().unwrap(),
-        "if that is the one that you want, say --platform linux/arm64"
+        error.hint().unwrap().to_string(),
+        "if that is the one that you want, say linux/arm64"
     );
     let found = resolve(&layout.reference(""), "arm64").unwrap();
     assert_eq!(found.config_platform, None);
@@ -447,7 +448,7 @@ fn an_archive_in_xz_is_not_called_a_layer() {
                 )
             );
             assert_eq!(
-                error.remediation().unwrap(),
+                error.hint().unwrap().to_string(),
                 "decompress the archive first, or compress it with gzip or zstd"
             );
         }
@@ -464,5 +465,11 @@ fn an_archive_in_xz_is_not_called_a_layer() {
         chain(&error).starts_with("could not decompress the layer "),
         "{error:?}"
     );
-    assert!(error.remediation().unwrap().contains("with layers in gzip or zstd"));
+    assert!(
+        error
+            .hint()
+            .unwrap()
+            .to_string()
+            .contains("with layers in gzip or zstd")
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use microagent::image::{ImageError, RegistryError, StoreError};
+use oci::{ImageError, RegistryError, StoreError};
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull};
 use crate::sources::{State, linux, read, rootfs_build};

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use microagent::image::{DigestError, ImageError, RegistryError};
+use oci::{DigestError, ImageError, RegistryError};
 use serde_json::{Value, json};
 
 use crate::sources::{State, chain, linux, read};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use microagent::image::{DigestError, FileError, Image, ImageError, LayoutError, ManifestError};
+use oci::{DigestError, FileError, Image, ImageError, LayoutError, ManifestError};
 use serde_json::{Value, json};
 
 use crate::sources::{State, chain, linux, read, resolve};

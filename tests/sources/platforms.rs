@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use microagent::image::{DockerArchiveError, Image, ImageError, LayoutError};
+use oci::{DockerArchiveError, Image, ImageError, LayoutError};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;

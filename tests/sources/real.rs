@@ -1,6 +1,7 @@
 //! The same images from a layout and from a real registry.
 
-use microagent::image::{ImageError, RegistryError};
+use layer::failure::Failure as _;
+use oci::{ImageError, RegistryError};
 use serde_json::Value;
 
 use crate::sources::{State, chain, linux, read, resolve};
@@ -121,6 +122,10 @@ fn the_credentials_that_skopeo_login_writes_open_a_private_registry() {
         &error,
         ImageError::Registry(RegistryError::Unauthorized { credentials: None, .. })
     ));
-    let login = format!("microagent registry login {} -u <user>", registry.host);
-    assert!(error.remediation().unwrap().contains(&login), "{error}");
+    let hint = error
+        .hint()
+        .unwrap()
+        .naming(|setting| Some(format!("{setting:?}").into()));
+    let login = format!("log in first: Login {{ registry: {:?} }}", registry.host);
+    assert!(hint.ends_with(&login), "{hint}");
 }

@@ -6,8 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 
-use microagent::error::ErrorKind;
-use microagent::image::{ImageError, Redirects, RegistryError};
+use layer::failure::{ErrorKind, Failure as _};
+use oci::{ImageError, Redirects, RegistryError};
 use tempfile::TempDir;
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
@@ -55,7 +55,7 @@ fn what_another_host_does_not_give_is_not_the_fault_of_the_registry() {
             _ => || Reply::status(410),
         };
         let (error, store) = at_another_host(reply);
-        assert!(error.remediation().is_none(), "{:?}", error.remediation());
+        assert!(error.hint().is_none(), "{:?}", error.hint());
         let error = elsewhere(error, &store);
         assert!(
             matches!(error, RegistryError::UnexpectedStatus { status: found, .. } if found == status),
@@ -92,7 +92,7 @@ fn what_is_not_where_all_is_asked_for_is_not_found() {
     let not_there = format!("{} has no image team/app:latest", other.address);
     assert!(chain(&error).ends_with(&not_there), "{}", chain(&error));
     assert_eq!(error.kind(), ErrorKind::NotFound);
-    assert!(error.remediation().is_some());
+    assert!(error.hint().is_some());
     assert!(matches!(elsewhere(error, &other), RegistryError::NotFound { .. }));
 }
 
@@ -304,8 +304,8 @@ fn who_speaks_plain_http_to_tls_is_told_how_to_speak() {
             body: page.into(),
         });
         let error = pull(&State::new(), &server.reference("")).unwrap_err();
-        let hint = error.remediation().unwrap();
-        assert!(hint.contains("--plain-http=false"), "{hint}");
+        let hint = error.hint().unwrap().to_string();
+        assert!(hint.contains("speak TLS"), "{hint}");
         assert!(
             matches!(registry_error(error), RegistryError::SpeaksTls { .. }),
             "{page}"
@@ -331,7 +331,7 @@ fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
     // So that it does not matter which certificates this machine has.
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
-    let hint = error.remediation().unwrap();
-    assert!(hint.contains("--plain-http "), "{hint}");
+    let hint = error.hint().unwrap().to_string();
+    assert!(hint.contains("anyone between can read"), "{hint}");
     assert!(matches!(registry_error(error), RegistryError::SpeaksPlainHttp { .. }));
 }

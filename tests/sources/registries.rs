@@ -12,7 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use microagent::image::ImageError;
+use oci::ImageError;
 use serde_json::{Value, json};
 
 use crate::sources::faults::{CONTENT, one_image};

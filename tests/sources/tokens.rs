@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use microagent::image::RegistryError;
+use layer::failure::Failure as _;
+use oci::RegistryError;
 use serde_json::{Value, json};
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
@@ -35,8 +36,12 @@ fn basic_credentials_are_sent_when_asked_for() {
     assert_eq!(server.requests().len(), 4, "only the first request is refused");
 
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
-    let login = format!("microagent registry login {} -u <user>", server.address);
-    assert!(error.remediation().unwrap().contains(&login), "{error}");
+    let hint = error
+        .hint()
+        .unwrap()
+        .naming(|setting| Some(format!("{setting:?}").into()));
+    let login = format!("log in first: Login {{ registry: {:?} }}", server.address.to_string());
+    assert!(hint.ends_with(&login), "{hint}");
     assert!(matches!(
         registry_error(error),
         RegistryError::Unauthorized { credentials: None, .. }

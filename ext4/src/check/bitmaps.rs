@@ -1,22 +1,42 @@
-//! The bitmaps and the counts, against what is in use (pass 5 of e2fsck).
+//! The bitmaps and counts, compared with the blocks and inodes in use (pass 5 of e2fsck).
 
-use std::io::{Read, Seek};
+use std::fmt;
 
 use super::ownership::set;
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum;
-use crate::disk::group_desc::GroupFlags;
-use crate::read::facts::incompat;
+use crate::disk::features::Features;
+use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 
-/// What of a bitmap's first bits is in use, and what it says.
+/// The unit of a bitmap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BitmapUnit {
+    /// Blocks.
+    Block,
+    /// Inodes.
+    Inode,
+}
+
+impl fmt::Display for BitmapUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Block => "block",
+            Self::Inode => "inode",
+        })
+    }
+}
+
+/// A comparison of the first bits of a bitmap.
 struct Compared {
     used: u32,
     /// The first bit that is wrong, and how many are.
     wrong: Option<(u32, u32)>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn bitmaps(&mut self) -> Result<(), ReadError> {
         let (mut free_blocks, mut free_inodes) = (0, 0);
         for group in 0..self.groups.len() {
@@ -24,30 +44,26 @@ impl<R: Read + Seek> Check<R> {
             free_blocks += u64::from(self.block_bitmap(number)?);
             free_inodes += u64::from(self.inode_bitmap(number)?);
         }
-        let facts = self.reader.facts();
+        let superblock = self.reader.superblock();
         // A kernel that had no time to unmount did not write them.
-        if self.reader.has_incompat(incompat::RECOVER) {
+        if self.reader.superblock().has(Features::NEEDS_RECOVERY) {
             return Ok(());
         }
-        self.findings
-            .expect(facts.free_block_count == free_blocks, Structure::Superblock, || {
-                format!("{} free blocks instead of {free_blocks}", facts.free_block_count)
-            });
-        let found = u64::from(facts.free_inode_count);
-        self.findings.expect(found == free_inodes, Structure::Superblock, || {
-            format!("{found} free inodes instead of {free_inodes}")
-        });
+        let (found, expected) = (superblock.free_blocks(), free_blocks);
+        let problem = Problem::FreeBlocksWrong { found, expected };
+        self.findings.expect(found == expected, Structure::Superblock, problem);
+        let (found, expected) = (superblock.free_inodes_count.get(), free_inodes);
+        let problem = Problem::FreeInodesWrong { found, expected };
+        self.expect(u64::from(found) == expected, Structure::Superblock, problem);
         Ok(())
     }
 
     /// Returns how many blocks of the group are free.
     fn block_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let described = &self.groups[group as usize];
-        let (at, sum, said) = (
-            described.block_bitmap,
-            described.block_bitmap_sum,
-            described.free_blocks,
-        );
+        let descriptor = &described.descriptor;
+        let (at, sum) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
+        let said = descriptor.free_blocks();
         let (start, end) = (self.group_start(group), self.group_end(group));
         let count = u32::try_from(end.saturating_sub(start)).unwrap_or(0);
         let structure = Structure::BlockBitmap { group };
@@ -59,16 +75,14 @@ impl<R: Read + Seek> Check<R> {
             Some(self.unwritten(group))
         };
         let compared = compare(bitmap.as_deref(), &self.blocks.bitmap(start, count), count);
-        self.report(structure, &compared, "block", start);
+        self.report(structure, &compared, BitmapUnit::Block, start);
         if let Some(bitmap) = bitmap.filter(|_| is_written) {
             self.padding(structure, &bitmap, count);
         }
-        let free = count - compared.used;
-        self.findings
-            .expect(said == free, Structure::GroupDescriptor { group }, || {
-                format!("{said} free blocks instead of {free}")
-            });
-        Ok(free)
+        let (found, expected) = (said, count - compared.used);
+        let problem = Problem::GroupFreeBlocksWrong { found, expected };
+        self.expect(found == expected, Structure::GroupDescriptor { group }, problem);
+        Ok(expected)
     }
 
     /// The bitmap of a group in which nothing is in use but what every group has: its copies, and its own bitmaps and table.
@@ -80,26 +94,24 @@ impl<R: Read + Seek> Check<R> {
                 set(&mut bitmap, block - start);
             }
         };
-        if self.reader.superblock().has_backup(group) {
-            let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
-            mark(start, 1 + self.descriptor_blocks() + reserved);
+        let superblock = self.reader.superblock();
+        if superblock.has_backup(group) {
+            mark(start, superblock.backup_blocks());
         }
-        let described = &self.groups[group as usize];
-        mark(described.block_bitmap, 1);
-        mark(described.inode_bitmap, 1);
-        mark(described.inode_table, self.table_blocks());
+        let descriptor = &self.groups[group as usize].descriptor;
+        mark(descriptor.block_bitmap(), 1);
+        mark(descriptor.inode_bitmap(), 1);
+        mark(descriptor.inode_table(), superblock.inode_table_blocks());
         bitmap
     }
 
     /// Returns how many inodes of the group are free.
     fn inode_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let described = &self.groups[group as usize];
-        let (at, sum, said) = (
-            described.inode_bitmap,
-            described.inode_bitmap_sum,
-            described.free_inodes,
-        );
-        let (said_directories, is_unknown) = (described.directories, described.is_unknown);
+        let descriptor = &described.descriptor;
+        let (at, sum) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
+        let (said, said_directories) = (descriptor.free_inodes(), descriptor.used_dirs());
+        let is_unknown = described.is_unknown;
         let structure = Structure::InodeBitmap { group };
         let per_group = self.reader.superblock().inodes_per_group.get();
         let is_written = !described.flags.contains(GroupFlags::INODE_UNINIT);
@@ -112,7 +124,7 @@ impl<R: Read + Seek> Check<R> {
             return Ok(said);
         }
         let first = group * per_group + 1;
-        let reserved = self.reader.superblock().first_ino.get().max(11);
+        let reserved = self.reader.superblock().first_inode();
         let mut expected = vec![0; (per_group as usize).div_ceil(8)];
         let mut directories = 0;
         for fact in self.inodes.of_group(group) {
@@ -123,18 +135,24 @@ impl<R: Read + Seek> Check<R> {
             set(&mut expected, u64::from(ino - first));
         }
         let compared = compare(bitmap.as_deref(), &expected, per_group);
-        self.report(structure, &compared, "inode", first.into());
+        self.report(structure, &compared, BitmapUnit::Inode, first.into());
         if let Some(bitmap) = bitmap {
             self.padding(structure, &bitmap, per_group);
         }
         let free = per_group - compared.used;
         let structure = Structure::GroupDescriptor { group };
-        self.findings.expect(said == free, structure, || {
-            format!("{said} free inodes instead of {free}")
-        });
-        self.findings.expect(said_directories == directories, structure, || {
-            format!("{said_directories} directories instead of {directories}")
-        });
+        let (found, expected) = (said, free);
+        self.expect(
+            found == expected,
+            structure,
+            Problem::GroupFreeInodesWrong { found, expected },
+        );
+        let (found, expected) = (said_directories, directories);
+        self.expect(
+            found == expected,
+            structure,
+            Problem::GroupDirectoriesWrong { found, expected },
+        );
         Ok(free)
     }
 
@@ -151,27 +169,18 @@ impl<R: Read + Seek> Check<R> {
         if let Some(seed) = self.reader.sums().seed() {
             let covered = &block[..(bits as usize / 8).min(block.len())];
             let expected = checksum::bitmap(covered, seed);
-            // Small descriptors have room for half of it.
-            let mask = if self.reader.descriptor_size() >= 64 {
-                u32::MAX
-            } else {
-                0xFFFF
-            };
+            let mask = bitmap_csum_mask(self.reader.descriptor_size());
             if sum & mask != expected & mask {
-                self.findings.wrong_checksum(structure);
+                self.find(structure, Problem::ChecksumWrong);
             }
         }
         Ok(Some(block))
     }
 
-    fn report(&mut self, structure: Structure, compared: &Compared, what: &str, first: u64) {
+    fn report(&mut self, structure: Structure, compared: &Compared, unit: BitmapUnit, first: u64) {
         if let Some((index, count)) = compared.wrong {
-            let number = first + u64::from(index);
-            let more = match count {
-                1 => String::new(),
-                _ => format!(", and so are {} more", count - 1),
-            };
-            self.find(structure, format!("the bit of {what} {number} is wrong{more}"));
+            let first = first + u64::from(index);
+            self.find(structure, Problem::BitmapDiffers { unit, first, count });
         }
     }
 
@@ -180,9 +189,7 @@ impl<R: Read + Seek> Check<R> {
         let whole = count.next_multiple_of(8);
         let bytes = bitmap.get(whole as usize / 8..).unwrap_or_default();
         let is_right = (count..whole).all(|index| bit(bitmap, index)) && bytes.iter().all(|&byte| byte == 0xFF);
-        self.findings.expect(is_right, structure, || {
-            "the bits behind the last one are not all set".to_owned()
-        });
+        self.expect(is_right, structure, Problem::BitmapPaddingWrong);
     }
 }
 

@@ -1,35 +1,36 @@
-//! Directories: their blocks, one after the other (pass 2 of e2fsck).
-
-use std::io::{Read, Seek};
+//! Blocks of directories, one after the other (pass 2 of e2fsck).
 
 use super::index::Index;
-use super::inodes::Checked;
-use super::{Check, found, is_zeros};
+use super::inodes::CheckedInode;
+use super::{Check, Problem, found, is_zeros};
 use crate::checksum::Seed;
+use crate::disk::dir_entry::index_entries;
+use crate::disk::hash::NameHasher;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
-use crate::encode::hash::NameHasher;
-use crate::read::sums::{index_entries, is_right_index_node, is_right_leaf};
+use crate::read::sums::{is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
-use crate::units::Ino;
+use crate::read_at::ReadAt;
+use crate::units::{BlockNr, Ino};
 
-/// Most blocks of a directory that may be zeros for the others to be looked at. Nobody writes such a block, even one of
-/// 64 KiB, for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+/// Most blocks of a directory that may be zeros. Nobody writes such a block, even one of 64 KiB, for
+/// which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
 const MAX_ZEROS: u32 = 16;
 
-/// A directory whose blocks are being looked at.
+/// A directory whose blocks are being checked.
 pub(super) struct Directory {
     pub(super) ino: Ino,
-    /// What its blocks' checksums begin with, if they have any.
+    /// Seed of its blocks' checksums, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find those that are there twice; not those of the index, which may be weak.
+    /// Two hashes of each name, to find names that are there twice; not those of the index, which may
+    /// be weak.
     pub(super) fingerprints: Vec<(u64, u32)>,
-    /// How its index hashes names, if it has one.
+    /// Hash of names in its index, if it has one.
     pub(super) hasher: Option<NameHasher>,
-    /// Smallest and largest hash of a name in the block that was looked at last.
+    /// Smallest and largest hash of a name in the last block.
     pub(super) hashes: Option<(u32, u32)>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn directories(&mut self) -> Result<(), ReadError> {
         let directories = self.inodes.numbers().filter(|&ino| {
             let fact = self.inodes.get(ino);
@@ -40,14 +41,14 @@ impl<R: Read + Seek> Check<R> {
             if self.findings.is_over() {
                 break;
             }
-            if let Some(checked) = self.again(Ino(ino))? {
+            if let Some(checked) = self.reread_inode(Ino(ino))? {
                 self.directory(&checked)?;
             }
         }
         Ok(())
     }
 
-    fn directory(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    fn directory(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let seed = self.reader.sums().seed();
         let mut directory = Directory {
             ino: checked.ino,
@@ -63,13 +64,12 @@ impl<R: Read + Seek> Check<R> {
         }
         directory.fingerprints.sort_unstable();
         let is_unique = directory.fingerprints.windows(2).all(|pair| pair[0] != pair[1]);
-        self.findings
-            .expect(is_unique, checked.structure(), || "a name is in it twice".to_owned());
+        self.expect(is_unique, checked.structure(), Problem::NameTwice);
         Ok(())
     }
 
-    /// Entries in the inode: the number of the directory above, then two parts that no entry crosses.
-    fn inline(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+    /// Checks entries in the inode: the number of the parent, then two parts that no entry crosses.
+    fn inline(&mut self, checked: &CheckedInode, directory: &mut Directory) -> Result<(), ReadError> {
         let structure = checked.structure();
         let content = self.reader.read_inode(checked.ino).and_then(|inode| {
             let len = usize::try_from(checked.size)
@@ -85,39 +85,39 @@ impl<R: Read + Seek> Check<R> {
             return Ok(());
         };
         let (first, second) = content.split_at(content.len().min(BLOCK_LEN));
-        let Some((above, first)) = first.split_first_chunk::<4>() else {
-            self.find(structure, "a directory of no length");
+        let Some((parent, first)) = first.split_first_chunk::<4>() else {
+            self.find(structure, Problem::DirectoryEmpty);
             return Ok(());
         };
-        self.dots(directory.ino, u32::from_le_bytes(*above), structure);
+        self.dots(directory.ino, u32::from_le_bytes(*parent), structure);
         self.entries(structure, directory, first);
         self.entries(structure, directory, second);
         Ok(())
     }
 
-    /// Counts `.` and `..`.
-    pub(super) fn dots(&mut self, directory: Ino, above: u32, structure: Structure) {
+    /// Counts the links that `.` and `..` are.
+    pub(super) fn dots(&mut self, directory: Ino, parent: u32, structure: Structure) {
         if let Some(fact) = self.inodes.get_mut(directory.get()) {
             fact.found += 1;
         }
-        self.names.dot_dot.insert(directory.get(), above);
-        match self.inodes.get_mut(above).filter(|fact| fact.is_directory()) {
-            Some(fact) => fact.found += 1,
-            None => self.findings.expect(self.is_unknown(above), structure, || {
-                format!("'..' is inode {above}, which is no directory")
-            }),
+        self.names.dot_dot.insert(directory.get(), parent);
+        let parent_fact = self.inodes.get_mut(parent).filter(|fact| fact.is_directory());
+        if let Some(fact) = parent_fact {
+            fact.found += 1;
+        } else if !self.is_unknown(parent) {
+            self.find(structure, Problem::DotDotNotDirectory { ino: parent });
         }
     }
 
-    fn blocks(&mut self, checked: &Checked, directory: &mut Directory) -> Result<(), ReadError> {
+    fn blocks(&mut self, checked: &CheckedInode, directory: &mut Directory) -> Result<(), ReadError> {
         let blocks = self.blocks_of(checked, false)?;
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let mut index = None;
         let mut zeros = 0;
         for extent in &blocks.extents {
-            let run = extent.run();
-            for (logical, block) in (extent.logical..=u32::MAX).zip(run.start.get()..run.end().get()) {
-                let ino = checked.ino.get();
+            let ino = checked.ino.get();
+            let numbers = extent.range().blocks().map(BlockNr::get);
+            for (logical, block) in (extent.logical..=u32::MAX).zip(numbers) {
                 let structure = Structure::DirectoryBlock { ino, block };
                 let Some(bytes) = self.filled_block(structure, block)? else {
                     continue;
@@ -138,10 +138,7 @@ impl<R: Read + Seek> Check<R> {
                 zeros += u32::from(is_zeros(&bytes));
                 if zeros > MAX_ZEROS {
                     self.names.are_partial = true;
-                    self.find(
-                        checked.structure(),
-                        "so many of its blocks are zeros that its others are not looked at",
-                    );
+                    self.find(checked.structure(), Problem::DirectoryCheckStopped);
                     return Ok(());
                 }
             }
@@ -157,7 +154,7 @@ impl<R: Read + Seek> Check<R> {
             (Some(_), None) => false,
         };
         if !is_right {
-            self.findings.wrong_checksum(structure);
+            self.find(structure, Problem::ChecksumWrong);
         }
     }
 
@@ -165,7 +162,7 @@ impl<R: Read + Seek> Check<R> {
         if let Some(seed) = directory.seed
             && !is_right_leaf(bytes, seed)
         {
-            self.findings.wrong_checksum(structure);
+            self.find(structure, Problem::ChecksumWrong);
         }
         directory.hashes = None;
         if logical == 0 {
@@ -175,7 +172,7 @@ impl<R: Read + Seek> Check<R> {
         }
     }
 
-    /// Whether the hashes of the names in a leaf are those that the index says.
+    /// Compares the hashes of the names in a leaf with the range that the index gives it.
     fn leaf_range(&mut self, structure: Structure, index: &Index, logical: u32, directory: &Directory) {
         let (Some((smallest, largest)), Some(range)) = (directory.hashes, index.leaf(logical)) else {
             return;
@@ -189,8 +186,6 @@ impl<R: Read + Seek> Check<R> {
                     largest < next
                 }
             });
-        self.findings.expect(is_right, structure, || {
-            format!("it holds hashes from {smallest:#x} to {largest:#x}, which the index does not lead to")
-        });
+        self.expect(is_right, structure, Problem::IndexRangeWrong { smallest, largest });
     }
 }

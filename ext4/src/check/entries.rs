@@ -1,23 +1,18 @@
-//! Entries: a name, what it leads to, and the room up to the next.
+//! Entries of directories (`check_dir_block` of e2fsck).
 
-use std::io::{Read, Seek};
-
-use zerocopy::FromBytes;
-
-use super::Check;
 use super::directories::Directory;
-use crate::disk::dir_entry::{DirEntry, file_type};
-use crate::disk::inode::file_type as mode;
-use crate::encode::hash::NameHasher;
+use super::{Check, Problem};
+use crate::disk::dir_entry::{DirEntry, DirEntryTail, MIN_LEN};
+use crate::disk::features::Features;
+use crate::disk::hash::NameHasher;
+use crate::file_type::FileType;
 use crate::read::Structure;
-use crate::read::facts::incompat;
-use crate::read::sums::has_tail;
+use crate::read_at::ReadAt;
+use crate::units::join;
 
-/// Length of an entry before its name.
-const ENTRY_LEN: usize = size_of::<DirEntry>();
-
-impl<R: Read + Seek> Check<R> {
-    /// The first block of a directory: `.` and `..`, and the others, if they do not stand for the root of the index.
+impl<R: ReadAt> Check<R> {
+    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an index
+    /// lies there.
     pub(super) fn first_entries(
         &mut self,
         structure: Structure,
@@ -29,22 +24,18 @@ impl<R: Read + Seek> Check<R> {
             return;
         };
         let is_right = dot.name == b"." && dot.is_terminated && dot.ino == directory.ino.get();
-        self.findings
-            .expect(is_right, structure, || "its first entry is not '.'".to_owned());
+        self.expect(is_right, structure, Problem::DotMissing);
         self.dot_type(structure, &dot);
         let Some((dot_dot, rest)) = self.entry(structure, rest, bytes.len()) else {
             return;
         };
         let is_right = dot_dot.name == b".." && dot_dot.is_terminated;
-        self.findings
-            .expect(is_right, structure, || "its second entry is not '..'".to_owned());
+        self.expect(is_right, structure, Problem::DotDotMissing);
         self.dot_type(structure, &dot_dot);
         self.dots(directory.ino, dot_dot.ino, structure);
         if is_root {
-            let is_right = dot.len == 12 && dot_dot.len == bytes.len() - 12;
-            self.findings.expect(is_right, structure, || {
-                "'..' does not span the root of the index".to_owned()
-            });
+            let is_right = dot.len == MIN_LEN && dot_dot.len == bytes.len() - MIN_LEN;
+            self.expect(is_right, structure, Problem::IndexRootNotSpanned);
         } else {
             self.entries(structure, directory, rest);
         }
@@ -53,8 +44,8 @@ impl<R: Read + Seek> Check<R> {
     pub(super) fn entries(&mut self, structure: Structure, directory: &mut Directory, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // The entry that holds the checksum is none.
-            if rest.len() == 12 && directory.seed.is_some() && has_tail(rest) {
+            // The checksum of the block looks like an entry.
+            if rest.len() == size_of::<DirEntryTail>() && directory.seed.is_some() && DirEntryTail::of(rest).is_some() {
                 return;
             }
             let Some((entry, after)) = self.entry(structure, rest, bytes.len()) else {
@@ -71,59 +62,57 @@ impl<R: Read + Seek> Check<R> {
     fn entry<'a>(&mut self, structure: Structure, bytes: &'a [u8], block_len: usize) -> Option<(Entry<'a>, &'a [u8])> {
         let taken = take(bytes, block_len);
         if taken.is_none() {
-            self.find(structure, "an entry has a length that cannot be");
+            self.find(structure, Problem::EntryLengthWrong);
         }
         taken
     }
 
     /// Returns whether the type of an entry is that of its inode. Zero says that it is not known,
     /// as Hurd writes it: then e2fsck and the kernel look at the inode.
-    fn is_type(&self, found: u8, file_type: u16) -> bool {
-        found == 0 || self.reader.has_incompat(incompat::FILETYPE) && found == entry_type(file_type)
+    fn is_type(&self, found: u8, file_type: Option<FileType>) -> bool {
+        let has_types = self.reader.superblock().has(Features::FILETYPE);
+        found == 0 || has_types && file_type.map(FileType::entry_type) == Some(found)
     }
 
     /// Checks the type of `.` or `..`.
     fn dot_type(&mut self, structure: Structure, entry: &Entry<'_>) {
-        let is_right = self.is_type(entry.file_type, mode::DIRECTORY);
-        self.findings.expect(is_right, structure, || {
-            format!(
-                "{:?} is of type {}, and not a directory",
-                entry.name.escape_ascii().to_string(),
-                entry.file_type
-            )
-        });
+        let is_right = self.is_type(entry.file_type, Some(FileType::Directory));
+        if !is_right {
+            let (name, found) = (entry.name.into(), entry.file_type);
+            self.find(structure, Problem::DotTypeWrong { name, found });
+        }
     }
 
     fn named(&mut self, structure: Structure, directory: &mut Directory, entry: &Entry<'_>) {
-        let shown = || entry.name.escape_ascii().to_string();
         let cannot_be = entry.name.is_empty()
             || entry.name == b"."
             || entry.name == b".."
             || entry.name.iter().any(|&byte| byte == b'/' || byte == 0);
-        self.findings
-            .expect(!cannot_be, structure, || format!("the name {:?} cannot be", shown()));
+        let name = || entry.name.into();
+        if cannot_be {
+            self.find(structure, Problem::NameWrong { name: name() });
+        }
         directory.fingerprint(entry.name);
-        let first = self.reader.superblock().first_ino.get().max(11);
+        let first = self.reader.superblock().first_inode();
         let ino = entry.ino;
         let Some(fact) = self.inodes.get_mut(ino).filter(|_| ino >= first) else {
-            self.findings.expect(self.is_unknown(ino), structure, || {
-                format!("{:?} is inode {ino}, which is no file", shown())
-            });
+            if !self.is_unknown(ino) {
+                self.find(structure, Problem::EntryInodeUnused { name: name(), ino });
+            }
             return;
         };
         fact.found += 1;
         let fact = *fact;
         let is_right = self.is_type(entry.file_type, fact.file_type);
-        self.findings.expect(is_right, structure, || {
-            format!("{:?} is of type {}, and inode {ino} is not", shown(), entry.file_type)
-        });
+        if !is_right {
+            let (name, found) = (name(), entry.file_type);
+            self.find(structure, Problem::EntryTypeWrong { name, ino, found });
+        }
         if fact.is_directory()
-            && let Some(other) = self.names.above.insert(ino, directory.ino.get())
+            && let Some(other) = self.names.parents.insert(ino, directory.ino.get())
         {
-            self.find(
-                structure,
-                format!("{:?} is inode {ino}, which is in directory {other} too", shown()),
-            );
+            let name = name();
+            self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
         }
     }
 }
@@ -134,54 +123,33 @@ struct Entry<'a> {
     len: usize,
     name: &'a [u8],
     file_type: u8,
-    /// Whether a zero follows the name, as e2fsck wants it of `.` and `..`.
+    /// A zero follows the name, as e2fsck wants it of `.` and `..`.
     is_terminated: bool,
 }
 
+/// Takes the first entry off a part of a directory, whose blocks have `block_len` bytes.
 fn take(bytes: &[u8], block_len: usize) -> Option<(Entry<'_>, &[u8])> {
-    let (entry, names) = DirEntry::ref_from_prefix(bytes).ok()?;
-    // 64 KiB do not fit 16 bits (`ext4_rec_len_from_disk`).
-    let len = match entry.rec_len.get() {
-        0 | 0xFFFF if block_len == 1 << 16 => 1 << 16,
-        len => usize::from(len),
-    };
-    let name_len = usize::from(entry.name_len);
-    if len < 12 || len > bytes.len() || !len.is_multiple_of(4) || ENTRY_LEN + name_len > len {
-        return None;
-    }
+    let (entry, room, rest) = DirEntry::split(bytes, block_len)?;
+    let name = entry.name(room)?;
     let entry = Entry {
         ino: entry.inode.get(),
-        len,
-        name: names.get(..name_len)?,
-        is_terminated: names.get(name_len) == Some(&0),
+        len: entry.len(block_len),
+        name,
+        is_terminated: room.get(name.len()) == Some(&0),
         file_type: entry.file_type,
     };
-    Some((entry, &bytes[len..]))
+    Some((entry, rest))
 }
 
 impl Directory {
     fn fingerprint(&mut self, name: &[u8]) {
         let hash = NameHasher::new(&[0; 16]).hash(name);
-        let both = u64::from(hash.major) << 32 | u64::from(hash.minor);
+        let both = join(hash.minor, hash.major);
         self.fingerprints.push((both, crc32c::crc32c(name)));
         if let Some(hasher) = self.hasher {
             let hash = hasher.hash(name);
             let (smallest, largest) = self.hashes.unwrap_or((hash.major, hash.major));
             self.hashes = Some((smallest.min(hash.major), largest.max(hash.major)));
         }
-    }
-}
-
-/// Kind of a file as entries give it (`EXT4_FT_*`).
-fn entry_type(file_type: u16) -> u8 {
-    match file_type {
-        mode::REGULAR => file_type::REGULAR,
-        mode::DIRECTORY => file_type::DIRECTORY,
-        mode::CHAR_DEVICE => file_type::CHAR_DEVICE,
-        mode::BLOCK_DEVICE => file_type::BLOCK_DEVICE,
-        mode::FIFO => file_type::FIFO,
-        mode::SOCKET => file_type::SOCKET,
-        mode::SYMLINK => file_type::SYMLINK,
-        _ => 0,
     }
 }

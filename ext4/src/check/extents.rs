@@ -1,22 +1,17 @@
 //! Contents: extent trees and block maps, the blocks that they take, and whether the size of the file fits them.
 
-use std::io::{Read, Seek};
-
-use zerocopy::FromBytes;
-
-use super::inodes::Checked;
-use super::{Check, found};
-use crate::disk::extent::{ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, ROOT_ENTRIES};
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, file_type};
-use crate::read::sums::is_right_extent_node;
+use super::inodes::CheckedInode;
+use super::{Check, Problem, found};
+use crate::disk::block_map;
+use crate::disk::inode::{BLOCK_LEN, InodeFlags};
+use crate::file_type::FileType;
+use crate::read::extents::{Fault, Node, Root, Visitor, walk};
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
-use crate::units::{BlockNr, Extent};
+use crate::units::Extent;
 
-/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
-const MAX_DEPTH: u16 = 5;
-
-/// What the blocks of an inode are.
+/// The blocks of an inode.
 #[derive(Default)]
 pub(super) struct Blocks {
     /// All of them, with those that hold numbers of others.
@@ -25,28 +20,20 @@ pub(super) struct Blocks {
     end: u64,
     /// The same without those that were never written to.
     written_end: u64,
-    /// Whether some were never written to.
+    /// Some were never written to.
     has_unwritten: bool,
-    /// Where the content is, ascending.
+    /// Extents of the content, ascending.
     pub(super) extents: Vec<Extent>,
 }
 
-/// A node of an extent tree that is to be looked at.
-struct Node {
-    block: BlockNr,
-    depth: u16,
-    /// First block of the file that belongs below it.
-    first: u32,
-}
-
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Takes the blocks of an inode, and returns how many they are.
-    pub(super) fn content(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+    pub(super) fn content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
             self.inline_content(checked)?;
             return Ok(0);
         }
-        if checked.is_fast_symlink() {
+        if checked.inode.is_fast_symlink() {
             self.fast_symlink(checked);
             return Ok(0);
         }
@@ -57,16 +44,28 @@ impl<R: Read + Seek> Check<R> {
 
     /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding. If not, those are
     /// left out that were looked at before.
-    pub(super) fn blocks_of(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
-        if checked.flags.contains(InodeFlags::EXTENTS) {
-            self.tree(checked, first)
-        } else {
-            self.map(checked, first)
-        }
+    pub(super) fn blocks_of(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
+        let is_tree = checked.flags.contains(InodeFlags::EXTENTS);
+        let seed = self.reader.sums().seed().filter(|_| first);
+        let root = Root {
+            bytes: &checked.inode.block,
+            is_tree,
+            block_size: self.reader.block_size(),
+            seed: seed.map(|seed| seed.of_inode(checked.ino, checked.inode.generation.get())),
+        };
+        let mut claiming = Claiming {
+            check: self,
+            checked,
+            is_tree,
+            first,
+            blocks: Blocks::default(),
+        };
+        walk(&root, &mut claiming)?;
+        Ok(claiming.blocks)
     }
 
     /// Content in the inode: `i_block`, and the value of an attribute.
-    fn inline_content(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    fn inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let rest = self
             .reader
@@ -76,333 +75,148 @@ impl<R: Read + Seek> Check<R> {
             return Ok(());
         };
         let Some((_, len)) = rest else {
-            self.find(
-                structure,
-                "its content lies in it, without an attribute for the rest of it",
-            );
+            self.find(structure, Problem::InlineDataIncomplete);
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
         // A file may end before its attribute does, where a write came to less than there was to be.
         let is_right = match checked.file_type() {
-            file_type::REGULAR => size <= room,
+            Some(FileType::RegularFile) => size <= room,
             _ => size == room,
         };
-        self.findings.expect(is_right, structure, || {
-            format!("its content lies in it, has {size} bytes, and room for {room}")
-        });
+        self.expect(is_right, structure, Problem::InlineDataSizeWrong { size, room });
         Ok(())
     }
 
-    fn fast_symlink(&mut self, checked: &Checked) {
+    fn fast_symlink(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
-        let len = usize::try_from(checked.size).unwrap_or(usize::MAX);
+        let size = checked.size;
         let end = checked.inode.block.iter().position(|&byte| byte == 0);
-        self.findings.expect(len > 0 && end == Some(len), structure, || {
-            format!("a symlink whose target has not {len} bytes")
-        });
+        let is_right = size > 0 && end.is_some_and(|end| end as u64 == size);
+        self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
     }
 
-    /// Whether the size of a file is possible with its blocks (`check_blocks` of e2fsck).
-    fn size(&mut self, checked: &Checked, blocks: &Blocks) -> Result<(), ReadError> {
+    /// Compares the size of a file with its blocks (`check_blocks` of e2fsck).
+    fn size(&mut self, checked: &CheckedInode, blocks: &Blocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
         let size = checked.size;
         match checked.file_type() {
-            file_type::DIRECTORY => {
+            Some(FileType::Directory) => {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
-                self.findings.expect(is_right, structure, || {
-                    format!("a directory of {size} bytes that ends with its block {}", blocks.end)
-                });
+                let end = blocks.end;
+                self.expect(is_right, structure, Problem::DirectorySizeWrong { size, end });
                 let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
-                self.findings
-                    .expect(held == blocks.end, structure, || "a directory with holes".to_owned());
-                self.findings.expect(!blocks.has_unwritten, structure, || {
-                    "a directory with blocks that were never written".to_owned()
-                });
+                self.expect(held == blocks.end, structure, Problem::DirectoryWithHoles);
+                self.expect(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
-            file_type::SYMLINK => {
+            Some(FileType::Symlink) => {
                 let is_right = (1..=MAX_TARGET_LEN as u64).contains(&size) && size < block_size && blocks.end == 1;
-                self.findings.expect(is_right, structure, || {
-                    format!("a symlink whose target has {size} bytes")
-                });
+                self.expect(is_right, structure, Problem::SymlinkSizeWrong { size });
                 if let Some(extent) = blocks.extents.first().filter(|_| is_right) {
                     let target = self.filled_block(structure, extent.start.get())?.unwrap_or_default();
                     let end = target.iter().position(|&byte| byte == 0);
-                    self.findings
-                        .expect(end.map(|end| end as u64) == Some(size), structure, || {
-                            format!("a symlink whose target has not {size} bytes")
-                        });
+                    let is_right = end.is_some_and(|end| end as u64 == size);
+                    self.expect(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
                 }
             }
             _ => {
                 let has_more = checked.flags.contains(InodeFlags::VERITY);
-                let least = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
+                let smallest = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
                 let most = self.most_bytes(checked);
-                self.findings
-                    .expect((has_more || size >= least) && size <= most, structure, || {
-                        format!(
-                            "a file of {size} bytes whose last block is {}",
-                            blocks.end.saturating_sub(1)
-                        )
-                    });
+                let is_right = (has_more || size >= smallest) && size <= most;
+                let last = blocks.end.saturating_sub(1);
+                self.expect(is_right, structure, Problem::FileSizeWrong { size, last });
             }
         }
         Ok(())
     }
 
     /// Bytes that extents or a map reach.
-    pub(super) fn most_bytes(&self, checked: &Checked) -> u64 {
+    pub(super) fn most_bytes(&self, checked: &CheckedInode) -> u64 {
         let block_size = self.reader.block_size() as u64;
         if checked.flags.contains(InodeFlags::EXTENTS) {
             block_size << 32
         } else {
-            self.most_mapped() * block_size
+            block_map::reach(3, self.reader.block_size()) * block_size
         }
     }
+}
 
-    /// Blocks that a map reaches.
-    fn most_mapped(&self) -> u64 {
-        let numbers = self.reader.block_size() as u64 / 4;
-        12 + numbers + numbers.pow(2) + numbers.pow(3)
+/// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken before, in silence.
+struct Claiming<'a, R> {
+    check: &'a mut Check<R>,
+    checked: &'a CheckedInode,
+    is_tree: bool,
+    first: bool,
+    blocks: Blocks,
+}
+
+impl<R: ReadAt> Claiming<'_, R> {
+    fn structure(&self, node: Option<&Node>) -> Structure {
+        node.map_or(self.checked.structure(), |node| node.structure(self.checked.ino))
     }
+}
 
-    fn tree(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
-        let ino = checked.ino.get();
-        let mut blocks = Blocks::default();
-        let root = checked.inode.block;
-        let mut pending = self.node(checked, &root, None, &mut blocks, first);
-        pending.reverse();
-        while let Some(node) = pending.pop() {
-            let structure = Structure::ExtentNode {
-                ino,
-                block: node.block.get(),
-            };
-            if first {
-                // One that belongs to something else is not looked into, which also ends circles.
-                let before = self.findings_count();
-                if !self.own(structure, node.block, 1) || self.findings_count() > before {
-                    continue;
-                }
-                blocks.count += 1;
-            } else if self.walked.claim(node.block.get(), 1).is_some() {
-                continue;
+impl<R: ReadAt> Visitor for Claiming<'_, R> {
+    fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError> {
+        let structure = node.structure(self.checked.ino);
+        let check = &mut *self.check;
+        if self.first {
+            // One that belongs to something else is not looked into, which also ends circles.
+            let before = check.findings.count();
+            if !check.claim(structure, node.block, 1) || check.findings.count() > before {
+                return Ok(None);
             }
-            let Some(bytes) = self.filled_block(structure, node.block.get())? else {
-                continue;
-            };
-            let mut children = self.node(checked, &bytes, Some(&node), &mut blocks, first);
-            children.reverse();
-            pending.append(&mut children);
+            self.blocks.count += 1;
+        } else if check.walked.claim(node.block.get(), 1).is_some() {
+            return Ok(None);
         }
-        Ok(blocks)
+        check.filled_block(structure, node.block.get())
     }
 
-    fn findings_count(&self) -> u64 {
-        self.findings.count()
-    }
-
-    /// Takes a node apart: its extents are added to the blocks, the nodes below it returned.
-    fn node(
-        &mut self,
-        checked: &Checked,
-        bytes: &[u8],
-        place: Option<&Node>,
-        blocks: &mut Blocks,
-        first: bool,
-    ) -> Vec<Node> {
-        let ino = checked.ino.get();
-        let structure = place.map_or(checked.structure(), |node| {
-            let block = node.block.get();
-            Structure::ExtentNode { ino, block }
-        });
-        let (header, entries) = ExtentHeader::ref_from_prefix(bytes).expect("a node has room for its header");
-        let most = if place.is_some() {
-            (bytes.len() - ENTRY_LEN) / ENTRY_LEN
+    fn extent(&mut self, node: Option<&Node>, extent: Extent, is_written: bool) -> Result<(), ReadError> {
+        let structure = self.structure(node);
+        let (check, blocks) = (&mut *self.check, &mut self.blocks);
+        let (start, count) = (extent.start.get(), u64::from(extent.count));
+        let is_taken = if self.first {
+            check.claim(structure, extent.start, count)
         } else {
-            ROOT_ENTRIES
+            start != 0 && start + count <= check.block_count && check.walked.claim(start, count).is_none()
         };
-        let (count, max, depth) = (
-            usize::from(header.entries.get()),
-            usize::from(header.max.get()),
-            header.depth.get(),
-        );
-        let is_right = header.magic.get() == MAGIC
-            && (most.saturating_sub(2)..=most).contains(&max)
-            && count <= max
-            && place.map_or(depth <= MAX_DEPTH, |node| depth == node.depth && count > 0);
-        if !is_right {
-            if first {
-                self.find(structure, "the header of a node of its extent tree makes no sense");
-            }
-            return Vec::new();
-        }
-        if let (true, Some(_), Some(seed)) = (first, place, self.reader.sums().seed()) {
-            let seed = seed.of_inode(checked.ino, checked.inode.generation.get());
-            if !is_right_extent_node(bytes, header, seed) {
-                self.findings.wrong_checksum(structure);
-            }
-        }
-        let (entries, _) = entries[..count * ENTRY_LEN].as_chunks::<ENTRY_LEN>();
-        if depth == 0 {
-            self.leaf(structure, entries, place, blocks, first);
-            return Vec::new();
-        }
-        let mut below: Vec<Node> = Vec::with_capacity(count);
-        for entry in entries {
-            let index = ExtentIndex::ref_from_bytes(entry).expect("an entry has its length");
-            let start = index.block.get();
-            let is_right = match below.last() {
-                Some(last) => start > last.first,
-                None => place.is_none_or(|node| node.first == start),
-            };
-            if first && !is_right {
-                self.find(
-                    structure,
-                    format!("block {start} of the file is not where it belongs in its extent tree"),
-                );
-            }
-            below.push(Node {
-                block: BlockNr(u64::from(index.leaf_lo.get()) | u64::from(index.leaf_hi.get()) << 32),
-                depth: depth - 1,
-                first: start,
-            });
-        }
-        below
-    }
-
-    fn leaf(
-        &mut self,
-        structure: Structure,
-        entries: &[[u8; ENTRY_LEN]],
-        place: Option<&Node>,
-        blocks: &mut Blocks,
-        first: bool,
-    ) {
-        for (position, entry) in entries.iter().enumerate() {
-            let leaf = ExtentLeaf::ref_from_bytes(entry).expect("an entry has its length");
-            let (len, logical) = (u32::from(leaf.len.get()), leaf.block.get());
-            let is_written = len <= Extent::MAX_BLOCKS;
-            let count = if is_written { len } else { len - Extent::MAX_BLOCKS };
-            let start = BlockNr(u64::from(leaf.start_lo.get()) | u64::from(leaf.start_hi.get()) << 32);
-            let begins_right = position > 0 || place.is_none_or(|node| node.first == logical);
-            let end = u64::from(logical) + u64::from(count);
-            let is_right = count > 0 && u64::from(logical) >= blocks.end && end <= 1 << 32 && begins_right;
-            if !is_right {
-                if first {
-                    self.find(
-                        structure,
-                        format!("the extent of {count} blocks at block {logical} of the file"),
-                    );
-                }
-                continue;
-            }
-            blocks.end = end;
+        // A tree reaches as far as it says, even with blocks that cannot be.
+        if self.is_tree || is_taken {
+            blocks.end = u64::from(extent.logical) + count;
             if is_written {
-                blocks.written_end = end;
+                blocks.written_end = blocks.end;
             } else {
                 blocks.has_unwritten = true;
             }
-            if first {
-                if !self.own(structure, start, count.into()) {
-                    continue;
-                }
-                blocks.count += u64::from(count);
-            } else if start.get() == 0
-                || start.get() + u64::from(count) > self.block_count
-                || self.walked.claim(start.get(), count.into()).is_some()
-            {
-                continue;
-            }
-            blocks.extents.push(Extent { start, logical, count });
         }
-    }
-
-    fn map(&mut self, checked: &Checked, first: bool) -> Result<Blocks, ReadError> {
-        let mut blocks = Blocks::default();
-        let (words, _) = checked.inode.block.as_chunks::<4>();
-        let per_block = self.reader.block_size() as u64 / 4;
-        for (logical, word) in (0..).zip(&words[..12]) {
-            self.mapped(
-                checked.structure(),
-                logical,
-                u32::from_le_bytes(*word),
-                &mut blocks,
-                first,
-            );
+        if !is_taken {
+            return Ok(());
         }
-        let mut pending = Vec::new();
-        let mut start = 12;
-        for (levels, word) in (0..3u32).zip(&words[12..]) {
-            pending.push((u32::from_le_bytes(*word), start, levels));
-            start += per_block.pow(levels + 1);
-        }
-        pending.reverse();
-        while let Some((block, start, levels)) = pending.pop() {
-            if block == 0 {
-                continue;
-            }
-            let ino = checked.ino.get();
-            let structure = Structure::ExtentNode {
-                ino,
-                block: block.into(),
-            };
-            if first {
-                let before = self.findings_count();
-                if !self.own(structure, BlockNr(block.into()), 1) || self.findings_count() > before {
-                    continue;
-                }
-                blocks.count += 1;
-            } else if self.walked.claim(block.into(), 1).is_some() {
-                continue;
-            }
-            let Some(bytes) = self.filled_block(structure, block.into())? else {
-                continue;
-            };
-            let (numbers, _) = bytes.as_chunks::<4>();
-            let numbers = (0..).zip(numbers.iter().map(|number| u32::from_le_bytes(*number)));
-            let span = per_block.pow(levels);
-            if levels == 0 {
-                for (index, block) in numbers {
-                    self.mapped(structure, start + index, block, &mut blocks, first);
-                }
-            } else {
-                let below = numbers.map(|(index, block): (u64, u32)| (block, start + index * span, levels - 1));
-                let below: Vec<_> = below.filter(|(block, ..)| *block != 0).collect();
-                pending.extend(below.into_iter().rev());
-            }
-        }
-        Ok(blocks)
-    }
-
-    fn mapped(&mut self, structure: Structure, logical: u64, block: u32, blocks: &mut Blocks, first: bool) {
-        if block == 0 {
-            return;
-        }
-        let Ok(short) = u32::try_from(logical) else {
-            if first {
-                self.find(structure, format!("block {logical} of the file is too far away"));
-            }
-            return;
-        };
-        let start = BlockNr(block.into());
-        if first {
-            if !self.own(structure, start, 1) {
-                return;
-            }
-            blocks.count += 1;
-        } else if start.get() >= self.block_count || self.walked.claim(start.get(), 1).is_some() {
-            return;
-        }
-        blocks.end = logical + 1;
-        blocks.written_end = logical + 1;
+        blocks.count += if self.first { count } else { 0 };
         match blocks.extents.last_mut() {
-            Some(last) if last.logical + last.count == short && last.run().end() == start => last.count += 1,
-            _ => blocks.extents.push(Extent {
-                start,
-                logical: short,
-                count: 1,
-            }),
+            Some(last) if !self.is_tree && last.continues_with(extent) => last.count += extent.count,
+            _ => blocks.extents.push(extent),
         }
+        Ok(())
+    }
+
+    fn fault(&mut self, node: Option<&Node>, fault: Fault) -> Result<(), ReadError> {
+        if !self.first {
+            return Ok(());
+        }
+        let structure = self.structure(node);
+        let problem = match fault {
+            Fault::Header => Problem::ExtentHeaderWrong,
+            Fault::Checksum => Problem::ChecksumWrong,
+            Fault::Order { logical } => Problem::ExtentIndexOutOfOrder { logical },
+            Fault::Extent { logical, count } => Problem::ExtentWrong { logical, blocks: count },
+            Fault::TooFar { logical } => Problem::MappedBlockTooFar { logical },
+        };
+        self.check.find(structure, problem);
+        Ok(())
     }
 }

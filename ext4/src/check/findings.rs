@@ -1,8 +1,10 @@
-//! What a check finds.
+//! Findings of a check, and the report of them.
 
+use std::error::Error;
 use std::fmt;
 
-use crate::read::Structure;
+use super::Problem;
+use crate::read::{Structure, StructureKind};
 
 /// Most findings that a report lists; the others are counted.
 const MAX_LISTED: usize = 1000;
@@ -11,10 +13,22 @@ const MAX_LISTED: usize = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What is wrong.
+    /// The structure that is wrong.
     pub structure: Structure,
-    /// What is wrong with it.
-    pub problem: String,
+    /// The fault of the structure.
+    pub problem: Problem,
+}
+
+impl Finding {
+    /// Returns the severity of the problem in its structure: nothing that is wrong with a backup is
+    /// more than a warning.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        match self.structure.kind() {
+            StructureKind::SuperblockBackup | StructureKind::DescriptorsBackup => Severity::Warning,
+            _ => self.problem.severity(),
+        }
+    }
 }
 
 impl fmt::Display for Finding {
@@ -23,33 +37,86 @@ impl fmt::Display for Finding {
     }
 }
 
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Names and contents of files do not depend on it: a spare copy, a total that the kernel
+    /// counts again, or a field that it does not read.
+    Warning,
+    /// The kernel or e2fsck may refuse what it concerns, and files may be lost by using it.
+    Error,
+}
+
+impl Severity {
+    /// Returns `warning` or `error`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Why a check ended early: an image of few bytes could make it take any time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StopReason {
+    /// More than 1,000 group descriptors are damaged.
+    DamagedDescriptors,
+    /// Bitmaps or tables of more than 1,000 groups are not where they can be.
+    MisplacedGroups,
+    /// More than 1,000 blocks that should hold something are zeros.
+    ZeroBlocks,
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DamagedDescriptors => f.write_str("so many group descriptors are damaged"),
+            Self::MisplacedGroups => f.write_str("the bitmaps and tables of so many groups cannot be where they are"),
+            Self::ZeroBlocks => f.write_str("so many blocks that it leads to are zeros"),
+        }
+    }
+}
+
+impl Error for StopReason {}
+
 /// All that is wrong with a file system; nothing if it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
     /// The first 1,000 findings. If the check ended early, the last one says why.
     pub findings: Vec<Finding>,
-    /// How many there were besides.
+    /// Number of findings that are not listed.
     pub more: u64,
 }
 
 impl Report {
-    /// Whether nothing was found.
+    /// Returns whether nothing was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
         self.findings.is_empty()
     }
 }
 
+/// The findings of a check under way.
 #[derive(Default)]
 pub(super) struct Findings {
     report: Report,
-    /// Whether the check is at its end, and nothing more means anything.
+    /// The check ended early, and further findings mean nothing.
     is_over: bool,
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, structure: Structure, problem: String) {
+    pub(super) fn add(&mut self, structure: Structure, problem: Problem) {
         if self.is_over {
             return;
         }
@@ -62,33 +129,29 @@ impl Findings {
     }
 
     /// Ends the check with a finding, which is listed however many there are.
-    pub(super) fn end(&mut self, structure: Structure, problem: &str) {
+    pub(super) fn stop(&mut self, reason: StopReason) {
         let report = &mut self.report;
         if !self.is_over && report.findings.len() == MAX_LISTED {
             report.findings.pop();
             report.more += 1;
         }
-        self.add(structure, problem.to_owned());
+        self.add(Structure::Superblock, Problem::CheckStopped { reason });
         self.is_over = true;
     }
 
-    pub(super) fn wrong_checksum(&mut self, structure: Structure) {
-        self.add(structure, "its checksum is wrong".to_owned());
-    }
-
     /// Adds a finding unless something holds.
-    pub(super) fn expect(&mut self, holds: bool, structure: Structure, problem: impl FnOnce() -> String) {
+    pub(super) fn expect(&mut self, holds: bool, structure: Structure, problem: Problem) {
         if !holds {
-            self.add(structure, problem());
+            self.add(structure, problem);
         }
     }
 
-    /// Whether the check was ended.
+    /// Returns whether the check ended early.
     pub(super) fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// How many there are.
+    /// Returns the number of findings.
     pub(super) fn count(&self) -> u64 {
         self.report.findings.len() as u64 + self.report.more
     }

@@ -1,39 +1,38 @@
 //! The index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of e2fsck).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
 
 use zerocopy::FromBytes;
 
-use super::Check;
 use super::directories::Directory;
 use super::extents::Blocks;
-use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
-use crate::encode::hash::{HashVersion, NameHasher};
-use crate::read::facts::incompat;
-use crate::read::sums::index_entries;
+use super::{Check, Problem};
+use crate::disk::dir_entry::{
+    INDEX_ROOT_INFO, IndexCountLimit, IndexEntry, IndexRootInfo, MAX_INDEX_LEVELS, MAX_LARGE_INDEX_LEVELS,
+    index_entries, index_limit,
+};
+use crate::disk::features::Features;
+use crate::disk::hash::HashVersion;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
-
-/// `s_flags`: bytes of names are taken as unsigned (`EXT2_FLAGS_UNSIGNED_HASH`).
-const FLAG_UNSIGNED_HASH: u32 = 2;
 
 /// Hashes of the names below a node.
 #[derive(Clone, Copy)]
 pub(super) struct Range {
     pub(super) first: u32,
-    /// Where the next node begins; none for the last.
+    /// First hash of the next node; none for the last.
     pub(super) next: Option<u32>,
 }
 
-/// What an index says of the blocks of a directory.
+/// The blocks of a directory, by its index.
 pub(super) struct Index {
     /// By block of the directory; none for one that is part of the index.
     blocks: BTreeMap<u32, Option<Range>>,
 }
 
 impl Index {
-    /// Whether a block of the directory is part of the index.
+    /// Returns whether a block of the directory is part of the index.
     pub(super) fn is_node(&self, logical: u32) -> bool {
         matches!(self.blocks.get(&logical), Some(None))
     }
@@ -43,8 +42,8 @@ impl Index {
     }
 }
 
-impl<R: Read + Seek> Check<R> {
-    /// Goes through the nodes of an index, from its root, which is the directory's first block.
+impl<R: ReadAt> Check<R> {
+    /// Checks the nodes of an index, from its root, which is the directory's first block.
     pub(super) fn index(
         &mut self,
         structure: Structure,
@@ -52,23 +51,20 @@ impl<R: Read + Seek> Check<R> {
         blocks: &Blocks,
         root: &[u8],
     ) -> Result<Option<Index>, ReadError> {
-        let (info, _) = IndexRootInfo::ref_from_prefix(&root[24..]).expect("a block has room for it");
+        let (info, _) = IndexRootInfo::ref_from_prefix(&root[INDEX_ROOT_INFO..]).expect("a block has room for it");
         let levels = info.indirect_levels;
-        let most = if self.reader.has_incompat(incompat::LARGE_DIR) {
-            2
+        let superblock = self.reader.superblock();
+        let max_levels = if superblock.has(Features::LARGE_DIR) {
+            MAX_LARGE_INDEX_LEVELS
         } else {
-            1
+            MAX_INDEX_LEVELS
         };
-        let is_right =
-            info.reserved_zero.get() == 0 && info.info_length == 8 && info.unused_flags & 1 == 0 && levels <= most;
+        let is_right = info.is_valid() && usize::from(levels) < max_levels;
         let Some(version) = HashVersion::from_disk(info.hash_version).filter(|_| is_right) else {
-            self.find(structure, "what the root of the index says of itself makes no sense");
+            self.find(structure, Problem::IndexHeaderWrong);
             return Ok(None);
         };
-        let superblock = self.reader.superblock();
-        let hasher = NameHasher::new(&superblock.hash_seed).of_version(version);
-        let is_unsigned = superblock.flags.get() & FLAG_UNSIGNED_HASH != 0;
-        directory.hasher = Some(if is_unsigned { hasher.unsigned() } else { hasher });
+        directory.hasher = Some(superblock.name_hasher(version));
         let mut index = Index {
             blocks: BTreeMap::from([(0, None)]),
         };
@@ -78,17 +74,11 @@ impl<R: Read + Seek> Check<R> {
             let is_leaf = levels.is_none();
             let held = index.blocks.insert(logical, is_leaf.then_some(range));
             if held.is_some() {
-                self.find(
-                    structure,
-                    format!("block {logical} of the directory is in the index twice"),
-                );
+                self.find(structure, Problem::IndexBlockTwice { logical });
                 continue;
             }
-            let Some(block) = place(&blocks.extents, logical) else {
-                self.find(
-                    structure,
-                    format!("the index leads to block {logical}, which the directory does not have"),
-                );
+            let Some(block) = block_of(&blocks.extents, logical) else {
+                self.find(structure, Problem::IndexBlockOutside { logical });
                 continue;
             };
             let Some(levels) = levels else {
@@ -107,15 +97,13 @@ impl<R: Read + Seek> Check<R> {
             all.find(|logical| !index.blocks.contains_key(logical))
         });
         if let Some(logical) = missing {
-            self.find(
-                structure,
-                format!("the index does not lead to block {logical} of the directory"),
-            );
+            self.find(structure, Problem::IndexBlockMissing { logical });
         }
         Ok(Some(index))
     }
 
-    /// The blocks below a node: each with the hashes below it, and the levels of nodes below that, or none if it is a leaf.
+    /// Checks a node. Returns the blocks below it: each with the hashes below it, and the levels of
+    /// nodes below that, or none if it is a leaf.
     fn children(
         &mut self,
         structure: Structure,
@@ -126,44 +114,39 @@ impl<R: Read + Seek> Check<R> {
         has_sums: bool,
     ) -> Vec<(u32, Range, Option<u8>)> {
         let Some(start) = index_entries(bytes, is_root) else {
-            self.find(structure, "it is no node of an index");
+            self.find(structure, Problem::IndexNodeWrong);
             return Vec::new();
         };
         let (counts, _) = IndexCountLimit::ref_from_prefix(&bytes[start..]).expect("a block has room for it");
         let (limit, count) = (usize::from(counts.limit.get()), usize::from(counts.count.get()));
-        let tail = if has_sums { size_of::<IndexTail>() } else { 0 };
-        let expected = (bytes.len() - start - tail) / size_of::<IndexEntry>();
-        if limit != expected || count > limit || count == 0 {
-            self.find(structure, format!("it has {count} entries, and room for {limit}"));
+        if limit != index_limit(start, bytes.len(), has_sums) || count > limit || count == 0 {
+            self.find(
+                structure,
+                Problem::IndexCountsWrong {
+                    entries: counts.count.get(),
+                    room: counts.limit.get(),
+                },
+            );
             return Vec::new();
         }
-        let (entries, _) = bytes[start..start + count * 8].as_chunks::<8>();
-        let entries: Vec<(u32, u32)> = entries
-            .iter()
-            .map(|entry| {
-                let entry = IndexEntry::ref_from_bytes(entry).expect("an entry has its length");
-                // The highest bits of a block are for other uses (`dx_get_block`).
-                (entry.hash.get(), entry.block.get() & 0x0FFF_FFFF)
-            })
-            .collect();
+        let entries = &bytes[start..start + count * size_of::<IndexEntry>()];
+        let entries = <[IndexEntry]>::ref_from_bytes(entries).expect("entries have their length");
         let mut below: Vec<(u32, Range, Option<u8>)> = Vec::with_capacity(count);
-        for (position, &(hash, block)) in entries.iter().enumerate() {
+        for (position, entry) in entries.iter().enumerate() {
             // The first has no hash: it has all from where the node begins.
-            let first = if position == 0 { range.first } else { hash };
+            let first = if position == 0 { range.first } else { entry.hash.get() };
             let is_right = below.last().is_none_or(|(_, last, _)| last.first <= first)
                 && range.next.is_none_or(|next| first & !1 <= next & !1);
-            self.findings.expect(is_right, structure, || {
-                format!("hash {first:#x} is not where it belongs")
-            });
-            let next = entries.get(position + 1).map(|&(hash, _)| hash).or(range.next);
-            below.push((block, Range { first, next }, levels.checked_sub(1)));
+            self.expect(is_right, structure, Problem::IndexOutOfOrder { hash: first });
+            let next = entries.get(position + 1).map(|next| next.hash.get()).or(range.next);
+            below.push((entry.child(), Range { first, next }, levels.checked_sub(1)));
         }
         below
     }
 }
 
-/// Where a block of a file is.
-pub(super) fn place(extents: &[Extent], logical: u32) -> Option<BlockNr> {
+/// The block of the image that holds a block of a file.
+pub(super) fn block_of(extents: &[Extent], logical: u32) -> Option<BlockNr> {
     let after = extents.partition_point(|extent| extent.logical <= logical);
     let extent = extents.get(after.checked_sub(1)?)?;
     let offset = logical - extent.logical;

@@ -1,33 +1,33 @@
-//! What is kept of each inode in use, for the names, links and bitmaps.
+//! Facts of each inode in use that later passes need: for names, links and bitmaps.
 
-use crate::disk::inode::file_type;
+use crate::file_type::FileType;
 
-/// What is kept of an inode in use.
+/// Facts of an inode in use.
 #[derive(Clone, Copy)]
 pub(super) struct InodeFact {
-    /// Its place in its group.
+    /// Its position in its group.
     pub(super) index: u32,
-    /// `S_IFDIR` and its like, and not zero.
-    pub(super) file_type: u16,
-    /// Names that it says it has.
+    /// None if it is unknown: the inode is in use all the same.
+    pub(super) file_type: Option<FileType>,
+    /// Links, by its own count.
     pub(super) links: u16,
-    /// Names that it has, with a directory's own and those of the ones in it.
+    /// Links that were found: names, and for a directory its `.` and the `..` of those in it.
     pub(super) found: u32,
     /// It needs no name.
     pub(super) is_nameless: bool,
     /// It is one of AFS, whose names are elsewhere.
     pub(super) is_foreign: bool,
-    /// It is in the list of files that had none any more, but were open.
+    /// It is an orphan: open when its last name was removed.
     pub(super) is_orphan: bool,
 }
 
 impl InodeFact {
     pub(super) fn is_directory(self) -> bool {
-        self.file_type == file_type::DIRECTORY
+        self.file_type == Some(FileType::Directory)
     }
 }
 
-/// What is kept of all inodes in use: group by group, in the order of their numbers.
+/// Facts of all inodes in use: group by group, in the order of their numbers.
 pub(super) struct InodeFacts {
     groups: Vec<Vec<InodeFact>>,
     per_group: u32,
@@ -53,32 +53,32 @@ impl InodeFacts {
         self.groups.push(Vec::new());
     }
 
-    /// Keeps what is known of an inode of the last group, whose number is the highest so far.
+    /// Adds an inode of the last group, whose number is the highest so far.
     pub(super) fn push(&mut self, fact: InodeFact) {
         self.groups.last_mut().expect("a group was begun").push(fact);
     }
 
     pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
-        let (group, index) = self.place_of(ino)?;
+        let (group, index) = self.position(ino)?;
         let facts = self.groups.get(group)?;
-        facts.get(place_in(facts, index)?)
+        facts.get(index_of(facts, index)?)
     }
 
     pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut InodeFact> {
-        let (group, index) = self.place_of(ino)?;
+        let (group, index) = self.position(ino)?;
         let facts = self.groups.get_mut(group)?;
-        let place = place_in(facts, index)?;
-        facts.get_mut(place)
+        let index = index_of(facts, index)?;
+        facts.get_mut(index)
     }
 
-    /// The group of an inode, which there need not be, and its place in it.
-    pub(super) fn place_of(&self, ino: u32) -> Option<(usize, u32)> {
+    /// The group of an inode, which need not exist, and its position in it.
+    pub(super) fn position(&self, ino: u32) -> Option<(usize, u32)> {
         let index = ino.checked_sub(1)?;
         let group = index.checked_div(self.per_group)?;
         Some((group as usize, index % self.per_group))
     }
 
-    /// What is kept of a group's inodes in use, in the order of their numbers.
+    /// Facts of a group's inodes in use, in the order of their numbers.
     pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = InodeFact> + '_ {
         self.groups.get(group as usize).into_iter().flatten().copied()
     }
@@ -92,9 +92,9 @@ impl InodeFacts {
     }
 }
 
-/// Where the fact is of the inode that has a place in its group.
-fn place_in(facts: &[InodeFact], index: u32) -> Option<usize> {
-    // In a group without gaps it is known.
+/// The index of the fact whose inode has a position in its group.
+fn index_of(facts: &[InodeFact], index: u32) -> Option<usize> {
+    // They are equal in a group without gaps.
     let dense = facts.get(index as usize).is_some_and(|fact| fact.index == index);
     if dense {
         return Some(index as usize);

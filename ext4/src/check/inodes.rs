@@ -1,68 +1,127 @@
-//! Inodes: all that are in use, in the order of their numbers (pass 1 of e2fsck).
+//! Inodes, in the order of their numbers (pass 1 of e2fsck).
 
-use std::io::{Read, Seek};
-use std::mem::offset_of;
-
-use zerocopy::{FromZeros, IntoBytes};
+use std::error::Error;
+use std::fmt;
 
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
-use super::{Check, found, is_zeros};
+use super::{BlockRole, Check, Problem, found, is_zeros};
+use crate::disk::features::Features;
 use crate::disk::group_desc::GroupFlags;
-use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, file_type};
+use crate::disk::inode::{Inode, InodeFlags, PERMISSION_BITS};
 use crate::disk::superblock::Superblock;
-use crate::read::facts::{compat, incompat, ro_compat};
+use crate::file_type::FileType;
 use crate::read::sums::is_right_inode;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// Reserved inodes that are files, and have no name (`EXT4_USR_QUOTA_INO`, `EXT4_GRP_QUOTA_INO`, `EXT4_BOOT_LOADER_INO`).
-const NAMELESS: [u32; 6] = [1, 3, 4, 5, Ino::RESIZE.0, Ino::JOURNAL.0];
+/// `EXT4_BAD_INO`
+const BAD_BLOCKS: u32 = 1;
+/// `EXT4_USR_QUOTA_INO`
+const USER_QUOTA: u32 = 3;
+/// `EXT4_GRP_QUOTA_INO`
+const GROUP_QUOTA: u32 = 4;
+/// `EXT4_BOOT_LOADER_INO`
+const BOOT_LOADER: u32 = 5;
+const RESIZE: u32 = Ino::RESIZE.0;
+const JOURNAL: u32 = Ino::JOURNAL.0;
+
+/// Reserved inodes that are files, and have no name.
+const NAMELESS: [u32; 6] = [BAD_BLOCKS, USER_QUOTA, GROUP_QUOTA, BOOT_LOADER, RESIZE, JOURNAL];
 
 /// Most bytes of an inode table that are read at once.
 const PART_LEN: usize = 1 << 20;
 
-/// An inode that is being checked.
-pub(super) struct Checked {
+/// A property of an inode that takes a feature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum InodeFeature {
+    /// An extent tree (`extent`).
+    Extents,
+    /// Content in the inode (`inline_data`).
+    InlineData,
+    /// The value of an attribute as content (`ea_inode`).
+    XattrValue,
+    /// A block of attributes (`ext_attr`).
+    XattrBlock,
+    /// Encrypted content or names (`encrypt`).
+    Encryption,
+    /// Names whose case does not matter (`casefold`).
+    Casefold,
+    /// A file of 2 GiB or more (`large_file`).
+    LargeFile {
+        /// Its size in bytes.
+        size: u64,
+    },
+    /// A directory of more than 2 GiB (`large_dir`).
+    LargeDirectory {
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+impl fmt::Display for InodeFeature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Extents => f.write_str("it has extents"),
+            Self::InlineData => f.write_str("it has inline data"),
+            Self::XattrValue => f.write_str("it has the value of an attribute"),
+            Self::XattrBlock => f.write_str("it has a block of attributes"),
+            Self::Encryption => f.write_str("it is encrypted"),
+            Self::Casefold => f.write_str("its names are without case"),
+            Self::LargeFile { size } => write!(f, "it is a large file, of {size} bytes"),
+            Self::LargeDirectory { size } => write!(f, "it is a large directory, of {size} bytes"),
+        }
+    }
+}
+
+impl Error for InodeFeature {}
+
+/// An inode under check.
+pub(super) struct CheckedInode {
     pub(super) ino: Ino,
     pub(super) inode: Inode,
     pub(super) flags: InodeFlags,
     pub(super) size: u64,
-    /// Where the fields end that it says it has.
+    /// Offset of the room for attributes, behind the fields.
     pub(super) fields_end: usize,
     /// All its bytes.
     pub(super) bytes: Vec<u8>,
 }
 
-impl Checked {
+impl CheckedInode {
+    fn new(ino: Ino, bytes: Vec<u8>) -> Self {
+        let inode = Inode::from_prefix(&bytes);
+        Self {
+            ino,
+            flags: inode.flags(),
+            size: inode.size(),
+            fields_end: inode.fields_end(bytes.len()).unwrap_or(bytes.len()),
+            inode,
+            bytes,
+        }
+    }
+
     pub(super) fn structure(&self) -> Structure {
         Structure::Inode { ino: self.ino.get() }
     }
 
-    pub(super) fn file_type(&self) -> u16 {
-        self.inode.mode.get() & 0o170_000
+    pub(super) fn file_type(&self) -> Option<FileType> {
+        self.inode.file_type()
     }
 
-    /// First byte of the inode's room for attributes, as long as it is within it.
+    /// Room for attributes behind the fields; empty if these reach out of the inode.
     pub(super) fn room(&self) -> &[u8] {
         self.bytes.get(self.fields_end..).unwrap_or_default()
     }
-
-    pub(super) fn xattr_block(&self) -> u64 {
-        u64::from(self.inode.file_acl_lo.get()) | u64::from(self.inode.file_acl_high.get()) << 32
-    }
-
-    pub(super) fn is_fast_symlink(&self) -> bool {
-        let is_mapped = self.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.file_type() == file_type::SYMLINK && !is_mapped && self.size < BLOCK_LEN as u64
-    }
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn inodes(&mut self) -> Result<(), ReadError> {
         // Damaged descriptors may name one table many times: then it is that of the first.
         let mut tables = Ownership::new(self.block_count);
-        let len = self.table_blocks();
+        let len = self.reader.superblock().inode_table_blocks();
         for group in 0..self.groups.len() {
             self.inodes.begin_group();
             if self.findings.is_over() {
@@ -72,7 +131,7 @@ impl<R: Read + Seek> Check<R> {
             if described.flags.contains(GroupFlags::INODE_UNINIT) {
                 continue;
             }
-            let (table, blocks) = (described.inode_table, 1..self.block_count);
+            let (table, blocks) = (described.descriptor.inode_table(), 1..self.block_count);
             described.is_unknown = !blocks.contains(&table) || tables.claim(table, len).is_some();
             if !described.is_unknown {
                 let number = u32::try_from(group).expect("groups are counted in 32 bits");
@@ -83,16 +142,16 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    /// Whether an inode is in a group whose inodes are not known.
+    /// Returns whether an inode is in a group whose inodes are not known.
     pub(super) fn is_unknown(&self, ino: u32) -> bool {
-        let group = self.inodes.place_of(ino).and_then(|(group, _)| self.groups.get(group));
+        let group = self.inodes.position(ino).and_then(|(group, _)| self.groups.get(group));
         group.is_some_and(|group| group.is_unknown)
     }
 
-    /// The inodes of a group, as far as they were ever used.
+    /// Checks the inodes of a group that were ever used.
     fn table(&mut self, group: u32) -> Result<(), ReadError> {
         let described = &self.groups[group as usize];
-        let (table, per_group) = (described.inode_table, self.inodes.per_group());
+        let (table, per_group) = (described.descriptor.inode_table(), self.inodes.per_group());
         let inode_size = self.reader.inode_size();
         let in_block = (self.reader.block_size() / inode_size) as u64;
         let in_image = (self.block_count - table).saturating_mul(in_block);
@@ -107,9 +166,9 @@ impl<R: Read + Seek> Check<R> {
             part.resize(count as usize * inode_size, 0);
             let at = start + u64::from(begun) * inode_size as u64;
             let read = self.reader.read_at(at, &mut part);
-            if found(read, Structure::GroupDescriptor { group }, &mut self.findings)?.is_none() {
+            let Some(()) = found(read, Structure::GroupDescriptor { group }, &mut self.findings)? else {
                 return Ok(());
-            }
+            };
             let inodes = (first + begun..).zip(part.chunks_exact(inode_size));
             for (ino, bytes) in inodes.filter(|(_, bytes)| !is_zeros(bytes)) {
                 self.inode(Ino(ino), bytes.to_vec())?;
@@ -122,18 +181,18 @@ impl<R: Read + Seek> Check<R> {
     }
 
     fn inode(&mut self, ino: Ino, bytes: Vec<u8>) -> Result<(), ReadError> {
-        let checked = self.fields(ino, bytes);
-        let first = self.reader.superblock().first_ino.get().max(11);
-        let links = checked.inode.links_count.get();
-        let mode = checked.inode.mode.get();
-        let is_reserved = ino.get() < first && ino != Ino::ROOT;
-        // Of those that are reserved, some have a use by their number alone, and others by the superblock.
+        let checked = CheckedInode::new(ino, bytes);
+        self.fields(&checked);
         let superblock = self.reader.superblock();
-        let may_be_file = matches!(ino.get(), 5 | 7) || superblock_names(superblock).contains(&ino.get());
-        self.findings
-            .expect(!is_reserved || may_be_file || mode == 0, checked.structure(), || {
-                format!("it is reserved, and has mode {mode:o}")
-            });
+        let (links, mode) = (checked.inode.links(), checked.inode.mode.get());
+        let is_reserved = ino.get() < superblock.first_inode() && ino != Ino::ROOT;
+        // Of those that are reserved, some have a use by their number alone, and others by the superblock.
+        let may_be_file = matches!(ino.get(), BOOT_LOADER | RESIZE) || superblock.named_inodes().contains(&ino.get());
+        self.expect(
+            !is_reserved || may_be_file || mode == 0,
+            checked.structure(),
+            Problem::ReservedInodeHasMode { mode },
+        );
         if is_reserved {
             self.reserved(&checked);
         }
@@ -142,14 +201,12 @@ impl<R: Read + Seek> Check<R> {
         // A reserved inode without a mode is not in use, whatever else is in it.
         if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
-                self.find(checked.structure(), "it has no name, and no time when it was deleted");
+                self.find(checked.structure(), Problem::DeletionTimeMissing);
             }
             let is_time = !self.has_numbers_for_times(&checked);
-            self.findings.expect(is_time, checked.structure(), || {
-                "it goes on with a list of orphans that does not lead to it".to_owned()
-            });
+            self.expect(is_time, checked.structure(), Problem::OrphanLinkStale);
             // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
-            if ino.get() == 1 {
+            if ino.get() == BAD_BLOCKS {
                 self.blocks_of(&checked, true)?;
             } else if is_reserved {
                 let attributes = self.attributes(&checked)?;
@@ -162,8 +219,7 @@ impl<R: Read + Seek> Check<R> {
         let is_special = is_nameless(superblock, ino);
         self.inodes.push(InodeFact {
             index: (ino.get() - 1) % self.inodes.per_group(),
-            // What is of no kind is in use all the same.
-            file_type: (mode & 0o170_000).max(1),
+            file_type: checked.file_type(),
             links,
             found: 0,
             is_nameless: is_special || is_reserved || is_value,
@@ -173,97 +229,75 @@ impl<R: Read + Seek> Check<R> {
         self.used(&checked)
     }
 
-    /// Whether what the superblock names is in use.
+    /// Checks that the inodes are in use that the superblock names.
     pub(super) fn named_inodes(&mut self) {
         let superblock = self.reader.superblock();
-        let has_resize = superblock.has_compat(compat::RESIZE_INODE);
+        let has_resize = superblock.has(Features::RESIZE_INODE);
         let resize = has_resize.then_some(Ino::RESIZE.get());
-        let names = superblock_names(superblock).into_iter().chain(resize);
+        let names = superblock.named_inodes().into_iter().chain(resize);
         for ino in names.filter(|&ino| ino != 0) {
             let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
-            self.findings.expect(is_used, Structure::Superblock, || {
-                format!("it names inode {ino}, which is not in use")
-            });
+            self.expect(is_used, Structure::Superblock, Problem::NamedInodeUnused { ino });
         }
     }
 
-    /// What has a use by its number, or none.
-    fn reserved(&mut self, checked: &Checked) {
+    /// Checks an inode that has a use by its number, or none.
+    fn reserved(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
-        let is_file = inode.mode.get() != 0 || inode.links_count.get() != 0;
-        self.findings
-            .expect(!flags.contains(InodeFlags::CASEFOLD), structure, || {
-                "its names are without case, and the file system has no such feature".to_owned()
-            });
-        if ino == 1 {
+        let is_file = inode.mode.get() != 0 || inode.links() != 0;
+        self.expect(
+            !flags.contains(InodeFlags::CASEFOLD),
+            structure,
+            Problem::FeatureMissing {
+                needs: InodeFeature::Casefold,
+            },
+        );
+        if ino == BAD_BLOCKS {
+            // Only the low halves are looked at.
             let has_owner = inode.uid.get() != 0 || inode.gid.get() != 0;
             let has_more = flags.contains(InodeFlags::INLINE_DATA) || inode.file_acl_lo.get() != 0;
-            self.findings
-                .expect(!is_file && !has_owner && !has_more, structure, || {
-                    "it holds the bad blocks, and looks like a file".to_owned()
-                });
+            self.expect(
+                !is_file && !has_owner && !has_more,
+                structure,
+                Problem::BadBlocksInodeWrong,
+            );
             return;
         }
         let superblock = self.reader.superblock();
-        let is_named = superblock_names(superblock).contains(&ino);
-        let has_resize = superblock.has_compat(compat::RESIZE_INODE);
+        let is_named = superblock.named_inodes().contains(&ino);
+        let has_resize = superblock.has(Features::RESIZE_INODE);
         let has_block = match ino {
             // Only the first is looked at.
-            3 | 4 | 8 if !is_named => inode.links_count.get() != 0 || inode.block[..4].iter().any(|&byte| byte != 0),
-            7 if !has_resize => inode.block.iter().any(|&byte| byte != 0),
+            USER_QUOTA | GROUP_QUOTA | JOURNAL if !is_named => inode.links() != 0 || inode.block_map()[0] != 0,
+            RESIZE if !has_resize => inode.block_map().iter().any(|&block| block != 0),
             _ => false,
         };
-        self.findings.expect(!has_block, structure, || {
-            "it has no use, and has links or blocks".to_owned()
-        });
-        if !is_file && !matches!(ino, 3 | 4 | 8) {
-            self.findings.expect(!flags.contains(InodeFlags::INDEX), structure, || {
-                "it has an index, and cannot".to_owned()
-            });
+        self.expect(!has_block, structure, Problem::ReservedInodeHasBlocks);
+        if !is_file && !matches!(ino, USER_QUOTA | GROUP_QUOTA | JOURNAL) {
+            self.expect(!flags.contains(InodeFlags::INDEX), structure, Problem::IndexUnexpected);
             let (size, most) = (checked.size, self.most_bytes(checked));
-            self.findings
-                .expect(size <= most, structure, || format!("a file of {size} bytes"));
+            self.expect(size <= most, structure, Problem::FileTooLarge { size });
         }
     }
 
-    /// Takes the bytes apart, and verifies their sum.
-    fn fields(&mut self, ino: Ino, bytes: Vec<u8>) -> Checked {
-        const CLASSIC_LEN: usize = offset_of!(Inode, extra_isize);
-        let mut inode = Inode::new_zeroed();
-        let len = bytes.len().min(size_of::<Inode>());
-        inode.as_mut_bytes()[..len].copy_from_slice(&bytes[..len]);
-        let room = bytes.len() - CLASSIC_LEN;
-        let extra = if room == 0 {
-            0
-        } else {
-            usize::from(inode.extra_isize.get())
-        };
-        let is_right = extra == 0 || (4..=room).contains(&extra) && extra.is_multiple_of(4);
-        let structure = Structure::Inode { ino: ino.get() };
-        self.findings.expect(is_right, structure, || {
-            format!("{extra} bytes of fields behind the first 128")
-        });
+    /// Checks the length of the fields, and the checksum.
+    fn fields(&mut self, checked: &CheckedInode) {
+        let (inode, structure) = (&checked.inode, checked.structure());
+        let bytes = inode.extra_isize.get();
+        let has_room = inode.fields_end(checked.bytes.len()).is_some();
+        self.expect(has_room, structure, Problem::ExtraFieldsWrong { bytes });
         if let Some(seed) = self.reader.sums().seed() {
-            let seed = seed.of_inode(ino, inode.generation.get());
-            let hi = (extra >= 4).then(|| inode.checksum_hi.get());
-            if !is_right_inode(&bytes, inode.checksum_lo.get(), hi, seed) {
-                self.findings.wrong_checksum(structure);
-            }
-        }
-        Checked {
-            ino,
-            flags: InodeFlags::from_bits_retain(inode.flags.get()),
-            size: u64::from(inode.size_lo.get()) | u64::from(inode.size_high.get()) << 32,
-            fields_end: if is_right { CLASSIC_LEN + extra } else { bytes.len() },
-            inode,
-            bytes,
+            let seed = seed.of_inode(checked.ino, inode.generation.get());
+            let (lo, hi) = (inode.checksum_lo.get(), inode.high_checksum());
+            let is_right = is_right_inode(&checked.bytes, lo, hi, seed);
+            self.expect(is_right, structure, Problem::ChecksumWrong);
         }
     }
 
-    /// Whether what should be a time of deletion is the number of the next inode in a list of orphans. It can be told where no
-    /// clock stood at the epoch.
-    fn has_numbers_for_times(&self, checked: &Checked) -> bool {
+    /// Returns whether the time of deletion is the number of the next inode in a list of orphans. They
+    /// can be told apart unless a clock stood at the epoch.
+    fn has_numbers_for_times(&self, checked: &CheckedInode) -> bool {
         let superblock = self.reader.superblock();
         let count = superblock.inodes_count.get();
         let times = [superblock.wtime, superblock.mtime, superblock.mkfs_time];
@@ -271,48 +305,31 @@ impl<R: Read + Seek> Check<R> {
         is_number(checked.inode.dtime.get()) && !times.into_iter().any(|time| is_number(time.get()))
     }
 
-    /// An inode in use.
-    fn used(&mut self, checked: &Checked) -> Result<(), ReadError> {
+    /// Checks an inode in use.
+    fn used(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let kind = checked.file_type();
-        let is_known = matches!(
-            kind,
-            file_type::FIFO
-                | file_type::CHAR_DEVICE
-                | file_type::DIRECTORY
-                | file_type::BLOCK_DEVICE
-                | file_type::REGULAR
-                | file_type::SYMLINK
-                | file_type::SOCKET
-        );
-        let is_bad_blocks = checked.ino.get() == 1;
-        self.findings.expect(is_known || is_bad_blocks, structure, || {
-            format!("it is of no kind: {kind:o}")
-        });
-        let deleted = checked.inode.dtime.get();
-        let is_orphan = self.orphans.contains(&checked.ino.get());
-        self.findings.expect(deleted == 0 || is_orphan, structure, || {
-            format!("it is in use, and was deleted at {deleted}")
-        });
-        self.findings
-            .expect(checked.inode.obso_faddr.get() == 0, structure, || {
-                "it has the address of a fragment".to_owned()
-            });
-        if checked.ino == Ino::ROOT && kind != file_type::DIRECTORY {
-            self.find(structure, "the root is not a directory");
+        let is_bad_blocks = checked.ino.get() == BAD_BLOCKS;
+        let bits = checked.inode.mode.get() & !PERMISSION_BITS;
+        let problem = Problem::FileTypeUnknown { bits };
+        self.expect(kind.is_some() || is_bad_blocks, structure, problem);
+        let seconds = checked.inode.dtime.get();
+        let may_have_time = seconds == 0 || self.orphans.contains(&checked.ino.get());
+        self.expect(may_have_time, structure, Problem::DeletionTimeUnexpected { seconds });
+        self.expect(checked.inode.obso_faddr.get() == 0, structure, Problem::FragmentAddress);
+        if checked.ino == Ino::ROOT && kind != Some(FileType::Directory) {
+            self.find(structure, Problem::RootNotDirectory);
         }
         self.features(checked);
         let attributes = self.attributes(checked)?;
-        let has_content = matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
-        let has_resize = self.reader.superblock().has_compat(compat::RESIZE_INODE);
+        let has_resize = self.reader.superblock().has(Features::RESIZE_INODE);
         let content = if checked.ino == Ino::RESIZE && has_resize {
             self.resize_inode(checked)?
-        } else if has_content || is_bad_blocks {
+        } else if has_content(kind) || is_bad_blocks {
             self.content(checked)?
         } else {
-            self.findings.expect(checked.size == 0, structure, || {
-                format!("it has no content, and {} bytes", checked.size)
-            });
+            let size = checked.size;
+            self.expect(size == 0, structure, Problem::SizeWithoutContent { size });
             0
         };
         // Nobody counts bad blocks.
@@ -322,164 +339,136 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    /// Flags and high halves whose features are not there.
-    fn features(&mut self, checked: &Checked) {
+    /// Checks flags and high halves of numbers against the features, and the type.
+    fn features(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
-        for (flag, feature, name) in [
-            (InodeFlags::EXTENTS, incompat::EXTENT, "extents"),
-            (InodeFlags::INLINE_DATA, incompat::INLINE_DATA, "inline data"),
-            (InodeFlags::EA_INODE, incompat::EA_INODE, "the value of an attribute"),
+        let features = self.reader.superblock().features();
+        let (flags, kind) = (checked.flags, checked.file_type());
+        for (flag, feature, needs) in [
+            (InodeFlags::EXTENTS, Features::EXTENT, InodeFeature::Extents),
+            (InodeFlags::INLINE_DATA, Features::INLINE_DATA, InodeFeature::InlineData),
+            (InodeFlags::EA_INODE, Features::EA_INODE, InodeFeature::XattrValue),
+            (InodeFlags::ENCRYPT, Features::ENCRYPT, InodeFeature::Encryption),
+            (InodeFlags::CASEFOLD, Features::CASEFOLD, InodeFeature::Casefold),
         ] {
-            if checked.flags.contains(flag) && !self.reader.has_incompat(feature) {
-                self.find(
-                    structure,
-                    format!("it has {name}, and the file system has no such feature"),
-                );
-            }
+            let has_feature = !flags.contains(flag) || features.contains(feature);
+            self.expect(has_feature, structure, Problem::FeatureMissing { needs });
         }
-        // A file system with these features is not read at all.
-        for (flag, what) in [
-            (InodeFlags::ENCRYPT, "it is encrypted"),
-            (InodeFlags::CASEFOLD, "its names are without case"),
-        ] {
-            self.findings.expect(!checked.flags.contains(flag), structure, || {
-                format!("{what}, and the file system has no such feature")
-            });
-        }
-        let is_inline = checked.flags.contains(InodeFlags::INLINE_DATA);
-        let is_mapped = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
-        self.findings.expect(!(is_inline && is_mapped), structure, || {
-            "its content lies in it, and has extents or an index".to_owned()
-        });
-        let may_be_magic = self.reader.superblock().has_compat(compat::IMAGIC_INODES);
-        let is_magic = checked.flags.contains(InodeFlags::IMAGIC);
-        self.findings.expect(may_be_magic || !is_magic, structure, || {
-            "it is one of AFS, and cannot be".to_owned()
-        });
-        let is_wide = self.reader.has_incompat(incompat::BIT64);
-        self.findings
-            .expect(is_wide || checked.inode.file_acl_high.get() == 0, structure, || {
-                "the number of its block of attributes is too large".to_owned()
-            });
+        let is_inline = flags.contains(InodeFlags::INLINE_DATA);
+        let is_mapped = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
+        self.expect(!(is_inline && is_mapped), structure, Problem::InlineDataMapped);
+        let may_be_magic = features.contains(Features::IMAGIC_INODES);
+        let is_magic = flags.contains(InodeFlags::IMAGIC);
+        self.expect(may_be_magic || !is_magic, structure, Problem::AfsInode);
+        let may_be_wide = features.contains(Features::BIT64);
+        let is_wide = checked.inode.file_acl() > u32::MAX.into();
+        self.expect(may_be_wide || !is_wide, structure, Problem::XattrBlockNumberTooLarge);
         self.large(checked);
-        let kind = checked.file_type();
-        let is_device = !matches!(kind, file_type::REGULAR | file_type::DIRECTORY | file_type::SYMLINK);
-        let is_kept = checked.flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
-        let may_be_kept = matches!(kind, file_type::REGULAR | file_type::DIRECTORY);
-        self.findings.expect(!is_kept || may_be_kept, structure, || {
-            "it cannot be changed, or only appended to, and is neither file nor directory".to_owned()
-        });
-        let has_extents = checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.findings
-            .expect(!(is_device && has_extents) || checked.ino.get() == 1, structure, || {
-                "it has extents, and no content".to_owned()
-            });
-        let has_index = checked.flags.contains(InodeFlags::INDEX);
-        let may_have = kind == file_type::DIRECTORY && self.reader.superblock().has_compat(compat::DIR_INDEX);
-        self.findings.expect(!has_index || may_have, structure, || {
-            "it has an index, and cannot".to_owned()
-        });
+        let is_kept = flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
+        let may_be_kept = matches!(kind, Some(FileType::RegularFile | FileType::Directory));
+        self.expect(!is_kept || may_be_kept, structure, Problem::ImmutableSpecialFile);
+        let has_extents = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
+        let may_have_extents = has_content(kind) || checked.ino.get() == BAD_BLOCKS;
+        self.expect(
+            !has_extents || may_have_extents,
+            structure,
+            Problem::ExtentsWithoutContent,
+        );
+        let has_index = flags.contains(InodeFlags::INDEX);
+        let may_have_index = kind == Some(FileType::Directory) && features.contains(Features::DIR_INDEX);
+        self.expect(!has_index || may_have_index, structure, Problem::IndexUnexpected);
     }
 
-    /// Sizes that take features.
-    fn large(&mut self, checked: &Checked) {
+    /// Checks sizes that take features.
+    fn large(&mut self, checked: &CheckedInode) {
         const LARGE: u64 = 1 << 31;
         let superblock = self.reader.superblock();
         let has_index = checked.flags.contains(InodeFlags::INDEX);
         let size = checked.size;
-        let (is_large, has_feature, what) = match checked.file_type() {
-            file_type::REGULAR => (size >= LARGE, superblock.has_ro_compat(ro_compat::LARGE_FILE), "file"),
-            file_type::DIRECTORY => (
+        let (is_large, feature, needs) = match checked.file_type() {
+            Some(FileType::RegularFile) => (size >= LARGE, Features::LARGE_FILE, InodeFeature::LargeFile { size }),
+            Some(FileType::Directory) => (
                 size > LARGE || has_index && size == LARGE,
-                superblock.has_incompat(incompat::LARGE_DIR),
-                "directory",
+                Features::LARGE_DIR,
+                InodeFeature::LargeDirectory { size },
             ),
             _ => return,
         };
-        self.findings.expect(!is_large || has_feature, checked.structure(), || {
-            format!("it is a large {what}, of {size} bytes, and the file system has no such feature")
-        });
+        let may_be_large = superblock.has(feature);
+        let problem = Problem::FeatureMissing { needs };
+        self.expect(!is_large || may_be_large, checked.structure(), problem);
     }
 
-    /// `i_blocks`: in units of 512 bytes, or of blocks.
-    fn sectors(&mut self, checked: &Checked, blocks: u64) {
-        let has_huge = self.reader.superblock().has_ro_compat(ro_compat::HUGE_FILE);
-        let high = if has_huge { checked.inode.blocks_high.get() } else { 0 };
-        let found = u64::from(checked.inode.blocks_lo.get()) | u64::from(high) << 32;
+    /// Checks `i_blocks`, which is in units of 512 bytes or of blocks.
+    fn sectors(&mut self, checked: &CheckedInode, blocks: u64) {
+        let structure = checked.structure();
+        let has_huge = self.reader.superblock().has(Features::HUGE_FILE);
+        let found = if has_huge {
+            checked.inode.blocks()
+        } else {
+            checked.inode.blocks_lo.get().into()
+        };
         let unit = if has_huge && checked.flags.contains(InodeFlags::HUGE_FILE) {
             1
         } else {
             self.reader.block_size() as u64 / 512
         };
         let expected = blocks.saturating_mul(unit);
-        self.findings.expect(found == expected, checked.structure(), || {
-            format!("i_blocks is {found} instead of {expected}")
-        });
-        self.findings.expect(
-            has_huge || checked.inode.blocks_high.get() == 0,
-            checked.structure(),
-            || "i_blocks is too large".to_owned(),
+        self.expect(
+            found == expected,
+            structure,
+            Problem::InodeBlocksWrong { found, expected },
         );
+        let is_huge = checked.inode.blocks() > u32::MAX.into();
+        self.expect(has_huge || !is_huge, structure, Problem::InodeBlocksTooLarge);
     }
 
-    /// Reads an inode that is in use once more.
-    pub(super) fn again(&mut self, ino: Ino) -> Result<Option<Checked>, ReadError> {
-        let place = self.inodes.place_of(ino.get()).and_then(|(group, index)| {
-            let table = self.groups.get(group)?.inode_table;
+    /// Reads an inode again, which was checked before.
+    pub(super) fn reread_inode(&mut self, ino: Ino) -> Result<Option<CheckedInode>, ReadError> {
+        let position = self.inodes.position(ino.get()).and_then(|(group, index)| {
+            let table = self.groups.get(group)?.descriptor.inode_table();
             (1..self.block_count).contains(&table).then_some((table, index))
         });
-        let Some((table, index)) = place else {
+        let Some((table, index)) = position else {
             return Ok(None);
         };
         let size = self.reader.inode_size();
         let mut bytes = vec![0; size];
         let at = self.reader.offset_of_block(table) + u64::from(index) * size as u64;
-        if found(
-            self.reader.read_at(at, &mut bytes),
-            Structure::Inode { ino: ino.get() },
-            &mut self.findings,
-        )?
-        .is_none()
-        {
-            return Ok(None);
-        }
-        // It was checked before.
-        let findings = std::mem::take(&mut self.findings);
-        let checked = self.fields(ino, bytes);
-        self.findings = findings;
-        Ok(Some(checked))
+        let read = self.reader.read_at(at, &mut bytes);
+        let read = found(read, Structure::Inode { ino: ino.get() }, &mut self.findings)?;
+        Ok(read.map(|()| CheckedInode::new(ino, bytes)))
     }
 
-    /// Takes blocks for something; they must be there, and not belong to anything else.
-    pub(super) fn own(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
+    /// Claims blocks for a structure. They must be in the image, and not belong to anything else.
+    /// Returns whether they are in the image.
+    pub(super) fn claim(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
         let (start, end) = (start.get(), start.get().saturating_add(count));
         let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);
         if start < first || end > self.block_count {
-            self.find(
-                structure,
-                format!("blocks {start} to {end} are outside of the file system"),
-            );
+            self.find(structure, Problem::BlocksOutside { start, end });
             return false;
         }
         if let Some(block) = self.blocks.claim(start, count) {
-            self.find(structure, format!("block {block} belongs to something else too"));
+            self.find(
+                structure,
+                Problem::BlockClaimedTwice {
+                    block,
+                    role: BlockRole::Inode,
+                },
+            );
         }
         true
     }
 }
 
-/// Whether an inode is one of those that need no name.
+/// Returns whether an inode needs no name.
 fn is_nameless(superblock: &Superblock, ino: Ino) -> bool {
-    NAMELESS.contains(&ino.get()) || superblock_names(superblock).contains(&ino.get())
+    NAMELESS.contains(&ino.get()) || superblock.named_inodes().contains(&ino.get())
 }
 
-/// Inodes that the superblock gives a use.
-fn superblock_names(superblock: &Superblock) -> [u32; 5] {
-    [
-        superblock.journal_inum.get(),
-        superblock.usr_quota_inum.get(),
-        superblock.grp_quota_inum.get(),
-        superblock.prj_quota_inum.get(),
-        superblock.orphan_file_inum.get(),
-    ]
+/// Returns whether inodes of a type have content.
+fn has_content(file_type: Option<FileType>) -> bool {
+    use FileType::{Directory, RegularFile, Symlink};
+    matches!(file_type, Some(RegularFile | Directory | Symlink))
 }

@@ -1,31 +1,73 @@
-//! Which directory each directory is in, and how many names each inode has (passes 3 and 4 of e2fsck).
+//! Connections of directories and counts of links (passes 3 and 4 of e2fsck).
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
 
-use super::Check;
-use crate::disk::inode::{InodeFlags, file_type};
-use crate::read::facts::ro_compat;
+use super::{Check, Problem};
+use crate::disk::features::Features;
+use crate::disk::inode::InodeFlags;
+use crate::file_type::FileType;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::tree::MAX_LINKS;
 use crate::units::Ino;
 
-/// Where directories are, by their number.
+/// Parents of directories, by the number of the directory.
 #[derive(Default)]
 pub(super) struct Names {
-    /// The directory that has its name; the root is in itself.
-    pub(super) above: BTreeMap<u32, u32>,
-    /// What `..` in it says.
+    /// The directory that has its name.
+    pub(super) parents: BTreeMap<u32, u32>,
+    /// Its entry `..`.
     pub(super) dot_dot: BTreeMap<u32, u32>,
-    /// Whether there may be others, in what was not looked at.
+    /// There may be other names, in blocks or inodes that were not checked.
     pub(super) are_partial: bool,
 }
 
-impl<R: Read + Seek> Check<R> {
-    pub(super) fn names(&mut self) -> Result<(), ReadError> {
-        self.connections();
+impl<R: ReadAt> Check<R> {
+    /// Compares the parent of each directory with its `..`, and follows the parents up to the root.
+    pub(super) fn connections(&mut self) {
+        let root = Ino::ROOT.get();
+        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
+            self.find(Structure::Inode { ino: root }, Problem::RootMissing);
+        }
+        let names = std::mem::take(&mut self.names);
+        // By directory: its ancestors end at the root.
+        let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
+        for (&directory, &found) in &names.dot_dot {
+            let structure = Structure::Inode { ino: directory };
+            let parent = if directory == root {
+                Some(root)
+            } else {
+                names.parents.get(&directory).copied()
+            };
+            if let Some(expected) = parent.filter(|&parent| parent != found) {
+                self.find(structure, Problem::ParentWrong { found, expected });
+            }
+            let mut path = Vec::new();
+            let mut at = directory;
+            let reaches = loop {
+                if let Some(&reaches) = known.get(&at) {
+                    break reaches;
+                }
+                // One that is met again before it is known is in a circle.
+                known.insert(at, false);
+                path.push(at);
+                match names.parents.get(&at) {
+                    Some(&parent) => at = parent,
+                    None => break names.are_partial,
+                }
+            };
+            known.extend(path.into_iter().map(|directory| (directory, reaches)));
+            if !reaches && names.parents.contains_key(&directory) {
+                self.find(structure, Problem::DirectoryUnreachable);
+            }
+        }
+        self.names = names;
+    }
+
+    /// Compares the links of each inode with those found.
+    pub(super) fn link_counts(&mut self) -> Result<(), ReadError> {
         let are_partial = self.names.are_partial;
-        let has_dir_nlink = self.reader.superblock().has_ro_compat(ro_compat::DIR_NLINK);
+        let has_dir_nlink = self.reader.superblock().has(Features::DIR_NLINK);
         let numbers: Vec<u32> = self.inodes.numbers().collect();
         for ino in numbers {
             let Some(fact) = self.inodes.get(ino).copied() else {
@@ -37,27 +79,23 @@ impl<R: Read + Seek> Check<R> {
             }
             if fact.is_nameless {
                 let is_named = fact.found > 0;
-                self.findings
-                    .expect(!is_named, structure, || "it is not a file, and has a name".to_owned());
+                self.expect(!is_named, structure, Problem::NameUnexpected);
                 let first = self.reader.superblock().first_ino.get();
                 if ino >= first && !self.value_inodes.contains_key(&ino) && self.is_value(ino)? {
-                    self.find(structure, "it holds the value of an attribute that is not there");
+                    self.find(structure, Problem::XattrValueUnused);
                 }
                 continue;
             }
             if fact.is_orphan {
-                self.findings.expect(fact.found == 0, structure, || {
-                    "it has a name, and none any more".to_owned()
-                });
+                self.expect(fact.found == 0, structure, Problem::OrphanNamed);
                 continue;
             }
             let has_name = if fact.is_directory() {
-                ino == Ino::ROOT.get() || self.names.above.contains_key(&ino)
+                ino == Ino::ROOT.get() || self.names.parents.contains_key(&ino)
             } else {
                 fact.found > 0
             };
-            self.findings
-                .expect(has_name || are_partial, structure, || "it has no name".to_owned());
+            self.expect(has_name || are_partial, structure, Problem::NameMissing);
             let may_have_more =
                 are_partial && (fact.found < fact.links.into() || fact.is_directory() && fact.links == 1);
             let is_right = if may_have_more {
@@ -67,67 +105,24 @@ impl<R: Read + Seek> Check<R> {
             } else {
                 u32::from(fact.links) == fact.found || fact.links == 1 && self.was_uncounted(ino)?
             };
-            self.findings.expect(is_right, structure, || {
-                format!("it has {} links, and says {}", fact.found, fact.links)
-            });
+            let (found, expected) = (fact.links, fact.found);
+            self.expect(is_right, structure, Problem::LinkCountWrong { found, expected });
         }
         Ok(())
     }
 
-    /// Whether it can have had more links than are counted, and lost some: then the kernel does not count them again.
+    /// Returns whether a directory may have had more links than the kernel counts, and lost some: it does
+    /// not count them again then.
     fn was_uncounted(&mut self, ino: u32) -> Result<bool, ReadError> {
-        let checked = self.again(Ino(ino))?;
+        let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| {
             let has_index = checked.flags.contains(InodeFlags::INDEX);
-            has_index && checked.file_type() == file_type::DIRECTORY
+            has_index && checked.file_type() == Some(FileType::Directory)
         }))
     }
 
     fn is_value(&mut self, ino: u32) -> Result<bool, ReadError> {
-        let checked = self.again(Ino(ino))?;
+        let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| checked.flags.contains(InodeFlags::EA_INODE)))
-    }
-
-    /// Whether each directory is where it says, and can be reached from the root.
-    fn connections(&mut self) {
-        let root = Ino::ROOT.get();
-        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
-            self.find(Structure::Inode { ino: root }, "there is no root directory");
-        }
-        let names = std::mem::take(&mut self.names);
-        // Whether the way from a directory up ends at the root.
-        let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
-        for (&directory, &said) in &names.dot_dot {
-            let structure = Structure::Inode { ino: directory };
-            let above = if directory == root {
-                Some(root)
-            } else {
-                names.above.get(&directory).copied()
-            };
-            if let Some(above) = above
-                && above != said
-            {
-                self.find(structure, format!("it is in directory {above}, and says {said}"));
-            }
-            let mut way = Vec::new();
-            let mut at = directory;
-            let reaches = loop {
-                if let Some(&reaches) = known.get(&at) {
-                    break reaches;
-                }
-                // Until it is known, what is met again is a circle.
-                known.insert(at, false);
-                way.push(at);
-                match names.above.get(&at) {
-                    Some(&above) => at = above,
-                    None => break names.are_partial,
-                }
-            };
-            known.extend(way.into_iter().map(|directory| (directory, reaches)));
-            if !reaches && names.above.contains_key(&directory) {
-                self.find(structure, "the root does not lead to it");
-            }
-        }
-        self.names = names;
     }
 }

@@ -1,21 +1,21 @@
 //! Orphans: files that were open without a name, or were being cut, when the power went (`release_orphan_inodes` of e2fsck).
 //! They are in a list, or in a file of their numbers.
 
-use std::io::{Read, Seek};
+use zerocopy::FromBytes;
 
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum::Seed;
-use crate::read::facts::{compat, incompat, ro_compat};
+use crate::disk::block_map;
+use crate::disk::features::Features;
+use crate::disk::orphan_file::{MAGIC, OrphanBlockTail};
 use crate::read::{ReadError, Structure};
-use crate::units::Ino;
+use crate::read_at::ReadAt;
+use crate::units::{BlockNr, Ino};
 
-/// `ob_magic`, before the checksum at the end of each block of the file.
-const MAGIC: [u8; 4] = 0x0B10_CA04_u32.to_le_bytes();
-
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     pub(super) fn orphans(&mut self) -> Result<(), ReadError> {
         self.orphan_list()?;
-        if self.reader.superblock().has_compat(compat::ORPHAN_FILE) {
+        if self.reader.superblock().has(Features::ORPHAN_FILE) {
             self.orphan_file()?;
         }
         Ok(())
@@ -26,7 +26,7 @@ impl<R: Read + Seek> Check<R> {
         let mut next = self.reader.superblock().last_orphan.get();
         let mut structure = Structure::Superblock;
         while next != 0 && self.orphan(structure, next) {
-            let Some(checked) = self.again(Ino(next))? else {
+            let Some(checked) = self.reread_inode(Ino(next))? else {
                 break;
             };
             structure = checked.structure();
@@ -38,21 +38,20 @@ impl<R: Read + Seek> Check<R> {
     fn orphan_file(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = Ino(superblock.orphan_file_inum.get());
-        let may_hold =
-            self.reader.has_incompat(incompat::RECOVER) && superblock.has_ro_compat(ro_compat::ORPHAN_PRESENT);
+        let may_hold = superblock.has(Features::NEEDS_RECOVERY | Features::ORPHAN_PRESENT);
         let structure = Structure::Inode { ino: ino.get() };
         let read = self.reader.read_inode(ino);
         let Some(inode) = found(read, structure, &mut self.findings)? else {
             return Ok(());
         };
-        let Some(checked) = self.again(ino)? else {
+        let Some(checked) = self.reread_inode(ino)? else {
             return Ok(());
         };
         let seed = self.reader.sums().seed();
         let seed = seed.map(|seed| seed.of_inode(ino, checked.inode.generation.get()));
         let extents = self.reader.extents(&inode);
         for extent in found(extents, structure, &mut self.findings)?.unwrap_or_default() {
-            for block in extent.run().start.get()..extent.run().end().get() {
+            for block in extent.range().blocks().map(BlockNr::get) {
                 let Some(bytes) = self.block(structure, block)? else {
                     return Ok(());
                 };
@@ -64,7 +63,7 @@ impl<R: Read + Seek> Check<R> {
         Ok(())
     }
 
-    /// A block of the file: numbers of inodes, or zeros. Says whether it is one.
+    /// Reads a block of the file: numbers of inodes, or zeros. Returns whether it is one.
     fn orphan_block(
         &mut self,
         structure: Structure,
@@ -73,51 +72,40 @@ impl<R: Read + Seek> Check<R> {
         seed: Option<Seed>,
         may_hold: bool,
     ) -> bool {
-        let (numbers, tail) = bytes.split_at(bytes.len() - 8);
-        let is_right = |seed: Seed| tail[4..] == seed.crc(&block.to_le_bytes()).crc(numbers).sum().to_le_bytes();
-        if tail[..4] != MAGIC || !seed.is_none_or(is_right) {
-            self.find(structure, format!("its block {block} is none of orphans"));
+        let (numbers, tail) = OrphanBlockTail::ref_from_suffix(bytes).expect("a block has room for it");
+        let checksum = |seed: Seed| seed.crc(&block.to_le_bytes()).crc(numbers).sum();
+        if tail.magic.get() != MAGIC || seed.is_some_and(|seed| tail.checksum.get() != checksum(seed)) {
+            self.find(structure, Problem::OrphanBlockWrong { block });
             return false;
         }
-        let (numbers, _) = numbers.as_chunks::<4>();
-        let numbers = numbers.iter().map(|number| u32::from_le_bytes(*number));
-        for ino in numbers.filter(|&ino| ino != 0) {
+        for ino in block_map::numbers(numbers).filter(|&ino| ino != 0) {
             if !may_hold {
-                self.find(
-                    structure,
-                    format!("it says that inode {ino} is an orphan, and the superblock that none is"),
-                );
+                self.find(structure, Problem::OrphanUnexpected { ino });
             }
             self.orphan(structure, ino);
         }
         true
     }
 
-    /// Notes an orphan, and says whether it can be one.
+    /// Adds an orphan. Returns whether it can be one.
     fn orphan(&mut self, structure: Structure, ino: u32) -> bool {
         let superblock = self.reader.superblock();
-        let files = superblock.first_ino.get().max(11)..=superblock.inodes_count.get();
+        let files = superblock.first_inode()..=superblock.inodes_count.get();
         if !files.contains(&ino) {
-            self.find(
-                structure,
-                format!("it says that inode {ino} is an orphan, which is no file"),
-            );
+            self.find(structure, Problem::OrphanNotFile { ino });
             return false;
         }
         let is_new = self.orphans.insert(ino);
-        self.findings.expect(is_new, structure, || {
-            format!("it says that inode {ino} is an orphan, which was said before")
-        });
+        self.expect(is_new, structure, Problem::OrphanTwice { ino });
         is_new
     }
 
-    /// Whether all of them are in use, once it is known what is.
+    /// Checks that all orphans are in use, once the inodes are known.
     pub(super) fn orphans_in_use(&mut self) {
         for &ino in &self.orphans {
             let is_used = self.inodes.get(ino).is_some() || self.is_unknown(ino);
-            self.findings.expect(is_used, Structure::Inode { ino }, || {
-                "it is said to be an orphan, and is not in use".to_owned()
-            });
+            self.findings
+                .expect(is_used, Structure::Inode { ino }, Problem::OrphanUnused);
         }
     }
 }

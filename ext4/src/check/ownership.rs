@@ -1,12 +1,52 @@
-//! Which blocks belong to something.
+//! Blocks in use, each of which belongs to one structure.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Blocks of one part, whose numbers within it have 16 bits.
 const PART_BLOCKS: u64 = 1 << 15;
 /// Most runs of a part, before a bit for each block takes less memory.
 const MAX_RUNS: usize = 512;
+
+/// The use of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BlockRole {
+    /// The block bitmap of a group.
+    BlockBitmap,
+    /// The inode bitmap of a group.
+    InodeBitmap,
+    /// The inode table of a group.
+    InodeTable,
+    /// Multiple-mount protection.
+    Mmp,
+    /// Content, extent tree, block map or attributes of an inode.
+    Inode,
+}
+
+impl BlockRole {
+    /// Names a block that has the role.
+    pub(super) fn of_block(self, block: u64) -> String {
+        match self {
+            Self::Inode => format!("block {block}"),
+            Self::Mmp => format!("block {block}, by which two hosts notice each other,"),
+            _ => format!("block {block} of its {self}"),
+        }
+    }
+}
+
+impl fmt::Display for BlockRole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BlockBitmap => "block bitmap",
+            Self::InodeBitmap => "inode bitmap",
+            Self::InodeTable => "inode table",
+            Self::Mmp => "block for multiple-mount protection",
+            Self::Inode => "block",
+        })
+    }
+}
 
 /// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit for each block where there are
 /// many: an image that is mostly holes may claim all of its blocks in a few bytes.
@@ -30,7 +70,7 @@ impl Ownership {
         }
     }
 
-    /// Takes blocks of the image that nothing has; says which is the first that something has already, if there is one.
+    /// Claims blocks of the image. Returns the first that was claimed before.
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
         let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
@@ -42,7 +82,7 @@ impl Ownership {
         taken
     }
 
-    /// A bit for each of so many blocks, as a bitmap of blocks has it.
+    /// A bit for each of `count` blocks, as a block bitmap has it.
     pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
         let end = start + u64::from(count);
         let mut bitmap = vec![0; (count as usize).div_ceil(8)];
@@ -59,7 +99,7 @@ impl Ownership {
 }
 
 impl Part {
-    /// Takes blocks; says which is the first that was taken before.
+    /// Claims blocks. Returns the first that was claimed before.
     fn claim(&mut self, blocks: RangeInclusive<u16>) -> Option<u16> {
         let (first, last) = blocks.into_inner();
         match self {

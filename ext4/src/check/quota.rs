@@ -3,21 +3,80 @@
 //! the files.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek};
+use std::error::Error;
+use std::{fmt, io};
 
 use zerocopy::FromBytes;
 
-use super::index::place;
-use super::{Check, is_zeros};
+use super::index::block_of;
+use super::{Check, Problem, is_zeros};
+use crate::disk::block_map::numbers;
+use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
-use crate::read::facts::ro_compat;
-use crate::read::{FoundInode, FoundKind, ReadError, Structure};
+use crate::file_type::FileType;
+use crate::read::{Inode, ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino};
+
+/// A fault of a quota file. Blocks are those of the file, of 1 KiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "fields are numbers of blocks, or as they are called")]
+#[non_exhaustive]
+pub enum QuotaProblem {
+    /// Its inode is of another type.
+    NotFile,
+    /// The header is that of something else.
+    HeaderWrong,
+    /// The header counts more blocks than the file has, or none for the tree.
+    BlockCountWrong { found: u32, available: u64 },
+    /// The header leads to a free block that is not in the file.
+    FreeBlockOutside,
+    /// A node of the tree leads nowhere.
+    NodeEmpty { block: u32 },
+    /// A node of the tree leads to a block that is not in the file.
+    BlockOutside { node: u32, block: u32 },
+    /// Two nodes of the tree lead to one node.
+    NodeTwice { block: u32 },
+    /// The tree leads to a block more often than it has entries.
+    LeafTooOften { block: u32 },
+    /// The tree leads to a block less often than it has entries.
+    EntriesUnreached { block: u32 },
+    /// The header of a block of entries counts other ones.
+    LeafHeaderWrong { block: u32, entries: u16 },
+    /// The tree leads to a block without an entry for that user, group or project.
+    EntryMissing { block: u32, id: u32 },
+}
+
+impl fmt::Display for QuotaProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotFile => f.write_str("not a regular file"),
+            Self::HeaderWrong => f.write_str("its header has another magic number or version"),
+            Self::BlockCountWrong { found, available } => {
+                write!(f, "{found} blocks, of which the file has {available}")
+            }
+            Self::FreeBlockOutside => f.write_str("its header leads to a free block outside of it"),
+            Self::NodeEmpty { block } => write!(f, "node {block} of its tree is empty"),
+            Self::BlockOutside { node, block } => write!(f, "node {node} of its tree leads to block {block}"),
+            Self::NodeTwice { block } => write!(f, "block {block} is in its tree twice"),
+            Self::LeafTooOften { block } => write!(f, "block {block} is in its tree too often"),
+            Self::EntriesUnreached { block } => write!(f, "the tree does not lead to all entries of block {block}"),
+            Self::LeafHeaderWrong { block, entries } => {
+                write!(f, "block {block} has {entries} entries, and a header that is wrong")
+            }
+            Self::EntryMissing { block, id } => {
+                write!(f, "its tree leads to block {block} for number {id}, which is not there")
+            }
+        }
+    }
+}
+
+impl Error for QuotaProblem {}
 
 /// A quota file that is being looked at.
 struct QuotaFile {
     extents: Vec<Extent>,
-    /// Blocks of 1 KiB that the header says there are.
+    /// Blocks of 1 KiB, by the header.
     block_count: u32,
     /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has
     /// not led to yet.
@@ -33,11 +92,11 @@ struct Node {
     prefix: u32,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the quota files that the superblock names.
     pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
-        if !superblock.has_ro_compat(ro_compat::QUOTA) {
+        if !superblock.has(Features::QUOTA) {
             return Ok(());
         }
         let files = [
@@ -54,7 +113,7 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             };
             if let Some(problem) = self.quota_file(&inode, magic)? {
-                self.find(structure, format!("it is a damaged quota file: {problem}"));
+                self.find(structure, Problem::QuotaFileDamaged { problem });
             }
         }
         Ok(())
@@ -62,10 +121,9 @@ impl<R: Read + Seek> Check<R> {
 
     /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
     /// then.
-    fn quota_file(&mut self, inode: &FoundInode, magic: u32) -> Result<Option<String>, ReadError> {
-        let problem = |text: &str| Ok(Some(text.to_owned()));
-        if inode.kind != FoundKind::File {
-            return problem("not a regular file");
+    fn quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
+        if inode.file_type != FileType::RegularFile {
+            return Ok(Some(QuotaProblem::NotFile));
         }
         let Some(extents) = if_readable(self.reader.extents(inode))? else {
             return Ok(None);
@@ -78,20 +136,20 @@ impl<R: Read + Seek> Check<R> {
         let bytes = self.quota_block(&file, 0)?;
         let (header, _) = Header::ref_from_prefix(&bytes).expect("a block has room for its header");
         if header.magic.get() != magic || header.version.get() != VERSION {
-            return problem("its header has another magic number or version");
+            return Ok(Some(QuotaProblem::HeaderWrong));
         }
-        let (blocks, in_file) = (header.blocks.get(), inode.size.div_ceil(BLOCK_LEN as u64));
-        if u64::from(blocks) > in_file || blocks <= TREE_ROOT {
-            return Ok(Some(format!("{blocks} blocks, of which the file has {in_file}")));
+        let (found, available) = (header.blocks.get(), inode.size.div_ceil(BLOCK_LEN as u64));
+        if u64::from(found) > available || found <= TREE_ROOT {
+            return Ok(Some(QuotaProblem::BlockCountWrong { found, available }));
         }
-        if header.free_block.get().max(header.free_entry.get()) >= blocks {
-            return problem("its header leads to a free block outside of it");
+        if header.free_block.get().max(header.free_entry.get()) >= found {
+            return Ok(Some(QuotaProblem::FreeBlockOutside));
         }
-        file.block_count = blocks;
+        file.block_count = found;
         self.quota_tree(&mut file)
     }
 
-    fn quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<String>, ReadError> {
+    fn quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
         let mut pending = vec![Node {
             block: TREE_ROOT,
             depth: 0,
@@ -101,17 +159,16 @@ impl<R: Read + Seek> Check<R> {
         while let Some(node) = pending.pop() {
             let bytes = self.quota_block(file, node.block)?;
             if node.block != TREE_ROOT && is_zeros(&bytes) {
-                return Ok(Some(format!("node {} of its tree is empty", node.block)));
+                return Ok(Some(QuotaProblem::NodeEmpty { block: node.block }));
             }
-            let (numbers, _) = bytes.as_chunks::<4>();
-            for (number, index) in numbers.iter().zip(0_u32..) {
+            for (block, index) in numbers(&bytes).zip(0_u32..) {
                 let prefix = node.prefix << 8 | index;
-                let block = u32::from_le_bytes(*number);
                 if block == 0 {
                     continue;
                 }
                 if block >= file.block_count {
-                    return Ok(Some(format!("node {} of its tree leads to block {block}", node.block)));
+                    let node = node.block;
+                    return Ok(Some(QuotaProblem::BlockOutside { node, block }));
                 }
                 let depth = node.depth + 1;
                 let problem = if depth == TREE_DEPTH {
@@ -119,7 +176,7 @@ impl<R: Read + Seek> Check<R> {
                 } else {
                     let is_new = file.seen.insert(block, None).is_none();
                     pending.push(Node { block, depth, prefix });
-                    (!is_new).then(|| format!("block {block} is in its tree twice"))
+                    (!is_new).then_some(QuotaProblem::NodeTwice { block })
                 };
                 if problem.is_some() {
                     return Ok(problem);
@@ -127,36 +184,33 @@ impl<R: Read + Seek> Check<R> {
             }
         }
         let unreached = file.seen.iter().find(|(_, left)| left.is_some_and(|left| left > 0));
-        Ok(unreached.map(|(block, _)| format!("the tree does not lead to all entries of block {block}")))
+        Ok(unreached.map(|(&block, _)| QuotaProblem::EntriesUnreached { block }))
     }
 
     /// A block of entries, which has to have that of a number.
-    fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<String>, ReadError> {
+    fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<QuotaProblem>, ReadError> {
         let bytes = self.quota_block(file, block)?;
         let (header, rest) = LeafHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
         let (entries, _) = rest.as_chunks::<{ size_of::<Entry>() }>();
         let mut used = entries[..LEAF_ENTRIES].iter().filter(|entry| !is_zeros(&entry[..]));
         let count = u16::try_from(used.clone().count()).expect("a block has few");
         if header.entries.get() != count || header.next_free.get().max(header.previous_free.get()) >= file.block_count {
-            return Ok(Some(format!(
-                "block {block} has {count} entries, and a header that is wrong"
-            )));
+            let entries = count;
+            return Ok(Some(QuotaProblem::LeafHeaderWrong { block, entries }));
         }
         let has_entry = used.any(|bytes| {
             let entry = Entry::ref_from_bytes(bytes).expect("an entry has its length");
             entry.id.get() == id
         });
         if !has_entry {
-            return Ok(Some(format!(
-                "its tree leads to block {block} for number {id}, which is not there"
-            )));
+            return Ok(Some(QuotaProblem::EntryMissing { block, id }));
         }
         match file.seen.entry(block).or_insert(Some(count)) {
             Some(left @ 1..) => {
                 *left -= 1;
                 Ok(None)
             }
-            _ => Ok(Some(format!("block {block} is in its tree too often"))),
+            _ => Ok(Some(QuotaProblem::LeafTooOften { block })),
         }
     }
 
@@ -165,7 +219,7 @@ impl<R: Read + Seek> Check<R> {
         let mut bytes = [0; BLOCK_LEN];
         let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
         let logical = u32::try_from(at / block_size).expect("blocks are no smaller than 1 KiB");
-        if let Some(found) = place(&file.extents, logical).filter(|found| found.get() < self.block_count) {
+        if let Some(found) = block_of(&file.extents, logical).filter(|found| found.get() < self.block_count) {
             let at = self.reader.offset_of_block(found.get()) + at % block_size;
             self.reader.read_at(at, &mut bytes)?;
         }

@@ -1,104 +1,97 @@
 //! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
 
-use std::io::{Read, Seek};
+use std::iter;
 
-use super::Check;
-use super::inodes::Checked;
-use crate::disk::inode::{InodeFlags, file_type};
+use super::inodes::CheckedInode;
+use super::{Check, Problem};
+use crate::disk::block_map::{DOUBLE_INDIRECT, numbers};
+use crate::disk::inode::InodeFlags;
+use crate::file_type::FileType;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
-/// Index of the double-indirect block in `i_block` (`EXT2_DIND_BLOCK`).
-const DOUBLE_INDIRECT: usize = 13;
-
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// Checks the map of reserved blocks, and returns how many blocks it has.
     ///
-    /// The reserved blocks themselves belong to the groups that they lie in, and are taken already.
-    pub(super) fn resize_inode(&mut self, checked: &Checked) -> Result<u64, ReadError> {
+    /// The reserved blocks themselves belong to the groups that they lie in, and are claimed already.
+    pub(super) fn resize_inode(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let structure = checked.structure();
-        let is_right = checked.file_type() == file_type::REGULAR && checked.inode.links_count.get() == 1;
-        self.findings
-            .expect(is_right, structure, || "it is not a file with one link".to_owned());
+        let is_file = checked.file_type() == Some(FileType::RegularFile) && checked.inode.links() == 1;
+        self.expect(is_file, structure, Problem::ResizeInodeNotFile);
         let has_map = !checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
-        self.findings
-            .expect(has_map, structure, || "it has no map of blocks".to_owned());
+        self.expect(has_map, structure, Problem::ResizeInodeNotMapped);
         let (size, most) = (checked.size, self.most_bytes(checked));
-        self.findings
-            .expect(size <= most, structure, || format!("a file of {size} bytes"));
-        let (words, _) = checked.inode.block.as_chunks::<4>();
-        let map = u32::from_le_bytes(words[DOUBLE_INDIRECT]);
-        let others = words.iter().enumerate().filter(|(index, _)| *index != DOUBLE_INDIRECT);
-        self.findings
-            .expect(others.into_iter().all(|(_, word)| *word == [0; 4]), structure, || {
-                "it has more than a double-indirect block".to_owned()
-            });
-        if !self.own(structure, BlockNr(map.into()), 1) {
+        self.expect(size <= most, structure, Problem::FileTooLarge { size });
+        let root = checked.inode.block_map();
+        let mut others = (0..).zip(root).filter(|(index, _)| *index != DOUBLE_INDIRECT);
+        let has_others = others.any(|(_, block)| block != 0);
+        self.expect(!has_others, structure, Problem::ResizeInodeHasMore);
+        let map = u64::from(root[DOUBLE_INDIRECT]);
+        if !self.claim(structure, BlockNr(map), 1) {
             return Ok(1);
         }
-        let Some(numbers) = self.numbers(structure, map.into())? else {
+        let Some(found) = self.numbers(structure, map)? else {
             return Ok(1);
         };
-        let copies: Vec<u32> = (1..self.group_count)
+        let backups: Vec<u32> = (1..self.group_count)
             .filter(|&group| self.reader.superblock().has_backup(group))
             .collect();
-        let first = self.descriptor_blocks();
-        let reserved = u64::from(self.reader.superblock().reserved_gdt_blocks.get());
-        if reserved > numbers.len() as u64 {
+        let superblock = self.reader.superblock();
+        let first = superblock.descriptor_blocks();
+        let reserved = u64::from(superblock.reserved_gdt_blocks.get());
+        let count = 1 + reserved * (1 + backups.len() as u64);
+        if reserved > found.len() as u64 {
             // So many cannot be listed, which was found before.
-            return Ok(1 + reserved * (1 + copies.len() as u64));
+            return Ok(count);
         }
-        let mut expected = vec![0; numbers.len()];
+        // The first block after the superblock of group 0 is number 0.
+        let start = self.group_start(0) + 1;
+        let mut expected = vec![0; found.len()];
         for index in first..first + reserved {
-            let block = self.group_start(0) + 1 + index;
-            let place = usize::try_from(index).unwrap_or(usize::MAX) % numbers.len();
-            expected[place] = u32::try_from(block).unwrap_or(u32::MAX);
+            let position = usize::try_from(index).unwrap_or(usize::MAX) % found.len();
+            expected[position] = start + index;
         }
-        if let Some(index) = (0..numbers.len()).find(|&index| numbers[index] != expected[index]) {
-            let (found, expected) = (numbers[index], expected[index]);
-            let block = u64::from(map);
-            let structure = Structure::ExtentNode {
-                ino: checked.ino.get(),
-                block,
+        let ino = checked.ino.get();
+        self.reserved_numbers(Structure::ExtentNode { ino, block: map }, &found, expected);
+        for index in first..first + reserved {
+            let block = start + index;
+            let structure = Structure::ExtentNode { ino, block };
+            let Some(found) = self.numbers(structure, block)? else {
+                break;
             };
-            self.find(structure, format!("number {index} is {found} instead of {expected}"));
-        }
-        for index in first..first + reserved {
-            let block = self.group_start(0) + 1 + index;
-            if !self.likes(checked, block, index, &copies)? {
+            // It lists the blocks of the same index in the groups with backups.
+            let expected: Vec<u64> = backups
+                .iter()
+                .map(|&group| self.group_start(group) + 1 + index)
+                .collect();
+            if !self.reserved_numbers(structure, &found, expected) {
                 break;
             }
         }
-        Ok(1 + reserved * (1 + copies.len() as u64))
+        Ok(count)
     }
 
-    /// A reserved block of group 0 lists its likes in the groups with copies of the superblock. Says whether it does.
-    fn likes(&mut self, checked: &Checked, block: u64, index: u64, copies: &[u32]) -> Result<bool, ReadError> {
-        let structure = Structure::ExtentNode {
-            ino: checked.ino.get(),
-            block,
+    /// Compares the numbers of a block with those expected, after which zeros follow. Returns
+    /// whether they are equal.
+    fn reserved_numbers(
+        &mut self,
+        structure: Structure,
+        found: &[u32],
+        expected: impl IntoIterator<Item = u64>,
+    ) -> bool {
+        let expected = expected.into_iter().chain(iter::repeat(0));
+        let mut numbers = (0..).zip(found.iter().copied().zip(expected));
+        let Some((index, (found, expected))) = numbers.find(|(_, (found, expected))| u64::from(*found) != *expected)
+        else {
+            return true;
         };
-        let Some(numbers) = self.numbers(structure, block)? else {
-            return Ok(false);
-        };
-        let expected = copies.iter().map(|&group| self.group_start(group) + 1 + index);
-        let expected = expected.chain(std::iter::repeat(0));
-        let wrong = (0..)
-            .zip(numbers)
-            .zip(expected)
-            .find(|((_, found), expected)| u64::from(*found) != *expected);
-        if let Some(((index, found), expected)) = wrong {
-            let index: usize = index;
-            self.find(structure, format!("number {index} is {found} instead of {expected}"));
-        }
-        Ok(wrong.is_none())
+        self.find(structure, Problem::ReservedBlockWrong { index, found, expected });
+        false
     }
 
     fn numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {
         let bytes = self.block(structure, block)?;
-        Ok(bytes.map(|bytes| {
-            let (numbers, _) = bytes.as_chunks::<4>();
-            numbers.iter().map(|number| u32::from_le_bytes(*number)).collect()
-        }))
+        Ok(bytes.map(|bytes| numbers(&bytes).collect()))
     }
 }

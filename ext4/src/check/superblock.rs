@@ -1,38 +1,38 @@
-//! The superblock: whether its fields make sense together (`check_super_block` of e2fsck).
+//! The superblock: its fields must make sense together (`check_super_block` of e2fsck).
 
-use std::io::{Read, Seek};
+use zerocopy::{FromZeros, IntoBytes};
 
 use super::findings::Findings;
-use super::found;
-use crate::disk::superblock::Superblock;
-use crate::read::facts::{compat, compat_names, incompat, ro_compat, ro_compat_names};
+use super::{Problem, found};
+use crate::disk::block_map::numbers_per_block;
+use crate::disk::features::Features;
+use crate::disk::group_desc;
+use crate::disk::inode::CLASSIC_SIZE;
+use crate::disk::mmp::{self, MmpBlock};
+use crate::disk::superblock::{Superblock, first_data_block};
 use crate::read::sums::is_right_superblock;
 use crate::read::{ReadError, Reader, Structure};
+use crate::read_at::ReadAt;
+use crate::units::Ino;
 
 const HERE: Structure = Structure::Superblock;
 
-/// `EXT4_MMP_MAGIC`
-const MMP_MAGIC: u32 = 0x004D_4D50;
-/// `EXT4_MMP_SEQ_CLEAN`: nobody has it mounted.
-const MMP_CLEAN: u32 = 0xFF4D_4D50;
-/// `EXT4_MMP_SEQ_MAX`: the highest number that one who has it mounted counts to.
-const MMP_MAX: u32 = 0xE24D_4D4F;
-/// Length of `struct mmp_struct` in bytes, which ends with its checksum.
-const MMP_LEN: usize = 1024;
+/// The last version of the hash of names (`DX_HASH_SIPHASH`).
+const MAX_HASH_VERSION: u8 = 6;
 
-/// Gives the reader the superblock, and has it see through the journal, which may hold another. Says whether there is one that
-/// can be checked.
-pub(super) fn take<R: Read + Seek>(
+/// Gives the reader the superblock, and has it read through the journal, which may hold another one.
+/// Returns whether there is a superblock that can be checked.
+pub(super) fn take<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
     findings: &mut Findings,
 ) -> Result<bool, ReadError> {
     if !is_right_superblock(&superblock) {
-        findings.wrong_checksum(HERE);
+        findings.add(HERE, Problem::ChecksumWrong);
     }
-    if found(reader.adopt(superblock), HERE, findings)?.is_none() {
+    let Some(()) = found(reader.adopt(superblock), HERE, findings)? else {
         return Ok(false);
-    }
+    };
     match reader.see_through_journal() {
         Err(error @ ReadError::FastCommits) => return Err(error),
         result => found(result, Structure::Journal, findings)?,
@@ -40,186 +40,156 @@ pub(super) fn take<R: Read + Seek>(
     Ok(true)
 }
 
-/// Checks the superblock that counts. Says whether the rest has a meaning.
-pub(super) fn check<R: Read + Seek>(
-    reader: &mut Reader<R>,
-    len: u64,
-    findings: &mut Findings,
-) -> Result<bool, ReadError> {
+/// Checks the superblock that counts. Returns whether the rest can be checked.
+pub(super) fn check<R: ReadAt>(reader: &Reader<R>, len: u64, findings: &mut Findings) -> Result<bool, ReadError> {
     reader.check_known()?;
     let superblock = reader.superblock().clone();
-    let unknown = compat_names(superblock.feature_compat.get() & !compat::KNOWN)
-        .chain(ro_compat_names(superblock.feature_ro_compat.get() & !ro_compat::KNOWN));
-    let features = unknown.collect::<Vec<_>>().join(" ");
-    if !features.is_empty() {
+    let unknown = superblock.features() - Features::CHECKABLE;
+    if !unknown.is_empty() {
+        let features = unknown.names().collect::<Vec<_>>().join(" ");
         return Err(ReadError::Unsupported { features });
     }
-    geometry(reader, &superblock, len, findings);
-    fields(reader, &superblock, findings);
-    mounted_once(reader, &superblock, findings)?;
-    let inodes = u64::from(reader.group_count(reader.block_count())) * u64::from(superblock.inodes_per_group.get());
-    let sane = inodes < u64::from(u32::MAX)
-        && has_room_for_descriptors(reader)
-        && superblock.blocks_per_group.get() as usize <= reader.block_size() * 8
-        && superblock.inodes_per_group.get() as usize <= reader.block_size() * 8
-        && superblock.blocks_per_group.get() >= 8
-        && reader.block_count() > u64::from(superblock.first_data_block.get());
-    Ok(sane)
+    let available = len / reader.block_size() as u64;
+    geometry(&superblock, reader.block_size(), available, findings);
+    fields(&superblock, reader.block_size(), findings);
+    mmp(reader, &superblock, findings)?;
+    let block_count = superblock.block_count();
+    let (blocks, inodes) = (superblock.blocks_per_group.get(), superblock.inodes_per_group.get());
+    let bits = reader.block_size() * 8;
+    let is_sane = u64::from(superblock.group_count(block_count)) * u64::from(inodes) < u64::from(u32::MAX)
+        && has_room_for_descriptors(&superblock, reader.block_size())
+        && (8..=bits).contains(&(blocks as usize))
+        && inodes as usize <= bits
+        && block_count > superblock.first_data_block.get().into();
+    Ok(is_sane)
 }
 
-/// Sizes and numbers, each of which the others depend on.
-fn geometry<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, len: u64, findings: &mut Findings) {
-    let block_size = reader.block_size();
-    let block_count = reader.block_count();
-    let available = len / block_size as u64;
-    findings.expect(block_count <= available, HERE, || {
-        format!("it says that there are {block_count} blocks, and the image has {available}")
-    });
-    findings.expect(block_count > 0, HERE, || "it has no blocks".to_owned());
-    let first = u32::from(block_size == 1024);
-    findings.expect(superblock.first_data_block.get() == first, HERE, || {
-        format!("the first block is {}, not {first}", superblock.first_data_block.get())
-    });
-    let per_group = superblock.blocks_per_group.get();
-    let is_right = per_group >= 8 && per_group.is_multiple_of(8) && per_group as usize <= block_size * 8;
-    findings.expect(is_right, HERE, || format!("{per_group} blocks in a group"));
-    let cluster = (superblock.log_cluster_size.get(), superblock.clusters_per_group.get());
-    findings.expect(cluster == (superblock.log_block_size.get(), per_group), HERE, || {
-        "clusters that are no blocks".to_owned()
-    });
+/// Checks sizes and counts that others depend on, in an image with `available` blocks.
+fn geometry(superblock: &Superblock, block_len: usize, available: u64, findings: &mut Findings) {
+    let mut expect = |holds, problem| findings.expect(holds, HERE, problem);
+    let found = superblock.block_count();
+    expect(found <= available, Problem::BlockCountBeyondImage { found, available });
+    expect(found > 0, Problem::BlockCountZero);
+    let groups = superblock.group_count(found);
+    let (found, expected) = (superblock.first_data_block.get(), first_data_block(block_len));
+    expect(found == expected, Problem::FirstBlockWrong { found, expected });
+    // A bitmap is one block.
+    let bits = block_len * 8;
+    let blocks = superblock.blocks_per_group.get();
+    let is_right = blocks.is_multiple_of(8) && (8..=bits).contains(&(blocks as usize));
+    expect(is_right, Problem::BlocksPerGroupWrong { blocks });
+    let is_right = superblock.log_cluster_size == superblock.log_block_size
+        && superblock.clusters_per_group == superblock.blocks_per_group;
+    expect(is_right, Problem::ClusterSizeWrong);
     let inodes = superblock.inodes_per_group.get();
-    let in_block = (block_size / reader.inode_size()).max(1);
-    let is_right = inodes.is_multiple_of(8) && inodes as usize >= in_block && inodes as usize <= block_size * 8;
-    findings.expect(is_right, HERE, || format!("{inodes} inodes in a group"));
-    let groups = reader.group_count(block_count);
-    let expected = u64::from(groups) * u64::from(inodes);
-    findings.expect(u64::from(superblock.inodes_count.get()) == expected, HERE, || {
-        format!("{} inodes instead of {expected}", superblock.inodes_count.get())
-    });
-    // What it says counts with `64bit` alone, and is to make sense without.
-    let said = superblock.desc_size.get();
-    findings.expect(said == 0 || said.is_power_of_two() && said <= 1024, HERE, || {
-        format!("group descriptors of {said} bytes")
-    });
-    findings.expect(has_room_for_descriptors(reader), HERE, || {
-        format!("there is no room for the descriptors of {groups} groups")
-    });
-    let size = reader.descriptor_size();
-    let least = if reader.has_incompat(incompat::BIT64) { 64 } else { 32 };
-    findings.expect(size.is_power_of_two() && size >= least, HERE, || {
-        format!("group descriptors of {size} bytes")
-    });
+    let in_block = (block_len / superblock.inode_len()).max(1);
+    let is_right = inodes.is_multiple_of(8) && (in_block..=bits).contains(&(inodes as usize));
+    expect(is_right, Problem::InodesPerGroupWrong { inodes });
+    let (found, expected) = (superblock.inodes_count.get(), u64::from(groups) * u64::from(inodes));
+    expect(
+        u64::from(found) == expected,
+        Problem::InodeCountWrong { found, expected },
+    );
+    // The field counts with `64bit` alone, and must make sense without.
+    let bytes = superblock.desc_size.get().into();
+    let is_right = bytes == 0 || u64::is_power_of_two(bytes) && bytes <= 1024;
+    expect(is_right, Problem::DescriptorSizeWrong { bytes });
+    expect(
+        has_room_for_descriptors(superblock, block_len),
+        Problem::DescriptorsWithoutRoom { groups },
+    );
+    let bytes = superblock.descriptor_len() as u64;
+    let least = if superblock.has(Features::BIT64) {
+        group_desc::SIZE
+    } else {
+        group_desc::SMALL_SIZE
+    };
+    let is_right = bytes.is_power_of_two() && bytes >= least.into();
+    expect(is_right, Problem::DescriptorSizeWrong { bytes });
 }
 
-/// Whether the descriptors of all groups lie in the first one, as they do without `meta_bg`.
-fn has_room_for_descriptors<R: Read + Seek>(reader: &Reader<R>) -> bool {
-    let size = reader.descriptor_size();
-    let groups = u64::from(reader.group_count(reader.block_count()));
-    let blocks = groups.div_ceil((reader.block_size() / size) as u64);
-    size.is_power_of_two() && blocks < reader.superblock().blocks_per_group.get().into()
+/// Returns whether the descriptors of all groups fit into the first one, where they lie without
+/// `meta_bg`.
+fn has_room_for_descriptors(superblock: &Superblock, block_len: usize) -> bool {
+    let size = superblock.descriptor_len();
+    let groups = u64::from(superblock.group_count(superblock.block_count()));
+    let blocks = groups.div_ceil((block_len / size) as u64);
+    size.is_power_of_two() && blocks < superblock.blocks_per_group.get().into()
 }
 
-/// All else.
-fn fields<R: Read + Seek>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) {
-    let facts = reader.facts();
-    let block_count = reader.block_count();
-    findings.expect(facts.reserved_block_count <= block_count / 2, HERE, || {
-        format!("{} reserved blocks of {block_count}", facts.reserved_block_count)
-    });
-    findings.expect(facts.free_block_count <= block_count, HERE, || {
-        format!("{} free blocks of {block_count}", facts.free_block_count)
-    });
-    findings.expect(facts.free_inode_count <= facts.inode_count, HERE, || {
-        format!("{} free inodes of {}", facts.free_inode_count, facts.inode_count)
-    });
+/// Checks all other fields.
+fn fields(superblock: &Superblock, block_len: usize, findings: &mut Findings) {
+    let mut expect = |holds, problem| findings.expect(holds, HERE, problem);
+    let has = |features| superblock.has(features);
+    let blocks = superblock.block_count();
+    let found = superblock.reserved_blocks();
+    expect(found <= blocks / 2, Problem::ReservedBlocksTooMany { found, blocks });
+    let found = superblock.free_blocks();
+    expect(found <= blocks, Problem::FreeBlocksTooMany { found, blocks });
+    let inodes = superblock.inodes_count.get();
+    let found = superblock.free_inodes_count.get();
+    expect(found <= inodes, Problem::FreeInodesTooMany { found, inodes });
     let revision = superblock.rev_level.get();
-    findings.expect(revision <= 1, HERE, || format!("revision {revision}"));
-    let first = superblock.first_ino.get();
-    findings.expect(
-        revision == 0 || (11..=superblock.inodes_count.get()).contains(&first),
-        HERE,
-        || format!("the first inode that is not reserved is {first}"),
+    expect(revision <= 1, Problem::RevisionUnknown { revision });
+    let ino = superblock.first_ino.get();
+    let is_right = revision == 0 || (Ino::FIRST.get()..=inodes).contains(&ino);
+    expect(is_right, Problem::FirstInodeWrong { ino });
+    let blocks = superblock.reserved_gdt_blocks.get();
+    let is_right = usize::from(blocks) <= numbers_per_block(block_len) && (blocks == 0 || has(Features::RESIZE_INODE));
+    expect(is_right, Problem::ReservedDescriptorBlocksWrong { blocks });
+    let exponent = superblock.log_groups_per_flex;
+    expect(
+        u32::from(exponent) < u32::BITS,
+        Problem::FlexGroupSizeWrong { exponent },
     );
-    let reserved = usize::from(superblock.reserved_gdt_blocks.get());
-    let has_resize = superblock.has_compat(compat::RESIZE_INODE);
-    findings.expect(
-        reserved <= reader.block_size() / 4 && (has_resize || reserved == 0),
-        HERE,
-        || format!("{reserved} blocks reserved for descriptors"),
-    );
-    let per_flex = superblock.log_groups_per_flex;
-    findings.expect(u32::from(per_flex) < u32::BITS, HERE, || {
-        format!("2^{per_flex} groups whose bitmaps and tables lie together")
-    });
-    let has_seed = reader.has_incompat(incompat::CSUM_SEED);
-    let has_sums = superblock.has_ro_compat(ro_compat::METADATA_CSUM);
-    findings.expect(has_sums || !has_seed, HERE, || {
-        "there is a seed for checksums, and there are none".to_owned()
-    });
-    let has_orphan_file = superblock.has_compat(compat::ORPHAN_FILE);
-    let has_orphans = superblock.has_ro_compat(ro_compat::ORPHAN_PRESENT);
-    findings.expect(has_orphan_file || !has_orphans, HERE, || {
-        "there is no file for the orphans that there are".to_owned()
-    });
+    let has_unused_seed = has(Features::METADATA_CSUM_SEED) && !has(Features::METADATA_CSUM);
+    expect(!has_unused_seed, Problem::ChecksumSeedUnused);
+    let has_lost_orphans = has(Features::ORPHAN_PRESENT) && !has(Features::ORPHAN_FILE);
+    expect(!has_lost_orphans, Problem::OrphanFileMissing);
     let version = superblock.def_hash_version;
-    findings.expect(version <= 6, HERE, || format!("hashes of version {version}"));
-    let room = reader.inode_size().saturating_sub(128);
-    for size in [superblock.min_extra_isize.get(), superblock.want_extra_isize.get()] {
-        findings.expect(usize::from(size) <= room, HERE, || {
-            format!("{size} bytes of fields behind the first 128")
-        });
+    expect(version <= MAX_HASH_VERSION, Problem::HashVersionUnknown { version });
+    let room = superblock.inode_len().saturating_sub(CLASSIC_SIZE);
+    for bytes in [superblock.min_extra_isize.get(), superblock.want_extra_isize.get()] {
+        expect(usize::from(bytes) <= room, Problem::ExtraFieldsWrong { bytes });
     }
-    let has_journal = superblock.has_compat(compat::HAS_JOURNAL);
-    let is_recovered = !reader.has_incompat(incompat::RECOVER);
-    findings.expect(has_journal || is_recovered, HERE, || {
-        "there is no journal to replay".to_owned()
-    });
-    findings.expect(superblock.last_orphan.get() == 0 || !is_recovered, HERE, || {
-        format!("inode {} is in the list of orphans", superblock.last_orphan.get())
-    });
+    let needs_recovery = has(Features::NEEDS_RECOVERY);
+    let has_journal = has(Features::HAS_JOURNAL);
+    expect(has_journal || !needs_recovery, Problem::JournalToReplayMissing);
+    let ino = superblock.last_orphan.get();
+    expect(ino == 0 || needs_recovery, Problem::OrphanListNotEmpty { ino });
 }
 
-/// The block by which two hosts notice that both have mounted the file system (`ext2fs_mmp_read` of e2fsprogs).
-fn mounted_once<R: Read + Seek>(
-    reader: &mut Reader<R>,
-    superblock: &Superblock,
-    findings: &mut Findings,
-) -> Result<(), ReadError> {
-    if !reader.has_incompat(incompat::MMP) {
+/// Checks the block by which two hosts notice that both have mounted the file system
+/// (`ext2fs_mmp_read` of e2fsprogs).
+fn mmp<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) -> Result<(), ReadError> {
+    if !superblock.has(Features::MMP) {
         return Ok(());
     }
-    let mut bytes = [0; MMP_LEN];
-    let is_there = match mmp_block(reader) {
+    let block = superblock.mmp_block.get();
+    let mut mmp = MmpBlock::new_zeroed();
+    let is_read = match mmp_block(superblock) {
         Some(block) => {
-            let read = reader.read_at(reader.offset_of_block(block), &mut bytes);
+            let read = reader.read_at(reader.offset_of_block(block), mmp.as_mut_bytes());
             found(read, HERE, findings)?.is_some()
         }
         None => false,
     };
-    let (words, _) = bytes.as_chunks::<4>();
-    let [magic, number] = [words[0], words[1]].map(u32::from_le_bytes);
-    let block = superblock.mmp_block.get();
-    if !is_there || magic != MMP_MAGIC {
-        let problem = format!("block {block} is not the one by which two hosts notice each other");
-        findings.add(HERE, problem);
+    if !is_read || mmp.magic.get() != mmp::MAGIC {
+        findings.add(HERE, Problem::MmpBlockWrong { block });
         return Ok(());
     }
-    let (covered, sum) = bytes.split_at(MMP_LEN - 4);
     let seed = reader.sums().seed();
-    let is_right = seed.is_none_or(|seed| sum == seed.crc(covered).sum().to_le_bytes());
-    findings.expect(is_right, HERE, || {
-        format!("the checksum of block {block}, by which two hosts notice each other, is wrong")
-    });
-    findings.expect(number == MMP_CLEAN || number <= MMP_MAX, HERE, || {
-        format!("block {block}, by which two hosts notice each other, says that a program repairs it: {number:#x}")
-    });
+    let is_right = seed.is_none_or(|seed| mmp.checksum.get() == seed.crc(mmp.covered()).sum());
+    findings.expect(is_right, HERE, Problem::MmpChecksumWrong { block });
+    let sequence = mmp.sequence.get();
+    let is_right = sequence == mmp::SEQUENCE_CLEAN || sequence <= mmp::SEQUENCE_MAX;
+    findings.expect(is_right, HERE, Problem::MmpInUse { block, sequence });
     Ok(())
 }
 
-/// The block that belongs to `mmp`, if it is where one can be.
-pub(super) fn mmp_block<R: Read + Seek>(reader: &Reader<R>) -> Option<u64> {
-    let superblock = reader.superblock();
+/// The block of `mmp`, if it is where one can be.
+pub(super) fn mmp_block(superblock: &Superblock) -> Option<u64> {
     let block = superblock.mmp_block.get();
-    let is_possible = block > superblock.first_data_block.get().into() && block < reader.block_count();
-    (reader.has_incompat(incompat::MMP) && is_possible).then_some(block)
+    let is_possible = block > superblock.first_data_block.get().into() && block < superblock.block_count();
+    (superblock.has(Features::MMP) && is_possible).then_some(block)
 }

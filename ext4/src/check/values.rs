@@ -1,12 +1,11 @@
 //! Inodes that hold values of extended attributes (`ea_inode`), each of which many attributes may have.
 
-use std::io::{Read, Seek};
-
-use super::{Check, found};
+use super::{Check, Problem, found};
 use crate::checksum;
 use crate::disk::inode::InodeFlags;
-use crate::encode::xattrs::MAX_VALUE_LEN;
+use crate::disk::xattr::MAX_VALUE_LEN;
 use crate::read::{ReadError, Structure};
+use crate::read_at::ReadAt;
 use crate::units::Ino;
 
 /// An inode that holds a value.
@@ -16,17 +15,17 @@ pub(super) struct Holder {
     pub(super) size: u64,
     /// The hash of the value, if it can be one.
     pub(super) hash: Option<u32>,
-    /// The inode says that hash.
+    /// The inode has that hash.
     is_right: bool,
     /// Inode whose value it is, and its generation, if it was made before holders had hashes and
     /// counts (`EXT4_XATTR_INODE_GET_PARENT`).
-    parent: (i64, u32),
+    parent: (u32, u32),
 }
 
 impl Holder {
     /// Returns whether it was made for an inode before holders had hashes and counts.
     fn is_old_of(self, owner: Owner) -> bool {
-        self.parent == (owner.ino.into(), owner.generation)
+        self.parent == (owner.ino, owner.generation)
     }
 }
 
@@ -37,7 +36,7 @@ pub(super) struct Owner {
     pub(super) generation: u32,
 }
 
-/// How an inode is used as the holder of a value.
+/// The use of an inode as the holder of a value.
 #[derive(Default)]
 pub(super) struct Holding {
     /// Attributes that have it.
@@ -48,7 +47,7 @@ pub(super) struct Holding {
     holder: Option<Holder>,
 }
 
-impl<R: Read + Seek> Check<R> {
+impl<R: ReadAt> Check<R> {
     /// The inode that holds the value of one more attribute, and whether it is an old one of that
     /// attribute's inode. However many attributes have it, it is read once.
     pub(super) fn holder(&mut self, ino: u32, owner: Owner) -> Result<Option<(Holder, bool)>, ReadError> {
@@ -76,11 +75,14 @@ impl<R: Read + Seek> Check<R> {
         let Some(inode) = found(inode, structure, &mut self.findings)? else {
             return Ok(None);
         };
+        let Some(checked) = self.reread_inode(Ino(ino))? else {
+            return Ok(None);
+        };
         let mut holder = Holder {
             size: inode.size,
             hash: None,
             is_right: true,
-            parent: (inode.modified.seconds(), inode.generation),
+            parent: checked.inode.value_parent(),
         };
         let len = usize::try_from(inode.size)
             .ok()
@@ -95,11 +97,11 @@ impl<R: Read + Seek> Check<R> {
         };
         let hash = checksum::value_hash(&value, self.reader.value_seed());
         holder.hash = Some(hash);
-        holder.is_right = inode.accessed.seconds() & 0xFFFF_FFFF == i64::from(hash);
+        holder.is_right = checked.inode.value_hash() == hash;
         Ok(Some(holder))
     }
 
-    /// Whether the holders are there, and have as many attributes as they say.
+    /// Checks that the holders are in use, and compares their counts with the attributes.
     pub(super) fn holders_in_use(&mut self) -> Result<(), ReadError> {
         let holders = std::mem::take(&mut self.value_inodes);
         for (&ino, holding) in &holders {
@@ -108,8 +110,8 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             }
             let fact = self.inodes.get(ino).copied();
-            let Some(checked) = self.again(Ino(ino))?.filter(|_| fact.is_some()) else {
-                self.find(structure, "there is no such inode");
+            let Some(checked) = self.reread_inode(Ino(ino))?.filter(|_| fact.is_some()) else {
+                self.find(structure, Problem::XattrValueMissing);
                 continue;
             };
             let has_flag = checked.flags.contains(InodeFlags::EA_INODE);
@@ -117,15 +119,14 @@ impl<R: Read + Seek> Check<R> {
                 continue;
             }
             let is_right = holding.holder.is_none_or(|holder| holder.is_right);
-            self.findings
-                .expect(is_right, structure, || "it has another hash".to_owned());
-            let found = holding.found;
-            // `ext4_xattr_inode_get_ref`
-            let said = u64::from(checked.inode.ctime.get()) << 32 | u64::from(checked.inode.version.get());
-            let is_right = has_flag && said == u64::from(found);
-            self.findings.expect(is_right, structure, || {
-                format!("{found} attributes have it, and it says {said}")
-            });
+            self.expect(is_right, structure, Problem::XattrValueHashWrong);
+            let (found, expected) = (checked.inode.value_references(), holding.found);
+            let is_right = has_flag && found == expected.into();
+            self.expect(
+                is_right,
+                structure,
+                Problem::XattrValueReferencesWrong { found, expected },
+            );
         }
         self.value_inodes = holders;
         Ok(())

@@ -1,9 +1,30 @@
 //! Directory entries, linear and indexed ("Directory Entries" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::assert_layout;
+use crate::file_type::FileType;
+use crate::units::Ino;
+
+/// Length in bytes of an entry before its name.
+pub(crate) const HEADER_LEN: usize = size_of::<DirEntry>();
+/// Length in bytes of the shortest entry, which holds a name of 1 to 4 bytes.
+pub(crate) const MIN_LEN: usize = 12;
+
+/// Most levels of nodes of an index without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
+pub(crate) const MAX_INDEX_LEVELS: usize = 2;
+/// Most levels of nodes of an index with it (`EXT4_HTREE_LEVEL`).
+pub(crate) const MAX_LARGE_INDEX_LEVELS: usize = 3;
+/// Bits of a number in the index that name a block of the directory; the others have other uses
+/// (`dx_get_block`).
+pub(crate) const INDEX_BLOCK_MASK: u32 = 0x0FFF_FFFF;
+/// Offset in bytes of [`IndexRootInfo`] in the root of an index: after `.` and `..`.
+pub(crate) const INDEX_ROOT_INFO: usize = 2 * MIN_LEN;
+/// Offset in bytes of the entries in the root of an index.
+pub(crate) const INDEX_ROOT_ENTRIES: usize = INDEX_ROOT_INFO + size_of::<IndexRootInfo>();
+/// Offset in bytes of the entries in another node of an index: after an entry that is not in use.
+pub(crate) const INDEX_NODE_ENTRIES: usize = HEADER_LEN;
 
 /// Kinds of file as directory entries give them (`EXT4_FT_*`).
 pub(crate) mod file_type {
@@ -28,12 +49,113 @@ pub(crate) struct DirEntry {
     pub(crate) file_type: u8,
 }
 
+impl DirEntry {
+    /// An entry of `len` bytes.
+    pub(crate) fn new(ino: Ino, len: usize, name_len: u8, file_type: u8) -> Self {
+        Self {
+            inode: ino.get().into(),
+            rec_len: rec_len_to_disk(len).into(),
+            name_len,
+            file_type,
+        }
+    }
+
+    /// An entry of `len` bytes that is not in use.
+    pub(crate) fn unused(len: usize) -> Self {
+        Self::new(Ino(0), len, 0, 0)
+    }
+
+    /// Sets the length of the entry in bytes.
+    pub(crate) fn set_len(&mut self, len: usize) {
+        self.rec_len.set(rec_len_to_disk(len));
+    }
+
+    /// Length of the entry in bytes, in a block of `block_len` bytes.
+    pub(crate) fn len(&self, block_len: usize) -> usize {
+        rec_len_from_disk(self.rec_len.get(), block_len)
+    }
+
+    /// The first entry of `bytes`, which begin in a block of `block_len` bytes: its header, its
+    /// room for a name, and the bytes behind it. None if its length cannot be.
+    pub(crate) fn split(bytes: &[u8], block_len: usize) -> Option<(&Self, &[u8], &[u8])> {
+        let (entry, _) = Self::ref_from_prefix(bytes).ok()?;
+        let len = entry.len(block_len);
+        if len < MIN_LEN || len > bytes.len() || !len.is_multiple_of(4) {
+            return None;
+        }
+        Some((entry, &bytes[HEADER_LEN..len], &bytes[len..]))
+    }
+
+    /// The name in the room that [`DirEntry::split`] returned; none if it is longer than that.
+    pub(crate) fn name<'a>(&self, room: &'a [u8]) -> Option<&'a [u8]> {
+        room.get(..self.name_len.into())
+    }
+}
+
+/// Bytes before the entries of a directory in its inode: the number of the directory above.
+pub(crate) const INLINE_PARENT_LEN: usize = size_of::<U32>();
+
+/// Bytes that an entry takes with a name of so many bytes: a multiple of 4.
+pub(crate) const fn entry_len(name_len: usize) -> usize {
+    (HEADER_LEN + name_len).next_multiple_of(4)
+}
+
+/// `rec_len` of an entry of `len` bytes: 65,535 stands for 65,536 (`ext4_rec_len_to_disk`).
+pub(crate) fn rec_len_to_disk(len: usize) -> u16 {
+    u16::try_from(len).unwrap_or(u16::MAX)
+}
+
+/// Length in bytes that `rec_len` stands for in a block of `block_len` bytes: 64 KiB do not fit 16
+/// bits (`ext4_rec_len_from_disk`).
+pub(crate) fn rec_len_from_disk(rec_len: u16, block_len: usize) -> usize {
+    match rec_len {
+        0 | u16::MAX if block_len == 1 << 16 => block_len,
+        len => len.into(),
+    }
+}
+
+impl FileType {
+    /// The type as directory entries give it (`EXT4_FT_*`).
+    pub(crate) fn entry_type(self) -> u8 {
+        match self {
+            Self::RegularFile => 1,
+            Self::Directory => 2,
+            Self::CharacterDevice => 3,
+            Self::BlockDevice => 4,
+            Self::Fifo => 5,
+            Self::Socket => 6,
+            Self::Symlink => 7,
+        }
+    }
+
+    /// The type that a directory entry gives; none if it is unknown, which 0 says.
+    pub(crate) fn from_entry_type(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|file_type| file_type.entry_type() == number)
+    }
+}
+
 /// Last 12 bytes of a block of entries (`struct ext4_dir_entry_tail`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct DirEntryTail {
     pub(crate) entry: DirEntry,
     pub(crate) checksum: U32,
+}
+
+impl DirEntryTail {
+    /// A tail whose checksum is still zero.
+    pub(crate) fn new() -> Self {
+        Self {
+            entry: DirEntry::new(Ino(0), size_of::<Self>(), 0, file_type::CHECKSUM),
+            checksum: 0.into(),
+        }
+    }
+
+    /// The tail of a block, if it has one.
+    pub(crate) fn of(block: &[u8]) -> Option<&Self> {
+        let (_, tail) = Self::ref_from_suffix(block).ok()?;
+        (tail.entry.as_bytes() == Self::new().entry.as_bytes()).then_some(tail)
+    }
 }
 
 /// What the root of an index says of itself, 8 bytes (`struct dx_root_info`).
@@ -45,6 +167,41 @@ pub(crate) struct IndexRootInfo {
     pub(crate) info_length: u8,
     pub(crate) indirect_levels: u8,
     pub(crate) unused_flags: u8,
+}
+
+impl IndexRootInfo {
+    /// The root of an index with so many levels of other nodes.
+    pub(crate) fn new(hash_version: u8, indirect_levels: u8) -> Self {
+        Self {
+            reserved_zero: 0.into(),
+            hash_version,
+            info_length: 8,
+            indirect_levels,
+            unused_flags: 0,
+        }
+    }
+
+    /// Returns whether the fields that are always the same are right.
+    pub(crate) fn is_valid(&self) -> bool {
+        self.reserved_zero.get() == 0 && self.info_length == 8 && self.unused_flags & 1 == 0
+    }
+}
+
+/// Offset of the entries in a node of an index; none if the block is not one (`get_dx_countlimit`).
+pub(crate) fn index_entries(block: &[u8], is_root: bool) -> Option<usize> {
+    if is_root {
+        return Some(INDEX_ROOT_ENTRIES);
+    }
+    let (entry, _) = DirEntry::ref_from_prefix(block).ok()?;
+    let spans_all = entry.len(block.len()) == block.len();
+    (spans_all && entry.inode.get() == 0).then_some(INDEX_NODE_ENTRIES)
+}
+
+/// Entries that a node of an index has room for, where they begin at `entries`; with checksums, its
+/// end is a tail.
+pub(crate) const fn index_limit(entries: usize, block_len: usize, has_checksums: bool) -> usize {
+    let tail = if has_checksums { size_of::<IndexTail>() } else { 0 };
+    (block_len - entries - tail) / size_of::<IndexEntry>()
 }
 
 /// Room and entries of an index node, in the place of the first entry's hash (`struct dx_countlimit`).
@@ -63,6 +220,13 @@ pub(crate) struct IndexEntry {
     pub(crate) block: U32,
 }
 
+impl IndexEntry {
+    /// The block of the directory that it leads to.
+    pub(crate) fn child(&self) -> u32 {
+        self.block.get() & INDEX_BLOCK_MASK
+    }
+}
+
 /// End of an index node, 8 bytes (`struct dx_tail`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -77,3 +241,67 @@ assert_layout!(IndexRootInfo: 8, indirect_levels @ 6);
 assert_layout!(IndexCountLimit: 4, count @ 2);
 assert_layout!(IndexEntry: 8, block @ 4);
 assert_layout!(IndexTail: 8, checksum @ 4);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_length_of_an_entry_comes_back() {
+        for block_len in [1 << 10, 1 << 11, 1 << 12, 1 << 16] {
+            for len in (MIN_LEN..=block_len).step_by(4) {
+                assert_eq!(rec_len_from_disk(rec_len_to_disk(len), block_len), len, "{block_len}");
+            }
+        }
+        assert_eq!(rec_len_from_disk(0, 1 << 16), 1 << 16);
+        assert_eq!(rec_len_from_disk(0, 1 << 12), 0);
+    }
+
+    #[test]
+    fn an_entry_is_split_off_only_with_a_length_that_can_be() {
+        let entry = |len: u16| {
+            let mut bytes = DirEntry::new(Ino(11), 0, 3, 1).as_bytes().to_vec();
+            bytes[4..6].copy_from_slice(&len.to_le_bytes());
+            bytes.extend(b"abc\0wxyz");
+            bytes
+        };
+        for (len, expected) in [
+            (0, None),
+            (8, None),
+            (12, Some((&b"abc\0"[..], &b"wxyz"[..]))),
+            (14, None),
+            (16, Some((b"abc\0wxyz", b""))),
+            (20, None),
+        ] {
+            let bytes = entry(len);
+            let split = DirEntry::split(&bytes, 1 << 12);
+            assert_eq!(split.map(|(_, room, rest)| (room, rest)), expected, "{len}");
+            if let Some((entry, room, _)) = split {
+                assert_eq!(entry.name(room), Some(&b"abc"[..]));
+            }
+        }
+    }
+
+    #[test]
+    fn types_of_entries_come_back() {
+        let numbers: Vec<u8> = (0..=255)
+            .filter(|&number| FileType::from_entry_type(number).is_some())
+            .collect();
+        assert_eq!(numbers, [1, 2, 3, 4, 5, 6, 7]);
+        for file_type in FileType::ALL {
+            assert_eq!(FileType::from_entry_type(file_type.entry_type()), Some(file_type));
+        }
+    }
+
+    #[test]
+    fn a_block_has_a_tail_only_if_all_of_it_is_one() {
+        let mut block = vec![0; 1024];
+        block[1012..].copy_from_slice(DirEntryTail::new().as_bytes());
+        assert!(DirEntryTail::of(&block).is_some());
+        for index in 1012..1020 {
+            block[index] ^= 1;
+            assert!(DirEntryTail::of(&block).is_none(), "{index}");
+            block[index] ^= 1;
+        }
+    }
+}

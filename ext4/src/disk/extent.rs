@@ -1,13 +1,24 @@
 //! Extent trees ("The Contents of `inode.i_block`", "Extent Tree" in the kernel's documentation).
 
+use zerocopy::FromZeros;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::assert_layout;
-use crate::units::BlockSize;
+use super::{assert_layout, split_numbers};
+use crate::units::{BlockNr, BlockSize, Extent};
 
 /// `eh_magic`.
 pub(crate) const MAGIC: u16 = 0xF30A;
+
+/// Levels of nodes above the leaves that there can be (`EXT4_MAX_EXTENT_DEPTH`).
+pub(crate) const MAX_DEPTH: u16 = 5;
+
+/// Most blocks of a file: their numbers have 32 bits, and the last is not used (`EXT_MAX_BLOCKS`).
+pub(crate) const MAX_FILE_BLOCKS: u64 = u32::MAX as u64;
+
+impl Extent {
+    /// Longest extent that was written to, in blocks (`EXT_INIT_MAX_LEN`).
+    pub(crate) const MAX_BLOCKS: u32 = 1 << 15;
+}
 
 /// Length in bytes of each part of a node.
 pub(crate) const ENTRY_LEN: usize = 12;
@@ -16,7 +27,17 @@ pub(crate) const ROOT_ENTRIES: usize = 4;
 
 /// Entries of a node that fills a block, whose last bytes hold its checksum.
 pub(crate) const fn entries_per_block(block_size: BlockSize) -> usize {
-    (block_size.len() - ENTRY_LEN) / ENTRY_LEN
+    max_entries(block_size.len())
+}
+
+/// Entries of a node of `len` bytes.
+pub(crate) const fn max_entries(len: usize) -> usize {
+    (len - ENTRY_LEN) / ENTRY_LEN
+}
+
+/// Offset in bytes of the tail of a node with room for so many entries.
+pub(crate) const fn tail_offset(max_entries: usize) -> usize {
+    ENTRY_LEN + max_entries * ENTRY_LEN
 }
 
 /// Blocks that the tree of so many extents needs besides its root.
@@ -41,6 +62,20 @@ pub(crate) struct ExtentHeader {
     pub(crate) generation: U32,
 }
 
+impl ExtentHeader {
+    /// The header of a node with so many entries, of which it has room for `max`.
+    pub(crate) fn new(entries: usize, max: usize, depth: u16) -> Self {
+        let count = |number: usize| u16::try_from(number).expect("a block has room for fewer than 2^16 entries");
+        Self {
+            magic: MAGIC.into(),
+            entries: count(entries).into(),
+            max: count(max).into(),
+            depth: depth.into(),
+            generation: 0.into(),
+        }
+    }
+}
+
 /// Entry of a leaf, 12 bytes (`struct ext4_extent`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -49,6 +84,54 @@ pub(crate) struct ExtentLeaf {
     pub(crate) len: U16,
     pub(crate) start_hi: U16,
     pub(crate) start_lo: U32,
+}
+
+impl ExtentLeaf {
+    split_numbers! {
+        /// The first block.
+        start, set_start: 48 = start_lo, start_hi;
+    }
+
+    /// The entry of an extent that was written to.
+    pub(crate) fn new(extent: &Extent) -> Self {
+        let mut leaf = Self {
+            block: extent.logical.into(),
+            len: u16::try_from(extent.count).expect("at most 2^15 blocks").into(),
+            ..Self::new_zeroed()
+        };
+        leaf.set_start(extent.start.get());
+        leaf
+    }
+
+    /// First block of the file that it maps.
+    pub(crate) fn logical(&self) -> u32 {
+        self.block.get()
+    }
+
+    /// Length in blocks, 0 to 2^15.
+    pub(crate) fn len(&self) -> u32 {
+        let len = u32::from(self.len.get());
+        if self.is_unwritten() {
+            len - Extent::MAX_BLOCKS
+        } else {
+            len
+        }
+    }
+
+    /// Returns whether its blocks were never written to, so that they read as zeros: then 2^15 is
+    /// added to the length.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        u32::from(self.len.get()) > Extent::MAX_BLOCKS
+    }
+
+    /// The extent, written to or not.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent {
+            start: BlockNr(self.start()),
+            logical: self.logical(),
+            count: self.len(),
+        }
+    }
 }
 
 /// Entry of a node above the leaves, 12 bytes (`struct ext4_extent_idx`).
@@ -61,6 +144,36 @@ pub(crate) struct ExtentIndex {
     pub(crate) unused: U16,
 }
 
+impl ExtentIndex {
+    split_numbers! {
+        /// The block of the node below.
+        child, set_child: 48 = leaf_lo, leaf_hi;
+    }
+
+    /// The entry of a node whose first block of the file is `logical`.
+    pub(crate) fn new(logical: u32, child: BlockNr) -> Self {
+        let mut index = Self {
+            block: logical.into(),
+            ..Self::new_zeroed()
+        };
+        index.set_child(child.get());
+        index
+    }
+
+    /// First block of the file below it.
+    pub(crate) fn logical(&self) -> u32 {
+        self.block.get()
+    }
+}
+
+/// End of a node that fills a block, 4 bytes (`struct ext4_extent_tail`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct ExtentTail {
+    pub(crate) checksum: U32,
+}
+
+assert_layout!(ExtentTail: 4);
 assert_layout!(ExtentHeader: 12, depth @ 6);
 assert_layout!(ExtentLeaf: 12, start_lo @ 8);
 assert_layout!(ExtentIndex: 12, leaf_hi @ 8);
@@ -68,6 +181,32 @@ assert_layout!(ExtentIndex: 12, leaf_hi @ 8);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_lengths_have_a_meaning() {
+        let leaf = |len: u16| ExtentLeaf {
+            len: len.into(),
+            ..ExtentLeaf::new_zeroed()
+        };
+        for len in 0..=u16::MAX {
+            let expected = match len {
+                0..=0x8000 => (len.into(), false),
+                _ => (u32::from(len) - 0x8000, true),
+            };
+            assert_eq!((leaf(len).len(), leaf(len).is_unwritten()), expected, "{len:#x}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn extents_come_back(start in 0_u64..1 << 48, logical: u32, count in 1..=Extent::MAX_BLOCKS) {
+            let extent = Extent { start: BlockNr(start), logical, count };
+            let leaf = ExtentLeaf::new(&extent);
+            assert_eq!((leaf.extent(), leaf.is_unwritten()), (extent, false));
+            let index = ExtentIndex::new(logical, BlockNr(start));
+            assert_eq!((index.logical(), index.child()), (logical, start));
+        }
+    }
 
     #[test]
     fn four_extents_lie_in_the_inode_and_five_do_not() {

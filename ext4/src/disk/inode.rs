@@ -1,13 +1,20 @@
 //! Inodes ("Index Nodes" in the kernel's documentation).
 
 use bitflags::bitflags;
+use zerocopy::IntoBytes;
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::assert_layout;
+use super::block_map::{self, ROOT_NUMBERS};
+use super::xattr::{INODE_ROOM, TERMINATOR};
+use super::{assert_layout, split_numbers, xattr};
+use crate::file_type::FileType;
+use crate::tree::{Device, Timestamp};
+use crate::units::{BlockNr, BlockSize, join, lo};
 
 /// Size of an inode in bytes.
-pub(crate) const SIZE: u32 = 256;
+pub(crate) const SIZE: u16 = 256;
+/// Size in bytes of the smallest inode, which has no fields behind the first 128 bytes (`EXT4_GOOD_OLD_INODE_SIZE`).
+pub(crate) const CLASSIC_SIZE: usize = 128;
 /// Bytes of an inode after the first 128 that have fields (`i_extra_isize`).
 pub(crate) const EXTRA_SIZE: u16 = 32;
 /// Bytes of `i_block`.
@@ -17,7 +24,13 @@ pub(crate) const MAX_FAST_SYMLINK: usize = 59;
 
 /// Most bytes of content that an inode holds: in `i_block`, and as the value of the attribute `system.data`, which has all the
 /// room for attributes but for its entry and what marks the start and the end.
-pub(crate) const MAX_INLINE_DATA: usize = BLOCK_LEN + (96 - 4 - (16 + 4) - 4);
+pub(crate) const MAX_INLINE_DATA: usize =
+    BLOCK_LEN + INODE_ROOM - size_of_val(&xattr::MAGIC) - xattr::entry_len(xattr::INLINE_DATA.1.len()) - TERMINATOR;
+
+/// Bits of `i_mode` that say of which type an inode is (`S_IFMT`).
+const TYPE_BITS: u16 = 0o170_000;
+/// Permission, setuid, setgid and sticky bits of `i_mode`.
+pub(crate) const PERMISSION_BITS: u16 = 0o7777;
 
 /// `S_IFIFO` and its like in `i_mode`.
 pub(crate) mod file_type {
@@ -67,7 +80,260 @@ pub(crate) struct Inode {
     pub(crate) version_hi: U32,
     pub(crate) projid: U32,
     /// Extended attributes, or zeros.
-    pub(crate) xattrs: [u8; 96],
+    pub(crate) xattrs: [u8; INODE_ROOM],
+}
+
+impl Inode {
+    /// An inode that takes all of `bytes`. Fields that it does not have are zero: behind its first 128 bytes, it has those that
+    /// `i_extra_isize` reaches. Attributes in the inode are not kept.
+    pub(crate) fn from_prefix(bytes: &[u8]) -> Self {
+        let mut inode: Self = super::from_prefix(bytes);
+        // Fields behind these two bytes are words, or end one.
+        let extra = (usize::from(inode.extra_isize.get()) / 4 * 4).max(size_of::<U16>());
+        let fields_end = CLASSIC_SIZE + extra;
+        let missing = inode.as_mut_bytes().get_mut(fields_end..);
+        missing.unwrap_or_default().fill(0);
+        inode
+    }
+
+    /// Offset in bytes of the room for attributes behind the fields, in an inode of `inode_len` bytes; none if it has not room
+    /// for the fields.
+    pub(crate) fn fields_end(&self, inode_len: usize) -> Option<usize> {
+        let extra = if inode_len > CLASSIC_SIZE {
+            usize::from(self.extra_isize.get())
+        } else {
+            0
+        };
+        (extra.is_multiple_of(4) && CLASSIC_SIZE + extra <= inode_len).then_some(CLASSIC_SIZE + extra)
+    }
+
+    /// High half of the checksum; none if `i_extra_isize` does not reach it.
+    pub(crate) fn high_checksum(&self) -> Option<u16> {
+        let end = std::mem::offset_of!(Self, checksum_hi) + size_of::<U16>();
+        (CLASSIC_SIZE + usize::from(self.extra_isize.get()) >= end).then(|| self.checksum_hi.get())
+    }
+
+    split_numbers! {
+        /// Owner.
+        uid, set_uid: 32 = uid, uid_high;
+        /// Group.
+        gid, set_gid: 32 = gid, gid_high;
+        /// Size in bytes.
+        size, set_size: 64 = size_lo, size_high;
+        /// `i_blocks`, in units of 512 bytes or, with [`InodeFlags::HUGE_FILE`], of blocks.
+        blocks, set_blocks: 48 = blocks_lo, blocks_high;
+        /// `i_version`.
+        version, set_version: 64 = version, version_hi;
+        /// `i_file_acl`, the block of attributes; zero if there is none.
+        file_acl, set_file_acl: 48 = file_acl_lo, file_acl_high;
+    }
+
+    /// Type of the inode; none if the mode has no known one.
+    pub(crate) fn file_type(&self) -> Option<FileType> {
+        FileType::from_mode(self.mode.get())
+    }
+
+    /// Permission, setuid, setgid and sticky bits.
+    pub(crate) fn permissions(&self) -> u16 {
+        self.mode.get() & PERMISSION_BITS
+    }
+
+    /// Sets the type and the permissions, of which other bits are ignored.
+    pub(crate) fn set_mode(&mut self, file_type: FileType, permissions: u16) {
+        self.mode.set(file_type.mode_bits() | permissions & PERMISSION_BITS);
+    }
+
+    /// Names that lead to it.
+    pub(crate) fn links(&self) -> u16 {
+        self.links_count.get()
+    }
+
+    /// Flags, with those that are unknown.
+    pub(crate) fn flags(&self) -> InodeFlags {
+        InodeFlags::from_bits_retain(self.flags.get())
+    }
+
+    /// Sets `i_blocks` to a number of blocks: in units of 512 bytes if 32 bits have room for that.
+    pub(crate) fn set_block_count(&mut self, count: u64, block_size: BlockSize) {
+        let sectors = count << (block_size.log2() - 9);
+        if sectors < 1 << 32 {
+            self.set_blocks(sectors);
+        } else {
+            self.flags.set((self.flags() | InodeFlags::HUGE_FILE).bits());
+            self.set_blocks(count);
+        }
+    }
+
+    /// The block of extended attributes.
+    pub(crate) fn xattr_block(&self) -> Option<BlockNr> {
+        Some(BlockNr(self.file_acl())).filter(|block| block.get() != 0)
+    }
+
+    /// Last access.
+    pub(crate) fn atime(&self) -> Timestamp {
+        Timestamp::decode(self.atime.get(), self.atime_extra.get())
+    }
+
+    pub(crate) fn set_atime(&mut self, time: Timestamp) {
+        set_time(&mut self.atime, &mut self.atime_extra, time);
+    }
+
+    /// Last change of the inode.
+    pub(crate) fn ctime(&self) -> Timestamp {
+        Timestamp::decode(self.ctime.get(), self.ctime_extra.get())
+    }
+
+    pub(crate) fn set_ctime(&mut self, time: Timestamp) {
+        set_time(&mut self.ctime, &mut self.ctime_extra, time);
+    }
+
+    /// Last change of the content.
+    pub(crate) fn mtime(&self) -> Timestamp {
+        Timestamp::decode(self.mtime.get(), self.mtime_extra.get())
+    }
+
+    pub(crate) fn set_mtime(&mut self, time: Timestamp) {
+        set_time(&mut self.mtime, &mut self.mtime_extra, time);
+    }
+
+    /// Creation.
+    pub(crate) fn crtime(&self) -> Timestamp {
+        Timestamp::decode(self.crtime.get(), self.crtime_extra.get())
+    }
+
+    pub(crate) fn set_crtime(&mut self, time: Timestamp) {
+        set_time(&mut self.crtime, &mut self.crtime_extra, time);
+    }
+
+    /// The numbers in `i_block`, if it is the root of a block map.
+    pub(crate) fn block_map(&self) -> [u32; ROOT_NUMBERS] {
+        let mut numbers = block_map::numbers(&self.block);
+        std::array::from_fn(|_| numbers.next().expect("i_block has room for them"))
+    }
+
+    /// Number of the device, if it is one.
+    pub(crate) fn device(&self) -> Device {
+        let [old, new, ..] = self.block_map();
+        Device::decode([old, new])
+    }
+
+    /// Returns whether the target of a symlink lies in `i_block`, up to a NUL.
+    pub(crate) fn is_fast_symlink(&self) -> bool {
+        let is_mapped = self.flags().intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
+        self.file_type() == Some(FileType::Symlink) && !is_mapped && self.size() < BLOCK_LEN as u64
+    }
+
+    /// Makes the inode the holder of a value of this hash, which so many attributes have.
+    pub(crate) fn set_value(&mut self, hash: u32, references: u32) {
+        self.set_atime(Timestamp::decode(hash, 0));
+        self.set_version(references.into());
+    }
+
+    /// Hash of the value that the inode holds, with [`InodeFlags::EA_INODE`] (`ext4_xattr_inode_get_hash`).
+    pub(crate) fn value_hash(&self) -> u32 {
+        self.atime.get()
+    }
+
+    /// Attributes whose value the inode holds (`ext4_xattr_inode_get_ref`).
+    pub(crate) fn value_references(&self) -> u64 {
+        join(self.version.get(), self.ctime.get())
+    }
+
+    /// Number and generation of the inode whose value it holds, if it was made before holders had hashes and counts
+    /// (`EXT4_XATTR_INODE_GET_PARENT`).
+    pub(crate) fn value_parent(&self) -> (u32, u32) {
+        (self.mtime.get(), self.generation.get())
+    }
+}
+
+/// `i_block` that begins with these bytes: the target of a short symlink, or content.
+pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
+    let mut block = [0; BLOCK_LEN];
+    block[..bytes.len()].copy_from_slice(bytes);
+    block
+}
+
+/// `i_block` of a device.
+pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
+    block_of(&block_map::encode(&device.encode()))
+}
+
+fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {
+    let encoded = time.encode();
+    seconds.set(encoded.0);
+    extra.set(encoded.1);
+}
+
+impl Timestamp {
+    /// The two words of a time in an inode: the low 32 bits of its signed seconds, and how many times 2^32 are to be added to
+    /// them, in two bits below the nanoseconds (`ext4_encode_extra_time`).
+    #[must_use]
+    pub fn encode(self) -> (u32, u32) {
+        let seconds = lo(self.seconds().cast_unsigned());
+        let epoch = (self.seconds() - i64::from(seconds.cast_signed())) >> 32;
+        (seconds, self.nanoseconds() << 2 | lo(epoch.cast_unsigned()) & 3)
+    }
+
+    /// The time that two words of an inode stand for (`ext4_decode_extra_time`).
+    #[must_use]
+    pub fn decode(seconds: u32, extra: u32) -> Self {
+        let epoch = i64::from(extra & 3) << 32;
+        Self::saturating(i64::from(seconds.cast_signed()) + epoch, extra >> 2)
+    }
+}
+
+impl Device {
+    /// The first two words of `i_block`, of which one is zero: the old encoding if it has room for the number, else the new
+    /// one (`old_encode_dev`, `new_encode_dev`).
+    #[must_use]
+    pub fn encode(self) -> [u32; 2] {
+        let Self { major, minor } = self;
+        if major < 256 && minor < 256 {
+            [major << 8 | minor, 0]
+        } else {
+            [0, minor & 0xFF | major << 8 | (minor & !0xFF) << 12]
+        }
+    }
+
+    /// The number that the first two words of `i_block` stand for (`old_decode_dev`, `new_decode_dev`).
+    #[must_use]
+    pub fn decode([old, new]: [u32; 2]) -> Self {
+        if old == 0 {
+            Self {
+                major: new >> 8 & 0xFFF,
+                minor: new & 0xFF | new >> 12 & 0xF_FF00,
+            }
+        } else {
+            Self {
+                major: old >> 8 & 0xFF,
+                minor: old & 0xFF,
+            }
+        }
+    }
+}
+
+impl FileType {
+    /// The type as `i_mode` and `st_mode` give it (`S_IFREG` and its like).
+    #[must_use]
+    pub fn mode_bits(self) -> u16 {
+        match self {
+            Self::Fifo => 0o010_000,
+            Self::CharacterDevice => 0o020_000,
+            Self::Directory => 0o040_000,
+            Self::BlockDevice => 0o060_000,
+            Self::RegularFile => 0o100_000,
+            Self::Symlink => 0o120_000,
+            Self::Socket => 0o140_000,
+        }
+    }
+
+    /// The type that a mode gives, whatever its other bits are; none if it is unknown.
+    #[must_use]
+    pub fn from_mode(mode: u16) -> Option<Self> {
+        Self::ALL
+            .into_iter()
+            .find(|file_type| file_type.mode_bits() == mode & TYPE_BITS)
+    }
 }
 
 assert_layout!(Inode: 256, block @ 0x28, file_acl_lo @ 0x68, checksum_lo @ 0x7C, extra_isize @ 0x80, crtime @ 0x90, xattrs @ 0xA0);
@@ -98,5 +364,128 @@ bitflags! {
         const INLINE_DATA = 0x1000_0000;
         /// The case of names in the directory makes no difference (`EXT4_CASEFOLD_FL`).
         const CASEFOLD = 0x4000_0000;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zerocopy::FromZeros;
+
+    use super::*;
+
+    #[test]
+    fn types_come_back_and_other_modes_have_none() {
+        let known: Vec<u16> = FileType::ALL.map(FileType::mode_bits).into();
+        for bits in 0..16 {
+            let mode = bits << 12 | 0o7777;
+            let found = FileType::from_mode(mode);
+            assert_eq!(found.is_some(), known.contains(&(bits << 12)), "{mode:o}");
+            assert!(found.is_none_or(|found| found.mode_bits() == bits << 12), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn small_device_numbers_are_in_the_first_word_and_large_ones_in_the_second() {
+        for (major, minor, words) in [
+            (0, 0, [0, 0]),
+            (1, 3, [0x103, 0]),
+            (255, 255, [0xFFFF, 0]),
+            (0, 256, [0, 0x10_0000]),
+            (256, 0, [0, 0x1_0000]),
+            (4095, 0xF_FFFF, [0, u32::MAX]),
+        ] {
+            assert_eq!(Device { major, minor }.encode(), words, "{major}:{minor}");
+        }
+    }
+
+    #[test]
+    fn times_are_split_as_the_kernel_does() {
+        for (seconds, words) in [
+            (-1 << 31, (1 << 31, 4)),
+            (-1, (u32::MAX, 4)),
+            (0, (0, 4)),
+            ((1 << 31) - 1, (i32::MAX.cast_unsigned(), 4)),
+            (1 << 31, (1 << 31, 5)),
+            ((3 << 32) + (1 << 31) - 1, (i32::MAX.cast_unsigned(), 7)),
+        ] {
+            assert_eq!(Timestamp::saturating(seconds, 1).encode(), words, "{seconds}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn device_numbers_come_back(major in 0_u32..1 << 12, minor in 0_u32..1 << 20) {
+            let device = Device { major, minor };
+            assert_eq!(Device::decode(device.encode()), device);
+        }
+
+        #[test]
+        fn times_come_back_and_others_become_the_first_or_the_last(seconds in -(1_i64 << 33)..1 << 35, nanoseconds: u32) {
+            let time = Timestamp::saturating(seconds, nanoseconds);
+            let (low, extra) = time.encode();
+            assert_eq!(Timestamp::decode(low, extra), time);
+            let expected = if seconds < -(1 << 31) {
+                Timestamp::MIN
+            } else if seconds > (3 << 32) + i64::from(i32::MAX) {
+                Timestamp::MAX
+            } else {
+                Timestamp::saturating(seconds, nanoseconds.min(999_999_999))
+            };
+            assert_eq!(time, expected);
+        }
+
+        #[test]
+        fn fields_that_an_inode_does_not_have_are_zero(
+            bytes in proptest::collection::vec(0_u8.., 256),
+            extra in 0_u16..=128,
+        ) {
+            let mut bytes = bytes;
+            bytes[CLASSIC_SIZE..][..2].copy_from_slice(&extra.to_le_bytes());
+            let all: Inode = super::super::from_prefix(&bytes);
+            for len in [128, 256] {
+                let inode = Inode::from_prefix(&bytes[..len]);
+                let has = |end: usize| len == 256 && CLASSIC_SIZE + usize::from(extra) >= end;
+                let there = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
+                assert_eq!(inode.ctime(), there((all.ctime.get(), all.ctime_extra.get()), 0x88));
+                assert_eq!(inode.mtime(), there((all.mtime.get(), all.mtime_extra.get()), 0x8C));
+                assert_eq!(inode.atime(), there((all.atime.get(), all.atime_extra.get()), 0x90));
+                let projid = if has(0xA0) { all.projid.get() } else { 0 };
+                assert_eq!(inode.projid.get(), projid);
+                assert_eq!(inode.high_checksum(), has(0x84).then(|| all.checksum_hi.get()));
+                assert_eq!(inode.size(), all.size());
+                let fits = len == 128 || extra.is_multiple_of(4);
+                let end = if len == 128 { 128 } else { 128 + usize::from(extra) };
+                assert_eq!(inode.fields_end(len), fits.then_some(end));
+            }
+        }
+
+        #[test]
+        fn numbers_in_two_fields_come_back(size: u64, ids: [u32; 2], wide in 0_u64..1 << 48) {
+            let mut inode = Inode::new_zeroed();
+            inode.set_size(size);
+            inode.set_uid(ids[0]);
+            inode.set_gid(ids[1]);
+            inode.set_file_acl(wide);
+            inode.set_blocks(wide);
+            assert_eq!((inode.size(), inode.uid(), inode.gid()), (size, ids[0], ids[1]));
+            assert_eq!((inode.file_acl(), inode.blocks()), (wide, wide));
+            assert_eq!(inode.xattr_block().map_or(0, BlockNr::get), wide);
+        }
+    }
+
+    #[test]
+    fn blocks_are_counted_in_512_bytes_as_long_as_32_bits_count_them() {
+        for (block_size, count, blocks, is_huge) in [
+            (BlockSize::Kib4, 1, 8, false),
+            (BlockSize::Kib4, (1 << 29) - 1, 0xFFFF_FFF8, false),
+            (BlockSize::Kib4, 1 << 29, 1 << 29, true),
+            (BlockSize::Kib1, 1 << 31, 1 << 31, true),
+            (BlockSize::Kib64, 3, 384, false),
+        ] {
+            let mut inode = Inode::new_zeroed();
+            inode.set_block_count(count, block_size);
+            let found = (inode.blocks(), inode.flags() == InodeFlags::HUGE_FILE);
+            assert_eq!(found, (blocks, is_huge), "{count} blocks of {block_size:?}");
+        }
     }
 }

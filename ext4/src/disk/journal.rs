@@ -1,9 +1,10 @@
 //! The journal ("Journal (jbd2)" in the kernel's documentation). Its integers are big-endian.
 
 use zerocopy::big_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
+use zerocopy::{FromBytes, FromZeros, little_endian};
 
 use super::assert_layout;
+use crate::units::{BlockSize, join};
 
 /// `h_magic` (`JBD2_MAGIC_NUMBER`).
 pub(crate) const MAGIC: u32 = 0xC03B_3998;
@@ -76,6 +77,92 @@ pub(crate) struct Tag {
     pub(crate) flags: U16,
 }
 
+/// A tag, whatever its form on the disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DecodedTag {
+    /// Block of the file system.
+    pub(crate) block: u64,
+    /// Those of [`tag_flag`].
+    pub(crate) flags: u32,
+    /// With `CSUM_V2`, the low 16 bits; with `CSUM_V3`, all of it.
+    pub(crate) checksum: u32,
+}
+
+/// Form of the tags of a journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TagFormat {
+    /// `s_feature_incompat`
+    incompat: u32,
+}
+
+impl TagFormat {
+    /// The form with these features of `s_feature_incompat`.
+    pub(crate) fn new(incompat: u32) -> Self {
+        Self { incompat }
+    }
+
+    fn has(self, feature: u32) -> bool {
+        self.incompat & feature != 0
+    }
+
+    /// Length of a tag in bytes (`journal_tag_bytes`).
+    pub(crate) fn len(self) -> usize {
+        if self.has(incompat::CSUM_V3) {
+            return size_of::<Tag3>();
+        }
+        let high = if self.has(incompat::BIT64) { size_of::<U32>() } else { 0 };
+        // Two bytes that nobody uses.
+        let unused = if self.has(incompat::CSUM_V2) { 2 } else { 0 };
+        size_of::<Tag>() + unused + high
+    }
+
+    /// Takes the first tag of `bytes` apart; none if they are too few.
+    pub(crate) fn decode(self, bytes: &[u8]) -> Option<DecodedTag> {
+        let block = |lo: U32, hi: Option<U32>| {
+            let hi = hi.filter(|_| self.has(incompat::BIT64));
+            join(lo.get(), hi.map_or(0, U32::get))
+        };
+        let bytes = bytes.get(..self.len())?;
+        if self.has(incompat::CSUM_V3) {
+            let (tag, _) = Tag3::ref_from_prefix(bytes).ok()?;
+            return Some(DecodedTag {
+                block: block(tag.blocknr, Some(tag.blocknr_high)),
+                flags: tag.flags.get(),
+                checksum: tag.checksum.get(),
+            });
+        }
+        let (tag, rest) = Tag::ref_from_prefix(bytes).ok()?;
+        Some(DecodedTag {
+            block: block(tag.blocknr, U32::read_from_prefix(rest).ok().map(|(high, _)| high)),
+            flags: tag.flags.get().into(),
+            checksum: tag.checksum.get().into(),
+        })
+    }
+
+    /// Length in bytes of the number of a revoked block.
+    pub(crate) fn revoked_len(self) -> usize {
+        if self.has(incompat::BIT64) { 8 } else { 4 }
+    }
+
+    /// Length in bytes of the checksum at the end of a block of tags or of revoked blocks.
+    pub(crate) fn tail_len(self) -> usize {
+        if self.has(incompat::CSUM_V2 | incompat::CSUM_V3) {
+            4
+        } else {
+            0
+        }
+    }
+}
+
+/// Start of a block of revoked blocks, 16 bytes (`struct jbd2_journal_revoke_header_s`).
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+pub(crate) struct RevokeHeader {
+    pub(crate) header: BlockHeader,
+    /// Bytes of the block in use, this header included.
+    pub(crate) count: U32,
+}
+
 /// Start of the block that ends a transaction, 60 bytes (`struct commit_header`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
@@ -134,9 +221,57 @@ pub(crate) struct JournalSuperblock {
     pub(crate) users: [u8; 768],
 }
 
+impl JournalSuperblock {
+    /// The superblock of an empty journal of so many blocks, itself included.
+    ///
+    /// Zero, because nothing sets them: features (the kernel switches checksums on at the first mount), the UUID (of journals on
+    /// a device of their own), and the start of the log, which says that there is nothing to replay.
+    pub(crate) fn empty(block_count: u64, block_size: BlockSize) -> Self {
+        Self {
+            magic: MAGIC.into(),
+            blocktype: SUPERBLOCK_V2.into(),
+            blocksize: block_size.bytes().into(),
+            maxlen: u32::try_from(block_count)
+                .expect("a journal has at most 10,240,000 blocks")
+                .into(),
+            first: 1.into(),
+            sequence: 1.into(),
+            nr_users: 1.into(),
+            ..Self::new_zeroed()
+        }
+    }
+}
+
 assert_layout!(JournalSuperblock: 1024, sequence @ 0x18, uuid @ 0x30, nr_users @ 0x40, checksum_type @ 0x50, checksum @ 0xFC);
 assert_layout!(FastCommitHead: 12, transaction @ 8);
+assert_layout!(RevokeHeader: 16, count @ 12);
 assert_layout!(BlockHeader: 12, sequence @ 8);
 assert_layout!(Tag3: 16, checksum @ 12);
 assert_layout!(Tag: 8, flags @ 6);
 assert_layout!(CommitHeader: 60, checksum @ 16, commit_sec @ 48);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_have_four_forms() {
+        let bytes = [
+            0, 0, 0, 7, 0, 0, 0, 3, 0, 0, 0, 9, 0, 0, 0, 5, // Read as Tag3: block 7, flags 3, high 9, checksum 5.
+        ];
+        let block = |block, flags, checksum| Some(DecodedTag { block, flags, checksum });
+        for (features, len, expected) in [
+            (0, 8, block(7, 3, 0)),
+            (incompat::BIT64, 12, block(9 << 32 | 7, 3, 0)),
+            (incompat::CSUM_V2, 10, block(7, 3, 0)),
+            (incompat::CSUM_V2 | incompat::BIT64, 14, block(9 << 32 | 7, 3, 0)),
+            (incompat::CSUM_V3, 16, block(7, 3, 5)),
+            (incompat::CSUM_V3 | incompat::BIT64, 16, block(9 << 32 | 7, 3, 5)),
+        ] {
+            let format = TagFormat::new(features);
+            assert_eq!(format.len(), len, "{features:#x}");
+            assert_eq!(format.decode(&bytes), expected, "{features:#x}");
+            assert_eq!(format.decode(&bytes[..len - 1]), None, "{features:#x}");
+        }
+    }
+}

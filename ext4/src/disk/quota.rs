@@ -1,7 +1,6 @@
 //! Quota files, version 2 revision 1 (`quotaio_v2.h`, `quota_tree.h` of Linux).
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 

@@ -1,10 +1,13 @@
 //! The superblock ("Super Block" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32, U64};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::assert_layout;
-use super::features::{Compat, Incompat, RoCompat};
+use super::block_map::{self, ROOT_NUMBERS};
+use super::features::Features;
+use super::hash::{HashVersion, NameHasher};
+use super::inode::{BLOCK_LEN, CLASSIC_SIZE};
+use super::{assert_layout, group_desc, split_numbers};
+use crate::units::{BlockSize, Ino, hi, join, lo};
 
 /// Offset of the superblock in the image, in bytes.
 pub(crate) const OFFSET: u64 = 1024;
@@ -24,10 +27,19 @@ pub(crate) const DEFAULT_MOUNT_OPTIONS: u32 = 0x4 | 0x8;
 pub(crate) const HASH_HALF_MD4: u8 = 1;
 /// `s_flags`: directory hashes take bytes as signed (`EXT2_FLAGS_SIGNED_HASH`), as on x86.
 pub(crate) const FLAG_SIGNED_HASH: u32 = 1;
+/// `s_flags`: directory hashes take bytes as unsigned (`EXT2_FLAGS_UNSIGNED_HASH`), as on ARM.
+pub(crate) const FLAG_UNSIGNED_HASH: u32 = 2;
 /// `s_checksum_type`: CRC32C (`EXT4_CRC32C_CHKSUM`).
 pub(crate) const CHECKSUM_CRC32C: u8 = 1;
 /// `s_jnl_backup_type`: `s_jnl_blocks` holds the journal's `i_block` and size (`EXT3_JNL_BACKUP_BLOCKS`).
 pub(crate) const JOURNAL_BACKUP_BLOCKS: u8 = 1;
+
+/// Binary logarithm of the smallest block in bytes.
+const LOG_MIN_BLOCK_LEN: u32 = 10;
+/// `s_log_block_size` of the largest block, 64 KiB (`EXT4_MAX_BLOCK_LOG_SIZE`).
+const MAX_LOG_BLOCK_SIZE: u32 = 16 - LOG_MIN_BLOCK_LEN;
+/// Most blocks of a file system: extents name one by 48 bits.
+pub(crate) const MAX_BLOCK_COUNT: u64 = 1 << 48;
 
 /// The superblock, 1,024 bytes (`struct ext4_super_block`).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -125,10 +137,170 @@ pub(crate) struct Superblock {
 }
 
 impl Superblock {
+    /// The features that it has.
+    pub(crate) fn features(&self) -> Features {
+        let words = [&self.feature_compat, &self.feature_incompat, &self.feature_ro_compat];
+        Features::from_words(words.map(|word| word.get()))
+    }
+
+    /// Sets all features.
+    pub(crate) fn set_features(&mut self, features: Features) {
+        let words = features.words();
+        self.feature_compat.set(words[0]);
+        self.feature_incompat.set(words[1]);
+        self.feature_ro_compat.set(words[2]);
+    }
+
+    /// Returns whether it has all of these features.
+    pub(crate) fn has(&self, features: Features) -> bool {
+        self.features().contains(features)
+    }
+
+    split_numbers! {
+        /// `s_blocks_count`, whose high half counts with `64bit` alone.
+        wide_block_count, set_block_count: 64 = blocks_count_lo, blocks_count_hi;
+        /// `s_r_blocks_count`, likewise.
+        wide_reserved_blocks, set_reserved_blocks: 64 = r_blocks_count_lo, r_blocks_count_hi;
+        /// `s_free_blocks_count`, likewise.
+        wide_free_blocks, set_free_blocks: 64 = free_blocks_count_lo, free_blocks_count_hi;
+    }
+
+    /// Blocks of the file system.
+    pub(crate) fn block_count(&self) -> u64 {
+        self.narrowed(self.wide_block_count())
+    }
+
+    /// Blocks that only root can use.
+    pub(crate) fn reserved_blocks(&self) -> u64 {
+        self.narrowed(self.wide_reserved_blocks())
+    }
+
+    /// Blocks that nothing uses.
+    pub(crate) fn free_blocks(&self) -> u64 {
+        self.narrowed(self.wide_free_blocks())
+    }
+
+    /// A number of two fields, of which there is one without `64bit`.
+    fn narrowed(&self, number: u64) -> u64 {
+        if self.has(Features::BIT64) {
+            number
+        } else {
+            lo(number).into()
+        }
+    }
+
+    /// Size of a block in bytes; none if it is more than 64 KiB.
+    pub(crate) fn block_len(&self) -> Option<usize> {
+        let log = self.log_block_size.get();
+        (log <= MAX_LOG_BLOCK_SIZE).then(|| 1 << (LOG_MIN_BLOCK_LEN + log))
+    }
+
+    /// Sets the size of blocks, and of clusters, which are blocks.
+    pub(crate) fn set_block_size(&mut self, block_size: BlockSize) {
+        self.log_block_size.set(block_size.log2() - LOG_MIN_BLOCK_LEN);
+        self.log_cluster_size = self.log_block_size;
+    }
+
+    /// Blocks that so many bytes fill, the last perhaps in part.
+    fn blocks_for(&self, bytes: u64) -> u64 {
+        let log = self.log_block_size.get().min(MAX_LOG_BLOCK_SIZE);
+        bytes.div_ceil(1 << (LOG_MIN_BLOCK_LEN + log))
+    }
+
+    /// Groups of the first `block_count` blocks. Groups must have blocks.
+    pub(crate) fn group_count(&self, block_count: u64) -> u32 {
+        let blocks = block_count.saturating_sub(self.first_data_block.get().into());
+        let groups = blocks.div_ceil(self.blocks_per_group.get().into());
+        u32::try_from(groups).unwrap_or(u32::MAX)
+    }
+
+    /// First block of a group.
+    pub(crate) fn group_start(&self, group: u32) -> u64 {
+        let blocks = u64::from(group) * u64::from(self.blocks_per_group.get());
+        u64::from(self.first_data_block.get()) + blocks
+    }
+
+    /// Blocks that the descriptors of all groups fill, behind each superblock without `meta_bg`.
+    pub(crate) fn descriptor_blocks(&self) -> u64 {
+        let groups = u64::from(self.group_count(self.block_count()));
+        self.blocks_for(groups * self.descriptor_len() as u64)
+    }
+
+    /// Blocks at the start of a group with a backup: the superblock, the descriptors, and those reserved for more of them.
+    pub(crate) fn backup_blocks(&self) -> u64 {
+        1 + self.descriptor_blocks() + u64::from(self.reserved_gdt_blocks.get())
+    }
+
+    /// Blocks of an inode table.
+    pub(crate) fn inode_table_blocks(&self) -> u64 {
+        self.blocks_for(u64::from(self.inodes_per_group.get()) * self.inode_len() as u64)
+    }
+
+    /// The group of an inode, and its position in the group's table. Groups must have inodes.
+    pub(crate) fn inode_position(&self, ino: Ino) -> (u32, u32) {
+        let index = ino.get() - 1;
+        let per_group = self.inodes_per_group.get();
+        (index / per_group, index % per_group)
+    }
+
+    /// The first inode that is not reserved.
+    pub(crate) fn first_inode(&self) -> u32 {
+        self.first_ino.get().max(Ino::FIRST.get())
+    }
+
+    /// The inodes that it names: the journal, the quota files of users, groups and projects, and the file of orphans; zero for
+    /// one that is not there.
+    pub(crate) fn named_inodes(&self) -> [u32; 5] {
+        let inodes = [
+            &self.journal_inum,
+            &self.usr_quota_inum,
+            &self.grp_quota_inum,
+            &self.prj_quota_inum,
+            &self.orphan_file_inum,
+        ];
+        inodes.map(|ino| ino.get())
+    }
+
+    /// The label, without the NULs that fill it up.
+    pub(crate) fn label(&self) -> &[u8] {
+        let end = self.volume_name.iter().position(|&byte| byte == 0);
+        &self.volume_name[..end.unwrap_or(self.volume_name.len())]
+    }
+
+    /// The hash by which indexed directories find names.
+    pub(crate) fn name_hasher(&self, version: HashVersion) -> NameHasher {
+        let hasher = NameHasher::new(&self.hash_seed).of_version(version);
+        if self.flags.get() & FLAG_UNSIGNED_HASH == 0 {
+            hasher
+        } else {
+            hasher.unsigned()
+        }
+    }
+
+    /// `i_block` and size of the journal's inode, by which e2fsck finds a journal whose inode is lost; none if they are not there.
+    pub(crate) fn journal_backup(&self) -> Option<([u8; BLOCK_LEN], u64)> {
+        if self.jnl_backup_type != JOURNAL_BACKUP_BLOCKS {
+            return None;
+        }
+        let [block @ .., size_high, size_low] = self.jnl_blocks.map(U32::get);
+        let bytes = block_map::encode(&block);
+        let block = bytes.try_into().expect("the words of i_block");
+        Some((block, join(size_low, size_high)))
+    }
+
+    pub(crate) fn set_journal_backup(&mut self, block: &[u8; BLOCK_LEN], size: u64) {
+        self.jnl_backup_type = JOURNAL_BACKUP_BLOCKS;
+        for (field, word) in self.jnl_blocks.iter_mut().zip(block_map::numbers(block)) {
+            field.set(word);
+        }
+        self.jnl_blocks[ROOT_NUMBERS].set(hi(size));
+        self.jnl_blocks[ROOT_NUMBERS + 1].set(lo(size));
+    }
+
     /// Size of an inode in bytes (`EXT2_INODE_SIZE`).
     pub(crate) fn inode_len(&self) -> usize {
         match self.rev_level.get() {
-            0 => 128,
+            0 => CLASSIC_SIZE,
             _ => self.inode_size.get().into(),
         }
     }
@@ -136,43 +308,37 @@ impl Superblock {
     /// Size of a group descriptor in bytes (`EXT2_DESC_SIZE`).
     pub(crate) fn descriptor_len(&self) -> usize {
         match self.desc_size.get() {
-            size if self.has_incompat(Incompat::BIT64.bits()) => size.into(),
-            _ => 32,
+            size if self.has(Features::BIT64) => size.into(),
+            _ => group_desc::SMALL_SIZE.into(),
         }
     }
 
     /// Returns whether a group begins with a superblock: the first one, or a backup
     /// (`ext4_bg_has_super`).
     pub(crate) fn has_backup(&self, group: u32) -> bool {
-        let is_power_of = |base: u32| {
-            let mut powers = std::iter::successors(Some(base), |power| power.checked_mul(base));
-            powers.find(|&power| power >= group) == Some(group)
-        };
         if group == 0 {
             true
-        } else if self.has_compat(Compat::SPARSE_SUPER2.bits()) {
+        } else if self.has(Features::SPARSE_SUPER2) {
             self.backup_bgs.iter().any(|backup| backup.get() == group)
-        } else if self.has_ro_compat(RoCompat::SPARSE_SUPER.bits()) {
-            group == 1 || is_power_of(3) || is_power_of(5) || is_power_of(7)
         } else {
-            true
+            !self.has(Features::SPARSE_SUPER) || has_sparse_backup(group.into())
         }
     }
+}
 
-    /// Whether it has a feature of `s_feature_compat`.
-    pub(crate) fn has_compat(&self, feature: u32) -> bool {
-        self.feature_compat.get() & feature != 0
-    }
+/// `s_first_data_block` of blocks of so many bytes: the primary superblock has a block of its own only if blocks are as small
+/// as the boot area before it.
+pub(crate) fn first_data_block(block_len: usize) -> u32 {
+    u32::from(block_len as u64 == OFFSET)
+}
 
-    /// Whether it has a feature of `s_feature_incompat`.
-    pub(crate) fn has_incompat(&self, feature: u32) -> bool {
-        self.feature_incompat.get() & feature != 0
-    }
-
-    /// Whether it has a feature of `s_feature_ro_compat`.
-    pub(crate) fn has_ro_compat(&self, feature: u32) -> bool {
-        self.feature_ro_compat.get() & feature != 0
-    }
+/// Returns whether a group begins with a superblock with the feature `sparse_super`: groups 0 and 1, and powers of 3, 5 and 7.
+pub(crate) fn has_sparse_backup(group: u64) -> bool {
+    let is_power_of = |base: u64| {
+        let mut powers = std::iter::successors(Some(base), |power| power.checked_mul(base));
+        powers.find(|&power| power >= group) == Some(group)
+    };
+    group <= 1 || group % 2 == 1 && [3, 5, 7].into_iter().any(is_power_of)
 }
 
 assert_layout!(
@@ -196,25 +362,92 @@ mod tests {
 
     use super::*;
 
+    /// Groups with a backup, of the first 130.
+    fn backups(superblock: &Superblock) -> Vec<u32> {
+        (0..130).filter(|&group| superblock.has_backup(group)).collect()
+    }
+
     #[test]
-    fn which_groups_have_a_backup_depends_on_two_features() {
-        let mut superblock = Superblock::new_zeroed();
-        let groups =
-            |superblock: &Superblock| -> Vec<u32> { (0..130).filter(|&group| superblock.has_backup(group)).collect() };
-        assert_eq!(groups(&superblock), (0..130).collect::<Vec<_>>());
-        superblock.feature_ro_compat.set(RoCompat::SPARSE_SUPER.bits());
-        assert_eq!(groups(&superblock), [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
-        superblock.feature_compat.set(Compat::SPARSE_SUPER2.bits());
-        assert_eq!(groups(&superblock), [0]);
-        superblock.backup_bgs = [1, 128].map(U32::new);
-        assert_eq!(groups(&superblock), [0, 1, 128]);
+    fn groups_with_a_backup_depend_on_two_features() {
+        const SPARSE: [u32; 11] = [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125];
+        let all: Vec<u32> = (0..130).collect();
+        let cases: [(Features, [u32; 2], &[u32]); 9] = [
+            (Features::empty(), [0, 0], &all),
+            (Features::empty(), [1, 128], &all),
+            (Features::SPARSE_SUPER, [0, 0], &SPARSE),
+            (Features::SPARSE_SUPER, [1, 128], &SPARSE),
+            (Features::SPARSE_SUPER.union(Features::META_BG), [0, 0], &SPARSE),
+            (Features::META_BG, [0, 0], &all),
+            (Features::SPARSE_SUPER2, [0, 0], &[0]),
+            (Features::SPARSE_SUPER2, [1, 128], &[0, 1, 128]),
+            (Features::SPARSE_SUPER2.union(Features::SPARSE_SUPER), [4, 0], &[0, 4]),
+        ];
+        for (features, named, expected) in cases {
+            let mut superblock = Superblock::new_zeroed();
+            superblock.set_features(features);
+            superblock.backup_bgs = named.map(U32::new);
+            assert_eq!(backups(&superblock), expected, "{features:?} {named:?}");
+        }
     }
 
     #[test]
     fn no_group_is_too_large_to_be_asked_for() {
         let mut superblock = Superblock::new_zeroed();
-        superblock.feature_ro_compat.set(RoCompat::SPARSE_SUPER.bits());
+        superblock.set_features(Features::SPARSE_SUPER);
         assert!(!superblock.has_backup(u32::MAX));
         assert!(superblock.has_backup(3_u32.pow(20)));
+        assert!(!has_sparse_backup(u64::MAX));
+        assert!(has_sparse_backup(3_u64.pow(40)));
+    }
+
+    #[test]
+    fn high_halves_of_blocks_count_with_64bit_alone() {
+        let mut superblock = Superblock::new_zeroed();
+        superblock.set_block_count(0x5_0000_0006);
+        superblock.set_reserved_blocks(0x3_0000_0004);
+        superblock.set_free_blocks(0x1_0000_0002);
+        let counts = |superblock: &Superblock| {
+            [
+                superblock.block_count(),
+                superblock.reserved_blocks(),
+                superblock.free_blocks(),
+            ]
+        };
+        assert_eq!(counts(&superblock), [6, 4, 2]);
+        superblock.set_features(Features::BIT64);
+        assert_eq!(counts(&superblock), [0x5_0000_0006, 0x3_0000_0004, 0x1_0000_0002]);
+    }
+
+    #[test]
+    fn a_superblock_says_how_large_its_parts_are() {
+        let mut superblock = Superblock::new_zeroed();
+        superblock.set_block_size(BlockSize::Kib1);
+        superblock.set_block_count(3 * 8192 + 2);
+        superblock.first_data_block.set(1);
+        superblock.blocks_per_group.set(8192);
+        superblock.inodes_per_group.set(100);
+        superblock.reserved_gdt_blocks.set(7);
+        assert_eq!(superblock.block_len(), Some(1024));
+        assert_eq!(superblock.group_count(superblock.block_count()), 4);
+        assert_eq!(
+            (superblock.group_start(0), superblock.group_start(3)),
+            (1, 3 * 8192 + 1)
+        );
+        assert_eq!((superblock.descriptor_blocks(), superblock.backup_blocks()), (1, 9));
+        assert_eq!((superblock.inode_len(), superblock.inode_table_blocks()), (128, 13));
+        assert_eq!(superblock.inode_position(Ino(101)), (1, 0));
+        superblock.log_block_size.set(7);
+        assert_eq!(superblock.block_len(), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_journal_backup_comes_back(block: [[u8; 20]; 3], size: u64) {
+            let mut superblock = Superblock::new_zeroed();
+            assert_eq!(superblock.journal_backup(), None);
+            let block = block.concat().try_into().expect("60 bytes");
+            superblock.set_journal_backup(&block, size);
+            assert_eq!(superblock.journal_backup(), Some((block, size)));
+        }
     }
 }

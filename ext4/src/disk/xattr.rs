@@ -1,7 +1,6 @@
 //! Extended attributes ("Extended Attributes" in the kernel's documentation).
 
 use zerocopy::little_endian::{U16, U32};
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::assert_layout;
 
@@ -12,6 +11,29 @@ pub(crate) const MAX_REFCOUNT: u32 = 1024;
 /// Namespaces whose attributes no system call shows: those of other systems, of encryption and of
 /// fs-verity (`EXT4_XATTR_INDEX_LUSTRE`, `_RICHACL`, `_ENCRYPTION`, `_HURD`, `_VERITY`).
 pub(crate) const HIDDEN_NAMESPACES: [u8; 5] = [5, 8, 9, 10, 11];
+
+/// Longest value in bytes (`XATTR_SIZE_MAX`).
+pub(crate) const MAX_VALUE_LEN: usize = 1 << 16;
+
+/// Room in an inode of 256 bytes, in bytes: its magic number, entries and values.
+pub(crate) const INODE_ROOM: usize = 96;
+/// Bytes after the last entry that must be zero.
+pub(crate) const TERMINATOR: usize = 4;
+
+/// Namespace and name of the attribute whose value is what `i_block` does not hold of the content in an inode
+/// (`system.data`).
+pub(crate) const INLINE_DATA: (u8, &[u8]) = (7, b"data");
+
+/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
+pub(crate) const NAMESPACES: [(&[u8], u8); 7] = [
+    (b"system.posix_acl_access", 2),
+    (b"system.posix_acl_default", 3),
+    (b"user.", 1),
+    (b"trusted.", 4),
+    (b"security.", 6),
+    (b"system.", 7),
+    (b"", 0),
+];
 
 /// Start of a block of attributes, 32 bytes (`struct ext4_xattr_header`).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -35,6 +57,67 @@ pub(crate) struct XattrEntry {
     pub(crate) value_inum: U32,
     pub(crate) value_size: U32,
     pub(crate) hash: U32,
+}
+
+impl XattrEntry {
+    /// Bytes that the entry takes with its name.
+    pub(crate) fn len(&self) -> usize {
+        entry_len(self.name_len.into())
+    }
+}
+
+/// Bytes that an entry takes with a name of so many bytes: a multiple of 4.
+pub(crate) const fn entry_len(name_len: usize) -> usize {
+    size_of::<XattrEntry>() + name_len.next_multiple_of(4)
+}
+
+/// Returns whether the attributes of a namespace are POSIX ACLs, whose names are whole.
+pub(crate) fn is_acl(name_index: u8) -> bool {
+    matches!(name_index, 2 | 3)
+}
+
+/// The namespace of a number; none if it is unknown or its attributes are not shown.
+pub(crate) fn namespace(name_index: u8) -> Option<&'static [u8]> {
+    let mut namespaces = NAMESPACES.iter();
+    let found = namespaces.find(|(_, index)| *index == name_index);
+    found.map(|(namespace, _)| *namespace)
+}
+
+/// The bytes of a name in a hash: old kernels took them as signed (`ext4_xattr_hash_entry_signed`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameBytes {
+    Unsigned,
+    Signed,
+}
+
+/// `e_hash` of an attribute with these words of value: those that [`value_words`] cuts, or the hash of the value if it has an
+/// inode of its own (`ext4_xattr_hash_entry`).
+pub(crate) fn entry_hash(name: &[u8], bytes: NameBytes, value: impl IntoIterator<Item = u32>) -> u32 {
+    let number = |byte: u8| match bytes {
+        NameBytes::Unsigned => byte.into(),
+        NameBytes::Signed => i32::from(byte.cast_signed()).cast_unsigned(),
+    };
+    let name = name
+        .iter()
+        .fold(0_u32, |hash, &byte| hash.rotate_left(5) ^ number(byte));
+    value.into_iter().fold(name, |hash, word| hash.rotate_left(16) ^ word)
+}
+
+/// The words of a value that lies near its entry; the last is filled up with zeros.
+pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> + Clone {
+    value.chunks(4).map(|chunk| {
+        let mut word = [0; 4];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u32::from_le_bytes(word)
+    })
+}
+
+/// `h_hash` of a block of attributes with these hashes. One of zero makes it zero, and the block is never shared then
+/// (`ext4_xattr_rehash`).
+pub(crate) fn block_hash(entry_hashes: impl IntoIterator<Item = u32>) -> u32 {
+    let mut hashes = entry_hashes.into_iter();
+    let all = hashes.try_fold(0_u32, |all, hash| (hash != 0).then(|| all.rotate_left(16) ^ hash));
+    all.unwrap_or(0)
 }
 
 assert_layout!(XattrHeader: 32, checksum @ 16);

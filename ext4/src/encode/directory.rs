@@ -1,31 +1,27 @@
 //! Directories: one block of entries, or an index with its leaves.
 
-use zerocopy::IntoBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::hash::NameHasher;
 use super::index;
 use crate::checksum::Seed;
-use crate::disk::dir_entry::{DirEntry, DirEntryTail, file_type};
+use crate::disk::dir_entry::{DirEntry, DirEntryTail, entry_len};
+use crate::file_type::FileType;
 use crate::seal::{self, Sealed};
-use crate::tree::Kind;
 use crate::units::{BlockSize, Ino};
-
-/// Bytes of an entry before its name.
-const ENTRY_LEN: usize = size_of::<DirEntry>();
 
 /// A name of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Entry<'name> {
     pub(crate) name: &'name [u8],
     pub(crate) ino: Ino,
-    /// Kind of file (`EXT4_FT_*`).
-    pub(crate) file_type: u8,
+    pub(crate) file_type: FileType,
 }
 
 impl Entry<'_> {
     /// Bytes that the entry takes: a multiple of 4.
     pub(crate) fn len(&self) -> usize {
-        (ENTRY_LEN + self.name.len()).next_multiple_of(4)
+        entry_len(self.name.len())
     }
 }
 
@@ -46,7 +42,7 @@ impl Context {
         [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| Entry {
             name,
             ino,
-            file_type: file_type::DIRECTORY,
+            file_type: FileType::Directory,
         })
     }
 
@@ -130,60 +126,22 @@ pub(crate) fn leaf<'entry, 'name: 'entry>(
     }
     // The last entry spans all that is left; a block without entries has one that is not in use.
     if block.is_empty() {
-        push(
-            &mut block,
-            &Entry {
-                name: b"",
-                ino: Ino(0),
-                file_type: 0,
-            },
-            room,
-        );
+        block.extend_from_slice(DirEntry::unused(room).as_bytes());
     } else {
-        block[last + 4..last + 6].copy_from_slice(&rec_len(room - last).to_le_bytes());
+        let (entry, _) = DirEntry::mut_from_prefix(&mut block[last..]).expect("an entry was added there");
+        entry.set_len(room - last);
     }
     block.resize(room, 0);
-    let tail = DirEntryTail {
-        entry: DirEntry {
-            inode: 0.into(),
-            rec_len: 12.into(),
-            name_len: 0,
-            file_type: file_type::CHECKSUM,
-        },
-        checksum: 0.into(),
-    };
-    block.extend_from_slice(tail.as_bytes());
+    block.extend_from_slice(DirEntryTail::new().as_bytes());
     seal::directory_block(block, context.seed)
 }
 
 /// Adds an entry that takes `len` bytes, and pads its name.
 pub(crate) fn push(block: &mut Vec<u8>, entry: &Entry<'_>, len: usize) {
     let start = block.len();
-    let header = DirEntry {
-        inode: entry.ino.0.into(),
-        rec_len: rec_len(len).into(),
-        name_len: u8::try_from(entry.name.len()).expect("a name has at most 255 bytes"),
-        file_type: entry.file_type,
-    };
+    let name_len = u8::try_from(entry.name.len()).expect("a name has at most 255 bytes");
+    let header = DirEntry::new(entry.ino, len, name_len, entry.file_type.entry_type());
     block.extend_from_slice(header.as_bytes());
     block.extend_from_slice(entry.name);
     block.resize(start + entry.len(), 0);
-}
-
-/// Length of an entry as the disk has it: 65,535 stands for 65,536 (`ext4_rec_len_to_disk`).
-fn rec_len(len: usize) -> u16 {
-    u16::try_from(len).unwrap_or(u16::MAX)
-}
-
-/// Kind of file, as directory entries give it.
-pub(crate) fn entry_type(kind: &Kind) -> u8 {
-    match kind {
-        Kind::Directory(_) => file_type::DIRECTORY,
-        Kind::File(_) => file_type::REGULAR,
-        Kind::Symlink(_) => file_type::SYMLINK,
-        Kind::CharDevice(_) => file_type::CHAR_DEVICE,
-        Kind::BlockDevice(_) => file_type::BLOCK_DEVICE,
-        Kind::Fifo => file_type::FIFO,
-        Kind::Socket => file_type::SOCKET,
-    }
 }

@@ -7,7 +7,7 @@ use crate::disk::group_desc::{GroupDesc, GroupFlags};
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::seal::{self, Sealed};
-use crate::units::{BlockNr, Run, hi, hi16, lo, lo16};
+use crate::units::{BlockNr, BlockRange};
 
 /// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.
 pub(crate) struct Group {
@@ -28,7 +28,7 @@ pub(crate) fn encode(
     seed: Seed,
 ) -> Group {
     let blocks = layout.group_blocks(u64::from(group));
-    let free: Vec<Run> = usage.free_in(blocks).collect();
+    let free: Vec<BlockRange> = usage.free_in(blocks).collect();
     let free_blocks = free.iter().map(|run| run.count).sum::<u64>();
     let first_inode = group * layout.inodes_per_group;
     let used_inodes = inode_count.saturating_sub(first_inode).min(layout.inodes_per_group);
@@ -59,28 +59,19 @@ pub(crate) fn encode(
         .map(|places: &Vec<BlockNr>| places[index].get());
     let free_blocks = u32::try_from(free_blocks).expect("a group has at most 2^16 blocks");
     let sum = |bitmap: &Option<(_, u32)>| bitmap.as_ref().map_or(0, |(_, sum)| *sum);
-    let descriptor = GroupDesc {
-        block_bitmap_lo: lo(blocks_at).into(),
-        block_bitmap_hi: hi(blocks_at).into(),
-        inode_bitmap_lo: lo(inodes_at).into(),
-        inode_bitmap_hi: hi(inodes_at).into(),
-        inode_table_lo: lo(table_at).into(),
-        inode_table_hi: hi(table_at).into(),
-        free_blocks_count_lo: lo16(free_blocks).into(),
-        free_blocks_count_hi: hi16(free_blocks).into(),
-        free_inodes_count_lo: lo16(unused_inodes).into(),
-        free_inodes_count_hi: hi16(unused_inodes).into(),
-        used_dirs_count_lo: lo16(directory_count).into(),
-        used_dirs_count_hi: hi16(directory_count).into(),
-        itable_unused_lo: lo16(unused_inodes).into(),
-        itable_unused_hi: hi16(unused_inodes).into(),
+    let mut descriptor = GroupDesc {
         flags: flags.bits().into(),
-        block_bitmap_csum_lo: lo16(sum(&block_bitmap)).into(),
-        block_bitmap_csum_hi: hi16(sum(&block_bitmap)).into(),
-        inode_bitmap_csum_lo: lo16(sum(&inode_bitmap)).into(),
-        inode_bitmap_csum_hi: hi16(sum(&inode_bitmap)).into(),
         ..GroupDesc::new_zeroed()
     };
+    descriptor.set_block_bitmap(blocks_at);
+    descriptor.set_inode_bitmap(inodes_at);
+    descriptor.set_inode_table(table_at);
+    descriptor.set_free_blocks(free_blocks);
+    descriptor.set_free_inodes(unused_inodes);
+    descriptor.set_used_dirs(directory_count);
+    descriptor.set_itable_unused(unused_inodes);
+    descriptor.set_block_bitmap_csum(sum(&block_bitmap));
+    descriptor.set_inode_bitmap_csum(sum(&inode_bitmap));
     Group {
         descriptor: descriptor.seal(seed, group),
         block_bitmap: block_bitmap.map(|(block, _)| block),
@@ -89,7 +80,7 @@ pub(crate) fn encode(
 }
 
 /// Ones for what is in use and for what is beyond the group.
-fn block_bitmap(blocks: Run, free: &[Run], block_size: usize) -> Vec<u8> {
+fn block_bitmap(blocks: BlockRange, free: &[BlockRange], block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
     for run in free {
         clear_bits(&mut bitmap, run.start.get() - blocks.start.get(), run.count);

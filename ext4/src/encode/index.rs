@@ -5,25 +5,20 @@ use std::ops::Range;
 use zerocopy::IntoBytes;
 
 use super::directory::{Context, Entry, leaf, push};
-use super::hash::NameHash;
-use crate::disk::dir_entry::{IndexCountLimit, IndexEntry, IndexRootInfo, IndexTail};
+use crate::disk::dir_entry::{
+    DirEntry, INDEX_BLOCK_MASK, INDEX_NODE_ENTRIES, INDEX_ROOT_ENTRIES, IndexCountLimit, IndexEntry, IndexRootInfo,
+    MAX_INDEX_LEVELS, MAX_LARGE_INDEX_LEVELS, index_limit,
+};
+use crate::disk::hash::NameHash;
 use crate::disk::superblock::HASH_HALF_MD4;
 use crate::error::FormatError;
 use crate::seal::{self, Sealed};
-use crate::units::{BlockSize, Ino};
+use crate::units::BlockSize;
 
-/// Where the entries of the root begin: after `.`, `..` and what it says of itself.
-const ROOT_HEADER: usize = 12 + 12 + size_of::<IndexRootInfo>();
-/// Where those of another node begin: after an entry that is not in use.
-const NODE_HEADER: usize = 8;
-/// Most levels of nodes without the feature `large_dir` (`EXT4_HTREE_LEVEL_COMPAT`).
-const MAX_LEVELS: usize = 2;
-/// Most levels with it (`EXT4_HTREE_LEVEL`).
-const MAX_LARGE_LEVELS: u32 = 3;
-/// Most bytes without it: the high half of the size is not looked at (`ext4_isize`).
+/// Most bytes without the feature `large_dir`: the high half of the size is not looked at (`ext4_isize`).
 const MAX_LEN: u64 = u32::MAX as u64;
-/// Most blocks of which nodes can name one: the other bits of a number have other uses (`dx_get_block`).
-const MAX_BLOCKS: usize = 1 << 28;
+/// Most blocks of which nodes can name one.
+const MAX_BLOCKS: usize = INDEX_BLOCK_MASK as usize + 1;
 
 /// One child of a node: the first hash below it, with bit 0 set if the hash before it is the same.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +86,7 @@ impl<'name> Index<'name> {
 
     /// Whether the feature `large_dir` is needed to read it.
     pub(crate) fn is_large(&self, block_size: BlockSize) -> bool {
-        self.levels.len() > MAX_LEVELS || self.block_count() << block_size.log2() > MAX_LEN
+        self.levels.len() > MAX_INDEX_LEVELS || self.block_count() << block_size.log2() > MAX_LEN
     }
 
     pub(crate) fn block_count(&self) -> u64 {
@@ -113,7 +108,7 @@ impl<'name> Index<'name> {
         for &count in self.levels[1..].iter().rev() {
             first -= count;
             let nodes: Vec<_> = below
-                .chunks(fanout(NODE_HEADER, context.block_size))
+                .chunks(fanout(INDEX_NODE_ENTRIES, context.block_size))
                 .map(<[Child]>::to_vec)
                 .collect();
             below = (first..)
@@ -157,8 +152,8 @@ fn levels(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooLarge> 
     }
     let mut levels = vec![];
     let mut children = leaves;
-    while children > fanout(ROOT_HEADER, block_size) {
-        children = children.div_ceil(fanout(NODE_HEADER, block_size));
+    while children > fanout(INDEX_ROOT_ENTRIES, block_size) {
+        children = children.div_ceil(fanout(INDEX_NODE_ENTRIES, block_size));
         levels.insert(0, children);
     }
     levels.insert(0, 1);
@@ -167,8 +162,10 @@ fn levels(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooLarge> 
 
 /// Most leaves of an index.
 fn max_leaves(block_size: BlockSize) -> usize {
-    let below_root = fanout(NODE_HEADER, block_size).saturating_pow(MAX_LARGE_LEVELS - 1);
-    let reached = fanout(ROOT_HEADER, block_size).saturating_mul(below_root);
+    let below_root = fanout(INDEX_NODE_ENTRIES, block_size);
+    let reached = (1..MAX_LARGE_INDEX_LEVELS).fold(fanout(INDEX_ROOT_ENTRIES, block_size), |reached, _| {
+        reached.saturating_mul(below_root)
+    });
     // All nodes are less than a hundredth.
     reached.min(MAX_BLOCKS / 100 * 99)
 }
@@ -177,12 +174,7 @@ fn max_leaves(block_size: BlockSize) -> usize {
 /// checksums again for another UUID, leaves out a node whose count is its limit, and the directory
 /// cannot be read after that (`rewrite_dir_block`).
 fn fanout(header: usize, block_size: BlockSize) -> usize {
-    limit(header, block_size) - 1
-}
-
-/// Children that a node has room for, whose entries begin at `header`.
-fn limit(header: usize, block_size: BlockSize) -> usize {
-    (block_size.len() - header - size_of::<IndexTail>()) / size_of::<IndexEntry>()
+    index_limit(header, block_size.len(), true) - 1
 }
 
 fn number(block: usize) -> u32 {
@@ -195,29 +187,15 @@ fn root(children: &[Child], indirect_levels: usize, context: &Context) -> Sealed
     push(&mut block, &dot, dot.len());
     // To whom knows no index, all the rest of the block is part of this entry.
     push(&mut block, &dot_dot, context.block_size.len() - dot.len());
-    let info = IndexRootInfo {
-        reserved_zero: 0.into(),
-        hash_version: HASH_HALF_MD4,
-        info_length: 8,
-        indirect_levels: u8::try_from(indirect_levels).expect("a few levels"),
-        unused_flags: 0,
-    };
-    block.extend_from_slice(info.as_bytes());
-    finish(block, ROOT_HEADER, children, context)
+    let indirect_levels = u8::try_from(indirect_levels).expect("a few levels");
+    block.extend_from_slice(IndexRootInfo::new(HASH_HALF_MD4, indirect_levels).as_bytes());
+    finish(block, INDEX_ROOT_ENTRIES, children, context)
 }
 
 fn node(children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
     let mut block = Vec::with_capacity(context.block_size.len());
-    push(
-        &mut block,
-        &Entry {
-            name: b"",
-            ino: Ino(0),
-            file_type: 0,
-        },
-        context.block_size.len(),
-    );
-    finish(block, NODE_HEADER, children, context)
+    block.extend_from_slice(DirEntry::unused(context.block_size.len()).as_bytes());
+    finish(block, INDEX_NODE_ENTRIES, children, context)
 }
 
 fn finish(mut block: Vec<u8>, header: usize, children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
@@ -234,7 +212,7 @@ fn finish(mut block: Vec<u8>, header: usize, children: &[Child], context: &Conte
     block.resize(context.block_size.len(), 0);
     // The first child needs no hash: it has all below the second.
     let counts = IndexCountLimit {
-        limit: short(limit(header, context.block_size)).into(),
+        limit: short(index_limit(header, context.block_size.len(), true)).into(),
         count: short(children.len()).into(),
     };
     block[header..header + size_of::<IndexCountLimit>()].copy_from_slice(counts.as_bytes());

@@ -1,11 +1,13 @@
 //! Directories that lie in their inodes ("Inline Directories" in the kernel's documentation).
 
-use super::directory::{Context, Entry, push};
-use crate::disk::inode::{BLOCK_LEN, MAX_INLINE_DATA};
-use crate::units::Ino;
+use zerocopy::IntoBytes;
 
-/// Bytes of the first part that entries can fill, after the number of the directory above.
-const FIRST_ROOM: usize = BLOCK_LEN - 4;
+use super::directory::{Context, Entry, push};
+use crate::disk::dir_entry::{DirEntry, INLINE_PARENT_LEN};
+use crate::disk::inode::{BLOCK_LEN, MAX_INLINE_DATA};
+
+/// Bytes of the first part that entries can fill.
+const FIRST_ROOM: usize = BLOCK_LEN - INLINE_PARENT_LEN;
 
 /// The entries of a directory in two parts, one for `i_block` and one for an attribute, if they fit. `.` and `..` have no entry.
 pub(crate) fn directory(entries: &[Entry<'_>], context: &Context) -> Option<Box<[u8]>> {
@@ -39,14 +41,7 @@ fn fill(content: &mut Vec<u8>, entries: &[Entry<'_>], room: usize) {
             let left = end - content.len();
             push(content, last, left);
         }
-        None if room > 0 => {
-            let unused = Entry {
-                name: b"",
-                ino: Ino(0),
-                file_type: 0,
-            };
-            push(content, &unused, room);
-        }
+        None if room > 0 => content.extend_from_slice(DirEntry::unused(room).as_bytes()),
         None => {}
     }
     content.resize(end, 0);

@@ -5,30 +5,15 @@ use std::cmp::Reverse;
 
 use zerocopy::IntoBytes;
 
-use super::acl;
-use crate::disk::xattr::{MAGIC, XattrEntry, XattrHeader};
+use crate::disk::acl;
+use crate::disk::xattr::{
+    INLINE_DATA, INODE_ROOM, MAGIC, NameBytes, TERMINATOR, XattrEntry, XattrHeader, block_hash, entry_hash, entry_len,
+    is_acl, namespace, value_words,
+};
+pub(crate) use crate::disk::xattr::{MAX_VALUE_LEN, NAMESPACES};
 use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
-
-/// Room in an inode, in bytes.
-const INODE_ROOM: usize = 96;
-/// Bytes after the last entry that must be zero.
-const TERMINATOR: usize = 4;
-
-/// Longest value in bytes (`XATTR_SIZE_MAX`).
-pub(crate) const MAX_VALUE_LEN: usize = 1 << 16;
-
-/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
-pub(crate) const NAMESPACES: [(&[u8], u8); 7] = [
-    (b"system.posix_acl_access", 2),
-    (b"system.posix_acl_default", 3),
-    (b"user.", 1),
-    (b"trusted.", 4),
-    (b"security.", 6),
-    (b"system.", 7),
-    (b"", 0),
-];
 
 /// An attribute as the disk has it. The order is that of a block: by namespace, length of the name, name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -64,7 +49,7 @@ impl ValueInode {
 impl Attribute {
     /// Bytes of the entry and its name.
     fn entry_len(&self) -> usize {
-        size_of::<XattrEntry>() + self.name.len().next_multiple_of(4)
+        entry_len(self.name.len())
     }
 
     /// All bytes that it takes.
@@ -98,18 +83,9 @@ impl Attribute {
 
     /// `e_hash` (`ext4_xattr_hash_entry`).
     fn hash(&self) -> u32 {
-        let name = self
-            .name
-            .iter()
-            .fold(0u32, |hash, &byte| hash.rotate_left(5) ^ u32::from(byte));
-        let add = |hash: u32, word: u32| hash.rotate_left(16) ^ word;
         match &self.value {
-            Value::Near(value) => value.chunks(4).fold(name, |hash, chunk| {
-                let mut word = [0; 4];
-                word[..chunk.len()].copy_from_slice(chunk);
-                add(hash, u32::from_le_bytes(word))
-            }),
-            Value::Inode { inode, .. } => add(name, inode.hash),
+            Value::Near(value) => entry_hash(&self.name, NameBytes::Unsigned, value_words(value)),
+            Value::Inode { inode, .. } => entry_hash(&self.name, NameBytes::Unsigned, [inode.hash]),
         }
     }
 }
@@ -156,10 +132,11 @@ impl XattrsError {
 
 /// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
 fn inline_data(rest: &[u8]) -> Attribute {
+    let (name_index, name) = INLINE_DATA;
     Attribute {
-        name_index: 7,
-        name_len: 4,
-        name: b"data"[..].into(),
+        name_index,
+        name_len: u8::try_from(name.len()).expect("it is short"),
+        name: name.into(),
         value: Value::Near(rest.into()),
     }
 }
@@ -240,20 +217,11 @@ pub(crate) fn split(
 
 /// A block of attributes, without its checksum, which depends on where the block goes.
 pub(crate) fn block(attributes: &[Attribute], refcount: u32, block_size: BlockSize) -> Vec<u8> {
-    let hash = attributes
-        .iter()
-        .fold(0u32, |hash, attribute| hash.rotate_left(16) ^ attribute.hash());
     let header = XattrHeader {
         magic: MAGIC.into(),
         refcount: refcount.into(),
         blocks: 1.into(),
-        // A hash of zero in any entry makes that of the block zero: it is never shared then (`ext4_xattr_rehash`).
-        hash: if attributes.iter().any(|attribute| attribute.hash() == 0) {
-            0
-        } else {
-            hash
-        }
-        .into(),
+        hash: block_hash(attributes.iter().map(Attribute::hash)).into(),
         checksum: 0.into(),
         reserved: [0.into(); 3],
     };
@@ -267,9 +235,10 @@ pub(crate) fn block(attributes: &[Attribute], refcount: u32, block_size: BlockSi
 fn inode_room(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
     let mut room = [0; INODE_ROOM];
     if !attributes.is_empty() {
-        room[..4].copy_from_slice(&MAGIC.to_le_bytes());
+        let magic = MAGIC.to_le_bytes();
+        room[..magic.len()].copy_from_slice(&magic);
         // The kernel writes no hashes here.
-        fill(&mut room, 4, 4, attributes, |_| 0);
+        fill(&mut room, magic.len(), magic.len(), attributes, |_| 0);
     }
     room
 }
@@ -308,16 +277,16 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
         .find_map(|&(namespace, index)| {
             let rest = name.strip_prefix(namespace)?;
             // An ACL's name is whole; a namespace alone is no name.
-            let is_acl = matches!(index, 2 | 3);
-            (rest.is_empty() == is_acl || index == 0).then_some((rest, index))
+            (rest.is_empty() == is_acl(index) || index == 0).then_some((rest, index))
         })
         .expect("the empty prefix matches all");
-    let value = match name_index {
-        2 | 3 => acl::to_disk(value).map_err(|reason| XattrsError::InvalidAcl {
+    let value = if is_acl(name_index) {
+        acl::to_disk(value).map_err(|reason| XattrsError::InvalidAcl {
             name: name.to_vec(),
             reason,
-        })?,
-        _ => value.into(),
+        })?
+    } else {
+        value.into()
     };
     let name_len = u8::try_from(short.len()).expect("names of attributes have at most 255 bytes");
     Ok(Attribute {
@@ -329,11 +298,7 @@ fn attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
 }
 
 fn full_name(attribute: &Attribute) -> Vec<u8> {
-    let namespace = NAMESPACES
-        .iter()
-        .find(|(_, index)| *index == attribute.name_index)
-        .map_or(&b""[..], |(namespace, _)| namespace);
-    [namespace, &attribute.name].concat()
+    [namespace(attribute.name_index).unwrap_or_default(), &attribute.name].concat()
 }
 
 #[cfg(test)]

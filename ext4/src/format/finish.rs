@@ -9,9 +9,9 @@ use super::tables::Tables;
 use super::{Formatter, Summary};
 use crate::checksum::Seed;
 use crate::data::Data;
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK};
-use crate::encode::directory::{self, Blocks, Context, Entry};
-use crate::encode::hash::NameHasher;
+use crate::disk::hash::NameHasher;
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, block_of, device_block};
+use crate::encode::directory::{Blocks, Context, Entry};
 use crate::encode::inline;
 use crate::encode::inode::{self, Body};
 use crate::encode::superblock::Facts;
@@ -22,7 +22,7 @@ use crate::place::inodes::Inodes;
 use crate::place::layout::Layout;
 use crate::place::usage::Usage;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
-use crate::units::{Ino, Run};
+use crate::units::{BlockRange, Ino};
 
 /// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
 const LOST_FOUND_LEN: u64 = 16 << 10;
@@ -151,7 +151,7 @@ impl<O: Output> Finish<O> {
         let entry = |(name, child)| Entry {
             name,
             ino: self.inodes.number_of(child),
-            file_type: directory::entry_type(self.tree.inode(child).kind()),
+            file_type: self.tree.inode(child).kind().file_type(),
         };
         directory.entries().map(entry).collect()
     }
@@ -209,7 +209,7 @@ impl<O: Output> Finish<O> {
     }
 
     /// Leaves nothing of what was replaced in the image.
-    fn clear(&mut self, gaps: &[Run]) -> Result<(), FormatError> {
+    fn clear(&mut self, gaps: &[BlockRange]) -> Result<(), FormatError> {
         let Formatter { image, freed, .. } = &mut self.formatter;
         let mut rest = gaps.iter().filter(|&&run| !freed.was_cleared(run));
         rest.try_for_each(|&run| image.clear(run))
@@ -244,7 +244,7 @@ impl<O: Output> Finish<O> {
             if let Some(data) = content_of(inode, self.content.get(&id)) {
                 tables.write_content(ino, data, &mut body, pinned)?;
             }
-            tables.write_inode(ino, &inode.metadata, &body)?;
+            tables.write_inode(ino, inode::encode(&inode.metadata, &body, block_size))?;
             directory_counts[layout.place_of(ino).group] += u32::from(inode.directory().is_some());
         }
         let mut tables = Tables::new(&mut self.formatter, layout, self.seed);
@@ -257,7 +257,7 @@ impl<O: Output> Finish<O> {
     /// What an inode of the tree holds besides metadata, attributes and content.
     fn body(&self, id: InodeId) -> Body {
         let inode = self.tree.inode(id);
-        let mut body = Body::new(inode::file_type(inode.kind()));
+        let mut body = Body::new(inode.kind().file_type());
         body.links = u16::try_from(inode.links()).expect("a tree has at most 65,000 links to a file");
         match inode.kind() {
             Kind::Directory(directory) => {
@@ -268,9 +268,9 @@ impl<O: Output> Finish<O> {
             }
             Kind::Symlink(target) if target.len() <= MAX_FAST_SYMLINK => {
                 body.size = target.len() as u64;
-                body.block = inode::symlink_block(target);
+                body.block = block_of(target);
             }
-            Kind::CharDevice(device) | Kind::BlockDevice(device) => body.block = inode::device_block(*device),
+            Kind::CharDevice(device) | Kind::BlockDevice(device) => body.block = device_block(*device),
             Kind::File(_) | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => {}
         }
         body
@@ -280,7 +280,7 @@ impl<O: Output> Finish<O> {
     fn write_tables(
         mut self,
         layout: &Layout,
-        freed: &[Run],
+        freed: &[BlockRange],
         directory_counts: &[u32],
     ) -> Result<(O, Summary), FormatError> {
         let usage = Usage::new(layout, freed);

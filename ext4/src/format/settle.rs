@@ -12,7 +12,7 @@ use crate::place::cursor::Cursor;
 use crate::place::geometry::Geometry;
 use crate::place::layout::{Demand, Layout, Misfit};
 use crate::place::size;
-use crate::units::{BlockNr, Run};
+use crate::units::{BlockNr, BlockRange};
 
 /// Blocks for structures that hold numbers of blocks, or checksums over their own: they cannot move.
 pub(super) struct Pinned(std::vec::IntoIter<BlockNr>);
@@ -20,10 +20,8 @@ pub(super) struct Pinned(std::vec::IntoIter<BlockNr>);
 impl Pinned {
     /// Sets blocks aside.
     fn take(cursor: &mut Cursor, count: u64) -> Self {
-        let runs = cursor.take_all(count).into_iter();
-        let blocks: Vec<_> = runs
-            .flat_map(|run| (run.start.get()..run.end().get()).map(BlockNr))
-            .collect();
+        let ranges = cursor.take_all(count).into_iter();
+        let blocks: Vec<_> = ranges.flat_map(BlockRange::blocks).collect();
         Self(blocks.into_iter())
     }
 
@@ -43,7 +41,7 @@ pub(super) struct Settled {
     pub(super) layout: Layout,
     pub(super) pinned: Pinned,
     /// Blocks between those of the content, ascending: they hold what was written and is not part of it.
-    pub(super) freed: Vec<Run>,
+    pub(super) freed: Vec<BlockRange>,
 }
 
 /// What is known of the content when all of it has been written.

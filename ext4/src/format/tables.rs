@@ -6,12 +6,14 @@ use super::settle::Pinned;
 use crate::checksum::Seed;
 use crate::data::Data;
 use crate::disk::group_desc::{self, GroupDesc};
-use crate::disk::inode::{InodeFlags, file_type};
+use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, block_of};
+use crate::disk::journal::JournalSuperblock;
 use crate::disk::superblock::OFFSET;
 use crate::encode::inode::{self, Body};
 use crate::encode::superblock::{self, Facts};
-use crate::encode::{extents, groups, journal, resize};
+use crate::encode::{extents, groups, resize};
 use crate::error::FormatError;
+use crate::file_type::FileType;
 use crate::image::Image;
 use crate::options::Options;
 use crate::output::Output;
@@ -50,9 +52,8 @@ impl<'format, O: Output> Tables<'format, O> {
     ) -> Result<(), FormatError> {
         body.size = data.len();
         if let Some(content) = data.inline() {
-            let first = &content[..content.len().min(body.block.len())];
             body.flags |= InodeFlags::INLINE_DATA;
-            body.block[..first.len()].copy_from_slice(first);
+            body.block = block_of(&content[..content.len().min(BLOCK_LEN)]);
             return Ok(());
         }
         let block_size = self.options.block_size;
@@ -66,40 +67,50 @@ impl<'format, O: Output> Tables<'format, O> {
     }
 
     /// Writes an inode to its place.
-    pub(super) fn write_inode(&mut self, ino: Ino, metadata: &Metadata, body: &Body) -> Result<(), FormatError> {
+    pub(super) fn write_inode(&mut self, ino: Ino, inode: Inode) -> Result<(), FormatError> {
         let place = self.layout.place_of(ino);
-        let inode = inode::encode(metadata, body, self.options.block_size).seal(self.seed, ino);
+        let inode = inode.seal(self.seed, ino);
         self.image.write_structure(place.block, place.skip, &inode)
     }
 
-    /// Writes the inode of an attribute's value: its hash is the time of access, and the references are the version
-    /// (`ext4_xattr_inode_set_hash`, `ext4_xattr_inode_set_ref`).
-    pub(super) fn write_value_inode(&mut self, value: &WrittenValue, nodes: &mut Pinned) -> Result<(), FormatError> {
-        let mut body = Body::new(file_type::REGULAR);
-        body.flags = InodeFlags::EA_INODE;
-        body.version = value.references;
-        let hash = Timestamp::saturating(i64::from(value.inode.hash.cast_signed()), 0);
+    /// Writes a reserved inode, which has what no file of the tree asks for.
+    fn write_reserved_inode(&mut self, ino: Ino, body: &Body) -> Result<(), FormatError> {
+        let created = Timestamp::saturating(i64::from(self.options.created), 0);
         let metadata = Metadata {
             mode: 0o600,
-            accessed: hash,
+            accessed: created,
+            modified: created,
+            changed: created,
+            ..Metadata::default()
+        };
+        self.write_inode(ino, inode::encode(&metadata, body, self.options.block_size))
+    }
+
+    /// Writes the inode of an attribute's value.
+    pub(super) fn write_value_inode(&mut self, value: &WrittenValue, nodes: &mut Pinned) -> Result<(), FormatError> {
+        let mut body = Body::new(FileType::RegularFile);
+        body.flags = InodeFlags::EA_INODE;
+        let metadata = Metadata {
+            mode: 0o600,
             ..Metadata::default()
         };
         self.write_content(value.inode.ino, &value.data, &mut body, nodes)?;
-        self.write_inode(value.inode.ino, &metadata, &body)
+        let mut inode = inode::encode(&metadata, &body, self.options.block_size);
+        inode.set_value(value.inode.hash, value.references);
+        self.write_inode(value.inode.ino, inode)
     }
 
     /// Writes the journal's inode and first block, and says what the superblock keeps of them.
-    pub(super) fn write_journal(&mut self) -> Result<Option<([u8; 60], u64)>, FormatError> {
+    pub(super) fn write_journal(&mut self) -> Result<Option<([u8; BLOCK_LEN], u64)>, FormatError> {
         let Some(data) = &self.layout.journal else {
             return Ok(None);
         };
-        let mut body = Body::new(file_type::REGULAR);
+        let mut body = Body::new(FileType::RegularFile);
         let mut nodes = Pinned::from_blocks(self.layout.journal_nodes.clone());
         self.write_content(Ino::JOURNAL, data, &mut body, &mut nodes)?;
-        self.write_inode(Ino::JOURNAL, &self.reserved_metadata(), &body)?;
-        let superblock = journal::encode(data.block_count(), self.options.block_size).seal();
-        self.image
-            .write_structure(data.extents()[0].run().start, 0, &superblock)?;
+        self.write_reserved_inode(Ino::JOURNAL, &body)?;
+        let superblock = JournalSuperblock::empty(data.block_count(), self.options.block_size).seal();
+        self.image.write_structure(data.extents()[0].start, 0, &superblock)?;
         Ok(Some((body.block, body.size)))
     }
 
@@ -109,11 +120,11 @@ impl<'format, O: Output> Tables<'format, O> {
             return Ok(());
         };
         let reserved = resize::encode(self.layout, map);
-        let mut body = Body::new(file_type::REGULAR);
+        let mut body = Body::new(FileType::RegularFile);
         body.block = reserved.inode_block;
         body.size = reserved.size;
         body.block_count = reserved.block_count;
-        self.write_inode(Ino::RESIZE, &self.reserved_metadata(), &body)?;
+        self.write_reserved_inode(Ino::RESIZE, &body)?;
         reserved
             .blocks
             .iter()
@@ -163,7 +174,7 @@ impl<'format, O: Output> Tables<'format, O> {
         let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
         for &group in copies.iter().rev() {
             let start = geometry.group_start(group);
-            for (offset, descriptor) in (0..).step_by(group_desc::SIZE as usize).zip(descriptors) {
+            for (offset, descriptor) in (0..).step_by(group_desc::SIZE.into()).zip(descriptors) {
                 self.image.write_structure(start + 1, offset, descriptor)?;
             }
             let mut copy = superblock.clone();
@@ -173,17 +184,5 @@ impl<'format, O: Output> Tables<'format, O> {
             self.image.write_structure(start, skip, &copy.seal())?;
         }
         Ok(())
-    }
-
-    /// What inodes say of themselves that no file of the tree asks for.
-    fn reserved_metadata(&self) -> Metadata {
-        let created = Timestamp::saturating(i64::from(self.options.created), 0);
-        Metadata {
-            mode: 0o600,
-            accessed: created,
-            modified: created,
-            changed: created,
-            ..Metadata::default()
-        }
     }
 }

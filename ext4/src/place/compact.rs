@@ -6,7 +6,7 @@
 use super::cursor::Cursor;
 use super::geometry::Geometry;
 use crate::data::Data;
-use crate::units::{BlockNr, Extent, Run};
+use crate::units::{BlockNr, BlockRange, Extent};
 
 /// Contents in the order of their blocks; those without any are left out.
 pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut Data>) -> Vec<&'data mut Data> {
@@ -16,7 +16,7 @@ pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut Data>) -
 }
 
 /// Blocks before `end` that none of the contents has, ascending.
-pub(crate) fn gaps(contents: &[&mut Data], geometry: Geometry, end: BlockNr) -> Vec<Run> {
+pub(crate) fn gaps(contents: &[&mut Data], geometry: Geometry, end: BlockNr) -> Vec<BlockRange> {
     let mut cursor = Cursor::new(geometry);
     let mut gaps = Vec::new();
     for extent in contents.iter().flat_map(|data| data.extents()) {
@@ -30,8 +30,8 @@ pub(crate) fn gaps(contents: &[&mut Data], geometry: Geometry, end: BlockNr) -> 
 /// One move of contiguous blocks downwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Move {
-    pub(crate) from: Run,
-    pub(crate) to: Run,
+    pub(crate) from: BlockRange,
+    pub(crate) to: BlockRange,
 }
 
 /// Gives content the place that is the cursor's next, and says what has to be copied for that, in this order.
@@ -40,7 +40,7 @@ pub(crate) fn place(data: &mut Data, cursor: &mut Cursor) -> Vec<Move> {
     for extent in data.take_extents() {
         for (part, to) in parts(extent, cursor) {
             data.push(part.logical, to.start, to.count);
-            moves.push(Move { from: part.run(), to });
+            moves.push(Move { from: part.range(), to });
         }
     }
     moves
@@ -58,7 +58,7 @@ pub(crate) fn extent_count(data: &Data, cursor: &mut Cursor) -> usize {
 }
 
 /// An extent cut where the cursor meets a copy of the superblock.
-fn parts(mut extent: Extent, cursor: &mut Cursor) -> Vec<(Extent, Run)> {
+fn parts(mut extent: Extent, cursor: &mut Cursor) -> Vec<(Extent, BlockRange)> {
     cursor
         .take_all(u64::from(extent.count))
         .into_iter()

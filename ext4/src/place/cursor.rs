@@ -2,7 +2,7 @@
 
 use super::geometry::{Geometry, next_copy};
 use crate::data::Data;
-use crate::units::{BlockNr, Run};
+use crate::units::{BlockNr, BlockRange};
 
 /// Gives out blocks in ascending order and never gives one back.
 ///
@@ -17,7 +17,7 @@ pub(crate) struct Cursor {
     /// Start of the next copy of the superblock.
     obstacle: BlockNr,
     /// What [`Cursor::take_contiguous`] left out.
-    gaps: Vec<Run>,
+    gaps: Vec<BlockRange>,
 }
 
 impl Cursor {
@@ -40,12 +40,12 @@ impl Cursor {
     }
 
     /// Free blocks that were left out, ascending.
-    pub(crate) fn gaps(&self) -> &[Run] {
+    pub(crate) fn gaps(&self) -> &[BlockRange] {
         &self.gaps
     }
 
     /// The next blocks, so many, wherever they are.
-    pub(crate) fn take_all(&mut self, mut count: u64) -> Vec<Run> {
+    pub(crate) fn take_all(&mut self, mut count: u64) -> Vec<BlockRange> {
         let mut runs = Vec::new();
         while count > 0 {
             let run = self.take(count);
@@ -56,7 +56,7 @@ impl Cursor {
     }
 
     /// The next blocks, up to but without the one at `end`.
-    pub(crate) fn take_until(&mut self, end: BlockNr) -> Vec<Run> {
+    pub(crate) fn take_until(&mut self, end: BlockNr) -> Vec<BlockRange> {
         let mut runs = Vec::new();
         while self.next < end {
             runs.push(self.take(end.0 - self.next.0));
@@ -76,8 +76,8 @@ impl Cursor {
     }
 
     /// The next contiguous blocks: `count` of them, or as many as there are before a copy of the superblock; at least one.
-    pub(crate) fn take(&mut self, count: u64) -> Run {
-        let run = Run {
+    pub(crate) fn take(&mut self, count: u64) -> BlockRange {
+        let run = BlockRange {
             start: self.next,
             count: count.min(self.obstacle.0 - self.next.0),
         };
@@ -92,9 +92,9 @@ impl Cursor {
     /// # Panics
     ///
     /// If no two copies of the superblock are so far apart.
-    pub(crate) fn take_contiguous(&mut self, count: u64) -> Run {
+    pub(crate) fn take_contiguous(&mut self, count: u64) -> BlockRange {
         if self.obstacle.0 - self.next.0 < count {
-            self.gaps.push(Run {
+            self.gaps.push(BlockRange {
                 start: self.next,
                 count: self.obstacle.0 - self.next.0,
             });

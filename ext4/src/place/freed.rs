@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::mem;
 
-use crate::units::{BlockNr, Run};
+use crate::units::{BlockNr, BlockRange};
 
 /// Runs that are cleared together, so that what lies side by side is cleared at once.
 const BATCH: usize = 1024;
@@ -11,30 +11,30 @@ const BATCH: usize = 1024;
 /// Runs that were freed.
 #[derive(Default)]
 pub(crate) struct Freed {
-    waiting: Vec<Run>,
+    waiting: Vec<BlockRange>,
     /// Where each run that was cleared begins, and where it ends.
     cleared: BTreeMap<BlockNr, BlockNr>,
 }
 
 impl Freed {
     /// Takes note of runs that were freed.
-    pub(crate) fn add(&mut self, runs: impl Iterator<Item = Run>) {
+    pub(crate) fn add(&mut self, runs: impl Iterator<Item = BlockRange>) {
         self.waiting.extend(runs);
     }
 
     /// The runs to be cleared now, merged; none as long as there are few.
-    pub(crate) fn batch(&mut self) -> Vec<Run> {
+    pub(crate) fn batch(&mut self) -> Vec<BlockRange> {
         if self.waiting.len() < BATCH {
             return Vec::new();
         }
         let mut runs = mem::take(&mut self.waiting);
-        Run::merge(&mut runs);
+        BlockRange::merge(&mut runs);
         self.cleared.extend(runs.iter().map(|run| (run.start, run.end())));
         runs
     }
 
     /// Whether a run was cleared at once. One that was cleared in parts may still take space: parts of a page give none back.
-    pub(crate) fn was_cleared(&self, run: Run) -> bool {
+    pub(crate) fn was_cleared(&self, run: BlockRange) -> bool {
         let before = self.cleared.range(..=run.start).next_back();
         before.is_some_and(|(_, &end)| end >= run.end())
     }
@@ -44,8 +44,8 @@ impl Freed {
 mod tests {
     use super::*;
 
-    fn run(start: u64, count: u64) -> Run {
-        Run {
+    fn run(start: u64, count: u64) -> BlockRange {
+        BlockRange {
             start: BlockNr(start),
             count,
         }

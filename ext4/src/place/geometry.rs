@@ -1,9 +1,11 @@
 //! What is fixed before the first byte of content is written: the size of groups, and which of them begin with a copy of the
 //! superblock and room for group descriptors.
 
+use crate::disk::block_map::numbers_per_block;
+use crate::disk::superblock::{first_data_block, has_sparse_backup};
 use crate::disk::{group_desc, inode};
 use crate::options::{Options, Size};
-use crate::units::{BlockNr, BlockSize, Run};
+use crate::units::{BlockNr, BlockRange, BlockSize};
 
 /// Largest file system in blocks whose descriptors are reserved with growth switched on, however small it begins: 1 TiB.
 const ROOM_TO_GROW: u64 = 1 << 40;
@@ -50,7 +52,7 @@ impl Geometry {
 
     /// Most blocks that the resize inode can reserve: as many as one indirect block lists.
     fn max_reserved_descriptor_blocks(&self) -> u64 {
-        u64::from(self.block_size.bytes() / 4)
+        numbers_per_block(self.block_size.len()) as u64
     }
 
     /// Blocks of descriptors of a file system of so many bytes.
@@ -60,11 +62,11 @@ impl Geometry {
     }
 
     pub(crate) fn descriptors_per_block(&self) -> u64 {
-        u64::from(self.block_size.bytes() / group_desc::SIZE)
+        u64::from(self.block_size.bytes() / u32::from(group_desc::SIZE))
     }
 
     pub(crate) fn inodes_per_block(&self) -> u32 {
-        self.block_size.bytes() / inode::SIZE
+        self.block_size.bytes() / u32::from(inode::SIZE)
     }
 
     /// One block of bitmap's worth, up to what libext2fs allows (`EXT2_MAX_BLOCKS_PER_GROUP`).
@@ -80,7 +82,7 @@ impl Geometry {
 
     /// The block that holds the primary superblock (`s_first_data_block`).
     pub(crate) fn first_block(&self) -> u64 {
-        u64::from(self.block_size == BlockSize::Kib1)
+        first_data_block(self.block_size.len()).into()
     }
 
     /// Largest size in bytes that a file system of these options can have.
@@ -111,13 +113,13 @@ impl Geometry {
     }
 
     /// What is reserved at the start of a group: the superblock or its copy, descriptors, and room for more.
-    pub(crate) fn head(&self, group: u64) -> Run {
-        let count = if has_superblock(group) {
+    pub(crate) fn head(&self, group: u64) -> BlockRange {
+        let count = if has_sparse_backup(group) {
             1 + self.descriptor_room
         } else {
             0
         };
-        Run {
+        BlockRange {
             start: self.group_start(group),
             count,
         }
@@ -127,37 +129,18 @@ impl Geometry {
 /// The first group from `group` on that has a copy of the superblock.
 pub(crate) fn next_copy(group: u64) -> u64 {
     (group..=u64::MAX)
-        .find(|&group| has_superblock(group))
+        .find(|&group| has_sparse_backup(group))
         .expect("there are powers of 3 beyond any image")
 }
 
 /// Groups with a copy of the superblock, the first one included.
 pub(crate) fn copies(group_count: u64) -> impl Iterator<Item = u64> {
-    (0..group_count).filter(|&group| has_superblock(group))
-}
-
-/// Whether a group begins with a copy of the superblock: groups 0, 1 and the powers of 3, 5 and 7 (`sparse_super`).
-fn has_superblock(group: u64) -> bool {
-    let is_power_of = |base: u64| {
-        std::iter::successors(Some(base), |power| power.checked_mul(base))
-            .take_while(|&power| power <= group)
-            .any(|power| power == group)
-    };
-    group <= 1 || (group % 2 == 1 && (is_power_of(3) || is_power_of(5) || is_power_of(7)))
+    (0..group_count).filter(|&group| has_sparse_backup(group))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn groups(group_count: u64) -> Vec<u64> {
-        (0..group_count).filter(|&group| has_superblock(group)).collect()
-    }
-
-    #[test]
-    fn copies_lie_in_groups_0_and_1_and_powers_of_3_5_and_7() {
-        assert_eq!(groups(130), [0, 1, 3, 5, 7, 9, 25, 27, 49, 81, 125]);
-    }
 
     #[test]
     fn a_gibibyte_reserves_the_descriptors_that_mke2fs_reserves() {

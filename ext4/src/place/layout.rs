@@ -6,11 +6,10 @@ use super::geometry::{Geometry, copies};
 use crate::data::Data;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
+use crate::disk::journal::MIN_BLOCKS;
 use crate::options::{Inodes, Journal, Options};
-use crate::units::{BlockNr, Ino, Run};
+use crate::units::{BlockNr, BlockRange, Ino};
 
-/// Fewest blocks of a journal (`JBD2_MIN_JOURNAL_BLOCKS`).
-const MIN_JOURNAL_BLOCKS: u64 = 1024;
 /// Most blocks of a journal (mke2fs: 10,240,000).
 const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 
@@ -192,14 +191,14 @@ impl Layout {
         InodePlace {
             group,
             block: self.inode_tables[group] + u64::from(index / inodes_per_block),
-            skip: u64::from(index % inodes_per_block * inode::SIZE),
+            skip: u64::from(index % inodes_per_block * u32::from(inode::SIZE)),
         }
     }
 
     /// Blocks of a group, fewer in the last.
-    pub(crate) fn group_blocks(&self, group: u64) -> Run {
+    pub(crate) fn group_blocks(&self, group: u64) -> BlockRange {
         let start = self.geometry.group_start(group);
-        Run {
+        BlockRange {
             start,
             count: self.geometry.blocks_per_group().min(self.block_count - start.0),
         }
@@ -245,7 +244,7 @@ fn journal_blocks(options: &Options, block_count: u64) -> u64 {
         Journal::Bytes(bytes) => options
             .block_size
             .blocks(bytes)
-            .clamp(MIN_JOURNAL_BLOCKS, MAX_JOURNAL_BLOCKS),
+            .clamp(MIN_BLOCKS.into(), MAX_JOURNAL_BLOCKS),
         Journal::Auto => match block_count {
             0..2_048 => 0,
             2_048..32_768 => K,

@@ -5,12 +5,11 @@
 mod log;
 mod replay;
 
-use std::collections::BTreeMap;
-use std::io::{Read, Seek};
-
+use crate::disk::features::Features;
 use crate::disk::journal::MAGIC;
+use crate::read_at::ReadAt;
+use std::collections::BTreeMap;
 
-use super::facts::incompat;
 use super::sums::{expect, is_right_superblock};
 use super::{ReadError, Reader, Structure, read_at};
 use crate::units::{BlockNr, Ino};
@@ -28,10 +27,10 @@ pub(super) struct LoggedBlock {
     is_escaped: bool,
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// Puts what the journal holds in its place, if that was not done and can be read.
     pub(crate) fn see_through_journal(&mut self) -> Result<(), ReadError> {
-        self.needs_recovery = self.has_incompat(incompat::RECOVER);
+        self.needs_recovery = self.superblock.has(Features::NEEDS_RECOVERY);
         if !self.needs_recovery || self.has_journal_elsewhere() || self.check_known().is_err() {
             return Ok(());
         }
@@ -51,9 +50,9 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// Reads bytes of the image as they would be after a replay of the journal.
-    pub(crate) fn read_at(&mut self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
+    pub(crate) fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<(), ReadError> {
         if self.logged.is_empty() {
-            return read_at(&mut self.input, offset, bytes);
+            return read_at(&self.input, offset, bytes);
         }
         let block_size = self.block_size as u64;
         let mut done = 0;
@@ -64,10 +63,10 @@ impl<R: Read + Seek> Reader<R> {
             let len = len.min(bytes.len() - done);
             let part = &mut bytes[done..done + len];
             match self.logged.get(&block).copied() {
-                None => read_at(&mut self.input, at, part)?,
+                None => read_at(&self.input, at, part)?,
                 Some(logged) => {
                     let at = self.offset_of_block(logged.at.get()) + skip;
-                    read_at(&mut self.input, at, part)?;
+                    read_at(&self.input, at, part)?;
                     if logged.is_escaped {
                         let magic = MAGIC.to_be_bytes();
                         let skip = usize::try_from(skip).expect("less than a block");

@@ -4,13 +4,13 @@ use std::fmt;
 
 /// A structure of a file system, and which one of its kind. Blocks count from the start of the image, in the file system's
 /// block size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Structure {
     /// The superblock.
     Superblock,
-    /// The copy of the superblock in a group.
-    SuperblockCopy {
+    /// The backup of the superblock in a group.
+    SuperblockBackup {
         /// Number of the group.
         group: u32,
     },
@@ -19,8 +19,8 @@ pub enum Structure {
         /// Number of the group.
         group: u32,
     },
-    /// The copy of all descriptors in a group.
-    DescriptorsCopy {
+    /// The backup of all descriptors in a group.
+    DescriptorsBackup {
         /// Number of the group.
         group: u32,
     },
@@ -85,9 +85,9 @@ impl fmt::Display for Structure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Superblock => write!(f, "the superblock"),
-            Self::SuperblockCopy { group } => write!(f, "the copy of the superblock in group {group}"),
+            Self::SuperblockBackup { group } => write!(f, "the copy of the superblock in group {group}"),
             Self::GroupDescriptor { group } => write!(f, "the descriptor of group {group}"),
-            Self::DescriptorsCopy { group } => write!(f, "the copy of the descriptors in group {group}"),
+            Self::DescriptorsBackup { group } => write!(f, "the copy of the descriptors in group {group}"),
             Self::BlockBitmap { group } => write!(f, "the block bitmap of group {group}"),
             Self::InodeBitmap { group } => write!(f, "the inode bitmap of group {group}"),
             Self::Inode { ino } => write!(f, "inode {ino}"),
@@ -99,5 +99,92 @@ impl fmt::Display for Structure {
             Self::Journal => write!(f, "the superblock of the journal"),
             Self::JournalBlock { block } => write!(f, "block {block} of the journal"),
         }
+    }
+}
+
+impl Structure {
+    /// Returns the kind of the structure, without its numbers.
+    #[must_use]
+    pub fn kind(&self) -> StructureKind {
+        match self {
+            Self::Superblock => StructureKind::Superblock,
+            Self::SuperblockBackup { .. } => StructureKind::SuperblockBackup,
+            Self::GroupDescriptor { .. } => StructureKind::GroupDescriptor,
+            Self::DescriptorsBackup { .. } => StructureKind::DescriptorsBackup,
+            Self::BlockBitmap { .. } => StructureKind::BlockBitmap,
+            Self::InodeBitmap { .. } => StructureKind::InodeBitmap,
+            Self::Inode { .. } => StructureKind::Inode,
+            Self::ExtentNode { .. } => StructureKind::ExtentNode,
+            Self::DirectoryBlock { .. } => StructureKind::DirectoryBlock,
+            Self::IndexNode { .. } => StructureKind::IndexNode,
+            Self::XattrBlock { .. } => StructureKind::XattrBlock,
+            Self::XattrValue { .. } => StructureKind::XattrValue,
+            Self::Journal => StructureKind::Journal,
+            Self::JournalBlock { .. } => StructureKind::JournalBlock,
+        }
+    }
+}
+
+/// A kind of [`Structure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum StructureKind {
+    /// The superblock.
+    Superblock,
+    /// A backup of the superblock.
+    SuperblockBackup,
+    /// The descriptor of a group.
+    GroupDescriptor,
+    /// A backup of all descriptors.
+    DescriptorsBackup,
+    /// The bitmap of the blocks of a group.
+    BlockBitmap,
+    /// The bitmap of the inodes of a group.
+    InodeBitmap,
+    /// An inode.
+    Inode,
+    /// A block of an inode's extent tree, or of its block map.
+    ExtentNode,
+    /// A block of a directory's entries.
+    DirectoryBlock,
+    /// A block of a directory's index.
+    IndexNode,
+    /// A block of extended attributes.
+    XattrBlock,
+    /// The value of an extended attribute that has an inode of its own.
+    XattrValue,
+    /// The superblock of the journal.
+    Journal,
+    /// A block of the journal.
+    JournalBlock,
+}
+
+impl StructureKind {
+    /// Returns the name of the kind: lowercase words with underscores between.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Superblock => "superblock",
+            Self::SuperblockBackup => "superblock_backup",
+            Self::GroupDescriptor => "group_descriptor",
+            Self::DescriptorsBackup => "descriptors_backup",
+            Self::BlockBitmap => "block_bitmap",
+            Self::InodeBitmap => "inode_bitmap",
+            Self::Inode => "inode",
+            Self::ExtentNode => "extent_node",
+            Self::DirectoryBlock => "directory_block",
+            Self::IndexNode => "index_node",
+            Self::XattrBlock => "xattr_block",
+            Self::XattrValue => "xattr_value",
+            Self::Journal => "journal",
+            Self::JournalBlock => "journal_block",
+        }
+    }
+}
+
+impl fmt::Display for StructureKind {
+    /// Writes the name with spaces between its words.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name().replace('_', " "))
     }
 }

@@ -1,24 +1,19 @@
 //! Which checksums a file system has, and whether they are right.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
-use super::facts::{incompat, ro_compat};
-use super::{FoundInode, ReadError, Reader, Structure};
+use super::{Inode, ReadError, Reader, Structure};
 use crate::checksum::{self, Seed};
-use crate::disk::dir_entry::{DirEntry, DirEntryTail, IndexCountLimit, IndexRootInfo, IndexTail, file_type};
+pub(crate) use crate::disk::dir_entry::index_entries;
+use crate::disk::dir_entry::{DirEntryTail, IndexCountLimit, IndexTail};
 use crate::disk::extent::ExtentHeader;
+use crate::disk::features::Features;
 use crate::disk::group_desc::GroupDesc;
 use crate::disk::inode::InodeFlags;
 use crate::disk::superblock::{CHECKSUM_CRC32C, Superblock};
 use crate::disk::xattr::XattrHeader;
+use crate::read_at::ReadAt;
 use crate::units::BlockNr;
-
-/// Where the entries of an index begin in its root: after `.`, `..` and what it says of itself.
-const ROOT_ENTRIES: usize = 24 + size_of::<IndexRootInfo>();
-/// Where they begin in its other nodes: after an entry that is not in use.
-const NODE_ENTRIES: usize = size_of::<DirEntry>();
 
 /// The checksums of a file system.
 #[derive(Clone, Copy, Debug)]
@@ -33,17 +28,18 @@ pub(crate) enum Sums {
 
 impl Sums {
     pub(super) fn of(superblock: &Superblock) -> Self {
-        let features = superblock.feature_ro_compat.get();
-        if features & ro_compat::METADATA_CSUM != 0 {
-            return Self::All(match superblock.feature_incompat.get() & incompat::CSUM_SEED {
-                0 => Seed::of_uuid(&superblock.uuid),
-                _ => Seed::stored(superblock.checksum_seed.get()),
+        let features = superblock.features();
+        if features.contains(Features::METADATA_CSUM) {
+            return Self::All(if features.contains(Features::METADATA_CSUM_SEED) {
+                Seed::stored(superblock.checksum_seed.get())
+            } else {
+                Seed::of_uuid(&superblock.uuid)
             });
         }
-        match features & ro_compat::GDT_CSUM {
-            0 => Self::None,
-            _ => Self::Descriptors(superblock.uuid),
+        if features.contains(Features::UNINIT_BG) {
+            return Self::Descriptors(superblock.uuid);
         }
+        Self::None
     }
 
     /// What the checksums of all metadata begin with, if there are any.
@@ -67,7 +63,7 @@ impl Sums {
 
 /// Whether a superblock has the right sum, or none.
 pub(crate) fn is_right_superblock(superblock: &Superblock) -> bool {
-    !superblock.has_ro_compat(ro_compat::METADATA_CSUM)
+    !superblock.has(Features::METADATA_CSUM)
         || (superblock.checksum_type == CHECKSUM_CRC32C
             && superblock.checksum.get() == checksum::superblock(superblock))
 }
@@ -96,27 +92,7 @@ pub(crate) fn is_right_leaf(block: &[u8], seed: Seed) -> bool {
 
 /// Whether a block of entries ends with an entry that holds a checksum.
 pub(crate) fn has_tail(block: &[u8]) -> bool {
-    let tail = DirEntryTail::ref_from_bytes(&block[block.len() - size_of::<DirEntryTail>()..]);
-    tail.is_ok_and(|tail| {
-        let entry = &tail.entry;
-        entry.inode.get() == 0
-            && entry.rec_len.get() == 12
-            && entry.name_len == 0
-            && entry.file_type == file_type::CHECKSUM
-    })
-}
-
-/// Where the entries of an index begin in one of its nodes, none if the block is no such node (`get_dx_countlimit`).
-pub(crate) fn index_entries(block: &[u8], is_root: bool) -> Option<usize> {
-    if is_root {
-        return Some(ROOT_ENTRIES);
-    }
-    let (entry, _) = DirEntry::ref_from_prefix(block).ok()?;
-    let spans_all = match entry.rec_len.get() {
-        0 | 0xFFFF => block.len() == 1 << 16,
-        len => usize::from(len) == block.len(),
-    };
-    (spans_all && entry.inode.get() == 0).then_some(NODE_ENTRIES)
+    DirEntryTail::of(block).is_some()
 }
 
 /// Whether a node of an index, whose entries begin at `entries`, has the right sum.
@@ -134,31 +110,17 @@ pub(crate) fn is_right_index_node(block: &[u8], entries: usize, seed: Seed) -> b
     tail.checksum.get() == checksum::index_block(block, entries, count, reserved, seed)
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// What the checksums of an inode's blocks begin with, if they have any.
-    pub(super) fn seed_of(&self, inode: &FoundInode) -> Option<Seed> {
+    pub(super) fn seed_of(&self, inode: &Inode) -> Option<Seed> {
         let seed = self.sums.seed()?;
         Some(seed.of_inode(inode.ino, inode.generation))
-    }
-
-    pub(super) fn verify_extent_node(
-        &self,
-        inode: &FoundInode,
-        block: BlockNr,
-        bytes: &[u8],
-        header: &ExtentHeader,
-    ) -> Result<(), ReadError> {
-        let is_right = self
-            .seed_of(inode)
-            .is_none_or(|seed| is_right_extent_node(bytes, header, seed));
-        let (ino, block) = (inode.ino.get(), block.get());
-        expect(is_right, Structure::ExtentNode { ino, block })
     }
 
     /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.
     pub(super) fn verify_directory_block(
         &self,
-        inode: &FoundInode,
+        inode: &Inode,
         logical: u64,
         block: BlockNr,
         bytes: &[u8],
@@ -167,7 +129,7 @@ impl<R: Read + Seek> Reader<R> {
             return Ok(());
         };
         let (ino, block) = (inode.ino.get(), block.get());
-        let has_index = inode.flags.contains(InodeFlags::INDEX);
+        let has_index = inode.has(InodeFlags::INDEX);
         match index_entries(bytes, logical == 0).filter(|_| has_index) {
             Some(entries) => expect(
                 is_right_index_node(bytes, entries, seed),
@@ -183,7 +145,7 @@ impl<R: Read + Seek> Reader<R> {
         seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
     }
 
-    pub(super) fn verify_value(&self, owner: &FoundInode, holder: &FoundInode, value: &[u8]) -> Result<(), ReadError> {
+    pub(super) fn verify_value(&self, owner: &Inode, holder: &Inode, value: &[u8]) -> Result<(), ReadError> {
         let is_right = is_right_value(owner, holder, value, self.value_seed());
         let ino = holder.ino.get();
         expect(is_right, Structure::XattrValue { ino })
@@ -191,7 +153,7 @@ impl<R: Read + Seek> Reader<R> {
 
     pub(super) fn verify_xattr_block(
         &self,
-        inode: &FoundInode,
+        inode: &Inode,
         nr: BlockNr,
         bytes: &[u8],
         header: &XattrHeader,
@@ -207,7 +169,7 @@ impl<R: Read + Seek> Reader<R> {
 
 /// Whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value. Inodes
 /// from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
-pub(crate) fn is_right_value(owner: &FoundInode, holder: &FoundInode, value: &[u8], seed: Seed) -> bool {
+pub(crate) fn is_right_value(owner: &Inode, holder: &Inode, value: &[u8], seed: Seed) -> bool {
     let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
     let hash = holder.accessed.seconds() & i64::from(u32::MAX);
     is_old || hash == i64::from(checksum::value_hash(value, seed))

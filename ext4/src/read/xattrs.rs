@@ -1,13 +1,12 @@
 //! Extended attributes: of the inode, of its block, and those whose values have inodes of their own.
 
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 
-use super::{FoundInode, ReadError, Reader};
+use super::{Inode, ReadError, Reader};
+use crate::disk::acl;
 use crate::disk::inode::InodeFlags;
-use crate::disk::xattr::{HIDDEN_NAMESPACES, MAGIC, XattrEntry, XattrHeader};
-use crate::encode::xattrs::{MAX_VALUE_LEN, NAMESPACES};
+use crate::disk::xattr::{self, HIDDEN_NAMESPACES, MAGIC, MAX_VALUE_LEN, XattrEntry, XattrHeader};
+use crate::read_at::ReadAt;
 use crate::tree::Xattrs;
 use crate::units::Ino;
 
@@ -29,17 +28,17 @@ enum Place<'a> {
     },
 }
 
-impl<R: Read + Seek> Reader<R> {
+impl<R: ReadAt> Reader<R> {
     /// The extended attributes of an inode, as the system calls show them.
     ///
     /// # Errors
     ///
     /// [`ReadError::Inode`] if they make no sense, and [`ReadError::Input`].
-    pub fn xattrs(&mut self, inode: &FoundInode) -> Result<Xattrs, ReadError> {
+    pub fn xattrs(&self, inode: &Inode) -> Result<Xattrs, ReadError> {
         let mut xattrs = Xattrs::default();
         if inode.has_attributes() {
             let mut found = parse_room(inode)?;
-            if inode.flags.contains(InodeFlags::INLINE_DATA) {
+            if inode.has(InodeFlags::INLINE_DATA) {
                 found.retain(|attribute| !attribute.is_inline_data());
             }
             self.collect(inode, found, &mut xattrs)?;
@@ -59,14 +58,14 @@ impl<R: Read + Seek> Reader<R> {
     }
 
     /// The inode that holds a value of so many bytes, and the value.
-    fn value(&mut self, ino: Ino, len: usize) -> Result<(FoundInode, Vec<u8>), ReadError> {
+    fn value(&self, ino: Ino, len: usize) -> Result<(Inode, Vec<u8>), ReadError> {
         let holder = self.read_inode(ino)?;
         let value = self.read_whole(&holder, len)?;
         Ok((holder, value))
     }
 
     /// The inodes that hold values of an inode's attributes, each once.
-    pub(super) fn value_inodes(&mut self, inode: &FoundInode) -> Result<Vec<Ino>, ReadError> {
+    pub(super) fn value_inodes(&self, inode: &Inode) -> Result<Vec<Ino>, ReadError> {
         let mut inos: Vec<Ino> = Vec::new();
         if inode.has_attributes() {
             inos.extend(parse_room(inode)?.iter().filter_map(Found::value_inode));
@@ -81,7 +80,7 @@ impl<R: Read + Seek> Reader<R> {
         Ok(inos)
     }
 
-    fn collect(&mut self, inode: &FoundInode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
+    fn collect(&self, inode: &Inode, found: Vec<Found<'_>>, xattrs: &mut Xattrs) -> Result<(), ReadError> {
         for Found {
             name,
             name_index,
@@ -99,9 +98,10 @@ impl<R: Read + Seek> Reader<R> {
                     value
                 }
             };
-            let value = match name_index {
-                2 | 3 => acl(&value).ok_or_else(|| inode.damaged("an ACL makes no sense"))?,
-                _ => value,
+            let value = if xattr::is_acl(name_index) {
+                acl::from_disk(&value).ok_or_else(|| inode.damaged("an ACL makes no sense"))?
+            } else {
+                value
             };
             let is_new = xattrs.get(&name).is_none();
             xattrs
@@ -114,7 +114,7 @@ impl<R: Read + Seek> Reader<R> {
     }
 }
 
-impl FoundInode {
+impl Inode {
     fn has_attributes(&self) -> bool {
         self.room.get(..4) == Some(&MAGIC.to_le_bytes())
     }
@@ -127,7 +127,7 @@ impl FoundInode {
             Vec::new()
         };
         match found.into_iter().find(Found::is_inline_data).map(|found| found.value) {
-            Some(Place::Near(offset, value)) => Ok(Some((self.room_at + 4 + offset as u64, value.len() as u64))),
+            Some(Place::Near(offset, value)) => Ok(Some((self.room_offset + 4 + offset as u64, value.len() as u64))),
             Some(Place::Inode { .. }) => Err(self.damaged("its content lies in it and elsewhere")),
             None => Ok(None),
         }
@@ -147,20 +147,20 @@ impl Found<'_> {
     }
 }
 
-fn parse_room(inode: &FoundInode) -> Result<Vec<Found<'_>>, ReadError> {
+fn parse_room(inode: &Inode) -> Result<Vec<Found<'_>>, ReadError> {
     let room = &inode.room[4..];
     parse(inode, room, room)
 }
 
 /// Entries up to four zeros; offsets of values count from the start of `base`.
-fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Result<Vec<Found<'a>>, ReadError> {
+fn parse<'a>(inode: &Inode, mut entries: &'a [u8], base: &'a [u8]) -> Result<Vec<Found<'a>>, ReadError> {
     let damaged = || inode.damaged("its attributes make no sense");
     let mut found = Vec::new();
     while entries.get(..4).ok_or_else(damaged)? != [0; 4] {
         let (entry, rest) = XattrEntry::read_from_prefix(entries).map_err(|_| damaged())?;
         let name_len = usize::from(entry.name_len);
         let short = rest.get(..name_len).ok_or_else(damaged)?;
-        let namespace = NAMESPACES.iter().find(|(_, index)| *index == entry.name_index);
+        let namespace = xattr::namespace(entry.name_index);
         if namespace.is_none() && !HIDDEN_NAMESPACES.contains(&entry.name_index) {
             return Err(inode.damaged("an attribute of an unknown namespace"));
         }
@@ -174,35 +174,11 @@ fn parse<'a>(inode: &FoundInode, mut entries: &'a [u8], base: &'a [u8]) -> Resul
             (ino, _) => Place::Inode { ino: Ino(ino), len },
         };
         found.push(Found {
-            name: namespace.map(|(namespace, _)| [namespace, short].concat()),
+            name: namespace.map(|namespace| [namespace, short].concat()),
             name_index: entry.name_index,
             value,
         });
         entries = rest.get(name_len.next_multiple_of(4)..).ok_or_else(damaged)?;
     }
     Ok(found)
-}
-
-/// An ACL of the disk's form in that of the system call (`ext4_acl_from_disk`, `posix_acl_to_xattr`).
-fn acl(disk: &[u8]) -> Option<Vec<u8>> {
-    const USER: u16 = 0x02;
-    const GROUP: u16 = 0x08;
-    let (version, mut rest) = disk.split_first_chunk::<4>()?;
-    if u32::from_le_bytes(*version) != 1 {
-        return None;
-    }
-    let mut value = 2u32.to_le_bytes().to_vec();
-    while let Some((entry, after)) = rest.split_first_chunk::<4>() {
-        value.extend_from_slice(entry);
-        rest = after;
-        if matches!(u16::from_le_bytes([entry[0], entry[1]]), USER | GROUP) {
-            let (id, after) = rest.split_first_chunk::<4>()?;
-            value.extend_from_slice(id);
-            rest = after;
-        } else {
-            // `ACL_UNDEFINED_ID`
-            value.extend_from_slice(&u32::MAX.to_le_bytes());
-        }
-    }
-    rest.is_empty().then_some(value)
 }

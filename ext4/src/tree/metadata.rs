@@ -1,12 +1,13 @@
 //! Metadata of an inode: mode, owner, times and extended attributes.
 
 use std::collections::BTreeMap;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::MAX_NAME_LEN;
 use crate::error::TreeError;
 
 /// A point in time that an inode can hold: nanoseconds from 1901-12-13 to 2446-05-10.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     seconds: i64,
     nanoseconds: u32,
@@ -43,6 +44,26 @@ impl Timestamp {
     #[must_use]
     pub fn nanoseconds(self) -> u32 {
         self.nanoseconds
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    /// Moves a time outside of the range to [`Timestamp::MIN`] or [`Timestamp::MAX`].
+    fn from(time: SystemTime) -> Self {
+        match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => {
+                let seconds = i64::try_from(after.as_secs()).unwrap_or(i64::MAX);
+                Self::saturating(seconds, after.subsec_nanos())
+            }
+            Err(error) => {
+                let before = error.duration();
+                let seconds = i64::try_from(before.as_secs()).map_or(i64::MIN, |seconds| -seconds);
+                match before.subsec_nanos() {
+                    0 => Self::saturating(seconds, 0),
+                    nanoseconds => Self::saturating(seconds.saturating_sub(1), 1_000_000_000 - nanoseconds),
+                }
+            }
+        }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Images in memory that are mostly holes, and of which no more may be read than is allowed.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io;
 
-use ext4::Output;
+use ext4::{Output, ReadAt};
 
 /// Bytes that are kept together.
 const PIECE: usize = 4096;
@@ -14,9 +15,8 @@ pub(crate) struct Sparse {
     /// By number.
     pieces: BTreeMap<u64, Vec<u8>>,
     pub(crate) len: u64,
-    position: u64,
     /// Bytes that may still be read.
-    left: u64,
+    left: Cell<u64>,
 }
 
 impl Sparse {
@@ -26,8 +26,8 @@ impl Sparse {
     }
 
     /// Lets so many bytes be read, and panics at more.
-    pub(crate) fn limited(mut self, bytes: u64) -> Self {
-        self.left = bytes;
+    pub(crate) fn limited(self, bytes: u64) -> Self {
+        self.left.set(bytes);
         self
     }
 
@@ -91,25 +91,19 @@ impl Output for Sparse {
     }
 }
 
-impl Read for Sparse {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.len.saturating_sub(self.position).min(buffer.len() as u64);
-        self.left = self.left.checked_sub(count).expect("no more is read than may be");
-        let count = usize::try_from(count).expect("no longer than a buffer");
-        buffer[..count].copy_from_slice(&self.get(self.position, count));
-        self.position += count as u64;
-        Ok(count)
+impl ReadAt for Sparse {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let count = self.len.saturating_sub(offset).min(buffer.len() as u64);
+        let left = self.left.get().checked_sub(count).expect("no more is read than may be");
+        self.left.set(left);
+        if count < buffer.len() as u64 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer.copy_from_slice(&self.get(offset, buffer.len()));
+        Ok(())
     }
-}
 
-impl Seek for Sparse {
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        let position = match to {
-            SeekFrom::Start(at) => Some(at),
-            SeekFrom::End(by) => self.len.checked_add_signed(by),
-            SeekFrom::Current(by) => self.position.checked_add_signed(by),
-        };
-        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(self.position)
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.len)
     }
 }

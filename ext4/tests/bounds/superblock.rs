@@ -45,12 +45,12 @@ fn use_all(image: &Sparse) {
         assert!(report.findings.len() <= 1000);
     }
     let read = || -> Result<(), ReadError> {
-        let mut reader = Reader::open(image)?;
-        assert!(reader.facts().block_size >= 1024);
-        assert!(!reader.superblock_fields().is_empty());
+        let reader = Reader::open(image)?;
+        assert!(reader.info().block_size >= 1024);
+        assert!(!ext4::read::fields::superblock(&reader).is_empty());
         let root = reader.root()?;
-        reader.entries(&root)?;
-        reader.places(&root)?;
+        reader.read_dir(&root)?;
+        reader.blocks(&root)?;
         reader.xattrs(&root)?;
         Ok(())
     };

@@ -109,7 +109,7 @@ struct Tally {
     neither: u32,
     /// Only by e2fsck: the seed, and what it says.
     missed: Vec<String>,
-    /// Only by us, by the first structure.
+    /// Only by us, by the kind of the first structure, and its problem.
     ours: BTreeMap<String, u32>,
 }
 
@@ -118,7 +118,10 @@ impl Tally {
         let theirs = tools::e2fsck_fault(image);
         let found = ext4::check(File::open(image).unwrap());
         let first = match &found {
-            Ok(report) => report.findings.first().map(ToString::to_string),
+            Ok(report) => report
+                .findings
+                .first()
+                .map(|first| format!("{}: {}", first.structure.kind(), first.problem.code())),
             Err(error) => Some(error.to_string()),
         };
         match (theirs, first) {
@@ -126,8 +129,7 @@ impl Tally {
             (None, None) => self.neither += 1,
             (Some(complaint), None) => self.missed.push(format!("{what}: {complaint}")),
             (None, Some(first)) => {
-                let kind: String = first.chars().filter(|letter| !letter.is_ascii_digit()).collect();
-                *self.ours.entry(kind).or_default() += 1;
+                *self.ours.entry(first).or_default() += 1;
             }
         }
     }
@@ -279,9 +281,9 @@ fn damage_fields(features: &str) {
 
 /// The reserved inodes, and one of each kind of file.
 fn kinds(image: &Path) -> Vec<u32> {
-    let mut reader = Reader::open(File::open(image).unwrap()).unwrap();
+    let reader = Reader::open(File::open(image).unwrap()).unwrap();
     let root = reader.root().unwrap();
-    let entries = reader.entries(&root).unwrap();
+    let entries = reader.read_dir(&root).unwrap();
     let wanted: [&[u8]; 7] = [
         b"directory-0",
         b"fast",

@@ -11,9 +11,9 @@ use support::tools;
 
 /// Names in the root directory, but for `lost+found`.
 fn names(image: &std::path::Path) -> Result<Vec<String>, ReadError> {
-    let mut reader = Reader::open(File::open(image).unwrap())?;
+    let reader = Reader::open(File::open(image).unwrap())?;
     let root = reader.root()?;
-    let entries = reader.entries(&root)?.into_iter();
+    let entries = reader.read_dir(&root)?.into_iter();
     let names = entries.map(|entry| String::from_utf8(entry.name.into()).unwrap());
     Ok(names.filter(|name| name != "lost+found").collect())
 }

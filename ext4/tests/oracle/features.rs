@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use ext4::BlockSize;
+use ext4::{BlockSize, InodeFeature, Problem};
 
 use crate::judge::{self, MIB, Setup, image_file};
 use support::tools;
@@ -261,10 +261,11 @@ fn a_directory_of_4_gibibytes_needs_a_feature() {
         let theirs = tools::e2fsck_fault(&image).unwrap();
         assert_eq!(theirs.contains("i_size_high for inode"), is_missing, "{theirs}");
         let report = ext4::check(File::open(&image).unwrap()).unwrap();
+        let needs = InodeFeature::LargeDirectory { size: 0x1_0000_0400 };
         let is_found = report
             .findings
             .iter()
-            .any(|finding| finding.problem.contains("it is a large directory"));
+            .any(|finding| finding.problem == Problem::FeatureMissing { needs });
         assert_eq!(is_found, is_missing, "{report:#?}");
     }
 }

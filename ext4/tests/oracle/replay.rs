@@ -97,9 +97,9 @@ fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
         mount.unmount();
         let lines = listing(&image);
         assert_eq!(lines.len(), 504, "{features}");
-        let mut reader = ext4::Reader::open(File::open(&image).unwrap()).unwrap();
+        let reader = ext4::Reader::open(File::open(&image).unwrap()).unwrap();
         let root = reader.root().unwrap();
-        let entries = reader.entries(&root).unwrap();
+        let entries = reader.read_dir(&root).unwrap();
         let long = entries.iter().find(|entry| *entry.name == *b"long").unwrap();
         let long = reader.inode(long.ino).unwrap();
         let mut content = vec![0; expected.len()];

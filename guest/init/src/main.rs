@@ -36,7 +36,7 @@ extern "C" fn start() -> ! {
     network::set_up();
     files::complete(configuration);
     let end = match workload::start(configuration) {
-        Ok(child) => supervise::until_end(child, configuration.stop_signal),
+        Ok(child) => supervise::until_end(child, configuration.stop_signal()),
         Err(error) => {
             console::warn(&[b"could not start a process"], error);
             End::Status(workload::CANNOT_RUN)

@@ -2,17 +2,19 @@
 
 use core::ffi::CStr;
 
-use crate::configuration::{Configuration, MOUNT, MOUNT_IF_READ_ONLY};
+use guest_configuration::{DEV, MOUNT, MOUNT_IF_READ_ONLY, PROC, SYS};
+
+use crate::configuration::{Configuration, path_of};
 use crate::console;
 use crate::files;
 use crate::syscall::{self, Errno, MS_NODEV, MS_NOEXEC, MS_NOSUID, STDERR, STDIN, STDOUT};
 
 /// Mounts everything, and gives standard input, output and error to the console.
 pub(crate) fn mount(configuration: &Configuration) {
-    attach(c"proc", c"/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
+    attach(c"proc", PROC, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
     make_root_writable();
-    attach(c"sysfs", c"/sys", MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
-    attach(c"devtmpfs", c"/dev", MS_NOSUID, c"mode=0755");
+    attach(c"sysfs", SYS, MS_NOSUID | MS_NODEV | MS_NOEXEC, c"");
+    attach(c"devtmpfs", DEV, MS_NOSUID, c"mode=0755");
     open_console();
     attach(
         c"devpts",
@@ -74,7 +76,7 @@ fn make_volatile(configuration: &Configuration) {
     let read_only = !syscall::is_writable(c"/");
     let mut mounted = false;
     for directory in configuration.directories() {
-        let path = directory.path();
+        let path = path_of(directory);
         match directory.mount {
             MOUNT => mounted = attach(c"tmpfs", path, MS_NOSUID | MS_NODEV, c"mode=0755"),
             MOUNT_IF_READ_ONLY => {

@@ -26,14 +26,14 @@ fn run(configuration: &Configuration) -> u32 {
     syscall::begin_session(STDIN);
     // So that the user can open /dev/stdout, as runc does it (fixStdioPermissions).
     for fd in [STDIN, STDOUT, STDERR] {
-        syscall::give(fd, configuration.user);
+        syscall::give(fd, configuration.user());
     }
     let directory = configuration.working_directory();
     if let Err(error) = syscall::change_directory(directory) {
         console::warn(&[b"could not change to ", directory.to_bytes()], error);
         return CANNOT_RUN;
     }
-    if let Err(error) = syscall::become_user(configuration.user, configuration.group, configuration.groups()) {
+    if let Err(error) = syscall::become_user(configuration.user(), configuration.group(), configuration.groups()) {
         console::warn(&[b"could not become the user"], error);
         return CANNOT_RUN;
     }

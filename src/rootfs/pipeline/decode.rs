@@ -1,5 +1,5 @@
-//! The stage that decodes: from the blob of a layer to its tar, chunk by chunk, and on to the end of
-//! the blob.
+//! The stage that decodes: from the blob of a layer to its tar, chunk by chunk, and on to the end
+//! of the blob.
 
 use std::io;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::read_ahead::{ReadAhead, ReadAheadReader};
 use super::stages::{BlobEnd, LayerSource, TarDecoder};
 use crate::error::LayerFailure;
-use crate::layer::{Compression, SaidChecksum};
+use layer::{Compression, SaidChecksum};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decode<'a> {
@@ -123,10 +123,10 @@ impl<'a> Decode<'a> {
 
     fn open(&mut self) -> Result<Compression, LayerFailure> {
         self.phase = Phase::Done;
-        let blob = Arc::new(self.source.open(self.index)?);
+        let blob = Arc::new(ReadAhead::new(self.source.open(self.index)?));
         self.phase = Phase::Rest(Arc::clone(&blob));
         let reader = ReadAheadReader::new(Arc::clone(&blob));
-        let (compression, decoder) = self.source.decoder(self.index, reader)?;
+        let (compression, decoder) = self.source.decoder(self.index, Box::new(reader))?;
         self.phase = match decoder {
             Some(mut decoder) => {
                 decoder.grant_window(0);

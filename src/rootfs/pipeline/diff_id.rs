@@ -4,8 +4,8 @@
 use std::io;
 
 use super::stages::TarCheck;
-use crate::image::{Check, DigestError, Keep, Layer, Source};
-use crate::layer::{Checksum, SaidChecksum};
+use layer::{Checksum, SaidChecksum};
+use oci::{Check, DigestError, Keep, Layer, Source};
 
 /// Hashes a tar, and keeps it if the source does.
 pub(super) struct DiffIdCheck<'a> {

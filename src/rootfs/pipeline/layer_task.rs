@@ -19,9 +19,9 @@
 //! | closed | failed | the source does not have the blob | `complete` |
 //! | closed | rest | the blob cannot be decoded | `complete` |
 //! | tar | blocked | a frame needs a window that was not granted | `complete` |
-//! | blocked | tar | memory for it is granted | `windows::grant` |
-//! | tar, blocked | closed | a lower layer needs its memory, and no job has a stage | `restart` |
-//! | tar, blocked | restarting | a lower layer needs its memory, and a job has a stage | `restart` |
+//! | blocked | tar | memory for it is granted | `grant_windows` |
+//! | tar, blocked | closed | a lower layer needs its memory, no job has a stage | `restart` |
+//! | tar, blocked | restarting | a lower layer needs its memory, a job has a stage | `restart` |
 //! | restarting | closed | the last of these jobs is complete | `complete`, `restart` |
 //! | restarting | tar, blocked | the turn of the layer comes first | `hold` |
 //! | tar, restarting | rest | the tar ends, or cannot be decoded further | `complete` |
@@ -51,7 +51,7 @@ use super::read_ahead::ReadAhead;
 use super::stages::{BlobEnd, LayerSource, TarCheck};
 use super::windows::{Claim, WINDOW_SHARE};
 use crate::error::LayerFailure;
-use crate::layer::{Compression, SaidChecksum};
+use layer::{Compression, SaidChecksum};
 
 /// Chunks that the layers above leave to a layer: 8 MiB.
 const RESERVE: usize = if cfg!(test) { 1 } else { 32 };

@@ -22,11 +22,11 @@ use shuttle::{Config, Runner};
 
 use super::Pipeline;
 use super::chunk::{CHUNK_LEN, counted};
-use super::read_ahead::{self, ReadAheadReader};
+use super::read_ahead::{self, ReadAhead, ReadAheadReader};
 use super::scheduler::{Role, Scheduler, Work};
 use super::stages::LayerSource;
-use crate::image::ImageError;
 use fake::{FakeLayer, FakeOutput, FakeSource, Fault, Image, STAGES, Stage};
+use oci::ImageError;
 
 /// Applies a layer: writes its tar to the output, behind those before it.
 fn apply(image: &Image, pipeline: &Pipeline<'_, FakeOutput>, layer: usize, offset: &mut u64) -> Result<(), String> {
@@ -232,7 +232,7 @@ fn a_blob_is_read_ahead_up_to_a_bound() {
             repeated: false,
         };
         let source = FakeSource(Arc::new(Image::new(vec![layer], 1)));
-        let blob = Arc::new(source.open(0).unwrap());
+        let blob = Arc::new(ReadAhead::new(source.open(0).unwrap()));
         for _ in 0..read_ahead::MAX_WAITING {
             assert!(blob.has_room());
             blob.fetch();

@@ -51,8 +51,8 @@
 //!
 //! The owner's function returns, or any thread panics: in a job, in [`Work`], or in the owner's
 //! function. Either leads to [`Scheduler::stop`], which wakes all. Workers return, and an owner
-//! that waits panics. Once all threads have ended, [`Scheduler::run`] goes on with the first panic, if
-//! there was one. A panic may leave the work in any state, and nobody looks at it again (8); so
+//! that waits panics. Once all threads have ended, [`Scheduler::run`] goes on with the first panic,
+//! if there was one. A panic may leave the work in any state, and nobody looks at it again (8); so
 //! poison of the lock says nothing new. Errors and cancellation are results of jobs like others.
 
 use std::any::Any;
@@ -159,7 +159,8 @@ impl<W: Work + Send> Scheduler<W> {
         }
     }
 
-    /// Waits as the owner until `find` returns something, and does jobs meanwhile.
+    /// Waits as the owner until `find` returns something, and does jobs meanwhile. `find` may take
+    /// that out of the work, which makes no job possible.
     ///
     /// # Panics
     ///

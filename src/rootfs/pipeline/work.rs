@@ -6,11 +6,11 @@
 //!
 //! # What bounds memory
 //!
-//! `OPEN` layers are open, up to [`MAX_OPEN`].
+//! `OPEN` layers are open, up to [`MAX_OPEN`](super::MAX_OPEN).
 //!
 //! | what | at most |
 //! |---|---|
-//! | chunks of tars | `OPEN` × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` = 64 MiB, and one if it is skipped |
+//! | chunks of tars | `OPEN` × [`CHUNKS_PER_LAYER`] × `CHUNK_LEN` = 64 MiB, and a skipped one |
 //! | chunks of blobs | `OPEN` × (`read_ahead::MAX_WAITING` + 1) × `CHUNK_LEN` = 9 MiB |
 //! | windows of decoders | `WINDOW_SHARES` × `WINDOW_SHARE` = 512 MiB |
 //! | buffers of writes | `write_behind::MAX_WAITING`, one in a job, and the formatter's: 2.5 MiB |
@@ -43,11 +43,8 @@ use super::chunk::Chunk;
 use super::layer_task::{LayerJob, LayerJobResult, LayerTask};
 use super::scheduler::{Role, Work};
 use super::stages::LayerSource;
-use super::windows;
+use super::windows::WINDOW_SHARES;
 use super::write_behind::{InFlight, WriteBehind};
-
-/// Most layers that are read at once.
-pub(super) const MAX_OPEN: usize = 4;
 
 /// Chunks for each open layer, 16 MiB, which another layer may use as well: where one waits for its
 /// decoder, the next can be decoded further ahead.
@@ -123,7 +120,7 @@ impl<'a, O: Output> BuildWork<'a, O> {
             ..
         } = self;
         let open = *current..tasks.len().min(*current + self.max_open);
-        windows::grant(&mut tasks[open.clone()], spare);
+        grant_windows(&mut tasks[open.clone()], spare);
         let used = tasks[open.clone()].iter().map(LayerTask::chunk_count).sum();
         let mut free = (self.max_open * CHUNKS_PER_LAYER).saturating_sub(used);
         for (index, task) in open.clone().zip(&mut tasks[open]) {
@@ -175,6 +172,43 @@ impl<'a, O: Output> Work for BuildWork<'a, O> {
         match result {
             JobResult::Layer(index, result) => self.tasks[index].complete(result, &mut self.spare),
             JobResult::Written(write) => self.writes.complete(write),
+        }
+    }
+}
+
+/// Grants what open layers claim, of which the first is the one that is applied.
+fn grant_windows(open: &mut [LayerTask<'_>], spare: &mut Vec<Chunk>) {
+    let held = |tasks: &[LayerTask<'_>]| tasks.iter().map(|task| task.claim.held).sum::<usize>();
+    let Some(lacking) = open.first().map(|current| current.claim.lacking()) else {
+        return;
+    };
+    if lacking > 0 {
+        // Layers that begin again give theirs back.
+        let mut kept = held(open);
+        kept -= open
+            .iter()
+            .filter(|task| task.is_restarting())
+            .map(|task| task.claim.held)
+            .sum::<usize>();
+        for task in open[1..].iter_mut().rev() {
+            if WINDOW_SHARES - kept >= lacking {
+                break;
+            }
+            if !task.is_restarting() {
+                kept -= task.claim.held;
+                task.restart(spare);
+            }
+        }
+        if WINDOW_SHARES - held(open) < lacking {
+            return;
+        }
+        open[0].claim.held = open[0].claim.wanted;
+    }
+    let mut free = WINDOW_SHARES - held(open);
+    for claim in open.iter_mut().map(|task| &mut task.claim) {
+        if claim.held == 0 && claim.wanted == 1 && free > 0 {
+            claim.held = 1;
+            free -= 1;
         }
     }
 }

@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use ext4::{FoundInode, FoundKind, Xattrs};
+use ext4::read::Inode;
+use ext4::{Device, FileType, Xattrs};
 
 use super::{check, components};
 
@@ -18,7 +19,7 @@ pub(in crate::stage) struct Directory(PathBuf);
 
 impl Root {
     /// Takes a directory of the host.
-    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
+    pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
         // On Windows this gives the form in which long paths work.
         Ok(Self(fs::canonicalize(directory.path())?))
     }
@@ -61,7 +62,12 @@ impl Directory {
 
     /// There are no devices, pipes and sockets among files here.
     #[expect(clippy::unused_self, reason = "Unix has more to do")]
-    pub(in crate::stage) fn make_special(&self, name: &[u8], _kind: FoundKind) -> io::Result<bool> {
+    pub(in crate::stage) fn make_special(
+        &self,
+        name: &[u8],
+        _file_type: FileType,
+        _device: Option<Device>,
+    ) -> io::Result<bool> {
         file_name(name).map(|_| false)
     }
 
@@ -78,7 +84,7 @@ impl Directory {
     }
 
     /// Sets the time of a file.
-    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &FoundInode, _xattrs: &Xattrs) -> io::Result<()> {
+    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
         let seconds = Duration::from_secs(inode.modified.seconds().unsigned_abs());
         let second = if inode.modified.seconds() < 0 {
             SystemTime::UNIX_EPOCH.checked_sub(seconds)
@@ -95,7 +101,7 @@ impl Directory {
 
     /// Directories have nothing that can be set.
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
-    pub(in crate::stage) fn describe_itself(&self, _inode: &FoundInode, _xattrs: &Xattrs) -> io::Result<()> {
+    pub(in crate::stage) fn describe_itself(&self, _inode: &Inode, _xattrs: &Xattrs) -> io::Result<()> {
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use ext4::{FoundInode, FoundKind, Timestamp, Xattrs};
+use ext4::read::Inode;
+use ext4::{Device, Timestamp, Xattrs};
 #[cfg(not(target_os = "linux"))]
 use rustix::fs::chmodat;
 use rustix::fs::{
@@ -60,7 +61,7 @@ pub(in crate::stage) struct Directory(OwnedFd);
 
 impl Root {
     /// Takes a directory of the host.
-    pub(in crate::stage) fn open(directory: &crate::host::Directory) -> io::Result<Self> {
+    pub(in crate::stage) fn open(directory: &oci::host::Directory) -> io::Result<Self> {
         Ok(Self {
             directory: directory.readable()?,
             last: RefCell::default(),
@@ -181,16 +182,22 @@ impl Directory {
 
     /// Makes a device, pipe or socket, and says whether that is allowed and possible here.
     #[cfg(target_os = "linux")]
-    pub(in crate::stage) fn make_special(&self, name: &[u8], kind: FoundKind) -> io::Result<bool> {
+    pub(in crate::stage) fn make_special(
+        &self,
+        name: &[u8],
+        file_type: ext4::FileType,
+        device: Option<Device>,
+    ) -> io::Result<bool> {
         use rustix::fs::{makedev, mknodat};
         check(name)?;
-        let (file_type, device) = match kind {
-            FoundKind::CharDevice(device) => (FileType::CharacterDevice, makedev(device.major, device.minor)),
-            FoundKind::BlockDevice(device) => (FileType::BlockDevice, makedev(device.major, device.minor)),
-            FoundKind::Fifo => (FileType::Fifo, 0),
-            FoundKind::Socket => (FileType::Socket, 0),
-            FoundKind::Directory | FoundKind::File | FoundKind::Symlink => return Ok(false),
+        let file_type = match file_type {
+            ext4::FileType::CharacterDevice => FileType::CharacterDevice,
+            ext4::FileType::BlockDevice => FileType::BlockDevice,
+            ext4::FileType::Fifo => FileType::Fifo,
+            ext4::FileType::Socket => FileType::Socket,
+            _ => return Ok(false),
         };
+        let device = device.map_or(0, |device| makedev(device.major, device.minor));
         match mknodat(&self.0, name, file_type, Mode::RUSR | Mode::WUSR, device) {
             Err(Errno::PERM | Errno::ACCESS | Errno::OPNOTSUPP) => Ok(false),
             result => result.map(|()| true).map_err(explain),
@@ -199,7 +206,12 @@ impl Directory {
 
     #[cfg(not(target_os = "linux"))]
     #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Linux has more to do")]
-    pub(in crate::stage) fn make_special(&self, _name: &[u8], _kind: FoundKind) -> io::Result<bool> {
+    pub(in crate::stage) fn make_special(
+        &self,
+        _name: &[u8],
+        _file_type: ext4::FileType,
+        _device: Option<Device>,
+    ) -> io::Result<bool> {
         Ok(false)
     }
 
@@ -220,17 +232,17 @@ impl Directory {
     /// and what cannot be written to or searched takes nothing more.
     ///
     /// Without its owner nothing gets setuid or setgid: those would lend the rights of whoever exports.
-    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+    pub(in crate::stage) fn describe(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
         check(name)?;
         self.set(name, inode, xattrs)
     }
 
     /// As [`Directory::describe`], of the directory itself.
-    pub(in crate::stage) fn describe_itself(&self, inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+    pub(in crate::stage) fn describe_itself(&self, inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
         self.set(b".", inode, xattrs)
     }
 
-    fn set(&self, name: &[u8], inode: &FoundInode, xattrs: &Xattrs) -> io::Result<()> {
+    fn set(&self, name: &[u8], inode: &Inode, xattrs: &Xattrs) -> io::Result<()> {
         let is_owned = self.set_owner(name, inode)?;
         #[cfg(target_os = "linux")]
         self.set_xattrs(name, xattrs)?;
@@ -241,7 +253,7 @@ impl Directory {
             last_modification: timespec(inode.modified),
         };
         utimensat(&self.0, name, &times, AtFlags::SYMLINK_NOFOLLOW)?;
-        if inode.kind != FoundKind::Symlink {
+        if inode.file_type != ext4::FileType::Symlink {
             let allowed = if is_owned { 0o7777 } else { 0o1777 };
             let mode = Mode::from_raw_mode(RawMode::from(inode.mode & allowed));
             self.set_mode(name, mode)?;
@@ -249,7 +261,7 @@ impl Directory {
         Ok(())
     }
 
-    fn set_owner(&self, name: &[u8], inode: &FoundInode) -> io::Result<bool> {
+    fn set_owner(&self, name: &[u8], inode: &Inode) -> io::Result<bool> {
         // The system call takes these for "as it is".
         if inode.uid == u32::MAX || inode.gid == u32::MAX {
             return Ok(false);
@@ -323,7 +335,7 @@ mod tests {
     use super::*;
 
     fn open(path: &Path) -> Root {
-        Root::open(&crate::host::Directory::open(path).unwrap()).unwrap()
+        Root::open(&oci::host::Directory::open(path).unwrap()).unwrap()
     }
 
     #[test]
@@ -343,7 +355,7 @@ mod tests {
                 directory.make_file(name).err(),
                 directory.make_directory(name).err(),
                 directory.make_symlink(name, b"target").err(),
-                directory.make_special(name, FoundKind::Fifo).err(),
+                directory.make_special(name, ext4::FileType::Fifo, None).err(),
             ] {
                 // Where there are no special files, none is in the way.
                 let kind = error.map_or(io::ErrorKind::AlreadyExists, |error| error.kind());
@@ -444,7 +456,11 @@ mod tests {
             directory.make_file(name).unwrap_err();
             directory.make_directory(name).unwrap_err();
             directory.make_symlink(name, b"target").unwrap_err();
-            assert!(!directory.make_special(name, FoundKind::Fifo).unwrap_or(false));
+            assert!(
+                !directory
+                    .make_special(name, ext4::FileType::Fifo, None)
+                    .unwrap_or(false)
+            );
         }
         assert_eq!(std::fs::read_dir(inside.path()).unwrap().count(), 0);
     }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use microagent::image::{
-    AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login,
-};
+use oci::{AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
 use super::{Expected, PAIR, Pulled, Refused, Trait, check};

@@ -1,7 +1,5 @@
 //! The journal's superblock, and where its blocks are.
 
-use std::io::{Read, Seek};
-
 use zerocopy::{FromZeros, IntoBytes};
 
 use super::super::sums::expect;
@@ -11,6 +9,7 @@ use crate::disk::journal::{
     CHECKSUM_CRC32C, COMPAT_CHECKSUM, DEFAULT_FAST_COMMIT_BLOCKS, JournalSuperblock, MAGIC, MIN_BLOCKS, SUPERBLOCK_V2,
     Tag, Tag3, block_type, incompat,
 };
+use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
 /// Features that change how a journal is read, and are known.
@@ -58,11 +57,7 @@ pub(super) enum LogSums {
 
 impl Log {
     /// Reads the superblock of a journal that lies in these extents of an inode of so many bytes.
-    pub(crate) fn open<R: Read + Seek>(
-        reader: &mut Reader<R>,
-        extents: Vec<Extent>,
-        size: u64,
-    ) -> Result<Self, ReadError> {
+    pub(crate) fn open<R: ReadAt>(reader: &Reader<R>, extents: Vec<Extent>, size: u64) -> Result<Self, ReadError> {
         let mut log = Self {
             extents,
             first: 0,
@@ -78,7 +73,7 @@ impl Log {
         };
         let mut superblock = JournalSuperblock::new_zeroed();
         let at = reader.offset_of_block(log.block(0)?.get());
-        read_at(&mut reader.input, at, superblock.as_mut_bytes())?;
+        read_at(&reader.input, at, superblock.as_mut_bytes())?;
         log.adopt(&superblock, reader.block_size, size)?;
         Ok(log)
     }
@@ -199,10 +194,10 @@ impl Log {
     }
 
     /// Reads a block of the journal.
-    pub(super) fn read<R: Read + Seek>(&self, reader: &mut Reader<R>, block: u32) -> Result<Vec<u8>, ReadError> {
+    pub(super) fn read<R: ReadAt>(&self, reader: &Reader<R>, block: u32) -> Result<Vec<u8>, ReadError> {
         let at = reader.offset_of_block(self.block(block)?.get());
         let mut bytes = vec![0; reader.block_size];
-        read_at(&mut reader.input, at, &mut bytes)?;
+        read_at(&reader.input, at, &mut bytes)?;
         Ok(bytes)
     }
 }

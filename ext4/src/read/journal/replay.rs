@@ -1,8 +1,6 @@
 //! The transactions of a journal, one after the other, up to the first that is not complete.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Seek};
-
 use zerocopy::FromBytes;
 use zerocopy::big_endian::U32;
 
@@ -13,6 +11,7 @@ use super::{Logged, LoggedBlock};
 use crate::disk::journal::{
     BlockHeader, CommitHeader, FAST_COMMIT_HEAD, FastCommitHead, MAGIC, Tag, Tag3, block_type, tag_flag,
 };
+use crate::read_at::ReadAt;
 
 /// Most blocks, and most revoked blocks, that a journal may hold: a journal of 1 GiB, the largest that mke2fs makes by itself,
 /// has as many at 1 KiB each.
@@ -41,7 +40,7 @@ struct Transaction {
 }
 
 /// Goes through the journal, and says where the blocks are that it holds.
-pub(super) fn replay<R: Read + Seek>(reader: &mut Reader<R>, log: &Log) -> Result<Logged, ReadError> {
+pub(super) fn replay<R: ReadAt>(reader: &Reader<R>, log: &Log) -> Result<Logged, ReadError> {
     let mut replay = Replay {
         reader,
         log,
@@ -59,7 +58,7 @@ pub(super) fn replay<R: Read + Seek>(reader: &mut Reader<R>, log: &Log) -> Resul
 }
 
 struct Replay<'a, R> {
-    reader: &'a mut Reader<R>,
+    reader: &'a Reader<R>,
     log: &'a Log,
     /// By block of the file system, the copy of the last transaction.
     copies: BTreeMap<u64, Copy>,
@@ -73,7 +72,7 @@ struct Replay<'a, R> {
     transactions: u32,
 }
 
-impl<R: Read + Seek> Replay<'_, R> {
+impl<R: ReadAt> Replay<'_, R> {
     fn run(&mut self) -> Result<(), ReadError> {
         let mut at = self.log.start;
         let mut transaction = Transaction::default();

@@ -9,14 +9,14 @@ use ext4::Output;
 use shuttle::rand::{Rng, thread_rng};
 
 use crate::error::LayerFailure;
-use crate::image::{DigestError, ImageError};
-use crate::layer::{Compression, SaidChecksum};
 use crate::rootfs::pipeline::chunk::{CHUNK_LEN, counted};
-use crate::rootfs::pipeline::read_ahead::{self, ReadAhead, ReadAheadReader};
+use crate::rootfs::pipeline::read_ahead;
 use crate::rootfs::pipeline::stages::{BlobEnd, BlobReader, LayerSource, OpenTar, TarCheck, TarDecoder};
 use crate::rootfs::pipeline::windows::{WINDOW_SHARE, WINDOW_SHARES};
-use crate::rootfs::pipeline::work::{CHUNKS_PER_LAYER, MAX_OPEN};
-use crate::rootfs::pipeline::write_behind;
+use crate::rootfs::pipeline::work::CHUNKS_PER_LAYER;
+use crate::rootfs::pipeline::{MAX_OPEN, write_behind};
+use layer::{Compression, SaidChecksum};
+use oci::{DigestError, ImageError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -212,18 +212,18 @@ impl LayerSource for FakeSource {
 
     fn cancel_downloads(&self) {}
 
-    fn open(&self, index: usize) -> Result<ReadAhead, LayerFailure> {
+    fn open(&self, index: usize) -> Result<Box<dyn BlobReader>, LayerFailure> {
         let opened = self.0.visit(Stage::Open, index, 0);
         opened.map_err(|_| LayerFailure::Source(ImageError::Interrupted))?;
-        Ok(ReadAhead::new(Box::new(FakeBlob {
+        Ok(Box::new(FakeBlob {
             image: Arc::clone(&self.0),
             layer: index,
             at: 0,
             failure: None,
-        })))
+        }))
     }
 
-    fn decoder(&self, index: usize, mut blob: ReadAheadReader) -> Result<OpenTar, LayerFailure> {
+    fn decoder(&self, index: usize, mut blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure> {
         if self.0.layers[index].packed.is_none() {
             return Ok((Compression::None, None));
         }
@@ -292,7 +292,7 @@ impl BlobReader for FakeBlob {
 struct FakeDecoder {
     image: Arc<Image>,
     layer: usize,
-    blob: ReadAheadReader,
+    blob: Box<dyn BufRead + Send>,
     at: usize,
     granted: u64,
 }

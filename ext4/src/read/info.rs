@@ -1,0 +1,73 @@
+//! [`SuperblockInfo`]: the whole file system in numbers.
+
+use super::Reader;
+use crate::disk::features::Features;
+use crate::read_at::ReadAt;
+use crate::units::{BlockNr, Ino};
+
+/// What the superblock says of the whole file system.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SuperblockInfo {
+    /// UUID of the file system.
+    pub uuid: [u8; 16],
+    /// Label, without the NULs that fill it up.
+    pub label: Vec<u8>,
+    /// Size of a block in bytes.
+    pub block_size: u64,
+    /// Blocks of the file system.
+    pub block_count: u64,
+    /// Blocks that nothing uses, as the superblock counts them.
+    pub free_block_count: u64,
+    /// Blocks that only root can use.
+    pub reserved_block_count: u64,
+    /// Inodes that there are.
+    pub inode_count: u32,
+    /// Inodes that nothing uses, as the superblock counts them.
+    pub free_inode_count: u32,
+    /// Inodes of each group.
+    pub inodes_per_group: u32,
+    /// Size of an inode in bytes.
+    pub inode_size: u64,
+    /// Features as `dumpe2fs` names them, in its order.
+    pub features: Vec<String>,
+    /// Whether the journal has to be replayed before the rest means what it says, as the reader does without writing.
+    pub needs_recovery: bool,
+    /// The journal's inode, if it is in the file system.
+    pub journal: Option<Ino>,
+    /// Inodes that no name leads to, in ascending order: the resize inode, the journal, quota files, the file of orphans.
+    pub nameless_inodes: Vec<Ino>,
+    /// The block of multiple mount protection, if there is one.
+    pub mount_protection_block: Option<BlockNr>,
+}
+
+impl<R: ReadAt> Reader<R> {
+    /// Returns what the superblock says of the whole file system.
+    #[must_use]
+    pub fn info(&self) -> SuperblockInfo {
+        let superblock = &self.superblock;
+        let mut nameless = superblock.named_inodes().map(Ino).to_vec();
+        nameless.push(Ino::RESIZE);
+        nameless.retain(|ino| ino.get() != 0);
+        nameless.sort_unstable();
+        nameless.dedup();
+        let mount_protection = Some(superblock.mmp_block.get()).filter(|_| superblock.has(Features::MMP));
+        SuperblockInfo {
+            uuid: superblock.uuid,
+            label: superblock.label().to_vec(),
+            block_size: self.block_size as u64,
+            block_count: self.block_count,
+            free_block_count: superblock.free_blocks(),
+            reserved_block_count: superblock.reserved_blocks(),
+            inode_count: superblock.inodes_count.get(),
+            free_inode_count: superblock.free_inodes_count.get(),
+            inodes_per_group: superblock.inodes_per_group.get(),
+            inode_size: self.inode_size() as u64,
+            features: superblock.features().names().collect(),
+            needs_recovery: self.needs_recovery,
+            journal: Some(Ino(superblock.journal_inum.get())).filter(|ino| ino.get() != 0),
+            nameless_inodes: nameless,
+            mount_protection_block: mount_protection.filter(|&block| block != 0).map(BlockNr),
+        }
+    }
+}

@@ -1,0 +1,466 @@
+//! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
+
+mod counted;
+mod error;
+mod frames;
+mod gzip;
+
+use std::fmt;
+use std::io::{self, BufRead, Chain, Cursor, Read};
+
+use counted::Counted;
+use error::Stop;
+use frames::{Frames, begins_frame};
+use gzip::Members;
+
+pub(super) use error::DAMAGED;
+pub use error::{DecodeError, StreamFault, StreamPart};
+pub use frames::MAX_WINDOW;
+
+/// Bytes that tell every wrapping from a tar.
+const MAGIC_LEN: u64 = 10;
+
+/// Wrappings that no media type of the image-spec knows, by their first bytes.
+const UNSUPPORTED: [(&[u8], &str); 7] = [
+    (b"\xfd7zXZ\0", "xz"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"LZIP\x01", "lzip"),
+    (b"\x89LZO\0\r\n", "lzop"),
+    (b"\x1f\x9d", "compress"),
+    (b"PK\x03\x04", "zip"),
+    (b"7z\xbc\xaf\x27\x1c", "7z"),
+];
+
+/// How a layer is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip, in one member or many.
+    Gzip,
+    /// zstd, in one frame or many.
+    Zstd,
+}
+
+impl Compression {
+    /// Returns what the media type of a layer says, the image-spec's or Docker's, and `None` for
+    /// other types, which say nothing. It may be a lie: see [`decode()`].
+    #[must_use]
+    pub fn announced(media_type: &str) -> Option<Self> {
+        let media_type = media_type.split(';').next()?.trim().to_ascii_lowercase();
+        if !media_type.contains("/vnd.") {
+            return None;
+        }
+        // The image-spec writes `+gzip`, and Docker `.gzip`.
+        match media_type.rsplit(['+', '.']).next()? {
+            "gzip" => Some(Self::Gzip),
+            "zstd" => Some(Self::Zstd),
+            "tar" => Some(Self::None),
+            _ => None,
+        }
+    }
+
+    /// The name of the format.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::None => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+impl fmt::Display for Compression {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "not compressed",
+            Self::Gzip => "compressed with gzip",
+            Self::Zstd => "compressed with zstd",
+        })
+    }
+}
+
+/// Reads what a layer holds when its compression is undone; made by [`decode()`].
+///
+/// It ends where the layer ends, never before: all members of a gzip stream and all frames of a zstd stream are read, and
+/// checksums are verified.
+pub struct Decoder<R: BufRead> {
+    stream: Stream<R>,
+    /// Bytes that were decompressed.
+    written: u64,
+}
+
+enum Stream<R: BufRead> {
+    None(Peeked<R>),
+    Gzip(Members<Peeked<R>>),
+    Zstd(Frames<Peeked<R>>),
+}
+
+/// A reader whose first bytes were looked at.
+type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Begins to undo the compression of a layer.
+///
+/// The first bytes say how it is compressed, whatever the media type says: both the image-spec's and Docker's tell lies in the
+/// wild, and containerd does not ask them either. [`Decoder::compression`] is for those who want to know.
+///
+/// # Errors
+///
+/// All variants of [`DecodeError`]. Damage that comes later is an error of [`Decoder::read`].
+pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, DecodeError> {
+    if media_type.ends_with("+encrypted") {
+        return Err(DecodeError::Encrypted {
+            media_type: media_type.to_owned(),
+        });
+    }
+    let mut magic = Vec::new();
+    blob.by_ref()
+        .take(MAGIC_LEN)
+        .read_to_end(&mut magic)
+        .map_err(DecodeError::Read)?;
+    if let Some(name) = unsupported(&magic) {
+        return Err(DecodeError::Unsupported { name });
+    }
+    let compression = compression(&magic);
+    let blob = Cursor::new(magic).chain(blob);
+    let stream = match compression {
+        Compression::None => Stream::None(blob),
+        Compression::Gzip => Stream::Gzip(Members::new(Counted::new(blob))),
+        Compression::Zstd => Stream::Zstd(Frames::new(Counted::new(blob))?),
+    };
+    Ok(Decoder { stream, written: 0 })
+}
+
+impl<R: BufRead> Decoder<R> {
+    /// Leaves it to the reader to compute the CRC-32 of gzip, which another thread can do: all that was read is to be held against
+    /// [`Decoder::checksum`] at its end.
+    #[must_use]
+    pub fn believing_checksums(mut self) -> Self {
+        if let Stream::Gzip(members) = &mut self.stream {
+            members.believe_checksums();
+        }
+        self
+    }
+
+    /// What the members of a gzip stream, which has come to its end, say that their checksum is; none if there is none, or it was
+    /// verified.
+    pub fn checksum(&self) -> Option<SaidChecksum> {
+        match &self.stream {
+            Stream::Gzip(members) => Some(SaidChecksum {
+                crc: members.checksum()?,
+                read: members.read_count(),
+                written: self.written,
+            }),
+            Stream::None(_) | Stream::Zstd(_) => None,
+        }
+    }
+
+    /// Grants memory for windows of zstd of at most this many bytes; at first, for all that can be
+    /// decoded.
+    pub fn grant_window(&mut self, max: u64) {
+        if let Stream::Zstd(frames) = &mut self.stream {
+            frames.grant_window(max);
+        }
+    }
+
+    /// Window in bytes that the stream needs to go on and has no grant for. Until it gets one, it
+    /// seems to be at its end.
+    pub fn wanted_window(&self) -> Option<u64> {
+        match &self.stream {
+            Stream::Zstd(frames) => frames.wanted_window(),
+            Stream::None(_) | Stream::Gzip(_) => None,
+        }
+    }
+
+    /// How the layer is compressed.
+    #[must_use]
+    pub fn compression(&self) -> Compression {
+        match self.stream {
+            Stream::None(_) => Compression::None,
+            Stream::Gzip(_) => Compression::Gzip,
+            Stream::Zstd(_) => Compression::Zstd,
+        }
+    }
+}
+
+/// The CRC-32 of what a gzip stream holds (RFC 1952, section 2.3.1).
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Checksum(u32);
+
+/// The CRC-32 that a gzip stream says its content has, and how long both are.
+#[derive(Debug, Clone, Copy)]
+pub struct SaidChecksum {
+    crc: u32,
+    read: u64,
+    written: u64,
+}
+
+impl Checksum {
+    /// Takes the next bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.0 = zlib_rs::crc32::crc32(self.0, bytes);
+    }
+
+    /// Demands that this is the checksum that a stream says it has.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Stream`] if it is another one.
+    pub fn expect(self, said: SaidChecksum) -> Result<(), DecodeError> {
+        if self.0 == said.crc {
+            return Ok(());
+        }
+        Err(DecodeError::Stream {
+            compression: Compression::Gzip,
+            fault: StreamFault::Checksum,
+            read: said.read,
+            written: said.written,
+        })
+    }
+}
+
+impl<R: BufRead> Read for Decoder<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let (result, read) = match &mut self.stream {
+            Stream::None(blob) => return blob.read(buffer),
+            Stream::Gzip(members) => (members.read(buffer), members.read_count()),
+            Stream::Zstd(frames) => (frames.read(buffer), frames.read_count()),
+        };
+        match result {
+            Ok(len) => {
+                self.written += len as u64;
+                Ok(len)
+            }
+            Err(Stop::Read(error)) => Err(error),
+            Err(Stop::Decode(error)) => Err(error.into()),
+            Err(Stop::Fault(fault)) => Err(DecodeError::Stream {
+                compression: self.compression(),
+                fault,
+                read,
+                written: self.written,
+            }
+            .into()),
+        }
+    }
+}
+
+fn compression(magic: &[u8]) -> Compression {
+    match magic {
+        // No tar is so short as the two that end amid their first field.
+        [0x1f, 0x8b, 0x08, ..] | [0x1f, 0x8b] => Compression::Gzip,
+        [_, _, _, _, ..] if begins_frame(&magic[..4]) => Compression::Zstd,
+        [_, _] | [_, _, _] if begins_frame(magic) => Compression::Zstd,
+        _ => Compression::None,
+    }
+}
+
+fn unsupported(magic: &[u8]) -> Option<&'static str> {
+    // The level and the first block are looked at too: "BZh" alone may begin the name of a file.
+    if let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = magic
+        && (block == b"1AY&SY" || block == b"\x17\x72\x45\x38\x50\x90")
+    {
+        return Some("bzip2");
+    }
+    let (_, name) = UNSUPPORTED.iter().find(|(first, _)| magic.starts_with(first))?;
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::{GzBuilder, write::GzEncoder};
+
+    use super::*;
+
+    const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A gzip member whose header has a checksum.
+    fn sure_gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut member = gzip(bytes);
+        let rest = member.split_off(10);
+        member[3] = 2;
+        let [first, second, ..] = zlib_rs::crc32::crc32(0, &member).to_le_bytes();
+        [&member, &[first, second][..], &rest].concat()
+    }
+
+    fn zstd(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = zstd::Encoder::new(Vec::new(), 0).unwrap();
+        encoder.include_checksum(true).unwrap();
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn skippable(len: u32) -> Vec<u8> {
+        let content = vec![0xff; len as usize];
+        [&b"\x5e\x2a\x4d\x18"[..], &len.to_le_bytes(), &content].concat()
+    }
+
+    /// Decodes a layer that arrives in pieces of so many bytes.
+    fn decode_in_pieces(blob: &[u8], piece: usize) -> io::Result<Vec<u8>> {
+        let mut decoded = Vec::new();
+        let reader = io::BufReader::with_capacity(piece, blob);
+        decode(reader, TAR)
+            .map_err(io::Error::other)?
+            .read_to_end(&mut decoded)?;
+        Ok(decoded)
+    }
+
+    /// Decodes a layer, and checks that it makes no difference in which pieces it arrives.
+    fn decode_all(blob: &[u8]) -> io::Result<Vec<u8>> {
+        let whole = decode_in_pieces(blob, blob.len().max(1));
+        for piece in [1, 2, 7, 512] {
+            let decoded = decode_in_pieces(blob, piece);
+            assert_eq!(decoded.as_ref().ok(), whole.as_ref().ok(), "in pieces of {piece} bytes");
+        }
+        whole
+    }
+
+    #[test]
+    fn all_members_and_all_frames_are_read() {
+        let extra = {
+            let mut encoder = GzBuilder::new()
+                .extra(&b"SG\x04\0abcd"[..])
+                .filename("x")
+                .comment("y")
+                .write(Vec::new(), flate2::Compression::none());
+            encoder.write_all(b"four").unwrap();
+            encoder.finish().unwrap()
+        };
+        for (blob, compression, expected) in [
+            (vec![], Compression::None, &b""[..]),
+            (b"plain".to_vec(), Compression::None, b"plain"),
+            (
+                b"a longer plain layer".to_vec(),
+                Compression::None,
+                b"a longer plain layer",
+            ),
+            (gzip(b"one"), Compression::Gzip, b"one"),
+            (gzip(b""), Compression::Gzip, b""),
+            (sure_gzip(b"one"), Compression::Gzip, b"one"),
+            (
+                [gzip(b"one"), gzip(b""), gzip(b"two"), extra, gzip(b"")].concat(),
+                Compression::Gzip,
+                b"onetwofour",
+            ),
+            ([gzip(b"one"), vec![0; 1000]].concat(), Compression::Gzip, b"one"),
+            (zstd(b"one"), Compression::Zstd, b"one"),
+            (
+                [zstd(b"one"), skippable(0), zstd(b""), zstd(b"two"), skippable(700)].concat(),
+                Compression::Zstd,
+                b"onetwo",
+            ),
+            ([skippable(3), zstd(b"one")].concat(), Compression::Zstd, b"one"),
+        ] {
+            assert_eq!(decode(&blob[..], TAR).unwrap().compression(), compression);
+            assert_eq!(decode_all(&blob).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn truncated_layers_are_errors_wherever_they_end() {
+        // Only between two members or frames nobody can tell that something is missing.
+        for (parts, complete) in [
+            (vec![gzip(b"one"), gzip(b"some more")], vec![1]),
+            (vec![zstd(b"one"), skippable(9), zstd(b"some more")], vec![1, 2]),
+        ] {
+            let blob = parts.concat();
+            let complete: Vec<usize> = complete
+                .into_iter()
+                .map(|count| parts[..count].concat().len())
+                .collect();
+            let decoded: Vec<usize> = (4..blob.len())
+                .filter(|&len| decode_all(&blob[..len]).is_ok())
+                .collect();
+            assert_eq!(decoded, complete);
+        }
+    }
+
+    #[test]
+    fn damaged_layers_are_errors() {
+        let mut checksum = gzip(b"content");
+        let crc = checksum.len() - 8;
+        checksum[crc] ^= 1;
+        let mut size = gzip(b"content");
+        *size.last_mut().unwrap() ^= 1;
+        let mut header = sure_gzip(b"content");
+        header[4] ^= 1;
+        let mut flags = gzip(b"content");
+        flags[3] = 1 << 5;
+        let mut frame = zstd(b"content");
+        *frame.last_mut().unwrap() ^= 1;
+        for (blob, name) in [
+            (checksum, "wrong checksum of a gzip member"),
+            (size, "wrong size of a gzip member"),
+            (header, "wrong checksum of the header of a gzip member"),
+            (flags, "unknown flag of a gzip member"),
+            (frame, "wrong checksum of a zstd frame"),
+            ([gzip(b"one"), b"garbage".to_vec()].concat(), "garbage after gzip"),
+            (
+                [gzip(b"one"), b"\x1f\x8c".to_vec()].concat(),
+                "half a header after gzip",
+            ),
+            (
+                [gzip(b"one"), vec![0; 9], gzip(b"two")].concat(),
+                "a member after the padding",
+            ),
+            ([zstd(b"one"), b"garbage".to_vec()].concat(), "garbage after zstd"),
+            ([zstd(b"one"), vec![0; 9]].concat(), "zeros after zstd"),
+        ] {
+            assert!(decode_all(&blob).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_reader_can_verify_the_checksums_of_gzip_itself() {
+        let long = "x".repeat(100_000);
+        let members = [&b"one"[..], b"", long.as_bytes(), b"two"];
+        let mut content = Vec::new();
+        let blob = members.map(gzip).concat();
+        let mut decoder = decode(&blob[..], TAR).unwrap().believing_checksums();
+        decoder.read_to_end(&mut content).unwrap();
+        assert_eq!(content, members.concat());
+        let mut checksum = Checksum::default();
+        content.chunks(7).for_each(|part| checksum.update(part));
+        checksum.expect(decoder.checksum().unwrap()).unwrap();
+        checksum.update(b"more");
+        assert!(checksum.expect(decoder.checksum().unwrap()).is_err());
+        assert!(decode(&blob[..], TAR).unwrap().checksum().is_none());
+    }
+
+    #[test]
+    fn other_wrappings_are_refused_by_name() {
+        for (blob, expected) in [
+            (&b"BZh91AY&SY\x01\x02"[..], "bzip2"),
+            (b"\xfd7zXZ\0\0\x04", "xz"),
+            (b"\x04\x22\x4d\x18\x60", "lz4"),
+            (b"\x1f\x9d\x90", "compress"),
+        ] {
+            assert!(
+                matches!(decode(blob, TAR), Err(DecodeError::Unsupported { name }) if name == expected),
+                "{expected}"
+            );
+        }
+        assert_eq!(
+            decode(&b"BZhou-dynasty/"[..], TAR).unwrap().compression(),
+            Compression::None
+        );
+    }
+
+    #[test]
+    fn bytes_decide_and_not_the_media_type_but_encryption_is_refused() {
+        let gzip = gzip(b"content");
+        assert_eq!(decode(&gzip[..], TAR).unwrap().compression(), Compression::Gzip);
+        let media_type = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
+        assert!(matches!(
+            decode(&gzip[..], media_type),
+            Err(DecodeError::Encrypted { .. })
+        ));
+    }
+}

@@ -1,0 +1,133 @@
+//! Applies the layers of an image to one tree, whose contents go straight into the image.
+//!
+//! The way of a layer: [`decode()`] undoes the compression, and [`Rootfs::apply`] reads the tar entry by entry, finds out what
+//! each changes, and changes the tree. Nothing of a layer ever touches the file system of the host.
+//!
+//! # Whiteouts
+//!
+//! A whiteout or an opaque marker hides entries of the layers below its own, wherever in its layer
+//! it stands (image-spec `layer.md`, "Whiteouts"). Its path is resolved in the tree that the lower
+//! layers left, and a symlink on the way is followed unless an entry of the layer replaces it, or a
+//! whiteout of the layer hides it. All other entries land where they would if all whiteouts of
+//! their layer had come first, in the order of the tar. So no result depends on the place of a
+//! whiteout.
+
+mod apply;
+mod change;
+mod decode;
+mod error;
+pub mod failure;
+mod header;
+pub mod interrupt;
+mod libarchive;
+mod limits;
+mod path;
+pub mod pax;
+mod resolve;
+mod sparse;
+mod tar;
+pub mod text;
+mod whiteouts;
+
+use std::io::BufRead;
+use std::sync::atomic::AtomicBool;
+
+use ext4::{Formatter, Output, Timestamp, Tree};
+
+pub use self::decode::{Checksum, MAX_WINDOW, SaidChecksum};
+pub use self::decode::{Compression, DecodeError, Decoder, StreamFault, StreamPart, decode};
+pub use self::error::{LayerError, LayerErrorKind, Position};
+pub use self::limits::Limits;
+
+pub use self::path::Printable;
+pub use self::resolve::resolve;
+
+use self::apply::Applier;
+use self::change::Change;
+use self::limits::Budget;
+use self::tar::Archive;
+
+/// The file system of an image, as far as its layers were applied.
+pub struct Rootfs<O> {
+    /// Names, inodes and metadata.
+    pub tree: Tree,
+    /// The contents of the files in the tree.
+    pub formatter: Formatter<O>,
+    budget: Budget,
+}
+
+/// How a layer shall be applied.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LayerOptions<'a> {
+    /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
+    pub newest: Option<Timestamp>,
+    /// Flag that ends the work with an error once it is set. While the layer is read, its reader
+    /// has to look at it too.
+    pub interrupted: Option<&'a AtomicBool>,
+}
+
+/// What a layer held.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSummary {
+    /// Entries, whiteouts included.
+    pub entry_count: u64,
+    /// Extended attributes that were left out, since Linux lets no such file have them: those in `user.` of symlinks, devices and
+    /// pipes, those in `system.` but ACLs where there can be some, and those outside of its namespaces, such as `com.apple.*`.
+    pub ignored_xattrs: u64,
+    /// Extended attributes that were left out, since overlayfs writes them for itself
+    /// (`trusted.overlay.*`, `user.overlay.*`): with them, an overlay on top of the image fails.
+    pub overlay_xattrs: u64,
+    /// ACLs in textual form (`SCHILY.acl.*`) that were left out: no container engine applies them, and they name users by names
+    /// that mean something only where the layer was made.
+    pub ignored_acls: u64,
+    /// Whether anything but zeros follows the end of the archive; it was ignored.
+    pub data_after_end: bool,
+}
+
+impl<O: Output> Rootfs<O> {
+    /// A file system of nothing but the root directory, for layers within the default [`Limits`].
+    #[must_use]
+    pub fn new(formatter: Formatter<O>) -> Self {
+        Self::with_limits(formatter, Limits::default())
+    }
+
+    /// A file system of nothing but the root directory, for layers within these limits, all of them together.
+    #[must_use]
+    pub fn with_limits(formatter: Formatter<O>, limits: Limits) -> Self {
+        Self {
+            tree: Tree::default(),
+            formatter,
+            budget: Budget::new(limits),
+        }
+    }
+
+    /// Applies a layer, given as a tar, and reads it to its very end, behind the end of the archive too.
+    ///
+    /// # Errors
+    ///
+    /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
+    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions<'_>) -> Result<LayerSummary, LayerError> {
+        let meter = self.budget.meter();
+        let mut archive = Archive::new(meter.reader(tar));
+        let mut summary = LayerSummary::default();
+        let mut applier = Applier::new(self);
+        let mut read_entries = || {
+            while let Some(entry) = archive.next()? {
+                let position = archive.position().clone();
+                meter.check(&entry, position.offset)?;
+                let change = Change::new(entry, options, &mut summary)?;
+                applier.add(position, change, archive.content())?;
+                summary.entry_count += 1;
+            }
+            Ok(())
+        };
+        let result = read_entries();
+        let position = archive.position().clone();
+        let result = result.and_then(|()| archive.drain());
+        let result = result.map_err(|kind| meter.verdict().err().unwrap_or(kind));
+        summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
+        applier.finish(options.interrupted)?;
+        self.budget.settle(&meter);
+        Ok(summary)
+    }
+}

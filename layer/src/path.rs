@@ -1,0 +1,222 @@
+//! Paths inside the image: bytes, without `.`, `..` and NUL.
+
+use std::fmt;
+
+use ext4::MAX_NAME_LEN;
+
+use super::error::LayerErrorKind;
+
+/// Longest path in bytes (`PATH_MAX` less its NUL).
+pub(super) const MAX_PATH_LEN: usize = 4095;
+
+/// A path below the root of the image, as names separated by single slashes; the root itself has none.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct RelativePath(Vec<u8>);
+
+impl RelativePath {
+    /// Reads the name of an entry or the target of a hard link.
+    ///
+    /// It is cleaned as a string, before any symlink is followed, and `..` at the root stays there, as containerd does it
+    /// (`filepath.Clean`): `/a//b/`, `./a/./b`, `../a/c/../b` are all `a/b`.
+    pub(super) fn clean(path: &[u8]) -> Result<Self, LayerErrorKind> {
+        let path = Self::clean_unbounded(path)?;
+        path.check()?;
+        Ok(path)
+    }
+
+    /// As [`RelativePath::clean`], of a path that may be longer than that of any file.
+    pub(super) fn clean_unbounded(path: &[u8]) -> Result<Self, LayerErrorKind> {
+        if path.contains(&0) {
+            return Err(LayerErrorKind::NulInPath { path: path.to_vec() });
+        }
+        let mut cleaned: Vec<u8> = Vec::with_capacity(path.len());
+        for name in path.split(|&byte| byte == b'/') {
+            match name {
+                b"" | b"." => {}
+                b".." => {
+                    let parent = cleaned.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+                    cleaned.truncate(parent);
+                }
+                name => {
+                    if !cleaned.is_empty() {
+                        cleaned.push(b'/');
+                    }
+                    cleaned.extend_from_slice(name);
+                }
+            }
+        }
+        Ok(Self(cleaned))
+    }
+
+    /// Refuses a path that no file can have.
+    pub(super) fn check(&self) -> Result<(), LayerErrorKind> {
+        if self.0.len() > MAX_PATH_LEN {
+            return Err(LayerErrorKind::PathTooLong {
+                len: self.0.len(),
+                max: MAX_PATH_LEN,
+            });
+        }
+        if let Some(name) = self
+            .0
+            .split(|&byte| byte == b'/')
+            .find(|name| name.len() > MAX_NAME_LEN)
+        {
+            return Err(LayerErrorKind::NameTooLong {
+                name: name.to_vec(),
+                max: MAX_NAME_LEN,
+            });
+        }
+        Ok(())
+    }
+
+    /// The path as bytes: empty, or names separated by single slashes.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Returns whether it is `other`, or a path below.
+    pub(super) fn starts_with(&self, other: &Self) -> bool {
+        let rest = self.0.strip_prefix(&other.0[..]);
+        other.0.is_empty() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
+    }
+
+    /// The path of the directory and the name in it; `None` for the root.
+    pub(super) fn split(&self) -> Option<(&[u8], &[u8])> {
+        if self.0.is_empty() {
+            return None;
+        }
+        match self.0.iter().rposition(|&byte| byte == b'/') {
+            Some(slash) => Some((&self.0[..slash], &self.0[slash + 1..])),
+            None => Some((&[], &self.0)),
+        }
+    }
+}
+
+impl fmt::Debug for RelativePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", Printable(&self.0))
+    }
+}
+
+/// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out of what is too long to read.
+pub struct Printable<'a>(pub &'a [u8]);
+
+/// Bytes at either end that are shown of what is longer than twice that.
+const PRINTABLE_END: usize = 128;
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.len() <= 2 * PRINTABLE_END {
+            return escape(self.0, f);
+        }
+        escape(&self.0[..PRINTABLE_END], f)?;
+        write!(f, "[… {} bytes …]", self.0.len() - 2 * PRINTABLE_END)?;
+        escape(&self.0[self.0.len() - PRINTABLE_END..], f)
+    }
+}
+
+fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for chunk in bytes.utf8_chunks() {
+        write!(f, "{}", chunk.valid().escape_debug())?;
+        for byte in chunk.invalid() {
+            write!(f, "\\x{byte:02x}")?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn clean(path: &str) -> String {
+        String::from_utf8(RelativePath::clean(path.as_bytes()).unwrap().0).unwrap()
+    }
+
+    #[test]
+    fn names_are_cleaned_as_containerd_does() {
+        for (path, expected) in [
+            ("", ""),
+            ("/", ""),
+            (".", ""),
+            ("./", ""),
+            ("..", ""),
+            ("../..", ""),
+            ("a", "a"),
+            ("a/", "a"),
+            ("/a", "a"),
+            ("a//b", "a/b"),
+            ("./a/./b/.", "a/b"),
+            ("a/../b", "b"),
+            ("a/..", ""),
+            ("a/b/../../../c", "c"),
+            ("../../etc/passwd", "etc/passwd"),
+            ("...", "..."),
+            ("..a/.b", "..a/.b"),
+        ] {
+            assert_eq!(clean(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_splits_into_directory_and_name() {
+        let split = |path: &[u8]| {
+            let path = RelativePath::clean(path).unwrap();
+            path.split()
+                .map(|(directory, name)| (directory.to_vec(), name.to_vec()))
+        };
+        assert_eq!(split(b"/"), None);
+        assert_eq!(split(b"a"), Some((b"".to_vec(), b"a".to_vec())));
+        assert_eq!(split(b"a/b/c/"), Some((b"a/b".to_vec(), b"c".to_vec())));
+    }
+
+    #[test]
+    fn a_path_starts_with_those_above_and_itself() {
+        let path = |path: &str| RelativePath::clean(path.as_bytes()).unwrap();
+        for above in ["/", "a", "a/b", "a/b/c"] {
+            assert!(path("a/b/c").starts_with(&path(above)), "{above}");
+        }
+        for other in ["b", "a/b/c/d", "a/b/cc", "a/bb", "aa"] {
+            assert!(!path("a/b/c").starts_with(&path(other)), "{other}");
+        }
+        assert!(!path("a/bb").starts_with(&path("a/b")));
+    }
+
+    #[test]
+    fn too_long_names_and_paths_and_nul_are_refused() {
+        let name = [b'n'; 255];
+        assert!(RelativePath::clean(&name).is_ok());
+        assert!(matches!(
+            RelativePath::clean(&[b'n'; 256]),
+            Err(LayerErrorKind::NameTooLong { max: 255, .. })
+        ));
+        let path = [&name[..]; 16].join(&b'/');
+        assert_eq!(path.len(), 4095);
+        assert!(RelativePath::clean(&path).is_ok());
+        assert!(RelativePath::clean(&[&path[..], b"/../", &name].concat()).is_ok());
+        assert!(matches!(
+            RelativePath::clean(&[&path[..], b"/n"].concat()),
+            Err(LayerErrorKind::PathTooLong { len: 4097, max: 4095 })
+        ));
+        assert!(matches!(
+            RelativePath::clean(b"a\0b"),
+            Err(LayerErrorKind::NulInPath { .. })
+        ));
+    }
+
+    #[test]
+    fn messages_show_utf8_and_escape_the_rest() {
+        assert_eq!(Printable("é/\n\u{1b}[1m".as_bytes()).to_string(), "é/\\n\\u{1b}[1m");
+        assert_eq!(Printable(b"a\xff\xfeb\"").to_string(), "a\\xff\\xfeb\\\"");
+        assert_eq!(
+            Printable("a\u{202e}b\u{61c}".as_bytes()).to_string(),
+            "a\\u{202e}b\\u{61c}"
+        );
+        assert_eq!(Printable(&[b'n'; 256]).to_string(), "n".repeat(256));
+        let (start, end) = ("a".repeat(128), "z".repeat(128));
+        assert_eq!(
+            Printable(format!("{start}middle{end}").as_bytes()).to_string(),
+            format!("{start}[… 6 bytes …]{end}")
+        );
+    }
+}

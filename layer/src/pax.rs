@@ -1,0 +1,499 @@
+//! Extended headers (PAX): what they say of the entries that follow.
+
+use ext4::Timestamp;
+
+use super::error::LayerErrorKind;
+use super::libarchive;
+use super::sparse;
+
+/// Prefix of the extended attributes as star, GNU tar and Go write them.
+const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
+/// Prefix of the extended attributes as libarchive writes them.
+const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
+
+/// Escapes in the names of extended attributes, which the writer of a tar decides.
+///
+/// A keyword ends at its first `=`. GNU tar writes `%3D` for it and `%25` for `%`, and libarchive
+/// escapes names like URLs, in both of its keywords. Go's `archive/tar` (containerd, Docker,
+/// `BuildKit`, umoci) and others escape nothing, and refuse names with `=`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Escapes {
+    None,
+    Gnu,
+    Libarchive,
+}
+
+impl Escapes {
+    /// Tells the writer by the name that it gives the extended header of `dir/file`:
+    /// `dir/PaxHeaders/file` or, before GNU tar 1.30, `dir/PaxHeaders.<pid>/file`;
+    /// `dir/PaxHeader/file`; and Go's `dir/PaxHeaders.0/file`.
+    pub(super) fn of_header(name: &[u8]) -> Self {
+        let mut names = name.rsplit(|&byte| byte == b'/').filter(|name| !name.is_empty());
+        match names.nth(1) {
+            Some(b"PaxHeader") => Self::Libarchive,
+            Some(b"PaxHeaders.0") => Self::None,
+            Some(name) if name == b"PaxHeaders" || name.starts_with(b"PaxHeaders.") => Self::Gnu,
+            _ => Self::None,
+        }
+    }
+
+    fn undo(self, name: &[u8]) -> Vec<u8> {
+        match self {
+            Self::None => name.to_vec(),
+            Self::Gnu => decode_gnu_name(name),
+            Self::Libarchive => libarchive::decode_name(name),
+        }
+    }
+}
+
+/// Undoes `%3D` and `%25`; any other `%` stands for itself.
+fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
+    let mut name = Vec::with_capacity(encoded.len());
+    let mut rest = encoded;
+    while let [first, tail @ ..] = rest {
+        let (byte, after) = match rest {
+            [b'%', b'3', b'D', after @ ..] => (b'=', after),
+            [b'%', b'2', b'5', after @ ..] => (b'%', after),
+            _ => (*first, tail),
+        };
+        name.push(byte);
+        rest = after;
+    }
+    name
+}
+
+/// Name and value of an extended attribute; no value if it could not be decoded.
+pub(super) type Xattr = (Vec<u8>, Option<Vec<u8>>);
+
+/// What extended headers say of an entry; all that they leave out is in the header itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub(super) path: Option<Vec<u8>>,
+    pub(super) link_path: Option<Vec<u8>>,
+    pub(super) size: Option<u64>,
+    pub(super) uid: Option<i64>,
+    pub(super) gid: Option<i64>,
+    pub(super) modified: Option<Timestamp>,
+    pub(super) accessed: Option<Timestamp>,
+    pub(super) changed: Option<Timestamp>,
+    pub(super) device_major: Option<i64>,
+    pub(super) device_minor: Option<i64>,
+    /// The authoritative one of those with the same name last.
+    pub(super) xattrs: Vec<Xattr>,
+    /// ACLs in their textual form, of which only the number is known.
+    pub(super) textual_acls: u64,
+    pub(super) sparse: sparse::Keywords,
+}
+
+impl Attributes {
+    /// Reads the records of a header for one entry. They override what is known already, each overrides those of the same
+    /// keyword before it, and one without a value restores what the entry's own header says (POSIX, pax, "pax Extended
+    /// Header").
+    ///
+    /// Keywords that mean nothing here are ignored, as POSIX demands.
+    pub(super) fn read(&mut self, body: &[u8], escapes: Escapes) -> Result<(), LayerErrorKind> {
+        let mut libarchive_xattrs = Vec::new();
+        let mut xattrs = Vec::new();
+        for record in Records::new(body) {
+            let (keyword, value) = record?;
+            if let Some(name) = keyword.strip_prefix(SCHILY_XATTR) {
+                xattrs.push((name, value));
+            } else if let Some(name) = keyword.strip_prefix(LIBARCHIVE_XATTR) {
+                libarchive_xattrs.push((libarchive::decode_name(name), libarchive::decode_value(value)));
+            } else if !self.sparse.read(keyword, value)? {
+                self.read_keyword(keyword, value)?;
+            }
+        }
+        let escapes = if libarchive_xattrs.is_empty() {
+            escapes
+        } else {
+            Escapes::Libarchive
+        };
+        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the second.
+        self.xattrs = libarchive_xattrs;
+        let xattrs = xattrs.into_iter();
+        self.xattrs
+            .extend(xattrs.map(|(name, value)| (escapes.undo(name), Some(value.to_vec()))));
+        Ok(())
+    }
+
+    /// Reads the records of a global header, which hold for all entries that follow unless their own say otherwise.
+    ///
+    /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for all entries.
+    pub(super) fn read_global(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
+        for record in Records::new(body) {
+            let (keyword, value) = record?;
+            let individual = matches!(keyword, b"path" | b"linkpath" | b"size")
+                || [
+                    SCHILY_XATTR,
+                    LIBARCHIVE_XATTR,
+                    b"SCHILY.dev",
+                    b"SCHILY.acl.",
+                    b"GNU.sparse.",
+                ]
+                .iter()
+                .any(|prefix| keyword.starts_with(prefix));
+            if individual {
+                return Err(LayerErrorKind::GlobalKeyword {
+                    keyword: keyword.to_vec(),
+                });
+            }
+            self.read_keyword(keyword, value)?;
+        }
+        Ok(())
+    }
+
+    fn read_keyword(&mut self, keyword: &[u8], value: &[u8]) -> Result<(), LayerErrorKind> {
+        match keyword {
+            b"path" => self.path = path(value)?,
+            b"linkpath" => self.link_path = path(value)?,
+            b"size" => self.size = size(value)?,
+            b"uid" => self.uid = unless_empty(value, |value| integer("uid", value))?,
+            b"gid" => self.gid = unless_empty(value, |value| integer("gid", value))?,
+            b"mtime" => self.modified = unless_empty(value, |value| time("mtime", value))?,
+            b"atime" => self.accessed = unless_empty(value, |value| time("atime", value))?,
+            b"ctime" => self.changed = unless_empty(value, |value| time("ctime", value))?,
+            b"SCHILY.devmajor" => {
+                self.device_major = unless_empty(value, |value| integer("SCHILY.devmajor", value))?;
+            }
+            b"SCHILY.devminor" => {
+                self.device_minor = unless_empty(value, |value| integer("SCHILY.devminor", value))?;
+            }
+            b"GNU.volume.filename" => return Err(LayerErrorKind::OtherVolume { file: value.to_vec() }),
+            b"SCHILY.acl.access" | b"SCHILY.acl.default" | b"SCHILY.acl.ace" => self.textual_acls += 1,
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// The records of an extended header, `<length> <keyword>=<value>\n` each.
+pub struct Records<'a>(&'a [u8]);
+
+impl<'a> Records<'a> {
+    /// Reads the body of an extended header.
+    #[must_use]
+    pub fn new(body: &'a [u8]) -> Self {
+        Self(body)
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<(&'a [u8], &'a [u8]), LayerErrorKind>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        Some(split_record(&mut self.0).map_err(|reason| LayerErrorKind::InvalidExtension { reason }))
+    }
+}
+
+/// Takes the first record away. Its length says where it ends: values may hold newlines.
+fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'static str> {
+    let space = records
+        .iter()
+        .position(|&byte| byte == b' ')
+        .ok_or("a record without a length")?;
+    let len = decimal(&records[..space])
+        .and_then(|len| usize::try_from(len).ok())
+        .ok_or("a length that is no number")?;
+    if len > records.len() {
+        return Err("a record that is longer than the header");
+    }
+    let (record, rest) = records.split_at(len);
+    let record = record
+        .get(space + 1..)
+        .ok_or("a record that is shorter than its length")?;
+    let record = record
+        .strip_suffix(b"\n")
+        .ok_or("a record that does not end with a newline")?;
+    let equals = record
+        .iter()
+        .position(|&byte| byte == b'=')
+        .ok_or("a record without '='")?;
+    if equals == 0 {
+        return Err("a record without a keyword");
+    }
+    *records = rest;
+    Ok((&record[..equals], &record[equals + 1..]))
+}
+
+/// `None` for a record without a value.
+fn unless_empty<T>(
+    value: &[u8],
+    parse: impl FnOnce(&[u8]) -> Result<T, LayerErrorKind>,
+) -> Result<Option<T>, LayerErrorKind> {
+    if value.is_empty() {
+        Ok(None)
+    } else {
+        parse(value).map(Some)
+    }
+}
+
+fn path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
+    unless_empty(value, |value| {
+        if value.contains(&0) {
+            return Err(LayerErrorKind::NulInPath { path: value.to_vec() });
+        }
+        Ok(value.to_vec())
+    })
+}
+
+/// Returns the bytes of content that a value says; `None` if it is empty.
+///
+/// # Errors
+///
+/// [`LayerErrorKind::NotANumber`] for any other text than a decimal number.
+pub fn size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
+    unless_empty(value, |value| unsigned("size", value))
+}
+
+/// A decimal number without a sign.
+pub(super) fn unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
+    decimal(value).ok_or_else(|| not_a_number(field, value))
+}
+
+/// A decimal number, perhaps with a sign.
+fn integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
+    let (negative, digits) = sign(value);
+    decimal(digits)
+        .and_then(|number| 0_i64.checked_add_unsigned(number))
+        .map(|number| if negative { -number } else { number })
+        .ok_or_else(|| not_a_number(field, value))
+}
+
+/// Seconds since 1970, perhaps with a sign and a fraction, of which digits after the ninth are cut off.
+fn time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> {
+    let (negative, number) = sign(value);
+    let mut parts = number.splitn(2, |&byte| byte == b'.');
+    let whole = parts
+        .next()
+        .and_then(decimal)
+        .and_then(|whole| 0_i64.checked_add_unsigned(whole));
+    let fraction = parts.next().unwrap_or_default();
+    let (Some(whole), true) = (whole, fraction.iter().all(u8::is_ascii_digit)) else {
+        return Err(not_a_number(field, value));
+    };
+    let nanoseconds = (0..9).fold(0, |nanoseconds, place| {
+        let digit = fraction.get(place).map_or(0, |digit| u32::from(digit - b'0'));
+        nanoseconds * 10 + digit
+    });
+    Ok(match (negative, nanoseconds) {
+        (false, _) => Timestamp::saturating(whole, nanoseconds),
+        (true, 0) => Timestamp::saturating(-whole, 0),
+        (true, _) => Timestamp::saturating(-whole - 1, 1_000_000_000 - nanoseconds),
+    })
+}
+
+/// Whether a number is negative, and the rest of it.
+fn sign(value: &[u8]) -> (bool, &[u8]) {
+    match value {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, value),
+    }
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, &byte| match byte {
+        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+fn not_a_number(field: &'static str, value: &[u8]) -> LayerErrorKind {
+    LayerErrorKind::NotANumber {
+        field,
+        value: value.to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record with its length, which counts its own digits.
+    fn record(keyword: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
+        let rest = [b" ", keyword.as_bytes(), b"=", value.as_ref(), b"\n"].concat();
+        let mut len = rest.len();
+        while len != rest.len() + len.to_string().len() {
+            len = rest.len() + len.to_string().len();
+        }
+        [len.to_string().as_bytes(), &rest].concat()
+    }
+
+    fn read(records: &[Vec<u8>]) -> Attributes {
+        let mut attributes = Attributes::default();
+        attributes.read(&records.concat(), Escapes::None).unwrap();
+        attributes
+    }
+
+    #[test]
+    fn records_end_where_their_length_says() {
+        let hidden = b"\x01\n28 linkpath=/etc/shadow\n\n\xff=\0";
+        let attributes = read(&[
+            record("SCHILY.xattr.security.capability", hidden),
+            record("SCHILY.xattr.user.after", "x"),
+            record("path", "a\nb"),
+        ]);
+        assert_eq!(
+            attributes.xattrs,
+            [
+                (b"security.capability".to_vec(), Some(hidden.to_vec())),
+                (b"user.after".to_vec(), Some(b"x".to_vec()))
+            ]
+        );
+        assert_eq!(attributes.path.as_deref(), Some(&b"a\nb"[..]));
+        assert_eq!(attributes.link_path, None);
+    }
+
+    #[test]
+    fn the_last_of_duplicate_records_wins() {
+        let attributes = read(&[
+            record("uid", "1"),
+            record("uid", "2"),
+            record("mtime", "3"),
+            record("mtime", ""),
+        ]);
+        assert_eq!(attributes.uid, Some(2));
+        assert_eq!(attributes.modified, None);
+    }
+
+    #[test]
+    fn an_empty_record_overrides_the_global_header() {
+        let mut attributes = Attributes::default();
+        attributes
+            .read_global(&[record("mtime", "7"), record("uid", "8"), record("comment", "0badcafe")].concat())
+            .unwrap();
+        attributes.read(&record("mtime", ""), Escapes::None).unwrap();
+        assert_eq!((attributes.modified, attributes.uid), (None, Some(8)));
+    }
+
+    #[test]
+    fn a_global_header_cannot_name_a_file() {
+        for keyword in [
+            "path",
+            "size",
+            "SCHILY.xattr.user.x",
+            "GNU.sparse.map",
+            "SCHILY.devmajor",
+        ] {
+            let result = Attributes::default().read_global(&record(keyword, "1"));
+            assert!(matches!(result, Err(LayerErrorKind::GlobalKeyword { .. })), "{keyword}");
+        }
+    }
+
+    #[test]
+    fn libarchive_attributes_give_way_to_the_other_form() {
+        let attributes = read(&[
+            record("SCHILY.xattr.user.a", "schily"),
+            record("LIBARCHIVE.xattr.user.a", "bGliYXJjaGl2ZQ"),
+            record("LIBARCHIVE.xattr.user.b%3Dc", "AAH/"),
+            record("LIBARCHIVE.xattr.user.d", "AAH!"),
+        ]);
+        assert_eq!(
+            attributes.xattrs,
+            [
+                (b"user.a".to_vec(), Some(b"libarchive".to_vec())),
+                (b"user.b=c".to_vec(), Some(b"\0\x01\xff".to_vec())),
+                (b"user.d".to_vec(), None),
+                (b"user.a".to_vec(), Some(b"schily".to_vec())),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_of_attributes_are_escaped_as_their_writer_does() {
+        for (header, name) in [
+            ("./PaxHeaders/f", "user.a=b%c%20%"),
+            ("d/PaxHeaders.4711/f", "user.a=b%c%20%"),
+            ("PaxHeaders/d/", "user.a=b%c%20%"),
+            ("d/PaxHeader/f", "user.a=b%c %"),
+            ("d/PaxHeaders.0/f", "user.a%3Db%25c%20%"),
+            ("././@PaxHeader", "user.a%3Db%25c%20%"),
+            ("PaxHeaders", "user.a%3Db%25c%20%"),
+            ("", "user.a%3Db%25c%20%"),
+        ] {
+            let mut attributes = Attributes::default();
+            let escapes = Escapes::of_header(header.as_bytes());
+            attributes
+                .read(&record("SCHILY.xattr.user.a%3Db%25c%20%", "x"), escapes)
+                .unwrap();
+            let expected = [(name.as_bytes().to_vec(), Some(b"x".to_vec()))];
+            assert_eq!(attributes.xattrs, expected, "{header}");
+        }
+    }
+
+    #[test]
+    fn both_forms_of_libarchive_are_one_attribute() {
+        let attributes = read(&[
+            record("LIBARCHIVE.xattr.user.a%3Db", "eA"),
+            record("SCHILY.xattr.user.a%3Db", "x"),
+        ]);
+        let attribute = (b"user.a=b".to_vec(), Some(b"x".to_vec()));
+        assert_eq!(attributes.xattrs, [attribute.clone(), attribute]);
+    }
+
+    #[test]
+    fn times_have_signs_and_fractions() {
+        for (value, seconds, nanoseconds) in [
+            ("0", 0, 0),
+            ("1350244992.023960108", 1_350_244_992, 23_960_108),
+            ("1.5", 1, 500_000_000),
+            ("1.", 1, 0),
+            ("1.9999999999999", 1, 999_999_999),
+            ("-1", -1, 0),
+            ("-1.5", -2, 500_000_000),
+            ("-0.5", -1, 500_000_000),
+            ("-0.0000000001", 0, 0),
+            ("-1.000000001", -2, 999_999_999),
+            ("+3.25", 3, 250_000_000),
+            ("-9223372036854775807", Timestamp::MIN.seconds(), 0),
+            ("9223372036854775807", Timestamp::MAX.seconds(), 999_999_999),
+        ] {
+            let time = time("mtime", value.as_bytes()).unwrap();
+            assert_eq!((time.seconds(), time.nanoseconds()), (seconds, nanoseconds), "{value}");
+        }
+        for value in [
+            ".5",
+            "-",
+            "1.5.5",
+            "1.-5",
+            "1e9",
+            " 1",
+            "--1",
+            "9223372036854775808",
+            "0x1",
+        ] {
+            assert!(time("mtime", value.as_bytes()).is_err(), "{value}");
+        }
+    }
+
+    #[test]
+    fn broken_records_are_errors() {
+        for body in [
+            &b"9 uid=1\n"[..],
+            b"7 uid=1\n",
+            b"8 uid=1 ",
+            b"8 uid:1\n",
+            b"5 =1\n",
+            b"uid=1\n",
+            b" uid=1\n",
+            b"-8 uid=1\n",
+            b"99999999999999999999 uid=1\n",
+            b"1 \n",
+            b"0 uid=1\n",
+            b"8 uid=1\n\0\0\0",
+            b"8 uid=x\n",
+            b"10 size=-1\n",
+            b"15 path=a\0bcdef",
+        ] {
+            let result = Attributes::default().read(body, Escapes::None);
+            assert!(result.is_err(), "{}", body.escape_ascii());
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What is where in a tar, by its headers.
+
+use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::mem;
+
+use tar::{EntryType, Header};
+
+use crate::section::Section;
+use layer::{LayerErrorKind, pax};
+
+/// Size of a block of a tar in bytes.
+const BLOCK_SIZE: usize = 512;
+
+/// Most members of an archive: images have a few for each layer.
+pub(super) const MAX_MEMBERS: usize = 100_000;
+
+/// Most bytes of their names, and of those that links lead to.
+pub(super) const MAX_NAMES_LEN: usize = 16 << 20;
+
+/// Longest extended header or long name in bytes.
+const MAX_EXTENSION_LEN: u64 = 1 << 20;
+
+/// What a name stands for.
+#[derive(Debug)]
+pub(super) enum Member {
+    File {
+        start: u64,
+        len: u64,
+    },
+    /// The name of another member.
+    Link(String),
+}
+
+impl Member {
+    fn target_len(&self) -> usize {
+        match self {
+            Self::File { .. } => 0,
+            Self::Link(target) => target.len(),
+        }
+    }
+}
+
+/// Why there is no index.
+pub(super) enum IndexError {
+    Read(io::Error),
+    Damaged { offset: u64 },
+    TooMany,
+}
+
+impl From<io::Error> for IndexError {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// Reads the headers of a tar. Of members with the same name, the last counts.
+pub(super) fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, IndexError> {
+    let len = tar.get_ref().len();
+    let mut members = BTreeMap::new();
+    let mut described = Described::default();
+    let mut names_len = 0_usize;
+    let mut offset = 0;
+    while offset < len {
+        let damaged = || IndexError::Damaged { offset };
+        let mut block = [0; BLOCK_SIZE];
+        match tar.read_exact(&mut block) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
+            result => result?,
+        }
+        if block == [0; BLOCK_SIZE] {
+            break;
+        }
+        let header = Header::from_byte_slice(&block);
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        let field: u32 = block[148..156].iter().map(|byte| u32::from(*byte)).sum();
+        if header.cksum().ok() != Some(sum - field + 8 * u32::from(b' ')) {
+            return Err(damaged());
+        }
+        let kind = header.entry_type();
+        let size = match described.len {
+            _ if !has_content(kind) => 0,
+            Some(size) if !is_extension(kind) => size,
+            _ => header.entry_size().map_err(|_| damaged())?,
+        };
+        let start = offset + BLOCK_SIZE as u64;
+        let next = size
+            .checked_next_multiple_of(BLOCK_SIZE as u64)
+            .and_then(|size| start.checked_add(size));
+        // Some writers leave out the padding of the last member.
+        let next = next.filter(|_| start + size <= len).ok_or_else(damaged)?;
+        if is_extension(kind) {
+            let body = extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
+            described.read(kind, &body).map_err(|_| damaged())?;
+        } else {
+            let Described { name, target, .. } = mem::take(&mut described);
+            let name = name.unwrap_or_else(|| text(&header.path_bytes()));
+            let target = || target.or_else(|| header.link_name_bytes().map(|name| text(&name)));
+            let name = clean(&name);
+            let member = match kind {
+                EntryType::Symlink => target().map(|target| Member::Link(clean(&beside(&name, &target)))),
+                EntryType::Link => target().map(|target| Member::Link(clean(&target))),
+                EntryType::Regular | EntryType::Continuous => Some(Member::File { start, len: size }),
+                _ => None,
+            };
+            if let Some(member) = member {
+                names_len += name.len() + member.target_len();
+                members.insert(name, member);
+            }
+        }
+        if members.len() > MAX_MEMBERS || names_len > MAX_NAMES_LEN {
+            return Err(IndexError::TooMany);
+        }
+        tar.seek(SeekFrom::Start(next))?;
+        offset = next;
+    }
+    Ok(members)
+}
+
+/// What extended headers say of the next member; all that they leave out is in its own header.
+#[derive(Default)]
+struct Described {
+    name: Option<String>,
+    target: Option<String>,
+    len: Option<u64>,
+}
+
+impl Described {
+    fn read(&mut self, kind: EntryType, body: &[u8]) -> Result<(), LayerErrorKind> {
+        let given = |value: &[u8]| Some(text(value)).filter(|value| !value.is_empty());
+        match kind {
+            EntryType::GNULongName => self.name = given(body),
+            EntryType::GNULongLink => self.target = given(body),
+            EntryType::XHeader => {
+                for record in pax::Records::new(body) {
+                    match record? {
+                        (b"path", value) => self.name = given(value),
+                        (b"linkpath", value) => self.target = given(value),
+                        (b"size", value) => self.len = pax::size(value)?,
+                        _ => {}
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+/// Of all others the size means nothing (Go, `isHeaderOnlyType`).
+fn has_content(kind: EntryType) -> bool {
+    !matches!(
+        kind,
+        EntryType::Link
+            | EntryType::Symlink
+            | EntryType::Char
+            | EntryType::Block
+            | EntryType::Directory
+            | EntryType::Fifo
+    )
+}
+
+fn is_extension(kind: EntryType) -> bool {
+    matches!(
+        kind,
+        EntryType::GNULongName | EntryType::GNULongLink | EntryType::XHeader | EntryType::XGlobalHeader
+    )
+}
+
+/// The body of an extended header; no error if it is too long.
+fn extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<IndexError>> {
+    if size > MAX_EXTENSION_LEN {
+        return Err(None);
+    }
+    let mut body = Vec::new();
+    tar.take(size)
+        .read_to_end(&mut body)
+        .map_err(|error| Some(error.into()))?;
+    Ok(body)
+}
+
+fn text(bytes: &[u8]) -> String {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    String::from_utf8_lossy(&bytes[..end]).into_owned()
+}
+
+/// What a relative link of a member leads to, seen from the root of the archive.
+fn beside(name: &str, target: &str) -> String {
+    match name.rsplit_once('/') {
+        Some((directory, _)) if !target.starts_with('/') => format!("{directory}/{target}"),
+        _ => target.to_owned(),
+    }
+}
+
+/// A name without `.`, `..` and double slashes.
+pub(super) fn clean(name: &str) -> String {
+    let mut parts = Vec::new();
+    for part in name.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    parts.join("/")
+}

@@ -1,0 +1,732 @@
+//! Credentials from files as containers-auth.json(5) describes them. Helpers that they name are never executed.
+
+mod entry;
+mod file;
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fmt;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+
+use super::manifest::null_is_default;
+use super::reference::{self, RegistryReference};
+use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
+use entry::{Entry, InvalidEntry, TOKEN_USER};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+
+pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
+
+/// Limit on the size of a credentials file in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
+/// of.
+#[derive(Debug, Clone, Default)]
+pub struct AuthFiles {
+    /// A file that somebody named. It must exist, and may be anybody's.
+    pub named: Option<PathBuf>,
+    /// A file that may exist, for what the other one says nothing of. It must be this user's or
+    /// root's, and no other user may be able to change it.
+    pub default: Option<PathBuf>,
+}
+
+impl AuthFiles {
+    /// The files of a user: the one that `REGISTRY_AUTH_FILE` names, and `.microagent/auth.json` in the home directory.
+    #[must_use]
+    pub fn of_user(home: Option<&Path>) -> Self {
+        let named = std::env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty());
+        Self {
+            named: named.map(PathBuf::from),
+            default: home.map(|home| home.join(".microagent/auth.json")),
+        }
+    }
+
+    /// The file that a login is kept in; none where nobody named one and there is no home directory.
+    #[must_use]
+    pub fn to_change(&self) -> Option<AuthFile> {
+        self.files().into_iter().next()
+    }
+
+    /// Both files, in this order.
+    #[must_use]
+    pub fn files(&self) -> Vec<AuthFile> {
+        let named = self.named.clone().map(AuthFile::new);
+        let default = self.default.clone().map(AuthFile::of_this_user);
+        named.into_iter().chain(default).collect()
+    }
+
+    /// The credentials for a repository.
+    pub(super) fn find(&self, image: &RegistryReference) -> Result<Found, AuthError> {
+        let mut found = Found::default();
+        for (path, access) in [(&self.named, Access::ReadAny), (&self.default, Access::Read)] {
+            let Some(path) = path else { continue };
+            let file = match read(path, access) {
+                Err(AuthError::Read { source, .. })
+                    if access == Access::Read && source.kind() == io::ErrorKind::NotFound =>
+                {
+                    continue;
+                }
+                file => file?,
+            };
+            found.helper = found.helper.or_else(|| file.helper(image, path));
+            if let Some(credentials) = file.find(path, image)? {
+                found.credentials = Some((credentials, path.clone()));
+                break;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What the files say of a repository.
+#[derive(Default)]
+pub(super) struct Found {
+    /// Credentials, and the file that has them.
+    pub(super) credentials: Option<(Credentials, PathBuf)>,
+    /// A helper that would have to be asked.
+    pub(super) helper: Option<Helper>,
+}
+
+/// A credential helper that a file names: a program, which is never executed here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Helper {
+    name: String,
+    file: PathBuf,
+}
+
+impl fmt::Display for Helper {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, file } = self;
+        write!(
+            f,
+            "{} leaves credentials to the helper docker-credential-{}, which is never executed",
+            file.display(),
+            name.escape_debug()
+        )
+    }
+}
+
+/// A text that must not be shown: without `Debug` and `Display`, it cannot slip into an error or a log.
+#[derive(Clone)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes a text that must not be shown.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The text, for the request that needs it.
+    pub(super) fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What proves to a registry who asks.
+#[derive(Clone)]
+pub(super) enum Credentials {
+    /// User and password, as HTTP Basic sends them: `user:password` in base64.
+    Basic(Secret),
+    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    IdentityToken {
+        token: Secret,
+        /// The user and a password, which may be empty, as in [`Credentials::Basic`].
+        pair: Option<Secret>,
+    },
+    /// A token for the registry itself, which no token server has to be asked for.
+    RegistryToken(Secret),
+}
+
+impl Credentials {
+    /// User and password; an identity token, if the user is the one that marks it as that in files
+    /// too.
+    pub(super) fn basic(user: &str, password: &Secret) -> Self {
+        if user == TOKEN_USER {
+            let token = password.clone();
+            return Self::IdentityToken { token, pair: None };
+        }
+        Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
+    }
+
+    /// Returns `user:password` in base64; `None` without a password.
+    pub(super) fn pair(&self) -> Option<Secret> {
+        match self {
+            Self::Basic(pair) => Some(pair.clone()),
+            Self::IdentityToken { pair: Some(pair), .. } => {
+                let decoded = STANDARD.decode(pair.reveal()).ok()?;
+                Some(pair.clone()).filter(|_| !decoded.ends_with(b":"))
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns `user:password` in base64, where an identity token stands in for the password;
+    /// `None` for a registry token, which has no user.
+    pub(super) fn pair_with_token(&self) -> Option<Secret> {
+        let Self::IdentityToken { token, pair } = self else {
+            return self.pair();
+        };
+        let pair = pair.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
+        let pair = pair.unwrap_or_default();
+        let user = pair.split(|byte| *byte == b':').next().unwrap_or_default();
+        let user = if user.is_empty() { TOKEN_USER.as_bytes() } else { user };
+        let pair = [user, b":", token.reveal().as_bytes()].concat();
+        Some(Secret(STANDARD.encode(pair)))
+    }
+}
+
+fn read(path: &Path, access: Access) -> Result<Content, AuthError> {
+    let (directory, name) = Directory::of_file(path, false).map_err(|source| AuthError::read(path, source))?;
+    parse(&read_in(&directory, &name, access, path)?, path)
+}
+
+/// Reads a file of a directory; its path is for messages.
+fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
+    let failed = |source| AuthError::read(path, source);
+    let file = directory.open_file(name, access).map_err(failed)?;
+    let mut content = Vec::new();
+    file.take(MAX_LEN + 1).read_to_end(&mut content).map_err(failed)?;
+    if content.len() as u64 > MAX_LEN {
+        let path = path.to_owned();
+        return Err(AuthError::TooLarge { path, max: MAX_LEN });
+    }
+    Ok(content)
+}
+
+/// What the JSON of a file says; its path is for messages.
+pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
+    from_json(json, path)
+}
+
+/// Reads JSON, and `null` and an empty file as nothing.
+fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -> Result<T, AuthError> {
+    // Editors on Windows put a byte order mark at the beginning.
+    let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
+    // A file that is being made by others, or was made by `mktemp`.
+    if json.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    let content: Result<Option<T>, _> = serde_json::from_slice(json);
+    content.map(Option::unwrap_or_default).map_err(|error| AuthError::Json {
+        path: path.to_owned(),
+        line: error.line(),
+        column: error.column(),
+    })
+}
+
+/// From `host/namespace/repository` up to `host`.
+fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
+    let whole = format!("{}/{}", image.registry, image.repository);
+    std::iter::successors(Some(whole), |key| {
+        key.rsplit_once('/').map(|(parent, _)| parent.to_owned())
+    })
+}
+
+/// Returns the registry that a key of a file means, or the registry and the beginning of its
+/// repositories, as [`keys`] spells them.
+///
+/// Tools write `Host`, `host/`, `host/v2/` and `https://host/v2/`, `docker login` writes
+/// `https://index.docker.io/v1/`. A URL always means the whole registry.
+fn meaning(key: &str) -> String {
+    let url = without_scheme(key);
+    let (host, path) = split_api(url.unwrap_or(key));
+    let host = reference::canonical(host);
+    match path {
+        path if path.is_empty() || url.is_some() => host,
+        path => format!("{host}/{path}"),
+    }
+}
+
+/// Returns what follows `http://` or `https://`.
+fn without_scheme(text: &str) -> Option<&str> {
+    let (scheme, rest) = text.split_once("://")?;
+    let is_http = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
+    is_http.then_some(rest)
+}
+
+/// Splits a host from the path behind it, which is empty if it is that of the registry's API.
+fn split_api(name: &str) -> (&str, &str) {
+    let (host, path) = name.split_once('/').unwrap_or((name, ""));
+    match path.trim_end_matches('/') {
+        "v1" | "v2" => (host, ""),
+        path => (host, path),
+    }
+}
+
+/// Returns what a file has for an image, from the most specific to the least
+/// (containers-auth.json(5)). Of keys with the same meaning, the canonical one comes first, and the
+/// others in order.
+fn matches<'file>(
+    entries: &'file BTreeMap<String, Value>,
+    image: &RegistryReference,
+) -> impl Iterator<Item = (&'file str, &'file Value)> {
+    let meanings: Vec<_> = entries
+        .iter()
+        .map(|(key, value)| (meaning(key), key.as_str(), value))
+        .collect();
+    keys(image).flat_map(move |wanted| {
+        let same = meanings.iter().filter(|(meaning, ..)| *meaning == wanted);
+        let mut same: Vec<_> = same.map(|(_, key, value)| (*key, *value)).collect();
+        same.sort_by_key(|(key, _)| *key != wanted);
+        same
+    })
+}
+
+/// What is of interest in a file.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Content {
+    #[serde(default, deserialize_with = "null_is_default")]
+    auths: BTreeMap<String, Value>,
+    #[serde(default, deserialize_with = "null_is_default")]
+    cred_helpers: BTreeMap<String, Value>,
+    #[serde(default)]
+    creds_store: Value,
+    /// Makes serde refuse an array in place of the object.
+    #[serde(flatten)]
+    _others: IgnoredAny,
+}
+
+impl Content {
+    /// The credentials for the repository, or for the nearest of what it is part of. An entry
+    /// without any hides no other one.
+    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
+        for (key, value) in matches(&self.auths, image) {
+            let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
+                path: file.to_owned(),
+                key: key.to_owned(),
+            })?;
+            if let Some(credentials) = entry.credentials() {
+                return Ok(Some(credentials));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
+    pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
+        let own = matches(&self.cred_helpers, image).map(|(_, name)| name);
+        let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
+        names.find(|name| !name.is_empty()).map(|name| Helper {
+            name: name.to_owned(),
+            file: file.to_owned(),
+        })
+    }
+}
+
+/// A credentials file that cannot be used. Never shows what is in it but the names of registries.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthError {
+    /// The file could not be read.
+    #[error("could not read the credentials file {}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file could not be written.
+    #[error("could not write the credentials file {}", .path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file or its lock belongs to another user, can be changed by others, or is not a regular
+    /// file. Nothing of it was used.
+    #[error("refused to use {} for credentials", .path.display())]
+    Refused {
+        /// The file, or its lock.
+        path: PathBuf,
+        /// Why, with owner and mode.
+        #[source]
+        source: io::Error,
+    },
+    /// More bytes than any credentials file has.
+    #[error("the credentials file {} has more than {max} bytes", .path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// Another process held the file's lock all the time.
+    #[error("gave up waiting for {}, which another process has held for {} s", .path.display(), .waited.as_secs())]
+    Held {
+        /// The lock.
+        path: PathBuf,
+        /// Time that this process waited.
+        waited: Duration,
+    },
+    /// The flag was set while waiting for the file's lock.
+    #[error("interrupted")]
+    Interrupted,
+    /// The file is not JSON of the right form.
+    #[error(
+        "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
+        .path.display()
+    )]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column, from 1.
+        column: usize,
+    },
+    /// An entry that holds credentials in no form that is known.
+    #[error(
+        "the credentials file {} has an entry {key:?} that is neither user:password in base64 nor a token",
+        .path.display()
+    )]
+    Entry {
+        /// The file.
+        path: PathBuf,
+        /// The registry or repository of the entry.
+        key: String,
+    },
+}
+
+impl AuthError {
+    fn read(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Read { path, source },
+        }
+    }
+
+    fn write(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Write { path, source },
+        }
+    }
+}
+
+impl Failure for AuthError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
+            Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
+            Self::Held { .. } | Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
+        match self {
+            Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
+            Self::Held { path, .. } => Some(end_holder(path, own)),
+            Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
+            Self::Interrupted => Some(Hint::again()),
+            Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::reference::Reference;
+
+    fn find(content: &str, reference: &str) -> Result<Option<String>, AuthError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), content).unwrap();
+        let Reference::Registry(image) = Reference::parse(reference).unwrap() else {
+            panic!("no registry")
+        };
+        let shown = |credentials| match credentials {
+            Credentials::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
+            Credentials::IdentityToken { token, .. } => format!("token {}", token.reveal()),
+            Credentials::RegistryToken(token) => format!("registry token {}", token.reveal()),
+        };
+        let files = AuthFiles {
+            named: Some(file.path().to_owned()),
+            default: None,
+        };
+        let found = files.find(&image)?;
+        Ok(found.credentials.map(|(credentials, _)| shown(credentials)))
+    }
+
+    fn auths(entries: &[(&str, &str)]) -> String {
+        let entry = |(key, pair): &(&str, &str)| ((*key).to_owned(), json!({"auth": STANDARD.encode(pair)}));
+        json!({"auths": entries.iter().map(entry).collect::<serde_json::Map<String, Value>>()}).to_string()
+    }
+
+    #[test]
+    fn the_most_specific_key_wins() {
+        let file = auths(&[
+            ("a.example", "host:1"),
+            ("a.example/team", "team:1"),
+            ("a.example/team/app", "app:1"),
+            ("a.example:5000", "port:1"),
+            ("docker.io/library", "library:1"),
+            ("https://index.docker.io/v1/", "hub:a:b"),
+            ("https://b.example", "url:1"),
+        ]);
+        for (reference, credentials) in [
+            ("a.example/other", Some("host:1")),
+            ("a.example/teams/app", Some("host:1")),
+            ("a.example/team/x/y", Some("team:1")),
+            ("a.example/team/app:tag", Some("app:1")),
+            ("a.example:5000/team/app", Some("port:1")),
+            ("debian", Some("library:1")),
+            ("user/name", Some("hub:a:b")),
+            ("b.example/x", Some("url:1")),
+            ("c.example/x", None),
+        ] {
+            assert_eq!(find(&file, reference).unwrap().as_deref(), credentials, "{reference}");
+        }
+    }
+
+    #[test]
+    fn docker_hub_has_many_names() {
+        for host in [
+            "docker.io",
+            "index.docker.io",
+            "registry-1.docker.io",
+            "Index.Docker.IO",
+        ] {
+            for scheme in ["", "http://", "https://", "HTTPS://"] {
+                for path in ["", "/", "/v1", "/v1/", "/v2/"] {
+                    let key = format!("{scheme}{host}{path}");
+                    for image in ["debian", "index.docker.io/library/debian", "registry-1.docker.io/a/b"] {
+                        let found = find(&auths(&[(&key, "hub:1")]), image).unwrap();
+                        assert_eq!(found.as_deref(), Some("hub:1"), "{key} for {image}");
+                    }
+                    assert_eq!(find(&auths(&[(&key, "hub:1")]), "a.example/x").unwrap(), None);
+                }
+            }
+            let found = find(&auths(&[(&format!("{host}/library"), "hub:1")]), "debian");
+            assert_eq!(found.unwrap().as_deref(), Some("hub:1"), "{host}");
+        }
+        for key in [
+            "registry.hub.docker.com",
+            "docker.io.example",
+            "ftp://docker.io",
+            "docker.io/v2/x",
+        ] {
+            assert_eq!(find(&auths(&[(key, "hub:1")]), "debian").unwrap(), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn keys_that_mean_the_same_have_an_order() {
+        for (file, credentials) in [
+            (&[("https://a.example", "url:1"), ("a.example", "name:1")][..], "name:1"),
+            (&[("https://a.example", "url:1"), ("A.example", "upper:1")], "upper:1"),
+            (&[("a.example/v2/", "v2:1"), ("a.example/v1/", "v1:1")], "v1:1"),
+            (&[("A.example/team/", "team:1"), ("a.example", "name:1")], "team:1"),
+            (
+                &[("https://a.example/team", "url:1"), ("a.example/te", "no:1")],
+                "url:1",
+            ),
+        ] {
+            assert_eq!(
+                find(&auths(file), "a.example/team/app").unwrap().as_deref(),
+                Some(credentials)
+            );
+        }
+        for empty in [json!({}), json!(null), json!({"auth": ""}), json!({"username": "u"})] {
+            for key in ["docker.io", "docker.io/library/debian", "registry-1.docker.io"] {
+                let file = json!({"auths": {key: empty, "https://index.docker.io/v1/": {"auth": "dTpw"}}});
+                assert_eq!(
+                    find(&file.to_string(), "debian").unwrap().as_deref(),
+                    Some("u:p"),
+                    "{file}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_an_entry_that_is_needed_has_to_be_read() {
+        let broken = [
+            json!("c2VjcmV0"),
+            json!(["c2VjcmV0"]),
+            json!({"auth": 1}),
+            json!({"auth": "c2VjcmV0"}),
+        ];
+        for entry in broken {
+            let file = json!({
+                "auths": {"a.example": {"auth": "dTpw"}, "b.example": entry},
+                "credHelpers": {"a.example": 1}, "credsStore": [], "HttpHeaders": 1
+            });
+            assert_eq!(
+                find(&file.to_string(), "a.example/x").unwrap().as_deref(),
+                Some("u:p"),
+                "{file}"
+            );
+            let error = find(&file.to_string(), "b.example/x").unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(
+                shown.contains("\"b.example\"") && !shown.contains("c2VjcmV0"),
+                "{shown}"
+            );
+        }
+    }
+
+    #[test]
+    fn files_of_another_form_are_refused() {
+        for content in [
+            "[]",
+            "[{\"a.example\": {}}]",
+            "{\"auths\": []}",
+            "{\"credHelpers\": []}",
+            "1",
+            "\"a\"",
+            "{",
+        ] {
+            let error = find(content, "a.example/x").unwrap_err();
+            assert!(matches!(error, AuthError::Json { .. }), "{content}: {error:?}");
+        }
+        let mark = format!("\u{feff}{}", auths(&[("a.example", "u:p")]));
+        assert_eq!(find(&mark, "a.example/x").unwrap().as_deref(), Some("u:p"));
+        assert_eq!(find("\u{feff}\r\n", "a.example/x").unwrap(), None);
+    }
+
+    #[test]
+    fn identity_tokens_and_empty_entries_are_understood() {
+        let file = json!({
+            "auths": {"a.example": {"auth": STANDARD.encode("u:"), "identitytoken": "t0k"}, "b.example": {}},
+            "credHelpers": {"b.example": "would-run"}, "credsStore": "would-run-too"
+        });
+        assert_eq!(
+            find(&file.to_string(), "a.example/x").unwrap().as_deref(),
+            Some("token t0k")
+        );
+        assert_eq!(find(&file.to_string(), "b.example/x").unwrap(), None);
+        assert_eq!(find("{}", "b.example/x").unwrap(), None);
+    }
+
+    #[test]
+    fn null_is_nothing() {
+        let pair = json!({"auth": STANDARD.encode("u:p"), "identitytoken": null, "email": null});
+        for (content, credentials) in [
+            (Value::Null, None),
+            (json!({"auths": null, "credHelpers": null, "credsStore": null}), None),
+            (json!({"auths": {"a.example": null}}), None),
+            (
+                json!({"auths": {"a.example": {"auth": null}}, "credHelpers": {"a.example": null}}),
+                None,
+            ),
+            (
+                json!({"auths": {"b.example": null, "a.example": pair}, "credsStore": null}),
+                Some("u:p"),
+            ),
+        ] {
+            let found = find(&content.to_string(), "a.example/x").unwrap();
+            assert_eq!(found.as_deref(), credentials, "{content}");
+        }
+    }
+
+    #[test]
+    fn broken_files_are_errors_that_show_no_secret() {
+        let wrong_type =
+            json!({"auths": {"a.example": {"auth": ["c2VjcmV0OnNlY3JldA=="]}, "b": "c2VjcmV0OnNlY3JldA=="}});
+        let no_colon = auths(&[("a.example", "c2VjcmV0")]);
+        let no_base64 = json!({"auths": {"a.example": {"auth": "c2VjcmV0 c2VjcmV0"}}});
+        let no_user = auths(&[("a.example", ":c2VjcmV0")]);
+        for content in [
+            wrong_type.to_string(),
+            no_colon,
+            no_base64.to_string(),
+            no_user,
+            "c2VjcmV0".to_owned(),
+        ] {
+            let error = find(&content, "a.example/x").unwrap_err();
+            let shown = format!("{error} {error:?}");
+            assert!(!shown.contains("c2VjcmV0") && !shown.contains("secret"), "{shown}");
+        }
+        let Reference::Registry(image) = Reference::parse("a.example/x").unwrap() else {
+            panic!("no registry")
+        };
+        let missing = AuthFiles {
+            named: Some("/nonexistent/auth.json".into()),
+            default: None,
+        };
+        assert!(matches!(missing.find(&image).err(), Some(AuthError::Read { .. })));
+    }
+
+    fn image(reference: &str) -> RegistryReference {
+        match Reference::parse(reference).unwrap() {
+            Reference::Registry(image) => image,
+            other => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn the_default_file_has_the_second_word_and_need_not_exist() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(directory.path().join(name));
+        fs::write(
+            path("named").unwrap(),
+            auths(&[("a.example", "a:1"), ("b.example/x", "b:1")]),
+        )
+        .unwrap();
+        fs::write(
+            path("default").unwrap(),
+            auths(&[("a.example", "a:2"), ("b.example", "b:2")]),
+        )
+        .unwrap();
+        let from = |default: &str, reference: &str| {
+            let files = AuthFiles {
+                named: path("named"),
+                default: path(default),
+            };
+            let found = files.find(&image(reference)).unwrap();
+            found
+                .credentials
+                .map(|(_, file)| file.file_name().unwrap().to_str().unwrap().to_owned())
+        };
+        assert_eq!(from("default", "a.example/x").as_deref(), Some("named"));
+        assert_eq!(from("default", "b.example/x/y").as_deref(), Some("named"));
+        assert_eq!(from("default", "b.example/z").as_deref(), Some("default"));
+        assert_eq!(from("missing", "b.example/z"), None);
+    }
+
+    #[test]
+    fn helpers_are_named_and_never_asked() {
+        let helper = |content: &Value, reference: &str| {
+            let file = tempfile::NamedTempFile::new().unwrap();
+            fs::write(file.path(), content.to_string()).unwrap();
+            let files = AuthFiles {
+                named: Some(file.path().to_owned()),
+                default: None,
+            };
+            files.find(&image(reference)).unwrap().helper.map(|helper| helper.name)
+        };
+        let own = json!({"credHelpers": {"a.example": "gcloud", "https://index.docker.io/v1/": "hub"}});
+        assert_eq!(helper(&own, "a.example/x").as_deref(), Some("gcloud"));
+        assert_eq!(helper(&own, "debian").as_deref(), Some("hub"));
+        assert_eq!(helper(&own, "b.example/x"), None);
+        let store = json!({"credsStore": "desktop"});
+        assert_eq!(helper(&store, "b.example/x").as_deref(), Some("desktop"));
+        for none in [
+            json!({"credsStore": ""}),
+            json!({"credHelpers": {"b.example": null}}),
+            json!({"credHelpers": {"b.example": ""}}),
+        ] {
+            assert_eq!(helper(&none, "b.example/x"), None);
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! The bytes of a layer at its source, read while they come.
+
+use std::fmt;
+use std::io::{self, BufReader, Read};
+use std::sync::Arc;
+
+use super::progress::LayerProgress;
+use super::registry::Growing;
+use super::section::Section;
+use layer::Decoder;
+
+/// The bytes of a layer as they are at the source, compressed or not.
+#[derive(Debug)]
+pub struct Blob {
+    bytes: Bytes,
+    progress: Option<Arc<LayerProgress>>,
+}
+
+/// Where they come from.
+pub(super) enum Bytes {
+    Section(Section),
+    Growing(Growing),
+    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
+    /// that decompressed.
+    Decoded(Section, Box<Decoder<BufReader<Section>>>),
+    /// Of an archive as it holds them.
+    Packed(Section),
+}
+
+impl Blob {
+    /// Tells the progress, if there is one, what was read, from the first byte on.
+    pub(super) fn new(bytes: Bytes, progress: Option<Arc<LayerProgress>>) -> Self {
+        if let Some(progress) = &progress {
+            progress.begin();
+        }
+        Self { bytes, progress }
+    }
+
+    /// Takes the first `size` bytes of a file for a blob.
+    #[must_use]
+    pub fn of_file(file: std::fs::File, size: u64) -> Self {
+        Self::new(Bytes::Section(Section::whole(file, size)), None)
+    }
+
+    /// The blob as it is stored, which for some archives is compressed where the manifest says
+    /// otherwise. The digest that the manifest names is then that of the tar in it.
+    #[must_use]
+    pub fn packed(self) -> Self {
+        let bytes = match self.bytes {
+            Bytes::Decoded(section, _) => Bytes::Packed(section),
+            bytes => bytes,
+        };
+        Self { bytes, ..self }
+    }
+
+    /// Returns whether others hash its bytes: the download that
+    /// [`Source::finish`](super::Source::finish) asks, or the decoder.
+    #[must_use]
+    pub fn is_hashed_elsewhere(&self) -> bool {
+        matches!(self.bytes, Bytes::Growing(_) | Bytes::Packed(_))
+    }
+}
+
+impl fmt::Debug for Bytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Section(section) | Self::Packed(section) => section.fmt(f),
+            Self::Growing(growing) => growing.fmt(f),
+            Self::Decoded(..) => f.write_str("Decoded"),
+        }
+    }
+}
+
+impl Read for Blob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = match &mut self.bytes {
+            Bytes::Section(section) | Bytes::Packed(section) => section.read(buffer),
+            Bytes::Growing(growing) => growing.read(buffer),
+            Bytes::Decoded(_, decoder) => decoder.read(buffer),
+        }?;
+        if let Some(progress) = &self.progress {
+            progress.apply(count);
+        }
+        Ok(count)
+    }
+}

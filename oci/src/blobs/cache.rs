@@ -1,0 +1,416 @@
+//! The store as its owner sees it: what is in it, what goes, what is damaged.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::SystemTime;
+
+use super::{
+    ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, found, incoming, is_unusable, partial_name, remove_entry,
+};
+use crate::digest::{Algorithm, Digest, Verified};
+use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
+use layer::interrupt::{Interruptible, is_raised};
+
+/// The blobs that a state directory keeps: layers, manifests and configs that were downloaded.
+#[derive(Debug)]
+pub struct Cache {
+    store: BlobStore,
+}
+
+/// A blob that is kept, or the beginning of one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CacheEntry {
+    /// The digest of the whole blob.
+    pub digest: Digest,
+    /// Bytes that there are.
+    pub size: u64,
+    /// When a build used it last.
+    pub last_used: SystemTime,
+    /// Whether it is only the beginning of the blob, of a download that was not completed.
+    pub is_partial: bool,
+}
+
+/// Blobs that something was done with, and what it could not be done with.
+#[derive(Debug, Default)]
+#[non_exhaustive]
+pub struct CacheReport {
+    /// The blobs.
+    pub entries: Vec<CacheEntry>,
+    /// Everything that was passed over, and why.
+    pub problems: Vec<StoreError>,
+}
+
+/// All that has a blob's name.
+#[derive(Default)]
+struct Listing {
+    /// Files, the most recently used first.
+    blobs: Vec<CacheEntry>,
+    /// Entries that are not files, and so cannot be blobs.
+    others: Vec<(CacheEntry, EntryKind)>,
+    /// Directories and entries that could not be read.
+    problems: Vec<StoreError>,
+}
+
+impl Cache {
+    /// The cache in a state directory, which need not exist.
+    #[must_use]
+    pub fn new(state_dir: &Path) -> Self {
+        Self {
+            store: BlobStore::new(state_dir),
+        }
+    }
+
+    /// Lists all that is kept, the most recently used first. What has the name of a blob and is not
+    /// a file is a problem.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory, or a directory in
+    /// it, cannot be used.
+    pub fn entries(&self) -> Result<CacheReport, StoreError> {
+        let Listing {
+            blobs,
+            others,
+            mut problems,
+        } = self.list()?;
+        if !problems.is_empty() {
+            return Err(problems.swap_remove(0));
+        }
+        let refused = |(entry, kind): (CacheEntry, EntryKind)| {
+            let path = self.folder_path(&entry).join(name(&entry));
+            StoreError::read(path, Untrusted::NotAFile(kind).into())
+        };
+        Ok(CacheReport {
+            entries: blobs,
+            problems: others.into_iter().map(refused).collect(),
+        })
+    }
+
+    /// Removes what was not used for longest, until at most `limit` bytes are left, or with 0
+    /// everything, and what has the name of a blob and is not a file. Returns what that was.
+    ///
+    /// What somebody is downloading stays. What somebody is reading can be read on.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory cannot be used. What
+    /// cannot be removed is a problem, and all else is removed nevertheless.
+    pub fn trim(&self, limit: u64) -> Result<CacheReport, StoreError> {
+        let (blobs, mut report) = self.remove_others()?;
+        report.problems.extend(incoming::sweep(&self.store));
+        let mut kept = 0_u64;
+        for entry in blobs {
+            // Once one does not fit, no older one stays in its place.
+            kept = kept.saturating_add(entry.size);
+            if kept > limit || limit == 0 {
+                report.note(self.remove(entry));
+            }
+        }
+        Ok(report)
+    }
+
+    /// Holds every blob against its digest, and removes those that are damaged, and whatever no
+    /// build could read. Returns what that was. Stops, with what it found so far, when
+    /// `interrupted` is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Cache::trim`].
+    pub fn verify(&self, interrupted: &Arc<AtomicBool>) -> Result<CacheReport, StoreError> {
+        let (blobs, mut report) = self.remove_others()?;
+        for entry in blobs.into_iter().filter(|entry| !entry.is_partial) {
+            let is_damaged = self.is_damaged(&entry, interrupted);
+            if is_raised(interrupted) {
+                break;
+            }
+            match is_damaged {
+                Ok(false) => {}
+                Ok(true) => report.note(self.remove(entry)),
+                Err(problem) => report.problems.push(problem),
+            }
+        }
+        Ok(report)
+    }
+
+    /// Removes what is not a file where blobs and locks are. Returns the blobs, and what that was.
+    fn remove_others(&self) -> Result<(Vec<CacheEntry>, CacheReport), StoreError> {
+        let Listing {
+            blobs,
+            others,
+            problems,
+        } = self.list()?;
+        let mut report = CacheReport {
+            entries: Vec::new(),
+            problems,
+        };
+        if let Err(problem) = self.sweep_locks(&mut report.problems) {
+            report.problems.push(problem);
+        }
+        for (entry, _) in others {
+            report.note(self.remove(entry));
+        }
+        Ok((blobs, report))
+    }
+
+    fn list(&self) -> Result<Listing, StoreError> {
+        let mut listing = Listing::default();
+        // Without this directory, there is nothing to list.
+        self.store.find_blobs()?;
+        for algorithm in ALGORITHMS {
+            if let Err(problem) = self.list_folder(algorithm, &mut listing) {
+                listing.problems.push(problem);
+            }
+        }
+        let blobs = &mut listing.blobs;
+        blobs.sort_by(|a, b| (b.last_used, &a.digest).cmp(&(a.last_used, &b.digest)));
+        Ok(listing)
+    }
+
+    fn list_folder(&self, algorithm: Algorithm, listing: &mut Listing) -> Result<(), StoreError> {
+        let Some(folder) = self.store.find_folder(Folder::Blobs(algorithm))? else {
+            return Ok(());
+        };
+        let names = folder.names();
+        let names = names.map_err(|source| StoreError::read(folder.path().to_owned(), source))?;
+        for name in names {
+            let Some((digest, is_partial)) = parse(algorithm, &name) else {
+                continue;
+            };
+            match folder.entry(&name) {
+                // It is gone.
+                Ok(None) => {}
+                Ok(Some(Entry {
+                    kind, len, modified, ..
+                })) => {
+                    let entry = CacheEntry {
+                        digest,
+                        size: if kind == EntryKind::File { len } else { 0 },
+                        last_used: modified,
+                        is_partial,
+                    };
+                    match kind {
+                        EntryKind::File => listing.blobs.push(entry),
+                        kind => listing.others.push((entry, kind)),
+                    }
+                }
+                Err(source) => listing
+                    .problems
+                    .push(StoreError::read(folder.path().join(name), source)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is among the locks and is not a file, so that it cannot be anybody's lock.
+    /// Files stay.
+    fn sweep_locks(&self, problems: &mut Vec<StoreError>) -> Result<(), StoreError> {
+        let Some(folder) = self.store.find_folder(Folder::Locks)? else {
+            return Ok(());
+        };
+        let names = folder.names();
+        for name in names.map_err(|source| StoreError::read(folder.path().to_owned(), source))? {
+            let removed = match folder.kind(&name) {
+                Ok(None | Some(EntryKind::File)) => Ok(()),
+                Ok(Some(_)) => remove_entry(&folder, &name),
+                Err(error) => Err(error),
+            };
+            if let Err(source) = removed {
+                problems.push(StoreError::write(folder.path().join(name), source));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a blob is not what its name says, or is of no use to anybody.
+    fn is_damaged(&self, entry: &CacheEntry, interrupted: &Arc<AtomicBool>) -> Result<bool, StoreError> {
+        let Some(folder) = self.folder(entry)? else {
+            return Ok(false);
+        };
+        let file = match found(folder.open_file(name(entry), Access::Read)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(false),
+            Err(error) if is_unusable(&error) => return Ok(true),
+            Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
+        };
+        let mut blob = Verified::new(Interruptible::new(file, interrupted), entry.digest.clone(), None);
+        // An unreadable blob is as good as damaged: the disk will not get better.
+        Ok(blob.drain().is_err() || blob.finish().is_err())
+    }
+
+    /// Removes an entry, and returns it, unless it is being downloaded.
+    fn remove(&self, entry: CacheEntry) -> Result<Option<CacheEntry>, StoreError> {
+        let Some(folder) = self.folder(&entry)? else {
+            return Ok(Some(entry));
+        };
+        let _lock = if entry.is_partial {
+            match self.store.try_lock(&entry.digest)? {
+                None => return Ok(None),
+                lock => lock,
+            }
+        } else {
+            None
+        };
+        let name = name(&entry);
+        let removed = remove_entry(&folder, &name);
+        removed.map_err(|source| StoreError::write(folder.path().join(name), source))?;
+        Ok(Some(entry))
+    }
+
+    fn folder(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
+        self.store.find_folder(Folder::Blobs(entry.digest.algorithm()))
+    }
+
+    fn folder_path(&self, entry: &CacheEntry) -> PathBuf {
+        self.store.folder_path(Folder::Blobs(entry.digest.algorithm()))
+    }
+}
+
+impl CacheReport {
+    /// Takes what came of the removal of an entry.
+    fn note(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
+        match removed {
+            Ok(entry) => self.entries.extend(entry),
+            Err(problem) => self.problems.push(problem),
+        }
+    }
+}
+
+/// Returns the name of an entry's file.
+fn name(entry: &CacheEntry) -> String {
+    if entry.is_partial {
+        partial_name(&entry.digest)
+    } else {
+        entry.digest.hex().to_owned()
+    }
+}
+
+/// Returns the digest that a file is named by, and whether it is a beginning; `None` for what is
+/// nothing of ours.
+fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
+    let name = name.to_str()?;
+    let (hex, is_partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
+        Some(hex) => (hex, true),
+        None => (name, false),
+    };
+    let digest = format!("{}:{hex}", algorithm.name()).parse().ok()?;
+    Some((digest, is_partial))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::sync::atomic::Ordering;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::blobs::Begin;
+
+    /// A cache of a blob for each letter, the first the most recently used, and the beginning of one, used last of all.
+    fn cache(letters: &str) -> (tempfile::TempDir, Cache) {
+        let state = tempfile::tempdir().unwrap();
+        let cache = Cache::new(state.path());
+        for (age, letter) in letters.bytes().enumerate() {
+            let content = [letter; 10];
+            let digest = Digest::of(Algorithm::Sha256, &content);
+            cache.store.put(&digest, &content).unwrap();
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
+            let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
+            file.set_modified(time).unwrap();
+        }
+        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap() else {
+            panic!("not to be begun")
+        };
+        partial.write(b"12345").unwrap();
+        (state, cache)
+    }
+
+    fn beginning() -> Digest {
+        Digest::of(Algorithm::Sha256, b"1234567890")
+    }
+
+    fn entries(cache: &Cache) -> Vec<CacheEntry> {
+        all_done(cache.entries())
+    }
+
+    fn trim(cache: &Cache, limit: u64) -> Vec<CacheEntry> {
+        all_done(cache.trim(limit))
+    }
+
+    fn all_done(report: Result<CacheReport, StoreError>) -> Vec<CacheEntry> {
+        let CacheReport { entries, problems } = report.unwrap();
+        assert!(problems.is_empty(), "{problems:?}");
+        entries
+    }
+
+    fn contents(cache: &Cache) -> Vec<Option<char>> {
+        let blob = |entry: CacheEntry| {
+            assert_eq!(entry.size, if entry.is_partial { 5 } else { 10 });
+            (!entry.is_partial).then(|| {
+                fs::read_to_string(cache.folder_path(&entry).join(name(&entry)))
+                    .unwrap()
+                    .chars()
+                    .next()
+                    .unwrap()
+            })
+        };
+        entries(cache).into_iter().map(blob).collect()
+    }
+
+    #[test]
+    fn what_was_not_used_for_longest_goes_first() {
+        let (_state, cache) = cache("abcd");
+        assert_eq!(contents(&cache), [None, Some('a'), Some('b'), Some('c'), Some('d')]);
+        assert_eq!(trim(&cache, 45), []);
+        assert_eq!(trim(&cache, 44).len(), 1);
+        let used = Digest::of(Algorithm::Sha256, &[b'c'; 10]);
+        cache.store.get(&used, 10).unwrap().unwrap();
+        assert_eq!(trim(&cache, 20).len(), 2);
+        assert_eq!(contents(&cache), [Some('c'), None]);
+        trim(&cache, 0);
+        assert_eq!(contents(&cache), []);
+    }
+
+    #[test]
+    fn what_is_being_downloaded_stays() {
+        let (_state, cache) = cache("a");
+        let downloading = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap();
+        assert_eq!(trim(&cache, 0).len(), 1);
+        assert_eq!(contents(&cache), [None]);
+        drop(downloading);
+        assert_eq!(trim(&cache, 0).len(), 1);
+        assert_eq!(contents(&cache), []);
+    }
+
+    #[test]
+    fn what_is_damaged_is_found_and_removed() {
+        let (_state, cache) = cache("abc");
+        let interrupted = Arc::new(AtomicBool::new(false));
+        assert_eq!(all_done(cache.verify(&interrupted)), []);
+        let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
+        fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
+        interrupted.store(true, Ordering::Relaxed);
+        assert_eq!(
+            all_done(cache.verify(&interrupted)),
+            [],
+            "what was not read is not damaged"
+        );
+        interrupted.store(false, Ordering::Relaxed);
+        let found = all_done(cache.verify(&interrupted));
+        assert_eq!(found.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
+        assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);
+    }
+
+    #[test]
+    fn files_of_others_are_left_alone() {
+        let (state, cache) = cache("a");
+        let file = state.path().join("blobs/sha256/README");
+        fs::write(&file, "mine").unwrap();
+        trim(&cache, 0);
+        assert_eq!(entries(&cache), []);
+        assert!(file.exists());
+        assert_eq!(entries(&Cache::new(Path::new("/nonexistent"))), []);
+    }
+}

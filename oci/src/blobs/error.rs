@@ -1,0 +1,118 @@
+//! Failures of the blob store.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::digest::Digest;
+use crate::host::{Untrusted, end_holder, kind_of};
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+
+/// The blob store could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// A blob could not be read.
+    #[error("could not read {} in the blob store", .path.display())]
+    Read {
+        /// The blob.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A blob could not be written or removed.
+    #[error("could not write {} in the blob store", .path.display())]
+    Write {
+        /// The blob.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A lock could not be taken.
+    #[error("could not lock {} in the blob store", .path.display())]
+    Lock {
+        /// The file that is locked.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The state directory, or something in it, belongs to another user, can be changed by others,
+    /// or is not the file or directory that it has to be. Nothing of it was used.
+    #[error("refused to use {}, where downloads are kept", .path.display())]
+    Refused {
+        /// The file or directory.
+        path: PathBuf,
+        /// Why, with owner and mode.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has held a lock without getting on.
+    #[error(
+        "gave up waiting for {}, which another build has held for {} minutes without downloading anything",
+        .path.display(),
+        .waited.as_secs().div_ceil(60)
+    )]
+    Held {
+        /// The file that is locked.
+        path: PathBuf,
+        /// Time since anything was downloaded.
+        waited: Duration,
+    },
+    /// A download that went on where an earlier one had stopped did not come to its digest; what
+    /// there was is removed.
+    #[error("the beginning of {digest} that an earlier download had left was damaged, and is removed")]
+    Damaged {
+        /// The digest of the blob.
+        digest: Digest,
+    },
+}
+
+impl StoreError {
+    pub(super) fn read(path: PathBuf, source: io::Error) -> Self {
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Read { path, source },
+        }
+    }
+
+    pub(super) fn write(path: PathBuf, source: io::Error) -> Self {
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Write { path, source },
+        }
+    }
+
+    pub(super) fn lock(path: PathBuf, source: io::Error) -> Self {
+        match Untrusted::of(&source) {
+            Some(_) => Self::Refused { path, source },
+            None => Self::Lock { path, source },
+        }
+    }
+}
+
+impl Failure for StoreError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Lock { source, .. }
+            | Self::Refused { source, .. } => kind_of(source),
+            Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
+        Some(match self {
+            Self::Damaged { .. } => Hint::again(),
+            Self::Refused { path, source } => Untrusted::of(source)?.hint(path, own),
+            Self::Held { path, .. } => end_holder(path, own),
+            Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("name a directory")
+                .with(Setting::StateDirectory)
+                .and(" that you can write to, with space for the layers"),
+        })
+    }
+}

@@ -1,0 +1,33 @@
+//! A blob that the store gets besides what it was asked for: the tar of a layer, while it is applied.
+
+use super::BlobStore;
+use super::incoming::Incoming;
+use crate::digest::Digest;
+
+/// A tar on its way into the store. It stays only if [`Keep::commit`] is called.
+///
+/// It is for the convenience of later builds: whatever goes wrong with it, a full disk for example, only means that there is none.
+pub struct Keep(Option<Incoming>);
+
+impl Keep {
+    /// Begins to keep a blob, unless the store has it or somebody else writes it.
+    pub(crate) fn begin(store: &BlobStore, digest: &Digest) -> Option<Self> {
+        if store.has_entry(digest) || Incoming::is_begun(store, digest) {
+            return None;
+        }
+        Incoming::begin(store, digest).ok().map(|incoming| Self(Some(incoming)))
+    }
+
+    /// Takes the next bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
+        // What did not take them all is of no use, and takes room.
+        self.0.take_if(|incoming| incoming.write(bytes).is_err());
+    }
+
+    /// Gives it its name: all of it was written, and has the digest.
+    pub fn commit(self) {
+        if let Some(incoming) = self.0 {
+            let _ = incoming.commit();
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A blob on its way into the store.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::sync::atomic::AtomicBool;
+
+use super::{StoreError, partial_name, remove};
+use crate::digest::{Check, Digest};
+use crate::error::ImageError;
+use crate::host::{Access, Directory};
+use layer::interrupt;
+
+/// Bytes that are hashed at once of what is there already.
+const BUFFER_LEN: usize = 128 << 10;
+
+/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes
+/// next.
+pub(crate) struct Partial {
+    file: File,
+    /// The directory that it is in, and that the blob will be in.
+    folder: Directory,
+    digest: Digest,
+    check: Check,
+    /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
+    is_resumed: bool,
+    /// Released when this is dropped.
+    _lock: File,
+}
+
+impl Partial {
+    /// Opens what there is of a blob, and hashes it. What cannot be the beginning of it is emptied.
+    pub(super) fn open(
+        folder: Directory,
+        digest: &Digest,
+        size: u64,
+        lock: File,
+        interrupted: &AtomicBool,
+    ) -> Result<Self, StoreError> {
+        let open = || {
+            let mut file = folder.open_file(partial_name(digest), Access::Create)?;
+            let mut check = Check::new(digest.clone(), Some(size));
+            if file.metadata()?.len() > size {
+                file.set_len(0)?;
+            }
+            hash(&mut file, &mut check, interrupted)?;
+            Ok((file, check))
+        };
+        match open() {
+            Ok((file, check)) => Ok(Self {
+                file,
+                folder,
+                digest: digest.clone(),
+                is_resumed: check.seen() > 0,
+                check,
+                _lock: lock,
+            }),
+            Err(source) => Err(failed(&folder, digest, source)),
+        }
+    }
+
+    /// Bytes that there are.
+    pub(crate) fn len(&self) -> u64 {
+        self.check.seen()
+    }
+
+    /// Says that what comes next is of another request than what there is.
+    pub(crate) fn resume(&mut self) {
+        self.is_resumed |= self.len() > 0;
+    }
+
+    /// Takes the next bytes.
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), ImageError> {
+        self.check
+            .update(bytes)
+            .map_err(|source| ImageError::content(&self.digest, source))?;
+        self.file
+            .write_all(bytes)
+            .map_err(|source| failed(&self.folder, &self.digest, source))?;
+        Ok(())
+    }
+
+    /// Gives the blob its name, if it is complete and right; removes it if it is not.
+    pub(crate) fn commit(self) -> Result<(), ImageError> {
+        let Self {
+            file,
+            folder,
+            digest,
+            check,
+            is_resumed,
+            _lock,
+        } = self;
+        // An open file cannot be renamed everywhere.
+        drop(file);
+        let name = partial_name(&digest);
+        match check.finish() {
+            Ok(()) => {
+                let renamed = folder.rename(name, &folder, digest.hex());
+                renamed.map_err(|source| failed(&folder, &digest, source).into())
+            }
+            Err(source) => {
+                remove(&folder, &name)?;
+                Err(if is_resumed {
+                    StoreError::Damaged { digest }.into()
+                } else {
+                    ImageError::content(&digest, source)
+                })
+            }
+        }
+    }
+
+    /// Removes it.
+    pub(crate) fn discard(self) {
+        let Self {
+            file,
+            folder,
+            digest,
+            _lock,
+            ..
+        } = self;
+        drop(file);
+        // What cannot be removed is found out to be wrong by whoever goes on with it.
+        let _ = remove(&folder, &partial_name(&digest));
+    }
+}
+
+fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError {
+    StoreError::write(folder.path().join(partial_name(digest)), source)
+}
+
+/// Reads a file to its end, where writing goes on.
+fn hash(file: &mut File, check: &mut Check, interrupted: &AtomicBool) -> io::Result<()> {
+    let mut buffer = vec![0; BUFFER_LEN];
+    loop {
+        interrupt::check(interrupted)?;
+        match file.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => check.update(&buffer[..count]).map_err(io::Error::other)?,
+        }
+    }
+}

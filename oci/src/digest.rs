@@ -1,0 +1,512 @@
+//! Digests of content, and a reader that holds what it reads against one (image-spec descriptor.md, "Digests").
+
+mod file;
+
+use std::fmt;
+use std::io::{self, Read};
+use std::str::FromStr;
+
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256, Sha512};
+
+pub use file::next_data;
+
+use layer::failure::{ErrorKind, Failure, Hint};
+
+/// A hash function that image-spec registers and that this crate computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Algorithm {
+    /// SHA-256, `sha256`.
+    Sha256,
+    /// SHA-512, `sha512`.
+    Sha512,
+}
+
+impl Algorithm {
+    /// The name before the colon of a digest.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+        }
+    }
+
+    fn hex_len(self) -> usize {
+        match self {
+            Self::Sha256 => 64,
+            Self::Sha512 => 128,
+        }
+    }
+}
+
+/// The digest of some content: `sha256:` and 64, or `sha512:` and 128, lower case hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Digest {
+    algorithm: Algorithm,
+    hex: String,
+}
+
+impl Digest {
+    /// The digest of `content`.
+    #[must_use]
+    pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update(content);
+        hasher.finish()
+    }
+
+    /// The digest of all that a reader gives.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader.
+    pub fn of_reader(algorithm: Algorithm, reader: impl Read) -> io::Result<Self> {
+        let mut hasher = Hasher::new(algorithm);
+        hasher.update_from(reader)?;
+        Ok(hasher.finish())
+    }
+
+    /// The hash function.
+    #[must_use]
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// The hash, in lower case hexadecimal digits only: safe as a file name.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        &self.hex
+    }
+
+    /// Checks that `content` has this digest, and `size` bytes where that is known.
+    ///
+    /// # Errors
+    ///
+    /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
+    pub fn check(&self, content: &[u8], size: Option<u64>) -> Result<(), DigestError> {
+        let actual = content.len() as u64;
+        if let Some(expected) = size.filter(|&expected| expected != actual) {
+            return Err(DigestError::SizeMismatch { expected, actual });
+        }
+        self.expect(Self::of(self.algorithm, content))
+    }
+
+    /// Demands that this is the digest of some content.
+    ///
+    /// # Errors
+    ///
+    /// [`DigestError::DigestMismatch`].
+    pub fn expect(&self, actual: Self) -> Result<(), DigestError> {
+        if *self == actual {
+            return Ok(());
+        }
+        Err(DigestError::DigestMismatch {
+            expected: self.clone(),
+            actual,
+        })
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.algorithm.name(), self.hex)
+    }
+}
+
+impl FromStr for Digest {
+    type Err = ParseDigestError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let excerpt = |text: &str| text.chars().take(160).collect::<String>();
+        let malformed = || ParseDigestError::Malformed { digest: excerpt(text) };
+        let (name, hex) = text.split_once(':').ok_or_else(malformed)?;
+        let algorithm = match name {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            "" => return Err(malformed()),
+            _ => {
+                return Err(ParseDigestError::UnsupportedAlgorithm {
+                    algorithm: excerpt(name),
+                });
+            }
+        };
+        let is_hex = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if hex.len() != algorithm.hex_len() || !is_hex {
+            return Err(malformed());
+        }
+        Ok(Self {
+            algorithm,
+            hex: hex.to_owned(),
+        })
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = ParseDigestError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+/// A text that is no digest.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ParseDigestError {
+    /// Not `sha256:` with 64, nor `sha512:` with 128, lower case hexadecimal digits.
+    #[error("{digest:?} is no digest: sha256: and 64 lower case hexadecimal digits, or sha512: and 128")]
+    Malformed {
+        /// The text, cut after 160 characters.
+        digest: String,
+    },
+    /// A hash function other than SHA-256 and SHA-512.
+    #[error("digest algorithm {algorithm:?} is not supported: sha256 and sha512 are")]
+    UnsupportedAlgorithm {
+        /// The text before the colon, cut after 160 characters.
+        algorithm: String,
+    },
+}
+
+/// Content that is not what its descriptor says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DigestError {
+    /// More or fewer bytes. More are noticed as they arrive, so `actual` may be less than all there is.
+    #[error("{actual} bytes instead of {expected}")]
+    SizeMismatch {
+        /// Bytes that the descriptor says.
+        expected: u64,
+        /// Bytes that came.
+        actual: u64,
+    },
+    /// Other bytes.
+    #[error("the digest is {actual} instead of {expected}")]
+    DigestMismatch {
+        /// The digest that the descriptor says.
+        expected: Digest,
+        /// The digest of what came.
+        actual: Digest,
+    },
+}
+
+impl Failure for DigestError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Permanent
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        Some("fetch or push the image again: what is there now is not what its digests promise".into())
+    }
+}
+
+/// A hash that is being computed.
+#[derive(Clone)]
+enum Hasher {
+    Sha256(Sha256),
+    Sha512(Sha512),
+}
+
+impl Hasher {
+    fn new(algorithm: Algorithm) -> Self {
+        match algorithm {
+            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
+            Algorithm::Sha512 => Self::Sha512(Sha512::new()),
+        }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hasher) => hasher.update(bytes),
+            Self::Sha512(hasher) => hasher.update(bytes),
+        }
+    }
+
+    /// Hashes all that a reader gives, and says how many bytes that is.
+    fn update_from(&mut self, mut reader: impl Read) -> io::Result<u64> {
+        let mut buffer = vec![0; 128 << 10];
+        let mut len = 0;
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => return Ok(len),
+                Ok(count) => {
+                    self.update(&buffer[..count]);
+                    len += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn finish(self) -> Digest {
+        match self {
+            Self::Sha256(hasher) => Digest {
+                algorithm: Algorithm::Sha256,
+                hex: hex(&hasher.finalize()),
+            },
+            Self::Sha512(hasher) => Digest {
+                algorithm: Algorithm::Sha512,
+                hex: hex(&hasher.finalize()),
+            },
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).expect("four bits are a hexadecimal digit");
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// What is known of some content before it comes, and what came of it so far.
+pub struct Check {
+    expected: Digest,
+    size: Option<u64>,
+    hasher: Hasher,
+    seen: u64,
+}
+
+impl Check {
+    /// Expects a digest, and a size in bytes if it is known.
+    #[must_use]
+    pub fn new(expected: Digest, size: Option<u64>) -> Self {
+        let hasher = Hasher::new(expected.algorithm);
+        Self {
+            expected,
+            size,
+            hasher,
+            seen: 0,
+        }
+    }
+
+    /// Takes the next bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`DigestError::SizeMismatch`] with the first bytes beyond the size.
+    pub fn update(&mut self, bytes: &[u8]) -> Result<(), DigestError> {
+        self.seen = self.seen.saturating_add(bytes.len() as u64);
+        self.within_size()?;
+        self.hasher.update(bytes);
+        Ok(())
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen
+    }
+
+    /// Compares what came with what was expected.
+    ///
+    /// # Errors
+    ///
+    /// [`DigestError::SizeMismatch`] and [`DigestError::DigestMismatch`].
+    pub fn finish(self) -> Result<(), DigestError> {
+        if let Some(expected) = self.size.filter(|&expected| expected != self.seen) {
+            return Err(DigestError::SizeMismatch {
+                expected,
+                actual: self.seen,
+            });
+        }
+        self.expected.expect(self.hasher.finish())
+    }
+
+    fn within_size(&self) -> Result<(), DigestError> {
+        match self.size {
+            Some(expected) if self.seen > expected => Err(DigestError::SizeMismatch {
+                expected,
+                actual: self.seen,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A reader that hashes what is read through it and knows what digest, and what size, it must come to.
+///
+/// Bytes are handed on before they are known to be right: only [`Verified::finish`] says so. What comes beyond the
+/// expected size is an error at once, an [`io::Error`] of kind [`io::ErrorKind::InvalidData`] around a [`DigestError`].
+pub struct Verified<R> {
+    reader: R,
+    check: Check,
+}
+
+impl<R: Read> Verified<R> {
+    /// Reads from `reader` what should have `digest`, and `size` bytes where that is known.
+    pub fn new(reader: R, digest: Digest, size: Option<u64>) -> Self {
+        Self {
+            reader,
+            check: Check::new(digest, size),
+        }
+    }
+
+    /// Reads on to the end, so that trailing bytes are hashed or refused too; says how many there were.
+    ///
+    /// # Errors
+    ///
+    /// Those of the reader, and more bytes than the expected size.
+    pub fn drain(&mut self) -> io::Result<u64> {
+        io::copy(self, &mut io::sink())
+    }
+
+    /// Demands that all was read, no more, no less, and had the digest; gives the reader back.
+    ///
+    /// Reads nothing itself: after a decoder that may stop before the end, [`Verified::drain`] first.
+    ///
+    /// # Errors
+    ///
+    /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
+    pub fn finish(self) -> Result<R, DigestError> {
+        self.check.finish()?;
+        Ok(self.reader)
+    }
+}
+
+impl<R: Read> Read for Verified<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        self.check.within_size().map_err(invalid)?;
+        let count = self.reader.read(buffer)?;
+        self.check.update(&buffer[..count]).map_err(invalid)?;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    const ABC: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+    const ABC_512: &str = "sha512:ddaf35a193617abacc417349ae20413112e6fa4e89a97ea20a9eeee64b55d39a\
+                           2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f";
+
+    fn digest(text: &str) -> Digest {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn digests_are_those_of_the_standard() {
+        assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), EMPTY);
+        assert_eq!(Digest::of(Algorithm::Sha256, b"abc").to_string(), ABC);
+        assert_eq!(Digest::of(Algorithm::Sha512, b"abc").to_string(), ABC_512);
+    }
+
+    #[test]
+    fn only_exact_digests_parse() {
+        for text in [EMPTY, ABC, ABC_512] {
+            assert_eq!(digest(text).to_string(), text);
+        }
+        let long = format!("{ABC}0");
+        let upper = ABC.to_uppercase();
+        let upper_hex = ABC.replace('b', "B");
+        let other = ABC.replace("sha256", "sha512");
+        let spaced = format!(" {ABC}");
+        for text in [
+            "",
+            ":",
+            "sha256",
+            "sha256:",
+            "sha256:ba78",
+            &long,
+            &upper_hex,
+            &other,
+            ":abc",
+            "sha256:../../x",
+        ] {
+            assert!(
+                matches!(text.parse::<Digest>(), Err(ParseDigestError::Malformed { .. })),
+                "{text}: {:?}",
+                text.parse::<Digest>()
+            );
+        }
+        for (text, name) in [
+            ("md5:d41d8cd98f00b204e9800998ecf8427e", "md5"),
+            (&upper, "SHA256"),
+            (&spaced, " sha256"),
+        ] {
+            assert_eq!(
+                text.parse::<Digest>(),
+                Err(ParseDigestError::UnsupportedAlgorithm {
+                    algorithm: name.to_owned()
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn right_content_gives_its_reader_back() {
+        for size in [None, Some(3)] {
+            let mut verified = Verified::new(&b"abc"[..], digest(ABC), size);
+            let mut content = Vec::new();
+            verified.read_to_end(&mut content).unwrap();
+            assert_eq!(content, b"abc");
+            assert!(verified.finish().unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn other_bytes_are_a_digest_mismatch() {
+        let mut verified = Verified::new(&b"abd"[..], digest(ABC), Some(3));
+        assert_eq!(verified.drain().unwrap(), 3);
+        let actual = Digest::of(Algorithm::Sha256, b"abd");
+        assert_eq!(
+            verified.finish().err(),
+            Some(DigestError::DigestMismatch {
+                expected: digest(ABC),
+                actual
+            })
+        );
+    }
+
+    #[test]
+    fn surplus_bytes_fail_as_they_arrive_and_for_good() {
+        let endless = io::repeat(b'a');
+        let mut verified = Verified::new(endless, digest(ABC), Some(3));
+        let mut buffer = [0; 2];
+        assert_eq!(verified.read(&mut buffer).unwrap(), 2);
+        for _ in 0..2 {
+            let error = verified.read(&mut buffer).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+            let cause = error.get_ref().unwrap().downcast_ref::<DigestError>().unwrap();
+            assert_eq!(*cause, DigestError::SizeMismatch { expected: 3, actual: 4 });
+        }
+        assert_eq!(
+            verified.finish().err(),
+            Some(DigestError::SizeMismatch { expected: 3, actual: 4 })
+        );
+    }
+
+    #[test]
+    fn content_that_was_not_read_to_its_end_does_not_pass() {
+        let mut verified = Verified::new(&b"abc"[..], digest(ABC), Some(3));
+        verified.read_exact(&mut [0; 2]).unwrap();
+        assert_eq!(
+            verified.finish().err(),
+            Some(DigestError::SizeMismatch { expected: 3, actual: 2 })
+        );
+        let unread = Verified::new(&b"abc"[..], digest(ABC), None);
+        assert!(matches!(
+            unread.finish().err(),
+            Some(DigestError::DigestMismatch { .. })
+        ));
+    }
+
+    #[test]
+    fn check_compares_size_before_digest() {
+        assert_eq!(digest(ABC).check(b"abc", Some(3)), Ok(()));
+        assert_eq!(
+            digest(ABC).check(b"abc", Some(4)),
+            Err(DigestError::SizeMismatch { expected: 4, actual: 3 })
+        );
+        assert!(matches!(
+            digest(ABC).check(b"abd", None),
+            Err(DigestError::DigestMismatch { .. })
+        ));
+    }
+}

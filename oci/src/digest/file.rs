@@ -1,0 +1,138 @@
+//! Digests of files with holes, which are hashed as the zeros that they read as, but not read.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Algorithm, Digest, Hasher};
+use layer::interrupt::{self, Interruptible};
+
+impl Digest {
+    /// The digest of a file from its first byte to its last; its position is at the end afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file.
+    pub fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
+        Self::of_file_until(algorithm, file, &Arc::default())
+    }
+
+    /// As [`Digest::of_file`], unless it is interrupted.
+    ///
+    /// # Errors
+    ///
+    /// Those of the file, and one for the interruption.
+    pub fn of_file_until(algorithm: Algorithm, mut file: &File, interrupted: &Arc<AtomicBool>) -> io::Result<Self> {
+        let mut hasher = Hasher::new(algorithm);
+        let mut at = 0;
+        while let Some(data) = next_data(file, at)? {
+            hash_zeros(&mut hasher, data.start - at, interrupted)?;
+            file.seek(SeekFrom::Start(data.start))?;
+            let len = hasher.update_from(Interruptible::new(file.take(data.end - data.start), interrupted))?;
+            at = data.start + len;
+            if at < data.end {
+                break;
+            }
+        }
+        let end = file.seek(SeekFrom::End(0))?;
+        hash_zeros(&mut hasher, end.saturating_sub(at), interrupted)?;
+        Ok(hasher.finish())
+    }
+}
+
+/// Returns where a file has bytes next, from `at` on; `None` if there are only holes until its end.
+///
+/// # Errors
+///
+/// Those of lseek(2).
+#[cfg(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple"))]
+pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    use rustix::io::Errno;
+    match seek(file, SeekFrom::Data(at)) {
+        Ok(start) => {
+            let end = seek(file, SeekFrom::Hole(start))?;
+            Ok((start < end).then_some(start..end))
+        }
+        Err(Errno::NXIO) => Ok(None),
+        // A device, or a file system that knows no holes.
+        Err(Errno::INVAL | Errno::NOTSUP) => to_the_end(file, at),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns where a file has bytes next, from `at` on, on a system that tells nothing of holes.
+///
+/// # Errors
+///
+/// Those of the file.
+#[cfg(not(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple")))]
+pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+    to_the_end(file, at)
+}
+
+fn to_the_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+    let end = file.seek(SeekFrom::End(0))?;
+    Ok((at < end).then_some(at..end))
+}
+
+fn hash_zeros(hasher: &mut Hasher, mut len: u64, interrupted: &AtomicBool) -> io::Result<()> {
+    const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
+    while len > 0 {
+        interrupt::check(interrupted)?;
+        let count = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
+        hasher.update(&ZEROS[..count]);
+        len -= count as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn a_file_with_holes_has_the_digest_of_the_bytes_that_it_reads_as() {
+        let mib = 1 << 20;
+        for (len, data) in [
+            (0, &[][..]),
+            (5, &[0..2, 2..5]),
+            (3 * mib, &[]),
+            (3 * mib + 7, &[0..10, mib..mib]),
+            (3 * mib, &[mib..mib + 1, 3 * mib - 3..3 * mib]),
+            (5 * mib, &[0..mib, 2 * mib..4 * mib]),
+        ] {
+            let mut file = tempfile::tempfile().unwrap();
+            file.set_len(len).unwrap();
+            for range in data {
+                file.seek(SeekFrom::Start(range.start)).unwrap();
+                let count = usize::try_from(range.end - range.start).unwrap();
+                file.write_all(&vec![0xA5; count]).unwrap();
+            }
+            file.rewind().unwrap();
+            let expected = Digest::of_reader(Algorithm::Sha256, &file).unwrap();
+            let found = Digest::of_file(Algorithm::Sha256, &file).unwrap();
+            assert_eq!(found, expected, "{len} bytes, data in {data:?}");
+        }
+    }
+
+    #[test]
+    fn hours_of_zeros_can_be_interrupted() {
+        let file = tempfile::tempfile().unwrap();
+        // A sparse file of this length exists wherever outputs are.
+        file.set_len(1 << 40).unwrap();
+        let interrupted = Arc::new(AtomicBool::new(true));
+        Digest::of_file_until(Algorithm::Sha256, &file, &interrupted).unwrap_err();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn holes_are_not_read() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 40).unwrap();
+        assert_eq!(next_data(&file, 0).unwrap(), None);
+    }
+}

@@ -1,0 +1,187 @@
+//! What can go wrong between a reference and the bytes of its layers.
+
+use std::fmt;
+
+use super::archive::ArchiveError;
+use super::auth::AuthError;
+use super::blobs::StoreError;
+use super::digest::{Digest, DigestError};
+use super::docker_archive::DockerArchiveError;
+use super::layout::LayoutError;
+use super::manifest::ManifestError;
+use super::platform::Platform;
+use super::registry::RegistryError;
+use super::section::FileError;
+use layer::failure::{ErrorKind, Failure, Hint, Setting};
+
+/// An image that could not be found, read or trusted.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// A file of it cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The image layout directory does not hold it.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The archive cannot be read.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// The archive of `docker save` does not hold it.
+    #[error(transparent)]
+    DockerArchive(#[from] DockerArchiveError),
+    /// The registry does not give it.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The credentials could not be read.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    /// The blob store on this machine failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Some content is not what its descriptor says.
+    #[error("{digest} is corrupt where it comes from")]
+    Content {
+        /// The digest that was asked for.
+        digest: Digest,
+        /// What is wrong with it.
+        #[source]
+        source: DigestError,
+    },
+    /// An index, manifest or config that cannot be used.
+    #[error("cannot use {document}")]
+    Document {
+        /// Its digest, or its path.
+        document: String,
+        /// What is wrong with it.
+        #[source]
+        source: ManifestError,
+    },
+    /// There are images, but none for the platform.
+    #[error("no image for {wanted}; there is {}", Listing(available))]
+    NoPlatform {
+        /// The platform asked for.
+        wanted: Box<Platform>,
+        /// The platforms that there are, at most the first thousand, in the order of the index.
+        available: Vec<Platform>,
+    },
+    /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
+    #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
+    DownloadTooLarge {
+        /// The layer that is too much.
+        digest: Digest,
+        /// Its size in bytes.
+        size: u64,
+        /// Bytes of it and the layers below that are to be downloaded.
+        total: u64,
+        /// The limit in bytes.
+        max: u64,
+    },
+    /// The flag in the options was set while waiting.
+    #[error("interrupted")]
+    Interrupted,
+}
+
+impl ImageError {
+    pub(super) fn document(document: impl fmt::Display, source: ManifestError) -> Self {
+        Self::Document {
+            document: document.to_string(),
+            source,
+        }
+    }
+
+    pub(super) fn content(digest: &Digest, source: DigestError) -> Self {
+        Self::Content {
+            digest: digest.clone(),
+            source,
+        }
+    }
+}
+
+impl Failure for ImageError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::File(error) => error.kind(),
+            Self::Layout(error) => error.kind(),
+            Self::Archive(error) => error.kind(),
+            Self::DockerArchive(error) => error.kind(),
+            Self::Registry(error) => error.kind(),
+            Self::Auth(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::Document { source, .. } => source.kind(),
+            Self::Content { source, .. } => source.kind(),
+            Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::DownloadTooLarge { .. } => ErrorKind::LimitExceeded,
+            Self::Interrupted => ErrorKind::Transient,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        match self {
+            Self::File(error) => error.hint(),
+            Self::Layout(error) => error.hint(),
+            Self::Archive(error) => error.hint(),
+            Self::DockerArchive(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Auth(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Document { source, .. } => source.hint(),
+            Self::Content { source, .. } => source.hint(),
+            Self::NoPlatform { available, .. } => Some(match &available[..] {
+                [only] => Hint::from("if that is the one that you want, say")
+                    .about(Setting::Platform, " {}", "")
+                    .and(format!(" {only}")),
+                _ => Hint::from("ask for one of those that there are").with(Setting::Platform),
+            }),
+            Self::DownloadTooLarge { total, .. } => {
+                let raise = Hint::raise(Setting::MaxSize).and(", for example to ");
+                Some(raise.mib(Setting::MaxSize, *total))
+            }
+            Self::Interrupted => None,
+        }
+    }
+}
+
+/// Displays the first items of what a stranger's document may list without end.
+pub(super) struct Listing<'a, T>(pub(super) &'a [T]);
+
+impl<T: fmt::Display> fmt::Display for Listing<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 20;
+        const SHOWN_LEN: usize = 200;
+        if self.0.is_empty() {
+            return f.write_str("none");
+        }
+        for (nr, item) in self.0.iter().take(SHOWN).enumerate() {
+            let separator = if nr == 0 { "" } else { ", " };
+            let item = item.to_string();
+            let (end, more) = match item.char_indices().nth(SHOWN_LEN) {
+                Some((end, _)) => (end, "…"),
+                None => (item.len(), ""),
+            };
+            write!(f, "{separator}{}{more}", item[..end].escape_debug())?;
+        }
+        match self.0.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listings_are_short_and_harmless() {
+        assert_eq!(Listing::<u32>(&[]).to_string(), "none");
+        assert_eq!(Listing(&["a", "b"]).to_string(), "a, b");
+        assert_eq!(Listing(&["\u{1b}[2J"]).to_string(), "\\u{1b}[2J");
+        let many: Vec<_> = (0..30).collect();
+        assert!(Listing(&many).to_string().ends_with("19 and 10 more"));
+        assert_eq!(
+            Listing(&["ü".repeat(1 << 20)]).to_string(),
+            format!("{}…", "ü".repeat(200))
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! Directories as paths, for systems whose users cannot change each other's files by default.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::Access;
+use crate::host::{Entry, EntryKind, Identity, Untrusted};
+
+/// A directory of the host.
+#[derive(Debug)]
+pub struct Directory {
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Takes a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and `NotADirectory`.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        if !fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Ok(Self { path: path.to_owned() })
+    }
+
+    /// Takes a directory, and makes it and those that it is in where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn open_private(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
+    /// As [`Directory::open_private`], but returns `None` where the directory is missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn find_private(path: &Path) -> io::Result<Option<Self>> {
+        match Self::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            directory => directory.map(Some),
+        }
+    }
+
+    /// Takes the directory that a file is in, through symlinks in the file's place too, and returns
+    /// the file's name there. Makes missing directories if `create` is set. The file may be
+    /// missing.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and `IsADirectory` for a path that ends in no name.
+    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let parent = super::parent_of(&path);
+        let directory = if create {
+            Self::open_private(parent)?
+        } else {
+            Self::open(parent)?
+        };
+        Ok((directory, name))
+    }
+
+    /// Takes a directory in it, and makes it if it is missing and `create` is set.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+        let path = self.join(name)?;
+        if create {
+            fs::create_dir_all(&path)?;
+        }
+        Self::open(&path)
+    }
+
+    /// Makes a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let path = self.join(name)?;
+        fs::create_dir(&path)?;
+        Self::open(&path)
+    }
+
+    /// Opens a file in it.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and [`Untrusted::NotAFile`].
+    pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
+        let path = self.join(name)?;
+        if let Ok(metadata) = fs::symlink_metadata(&path)
+            && !metadata.is_file()
+        {
+            return Err(Untrusted::NotAFile(EntryKind::of(metadata.file_type())).into());
+        }
+        let mut options = File::options();
+        options.read(true);
+        let options = match access {
+            Access::Read | Access::ReadAny => &mut options,
+            Access::Write => options.write(true),
+            Access::Create => options.write(true).create(true).truncate(false),
+        };
+        options.open(path)
+    }
+
+    /// Makes a file, which this process can write and read.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn create_new(&self, name: impl AsRef<OsStr>, _mode: u32) -> io::Result<File> {
+        let mut options = File::options();
+        options.read(true).write(true).create_new(true).open(self.join(name)?)
+    }
+
+    /// There are no files without a name.
+    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+        None
+    }
+
+    /// There are no files without a name.
+    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    pub fn link(&self, _file: &File, _name: impl AsRef<OsStr>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Renames an entry, in place of one that may have the new name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn rename(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::rename(self.join(from)?, to.join(name)?)
+    }
+
+    /// Renames an entry to a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system, and `AlreadyExists`.
+    pub fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let target = to.join(name)?;
+        if fs::symlink_metadata(&target).is_ok() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        fs::rename(self.join(from)?, target)
+    }
+
+    /// There is no such step.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    pub fn exchange(&self, _one: impl AsRef<OsStr>, _other: impl AsRef<OsStr>) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Removes an entry that is not a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::remove_file(self.join(name)?)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        fs::remove_dir(self.join(name)?)
+    }
+
+    /// Returns an entry, and `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
+        match fs::symlink_metadata(self.join(name)?) {
+            Ok(metadata) => Ok(Some(Entry {
+                kind: EntryKind::of(metadata.file_type()),
+                len: metadata.len(),
+                modified: metadata.modified()?,
+                identity: Identity,
+            })),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Returns the kind of an entry, and `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
+        Ok(self.entry(name)?.map(|entry| entry.kind))
+    }
+
+    /// Returns the names of its entries, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        fs::read_dir(&self.path)?.map(|entry| Ok(entry?.file_name())).collect()
+    }
+
+    /// There is nothing that tells directories apart.
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    pub fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity)
+    }
+
+    /// Returns a path that leads to it from everywhere.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn stable_path(&self) -> io::Result<PathBuf> {
+        std::path::absolute(&self.path)
+    }
+
+    /// Returns its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn join(&self, name: impl AsRef<OsStr>) -> io::Result<PathBuf> {
+        let name = Path::new(name.as_ref());
+        if name.file_name() != Some(name.as_os_str()) {
+            return Err(io::ErrorKind::InvalidFilename.into());
+        }
+        Ok(self.path.join(name))
+    }
+}

@@ -1,0 +1,623 @@
+//! Directories as descriptors, with the calls that take one and a name (openat(2) and its like).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat};
+use rustix::io::Errno;
+
+use super::Access;
+use crate::host::{Entry, EntryKind, Identity, Untrusted};
+
+/// A directory that needs no permission to read to be opened, where the system knows such.
+#[cfg(target_os = "linux")]
+const OPEN: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+
+/// Permission bits that let others change a file, or what is in a directory.
+const WRITABLE_FOR_OTHERS: u32 = 0o022;
+/// Permission bits.
+const PERMISSIONS: u32 = 0o7777;
+
+/// Limit on the attempts to open a file that others make and remove all the time.
+const ATTEMPTS: usize = 10;
+
+/// A directory of the host. Renaming or replacing its path changes nothing of what it is.
+#[derive(Debug)]
+pub struct Directory {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Directory {
+    /// Opens a directory of any owner.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2); on Linux [`Untrusted::Link`] if a symlink on the way belongs to neither
+    /// this user nor root.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            fd: walk::open(path, false)?,
+            path: path.to_owned(),
+        })
+    }
+
+    /// Opens a directory that nobody else can change, and makes it and those that it is in where
+    /// they are missing, with mode 0700.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`], and [`Untrusted::Owner`] and [`Untrusted::Writable`].
+    pub fn open_private(path: &Path) -> io::Result<Self> {
+        let directory = Self {
+            fd: walk::open(path, true)?,
+            path: path.to_owned(),
+        };
+        check_ours(&fs::fstat(&directory.fd)?)?;
+        Ok(directory)
+    }
+
+    /// As [`Directory::open_private`], but returns `None` where the directory is missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open_private`].
+    pub fn find_private(path: &Path) -> io::Result<Option<Self>> {
+        match Self::open(path) {
+            Ok(directory) => {
+                check_ours(&fs::fstat(&directory.fd)?)?;
+                Ok(Some(directory))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Opens the directory that a file is in, through symlinks in the file's place too, and returns
+    /// the file's name there. Makes missing directories, with mode 0700, if `create` is set. The
+    /// file may be missing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open`], and `IsADirectory` for a path that ends in no name.
+    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let (fd, path) = walk::open_parent(path, create)?;
+        let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
+        let path = super::parent_of(&path).to_owned();
+        Ok((Self { fd, path }, name))
+    }
+
+    /// Opens a directory in it that nobody else can change, and makes it, with mode 0700, if it is
+    /// missing and `create` is set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Directory::open_private`], and [`Untrusted::Symlink`].
+    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+        let name = check(name.as_ref())?;
+        if create {
+            match fs::mkdirat(&self.fd, name, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let directory = self.subdirectory(name)?;
+        check_ours(&fs::fstat(&directory.fd)?)?;
+        Ok(directory)
+    }
+
+    /// Makes a directory that only this user can enter, and opens it.
+    ///
+    /// # Errors
+    ///
+    /// Those of mkdir(2), and [`Untrusted::Replaced`] if what is there afterwards is another one.
+    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = check(name.as_ref())?;
+        fs::mkdirat(&self.fd, name, Mode::RWXU)?;
+        let made = self.open_made(name);
+        if made.is_err() {
+            // It is empty, or else stays.
+            let _ = self.remove_directory(name);
+        }
+        made
+    }
+
+    /// Opens a directory that was just made.
+    fn open_made(&self, name: &OsStr) -> io::Result<Self> {
+        let directory = self.subdirectory(name)?;
+        let stat = fs::fstat(&directory.fd)?;
+        check_ours(&stat)?;
+        if !directory.names()?.is_empty() {
+            return Err(Untrusted::Replaced.into());
+        }
+        if raw_mode(&stat) & 0o777 != 0o700 {
+            // Another one of this user's, or a file system without modes, which keeps its own.
+            let _ = fs::fchmod(directory.readable()?, Mode::RWXU);
+        }
+        Ok(directory)
+    }
+
+    fn subdirectory(&self, name: &OsStr) -> io::Result<Self> {
+        let flags = OPEN | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let path = self.path.join(name);
+        match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Self { fd, path }),
+            Err(Errno::LOOP) => Err(Untrusted::Symlink.into()),
+            Err(Errno::NOTDIR) if self.kind(name)? == Some(EntryKind::Symlink) => Err(Untrusted::Symlink.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens a file in it that nobody else can change, or with [`Access::ReadAny`] any file.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2), and each [`Untrusted`] but `Link` and `Replaced`.
+    pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
+        let name = check(name.as_ref())?;
+        // Another process may make the missing file, or remove it, at any moment.
+        for _ in 1..ATTEMPTS {
+            match self.open_existing(name, access) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {}
+                result => return result,
+            }
+            match self.create_new(name, 0o600) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                result => return result,
+            }
+        }
+        self.open_existing(name, access)
+    }
+
+    fn open_existing(&self, name: &OsStr, access: Access) -> io::Result<File> {
+        // Some devices do something when they are opened, and what open(2) says of files of others
+        // does not name their owner.
+        if let Some(stat) = self.stat(name)? {
+            check_file(&stat, access)?;
+        }
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let flags = flags
+            | match access {
+                Access::Read | Access::ReadAny => OFlags::RDONLY,
+                Access::Write | Access::Create => OFlags::RDWR,
+            };
+        let file = match fs::openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::LOOP) => return Err(Untrusted::Symlink.into()),
+            Err(error) => return Err(error.into()),
+        };
+        check_file(&fs::fstat(&file)?, access)?;
+        Ok(file)
+    }
+
+    /// Makes a file, which this process can write and read, with a mode, less the umask.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2), `AlreadyExists` for a symlink too.
+    pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
+        let name = check(name.as_ref())?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(File::from(fs::openat(&self.fd, name, flags, to_mode(mode))?))
+    }
+
+    /// Makes a file without a name (`O_TMPFILE`). `None` where there is no such thing, or no way to
+    /// name it later.
+    #[cfg(target_os = "linux")]
+    #[must_use]
+    pub fn create_nameless(&self, mode: u32) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = File::from(fs::openat(&self.fd, ".", flags, to_mode(mode)).ok()?);
+        descriptor_path(&file).exists().then_some(file)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+        None
+    }
+
+    /// Gives a file without a name one that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// Those of linkat(2), such as `AlreadyExists`.
+    #[cfg(target_os = "linux")]
+    pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let name = check(name.as_ref())?;
+        let from = descriptor_path(file);
+        Ok(fs::linkat(fs::CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    pub fn link(&self, _file: &File, _name: impl AsRef<OsStr>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Renames an entry, in place of one that may have the new name.
+    ///
+    /// # Errors
+    ///
+    /// Those of rename(2).
+    pub fn rename(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        Ok(fs::renameat(&self.fd, from, &to.fd, name)?)
+    }
+
+    /// Renames an entry to a name that nothing has.
+    ///
+    /// # Errors
+    ///
+    /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step,
+    /// the name is looked for before.
+    pub fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        match fs::renameat_with(&self.fd, from, &to.fd, name, fs::RenameFlags::NOREPLACE) {
+            // Not every file system, and no old kernel, knows how.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            result => return Ok(result?),
+        }
+        match to.kind(name)? {
+            Some(_) => Err(io::ErrorKind::AlreadyExists.into()),
+            None => Ok(fs::renameat(&self.fd, from, &to.fd, name)?),
+        }
+    }
+
+    /// Exchanges two entries in one step. Returns `false` where the file system cannot.
+    ///
+    /// # Errors
+    ///
+    /// Those of renameat2(2).
+    pub fn exchange(&self, one: impl AsRef<OsStr>, other: impl AsRef<OsStr>) -> io::Result<bool> {
+        let (one, other) = (check(one.as_ref())?, check(other.as_ref())?);
+        #[cfg(any(target_os = "linux", target_os = "macos"))]
+        match fs::renameat_with(&self.fd, one, &self.fd, other, fs::RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
+            result => return Ok(result.map(|()| true)?),
+        }
+        let _ = (one, other);
+        Ok(false)
+    }
+
+    /// Removes an entry that is not a directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of unlink(2).
+    pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::empty())?)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of rmdir(2).
+    pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
+        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::REMOVEDIR)?)
+    }
+
+    /// Returns an entry, and `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2).
+    pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
+        Ok(self.stat(check(name.as_ref())?)?.map(|stat| Entry {
+            kind: kind_of(&stat),
+            len: u64::try_from(stat.st_size).unwrap_or(0),
+            modified: modified(&stat),
+            identity: Identity(stat),
+        }))
+    }
+
+    /// Returns the kind of an entry, and `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2).
+    pub fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
+        Ok(self.stat(check(name.as_ref())?)?.map(|stat| kind_of(&stat)))
+    }
+
+    /// Returns what tells it from all other directories.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2).
+    pub fn identity(&self) -> io::Result<Identity> {
+        Ok(Identity(fs::fstat(&self.fd)?))
+    }
+
+    fn stat(&self, name: &OsStr) -> io::Result<Option<Stat>> {
+        match fs::statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some(stat)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns the names of its entries, in no order.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2) and readdir(3).
+    pub fn names(&self) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in Dir::new(self.readable()?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if !matches!(name, b"." | b"..") {
+                names.push(OsString::from_vec(name.to_vec()));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens it again, to read its entries and to change its mode.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2).
+    pub fn readable(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(fs::openat(&self.fd, ".", flags, Mode::empty())?)
+    }
+
+    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs
+    /// that are to run in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the
+    /// system has no such paths, as somebody else could then put another directory in its place.
+    pub fn stable_path(&self) -> io::Result<PathBuf> {
+        let path = descriptor_path(&self.fd);
+        if path.is_dir() {
+            return Ok(path);
+        }
+        check_ours(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
+        std::path::absolute(&self.path)
+    }
+
+    /// Returns the path that it was opened by, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+/// Refuses what is not the name of an entry.
+fn check(name: &OsStr) -> io::Result<&OsStr> {
+    match name.as_bytes() {
+        b"" | b"." | b".." => Err(io::ErrorKind::InvalidFilename.into()),
+        bytes if bytes.contains(&b'/') => Err(io::ErrorKind::InvalidFilename.into()),
+        _ => Ok(name),
+    }
+}
+
+/// Refuses all but regular files, and those that another user owns or can change, unless any will
+/// do.
+fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
+    match kind_of(stat) {
+        EntryKind::File if access == Access::ReadAny => Ok(()),
+        EntryKind::File => check_ours(stat),
+        EntryKind::Symlink => Err(Untrusted::Symlink.into()),
+        kind => Err(Untrusted::NotAFile(kind).into()),
+    }
+}
+
+/// Refuses what another user owns or can change. Root may own it: nothing is safe from root.
+fn check_ours(stat: &Stat) -> io::Result<()> {
+    let user = rustix::process::geteuid().as_raw();
+    let (owner, mode) = (stat.st_uid, raw_mode(stat) & PERMISSIONS);
+    if owner != user && owner != 0 {
+        return Err(Untrusted::Owner { owner, mode, user }.into());
+    }
+    if mode & WRITABLE_FOR_OTHERS != 0 {
+        return Err(Untrusted::Writable { owner, mode }.into());
+    }
+    Ok(())
+}
+
+#[allow(clippy::useless_conversion, reason = "its type differs between systems")]
+fn raw_mode(stat: &Stat) -> u32 {
+    u32::from(stat.st_mode)
+}
+
+#[allow(clippy::cast_possible_truncation, reason = "permission bits, which are 16 on macOS")]
+fn to_mode(mode: u32) -> Mode {
+    Mode::from_raw_mode(mode as RawMode)
+}
+
+fn kind_of(stat: &Stat) -> EntryKind {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => EntryKind::File,
+        FileType::Directory => EntryKind::Directory,
+        FileType::Symlink => EntryKind::Symlink,
+        FileType::BlockDevice => EntryKind::BlockDevice,
+        FileType::CharacterDevice => EntryKind::CharDevice,
+        FileType::Fifo => EntryKind::Fifo,
+        FileType::Socket => EntryKind::Socket,
+        FileType::Unknown => EntryKind::Other,
+    }
+}
+
+#[allow(clippy::useless_conversion, reason = "their types differ between systems")]
+fn modified(stat: &Stat) -> SystemTime {
+    let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
+    let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
+    let second = if stat.st_mtime < 0 {
+        SystemTime::UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        SystemTime::UNIX_EPOCH.checked_add(seconds)
+    };
+    let second = second.unwrap_or(SystemTime::UNIX_EPOCH);
+    second.checked_add(nanoseconds).unwrap_or(second)
+}
+
+/// Returns the path by which Linux shows an open file or directory to its own process.
+fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// The way to a directory.
+mod walk {
+    use std::io;
+    #[cfg(target_os = "linux")]
+    use std::mem;
+    use std::os::fd::OwnedFd;
+    use std::path::{Path, PathBuf};
+
+    use rustix::fs::{self, Mode, OFlags};
+
+    /// Opens a directory name by name, and follows the symlinks of this user and of root alone.
+    /// Makes what is missing, with mode 0700, if `create` is set.
+    #[cfg(target_os = "linux")]
+    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
+        use super::{EntryKind, Errno, kind_of};
+
+        let (at, _) = walk(path, create, false)?;
+        if kind_of(&fs::fstat(&at)?) != EntryKind::Directory {
+            return Err(Errno::NOTDIR.into());
+        }
+        Ok(at)
+    }
+
+    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
+    /// path without them.
+    #[cfg(target_os = "linux")]
+    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
+        walk(path, create, true)
+    }
+
+    /// Walks to the end of a path, or to the directory that its last name is in.
+    #[cfg(target_os = "linux")]
+    fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, PathBuf)> {
+        use std::ffi::{OsStr, OsString};
+        use std::os::unix::ffi::OsStringExt;
+        use std::path::Component;
+
+        use super::{EntryKind, Errno, OPEN, check_ours, kind_of};
+        use crate::host::Untrusted;
+
+        /// As in the kernel (`MAXSYMLINKS`).
+        const MAX_LINKS: usize = 40;
+
+        /// Puts the names of a path before what is still to be walked, the next one last.
+        fn push(pending: &mut Vec<OsString>, path: &Path) {
+            let names = path.components().rev().filter_map(|component| match component {
+                Component::Prefix(_) | Component::CurDir => None,
+                Component::RootDir => Some(OsString::from("/")),
+                Component::ParentDir => Some(OsString::from("..")),
+                Component::Normal(name) => Some(name.to_owned()),
+            });
+            pending.extend(names);
+        }
+
+        if path.as_os_str().is_empty() {
+            return Err(Errno::NOENT.into());
+        }
+        let user = rustix::process::geteuid().as_raw();
+        let begin = |name: &str| fs::open(name, OPEN | OFlags::DIRECTORY, Mode::empty());
+        let mut at = begin(".")?;
+        let mut walked = PathBuf::new();
+        let mut pending = Vec::new();
+        let mut links = 0;
+        let mut at_root = false;
+        push(&mut pending, path);
+        while let Some(name) = pending.pop() {
+            walked.push(&name);
+            if name == "/" {
+                at = begin("/")?;
+                at_root = true;
+                continue;
+            }
+            let is_last = to_parent && pending.is_empty() && name != "..";
+            // Absolute in the root, as a program that QEMU translates opens another one by "/".
+            let name = if mem::take(&mut at_root) {
+                Path::new("/").join(name).into()
+            } else {
+                name
+            };
+            let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
+            let mut is_made = false;
+            let next = match look(&name) {
+                Err(Errno::NOENT) if is_last => return Ok((at, walked)),
+                Err(Errno::NOENT) if create => {
+                    match fs::mkdirat(&at, &name, Mode::RWXU) {
+                        Ok(()) => is_made = true,
+                        Err(Errno::EXIST) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    look(&name)?
+                }
+                next => next?,
+            };
+            let stat = fs::fstat(&next)?;
+            if is_made {
+                check_ours(&stat)?;
+            }
+            if kind_of(&stat) != EntryKind::Symlink {
+                if is_last {
+                    return Ok((at, walked));
+                }
+                at = next;
+                continue;
+            }
+            links += 1;
+            if links > MAX_LINKS {
+                return Err(Errno::LOOP.into());
+            }
+            if stat.st_uid != user && stat.st_uid != 0 {
+                let owner = stat.st_uid;
+                return Err(Untrusted::Link { link: walked, owner }.into());
+            }
+            let target = fs::readlinkat(&next, "", Vec::new())?;
+            walked.pop();
+            push(&mut pending, Path::new(&OsString::from_vec(target.into_bytes())));
+        }
+        if to_parent {
+            return Err(Errno::ISDIR.into());
+        }
+        Ok((at, walked))
+    }
+
+    /// Opens a directory. This system has no descriptors of symlinks, to see whose they are.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
+        use std::os::unix::fs::DirBuilderExt;
+
+        if create {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
+        }
+        Ok(fs::open(path, super::OPEN | OFlags::DIRECTORY, Mode::empty())?)
+    }
+
+    /// Opens the directory that the last name of a path is in, symlinks followed, and returns the
+    /// path without them.
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
+        let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let directory = open(crate::host::parent_of(&path), create)?;
+        Ok((directory, path))
+    }
+}
+
+#[cfg(test)]
+mod tests;

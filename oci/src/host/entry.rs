@@ -1,0 +1,128 @@
+//! Entries of directories.
+
+use std::fmt;
+use std::fs::{File, FileType};
+use std::io;
+use std::time::SystemTime;
+
+/// An entry of a directory, not followed if it is a symlink.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Entry {
+    /// Its kind.
+    pub kind: EntryKind,
+    /// Size in bytes.
+    pub len: u64,
+    /// Time of the last change of its content.
+    pub modified: SystemTime,
+    /// What tells it from all others.
+    pub identity: Identity,
+}
+
+/// Device and inode number of a file or directory, which no other has at the same time. Windows
+/// tells neither, and there all are equal.
+#[cfg(unix)]
+#[derive(Debug, Clone, Copy)]
+pub struct Identity(pub(super) rustix::fs::Stat);
+
+/// Identity of a file or directory, which Windows does not tell: all are equal.
+#[cfg(not(unix))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity;
+
+impl Identity {
+    /// Returns the identity of an open file.
+    ///
+    /// # Errors
+    ///
+    /// Those of fstat(2).
+    #[cfg(unix)]
+    pub fn of(file: &File) -> io::Result<Self> {
+        Ok(Self(rustix::fs::fstat(file)?))
+    }
+
+    /// Returns the identity of an open file.
+    ///
+    /// # Errors
+    ///
+    /// None.
+    #[cfg(not(unix))]
+    #[expect(clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    pub fn of(_file: &File) -> io::Result<Self> {
+        Ok(Self)
+    }
+}
+
+#[cfg(unix)]
+impl PartialEq for Identity {
+    fn eq(&self, other: &Self) -> bool {
+        (self.0.st_dev, self.0.st_ino) == (other.0.st_dev, other.0.st_ino)
+    }
+}
+
+/// Kind of an entry of a directory of the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symlink.
+    Symlink,
+    /// A block device.
+    BlockDevice,
+    /// A character device.
+    CharDevice,
+    /// A named pipe.
+    Fifo,
+    /// A socket.
+    Socket,
+    /// Of a kind that only this system has.
+    Other,
+}
+
+impl EntryKind {
+    /// Returns the kind of a file.
+    #[must_use]
+    pub fn of(file_type: FileType) -> Self {
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::FileTypeExt;
+            if file_type.is_block_device() {
+                return Self::BlockDevice;
+            }
+            if file_type.is_char_device() {
+                return Self::CharDevice;
+            }
+            if file_type.is_fifo() {
+                return Self::Fifo;
+            }
+            if file_type.is_socket() {
+                return Self::Socket;
+            }
+        }
+        if file_type.is_file() {
+            Self::File
+        } else if file_type.is_dir() {
+            Self::Directory
+        } else if file_type.is_symlink() {
+            Self::Symlink
+        } else {
+            Self::Other
+        }
+    }
+}
+
+impl fmt::Display for EntryKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "file",
+            Self::Directory => "directory",
+            Self::Symlink => "symlink",
+            Self::BlockDevice | Self::CharDevice => "device",
+            Self::Fifo => "FIFO",
+            Self::Socket => "socket",
+            Self::Other => "special file",
+        })
+    }
+}

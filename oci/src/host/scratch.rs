@@ -1,0 +1,154 @@
+//! Directories for the time of some work.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+
+use super::{Directory, Identity, Untrusted, parent_of};
+
+/// A directory that only this user can enter, under a hidden name. It is removed when this is
+/// dropped, with the files and empty directories in it.
+#[derive(Debug)]
+pub struct Scratch {
+    parent: Directory,
+    hidden: OsString,
+    /// The name that [`Scratch::rename`] gave it.
+    given: Option<OsString>,
+    directory: Directory,
+    kept: bool,
+}
+
+impl Scratch {
+    /// Makes one beside a path.
+    ///
+    /// # Errors
+    ///
+    /// Those of mkdir(2) and [`Directory::open`], and [`Untrusted`] if somebody else puts another
+    /// directory in its place.
+    pub fn create(beside: &Path) -> io::Result<Self> {
+        let parent = Directory::open(parent_of(beside))?;
+        let (hidden, directory) = parent.make_hidden(|parent, name| parent.make_private(name))?;
+        Ok(Self {
+            parent,
+            hidden,
+            given: None,
+            directory,
+            kept: false,
+        })
+    }
+
+    /// Returns the directory.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// Gives it a name that nothing has, with which it is removed unless [`Scratch::keep`] follows.
+    ///
+    /// # Errors
+    ///
+    /// Those of rename(2), `AlreadyExists`, and [`Untrusted::Replaced`] if the hidden name is
+    /// another directory's by now.
+    pub fn rename(&mut self, name: OsString) -> io::Result<()> {
+        let identity = self.directory.identity()?;
+        self.check(identity)?;
+        self.parent.rename_new(&self.hidden, &self.parent, &name)?;
+        self.given = Some(name);
+        self.check(identity)
+    }
+
+    /// Gives it its hidden name again, unless it is kept. What is in it can then be removed by
+    /// path, where there are no descriptors of directories, and nobody sees half of it.
+    pub fn hide(&mut self) {
+        let Some(name) = self.given.as_ref().filter(|_| !self.kept) else {
+            return;
+        };
+        let is_here = self.directory.identity().and_then(|identity| self.check(identity));
+        // It is removed under the name that it was given where it cannot be hidden.
+        if is_here.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
+            self.given = None;
+        }
+    }
+
+    /// Returns the name that it has now.
+    fn name(&self) -> &OsStr {
+        self.given.as_ref().unwrap_or(&self.hidden)
+    }
+
+    fn check(&self, identity: Identity) -> io::Result<()> {
+        if self.parent.is(self.name(), identity)? {
+            return Ok(());
+        }
+        Err(Untrusted::Replaced.into())
+    }
+
+    /// Leaves it where it is.
+    pub fn keep(&mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if self.kept {
+            return;
+        }
+        self.hide();
+        // The caller has the failure that led here, and no use for another one.
+        for name in self.directory.names().unwrap_or_default() {
+            let _ = self
+                .directory
+                .remove_file(&name)
+                .or_else(|_| self.directory.remove_directory(&name));
+        }
+        if self
+            .directory
+            .identity()
+            .is_ok_and(|identity| self.check(identity).is_ok())
+        {
+            let _ = self.parent.remove_directory(self.name());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_goes_with_its_files_unless_it_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let target = home.path().join("target");
+        let mut scratch = Scratch::create(&target).unwrap();
+        scratch.directory().create_new("file", 0o600).unwrap();
+        scratch.directory().make_private("empty").unwrap();
+        scratch.rename("target".into()).unwrap();
+        assert!(target.join("file").exists());
+        drop(scratch);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
+
+        fs::create_dir(&target).unwrap();
+        let mut scratch = Scratch::create(&target).unwrap();
+        let error = scratch.rename("target".into()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
+        scratch.keep();
+        drop(scratch);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_directory_that_takes_its_place_is_neither_renamed_nor_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let mut scratch = Scratch::create(&home.path().join("target")).unwrap();
+        let hidden = home.path().join(scratch.name());
+        fs::rename(&hidden, home.path().join("stolen")).unwrap();
+        fs::create_dir(&hidden).unwrap();
+        let error = scratch.rename("target".into()).unwrap_err();
+        assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
+        drop(scratch);
+        assert!(hidden.exists() && !home.path().join("target").exists());
+    }
+}

@@ -1,0 +1,116 @@
+//! Refusals: what another user made or could change, and what is not what it has to be.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::EntryKind;
+use layer::failure::{ErrorKind, Hint};
+
+/// A file or directory that is not used, although the system would allow it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[cfg_attr(not(unix), expect(dead_code, reason = "Unix has more to refuse"))]
+pub enum Untrusted {
+    /// Something else where a regular file has to be.
+    #[error("it is a {0}, not a regular file")]
+    NotAFile(EntryKind),
+    /// A symlink where a file or directory has to be.
+    #[error("it is a symlink, which is not followed")]
+    Symlink,
+    /// Another user's.
+    #[error("it belongs to user {owner} (mode {mode:04o}), not to user {user} who runs this")]
+    Owner {
+        /// Its owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+        /// The effective user of this process.
+        user: u32,
+    },
+    /// Open to changes by others.
+    #[error("it can be changed by other users (mode {mode:04o}, of user {owner})")]
+    Writable {
+        /// Its owner.
+        owner: u32,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A symlink of another user on the way. Linux alone tells whose it is.
+    #[cfg_attr(all(unix, not(target_os = "linux")), expect(dead_code))]
+    #[error("it is reached through the symlink {} of user {owner}, which is not followed", .link.display())]
+    Link {
+        /// The symlink.
+        link: PathBuf,
+        /// Its owner.
+        owner: u32,
+    },
+    /// Something else by the time that it was looked at again.
+    #[error("it was replaced by somebody else meanwhile")]
+    Replaced,
+}
+
+impl Untrusted {
+    /// Returns the refusal that an error stands for, if it is one.
+    #[must_use]
+    pub fn of(error: &io::Error) -> Option<&Self> {
+        error.get_ref()?.downcast_ref()
+    }
+
+    /// Returns advice on an output, to which another place is as good.
+    #[must_use]
+    pub fn output_hint(&self) -> Option<Hint> {
+        match self {
+            Self::Link { .. } => Some("name the path that the symlink leads to, or a directory of your own".into()),
+            Self::Owner { .. } | Self::Writable { .. } | Self::Symlink | Self::Replaced => {
+                Some("name a path in a directory that only you can write to".into())
+            }
+            Self::NotAFile(_) => None,
+        }
+    }
+
+    /// Returns advice on a file or directory that the user may want to keep. `instead` is the
+    /// advice to use another one.
+    #[must_use]
+    pub fn hint(&self, path: &Path, instead: Hint) -> Hint {
+        const STICKY: u32 = 0o1000;
+        let path = path.display();
+        match self {
+            Self::Owner { user, .. } => instead.and(format!(
+                ", or, if you trust what is in it, take it over: chown -R {user} {path}; under sudo, the home directory \
+                 may be that of another user, which sudo -H changes"
+            )),
+            Self::Writable { mode, .. } if mode & STICKY != 0 => instead.and(", which other users do not share"),
+            Self::Writable { .. } => {
+                Hint::from(format!("take the permission from other users: chmod go-w {path}; or ")).and(instead)
+            }
+            Self::NotAFile(_) | Self::Symlink => Hint::from(format!("remove {path}, or ")).and(instead),
+            Self::Link { link, .. } => instead.and(format!(", by a path without {}", link.display())),
+            Self::Replaced => Hint::again(),
+        }
+    }
+}
+
+/// Returns the kind of a failure of the system, which may be a refusal.
+#[must_use]
+pub fn kind_of(error: &io::Error) -> ErrorKind {
+    match Untrusted::of(error) {
+        Some(Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } | Untrusted::Symlink) => {
+            ErrorKind::PolicyDenied
+        }
+        Some(Untrusted::Replaced) => ErrorKind::Conflict,
+        Some(Untrusted::NotAFile(_)) | None => error.kind().into(),
+    }
+}
+
+impl From<Untrusted> for io::Error {
+    fn from(refusal: Untrusted) -> Self {
+        let kind = match &refusal {
+            Untrusted::NotAFile(EntryKind::Directory) => io::ErrorKind::IsADirectory,
+            Untrusted::NotAFile(_) | Untrusted::Symlink => io::ErrorKind::InvalidInput,
+            Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } => {
+                io::ErrorKind::PermissionDenied
+            }
+            Untrusted::Replaced => io::ErrorKind::Other,
+        };
+        Self::new(kind, refusal)
+    }
+}

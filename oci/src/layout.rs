@@ -1,0 +1,301 @@
+//! OCI image layouts, in a directory or a tar: image-spec image-layout.md.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::archive::Archive;
+use super::digest::{Digest, DigestError};
+use super::error::{ImageError, Listing};
+use super::json;
+use super::manifest::{Document, Entry, ManifestError};
+use super::reference::{LayoutReference, Version};
+use super::scratch::Scratch;
+use super::section::{FileError, Section};
+use super::{Bytes, Fetched, Local, Platform, Root};
+use layer::failure::{ErrorKind, Failure, Hint};
+
+/// An opened image layout, and which of its images is meant.
+pub(super) struct Layout {
+    files: Files,
+    version: Option<Version>,
+}
+
+/// Where the files of a layout are.
+enum Files {
+    Directory(PathBuf),
+    Archive(Archive),
+}
+
+impl Files {
+    /// Opens a regular file.
+    fn open(&self, name: &str) -> Result<Section, FileError> {
+        let path = self.path(name);
+        match self {
+            Self::Directory(_) => Section::open(&path),
+            Self::Archive(archive) => archive.get(name).ok_or_else(|| FileError::Read {
+                path,
+                source: io::ErrorKind::NotFound.into(),
+            }),
+        }
+    }
+
+    /// What a file is called in errors.
+    fn path(&self, name: &str) -> PathBuf {
+        match self {
+            Self::Directory(directory) => directory.join(name),
+            Self::Archive(archive) => archive.path().join(name),
+        }
+    }
+}
+
+/// Reads the version in an `oci-layout` file.
+fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
+    let text = json::text_of(marker);
+    let marker = json::object(json::document(&text).map_err(ManifestError::json)?)?;
+    Ok(marker.need("imageLayoutVersion", json::text)?)
+}
+
+impl Layout {
+    /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need
+    /// be.
+    pub(super) fn open(reference: &LayoutReference, scratch: &Scratch) -> Result<Self, ImageError> {
+        let LayoutReference {
+            directory,
+            is_archive,
+            version,
+        } = reference.clone();
+        let files = if is_archive {
+            Files::Archive(Archive::open(&directory, scratch)?)
+        } else {
+            Files::Directory(directory.clone())
+        };
+        let path = files.path("oci-layout");
+        let marker = match files.open("oci-layout") {
+            Err(FileError::Read { source, .. }) if is_absence(&source) => {
+                return Err(LayoutError::NoLayout { directory }.into());
+            }
+            file => file?.document(&path)?,
+        };
+        let layout_version = layout_version(&marker).map_err(|source| ImageError::document(path.display(), source))?;
+        if !layout_version.starts_with("1.") {
+            return Err(LayoutError::Version {
+                version: layout_version,
+            }
+            .into());
+        }
+        Ok(Self { files, version })
+    }
+
+    /// The entries of `index.json` that may be images.
+    fn images(&self) -> Result<Vec<Entry>, ImageError> {
+        let path = self.files.path("index.json");
+        let index = self.files.open("index.json")?.document(&path)?;
+        match Document::parse(&index, "") {
+            Ok(Document::Index(index)) => Ok(index.manifests.into_iter().filter(Entry::may_be_image).collect()),
+            Ok(Document::Manifest(_)) => {
+                let media_type = String::new();
+                Err(ImageError::document(
+                    path.display(),
+                    ManifestError::Unrecognised { media_type },
+                ))
+            }
+            Err(error) => Err(ImageError::document(path.display(), error)),
+        }
+    }
+
+    fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), ImageError> {
+        let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
+        match self.files.open(&name) {
+            Ok(file) => Ok((file, self.files.path(&name))),
+            Err(FileError::Read { source, path }) if is_absence(&source) => {
+                let digest = digest.clone();
+                Err(LayoutError::MissingBlob { digest, path }.into())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Local for Layout {
+    fn root(&self) -> Result<Root, ImageError> {
+        let (digest, size, media_type, entries) = match &self.version {
+            // It need not be listed.
+            Some(Version::Digest(digest)) => {
+                let images = self.images().unwrap_or_default();
+                (digest.clone(), None, String::new(), images)
+            }
+            version => {
+                let tag = match version {
+                    Some(Version::Tag(tag)) => Some(tag.as_str()),
+                    _ => None,
+                };
+                let images = choose(self.images()?, tag)?;
+                let [first, others @ ..] = &images[..] else {
+                    return Err(LayoutError::Empty.into());
+                };
+                if !others.iter().all(|other| is_same(other, first)) {
+                    let ambiguous = ambiguous(&images).into();
+                    return Ok(Root::OneOf { images, ambiguous });
+                }
+                let unusable = |error| ImageError::document(self.files.path("index.json").display(), error);
+                let meant = first.descriptor().map_err(unusable)?.clone();
+                meant
+                    .check_len()
+                    .map_err(|error| ImageError::document(&meant.digest, error))?;
+                (meant.digest, Some(meant.size), meant.media_type, images)
+            }
+        };
+        Ok(Root::Document(Fetched {
+            json: self.document(&digest, size)?,
+            platform: listed_platform(&entries, &digest),
+            digest,
+            media_type,
+        }))
+    }
+
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
+        let (file, path) = self.open_blob(digest)?;
+        let content = file.document(&path)?;
+        digest
+            .check(&content, size)
+            .map_err(|source| ImageError::content(digest, source))?;
+        Ok(content)
+    }
+
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+        let (file, _) = self.open_blob(digest)?;
+        let actual = file.len();
+        if actual != size {
+            return Err(ImageError::content(
+                digest,
+                DigestError::SizeMismatch { expected: size, actual },
+            ));
+        }
+        Ok(Bytes::Section(file))
+    }
+}
+
+/// The entries for the image that has the tag, or for the only one that there is. Several names of
+/// one digest are one image; several images of one name are for several platforms, if they can be
+/// told apart.
+fn choose(images: Vec<Entry>, tag: Option<&str>) -> Result<Vec<Entry>, LayoutError> {
+    let is_meant = |image: &Entry| tag.is_none_or(|tag| image.ref_name() == Some(tag));
+    let (matching, others): (Vec<_>, Vec<_>) = images.into_iter().partition(is_meant);
+    match (matching.split_first(), tag) {
+        (Some((first, others)), _)
+            if others.iter().all(|other| is_same(other, first))
+                || others.iter().all(|other| other.ref_name() == first.ref_name()) =>
+        {
+            Ok(matching)
+        }
+        (Some(_), _) => Err(ambiguous(&matching)),
+        (None, None) => Err(LayoutError::Empty),
+        (None, Some(tag)) => {
+            let available = others.iter().filter_map(Entry::ref_name);
+            Err(LayoutError::NoSuchTag {
+                tag: tag.to_owned(),
+                available: available.map(str::to_owned).collect(),
+            })
+        }
+    }
+}
+
+/// The platform that entries list a digest for, the first that do.
+fn listed_platform(entries: &[Entry], digest: &Digest) -> Option<Platform> {
+    let mut entries = entries.iter().filter(|entry| entry.digest() == Some(digest));
+    entries.find_map(|entry| entry.platform().ok()?.cloned())
+}
+
+/// Returns whether two entries are names of one image.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    one.digest().is_some() && one.digest() == other.digest()
+}
+
+fn ambiguous(images: &[Entry]) -> LayoutError {
+    LayoutError::Ambiguous {
+        images: images.iter().map(describe).collect(),
+    }
+}
+
+fn describe(image: &Entry) -> String {
+    let digest = image.digest().map_or("no valid digest".to_owned(), ToString::to_string);
+    match image.ref_name() {
+        Some(name) => format!("{name} ({digest})"),
+        None => digest,
+    }
+}
+
+fn is_absence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// An image layout that does not hold the image.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LayoutError {
+    /// The directory or archive does not exist or has no `oci-layout` file.
+    #[error("{} is no OCI image layout: it has no file oci-layout", .directory.display())]
+    NoLayout {
+        /// The directory, or the archive.
+        directory: PathBuf,
+    },
+    /// A layout of a version other than 1.
+    #[error("OCI image layout version {version:?}: 1.0.0 is the one that is supported")]
+    Version {
+        /// The `imageLayoutVersion`.
+        version: String,
+    },
+    /// A blob that something refers to and that is not there.
+    #[error("blob {digest} is missing: there is no {}", .path.display())]
+    MissingBlob {
+        /// The digest of the blob.
+        digest: Digest,
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// An `index.json` without any image.
+    #[error("the layout holds no image")]
+    Empty,
+    /// No image of that name.
+    #[error("no image is tagged {tag:?}; there is {}", Listing(available))]
+    NoSuchTag {
+        /// The name asked for.
+        tag: String,
+        /// The names that there are.
+        available: Vec<String>,
+    },
+    /// Several images, and nothing that says which.
+    #[error(
+        "several images could be meant, name one by :<tag> or @<digest>; there is {}",
+        Listing(images)
+    )]
+    Ambiguous {
+        /// Name and digest of each.
+        images: Vec<String>,
+    },
+}
+
+impl Failure for LayoutError {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::NoLayout { .. } | Self::MissingBlob { .. } | Self::Empty | Self::NoSuchTag { .. } => {
+                ErrorKind::NotFound
+            }
+            Self::Version { .. } => ErrorKind::Unsupported,
+            Self::Ambiguous { .. } => ErrorKind::Permanent,
+        }
+    }
+
+    fn hint(&self) -> Option<Hint> {
+        let text = match self {
+            Self::NoLayout { .. } => {
+                "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
+                 oci-archive:<file>"
+            }
+            Self::MissingBlob { .. } => "copy the image into the layout again, whole: skopeo copy --all, for example",
+            Self::NoSuchTag { .. } | Self::Ambiguous { .. } => "name one of those that there are",
+            Self::Version { .. } | Self::Empty => return None,
+        };
+        Some(text.into())
+    }
+}

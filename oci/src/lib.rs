@@ -1,0 +1,503 @@
+//! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
+//!
+//! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
+//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
+
+mod archive;
+mod auth;
+mod blob;
+mod blobs;
+mod config;
+mod digest;
+mod directory;
+mod docker_archive;
+mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+pub mod host;
+mod json;
+mod layout;
+mod manifest;
+mod platform;
+mod progress;
+mod reference;
+mod registry;
+mod remote;
+mod resolve;
+mod scratch;
+mod section;
+mod tarball;
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+pub use archive::ArchiveError;
+pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub use blob::Blob;
+pub use blobs::Keep;
+pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};
+pub use config::{Config, Execution, Rootfs};
+pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
+pub use digest::{Check, next_data};
+pub use docker_archive::DockerArchiveError;
+pub use error::ImageError;
+pub use layout::LayoutError;
+pub use manifest::ManifestError;
+pub use platform::{Platform, PlatformError};
+pub use progress::{Awaited, LayerProgress, Progress, Wait};
+pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
+pub use registry::{
+    CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
+};
+pub use section::FileError;
+
+use blob::Bytes;
+use blobs::BlobStore;
+use directory::Directory;
+use docker_archive::DockerArchive;
+use layer::interrupt::is_raised;
+use layout::Layout;
+use manifest::{Descriptor, Entry};
+use reference::Transport;
+use registry::Registry;
+use remote::Remote;
+use resolve::Announce;
+use scratch::Scratch;
+use section::Section;
+use tarball::Tarball;
+
+/// An image for one platform.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Image {
+    /// The reference in canonical form, pinned to [`Image::digest`].
+    pub resolved_ref: String,
+    /// The digest of the platform's manifest.
+    pub digest: Digest,
+    /// The platform as the index lists it, or without an index as the image says itself; where
+    /// neither says one, the one that was asked for.
+    pub platform: Platform,
+    /// The platform that the config names, as written, where the index lists another one.
+    pub config_platform: Option<String>,
+    /// What the image says of itself.
+    pub config: Config,
+    /// The layers, lowest first.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer: a tar archive, compressed or not, of changes to the layers below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Layer {
+    /// The digest of the blob.
+    pub digest: Digest,
+    /// The size of the blob in bytes.
+    pub size: u64,
+    /// The media type of the blob, as written; empty where nothing says one.
+    pub media_type: String,
+    /// The digest of the tar archive in the blob.
+    pub diff_id: Digest,
+    /// The blob, if it is a tar that the state directory has kept, in place of what the manifest lists.
+    kept: Option<Kept>,
+}
+
+/// What a manifest says of a blob.
+#[derive(Debug, Clone)]
+struct BlobRef {
+    digest: Digest,
+    size: u64,
+}
+
+/// A file that stays readable whatever becomes of its name.
+#[derive(Debug, Clone)]
+struct Kept(Arc<File>);
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Kept {}
+
+impl Image {
+    /// An image without layers, of a config that its caller has.
+    #[must_use]
+    pub fn new(resolved_ref: String, digest: Digest, platform: Platform, config: Config) -> Self {
+        Self {
+            resolved_ref,
+            digest,
+            platform,
+            config_platform: None,
+            config,
+            layers: Vec::new(),
+        }
+    }
+}
+
+impl Layer {
+    /// Whether the blob is the tar, as the state directory has kept it.
+    #[must_use]
+    pub fn is_unpacked(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    fn blob_ref(&self) -> BlobRef {
+        BlobRef {
+            digest: self.digest.clone(),
+            size: self.size,
+        }
+    }
+}
+
+/// How to open a source.
+#[derive(Debug, Clone)]
+pub struct SourceOptions {
+    /// The directory for what is downloaded. It need not exist yet.
+    pub state_dir: PathBuf,
+    /// How to speak to registries.
+    pub registry: RegistryOptions,
+    /// Whether the tars of layers are kept in the state directory, and taken from there.
+    pub keep_unpacked: bool,
+    /// Most bytes that the layers to download may have together, and that an archive may have which must be decompressed, or
+    /// comes through a pipe.
+    pub max_download: u64,
+    /// Told how far the layers are.
+    pub progress: Arc<Progress>,
+    /// Set by someone else to make whatever reads or waits give up, with [`ImageError::Interrupted`].
+    pub interrupted: Arc<AtomicBool>,
+}
+
+/// Where the image of a reference comes from. Several threads may ask for blobs at once.
+pub struct Source {
+    reference: Reference,
+    place: Place,
+    /// Where tars of layers are kept, if they shall be.
+    unpacked: Option<BlobStore>,
+    progress: Arc<Progress>,
+    interrupted: Arc<AtomicBool>,
+}
+
+enum Place {
+    Local(Box<dyn Local>),
+    Tarball(Tarball),
+    Registry(Box<Remote>),
+}
+
+/// Files on this machine that hold an image.
+trait Local: Send + Sync {
+    /// Returns the document or documents that the reference names.
+    fn root(&self) -> Result<Root, ImageError>;
+
+    /// An index, a manifest or a config.
+    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
+
+    /// The blob of a layer, which must have the right size.
+    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError>;
+}
+
+impl Source {
+    /// Opens the place that the reference names. Reads all of what is compressed, or comes through a pipe, and sends nothing to
+    /// a registry yet.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
+    /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
+    /// it takes to speak to one. [`ImageError::Store`] when another user made the state directory,
+    /// or can change it.
+    pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
+        let unpacked = options
+            .keep_unpacked
+            .then(|| BlobStore::open(&options.state_dir))
+            .transpose()?;
+        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.interrupted);
+        let place = Self::find(reference, options, &scratch);
+        Ok(Self {
+            reference: reference.clone(),
+            place: unless(&options.interrupted, place)?,
+            unpacked,
+            progress: Arc::clone(&options.progress),
+            interrupted: Arc::clone(&options.interrupted),
+        })
+    }
+
+    fn find(reference: &Reference, options: &SourceOptions, scratch: &Scratch) -> Result<Place, ImageError> {
+        Ok(match reference {
+            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, scratch)?)),
+            Reference::Local(reference) => match reference.transport {
+                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, scratch)?)),
+                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
+                Transport::Tarball => Place::Tarball(Tarball::open(reference, scratch)?),
+            },
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
+        })
+    }
+
+    /// A helper that a credentials file leaves the registry's credentials to, and that was not asked.
+    #[must_use]
+    pub fn unasked_helper(&self) -> Option<&Helper> {
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => None,
+            Place::Registry(remote) => remote.helper(),
+        }
+    }
+
+    /// Whether all is on this machine: it may have come through a pipe, and would not come again.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        !matches!(self.place, Place::Registry(_))
+    }
+
+    /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
+    /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
+    pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
+        self.search(platform, &mut |_| Ok(()))
+    }
+
+    /// The same, and begins to download, some at once and in this order, what of the layers is not on this machine's disks: while the
+    /// config is still on its way, if they need not wait for it. From now on, it is known how far they are.
+    ///
+    /// Besides the image come its layers as they are best read: those whose tar was kept, from there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::resolve`] and [`Source::prefetch`].
+    pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
+        let mut is_begun = false;
+        let image = self.search(platform, &mut |blobs| {
+            // Only the config says which tars may have been kept.
+            if self.unpacked.is_some() {
+                return Ok(());
+            }
+            is_begun = true;
+            self.progress.begin(blobs);
+            self.download(blobs)
+        })?;
+        let layers = if is_begun {
+            image.layers.clone()
+        } else {
+            self.prefetch(&image.layers)?
+        };
+        Ok((image, layers))
+    }
+
+    /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
+    fn search(&self, platform: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
+        match (&self.place, &self.reference) {
+            (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
+            _ => unless(&self.interrupted, resolve::resolve(self, platform, announce)),
+        }
+    }
+
+    /// The layers as they are best read: those whose tar was kept, from there.
+    fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
+        let unpacked = |layer: &Layer| {
+            let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
+            Some(Layer {
+                digest: layer.diff_id.clone(),
+                size,
+                kept: Some(Kept(Arc::new(file))),
+                ..layer.clone()
+            })
+        };
+        let layers = layers.iter();
+        layers
+            .map(|layer| unpacked(layer).unwrap_or_else(|| layer.clone()))
+            .collect()
+    }
+
+    /// Begins to keep the tar of a layer, if that is wanted and nobody has done so.
+    #[must_use]
+    pub fn keep(&self, layer: &Layer) -> Option<Keep> {
+        let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
+        Keep::begin(store, &layer.diff_id)
+    }
+
+    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks, of an image that was
+    /// resolved and not pulled. From now on, it is known how far they are. Returns them as they are best read.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::DownloadTooLarge`] when there is more to download than may be; [`ImageError::Store`] when the state directory
+    /// cannot be read.
+    pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
+        let layers = self.unpacked(layers);
+        let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
+        self.progress.begin(&blobs);
+        let listed: Vec<_> = layers
+            .iter()
+            .filter(|layer| !layer.is_unpacked())
+            .map(Layer::blob_ref)
+            .collect();
+        self.download(&listed)?;
+        Ok(layers)
+    }
+
+    fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => {
+                for layer in self.progress.layers() {
+                    layer.set_here(layer.size());
+                }
+                Ok(())
+            }
+            Place::Registry(remote) => remote.download(blobs, &self.progress),
+        }
+    }
+
+    /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
+    ///
+    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`]
+    /// it if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
+    /// at the source or in the state directory until the first bytes came.
+    pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
+        let bytes = match (&layer.kept, &self.place) {
+            (Some(Kept(file)), _) => Bytes::Section(Section::new(Arc::clone(file), 0, layer.size)),
+            (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
+            (None, Place::Tarball(tarball)) => Bytes::Section(tarball.blob()),
+            (None, Place::Registry(remote)) => remote.blob(layer, &self.progress)?,
+        };
+        let progress = self.progress.layer(&layer.digest);
+        Ok(Blob::new(bytes, progress))
+    }
+
+    /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
+    /// that the manifest names.
+    pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+        if let Place::Registry(remote) = &self.place {
+            remote.finish(layer)?;
+        }
+        if let Some(progress) = self.progress.layer(&layer.digest) {
+            progress.finish();
+        }
+        Ok(())
+    }
+
+    /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again, and says whether there can
+    /// have been one.
+    ///
+    /// Files that are named by their path are not touched.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Store`] when the file cannot be removed.
+    pub fn forget(&self, layer: &Layer) -> Result<bool, ImageError> {
+        let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
+        let store = match &self.place {
+            Place::Local(_) | Place::Tarball(_) => kept_in,
+            Place::Registry(remote) => Some(remote.store()),
+        };
+        if let Some(store) = store {
+            store.remove(&layer.digest)?;
+        }
+        Ok(store.is_some())
+    }
+
+    /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
+    #[must_use]
+    pub fn is_here(&self, layer: &Layer) -> bool {
+        match &self.place {
+            Place::Local(_) | Place::Tarball(_) => true,
+            Place::Registry(remote) => remote.is_here(&layer.digest),
+        }
+    }
+
+    /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
+    pub fn abandon(&self) {
+        if let Place::Registry(remote) = &self.place {
+            remote.abandon();
+        }
+    }
+
+    /// Returns the document or documents that the reference names.
+    fn root(&self) -> Result<Root, ImageError> {
+        match &self.place {
+            Place::Local(local) => local.root(),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.root().map(Root::Document),
+        }
+    }
+
+    /// The index or manifest of a descriptor.
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Fetched, ImageError> {
+        let Descriptor {
+            digest,
+            size,
+            media_type,
+            ..
+        } = descriptor;
+        descriptor
+            .check_len()
+            .map_err(|error| ImageError::document(digest, error))?;
+        let json = match &self.place {
+            Place::Local(local) => local.document(digest, Some(*size))?,
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
+        };
+        Ok(Fetched {
+            digest: digest.clone(),
+            media_type: media_type.clone(),
+            json,
+            platform: None,
+        })
+    }
+
+    /// The config of a descriptor.
+    fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
+        let Descriptor { digest, size, .. } = descriptor;
+        descriptor
+            .check_len()
+            .map_err(|error| ImageError::document(digest, error))?;
+        match &self.place {
+            Place::Local(local) => local.document(digest, Some(*size)),
+            Place::Tarball(_) => unreachable!("a tarball has no documents"),
+            Place::Registry(remote) => remote.document(digest, *size, Registry::config),
+        }
+    }
+}
+
+/// Once the flag is set, it is that which made something fail, whatever it became on its way here.
+fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<T, ImageError> {
+    if is_raised(interrupted) {
+        return result.map_err(|_| ImageError::Interrupted);
+    }
+    result
+}
+
+/// Documents that a reference names.
+enum Root {
+    /// A manifest or an index.
+    Document(Fetched),
+    /// One of several images of the same name, which their platforms tell apart.
+    OneOf {
+        images: Vec<Entry>,
+        /// The error where they do not.
+        ambiguous: ImageError,
+    },
+}
+
+/// A document whose bytes have been held against its digest.
+struct Fetched {
+    digest: Digest,
+    /// What its descriptor or the registry calls it; may be empty.
+    media_type: String,
+    json: Vec<u8>,
+    /// The platform that the place lists it for.
+    platform: Option<Platform>,
+}

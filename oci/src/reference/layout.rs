@@ -1,0 +1,147 @@
+//! A reference to an image in an OCI image layout directory.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::ReferenceError;
+use crate::digest::Digest;
+
+/// What the digests begin with that image-spec registers: other text after an `@` belongs to the directory.
+const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
+
+/// An image in an OCI image layout, a directory or a tar of one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LayoutReference {
+    /// The directory, or the tar.
+    pub(crate) directory: PathBuf,
+    pub(crate) is_archive: bool,
+    pub(crate) version: Option<Version>,
+}
+
+/// Which of the images of a layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Version {
+    Tag(String),
+    Digest(Digest),
+}
+
+impl LayoutReference {
+    /// Reads what follows `oci:`, or `oci-archive:`.
+    pub(super) fn parse(text: &str, is_archive: bool) -> Result<Self, ReferenceError> {
+        let is_layout = |path: &Path| {
+            if is_archive {
+                path.is_file()
+            } else {
+                path.join("oci-layout").is_file()
+            }
+        };
+        let (directory, version) = split_version(text, is_layout)?;
+        if directory.is_empty() {
+            return Err(if is_archive {
+                ReferenceError::NoPath {
+                    transport: "oci-archive",
+                }
+            } else {
+                ReferenceError::NoDirectory
+            });
+        }
+        Ok(Self {
+            directory: directory.into(),
+            is_archive,
+            version,
+        })
+    }
+}
+
+/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
+/// says is one wins, and without any the part before the first colon.
+pub(super) fn split_version(
+    text: &str,
+    is_image: impl Fn(&Path) -> bool,
+) -> Result<(&str, Option<Version>), ReferenceError> {
+    match text.rsplit_once('@') {
+        Some((path, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
+            Ok((path, Some(Version::Digest(digest.parse()?))))
+        }
+        _ => split_tag(text, is_image),
+    }
+}
+
+fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<Version>), ReferenceError> {
+    let after_drive = match text.as_bytes() {
+        [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
+        _ => 0,
+    };
+    let colons = || {
+        text.match_indices(':')
+            .map(|(at, _)| at)
+            .filter(|&at| at >= after_drive)
+    };
+    let split = colons()
+        .find(|&at| is_layout(Path::new(&text[..at])))
+        .or_else(|| colons().next().filter(|_| !is_layout(Path::new(text))));
+    let Some(split) = split else {
+        return Ok((text, None));
+    };
+    let tag = &text[split + 1..];
+    // A layout's `org.opencontainers.image.ref.name` may be a whole reference (image-spec annotations.md).
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte);
+    if tag.is_empty() || !tag.bytes().all(is_name) {
+        return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
+    }
+    Ok((&text[..split], Some(Version::Tag(tag.to_owned()))))
+}
+
+impl fmt::Display for LayoutReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let transport = if self.is_archive { "oci-archive" } else { "oci" };
+        write!(f, "{transport}:{}", self.directory.display())?;
+        match &self.version {
+            Some(Version::Tag(tag)) => write!(f, ":{tag}"),
+            Some(Version::Digest(digest)) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn layout_references_split_where_a_layout_is() {
+        let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
+        let parse = |text: &str| {
+            let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);
+            let (directory, version) = split_version(text, is_layout).unwrap();
+            let tag = version.map(|version| match version {
+                Version::Tag(tag) => tag,
+                Version::Digest(digest) => digest.to_string(),
+            });
+            (directory.to_owned(), tag)
+        };
+        for (text, directory, tag) in [
+            ("/none", "/none", None),
+            ("/none:tag", "/none", Some("tag")),
+            ("/none:docker.io/library/x:1", "/none", Some("docker.io/library/x:1")),
+            ("/a:b", "/a:b", None),
+            ("/a:b:tag", "/a:b", Some("tag")),
+            ("/both:x", "/both", Some("x")),
+            ("/both:x:y", "/both", Some("x:y")),
+            ("C:\\x", "C:\\x", None),
+            ("C:\\x:tag", "C:\\x", Some("tag")),
+            ("D:/y:tag", "D:/y", Some("tag")),
+            ("E:\\none:tag", "E:\\none", Some("tag")),
+            ("c:tag", "c", Some("tag")),
+            ("/p@ss/x", "/p@ss/x", None),
+            ("/p@ss:w/x", "/p@ss", Some("w/x")),
+            ("/x@home:latest", "/x@home", Some("latest")),
+        ] {
+            assert_eq!(parse(text), (directory.to_owned(), tag.map(str::to_owned)), "{text}");
+        }
+        let (directory, digest) = parse(&format!("/a:b@{DIGEST}"));
+        assert_eq!((directory.as_str(), digest.as_deref()), ("/a:b", Some(DIGEST)));
+    }
+}

@@ -1,0 +1,142 @@
+//! A reference to an image in files that are no OCI layout: `docker-archive:`, `dir:` and `tar:`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::ReferenceError;
+use super::layout::{Version, split_version};
+use crate::digest::Digest;
+
+/// An image in files on this machine, other than an OCI layout.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LocalReference {
+    pub(crate) transport: Transport,
+    pub(crate) path: PathBuf,
+    pub(crate) choice: Option<Choice>,
+}
+
+/// The form of the files, with the names that skopeo and podman have for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Transport {
+    /// `docker-archive:<file>`
+    DockerArchive,
+    /// `dir:<directory>`
+    Directory,
+    /// `tar:<file>`, or `tar:-` for standard input
+    Tarball,
+}
+
+/// Which of the images in the files, or what it must be.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Choice {
+    Digest(Digest),
+    Tag(String),
+    /// Position in the archive, from 0.
+    Index(usize),
+}
+
+impl Transport {
+    pub(super) const ALL: [Self; 3] = [Self::DockerArchive, Self::Directory, Self::Tarball];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::DockerArchive => "docker-archive",
+            Self::Directory => "dir",
+            Self::Tarball => "tar",
+        }
+    }
+}
+
+impl LocalReference {
+    /// Reads what follows the transport and its colon.
+    pub(super) fn parse(transport: Transport, text: &str) -> Result<Self, ReferenceError> {
+        let (path, version) = match transport {
+            Transport::DockerArchive => split_version(text, Path::is_file)?,
+            // All of it is the path, but for a digest.
+            _ => split_version(text, |path| path == Path::new(text))?,
+        };
+        if path.is_empty() {
+            return Err(ReferenceError::NoPath {
+                transport: transport.name(),
+            });
+        }
+        let choice = version.map(|version| match version {
+            Version::Digest(digest) => Choice::Digest(digest),
+            Version::Tag(tag) => match tag.strip_prefix('@').map(str::parse) {
+                Some(Ok(index)) => Choice::Index(index),
+                _ => Choice::Tag(tag),
+            },
+        });
+        Ok(Self {
+            transport,
+            path: path.into(),
+            choice,
+        })
+    }
+
+    /// The same files, pinned to `digest`.
+    pub(crate) fn pinned(&self, digest: &Digest) -> Self {
+        Self {
+            choice: Some(Choice::Digest(digest.clone())),
+            ..self.clone()
+        }
+    }
+}
+
+impl fmt::Display for LocalReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.name(), self.path.display())?;
+        match &self.choice {
+            Some(choice @ Choice::Digest(_)) => write!(f, "{choice}"),
+            Some(choice) => write!(f, ":{choice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest(digest) => write!(f, "@{digest}"),
+            Self::Tag(tag) => f.write_str(tag),
+            Self::Index(index) => write!(f, "@{index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Reference;
+
+    const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+
+    #[test]
+    fn references_come_back() {
+        for text in [
+            "docker-archive:/x.tar",
+            "docker-archive:x.tar:debian:12",
+            "docker-archive:x.tar:docker.io/library/debian:12",
+            "docker-archive:x.tar:@1",
+            "dir:/a:b",
+            "dir:x",
+            "tar:x.tar.gz",
+            "tar:-",
+            "oci-archive:x.tar",
+            "oci-archive:x.tar:latest",
+        ] {
+            let reference = Reference::parse(text).unwrap();
+            assert_eq!(reference.to_string(), text);
+            assert!(!reference.is_pinned(), "{text}");
+            let pinned = reference.pinned(&DIGEST.parse().unwrap());
+            assert!(pinned.is_pinned());
+            assert_eq!(Reference::parse(&pinned.to_string()).unwrap(), pinned, "{pinned}");
+        }
+        for text in ["docker-archive:", "dir:", "tar:", &format!("tar:@{DIGEST}")] {
+            assert!(
+                matches!(Reference::parse(text), Err(ReferenceError::NoPath { .. })),
+                "{text}"
+            );
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A reference to an image in a registry: the grammar of distribution-spec, "Pulling manifests", with Docker's defaults.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use reqwest::Url;
+
+use super::ReferenceError;
+use crate::digest::Digest;
+
+/// The longest repository name that Docker and registries accept, in bytes.
+pub(super) const MAX_REPOSITORY_LEN: usize = 255;
+
+/// Docker Hub in canonical references. Its API is at another host, and `docker login` knows it by a
+/// third.
+const DOCKER_HUB: &str = "docker.io";
+
+/// An image in a registry. A digest decides; a tag beside it only informs, as with Docker.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RegistryReference {
+    /// Host with or without port, in lower case; `docker.io` for Docker Hub.
+    pub(crate) registry: String,
+    pub(crate) repository: String,
+    pub(crate) tag: Option<String>,
+    pub(crate) digest: Option<Digest>,
+}
+
+impl RegistryReference {
+    pub(crate) fn parse(text: &str) -> Result<Self, ReferenceError> {
+        let (name, digest) = match text.split_once('@') {
+            Some((name, digest)) => (name, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        let (path, tag) = match name.rsplit_once(':') {
+            Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+            _ => (name, None),
+        };
+        let (registry, repository) = match path.split_once('/') {
+            Some((host, repository)) if is_host(host) => (canonical(host), repository.to_owned()),
+            _ => (DOCKER_HUB.to_owned(), path.to_owned()),
+        };
+        check_host(&registry)?;
+        let repository = if registry == DOCKER_HUB && !repository.contains('/') {
+            format!("library/{repository}")
+        } else {
+            repository
+        };
+        check_repository(&repository)?;
+        if let Some(tag) = tag.filter(|tag| !is_tag(tag)) {
+            return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
+        }
+        let tag = match (tag, &digest) {
+            (None, None) => Some("latest".to_owned()),
+            (tag, _) => tag.map(str::to_owned),
+        };
+        Ok(Self {
+            registry,
+            repository,
+            tag,
+            digest,
+        })
+    }
+}
+
+/// Returns the one name of a registry: in lower case, and `docker.io` for every name of Docker Hub.
+pub(crate) fn canonical(host: &str) -> String {
+    let host = host.to_ascii_lowercase();
+    match host.as_str() {
+        "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
+        _ => host,
+    }
+}
+
+/// Whether `host`, without a port, is `localhost` or an address of the loopback interface.
+pub(crate) fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+}
+
+/// Docker's rule: the first component is a host if it could not be the name of a Docker Hub user.
+pub(crate) fn is_host(component: &str) -> bool {
+    component == "localhost" || component.contains(['.', ':'])
+}
+
+/// A registry without its port.
+pub(crate) fn host_of(registry: &str) -> &str {
+    split_port(registry).0
+}
+
+fn split_port(registry: &str) -> (&str, Option<&str>) {
+    match registry.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (registry, None),
+    }
+}
+
+fn check_host(registry: &str) -> Result<(), ReferenceError> {
+    let (host, port) = split_port(registry);
+    let is_label = |label: &str| {
+        !label.is_empty()
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    let is_ipv6 = |host: &str| {
+        host.strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .is_some_and(|address| address.parse::<Ipv6Addr>().is_ok())
+    };
+    let is_port =
+        |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    // The URL parser knows more names that are none: 1.2.3.256, xn--a.
+    let is_url = Url::parse(&format!("https://{registry}")).is_ok();
+    if is_url && (is_ipv6(host) || host.split('.').all(is_label)) && port.is_none_or(is_port) {
+        return Ok(());
+    }
+    Err(ReferenceError::InvalidRegistry {
+        registry: registry.to_owned(),
+    })
+}
+
+/// The grammar of distribution-spec, "Pulling manifests": runs of `[a-z0-9]` joined by `.`, `_`, `__` or hyphens.
+fn check_repository(repository: &str) -> Result<(), ReferenceError> {
+    if repository.len() > MAX_REPOSITORY_LEN {
+        return Err(ReferenceError::RepositoryTooLong { len: repository.len() });
+    }
+    if repository.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Err(ReferenceError::UppercaseRepository {
+            repository: repository.to_owned(),
+        });
+    }
+    let is_alphanumeric = |character: char| character.is_ascii_lowercase() || character.is_ascii_digit();
+    let is_component = |component: &str| {
+        component.starts_with(is_alphanumeric)
+            && component.ends_with(is_alphanumeric)
+            && component
+                .split(is_alphanumeric)
+                .all(|between| matches!(between, "" | "." | "_" | "__") || between.bytes().all(|byte| byte == b'-'))
+    };
+    if repository.split('/').all(is_component) {
+        return Ok(());
+    }
+    Err(ReferenceError::InvalidRepository {
+        repository: repository.to_owned(),
+    })
+}
+
+fn is_tag(tag: &str) -> bool {
+    let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    tag.len() <= 128
+        && tag.bytes().next().is_some_and(is_word)
+        && tag.bytes().all(|byte| is_word(byte) || matches!(byte, b'.' | b'-'))
+}
+
+impl fmt::Display for RegistryReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_loopback() {
+        let is_loopback = |text| is_loopback(host_of(&RegistryReference::parse(text).unwrap().registry));
+        for text in [
+            "localhost/a",
+            "localhost:5000/a",
+            "127.0.0.1:5000/a",
+            "127.1.2.3/a",
+            "[::1]:5000/a",
+            "[::1]/a",
+        ] {
+            assert!(is_loopback(text), "{text}");
+        }
+        for text in [
+            "a",
+            "localhost.example.com/a",
+            "128.0.0.1:5000/a",
+            "10.0.0.1/a",
+            "[::2]/a",
+            "127.0.0.1.nip.io/a",
+        ] {
+            assert!(!is_loopback(text), "{text}");
+        }
+    }
+}

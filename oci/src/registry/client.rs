@@ -1,0 +1,149 @@
+//! The HTTP client: its timeouts, proxies and certificates.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use reqwest::{Client, ClientBuilder, redirect};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::RegistryError;
+use super::http::Timeouts;
+use super::proxies::Proxies;
+use super::resolver::SystemResolver;
+use super::tls::{client_config, unverified_config};
+use crate::host::open_file;
+
+/// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
+const MAX_CA_LEN: u64 = 16 << 20;
+
+/// What a client is made of. To make one reads all certificates of the system, which takes milliseconds.
+#[derive(Clone)]
+pub(super) struct ClientOptions {
+    pub(super) timeouts: Timeouts,
+    pub(super) proxies: Proxies,
+    pub(super) is_plain: bool,
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+    pub(super) accept_any_certificate: bool,
+}
+
+impl ClientOptions {
+    /// A client that follows no redirects: they could carry credentials away.
+    pub(super) fn build(&self) -> Result<Client, RegistryError> {
+        check_system_file()?;
+        let tls = if self.accept_any_certificate {
+            Ok(unverified_config())
+        } else {
+            client_config(&self.certificates, self.is_plain)
+        };
+        ClientBuilder::new()
+            .tls_backend_preconfigured(tls.map_err(|error| RegistryError::Setup(error.into()))?)
+            .user_agent(concat!("microagent/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(self.timeouts.connect)
+            .read_timeout(self.timeouts.read)
+            .referer(false)
+            .dns_resolver(SystemResolver)
+            .redirect(redirect::Policy::none())
+            .proxy(self.proxies.rule())
+            .build()
+            .map_err(|error| RegistryError::Setup(error.into()))
+    }
+}
+
+/// Returns the certificates in a PEM file. Skips those that cannot be parsed, unless all are so.
+pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+    let mut pem = Vec::new();
+    let read = open_ca_file(path)?.take(MAX_CA_LEN).read_to_end(&mut pem);
+    read.map_err(|source| unreadable(path, source))?;
+    let not_pem = || RegistryError::CaFormat { path: path.to_owned() };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let mut certificates = certificates.map_err(|_| not_pem())?;
+    certificates.retain(|certificate| webpki::anchor_from_trusted_cert(certificate).is_ok());
+    if certificates.is_empty() {
+        return Err(not_pem());
+    }
+    Ok(certificates)
+}
+
+/// Refuses a file in `SSL_CERT_FILE` that the library for certificates would wait for, or read
+/// without end.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn check_system_file() -> Result<(), RegistryError> {
+    let Some(path) = std::env::var_os("SSL_CERT_FILE") else {
+        return Ok(());
+    };
+    let path = Path::new(&path);
+    // There is nothing in it, and a machine without certificates still speaks plain HTTP.
+    if path == Path::new("/dev/null") || !path.exists() {
+        return Ok(());
+    }
+    open_ca_file(path).map(drop)
+}
+
+/// Other systems have certificates elsewhere.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+#[expect(clippy::unnecessary_wraps, reason = "some systems have such a file")]
+fn check_system_file() -> Result<(), RegistryError> {
+    Ok(())
+}
+
+fn open_ca_file(path: &Path) -> Result<File, RegistryError> {
+    let open = || {
+        let file = open_file(path)?;
+        let len = file.metadata()?.len();
+        Ok((file, len))
+    };
+    match open() {
+        Ok((file, 0..=MAX_CA_LEN)) => Ok(file),
+        Ok(_) => Err(RegistryError::CaTooLarge {
+            path: path.to_owned(),
+            max: MAX_CA_LEN,
+        }),
+        Err(source) => Err(unreadable(path, source)),
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+    RegistryError::CaFile {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_leaves_the_cryptography_of_the_process_alone() {
+        for accept_any_certificate in [false, true] {
+            let options = ClientOptions {
+                timeouts: Timeouts::default(),
+                proxies: Proxies::default(),
+                is_plain: true,
+                certificates: Vec::new(),
+                accept_any_certificate,
+            };
+            options.build().unwrap();
+        }
+        assert!(rustls::crypto::CryptoProvider::get_default().is_none());
+    }
+
+    #[test]
+    fn a_file_without_certificates() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (len, is_too_large) in [(0, false), (MAX_CA_LEN, false), (MAX_CA_LEN + 1, true)] {
+            file.as_file().set_len(len).unwrap();
+            let error = authorities(file.path()).unwrap_err();
+            let was_too_large = matches!(error, RegistryError::CaTooLarge { .. });
+            assert_eq!(was_too_large, is_too_large, "{len}: {error}");
+            assert!(
+                was_too_large || matches!(error, RegistryError::CaFormat { .. }),
+                "{error}"
+            );
+        }
+        let nowhere = file.path().with_extension("none");
+        assert!(matches!(authorities(&nowhere), Err(RegistryError::CaFile { .. })));
+    }
+}

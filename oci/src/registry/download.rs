@@ -1,0 +1,471 @@
+//! A blob on its way from a registry into the store, read while it grows.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::time::sleep;
+
+use super::http::{Http, Timeouts};
+use super::raised;
+use super::retry::Retries;
+use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
+use crate::digest::{Digest, DigestError};
+use crate::{BlobRef, ImageError, LayerProgress, unless};
+
+/// How often it is looked whether somebody else has downloaded a blob.
+const LOCK_POLL: Duration = Duration::from_millis(50);
+
+/// Number of looks, within [`Timeouts::held`], at the progress of the process with the lock.
+const LOOKS: u32 = 20;
+
+/// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
+const PROGRESS: u64 = 64;
+
+/// What is known of a download, by who downloads and by who reads.
+#[derive(Debug)]
+pub(crate) struct Download {
+    blob: BlobRef,
+    phase: Mutex<Phase>,
+    changed: Condvar,
+    /// Whether nobody wants it any more.
+    is_abandoned: AtomicBool,
+    progress: Option<Arc<LayerProgress>>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// For its turn, for an answer, or for another process that downloads the same.
+    Waiting,
+    /// So many bytes are there.
+    Growing(u64),
+    /// The store has it; whether it is from here, and was hashed on its way.
+    Done { is_ours: bool },
+    /// Until somebody asked why.
+    Failed(Option<ImageError>),
+}
+
+/// What reading a download begins with.
+pub(crate) enum Opened {
+    /// What there is, which grows, unless it is all.
+    Growing(Growing),
+    /// The store has it, and nobody here has hashed it.
+    Stored,
+}
+
+impl Download {
+    /// A download that waits for its turn, and the duty to see to it.
+    pub(super) fn queue(blob: BlobRef, progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
+        let download = Arc::new(Self {
+            blob,
+            phase: Mutex::new(Phase::Waiting),
+            changed: Condvar::new(),
+            is_abandoned: AtomicBool::new(false),
+            progress,
+        });
+        (Arc::clone(&download), Duty(download))
+    }
+
+    /// Whether the store has it.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(*self.lock(), Phase::Done { .. })
+    }
+
+    /// Makes whoever waits for it give up.
+    pub(crate) fn abandon(&self) {
+        let _phase = self.lock();
+        self.is_abandoned.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
+    /// Waits until there is something to read.
+    pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
+        if self.is_abandoned.load(Ordering::Relaxed) {
+            return Err(ImageError::Interrupted);
+        }
+        let BlobRef { digest, size } = &self.blob;
+        let file = match &mut *phase {
+            // It keeps this name as long as the phase is locked.
+            Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(digest)?),
+            // Another process may have evicted it, and even have downloaded it again.
+            Phase::Done { is_ours: true } => store.get(digest, *size)?,
+            Phase::Done { is_ours: false } => None,
+            Phase::Failed(error) => return Err(error.take().unwrap_or(ImageError::Interrupted)),
+        };
+        Ok(file.map_or(Opened::Stored, |file| {
+            Opened::Growing(Growing {
+                file,
+                position: 0,
+                download: Arc::clone(self),
+            })
+        }))
+    }
+
+    /// Waits for the end.
+    pub(crate) fn finish(&self) -> Result<(), ImageError> {
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(_)));
+        match &mut *phase {
+            Phase::Failed(error) => Err(error.take().unwrap_or(ImageError::Interrupted)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits for bytes beyond a position, and says how many there are; none if there is no limit any more.
+    fn beyond(&self, position: u64) -> io::Result<Option<u64>> {
+        let phase = self.wait_while(|phase| match phase {
+            Phase::Waiting => true,
+            Phase::Growing(len) => *len <= position,
+            Phase::Done { .. } | Phase::Failed(_) => false,
+        });
+        match &*phase {
+            Phase::Growing(len) if *len > position => Ok(Some(len - position)),
+            Phase::Done { .. } => Ok(None),
+            Phase::Failed(_) => Err(io::Error::other("the download failed")),
+            Phase::Waiting | Phase::Growing(_) => Err(io::Error::other("the download was abandoned")),
+        }
+    }
+
+    fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
+        self.changed
+            .wait_while(self.lock(), |phase| {
+                waiting(phase) && !self.is_abandoned.load(Ordering::Relaxed)
+            })
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, phase: Phase) {
+        if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
+            progress.set_here(*len);
+        }
+        *self.lock() = phase;
+        self.changed.notify_all();
+    }
+}
+
+/// A blob that is read while it is downloaded.
+#[derive(Debug)]
+pub(crate) struct Growing {
+    file: File,
+    position: u64,
+    download: Arc<Download>,
+}
+
+impl Read for Growing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let available = self.download.beyond(self.position)?.unwrap_or(u64::MAX);
+        let len = usize::try_from(available).map_or(buffer.len(), |available| available.min(buffer.len()));
+        let count = self.file.read(&mut buffer[..len])?;
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+/// The duty to bring a download to an end. Dropped before, it fails: nobody waits for what nobody does.
+pub(super) struct Duty(Arc<Download>);
+
+impl Duty {
+    /// Downloads the blob, unless somebody else does it first.
+    pub(super) async fn perform(self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) {
+        let result = tokio::select! {
+            result = self.download(http, store, interrupted) => unless(interrupted, result),
+            () = raised(interrupted) => Err(ImageError::Interrupted),
+        };
+        if let Err(error) = result {
+            self.0.set(Phase::Failed(Some(error)));
+        }
+    }
+
+    async fn download(&self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) -> Result<(), ImageError> {
+        let BlobRef { digest, size } = &self.0.blob;
+        let mut wait = None;
+        let begin = loop {
+            // It hashes what there is, and blocks the worker alone that it runs on.
+            match store.begin(digest, *size, interrupted)? {
+                Begin::Taken => {
+                    let wait = wait.get_or_insert_with(LockWait::begin);
+                    wait.go_on(store, digest, http.timeouts(), self.0.progress.as_deref())?;
+                    sleep(LOCK_POLL).await;
+                }
+                begin => break begin,
+            }
+        };
+        if let Some(progress) = &self.0.progress {
+            progress.set_awaited_lock(None);
+        }
+        let Begin::Partial(mut partial) = begin else {
+            self.0.set(Phase::Done { is_ours: false });
+            return Ok(());
+        };
+        self.0.set(Phase::Growing(partial.len()));
+        if let Err(error) = self.complete(http, &mut partial).await {
+            if partial.len() == 0 || matches!(error, ImageError::Content { .. }) {
+                partial.discard();
+            }
+            return Err(error);
+        }
+        let mut phase = self.0.lock();
+        partial.commit()?;
+        *phase = Phase::Done { is_ours: true };
+        drop(phase);
+        self.0.changed.notify_all();
+        Ok(())
+    }
+
+    /// Asks for what is missing, again as long as that helps.
+    async fn complete(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+        let size = self.0.blob.size;
+        let mut retries = Retries::new(http.backoff());
+        while partial.len() < size {
+            let before = partial.len();
+            match self.attempt(http, partial).await {
+                Err(ImageError::Registry(error)) => {
+                    if partial.len() - before > size / PROGRESS {
+                        retries = Retries::new(http.backoff());
+                    }
+                    if !retries.pause(&error, http.progress()).await {
+                        return Err(error.into());
+                    }
+                }
+                done => return done,
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks for what is missing, and takes it as it comes.
+    async fn attempt(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+        let BlobRef { digest, size } = &self.0.blob;
+        let answer = http.blob(digest, partial.len(), *size).await?;
+        if let Some(actual) = answer.wrong_size() {
+            let expected = *size;
+            let error = ImageError::content(digest, DigestError::SizeMismatch { expected, actual });
+            return Err(answer.blame(error).await);
+        }
+        partial.resume();
+        // A server that does not know ranges sends again what is here.
+        let mut known = partial.len() - answer.start();
+        let server = answer.server().clone();
+        let take = |bytes: &[u8]| {
+            let skipped = usize::try_from(known).map_or(bytes.len(), |known| known.min(bytes.len()));
+            known -= skipped as u64;
+            if skipped < bytes.len() {
+                partial.write(&bytes[skipped..])?;
+                self.0.set(Phase::Growing(partial.len()));
+            }
+            Ok(())
+        };
+        http.stream(answer, take).await?;
+        if partial.len() < *size {
+            return Err(server.incomplete(partial.len(), *size).into());
+        }
+        Ok(())
+    }
+}
+
+/// The wait for somebody else who writes a blob, or one that shares its lock.
+struct LockWait {
+    begun: Instant,
+    /// Blobs as they were when somebody was last seen to get on, and when that was.
+    activity: Option<LockActivity>,
+    active: Instant,
+    looked: Instant,
+}
+
+impl LockWait {
+    fn begin() -> Self {
+        let now = Instant::now();
+        Self {
+            begun: now,
+            activity: None,
+            active: now,
+            looked: now,
+        }
+    }
+
+    /// Tells the user once the wait is long, and gives up once nobody gets on.
+    fn go_on(
+        &mut self,
+        store: &BlobStore,
+        digest: &Digest,
+        timeouts: &Timeouts,
+        progress: Option<&LayerProgress>,
+    ) -> Result<(), StoreError> {
+        if let Some(progress) = progress
+            && self.begun.elapsed() >= timeouts.notice
+        {
+            progress.set_awaited_lock(Some(&store.lock_path(digest)));
+        }
+        if self.activity.is_some() && self.looked.elapsed() < timeouts.held / LOOKS {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let activity = Some(store.lock_activity(digest)?);
+        if self.activity != activity {
+            self.activity = activity;
+            self.active = self.looked;
+        }
+        let waited = self.active.elapsed();
+        if waited < timeouts.held {
+            return Ok(());
+        }
+        Err(StoreError::Held {
+            path: store.lock_path(digest),
+            waited,
+        })
+    }
+}
+
+impl Drop for Duty {
+    fn drop(&mut self) {
+        let mut phase = self.0.lock();
+        if matches!(*phase, Phase::Waiting | Phase::Growing(_)) {
+            *phase = Phase::Failed(None);
+        }
+        drop(phase);
+        self.0.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::super::http::Timeouts;
+    use super::super::runtime::Runtime;
+    use super::super::{RegistryError, RegistryOptions};
+    use super::*;
+    use crate::Reference;
+    use crate::digest::{Algorithm, Digest};
+
+    const BLOB: &[u8] = b"0123456789";
+
+    /// How a download ends of which a byte comes every 30 ms, where each 64 KiB may take so long.
+    fn drip(slow: Duration) -> Result<(), ImageError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BLOB.len());
+                for part in std::iter::once(head.as_bytes()).chain(BLOB.chunks(1)) {
+                    // Who no longer listens has given up, as it should.
+                    let _ = stream.write_all(part);
+                    thread::sleep(Duration::from_millis(30));
+                }
+            }
+        });
+        let timeouts = Timeouts {
+            slow,
+            backoff: Duration::from_millis(1),
+            ..Timeouts::default()
+        };
+        let (_state, store) = store();
+        download(&address, &store, timeouts)
+    }
+
+    /// Returns the outcome of a download of the blob.
+    fn download(address: &str, store: &BlobStore, timeouts: Timeouts) -> Result<(), ImageError> {
+        let Reference::Registry(image) = Reference::parse(&format!("{address}/x")).unwrap() else {
+            panic!("no registry")
+        };
+        let options = RegistryOptions::default();
+        let found = options.auth_files.find(&image).unwrap();
+        let http = Http::new(
+            &image.registry,
+            &image.repository,
+            found,
+            &options,
+            timeouts,
+            Arc::default(),
+        )
+        .unwrap();
+        let blob = BlobRef {
+            digest: Digest::of(Algorithm::Sha256, BLOB),
+            size: BLOB.len() as u64,
+        };
+        let (download, duty) = Download::queue(blob, None);
+        let interrupted = AtomicBool::new(false);
+        let runtime = Runtime::new(0).unwrap();
+        let perform = async || duty.perform(&http, store, &interrupted).await;
+        runtime.block_on(perform).unwrap();
+        download.finish()
+    }
+
+    fn store() -> (tempfile::TempDir, BlobStore) {
+        let state = tempfile::tempdir().unwrap();
+        let store = BlobStore::open(state.path()).unwrap();
+        (state, store)
+    }
+
+    #[test]
+    fn a_lock_is_waited_for_as_long_as_something_of_its_blobs_grows() {
+        let (_state, store) = store();
+        let digest = Digest::of(Algorithm::Sha256, BLOB);
+        let begin = || {
+            store
+                .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
+                .unwrap()
+        };
+        let Begin::Partial(mut partial) = begin() else {
+            panic!("it is nobody's")
+        };
+        assert!(matches!(begin(), Begin::Taken));
+        let timeouts = Timeouts::default();
+        let mut wait = LockWait::begin();
+        let mut after_ten_minutes = || {
+            let then = wait.looked.checked_sub(timeouts.held)?;
+            (wait.begun, wait.active, wait.looked) = (then, then, then);
+            Some(wait.go_on(&store, &digest, &timeouts, None))
+        };
+        for byte in BLOB.chunks(1) {
+            partial.write(byte).unwrap();
+            // A machine that was just started has no such time behind it.
+            let Some(result) = after_ten_minutes() else { return };
+            result.unwrap();
+        }
+        let error = after_ten_minutes().unwrap().unwrap_err();
+        assert!(
+            matches!(&error, StoreError::Held { path, .. } if *path == store.lock_path(&digest)),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_lock_of_which_nothing_comes_ends_the_download() {
+        let (_state, store) = store();
+        let digest = Digest::of(Algorithm::Sha256, BLOB);
+        let holder = store
+            .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
+            .unwrap();
+        let timeouts = Timeouts {
+            held: Duration::from_millis(200),
+            ..Timeouts::default()
+        };
+        let error = download("localhost:1", &store, timeouts).unwrap_err();
+        assert!(
+            matches!(&error, ImageError::Store(StoreError::Held { path, .. }) if *path == store.lock_path(&digest)),
+            "{error:?}"
+        );
+        drop(holder);
+    }
+
+    #[test]
+    fn a_blob_that_drips_is_given_up() {
+        let error = drip(Duration::from_millis(100)).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
+            "{error:?}"
+        );
+        drip(Duration::from_mins(1)).unwrap();
+    }
+}

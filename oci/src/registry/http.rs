@@ -1,0 +1,446 @@
+//! One request to a registry, and what its answer means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_RANGE, CONTENT_TYPE, HeaderMap, HeaderValue, RANGE,
+};
+use reqwest::{Client, Response, StatusCode, Url};
+use tokio::sync::OnceCell;
+use tokio::time::timeout;
+
+use super::answer::BlobAnswer;
+use super::challenge::Challenge;
+use super::client::{ClientOptions, authorities};
+use super::proxies::Proxies;
+use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::retry::shown;
+use super::secrets::SentSecrets;
+use super::server::{Asked, DOCKER_HUB, Server};
+use super::token::{Authorizer, Realms};
+use super::{RegistryError, RegistryOptions};
+use crate::ImageError;
+use crate::auth::Found;
+use crate::digest::Digest;
+use crate::manifest::MAX_DOCUMENT_LEN;
+use crate::progress::Progress;
+use crate::reference::{host_of, is_loopback};
+
+/// How long to wait for what.
+#[derive(Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a connection.
+    pub(super) connect: Duration,
+    /// For the next byte.
+    pub(super) read: Duration,
+    /// For a whole document or token.
+    pub(super) document: Duration,
+    /// For each 64 KiB of a blob.
+    pub(super) slow: Duration,
+    /// After the first failure that may pass.
+    pub(super) backoff: Duration,
+    /// For another build that has a lock, or for a server, before the user is told.
+    pub(super) notice: Duration,
+    /// For another build that has a lock and downloads nothing.
+    pub(super) held: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            read: Duration::from_secs(30),
+            document: Duration::from_mins(1),
+            slow: Duration::from_mins(1),
+            backoff: Duration::from_millis(400),
+            notice: Duration::from_secs(3),
+            held: Duration::from_mins(10),
+        }
+    }
+}
+
+/// A client for one repository.
+pub(super) struct Http {
+    client: Client,
+    server: Server,
+    authorizer: Authorizer,
+    /// The challenge at `/v2/`, once somebody had to ask there, if there is one to answer.
+    root_challenge: OnceCell<Option<Challenge>>,
+    timeouts: Timeouts,
+    progress: Arc<Progress>,
+}
+
+/// The body of an answer, with what its headers say of it.
+pub(super) struct Answer {
+    pub(super) body: Vec<u8>,
+    /// The `Content-Type` without parameters; may be empty.
+    pub(super) media_type: String,
+}
+
+impl Http {
+    /// A client for a repository, or with an empty name for the registry as such.
+    pub(super) fn new(
+        registry: &str,
+        repository: &str,
+        found: Found,
+        options: &RegistryOptions,
+        timeouts: Timeouts,
+        progress: Arc<Progress>,
+    ) -> Result<Self, RegistryError> {
+        let is_loopback = is_loopback(host_of(registry));
+        let is_plain = options.is_plain(is_loopback);
+        let host = if registry == "docker.io" { DOCKER_HUB } else { registry };
+        let scheme = if is_plain { "http" } else { "https" };
+        let base = format!("{scheme}://{host}/v2/{repository}");
+        let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
+        let proxies = Proxies::from_env();
+        let sent = SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials));
+        proxies.secrets().for_each(|secret| sent.add(secret));
+        let server = Server {
+            name: host.to_owned(),
+            referrer: None,
+            base,
+            repository: repository.to_owned(),
+            credentials: found.credentials.as_ref().map(|(_, file)| file.clone()),
+            helper: found.helper,
+            proxies: proxies.clone(),
+            sent,
+        };
+        let certificates = match &options.tls_ca {
+            Some(path) => authorities(path)?,
+            None => Vec::new(),
+        };
+        let client = ClientOptions {
+            timeouts,
+            proxies,
+            is_plain,
+            certificates,
+            accept_any_certificate: options.accept_any_certificate,
+        };
+        let client = client.build()?;
+        let realms = match (is_plain, is_loopback) {
+            (false, _) => Realms::Secure,
+            (true, true) => Realms::SecureOrLoopback,
+            (true, false) => Realms::Any,
+        };
+        let credentials = found.credentials.map(|(credentials, _)| credentials);
+        Ok(Self {
+            authorizer: Authorizer::new(client.clone(), server.clone(), realms, credentials),
+            client,
+            server,
+            root_challenge: OnceCell::new(),
+            timeouts,
+            progress,
+        })
+    }
+
+    /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
+    pub(super) async fn ping(&self) -> Result<(), RegistryError> {
+        let asked = self.asked();
+        let exchange = async {
+            let response = self.exchange("", &["*/*"], None, &asked).await?;
+            let server = self.server.at(response.url());
+            server.read_web_page(response).await.map_or(Ok(()), Err)
+        };
+        self.in_time(&asked, exchange).await
+    }
+
+    /// Returns whether credentials were refused by the server that they were sent to.
+    pub(super) fn is_refused(&self) -> bool {
+        self.authorizer.is_refused()
+    }
+
+    /// Whether the registry has asked for credentials, and got what it wanted.
+    pub(super) fn was_challenged(&self) -> bool {
+        self.authorizer.current().is_some()
+    }
+
+    /// Gets a document, whole.
+    pub(super) async fn document(&self, path: &str, accept: &[&str]) -> Result<Answer, RegistryError> {
+        let asked = self.asked();
+        let get = async {
+            let mut response = self.exchange(path, accept, None, &asked).await?;
+            let media_type = response.headers().get(CONTENT_TYPE);
+            let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let media_type = media_type.split(';').next().unwrap_or_default().trim().to_owned();
+            let server = self.server.at(response.url());
+            let body = server.document(&mut response, MAX_DOCUMENT_LEN).await?;
+            match server.web_page(&body) {
+                Some(error) => Err(error),
+                None => Ok(Answer { body, media_type }),
+            }
+        };
+        self.in_time(&asked, get).await
+    }
+
+    /// Gets a blob of `size` bytes from byte `from` on, or from the beginning if the server refuses
+    /// to begin there. Some refuse with a status that says something else, and would refuse for
+    /// ever.
+    pub(super) async fn blob(&self, digest: &Digest, from: u64, size: u64) -> Result<BlobAnswer, RegistryError> {
+        let path = format!("blobs/{digest}");
+        let asked = self.asked();
+        let answer = |response: Response, start| {
+            let server = self.server.at(response.url());
+            BlobAnswer::new(response, server, start, size)
+        };
+        if from > 0 {
+            let exchange = self.exchange(&path, &["*/*"], Some(from), &asked);
+            match self.in_time(&asked, exchange).await {
+                Ok(response) if response.status() == StatusCode::OK => return Ok(answer(response, 0)),
+                Ok(response) if starts_at(&response, from) => {
+                    let part = answer(response, from);
+                    if !part.is_coded() {
+                        return Ok(part);
+                    }
+                }
+                Err(error) if !error.is_refusal() => return Err(error),
+                _ => {}
+            }
+        }
+        let exchange = self.exchange(&path, &["*/*"], None, &asked);
+        Ok(answer(self.in_time(&asked, exchange).await?, 0))
+    }
+
+    /// Hands a blob's bytes over as they come. A body that comes too slowly is given up.
+    pub(super) async fn stream(
+        &self,
+        answer: BlobAnswer,
+        mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
+    ) -> Result<(), ImageError> {
+        let server = answer.server().clone();
+        let asked = Asked::new(server.base.clone());
+        let stream = answer.stream(self.timeouts.slow, |bytes| {
+            asked.hear();
+            take(bytes)
+        });
+        shown(
+            &self.progress,
+            self.timeouts.notice,
+            &asked,
+            || server.name.clone(),
+            stream,
+        )
+        .await
+    }
+
+    /// How long to wait after the first failure that may pass.
+    pub(super) fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    pub(super) fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    pub(super) fn backoff(&self) -> Duration {
+        self.timeouts.backoff
+    }
+
+    /// The registry, until somebody else is asked.
+    fn asked(&self) -> Asked {
+        Asked::new(self.server.base.clone())
+    }
+
+    /// Bounds the time for a whole exchange, which a server could draw out byte by byte, and shows
+    /// a long wait.
+    async fn in_time<T>(
+        &self,
+        asked: &Asked,
+        exchange: impl Future<Output = Result<T, RegistryError>>,
+    ) -> Result<T, RegistryError> {
+        let host = || self.server.at(&asked.get()).name;
+        let shown = shown(&self.progress, self.timeouts.notice, asked, host, exchange);
+        let result = timeout(self.timeouts.document, shown).await;
+        result.unwrap_or_else(|_| Err(self.server.at(&asked.get()).timed_out()))
+    }
+
+    /// Asks, answers the challenge if there is one, and asks again.
+    async fn exchange(
+        &self,
+        path: &str,
+        accept: &[&str],
+        from: Option<u64>,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let url = format!("{}/{path}", self.server.base.as_str().trim_end_matches('/'));
+        let url = Url::parse(&url).expect("tags and digests can stand in a URL");
+        let response = self.authorized(&url, accept, from, asked).await?;
+        let server = self.server.at(response.url());
+        let has_names = self.has_names();
+        match response.status() {
+            StatusCode::OK => Ok(response),
+            StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
+            // Where all that is asked of the registry is sent on, it is another host that knows what there is.
+            StatusCode::NOT_FOUND if has_names && (server.referrer.is_none() || path.starts_with("manifests/")) => {
+                let problem = server.problem(response).await;
+                Err(server.not_found(&self.server.repository, path, problem))
+            }
+            // What another host says otherwise is no word about what the registry has, and whom it gives it.
+            _ if server.referrer.is_some() => Err(server.refusal(response).await),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                let problem = server.problem(response).await;
+                Err(server.unauthorized(problem))
+            }
+            _ => Err(server.refusal(response).await),
+        }
+    }
+
+    /// Asks, and asks again with authorization if the registry wants some.
+    async fn authorized(
+        &self,
+        url: &Url,
+        accept: &[&str],
+        from: Option<u64>,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let mut used = self.authorizer.current();
+        let mut response = self.follow(url, accept, from, used.clone(), asked).await?;
+        // Some registries want other scopes than the repository's own, and say so to a token with
+        // that one.
+        for other_scopes in [false, true] {
+            let Some(challenge) = self.challenge(&response, used.is_some(), asked).await? else {
+                break;
+            };
+            if other_scopes && !self.authorizer.has_other_scopes(&challenge) {
+                break;
+            }
+            let answer = self.authorizer.answer(&challenge, used.as_ref(), other_scopes, asked);
+            match answer.await {
+                Ok(authorization) => {
+                    used = Some(authorization);
+                    response = self.follow(url, accept, from, used.clone(), asked).await?;
+                }
+                // A public image needs no token, even if the one that there was has expired and
+                // there is no other.
+                Err(error) if used.is_some() => {
+                    response = self.follow(url, accept, from, None, asked).await?;
+                    if response.status() == StatusCode::UNAUTHORIZED {
+                        return Err(error);
+                    }
+                    self.authorizer.forget();
+                    used = None;
+                    break;
+                }
+                // Nobody asked for credentials but `/v2/`, and there are none.
+                Err(RegistryError::Unauthorized { credentials: None, .. })
+                    if response.status() != StatusCode::UNAUTHORIZED =>
+                {
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        if used.is_some() && response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response) {
+            self.authorizer.refuse();
+        }
+        Ok(response)
+    }
+
+    /// Returns the challenge that has to be answered before the request is made again, if there is
+    /// one. Registries that refuse without a challenge, or deny what they have, mostly have one at
+    /// `/v2/`, where other clients ask first.
+    async fn challenge(
+        &self,
+        response: &Response,
+        was_authorized: bool,
+        asked: &Asked,
+    ) -> Result<Option<Challenge>, RegistryError> {
+        // A challenge from where a redirect leads is not the registry's, and must not get its
+        // credentials.
+        if !self.is_own(response) {
+            return Ok(None);
+        }
+        let own = match response.status() {
+            StatusCode::UNAUTHORIZED => Some(Challenge::find(response.headers())),
+            StatusCode::FORBIDDEN | StatusCode::NOT_FOUND if !was_authorized && self.has_names() => None,
+            _ => return Ok(None),
+        };
+        if own.as_ref().is_some_and(Challenge::is_supported) || !self.has_names() {
+            return Ok(own);
+        }
+        let root = self.root_challenge.get_or_try_init(async || {
+            let url = self.server.base.join("/v2/").expect("a path can stand in a URL");
+            let response = self.follow(&url, &["*/*"], None, None, asked).await?;
+            let is_challenged = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&response);
+            let challenge = is_challenged.then(|| Challenge::find(response.headers()));
+            Ok(challenge.filter(Challenge::is_supported))
+        });
+        Ok(root.await?.clone().or(own))
+    }
+
+    /// Returns whether the registry itself answered.
+    fn is_own(&self, response: &Response) -> bool {
+        response.url().origin() == self.server.base.origin()
+    }
+
+    /// Returns whether this is about a repository, and not about the registry as such.
+    fn has_names(&self) -> bool {
+        !self.server.repository.is_empty()
+    }
+
+    /// Asks, and follows redirects: without the authorization once they have led elsewhere, and
+    /// never from TLS to plain HTTP.
+    async fn follow(
+        &self,
+        url: &Url,
+        accept: &[&str],
+        from: Option<u64>,
+        mut authorization: Option<HeaderValue>,
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let mut url = url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            asked.set(&url);
+            authorization = authorization.filter(|_| url.origin() == self.server.base.origin());
+            let response = self.send(url.clone(), accept, from, authorization.clone()).await?;
+            let next = redirect::next(&response);
+            url = match next.map_err(|why| self.server.at(&url).redirects(why))? {
+                Some(next) => next,
+                None => return Ok(response),
+            };
+        }
+        Err(self.server.redirects(Redirects::TooMany { max: MAX_REDIRECTS }))
+    }
+
+    async fn send(
+        &self,
+        url: Url,
+        accept: &[&str],
+        from: Option<u64>,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        let mut headers = HeaderMap::new();
+        let accept = HeaderValue::from_str(&accept.join(", ")).expect("media types can stand in a header");
+        headers.insert(ACCEPT, accept);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        if let Some(from) = from {
+            let range = HeaderValue::from_str(&format!("bytes={from}-")).expect("digits can stand in a header");
+            headers.insert(RANGE, range);
+        }
+        headers.extend(authorization.map(|authorization| (AUTHORIZATION, authorization)));
+        let request = self.client.get(url.clone()).headers(headers);
+        self.server.at(&url).send(request).await
+    }
+}
+
+/// Returns whether an answer is a part of a blob that begins where it was asked to (RFC 9110,
+/// 14.4).
+fn starts_at(response: &Response, from: u64) -> bool {
+    let range = response
+        .headers()
+        .get(CONTENT_RANGE)
+        .and_then(|value| value.to_str().ok());
+    range
+        .and_then(|range| {
+            range
+                .trim()
+                .strip_prefix("bytes ")?
+                .split('-')
+                .next()?
+                .trim()
+                .parse()
+                .ok()
+        })
+        .is_some_and(|start: u64| start == from && response.status() == StatusCode::PARTIAL_CONTENT)
+}

@@ -1,0 +1,67 @@
+//! Asking a registry whether it accepts credentials, before they are kept.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::http::{Http, Timeouts};
+use super::retry::retry;
+use super::runtime::Runtime;
+use super::{RegistryError, RegistryOptions, raised};
+use crate::ImageError;
+use crate::auth::{Credentials, Found, LoginTarget, Secret};
+
+/// What a registry says of a user and a password.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LoginCheck {
+    /// It accepts them.
+    Accepted,
+    /// It asked for none, so that nobody knows what it would say of them; it may want some for one image and not for another.
+    NotAsked,
+}
+
+/// Asks the registry whether it accepts a user and a password. They are sent only if it asks for some.
+///
+/// # Errors
+///
+/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Interrupted`]
+/// once `interrupted` is set.
+pub fn check_login(
+    target: &LoginTarget,
+    user: &str,
+    password: &Secret,
+    options: &RegistryOptions,
+    interrupted: &Arc<AtomicBool>,
+) -> Result<LoginCheck, ImageError> {
+    let found = Found {
+        credentials: Some((Credentials::basic(user, password), "".into())),
+        helper: None,
+    };
+    let http = Http::new(
+        &target.registry,
+        "",
+        found,
+        options,
+        Timeouts::default(),
+        Arc::default(),
+    )?;
+    let result = Runtime::new(0)?.block_on(async || {
+        tokio::select! {
+            result = retry(&http, async || Ok(http.ping().await?)) => result,
+            () = raised(interrupted) => Err(ImageError::Interrupted),
+        }
+    })?;
+    match result {
+        Err(ImageError::Registry(RegistryError::Unauthorized { registry, problem, .. })) => {
+            // Nobody has said anything of a password that was not sent.
+            Err(if http.is_refused() {
+                RegistryError::LoginRefused { registry, problem }.into()
+            } else {
+                RegistryError::LoginUndecided { registry, problem }.into()
+            })
+        }
+        Err(error) => Err(error),
+        Ok(()) if http.was_challenged() => Ok(LoginCheck::Accepted),
+        Ok(()) => Ok(LoginCheck::NotAsked),
+    }
+}

@@ -1,0 +1,29 @@
+//! How to speak to registries.
+
+use std::path::PathBuf;
+
+use crate::auth::AuthFiles;
+
+/// How to speak to registries: with which credentials, and how they prove who they are.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryOptions {
+    /// Where credentials are.
+    pub auth_files: AuthFiles,
+    /// A PEM file with certificates that are trusted besides those of the system: of authorities,
+    /// or of registries themselves.
+    pub tls_ca: Option<PathBuf>,
+    /// Whether any certificate is accepted, so that anyone between may read and change what is sent, credentials
+    /// included.
+    pub accept_any_certificate: bool,
+    /// Whether registries are spoken to in plain HTTP. Without a word, those on this machine are, unless something is
+    /// said of certificates.
+    pub plain_http: Option<bool>,
+}
+
+impl RegistryOptions {
+    /// Whether a registry is spoken to in plain HTTP.
+    pub(super) fn is_plain(&self, is_loopback: bool) -> bool {
+        let wants_tls = self.tls_ca.is_some() || self.accept_any_certificate;
+        self.plain_http.unwrap_or(is_loopback && !wants_tls)
+    }
+}

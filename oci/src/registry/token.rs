@@ -1,0 +1,440 @@
+//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge names.
+//!
+//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Client, Response, StatusCode, Url};
+use serde::Deserialize;
+
+use super::RegistryError;
+use super::challenge::{Bearer, Challenge};
+use super::redirect::{self, MAX_REDIRECTS, Redirects};
+use super::server::{Asked, Server};
+use crate::auth::{Credentials, Secret};
+use crate::manifest::null_is_default;
+use crate::reference::is_loopback;
+
+/// Limit on the answer of a token server in bytes. No server takes a header with a token of this
+/// length.
+const MAX_TOKENS_LEN: u64 = 256 << 10;
+
+/// Gets authorization for one repository, and keeps it for the next request.
+pub(super) struct Authorizer {
+    client: Client,
+    server: Server,
+    realms: Realms,
+    credentials: Option<Credentials>,
+    current: Mutex<Option<HeaderValue>>,
+    /// The first token server that gave a token. Some registries name another one later, which does
+    /// not.
+    first: Mutex<Option<Bearer>>,
+    /// Held while a challenge is answered, so that requests at the same time get one token between them.
+    answering: tokio::sync::Mutex<()>,
+    /// Set once the registry or its token server has refused the credentials that it got.
+    refused: AtomicBool,
+}
+
+/// Which token servers get credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Realms {
+    /// Those that speak TLS.
+    Secure,
+    /// Those on this machine too.
+    SecureOrLoopback,
+    /// Those that speak plain HTTP too, as the user wanted.
+    Any,
+}
+
+/// A token server as it is asked.
+struct TokenServer {
+    url: Url,
+    /// Set if the URL may only lead to a secure one, and must not give a token itself.
+    must_redirect: bool,
+}
+
+/// A way to ask a token server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    /// With Basic credentials, if there are some (token authentication).
+    Get,
+    /// With an identity token in a form (OAuth 2).
+    Post,
+}
+
+/// What a token server answers: one of the two, and it is the same.
+#[derive(Deserialize)]
+struct Tokens {
+    #[serde(default, deserialize_with = "null_is_default")]
+    token: String,
+    #[serde(default, deserialize_with = "null_is_default")]
+    access_token: String,
+}
+
+impl Authorizer {
+    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Credentials>) -> Self {
+        Self {
+            client,
+            server,
+            realms,
+            credentials,
+            current: Mutex::default(),
+            first: Mutex::default(),
+            answering: tokio::sync::Mutex::default(),
+            refused: AtomicBool::new(false),
+        }
+    }
+
+    /// Returns the `Authorization` that was good last time.
+    pub(super) fn current(&self) -> Option<HeaderValue> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns whether credentials were refused by the server that they were sent to.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Records that the registry answered 401 to credentials that were sent to it.
+    pub(super) fn refuse(&self) {
+        if self.credentials.is_some() {
+            self.refused.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Forgets the `Authorization` that is good no longer.
+    pub(super) fn forget(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Returns whether a challenge asks for a scope that is not asked for by itself: another
+    /// repository's.
+    pub(super) fn has_other_scopes(&self, challenge: &Challenge) -> bool {
+        match challenge {
+            Challenge::Bearer(Bearer { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
+            _ => false,
+        }
+    }
+
+    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With `all_scopes`, those of other repositories are asked for too.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`]
+    /// without the credentials that it asks for, and what can go wrong with a token server.
+    pub(super) async fn answer(
+        &self,
+        challenge: &Challenge,
+        used: Option<&HeaderValue>,
+        all_scopes: bool,
+        asked: &Asked,
+    ) -> Result<HeaderValue, RegistryError> {
+        // A request that waits for a token which another request asks for waits for the same
+        // server.
+        if let Challenge::Bearer(bearer) = challenge
+            && let Ok(server) = self.token_server(&bearer.realm)
+        {
+            asked.set(&server.url);
+        }
+        let _answering = self.answering.lock().await;
+        if let Some(newer) = self.current().filter(|current| Some(current) != used) {
+            return Ok(newer);
+        }
+        let authorization = match challenge {
+            Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
+            Challenge::Bearer(bearer) => match &self.credentials {
+                Some(Credentials::RegistryToken(token)) => header("Bearer", token.reveal()),
+                _ => Some(self.bearer(bearer, all_scopes, asked).await?),
+            },
+            Challenge::Basic => self
+                .credentials
+                .as_ref()
+                .and_then(|credentials| basic(&credentials.pair().or_else(|| credentials.pair_with_token())?)),
+        };
+        let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
+        Ok(authorization)
+    }
+
+    /// Gets a token from the server that a challenge names, or else from the first one that gave a
+    /// token.
+    async fn bearer(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = match self.token(bearer, all_scopes, asked).await {
+            Ok(token) => {
+                let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+                kept.get_or_insert_with(|| bearer.clone());
+                return Ok(token);
+            }
+            Err(error) => error,
+        };
+        match first.filter(|first| first.realm != bearer.realm) {
+            // The registry's last word is what the user has to know of.
+            Some(first) => self.token(&first, all_scopes, asked).await.map_err(|_| error),
+            None => Err(error),
+        }
+    }
+
+    async fn token(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+        let server = self.token_server(&bearer.realm)?;
+        let mut parameters: Vec<_> = self
+            .scopes(&bearer.scope, all_scopes)
+            .into_iter()
+            .map(|scope| ("scope", scope))
+            .collect();
+        parameters.extend(bearer.service.clone().map(|service| ("service", service)));
+        let method = match &self.credentials {
+            Some(Credentials::IdentityToken { .. }) => Method::Post,
+            _ => Method::Get,
+        };
+        let mut response = self.ask(&server, method, &parameters, asked).await?;
+        // Some servers know only one way, and say so in different ways.
+        if method == Method::Post && is_wrong_method(response.status()) {
+            response = self.ask(&server, Method::Get, &parameters, asked).await?;
+        }
+        let blamed = self.server.at(response.url());
+        match response.status() {
+            StatusCode::OK => {}
+            status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
+                let was_sent = !server.must_redirect && response.url().origin() == server.url.origin();
+                if was_sent && status != StatusCode::BAD_REQUEST {
+                    self.refuse();
+                }
+                return Err(self.server.unauthorized(blamed.problem(response).await));
+            }
+            _ => return Err(blamed.refusal(response).await),
+        }
+        let body = blamed.document(&mut response, MAX_TOKENS_LEN).await?;
+        let no_token = || self.no_token(&bearer.realm);
+        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
+        let token = [tokens.token, tokens.access_token]
+            .into_iter()
+            .find(|token| !token.is_empty())
+            .ok_or_else(no_token)?;
+        self.server.sent.add(Secret::new(token.clone()));
+        header("Bearer", &token).ok_or_else(no_token)
+    }
+
+    /// Returns the scopes to ask for. Those of the challenge are, if the repository is among them.
+    /// Otherwise the repository's own comes first: some registries leave it out, or name another
+    /// repository, which is asked for only with `all`.
+    fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
+        let repository = &self.server.repository;
+        let asked: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
+        if repository.is_empty() {
+            return asked;
+        }
+        let own = format!("repository:{repository}:");
+        if asked.iter().any(|scope| scope.starts_with(&own)) {
+            return asked;
+        }
+        let asked = asked
+            .into_iter()
+            .filter(|scope| all || !scope.starts_with("repository:"));
+        std::iter::once(own + "pull").chain(asked).collect()
+    }
+
+    /// Asks a token server, and follows its redirects: with credentials within its origin, and
+    /// without them elsewhere.
+    async fn ask(
+        &self,
+        server: &TokenServer,
+        mut method: Method,
+        parameters: &[(&str, String)],
+        asked: &Asked,
+    ) -> Result<Response, RegistryError> {
+        let mut url = server.url.clone();
+        let origin = url.origin();
+        let mut credentials = self.credentials.as_ref().filter(|_| !server.must_redirect);
+        if method == Method::Get {
+            let parameters = parameters.iter().map(|(name, value)| (name, value));
+            url.query_pairs_mut().extend_pairs(parameters);
+        }
+        for redirects in 0..=MAX_REDIRECTS {
+            asked.set(&url);
+            // They do not come back from elsewhere.
+            credentials = credentials.filter(|_| url.origin() == origin);
+            let request = if method == Method::Post
+                && let Some(Credentials::IdentityToken { token, .. }) = credentials
+            {
+                let mut form = parameters.to_vec();
+                form.push(("grant_type", "refresh_token".to_owned()));
+                form.push(("client_id", "microagent".to_owned()));
+                form.push(("refresh_token", token.reveal().to_owned()));
+                self.client.post(url.clone()).form(&form)
+            } else {
+                let pair = credentials.and_then(Credentials::pair_with_token);
+                let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
+                self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
+            };
+            let blamed = self.server.at(&url);
+            let response = blamed.send(request).await?;
+            let next = redirect::next(&response).map_err(|why| blamed.redirects(why))?;
+            let is_see_other = response.status() == StatusCode::SEE_OTHER;
+            let is_insecure = |url: &Url| server.must_redirect && url.scheme() != "https";
+            match next {
+                None if server.must_redirect && redirects == 0 => {
+                    return Err(self.insecure(server.url.as_str()));
+                }
+                None => return Ok(response),
+                Some(next) if is_insecure(&next) => return Err(self.insecure(server.url.as_str())),
+                // A form would have to be sent elsewhere, with the token in it.
+                Some(next) if method == Method::Post && next.origin() != origin => {
+                    return Err(blamed.redirects(Redirects::OtherOrigin));
+                }
+                Some(next) => url = next,
+            }
+            if is_see_other {
+                method = Method::Get;
+            }
+        }
+        let why = Redirects::TooMany { max: MAX_REDIRECTS };
+        Err(self.server.at(&url).redirects(why))
+    }
+
+    fn no_token(&self, realm: &str) -> RegistryError {
+        let realm = self.shown(realm);
+        RegistryError::NoToken { realm }
+    }
+
+    fn insecure(&self, realm: &str) -> RegistryError {
+        RegistryError::InsecureRealm {
+            registry: self.server.name.clone(),
+            realm: self.shown(realm),
+        }
+    }
+
+    /// Returns the token server of a realm, without user and password, which the client would send.
+    ///
+    /// # Errors
+    ///
+    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
+    /// machine, or there are no credentials that it could get: then it may lead to where TLS is
+    /// spoken.
+    fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
+        let url = Url::parse(realm.trim()).ok().and_then(without_user);
+        let url = url.ok_or_else(|| self.insecure(realm))?;
+        let must_redirect = match (url.scheme(), self.realms) {
+            ("https", _) | ("http", Realms::Any) => false,
+            ("http", Realms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
+            ("http", _) if self.credentials.is_none() => true,
+            _ => return Err(self.insecure(realm)),
+        };
+        Ok(TokenServer { url, must_redirect })
+    }
+
+    /// Returns as much of a realm as can be shown.
+    fn shown(&self, realm: &str) -> String {
+        let url = Url::parse(realm).ok().and_then(without_user).map(String::from);
+        // What stands before an @ may be a password, wherever it is no URL that says so.
+        let text = url.unwrap_or_else(|| realm.rsplit('@').next().unwrap_or_default().to_owned());
+        self.server.sent.shown(&text).chars().take(200).collect()
+    }
+}
+
+/// Returns whether a token server answers so that it may be asked in another way: one that takes no
+/// POST, or no identity token in it.
+fn is_wrong_method(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::NOT_FOUND
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::NOT_IMPLEMENTED
+    )
+}
+
+/// Returns a URL without user and password: nobody gave them to be sent. `None` if it is not one
+/// that can have them.
+fn without_user(mut url: Url) -> Option<Url> {
+    url.set_username("").ok()?;
+    url.set_password(None).ok()?;
+    Some(url)
+}
+
+/// Returns `user:password` in base64 as HTTP Basic sends it.
+fn basic(pair: &Secret) -> Option<HeaderValue> {
+    header("Basic", pair.reveal())
+}
+
+fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::proxies::Proxies;
+    use crate::registry::secrets::SentSecrets;
+    use crate::registry::tls::unverified_config;
+
+    fn authorizer(realms: Realms, credentials: Option<Credentials>) -> Authorizer {
+        let server = Server {
+            name: "r".to_owned(),
+            referrer: None,
+            base: Url::parse("https://r/v2/a").unwrap(),
+            repository: "a".to_owned(),
+            credentials: None,
+            helper: None,
+            proxies: Proxies::default(),
+            sent: SentSecrets::default(),
+        };
+        let client = Client::builder().tls_backend_preconfigured(unverified_config()).build();
+        Authorizer::new(client.unwrap(), server, realms, credentials)
+    }
+
+    #[test]
+    fn a_token_that_cannot_stand_in_a_header_is_none() {
+        assert!(header("Bearer", "a\r\nX-Other: b").is_none());
+        let value = header("Bearer", "secret").unwrap();
+        assert_eq!(format!("{value:?}"), "Sensitive");
+    }
+
+    #[test]
+    fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
+        let realm = |realms, realm: &str| {
+            let credentials = Credentials::basic("someone", &Secret::new("secret".to_owned()));
+            authorizer(realms, Some(credentials)).token_server(realm).is_ok()
+        };
+        assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
+        assert!(!realm(Realms::Secure, "http://auth.example/token"));
+        assert!(!realm(Realms::Secure, "http://127.0.0.1/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "http://auth.example/token"));
+        assert!(realm(Realms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
+        assert!(realm(Realms::SecureOrLoopback, "http://[::1]:5001/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "/token"));
+        assert!(!realm(Realms::SecureOrLoopback, "file:///token"));
+        assert!(realm(Realms::Any, "http://auth.example/token"));
+        assert!(!realm(Realms::Any, "file:///token"));
+        // Without credentials, there is nothing to lose but the token, which must come over TLS.
+        let server = authorizer(Realms::Secure, None);
+        assert!(server.token_server("http://auth.example/token").unwrap().must_redirect);
+        assert!(!server.token_server("https://auth.example/token").unwrap().must_redirect);
+        assert!(server.token_server("ftp://auth.example/token").is_err());
+    }
+
+    #[test]
+    fn scopes_have_the_repository_in_them() {
+        let authorizer = authorizer(Realms::Secure, None);
+        let own = "repository:a:pull";
+        for (challenge, expected) in [
+            ("", &[own][..]),
+            (own, &[own]),
+            ("repository:a:pull,push", &["repository:a:pull,push"]),
+            ("repository:ab:pull", &[own]),
+            ("aws", &[own, "aws"]),
+            ("repository:other:pull registry:catalog:*", &[own, "registry:catalog:*"]),
+        ] {
+            assert_eq!(authorizer.scopes(challenge, false), expected, "{challenge}");
+        }
+        assert_eq!(
+            authorizer.scopes("repository:other:pull", true),
+            [own, "repository:other:pull"]
+        );
+    }
+}
