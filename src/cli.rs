@@ -79,7 +79,7 @@ fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Fai
     let options = arguments.options().map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::Signals)?;
     let display = Display::start(arguments.progress, presentation.mode, &options.progress);
-    let result = microagent::rootfs::build(&options, signals.interrupted());
+    let result = microagent::rootfs::build(&options, signals.cancel());
     drop(display);
     let report = result.map_err(|error| Failure::Build {
         error,

@@ -23,6 +23,7 @@ use std::path::Path;
 use ext4::{BOOT_AREA_LEN, Reader};
 
 use crate::provenance::Provenance;
+use layer::cancel::{Cancel, Cancelled};
 use layer::text::{harmless, printable};
 
 pub use difference::{Difference, Section};
@@ -45,28 +46,33 @@ pub struct DiffOptions {
 ///
 /// # Errors
 ///
-/// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the differences are not taken.
+/// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the differences are not
+/// taken; [`DiffError::Cancelled`] once it is cancelled.
 pub fn diff(
     a: &Path,
     b: &Path,
     options: DiffOptions,
+    cancel: &Cancel,
     found: &mut dyn FnMut(&Difference) -> io::Result<()>,
 ) -> Result<bool, DiffError> {
-    let (mut a, mut b) = (Side::open(a)?, Side::open(b)?);
-    if bytes::are_same(&mut a, &mut b)? {
-        return Ok(true);
-    }
-    let comparison = Comparison {
-        a,
-        b,
-        options,
-        found,
-        layout: Layout::default(),
-        budget: Budget::default(),
-        known: Known::default(),
+    let mut compare = || {
+        let (mut a, mut b) = (Side::open(a, cancel)?, Side::open(b, cancel)?);
+        if bytes::are_same(&mut a, &mut b)? {
+            return Ok(true);
+        }
+        let comparison = Comparison {
+            a,
+            b,
+            options,
+            found,
+            layout: Layout::default(),
+            budget: Budget::default(),
+            known: Known::default(),
+        };
+        comparison.run()?;
+        Ok(false)
     };
-    comparison.run()?;
-    Ok(false)
+    compare().map_err(Cancelled::surface)
 }
 
 /// Two disk images on their way.

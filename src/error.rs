@@ -11,6 +11,7 @@ use ext4::FormatError;
 use crate::guest::GuestError;
 use crate::mke2fs::Mke2fsError;
 use crate::stage::StageError;
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use layer::{DecodeError, LayerError, LayerErrorKind};
 use oci::host::{Untrusted, kind_of, make_directory_of};
@@ -100,9 +101,9 @@ pub enum BuildError {
         /// The limit in bytes.
         max: u64,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 /// What is wrong with a layer, or what went wrong with it.
@@ -230,7 +231,7 @@ impl Failure for BuildError {
             Self::Format(error) => error.kind(),
             Self::Mke2fs(error) => error.kind(),
             Self::Stage(error) => error.kind(),
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -287,7 +288,7 @@ impl Failure for BuildError {
             Self::Format(error) => return error.hint(),
             Self::Mke2fs(error) => return error.hint(),
             Self::Stage(error) => return error.hint(),
-            Self::Interrupted => Hint::again(),
+            Self::Cancelled(_) => Hint::again(),
         })
     }
 }
@@ -421,7 +422,7 @@ mod tests {
         let error = layer(ImageError::from(too_many_requests(Some(Duration::MAX))));
         assert_eq!(error.retry_after_ms(), Some(u64::MAX));
         assert_eq!(image(too_many_requests(None)).retry_after_ms(), None);
-        assert_eq!(BuildError::Interrupted.retry_after_ms(), None);
+        assert_eq!(BuildError::from(Cancelled).retry_after_ms(), None);
     }
 
     #[test]
@@ -466,6 +467,6 @@ mod tests {
                 "ask for a size of 5 MiB or more, or leave it out to make the disk fit"
             );
         }
-        assert_eq!(BuildError::Interrupted.image_too_small(), None);
+        assert_eq!(BuildError::from(Cancelled).image_too_small(), None);
     }
 }

@@ -6,14 +6,12 @@ mod error;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use ext4::read::{Follow, Inode, LookupError, SuperblockInfo};
 use ext4::{FileType, ReadAt, ReadError, Reader};
 
 use crate::provenance::Provenance;
-use layer::interrupt::Interruptible;
+use layer::cancel::{Cancel, Cancellable};
 use oci::host::open_disk;
 
 pub use content::Content;
@@ -23,8 +21,8 @@ pub use error::{InspectError, InspectReason};
 /// A disk image that is looked into.
 pub struct Disk {
     path: PathBuf,
-    reader: Reader<Interruptible<File>>,
-    interrupted: Arc<AtomicBool>,
+    reader: Reader<Cancellable<File>>,
+    cancel: Cancel,
 }
 
 /// An entry of a directory, or any other file.
@@ -46,24 +44,25 @@ impl Disk {
     ///
     /// [`InspectError`] if there is no file, or no file system in it.
     pub fn open(path: &Path) -> Result<Self, InspectError> {
-        Self::open_until(path, &Arc::default())
+        Self::open_until(path, &Cancel::new())
     }
 
-    /// As [`Disk::open`]. Reading anything of it fails once `interrupted` is set.
+    /// As [`Disk::open`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
+    /// cancelled.
     ///
     /// # Errors
     ///
     /// As [`Disk::open`].
-    pub fn open_until(path: &Path, interrupted: &Arc<AtomicBool>) -> Result<Self, InspectError> {
+    pub fn open_until(path: &Path, cancel: &Cancel) -> Result<Self, InspectError> {
         let open = || {
             let file = open_disk(path).map_err(InspectReason::Open)?;
-            Ok(Reader::open(Interruptible::new(file, interrupted))?)
+            Ok(Reader::open(Cancellable::new(file, cancel))?)
         };
         let reader = open().map_err(|reason| InspectError::new(path, reason))?;
         Ok(Self {
             path: path.to_owned(),
             reader,
-            interrupted: Arc::clone(interrupted),
+            cancel: cancel.clone(),
         })
     }
 

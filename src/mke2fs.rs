@@ -16,7 +16,6 @@ mod program;
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Options, Reader, Summary};
 
@@ -25,6 +24,7 @@ pub(crate) use program::Programs;
 
 use crate::stage::{Fidelity, Staged};
 use error::working;
+use layer::cancel::Cancel;
 use oci::host::{ANY_FILE, Directory};
 use program::Workshop;
 
@@ -41,7 +41,7 @@ pub(crate) struct Mke2fs<'a> {
     /// An empty directory that nobody else can enter. The programs run there and get names in it,
     /// so that what they write to is in it, whatever others do to the directories that it is in.
     pub(crate) scratch: &'a Directory,
-    pub(crate) interrupted: &'a AtomicBool,
+    pub(crate) cancel: &'a Cancel,
 }
 
 impl Mke2fs<'_> {
@@ -49,7 +49,7 @@ impl Mke2fs<'_> {
     /// [`IMAGE`].
     pub(crate) fn build(&self, native: &File) -> Result<(File, Summary), Mke2fsError> {
         let path = &self.scratch.path().join(IMAGE);
-        let workshop = Workshop::new(self.scratch, self.programs, self.interrupted)?;
+        let workshop = Workshop::new(self.scratch, self.programs, self.cancel)?;
         let native = Reader::open(native)?;
         let facts = native.info();
         let size = facts.block_count * facts.block_size;
@@ -62,7 +62,7 @@ impl Mke2fs<'_> {
             .make_private(TREE)
             .map_err(working(WorkAction::Make, path))?;
         let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
-        staged.export(&native, Fidelity::Content, None::<io::Sink>, self.interrupted)?;
+        staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;
         format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.
         drop(staged);
@@ -77,7 +77,7 @@ impl Mke2fs<'_> {
             workshop.mend()?;
         }
         let made = Reader::open(&image)?;
-        compare::compare(&native, &made, self.interrupted).map_err(|error| error.explained_by(&said))?;
+        compare::compare(&native, &made, self.cancel).map_err(|error| error.explained_by(&said))?;
         workshop.check()?;
 
         let facts = made.info();

@@ -20,7 +20,7 @@ use crate::error::{BuildError, LayerFailure};
 use crate::guest::{Guest, Init, InitPath};
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
-use layer::interrupt::{Interruptible, is_raised};
+use layer::cancel::{Cancel, Cancellable, Cancelled};
 use layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
 use oci::{
     Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
@@ -144,16 +144,16 @@ pub struct AppliedLayer {
 }
 
 /// Builds a disk image. The file appears when all of it is right, in place of an existing one; on any failure, all is as
-/// it was before. Whoever sets `interrupted` makes it fail soon.
+/// it was before. It fails soon once it is cancelled.
 ///
 /// Blocks its thread until it is done. Inside of an asynchronous runtime it works too, and blocks a
 /// thread of that: call it there with `spawn_blocking` or the like.
 ///
 /// # Errors
 ///
-/// [`BuildError`], by stage; [`BuildError::Interrupted`] once `interrupted` is set.
-pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Report, BuildError> {
-    let build = Build { options, interrupted };
+/// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
+pub fn build(options: &BuildOptions, cancel: &Cancel) -> Result<Report, BuildError> {
+    let build = Build { options, cancel };
     let mut found = None;
     let mut result = build.run(&mut found);
     for _ in 0..MAX_REPAIRS {
@@ -165,16 +165,13 @@ pub fn build(options: &BuildOptions, interrupted: &Arc<AtomicBool>) -> Result<Re
     // It may still be writing to the cache.
     drop(found);
     build.trim_cache();
-    result.map_err(|error| match build.check_interrupted() {
-        Ok(()) => error,
-        Err(interrupted) => interrupted,
-    })
+    result.map_err(Cancelled::surface)
 }
 
 /// One build on its way.
 struct Build<'a> {
     options: &'a BuildOptions,
-    interrupted: &'a Arc<AtomicBool>,
+    cancel: &'a Cancel,
 }
 
 impl Build<'_> {
@@ -208,8 +205,8 @@ impl Build<'_> {
             ..options.file_system.clone()
         };
         let write_back = Arc::new(AtomicBool::new(false));
-        let disk = Interruptible::new(WriteBack::new(file, &write_back), self.interrupted);
-        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.interrupted);
+        let disk = Cancellable::new(WriteBack::new(file, &write_back), self.cancel);
+        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(pipeline.output(), format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
@@ -229,10 +226,10 @@ impl Build<'_> {
         if options.sync {
             pending.sync(&file)?;
         }
-        let output_digest = options.digest.then(|| pending.digest(&file, self.interrupted));
+        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
         let output_digest = output_digest.transpose()?;
-        stages.export(&file, self.interrupted)?;
-        self.check_interrupted()?;
+        stages.export(&file, self.cancel)?;
+        self.cancel.check()?;
         stages.publish()?;
         pending.publish(file)?;
         let stages = stages.keep();
@@ -270,7 +267,7 @@ impl Build<'_> {
             programs,
             options: format,
             scratch: scratch.directory(),
-            interrupted: self.interrupted,
+            cancel: self.cancel,
         };
         let (file, summary) = mke2fs.build(native)?;
         let pending = Pending::adopt(&self.options.output, scratch.directory(), mke2fs::IMAGE.as_ref())?;
@@ -317,7 +314,7 @@ impl Build<'_> {
             keep_unpacked: self.options.keep_unpacked,
             max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),
             progress: Arc::clone(&self.options.progress),
-            interrupted: Arc::clone(self.interrupted),
+            cancel: self.cancel.clone(),
         };
         let open = || {
             let source = Source::open(&self.options.image, &options)?;
@@ -387,8 +384,8 @@ impl Build<'_> {
         let end = pipeline.end(index);
         source.finish(layer)?;
         if let Err(error) = end.read {
-            // An interruption says nothing of the copy.
-            if self.check_interrupted().is_ok() && source.forget(layer)? {
+            // A cancellation says nothing of the copy.
+            if !Cancelled::caused(&error) && source.forget(layer)? {
                 return Err(LayerFailure::UnreadableCopy(error));
             }
             return applied.and(Err(LayerFailure::Read(error)));
@@ -410,7 +407,7 @@ impl Build<'_> {
         let mut tar = pipeline.open(index)?;
         let options = LayerOptions {
             newest: self.options.newest,
-            interrupted: Some(self.interrupted),
+            cancel: self.cancel.clone(),
         };
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
@@ -422,13 +419,6 @@ impl Build<'_> {
             compression,
             summary,
         })
-    }
-
-    fn check_interrupted(&self) -> Result<(), BuildError> {
-        if is_raised(self.interrupted) {
-            return Err(BuildError::Interrupted);
-        }
-        Ok(())
     }
 }
 

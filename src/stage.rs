@@ -15,7 +15,6 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
 use ext4::{ReadAt, ReadError, Reader};
 
@@ -24,6 +23,7 @@ pub use error::{StageError, StageReason, TargetAction};
 use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
+use layer::cancel::Cancel;
 use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
 pub(crate) use zeros::write_sparsely;
 
@@ -88,12 +88,12 @@ impl Stage {
     }
 
     /// Exports all that is in an image.
-    pub(crate) fn export<R: ReadAt>(&mut self, image: R, interrupted: &AtomicBool) -> Result<(), StageError> {
+    pub(crate) fn export<R: ReadAt>(&mut self, image: R, cancel: &Cancel) -> Result<(), StageError> {
         let file = match &self.description {
             Description::New(file, _) => Some(BufWriter::new(file)),
             _ => None,
         };
-        let result = open(image).and_then(|reader| self.tree.export(&reader, Fidelity::Full, file, interrupted));
+        let result = open(image).and_then(|reader| self.tree.export(&reader, Fidelity::Full, file, cancel));
         result.map_err(|reason| reason.at(&self.target))
     }
 
@@ -157,9 +157,9 @@ impl Staged {
         reader: &Reader<R>,
         fidelity: Fidelity,
         description: Option<impl Write>,
-        interrupted: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<(), StageReason> {
-        Exporter::new(reader, &self.root, fidelity, description, interrupted).run()
+        Exporter::new(reader, &self.root, fidelity, description, cancel).run()
     }
 }
 
@@ -217,7 +217,7 @@ mod tests {
         let target = home.path().join("stage");
         let publish = || {
             let mut stage = Stage::begin(&target).unwrap();
-            stage.export(Cursor::new(image()), &AtomicBool::new(false)).unwrap();
+            stage.export(Cursor::new(image()), &Cancel::new()).unwrap();
             stage.publish().unwrap();
             stage
         };

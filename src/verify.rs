@@ -5,6 +5,7 @@ use std::path::Path;
 use ext4::Report;
 
 use crate::inspect::{InspectError, InspectReason};
+use layer::cancel::{Cancel, Cancellable};
 use oci::host;
 use oci::{Digest, DigestError};
 
@@ -32,19 +33,20 @@ impl Verdict {
 ///
 /// # Errors
 ///
-/// [`InspectError`] if the file cannot be read, or holds no file system that this program knows.
-pub fn verify(path: &Path, digest: Option<&Digest>) -> Result<Verdict, InspectError> {
+/// [`InspectError`] if the file cannot be read, or holds no file system that this program knows, or
+/// it is cancelled.
+pub fn verify(path: &Path, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
     let verify = || {
         let file = host::open_disk(path).map_err(InspectReason::Open)?;
         let size_bytes = file.metadata().map_err(InspectReason::Open)?.len();
         let mismatch = match digest {
             Some(digest) => {
-                let actual = Digest::of_file(digest.algorithm(), &file).map_err(InspectReason::Open)?;
+                let actual = Digest::of_file_until(digest.algorithm(), &file, cancel).map_err(InspectReason::Open)?;
                 digest.expect(actual).err()
             }
             None => None,
         };
-        let report = ext4::check(file)?;
+        let report = ext4::check(Cancellable::new(file, cancel))?;
         Ok(Verdict {
             report,
             size_bytes,

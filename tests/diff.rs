@@ -4,21 +4,32 @@
 mod sample;
 
 use std::fs;
-use std::io::{self, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::slice;
 
 use ext4::{BlockSize, Device, Kind, Label, Options, Size, Timestamp};
+use layer::cancel::{Cancel, Cancelled};
+use layer::failure::{ErrorKind, Failure as _};
 use microagent::diff::{DiffError, DiffOptions, DiffReason, Difference, Section, diff};
+use microagent::inspect::{Disk, InspectReason};
+use microagent::verify::verify;
+use oci::{Algorithm, Digest};
 use sample::{Change, Sample, changed, options, permissions, sample};
 use tempfile::NamedTempFile;
 
 /// All differences of two images; none if they have the same bytes.
 fn differences(a: &NamedTempFile, b: &NamedTempFile) -> Vec<Difference> {
     let mut found = Vec::new();
-    let same = diff(a.path(), b.path(), DiffOptions::default(), &mut |difference| {
-        found.push(difference.clone());
-        Ok(())
-    });
+    let same = diff(
+        a.path(),
+        b.path(),
+        DiffOptions::default(),
+        &Cancel::new(),
+        &mut |difference| {
+            found.push(difference.clone());
+            Ok(())
+        },
+    );
     assert_eq!(same.unwrap(), found.is_empty());
     found
 }
@@ -288,7 +299,7 @@ fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
 
     let mut paths = Vec::new();
     let every = DiffOptions { every_place: true };
-    diff(one.path(), other.path(), every, &mut |difference| {
+    diff(one.path(), other.path(), every, &Cancel::new(), &mut |difference| {
         paths.extend(difference.printable_path());
         Ok(())
     })
@@ -342,7 +353,11 @@ fn an_image_is_the_same_as_itself_and_as_a_copy_without_holes() {
 #[test]
 fn what_cannot_be_read_is_an_error() {
     let image = changed(|_| {});
-    let compare = |path: &std::path::Path| diff(image.path(), path, DiffOptions::default(), &mut |_| Ok(()));
+    let compare = |path: &std::path::Path| {
+        diff(image.path(), path, DiffOptions::default(), &Cancel::new(), &mut |_| {
+            Ok(())
+        })
+    };
     let missing = compare(std::path::Path::new("/nowhere/at/all")).unwrap_err();
     assert!(
         matches!(
@@ -368,9 +383,13 @@ fn what_cannot_be_read_is_an_error() {
     );
 
     let other = changed(|sample| sample.metadata("etc").mode = 0);
-    let refused = diff(image.path(), other.path(), DiffOptions::default(), &mut |_| {
-        Err(io::ErrorKind::StorageFull.into())
-    });
+    let refused = diff(
+        image.path(),
+        other.path(),
+        DiffOptions::default(),
+        &Cancel::new(),
+        &mut |_| Err(io::ErrorKind::StorageFull.into()),
+    );
     assert!(matches!(refused.unwrap_err(), DiffError::Report(_)));
 }
 
@@ -413,7 +432,13 @@ fn refused(make: Change, damage: fn(&mut [u8])) -> DiffReason {
         make_hostile(sample);
         sample.metadata("etc").mode = 0o700;
     });
-    match diff(other.path(), image.path(), DiffOptions::default(), &mut |_| Ok(())) {
+    match diff(
+        other.path(),
+        image.path(),
+        DiffOptions::default(),
+        &Cancel::new(),
+        &mut |_| Ok(()),
+    ) {
         Err(DiffError::Image { image: path, reason }) => {
             assert_eq!(path, image.path());
             reason
@@ -483,10 +508,16 @@ fn damaged_images_are_a_difference_or_an_error() {
             places.push(at);
         }
         let mut count = 0;
-        match diff(image.path(), damaged.path(), DiffOptions::default(), &mut |_| {
-            count += 1;
-            Ok(())
-        }) {
+        match diff(
+            image.path(),
+            damaged.path(),
+            DiffOptions::default(),
+            &Cancel::new(),
+            &mut |_| {
+                count += 1;
+                Ok(())
+            },
+        ) {
             Ok(same) => assert_eq!(same, count == 0, "a difference is named"),
             Err(_) => errors += 1,
         }
@@ -495,4 +526,45 @@ fn damaged_images_are_a_difference_or_an_error() {
         }
     }
     assert!(errors > 0, "some damage is noticed");
+}
+
+#[test]
+fn whatever_reads_an_image_can_be_cancelled() {
+    let (image, _) = without_checksums(put_much);
+    let (other, _) = without_checksums(|sample| sample.file("other", b"content"));
+    let (a, b) = (image.path(), other.path());
+    let cancelled = Cancel::new();
+    cancelled.cancel();
+    let error = diff(a, b, DiffOptions::default(), &cancelled, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(error, DiffError::Cancelled(_)), "{error:?}");
+    let digest = Digest::of(Algorithm::Sha256, b"another");
+    for digest in [None, Some(&digest)] {
+        let error = verify(a, digest, &cancelled).unwrap_err();
+        assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
+    }
+    let error = Disk::open_until(a, &cancelled).err().unwrap();
+    assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
+
+    let cancel = Cancel::new();
+    let compared = diff(a, b, DiffOptions::default(), &cancel, &mut |_| {
+        cancel.cancel();
+        Ok(())
+    });
+    let error = compared.unwrap_err();
+    assert!(matches!(error, DiffError::Cancelled(_)), "{error:?}");
+
+    let cancel = Cancel::new();
+    let disk = Disk::open_until(b, &cancel).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    disk.copy(b"/other", &directory.path().join("copy")).unwrap();
+    let mut content = disk.content(b"/other").unwrap();
+    cancel.cancel();
+    let error = content.read(&mut [0]).unwrap_err();
+    assert!(Cancelled::caused(&error), "{error:?}");
+    let error = disk.list(b"/").unwrap_err();
+    assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
+    let error = disk.copy(b"/other", &directory.path().join("other")).unwrap_err();
+    assert!(Cancelled::caused(&error), "{error:?}");
+    assert_eq!(error.kind(), ErrorKind::Transient);
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
 }

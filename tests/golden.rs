@@ -27,6 +27,7 @@ use std::sync::Arc;
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
 use layer::Limits;
+use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Section, diff};
 use microagent::guest::Init;
 use microagent::rootfs::{BuildOptions, Report, build};
@@ -383,12 +384,18 @@ fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
                     |_| {},
                     |other, _| {
                         let mut fields = BTreeSet::new();
-                        diff(plain, other, DiffOptions::default(), &mut |difference| {
-                            if difference.section != Section::Bytes {
-                                fields.insert(difference.field.clone());
-                            }
-                            Ok(())
-                        })
+                        diff(
+                            plain,
+                            other,
+                            DiffOptions::default(),
+                            &Cancel::new(),
+                            &mut |difference| {
+                                if difference.section != Section::Bytes {
+                                    fields.insert(difference.field.clone());
+                                }
+                                Ok(())
+                            },
+                        )
                         .unwrap();
                         assert_eq!(fields, ["digest", "hash_seed", "uuid"].map(str::to_owned).into());
                     },

@@ -31,8 +31,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
+use layer::cancel::Cancel;
 use oci::{
     AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
     Verified,
@@ -45,7 +45,7 @@ struct State {
     registry: RegistryOptions,
     keep_unpacked: bool,
     progress: Arc<Progress>,
-    interrupted: Arc<AtomicBool>,
+    cancel: Cancel,
     max_download: u64,
 }
 
@@ -56,7 +56,7 @@ impl State {
             registry: RegistryOptions::default(),
             keep_unpacked: false,
             progress: Arc::default(),
-            interrupted: Arc::default(),
+            cancel: Cancel::new(),
             max_download: 1 << 30,
         }
     }
@@ -81,7 +81,7 @@ impl State {
             keep_unpacked: self.keep_unpacked,
             max_download: self.max_download,
             progress: Arc::clone(&self.progress),
-            interrupted: Arc::clone(&self.interrupted),
+            cancel: self.cancel.clone(),
         };
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::{env, process};
 
+use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Difference, diff};
 
 use crate::image::without_checksums;
@@ -34,7 +35,7 @@ fn compare(a: &[u8], b: &[u8]) {
     let [left, right] = files;
     let mut count = 0_u64;
     let options = DiffOptions { every_place: true };
-    let result = diff(left, right, options, &mut |difference| {
+    let result = diff(left, right, options, &Cancel::new(), &mut |difference| {
         count += 1;
         check(difference);
         Ok(())

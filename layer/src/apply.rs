@@ -10,7 +10,6 @@
 //! and where these contradict overlayfs, those of umoci.
 
 use std::io::Read;
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Data, Directory, FormatError, InodeId, Kind, Metadata, Output, Tree};
 
@@ -20,7 +19,7 @@ use super::error::{LayerError, LayerErrorKind, Position};
 use super::path::RelativePath;
 use super::resolve::{Resolved, resolve};
 use super::whiteouts::{self, Whiteout};
-use crate::interrupt;
+use crate::cancel::Cancel;
 
 /// Mode of a directory that has no entry of its own.
 const IMPLIED_MODE: u16 = 0o755;
@@ -111,15 +110,15 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 
     /// Applies what was added.
-    pub(super) fn finish(mut self, interrupted: Option<&AtomicBool>) -> Result<(), LayerError> {
+    pub(super) fn finish(mut self, cancel: &Cancel) -> Result<(), LayerError> {
         if !self.whiteouts.is_empty() {
-            self.hide(interrupted)?;
+            self.hide(cancel)?;
         }
         self.placements.reverse();
         while let Some(placement) = self.placements.pop() {
             let Placement { position, node } = placement;
             let path = path_of(&position);
-            let placed = check(interrupted).and_then(|()| self.place(&path, node));
+            let placed = check(cancel).and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
             // The tree grows by what the list loses, so the list must not stay as large as it was.
             if self.placements.len() < self.placements.capacity() / 2 {
@@ -133,14 +132,14 @@ impl<'a, O: Output> Applier<'a, O> {
 
     /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
     /// for links that would themselves replace their target.
-    fn hide(&mut self, interrupted: Option<&AtomicBool>) -> Result<(), LayerError> {
+    fn hide(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
         let Rootfs { tree, budget, .. } = &mut *self.rootfs;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
                 && !target.starts_with(&path_of(&placement.position))
                 && let Some((found, detour)) = find(tree, target)
             {
-                let charged = check(interrupted).and_then(|()| budget.charge(detour));
+                let charged = check(cancel).and_then(|()| budget.charge(detour));
                 charged.map_err(|kind| error(&placement.position, kind))?;
                 if let Some(id) = found.filter(|&id| tree.hold(id).is_ok()) {
                     *hidden = Some(HiddenTarget { id, detour });
@@ -155,7 +154,7 @@ impl<'a, O: Output> Applier<'a, O> {
                 placement.is_directory(),
             )
         });
-        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget, interrupted)?;
+        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget, cancel)?;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
                 && let Some(HiddenTarget { id, .. }) = *hidden
@@ -337,10 +336,9 @@ fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
     list.try_reserve(1).map_err(|_| LayerErrorKind::OutOfMemory { len })
 }
 
-/// Fails if the flag is set.
-pub(super) fn check(interrupted: Option<&AtomicBool>) -> Result<(), LayerErrorKind> {
-    let checked = interrupted.map_or(Ok(()), interrupt::check);
-    checked.map_err(LayerErrorKind::Read)
+/// Fails once the flag is set.
+pub(super) fn check(cancel: &Cancel) -> Result<(), LayerErrorKind> {
+    Ok(cancel.check()?)
 }
 
 pub(super) fn error(position: &Position, kind: LayerErrorKind) -> LayerError {

@@ -66,7 +66,7 @@ impl Change {
     /// The metadata of a whiteout or a hard link is ignored, even such that no file can have.
     pub(super) fn new(
         entry: Entry,
-        options: &LayerOptions<'_>,
+        options: &LayerOptions,
         summary: &mut LayerSummary,
     ) -> Result<Self, LayerErrorKind> {
         let path = RelativePath::clean_unbounded(&entry.name)?;

@@ -7,6 +7,7 @@ use ext4::{FormatError, TreeError};
 
 use super::decode::{DAMAGED, DecodeError};
 use super::path::Printable;
+use crate::cancel::Cancelled;
 use crate::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A layer that could not be applied, and where in it.
@@ -48,6 +49,9 @@ pub enum LayerErrorKind {
     /// The layer could not be read, or not be decompressed.
     #[error("could not read the layer")]
     Read(#[source] io::Error),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
     /// The tar ends too early.
     #[error("the tar ends {missing} bytes early, inside {what}: the layer is truncated")]
     Truncated {
@@ -260,6 +264,7 @@ impl Failure for LayerErrorKind {
                 ErrorKind::LimitExceeded
             }
             Self::UnsupportedType { .. } | Self::OtherVolume { .. } => ErrorKind::Unsupported,
+            Self::Cancelled(_) => ErrorKind::Transient,
             _ => ErrorKind::Permanent,
         }
     }
@@ -305,6 +310,7 @@ impl Failure for LayerErrorKind {
                 return Some(raise.and(format!(", to {count} at the least")));
             }
             Self::TooMuchMetadata { len, .. } => return Some(Hint::raise_to(Setting::MaxMetadata, *len)),
+            Self::Cancelled(_) => return Some(Hint::again()),
             Self::XattrTooLong { .. } => "change or leave out the entry: no ext4 file system can hold it",
         };
         Some(text.into())

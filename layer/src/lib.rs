@@ -13,12 +13,12 @@
 //! whiteout.
 
 mod apply;
+pub mod cancel;
 mod change;
 mod decode;
 mod error;
 pub mod failure;
 mod header;
-pub mod interrupt;
 mod libarchive;
 mod limits;
 mod path;
@@ -30,7 +30,6 @@ pub mod text;
 mod whiteouts;
 
 use std::io::BufRead;
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
@@ -46,6 +45,7 @@ use self::apply::Applier;
 use self::change::Change;
 use self::limits::Budget;
 use self::tar::Archive;
+use crate::cancel::{Cancel, Cancellable, Cancelled};
 
 /// The file system of an image, as far as its layers were applied.
 pub struct Rootfs<O> {
@@ -57,13 +57,12 @@ pub struct Rootfs<O> {
 }
 
 /// How a layer shall be applied.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LayerOptions<'a> {
+#[derive(Clone, Debug, Default)]
+pub struct LayerOptions {
     /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
     pub newest: Option<Timestamp>,
-    /// Flag that ends the work with an error once it is set. While the layer is read, its reader
-    /// has to look at it too.
-    pub interrupted: Option<&'a AtomicBool>,
+    /// Ends the work with [`LayerErrorKind::Cancelled`] when it is set. The default is never set.
+    pub cancel: Cancel,
 }
 
 /// What a layer held.
@@ -106,9 +105,9 @@ impl<O: Output> Rootfs<O> {
     /// # Errors
     ///
     /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
-    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions<'_>) -> Result<LayerSummary, LayerError> {
+    pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
         let meter = self.budget.meter();
-        let mut archive = Archive::new(meter.reader(tar));
+        let mut archive = Archive::new(meter.reader(Cancellable::new(tar, &options.cancel)));
         let mut summary = LayerSummary::default();
         let mut applier = Applier::new(self);
         let mut read_entries = || {
@@ -125,8 +124,9 @@ impl<O: Output> Rootfs<O> {
         let position = archive.position().clone();
         let result = result.and_then(|()| archive.drain());
         let result = result.map_err(|kind| meter.verdict().err().unwrap_or(kind));
+        let result = result.map_err(Cancelled::surface);
         summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
-        applier.finish(options.interrupted)?;
+        applier.finish(&options.cancel)?;
         self.budget.settle(&meter);
         Ok(summary)
     }

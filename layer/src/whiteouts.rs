@@ -9,7 +9,6 @@
 //! So the result depends neither on the order of the whiteouts nor on their place in the tar.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Data, Directory, Inode, InodeId, Kind, Tree};
 
@@ -18,6 +17,7 @@ use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
 use super::path::RelativePath;
 use super::resolve::{Resolved, resolve, resolve_where};
+use crate::cancel::Cancel;
 
 /// A whiteout or an opaque marker.
 #[derive(Debug)]
@@ -43,13 +43,13 @@ pub(super) fn hide<'a>(
     placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
     tree: &mut Tree,
     budget: &mut Budget,
-    interrupted: Option<&AtomicBool>,
+    cancel: &Cancel,
 ) -> Result<Vec<Data>, LayerError> {
     let mut hidden = Vec::new();
     let mut behind_symlinks = Vec::new();
     for (position, whiteout) in whiteouts {
         let found = find(whiteout, tree, |_, _| true).and_then(|(found, detour)| {
-            check(interrupted)?;
+            cancel.check()?;
             budget.charge(detour)?;
             Ok((found, detour))
         });
@@ -61,10 +61,10 @@ pub(super) fn hide<'a>(
     }
     let mut unreachable = remove(hidden, tree);
     if !behind_symlinks.is_empty() {
-        let replaced = Replaced::new(placed, tree, budget, interrupted)?;
+        let replaced = Replaced::new(placed, tree, budget, cancel)?;
         let mut hidden = Vec::new();
         for (position, whiteout) in behind_symlinks {
-            let found = check(interrupted)
+            let found = check(cancel)
                 .and_then(|()| find(whiteout, tree, |directory, name| !replaced.contains(directory, name)));
             hidden.extend(found.map_err(|kind| error(position, kind))?.0);
         }
@@ -137,7 +137,7 @@ impl Replaced {
         placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
         tree: &Tree,
         budget: &mut Budget,
-        interrupted: Option<&AtomicBool>,
+        cancel: &Cancel,
     ) -> Result<Self, LayerError> {
         let mut replaced = Self {
             symlinks: HashMap::new(),
@@ -155,7 +155,7 @@ impl Replaced {
             else {
                 continue;
             };
-            let charged = check(interrupted).and_then(|()| budget.charge(detour));
+            let charged = check(cancel).and_then(|()| budget.charge(detour));
             charged.map_err(|kind| error(position, kind))?;
             if missing.is_empty()
                 && let Some(id) = tree.lookup(directory, name)

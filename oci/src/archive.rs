@@ -171,11 +171,12 @@ mod tests {
     use tar::{Builder, EntryType, Header};
 
     use super::*;
+    use layer::cancel::Cancel;
 
     fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
-        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Arc::default()))
+        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Cancel::new()))
     }
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {

@@ -20,6 +20,7 @@ use super::manifest::null_is_default;
 use super::reference::{self, RegistryReference};
 use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
@@ -371,9 +372,9 @@ pub enum AuthError {
         /// Time that this process waited.
         waited: Duration,
     },
-    /// The flag was set while waiting for the file's lock.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
     /// The file is not JSON of the right form.
     #[error(
         "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
@@ -423,7 +424,7 @@ impl Failure for AuthError {
         match self {
             Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
             Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
-            Self::Held { .. } | Self::Interrupted => ErrorKind::Transient,
+            Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -433,7 +434,7 @@ impl Failure for AuthError {
             Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
             Self::Held { path, .. } => Some(end_holder(path, own)),
             Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
-            Self::Interrupted => Some(Hint::again()),
+            Self::Cancelled(_) => Some(Hint::again()),
             Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
         }
     }

@@ -24,7 +24,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, FileTimes, TryLockError};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
@@ -32,6 +31,7 @@ use super::digest::{Algorithm, Digest};
 use super::manifest::MAX_DOCUMENT_LEN;
 use crate::host::{Access, Directory, EntryKind, Untrusted};
 use incoming::Incoming;
+use layer::cancel::Cancel;
 
 pub use cache::{Cache, CacheEntry, CacheReport};
 pub use error::StoreError;
@@ -144,8 +144,8 @@ impl BlobStore {
         incoming.commit()
     }
 
-    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless that is interrupted.
-    pub(super) fn begin(&self, digest: &Digest, size: u64, interrupted: &AtomicBool) -> Result<Begin, StoreError> {
+    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless that is cancelled.
+    pub(super) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             return Ok(Begin::Taken);
         };
@@ -153,7 +153,7 @@ impl BlobStore {
             return Ok(Begin::Stored);
         }
         let folder = self.make_folder(Folder::Blobs(digest.algorithm()))?;
-        Partial::open(folder, digest, size, lock, interrupted).map(|partial| Begin::Partial(Box::new(partial)))
+        Partial::open(folder, digest, size, lock, cancel).map(|partial| Begin::Partial(Box::new(partial)))
     }
 
     /// Opens what there is of a blob that is being written.
@@ -355,6 +355,7 @@ mod tests {
     use super::*;
     use crate::ImageError;
     use crate::digest::{Algorithm, DigestError};
+    use layer::cancel::Cancelled;
 
     const CONTENT: &[u8] = b"abc";
 
@@ -365,7 +366,7 @@ mod tests {
     }
 
     fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
-        match store.begin(digest, 3, &AtomicBool::new(false)).unwrap() {
+        match store.begin(digest, 3, &Cancel::new()).unwrap() {
             Begin::Partial(partial) => partial,
             Begin::Stored => panic!("it is there"),
             Begin::Taken => panic!("it is locked"),
@@ -398,7 +399,7 @@ mod tests {
             .unwrap();
         assert_eq!(content, CONTENT);
         assert!(matches!(
-            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
+            store.begin(&digest, 3, &Cancel::new()).unwrap(),
             Begin::Stored
         ));
 
@@ -466,10 +467,16 @@ mod tests {
     }
 
     #[test]
-    fn to_read_what_was_begun_can_be_interrupted() {
+    fn to_read_what_was_begun_can_be_cancelled() {
         let (state, store, digest) = store();
         begin(&store, &digest).write(b"ab").unwrap();
-        assert!(store.begin(&digest, 3, &AtomicBool::new(true)).is_err());
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert!(
+            store
+                .begin(&digest, 3, &cancel)
+                .is_err_and(|error| Cancelled::caused(&error))
+        );
         assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
         assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
     }
@@ -478,14 +485,11 @@ mod tests {
     fn one_writes_while_others_wait() {
         let (_state, store, digest) = store();
         let partial = begin(&store, &digest);
-        assert!(matches!(
-            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
-            Begin::Taken
-        ));
+        assert!(matches!(store.begin(&digest, 3, &Cancel::new()).unwrap(), Begin::Taken));
         store.put(&digest, CONTENT).unwrap();
         drop(partial);
         assert!(matches!(
-            store.begin(&digest, 3, &AtomicBool::new(false)).unwrap(),
+            store.begin(&digest, 3, &Cancel::new()).unwrap(),
             Begin::Stored
         ));
     }

@@ -90,7 +90,7 @@ impl DockerArchive {
             if !is_meant(reference.choice.as_ref(), nr, saved) {
                 continue;
             }
-            scratch.check(&path)?;
+            scratch.check()?;
             meant += 1;
             if meant > MAX_IMAGES {
                 return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
@@ -190,7 +190,7 @@ impl<'a> Sizes<'a> {
     fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
         let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
-        let whole = BufReader::new(self.scratch.interruptible(section.clone()));
+        let whole = BufReader::new(self.scratch.cancellable(section.clone()));
         let decoder = decode(whole, "").map_err(|source| ArchiveError::Layer { path: path(), source })?;
         let is_compressed = decoder.compression() != Compression::None;
         let size = match self.known.get(name) {
@@ -200,7 +200,7 @@ impl<'a> Sizes<'a> {
                 let max = self.scratch.max_len();
                 let mut decoder = self
                     .scratch
-                    .interruptible(decoder)
+                    .cancellable(decoder)
                     .take((max - self.total).saturating_add(1));
                 let size = io::copy(&mut decoder, &mut io::sink());
                 let size = size.map_err(|source| FileError::Read { path: path(), source })?;

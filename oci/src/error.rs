@@ -12,6 +12,7 @@ use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::registry::RegistryError;
 use super::section::FileError;
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// An image that could not be found, read or trusted.
@@ -77,9 +78,9 @@ pub enum ImageError {
         /// The limit in bytes.
         max: u64,
     },
-    /// The flag in the options was set while waiting.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 impl ImageError {
@@ -112,7 +113,7 @@ impl Failure for ImageError {
             Self::Content { source, .. } => source.kind(),
             Self::NoPlatform { .. } => ErrorKind::NotFound,
             Self::DownloadTooLarge { .. } => ErrorKind::LimitExceeded,
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -137,7 +138,7 @@ impl Failure for ImageError {
                 let raise = Hint::raise(Setting::MaxSize).and(", for example to ");
                 Some(raise.mib(Setting::MaxSize, *total))
             }
-            Self::Interrupted => None,
+            Self::Cancelled(_) => None,
         }
     }
 }

@@ -32,7 +32,6 @@ mod tarball;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 pub use archive::ArchiveError;
 pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
@@ -58,7 +57,7 @@ use blob::Bytes;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
-use layer::interrupt::is_raised;
+use layer::cancel::{Cancel, Cancelled};
 use layout::Layout;
 use manifest::{Descriptor, Entry};
 use reference::Transport;
@@ -167,8 +166,8 @@ pub struct SourceOptions {
     pub max_download: u64,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
-    /// Set by someone else to make whatever reads or waits give up, with [`ImageError::Interrupted`].
-    pub interrupted: Arc<AtomicBool>,
+    /// Ends reading and waiting with [`ImageError::Cancelled`] when it is set.
+    pub cancel: Cancel,
 }
 
 /// Where the image of a reference comes from. Several threads may ask for blobs at once.
@@ -178,7 +177,6 @@ pub struct Source {
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
-    interrupted: Arc<AtomicBool>,
 }
 
 enum Place {
@@ -214,14 +212,13 @@ impl Source {
             .keep_unpacked
             .then(|| BlobStore::open(&options.state_dir))
             .transpose()?;
-        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.interrupted);
+        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.cancel);
         let place = Self::find(reference, options, &scratch);
         Ok(Self {
             reference: reference.clone(),
-            place: unless(&options.interrupted, place)?,
+            place: place.map_err(Cancelled::surface)?,
             unpacked,
             progress: Arc::clone(&options.progress),
-            interrupted: Arc::clone(&options.interrupted),
         })
     }
 
@@ -293,7 +290,7 @@ impl Source {
     fn search(&self, platform: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
         match (&self.place, &self.reference) {
             (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
-            _ => unless(&self.interrupted, resolve::resolve(self, platform, announce)),
+            _ => resolve::resolve(self, platform, announce).map_err(Cancelled::surface),
         }
     }
 
@@ -470,14 +467,6 @@ impl Source {
             Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
     }
-}
-
-/// Once the flag is set, it is that which made something fail, whatever it became on its way here.
-fn unless<T>(interrupted: &AtomicBool, result: Result<T, ImageError>) -> Result<T, ImageError> {
-    if is_raised(interrupted) {
-        return result.map_err(|_| ImageError::Interrupted);
-    }
-    result
 }
 
 /// Documents that a reference names.

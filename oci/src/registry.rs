@@ -29,9 +29,6 @@ mod tls;
 mod token;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-
-use tokio::time::sleep;
 
 use super::auth::Helper;
 use super::blobs::BlobStore;
@@ -42,7 +39,7 @@ use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
 pub(super) use download::{Download, Growing, Opened};
 pub use error::RegistryError;
 use http::{Http, Timeouts};
-use layer::interrupt::{POLL, is_raised};
+use layer::cancel::Cancel;
 pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
 pub use proxies::ProxyRefusal;
@@ -59,7 +56,7 @@ pub(super) struct Registry {
     image: RegistryReference,
     http: Arc<Http>,
     helper: Option<Helper>,
-    interrupted: Arc<AtomicBool>,
+    cancel: Cancel,
     runtime: Runtime,
 }
 
@@ -88,7 +85,7 @@ impl Registry {
             image: image.clone(),
             http: Arc::new(http),
             helper,
-            interrupted: Arc::clone(&options.interrupted),
+            cancel: options.cancel.clone(),
             runtime: Runtime::new(PARALLEL_DOWNLOADS)?,
         })
     }
@@ -160,27 +157,21 @@ impl Registry {
         let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
         let tasks = duties.into_iter().map(|duty| {
             let http = Arc::clone(&self.http);
-            let (store, interrupted) = (store.clone(), Arc::clone(&self.interrupted));
-            async move { duty.perform(&http, &store, &interrupted).await }
+            let (store, cancel) = (store.clone(), self.cancel.clone());
+            async move { duty.perform(&http, &store, &cancel).await }
         });
         self.runtime.queue(tasks.collect());
         downloads
     }
 
-    /// Waits for a request, made again as long as its failure may pass, or for the interruption.
+    /// Waits for a request, made again as long as its failure may pass, or for the cancellation.
     fn wait<T: Send>(&self, request: impl AsyncFn() -> Result<T, ImageError> + Send) -> Result<T, ImageError> {
         self.runtime.block_on(async || {
             tokio::select! {
                 result = retry(&self.http, request) => result,
-                () = raised(&self.interrupted) => Err(ImageError::Interrupted),
+                cancelled = self.cancel.cancelled() => Err(cancelled.into()),
             }
         })?
-    }
-}
-
-async fn raised(flag: &AtomicBool) {
-    while !is_raised(flag) {
-        sleep(POLL).await;
     }
 }
 
@@ -226,7 +217,7 @@ mod tests {
             keep_unpacked: false,
             max_download: u64::MAX,
             progress: Arc::default(),
-            interrupted: Arc::default(),
+            cancel: Cancel::new(),
         };
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),

@@ -3,12 +3,10 @@
 use std::fs::File;
 use std::io::{self, Read, Write, stdin};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::section::{FileError, Section};
 use crate::host::Directory;
-use layer::interrupt::{self, Awaited, Interruptible};
+use layer::cancel::{Cancel, Cancellable, Cancelled, ThreadedReader};
 
 /// Bytes that are copied at once.
 const BUFFER_LEN: usize = 128 << 10;
@@ -18,7 +16,7 @@ const BUFFER_LEN: usize = 128 << 10;
 pub(super) struct Scratch {
     place: Place,
     max_len: u64,
-    interrupted: Arc<AtomicBool>,
+    cancel: Cancel,
 }
 
 /// Directory of such files.
@@ -80,7 +78,7 @@ fn create_in(directory: &Directory) -> io::Result<File> {
 impl Scratch {
     /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
     /// many bytes at most.
-    pub(super) fn new(state_dir: &Path, max_len: u64, interrupted: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(state_dir: &Path, max_len: u64, cancel: &Cancel) -> Self {
         let place = if state_dir.as_os_str().is_empty() {
             Place::System(std::env::temp_dir())
         } else {
@@ -89,13 +87,13 @@ impl Scratch {
         Self {
             place,
             max_len,
-            interrupted: Arc::clone(interrupted),
+            cancel: cancel.clone(),
         }
     }
 
     /// All that a reader gives, which errors call `path`.
     pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, FileError> {
-        let mut reader = self.interruptible(reader);
+        let mut reader = self.cancellable(reader);
         let mut file = self.place.create()?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut len = 0;
@@ -122,7 +120,7 @@ impl Scratch {
 
     /// All of standard input, however long it takes to come.
     pub(super) fn spool_input(&self, path: &Path) -> Result<Section, FileError> {
-        let input = Awaited::new(stdin(), &self.interrupted).map_err(|source| FileError::Read {
+        let input = ThreadedReader::new(stdin(), &self.cancel).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
@@ -130,11 +128,8 @@ impl Scratch {
     }
 
     /// Fails when the making of such a file would end.
-    pub(super) fn check(&self, path: &Path) -> Result<(), FileError> {
-        interrupt::check(&self.interrupted).map_err(|source| FileError::Read {
-            path: path.to_owned(),
-            source,
-        })
+    pub(super) fn check(&self) -> Result<(), Cancelled> {
+        self.cancel.check()
     }
 
     /// Most bytes of such a file.
@@ -143,15 +138,14 @@ impl Scratch {
     }
 
     /// A reader that ends when the making of such a file would.
-    pub(super) fn interruptible<R>(&self, reader: R) -> Interruptible<R> {
-        Interruptible::new(reader, &self.interrupted)
+    pub(super) fn cancellable<R>(&self, reader: R) -> Cancellable<R> {
+        Cancellable::new(reader, &self.cancel)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::atomic::Ordering;
 
     use super::*;
 
@@ -163,10 +157,10 @@ mod tests {
         }
     }
 
-    fn scratch() -> (tempfile::TempDir, Arc<AtomicBool>, Scratch) {
-        let (state, interrupted) = (tempfile::tempdir().unwrap(), Arc::default());
-        let scratch = Scratch::new(state.path(), 1 << 20, &interrupted);
-        (state, interrupted, scratch)
+    fn scratch() -> (tempfile::TempDir, Cancel, Scratch) {
+        let (state, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
+        let scratch = Scratch::new(state.path(), 1 << 20, &cancel);
+        (state, cancel, scratch)
     }
 
     #[test]
@@ -207,9 +201,9 @@ mod tests {
     }
 
     #[test]
-    fn an_interruption_ends_it() {
-        let (_state, interrupted, scratch) = scratch();
-        interrupted.store(true, Ordering::Relaxed);
+    fn a_cancellation_ends_it() {
+        let (_state, cancel, scratch) = scratch();
+        cancel.cancel();
         scratch.spool(io::repeat(0), Path::new("x")).unwrap_err();
     }
 }

@@ -42,7 +42,7 @@ impl Tarball {
             path: path.to_owned(),
             source,
         };
-        let whole = || scratch.interruptible(section.clone());
+        let whole = || scratch.cancellable(section.clone());
         let digest = match &reference.choice {
             Some(Choice::Digest(pinned)) => {
                 let mut whole = Verified::new(whole(), pinned.clone(), None);
@@ -58,7 +58,7 @@ impl Tarball {
         })?;
         let diff_id = match decoder.compression() {
             Compression::None => digest.clone(),
-            _ => Digest::of_reader(Algorithm::Sha256, scratch.interruptible(decoder)).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, scratch.cancellable(decoder)).map_err(read)?,
         };
         // A tar has an end, and who gives nothing has failed.
         if section.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {

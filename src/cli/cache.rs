@@ -73,7 +73,7 @@ impl Cache {
             }
             CacheCommand::Verify => {
                 let signals = Signals::listen().map_err(Failure::Signals)?;
-                let damaged = blobs.verify(signals.interrupted()).map_err(Failure::Cache)?;
+                let damaged = blobs.verify(signals.cancel()).map_err(Failure::Cache)?;
                 print("damaged, and removed", &damaged, format)?;
                 match (signals.exit_status(), damaged.entries.len()) {
                     (Some(status), _) => Err(Failure::Signal { status }),

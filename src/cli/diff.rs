@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Args;
+use layer::cancel::Cancel;
 use microagent::diff::{DiffError, DiffOptions, Difference, Section, diff};
 use serde::Serialize;
 
@@ -41,7 +42,8 @@ Examples:
 Exit status: 0 the same bytes, 1 different ones, 2 wrong usage, or an image that cannot be read.";
 
 impl Diff {
-    /// Compares, and returns the status to exit with.
+    /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end it
+    /// as it does any program.
     pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
         let options = DiffOptions {
             every_place: self.layout,
@@ -68,7 +70,7 @@ impl Diff {
         };
         // Nothing is printed before both images could be opened.
         let mut is_begun = false;
-        let same = diff(&self.a, &self.b, options, &mut |difference| {
+        let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
             if is_begun {
                 out.write_all(b",")?;
             } else {
@@ -95,7 +97,9 @@ impl Diff {
             names: [&self.a, &self.b].map(|path| path.display().to_string()),
             place: None,
         };
-        let same = diff(&self.a, &self.b, options, &mut |difference| text.print(difference))?;
+        let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
+            text.print(difference)
+        })?;
         text.out.flush().map_err(DiffError::Report)?;
         Ok(same)
     }

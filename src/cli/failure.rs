@@ -183,7 +183,10 @@ impl Failure {
             Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
         };
         let causes = iter::successors(source, |&error| error.source()).map(ToString::to_string);
-        iter::once(first).chain(causes).map(|text| printable(&text)).collect()
+        let mut chain: Vec<_> = iter::once(first).chain(causes).map(|text| printable(&text)).collect();
+        // A cancellation has itself for a cause.
+        chain.dedup();
+        chain
     }
 
     fn remediation(&self, arguments: &[OsString]) -> Option<String> {

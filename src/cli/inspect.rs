@@ -93,7 +93,7 @@ impl Inspect {
             Some(status) => Failure::Signal { status },
             None => failure,
         };
-        let disk = Disk::open_until(&self.image, signals.interrupted());
+        let disk = Disk::open_until(&self.image, signals.cancel());
         let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
         copied.map_err(|error| failed(Failure::Copy(error)))

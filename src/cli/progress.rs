@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use layer::cancel::Cancel;
 use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
@@ -33,15 +33,15 @@ pub(super) enum Style {
 
 /// Shows progress as long as it lives.
 pub(super) struct Display {
-    ended: Arc<AtomicBool>,
+    ended: Cancel,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Display {
     /// Begins to show it.
     pub(super) fn start(style: Style, mode: Mode, progress: &Arc<Progress>) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let (watched, until) = (Arc::clone(progress), Arc::clone(&ended));
+        let ended = Cancel::new();
+        let (watched, until) = (Arc::clone(progress), ended.clone());
         let builder = thread::Builder::new().name("progress".to_owned());
         let thread = match style {
             Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() => {
@@ -60,9 +60,8 @@ impl Display {
 impl Drop for Display {
     /// Clears the bars, so that what is printed next has standard error for itself.
     fn drop(&mut self) {
-        self.ended.store(true, Ordering::Relaxed);
+        self.ended.cancel();
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             // A display that failed is no failure of the build.
             let _ = thread.join();
         }
@@ -93,10 +92,10 @@ impl Sum {
     }
 }
 
-fn print_lines(progress: &Progress, ended: &AtomicBool) {
+fn print_lines(progress: &Progress, ended: &Cancel) {
     let (mut last, mut waits) = (String::new(), Waits::default());
-    while !ended.load(Ordering::Relaxed) {
-        pause(ended);
+    while !ended.is_cancelled() {
+        let _ = ended.wait_timeout(LINE_INTERVAL);
         let layers = progress.layers();
         let line = line(&Sum::of(&layers));
         for wait in waits.news(&layers, &progress.waits()) {
@@ -111,21 +110,13 @@ fn print_lines(progress: &Progress, ended: &AtomicBool) {
 }
 
 /// Prints nothing but waits.
-fn print_waits(progress: &Progress, ended: &AtomicBool) {
+fn print_waits(progress: &Progress, ended: &Cancel) {
     let mut waits = Waits::default();
-    while !ended.load(Ordering::Relaxed) {
-        pause(ended);
+    while !ended.is_cancelled() {
+        let _ = ended.wait_timeout(LINE_INTERVAL);
         for wait in waits.news(&progress.layers(), &progress.waits()) {
             let _ = writeln!(io::stderr(), "note: {wait}");
         }
-    }
-}
-
-/// Waits for the time between two lines, or for the end.
-fn pause(ended: &AtomicBool) {
-    let start = Instant::now();
-    while start.elapsed() < LINE_INTERVAL && !ended.load(Ordering::Relaxed) {
-        thread::park_timeout(LINE_INTERVAL);
     }
 }
 
@@ -224,11 +215,11 @@ impl<'a> Bars<'a> {
         }
     }
 
-    fn run(mut self, ended: &AtomicBool) {
-        while !ended.load(Ordering::Relaxed) {
+    fn run(mut self, ended: &Cancel) {
+        while !ended.is_cancelled() {
             self.update(&self.progress.layers());
             self.update_servers(&self.progress.waits());
-            thread::park_timeout(BAR_INTERVAL);
+            let _ = ended.wait_timeout(BAR_INTERVAL);
         }
         // What cannot be cleared can stay.
         let _ = self.all.clear();

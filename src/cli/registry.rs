@@ -3,10 +3,10 @@
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
+use layer::cancel::Cancel;
 use layer::text::harmless;
 use oci::{AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
@@ -152,12 +152,12 @@ impl LoginArguments {
             error: Box::new(error),
             registry: target.as_str().to_owned(),
         };
-        let check = check_login(&target, &self.user, &password, &options, signals.interrupted());
+        let check = check_login(&target, &self.user, &password, &options, signals.cancel());
         let check = check.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
             None => failed(error),
         })?;
-        let file = file.while_locked(signals.interrupted(), tell_of_lock);
+        let file = file.while_locked(signals.cancel(), tell_of_lock);
         let added = file.add(&target, &self.user, &password);
         added.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
@@ -205,7 +205,7 @@ impl LoginArguments {
 
 fn logout(registry: &str, format: Format) -> Result<(), Failure> {
     let target = target(registry)?;
-    let file = file_to_change()?.while_locked(&Arc::default(), tell_of_lock);
+    let file = file_to_change()?.while_locked(&Cancel::new(), tell_of_lock);
     let auth_file = file.path().display().to_string();
     if !file.remove(&target).map_err(failed)? {
         return Err(Failure::NotLoggedIn {

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use layer::cancel::Cancel;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
@@ -15,7 +15,7 @@ const ECHO: Duration = Duration::from_secs(1);
 
 /// Listens for signals as long as it lives.
 pub(super) struct Signals {
-    interrupted: Arc<AtomicBool>,
+    cancel: Cancel,
     first: Arc<OnceLock<First>>,
     _stop: oneshot::Sender<()>,
 }
@@ -32,15 +32,15 @@ impl Signals {
         #[cfg(unix)]
         require_descriptors()?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let interrupted = Arc::new(AtomicBool::new(false));
+        let cancel = Cancel::new();
         let first = Arc::new(OnceLock::new());
         for (exit_status, mut signal) in runtime.block_on(async { subscribe() })? {
-            let (interrupted, first) = (Arc::clone(&interrupted), Arc::clone(&first));
+            let (cancel, first) = (cancel.clone(), Arc::clone(&first));
             runtime.spawn(async move {
                 while signal.recv().await.is_some() {
                     let at = Instant::now();
                     let first = first.get_or_init(|| First { exit_status, at });
-                    interrupted.store(true, Ordering::Relaxed);
+                    cancel.cancel();
                     if at.duration_since(first.at) > ECHO {
                         process::exit(i32::from(first.exit_status));
                     }
@@ -53,15 +53,15 @@ impl Signals {
         // An error is that the sender was dropped.
         thread.spawn(move || drop(runtime.block_on(stopped)))?;
         Ok(Self {
-            interrupted,
+            cancel,
             first,
             _stop: stop,
         })
     }
 
-    /// Set by the first signal.
-    pub(super) fn interrupted(&self) -> &Arc<AtomicBool> {
-        &self.interrupted
+    /// The flag that the first signal sets.
+    pub(super) fn cancel(&self) -> &Cancel {
+        &self.cancel
     }
 
     /// What the process exits with after a signal, as shells put it: 128 and the number of the signal.

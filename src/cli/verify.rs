@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use ext4::Severity;
+use layer::cancel::Cancel;
 use microagent::verify::{Verdict, verify};
 use oci::Digest;
 use serde::Serialize;
@@ -41,7 +42,8 @@ Exit status: 0 nothing is wrong, 1 something is, or it cannot be checked, 2 wron
 
 impl Verify {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
-        let verdict = verify(&self.image, self.digest.as_ref()).map_err(Failure::Inspect)?;
+        // It leaves nothing behind, so a signal may end it as it does any program.
+        let verdict = verify(&self.image, self.digest.as_ref(), &Cancel::new()).map_err(Failure::Inspect)?;
         let text = match format {
             Format::Json => self.json(&verdict).map_err(Failure::Report)?,
             Format::Text => self.text(&verdict),

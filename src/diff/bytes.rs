@@ -27,6 +27,7 @@ pub(super) fn for_each_difference(
     let [mut left, mut right] = [(); 2].map(|()| vec![0; usize::try_from(CHUNK).expect("a MiB")]);
     let mut at = 0;
     loop {
+        a.check()?;
         let data = [next_data(a, at)?, next_data(b, at)?];
         let Some(start) = data.into_iter().flatten().min() else {
             return Ok(());

@@ -9,6 +9,7 @@ use ext4::{ReadError, Reader};
 use super::error::DiffError;
 use super::excerpt::{self, MAX_LINE_PAIRS, MAX_TEXT_LEN, ROW};
 use super::side::Side;
+use layer::cancel::Cancellable;
 use oci::{Algorithm, Digest};
 
 /// Bytes that are compared at once.
@@ -45,7 +46,7 @@ pub(super) struct Differing {
 /// A file in an image.
 struct Content<'a> {
     side: &'a mut Side,
-    file: File<Rc<Reader<fs::File>>>,
+    file: File<Rc<Reader<Cancellable<fs::File>>>>,
     /// Ranges of its data that end before what is looked at.
     passed: usize,
 }
@@ -140,6 +141,7 @@ impl<'a> Content<'a> {
 
     /// Bytes from an offset on, with zeros for holes, and fewer at the end.
     fn part(&self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
+        self.side.check()?;
         let len = len.min(self.size().saturating_sub(start));
         let mut bytes = vec![0; usize::try_from(len).expect("parts fit in memory")];
         let read = self.file.read_at(&mut bytes, start);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A comparison that came to no end.
@@ -23,6 +24,9 @@ pub enum DiffError {
     /// Whoever is told of the differences does not take them.
     #[error("could not report a difference")]
     Report(#[source] io::Error),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
 }
 
 /// Why a disk image cannot be compared.
@@ -85,6 +89,7 @@ impl Failure for DiffError {
                 _ => ErrorKind::Permanent,
             },
             Self::Report(source) => source.kind().into(),
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 

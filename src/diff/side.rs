@@ -12,6 +12,7 @@ use ext4::{BlockNr, BlockRange, FileType, Ino, ReadError, Reader, Xattrs};
 use super::error::{DiffError, DiffReason};
 use super::holes::Holes;
 use super::owners::{self, OwnerKind, Owners, Table};
+use layer::cancel::{Cancel, Cancellable};
 use oci::host;
 
 /// Most bytes of extended attributes that are compared.
@@ -36,7 +37,8 @@ impl Name {
 /// A disk image that is compared.
 pub(super) struct Side {
     path: PathBuf,
-    reader: Rc<Reader<File>>,
+    reader: Rc<Reader<Cancellable<File>>>,
+    cancel: Cancel,
     pub(super) info: SuperblockInfo,
     pub(super) holes: Holes,
     pub(super) tables: Vec<Table>,
@@ -54,9 +56,9 @@ pub(super) struct Side {
 
 impl Side {
     /// Opens a disk image, and reads its superblock and group descriptors.
-    pub(super) fn open(path: &Path) -> Result<Self, DiffError> {
+    pub(super) fn open(path: &Path, cancel: &Cancel) -> Result<Self, DiffError> {
         let open = || -> Result<Self, DiffReason> {
-            let reader = Reader::open(host::open_disk(path)?)?;
+            let reader = Reader::open(Cancellable::new(host::open_disk(path)?, cancel))?;
             let info = reader.info();
             let tables = owners::tables(&reader.groups()?);
             let mut owners = Owners::new(&info, &tables);
@@ -72,6 +74,7 @@ impl Side {
                 tables,
                 owners,
                 reader: Rc::new(reader),
+                cancel: cancel.clone(),
                 seen: HashSet::new(),
                 names: HashMap::new(),
                 xattr_bytes: 0,
@@ -80,12 +83,20 @@ impl Side {
         open().map_err(|reason| DiffError::new(path, reason))
     }
 
+    /// Fails once the comparison is cancelled.
+    pub(super) fn check(&self) -> Result<(), DiffError> {
+        Ok(self.cancel.check()?)
+    }
+
     /// The error that something is wrong with this image.
     pub(super) fn failed(&self, reason: impl Into<DiffReason>) -> DiffError {
         DiffError::new(&self.path, reason)
     }
 
-    pub(super) fn read<T>(&self, read: impl FnOnce(&Reader<File>) -> Result<T, ReadError>) -> Result<T, DiffError> {
+    pub(super) fn read<T>(
+        &self,
+        read: impl FnOnce(&Reader<Cancellable<File>>) -> Result<T, ReadError>,
+    ) -> Result<T, DiffError> {
         read(&self.reader).map_err(|error| DiffError::new(&self.path, error))
     }
 
@@ -102,7 +113,7 @@ impl Side {
     }
 
     /// Opens a regular file, apart from all else that is read meanwhile.
-    pub(super) fn open_file(&self, inode: &Inode) -> Result<read::File<Rc<Reader<File>>>, DiffError> {
+    pub(super) fn open_file(&self, inode: &Inode) -> Result<read::File<Rc<Reader<Cancellable<File>>>>, DiffError> {
         read::File::new(Rc::clone(&self.reader), inode).map_err(|error| self.failed(error))
     }
 

@@ -9,7 +9,7 @@ use ext4::read::{self, LookupError};
 
 use super::at;
 use crate::stage::write_sparsely;
-use layer::interrupt::Interruptible;
+use layer::cancel::Cancellable;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -20,11 +20,11 @@ const CHUNK: usize = 1 << 20;
 pub struct Content<'disk> {
     image: &'disk Path,
     path: Vec<u8>,
-    file: read::File<&'disk Reader<Interruptible<File>>>,
+    file: read::File<&'disk Reader<Cancellable<File>>>,
 }
 
 impl<'disk> Content<'disk> {
-    pub(super) fn new(image: &'disk Path, path: &[u8], file: read::File<&'disk Reader<Interruptible<File>>>) -> Self {
+    pub(super) fn new(image: &'disk Path, path: &[u8], file: read::File<&'disk Reader<Cancellable<File>>>) -> Self {
         let path = path.to_vec();
         Self { image, path, file }
     }

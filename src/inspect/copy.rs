@@ -3,12 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::{Content, Disk, InspectError};
+use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use layer::interrupt::check;
 use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
 
 /// A file that could not be copied out of a disk image.
@@ -35,6 +33,9 @@ pub enum CopyError {
         #[source]
         source: io::Error,
     },
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
 }
 
 impl Failure for CopyError {
@@ -43,6 +44,7 @@ impl Failure for CopyError {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
             Self::Write { source, .. } => kind_of(source),
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -64,6 +66,7 @@ impl Failure for CopyError {
                 }
                 kind => Hint::on_write(kind),
             },
+            Self::Cancelled(_) => None,
         }
     }
 }
@@ -74,34 +77,34 @@ impl Disk {
     ///
     /// # Errors
     ///
-    /// [`CopyError`]; then an existing file is as it was. An interruption (see
-    /// [`Disk::open_until`]) is an error like others.
+    /// [`CopyError`]; then an existing file is as it was.
     pub fn copy(&self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
-        let interrupted = Arc::clone(&self.interrupted);
+        let cancel = self.cancel.clone();
         let content = self.content(path)?;
         let size = content.size_bytes();
         let failed = |source| CopyError::Write {
             path: to.to_owned(),
             source,
         };
-        write(&content, to, &interrupted).map_err(|error| match Untrusted::of(&error) {
+        let written = write(&content, to, &cancel).map_err(|error| match Untrusted::of(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind,
             },
             _ => error.downcast().map_or_else(failed, CopyError::Inspect),
-        })?;
+        });
+        written.map_err(Cancelled::surface)?;
         Ok(size)
     }
 }
 
-fn write(content: &Content<'_>, to: &Path, interrupted: &AtomicBool) -> io::Result<()> {
+fn write(content: &Content<'_>, to: &Path, cancel: &Cancel) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;
     content.write_to(&mut file)?;
     set_mode(&file, mode)?;
-    check(interrupted)?;
+    cancel.check()?;
     new.publish(file, Replace::File)
 }
 

@@ -7,6 +7,7 @@ use ext4::ReadError;
 use ext4::read::LookupError;
 
 use crate::provenance::ProvenanceError;
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A disk image that could not be looked into.
@@ -30,6 +31,9 @@ pub enum InspectReason {
     /// It is no ext4 file system, or a damaged or unknown one.
     #[error(transparent)]
     Read(#[from] ReadError),
+    /// It was cancelled.
+    #[error("interrupted")]
+    Cancelled(#[from] Cancelled),
     /// What it says of its provenance is damaged.
     #[error("could not tell where it comes from")]
     Provenance(#[from] ProvenanceError),
@@ -48,7 +52,7 @@ impl InspectError {
     pub(crate) fn new(image: &Path, reason: InspectReason) -> Self {
         Self {
             image: image.to_owned(),
-            reason,
+            reason: Cancelled::surface(reason),
         }
     }
 }
@@ -59,6 +63,7 @@ impl Failure for InspectError {
             InspectReason::Open(source) => source.kind().into(),
             InspectReason::Read(error) => error.kind(),
             InspectReason::Provenance(error) => error.kind(),
+            InspectReason::Cancelled(_) => ErrorKind::Transient,
             InspectReason::Path { source, .. } => source.kind(),
         }
     }
@@ -73,6 +78,7 @@ impl Failure for InspectError {
             },
             InspectReason::Read(error) => error.hint(),
             InspectReason::Provenance(error) => error.hint(),
+            InspectReason::Cancelled(_) => None,
             InspectReason::Path { source, .. } => source.hint(),
         }
     }

@@ -1,19 +1,17 @@
 //! Whether two images hold the same.
 
-use std::sync::atomic::AtomicBool;
-
 use ext4::FileType;
 use ext4::read::Inode;
 
 use super::error::Mke2fsError;
 use super::pair::{Image, pair};
-use layer::interrupt::is_raised;
+use layer::cancel::Cancel;
 
 /// Bytes that are compared at once.
 const CHUNK: usize = 1 << 20;
 
 /// Finds the first difference between two images.
-pub(super) fn compare(native: &Image<'_>, made: &Image<'_>, interrupted: &AtomicBool) -> Result<(), Mke2fsError> {
+pub(super) fn compare(native: &Image<'_>, made: &Image<'_>, cancel: &Cancel) -> Result<(), Mke2fsError> {
     let pairing = pair(native, made)?;
     if let Some(missing) = pairing.missing.first() {
         return Err(Mke2fsError::different(&missing.path, "it is missing"));
@@ -43,7 +41,7 @@ pub(super) fn compare(native: &Image<'_>, made: &Image<'_>, interrupted: &Atomic
         } else if expected.file_type == FileType::Symlink && native.read_link(&expected)? != made.read_link(&found)? {
             "its target"
         } else if expected.file_type == FileType::RegularFile
-            && !same_content((native, &expected), (made, &found), interrupted)?
+            && !same_content((native, &expected), (made, &found), cancel)?
         {
             "its content"
         } else {
@@ -61,15 +59,13 @@ fn times(inode: &Inode) -> [ext4::Timestamp; 3] {
 fn same_content(
     (native, expected): (&Image<'_>, &Inode),
     (made, found): (&Image<'_>, &Inode),
-    interrupted: &AtomicBool,
+    cancel: &Cancel,
 ) -> Result<bool, Mke2fsError> {
     let (expected, found) = (native.open_inode(expected)?, made.open_inode(found)?);
     let mut buffers = [(); 2].map(|()| vec![0; CHUNK]);
     let mut offset = 0;
     loop {
-        if is_raised(interrupted) {
-            return Err(Mke2fsError::Interrupted);
-        }
+        cancel.check()?;
         // What is a hole on both sides is not looked at.
         let next = [expected.next_data(offset), found.next_data(offset)];
         let Some(start) = next.into_iter().flatten().map(|data| data.start).min() else {

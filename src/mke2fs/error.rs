@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use ext4::ReadError;
 
 use crate::stage::StageReason;
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use oci::host::kind_of;
 
@@ -71,9 +72,9 @@ pub enum Mke2fsError {
         #[source]
         source: io::Error,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 /// Use of a temporary file or directory.
@@ -145,7 +146,7 @@ impl Failure for Mke2fsError {
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.kind(),
             Self::Stage(reason) => reason.kind(),
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 

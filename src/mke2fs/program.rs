@@ -6,13 +6,11 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::atomic::AtomicBool;
-use std::thread;
 use std::time::Duration;
 
 use super::IMAGE;
 use super::error::{Mke2fsError, WorkAction, working};
-use layer::interrupt::is_raised;
+use layer::cancel::{Cancel, Cancelled};
 use layer::text::harmless;
 use oci::host::{Access, Directory};
 
@@ -36,7 +34,7 @@ pub(super) struct Workshop<'a> {
     /// A path that leads to it, whatever becomes of its own.
     path: PathBuf,
     pub(super) programs: &'a Programs,
-    interrupted: &'a AtomicBool,
+    cancel: &'a Cancel,
 }
 
 impl Programs {
@@ -95,7 +93,7 @@ impl<'a> Workshop<'a> {
     pub(super) fn new(
         directory: &'a Directory,
         programs: &'a Programs,
-        interrupted: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Result<Self, Mke2fsError> {
         let path = directory
             .stable_path()
@@ -104,7 +102,7 @@ impl<'a> Workshop<'a> {
             directory,
             path,
             programs,
-            interrupted,
+            cancel,
         })
     }
 
@@ -154,18 +152,22 @@ impl<'a> Workshop<'a> {
         let status = loop {
             match child.try_wait() {
                 Ok(Some(status)) => break status,
-                Ok(None) if !is_raised(self.interrupted) => thread::sleep(PAUSE),
+                Ok(None) if self.cancel.wait_timeout(PAUSE).is_ok() => {}
                 ended => {
                     // It may have ended by itself meanwhile.
                     let _ = child.kill();
                     let _ = child.wait();
                     return Err(match ended {
                         Err(source) => working(WorkAction::Wait, &path)(source),
-                        Ok(_) => Mke2fsError::Interrupted,
+                        Ok(_) => Cancelled.into(),
                     });
                 }
             }
         };
+        if !status.success() {
+            // A terminal interrupts the program too, which may end before this process knows.
+            self.cancel.wait_timeout(PAUSE)?;
+        }
         let mut said = Vec::new();
         read.rewind()
             .and_then(|()| read.read_to_end(&mut said))

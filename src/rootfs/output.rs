@@ -4,11 +4,10 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::holes;
 use crate::error::{BuildError, OutputAction};
+use layer::cancel::Cancel;
 use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
 use oci::{Algorithm, Digest};
 
@@ -81,8 +80,8 @@ impl Pending {
     /// # Errors
     ///
     /// [`BuildError::Output`].
-    pub(super) fn digest(&self, file: &File, interrupted: &Arc<AtomicBool>) -> Result<Digest, BuildError> {
-        Digest::of_file_until(Algorithm::Sha256, file, interrupted).map_err(failed(OutputAction::Read, &self.target))
+    pub(super) fn digest(&self, file: &File, cancel: &Cancel) -> Result<Digest, BuildError> {
+        Digest::of_file_until(Algorithm::Sha256, file, cancel).map_err(failed(OutputAction::Read, &self.target))
     }
 
     /// Gives the file the target's name, in place of an existing one, in one step.

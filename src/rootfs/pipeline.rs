@@ -27,8 +27,7 @@ use std::collections::HashSet;
 use std::io::{self, BufRead};
 use std::mem;
 use std::num::NonZeroUsize;
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::LayerFailure;
@@ -37,7 +36,7 @@ use behind::Behind;
 use feed::End;
 use lane::{Lane, Step};
 use layer::Compression;
-use layer::interrupt::{self, Interruptible};
+use layer::cancel::{Cancel, Cancellable};
 use oci::{DigestError, Layer, Source};
 use piece::{Piece, PieceReader, Pieces};
 use writes::{Writes, Writing};
@@ -50,13 +49,13 @@ const MAX_LANES: usize = 4;
 const LANE_PIECES: usize = 64;
 
 /// Where the image goes.
-pub(super) type Disk = Interruptible<WriteBack>;
+pub(super) type Disk = Cancellable<WriteBack>;
 
 /// The layers of an image on their way to whoever applies them.
 pub(super) struct Pipeline<'a> {
     pub(super) source: &'a Source,
     pub(super) layers: &'a [Layer],
-    interrupted: &'a AtomicBool,
+    cancel: &'a Cancel,
     thread_count: usize,
     lane_count: usize,
     state: Mutex<State<'a>>,
@@ -106,18 +105,18 @@ impl<'a> Pipeline<'a> {
         layers: &'a [Layer],
         disk: Disk,
         thread_count: NonZeroUsize,
-        interrupted: &'a Arc<AtomicBool>,
+        cancel: &'a Cancel,
     ) -> Self {
         let lane_count = (thread_count.get() + 1).min(MAX_LANES).min(layers.len());
         Self {
             source,
             layers,
-            interrupted,
+            cancel,
             // One each to fetch, to decode and to check is all that a lane can make use of; and one writes.
             thread_count: thread_count.get().min(2 + 3 * lane_count),
             lane_count,
             state: Mutex::new(State {
-                lanes: lanes(source, layers, interrupted),
+                lanes: lanes(source, layers, cancel),
                 current: 0,
                 spare: Vec::new(),
                 writes: Writes::new(disk),
@@ -323,9 +322,9 @@ impl<'a> Pipeline<'a> {
 }
 
 /// A lane for each layer.
-fn lanes<'a>(source: &'a Source, layers: &'a [Layer], interrupted: &'a Arc<AtomicBool>) -> Vec<Lane<'a>> {
+fn lanes<'a>(source: &'a Source, layers: &'a [Layer], cancel: &'a Cancel) -> Vec<Lane<'a>> {
     let mut seen = HashSet::new();
-    let lane = |layer: &'a Layer| Lane::new(source, layer, !seen.insert(&layer.digest), interrupted);
+    let lane = |layer: &'a Layer| Lane::new(source, layer, !seen.insert(&layer.digest), cancel);
     layers.iter().map(lane).collect()
 }
 
@@ -379,7 +378,7 @@ struct Applied<'pipeline, 'a> {
 impl Pieces for Applied<'_, '_> {
     fn next(&mut self, read: Option<Piece>) -> io::Result<Option<Piece>> {
         // Few bytes of a blob can be gigabytes of zeros, for which nothing else is read or written.
-        interrupt::check(self.pipeline.interrupted)?;
+        self.pipeline.cancel.check()?;
         if let Some(piece) = read {
             let mut state = self.pipeline.lock();
             state.lanes[self.index].recycled();

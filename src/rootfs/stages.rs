@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
 
 use super::BuildOptions;
 use crate::stage::{self, Stage, StageError};
+use layer::cancel::Cancel;
 
 /// Those that were asked for: beside the output, and where the user says.
 pub(super) struct Stages {
@@ -31,8 +31,8 @@ impl Stages {
     }
 
     /// Exports the finished image.
-    pub(super) fn export(&mut self, image: &File, interrupted: &AtomicBool) -> Result<(), StageError> {
-        self.each().try_for_each(|stage| stage.export(image, interrupted))
+    pub(super) fn export(&mut self, image: &File, cancel: &Cancel) -> Result<(), StageError> {
+        self.each().try_for_each(|stage| stage.export(image, cancel))
     }
 
     /// Gives them their names, which they lose again unless [`Stages::keep`] follows.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadError;
 
+use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use oci::host::{Untrusted, kind_of, make_directory_of};
 
@@ -76,9 +77,9 @@ pub enum StageReason {
         /// Path in the image.
         path: String,
     },
-    /// Somebody asked to stop.
+    /// It was cancelled.
     #[error("interrupted")]
-    Interrupted,
+    Cancelled(#[from] Cancelled),
 }
 
 /// Step in making a stage at its path.
@@ -127,7 +128,7 @@ impl Failure for StageReason {
             Self::Read { source, .. } => source.kind(),
             Self::SameName { .. } | Self::Name { .. } => ErrorKind::Unsupported,
             Self::SecondDirectory { .. } => ErrorKind::Permanent,
-            Self::Interrupted => ErrorKind::Transient,
+            Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
 
@@ -154,7 +155,7 @@ impl Failure for StageReason {
                     .and(" on a file system that takes all names of Linux, or look into the image")
                     .with(Setting::Inspect),
             ),
-            Self::Read { .. } | Self::SecondDirectory { .. } | Self::Interrupted => None,
+            Self::Read { .. } | Self::SecondDirectory { .. } | Self::Cancelled(_) => None,
         }
     }
 }

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::rc::Rc;
-use std::sync::atomic::AtomicBool;
 
 use ext4::read::Inode;
 use ext4::{FileType, ReadAt, ReadError, Reader, Xattrs};
@@ -14,7 +13,7 @@ use super::StageReason;
 use super::confined::{Directory, Root, join};
 use super::mtree;
 use super::zeros::write_sparsely;
-use layer::interrupt::is_raised;
+use layer::cancel::Cancel;
 
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
@@ -37,7 +36,7 @@ pub(super) struct Exporter<'a, R, W> {
     root: &'a Root,
     fidelity: Fidelity,
     specification: Option<W>,
-    interrupted: &'a AtomicBool,
+    cancel: &'a Cancel,
     /// Directories whose entries are not made yet, the next one last.
     pending: Vec<Found>,
     /// Directories that are made, parents before their children.
@@ -74,14 +73,14 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
         root: &'a Root,
         fidelity: Fidelity,
         specification: Option<W>,
-        interrupted: &'a AtomicBool,
+        cancel: &'a Cancel,
     ) -> Self {
         Self {
             reader,
             root,
             fidelity,
             specification,
-            interrupted,
+            cancel,
             pending: Vec::new(),
             made: Vec::new(),
             seen: HashSet::new(),
@@ -107,7 +106,7 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
         if self.fidelity == Fidelity::Full {
             // What is made in a directory changes its times, and may be all that ever can be: so the last is the first.
             for Found { path, inode } in self.made.iter().rev() {
-                self.check_interrupted()?;
+                self.cancel.check()?;
                 let xattrs = self.reader.xattrs(inode).map_err(read(path))?;
                 let describe = || self.root.directory(path)?.describe_itself(inode, &xattrs);
                 describe().map_err(write(path))?;
@@ -134,7 +133,7 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
         let entries = self.reader.read_dir(&found.inode).map_err(read(&found.path))?;
         let mut subdirectories = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
-            self.check_interrupted()?;
+            self.cancel.check()?;
             let path: Rc<[u8]> = join(&found.path, &entry.name).into();
             let inode = self.reader.inode(entry.ino).map_err(read(&path))?;
             let made = self.make(&directory, found, &path, &entry.name, &inode);
@@ -249,7 +248,7 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
             self.hash_zeros(&mut hash, range.start - end)?;
             let mut done = 0;
             while done < range.len {
-                self.check_interrupted()?;
+                self.cancel.check()?;
                 let len = usize::try_from(range.len - done).unwrap_or(CHUNK).min(CHUNK);
                 let chunk = &mut self.buffer[..len];
                 self.reader.read_data(&range, done, chunk).map_err(read(path))?;
@@ -272,17 +271,10 @@ impl<'a, R: ReadAt, W: Write> Exporter<'a, R, W> {
             self.buffer.fill(0);
         }
         while left > 0 {
-            self.check_interrupted()?;
+            self.cancel.check()?;
             let part = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             hash.update(&self.buffer[..part]);
             left -= part as u64;
-        }
-        Ok(())
-    }
-
-    fn check_interrupted(&self) -> Result<(), StageReason> {
-        if is_raised(self.interrupted) {
-            return Err(StageReason::Interrupted);
         }
         Ok(())
     }
@@ -348,13 +340,16 @@ pub(super) mod tests {
         formatter.finish(tree).unwrap().0
     }
 
-    fn export(image: &[u8], directory: &TempDir, interrupted: bool) -> Result<String, StageReason> {
+    fn export(image: &[u8], directory: &TempDir, cancelled: bool) -> Result<String, StageReason> {
         let reader = Reader::open(Cursor::new(image)).unwrap();
         let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
-        let interrupted = AtomicBool::new(interrupted);
+        let cancel = Cancel::new();
+        if cancelled {
+            cancel.cancel();
+        }
         let out = Some(&mut specification);
-        Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted).run()?;
+        Exporter::new(&reader, &root, Fidelity::Content, out, &cancel).run()?;
         Ok(String::from_utf8(specification).unwrap())
     }
 
@@ -404,7 +399,7 @@ pub(super) mod tests {
     #[test]
     fn whoever_asks_to_stop_is_heard() {
         let error = export(&image(), &TempDir::new().unwrap(), true).unwrap_err();
-        assert!(matches!(error, StageReason::Interrupted), "{error}");
+        assert!(matches!(error, StageReason::Cancelled(_)), "{error}");
     }
 
     #[test]
@@ -426,9 +421,9 @@ pub(super) mod tests {
         let reader = Reader::open(Cursor::new(&image)).unwrap();
         let root = Root::open(&oci::host::Directory::open(directory.path()).unwrap()).unwrap();
         let mut specification = Vec::new();
-        let interrupted = AtomicBool::new(false);
+        let cancel = Cancel::new();
         let out = Some(&mut specification);
-        let mut exporter = Exporter::new(&reader, &root, Fidelity::Content, out, &interrupted);
+        let mut exporter = Exporter::new(&reader, &root, Fidelity::Content, out, &cancel);
         exporter.hashable_holes = 10_000;
         exporter.run().unwrap();
         let specification = String::from_utf8(specification).unwrap();

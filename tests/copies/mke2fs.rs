@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Section, diff};
 use serde_json::Value;
 use support::hostile::hostile_layout;
@@ -36,10 +37,16 @@ fn both_are_equal(layout: &Path, oracles: &Oracles, arguments: &[&str]) {
 
 fn assert_equal(native: &Path, made: &Path) {
     assert_eq!(e2fsck(made), Ok(()));
-    diff(native, made, DiffOptions::default(), &mut |difference| {
-        assert_ne!(difference.section, Section::Tree, "{difference:?}");
-        Ok(())
-    })
+    diff(
+        native,
+        made,
+        DiffOptions::default(),
+        &Cancel::new(),
+        &mut |difference| {
+            assert_ne!(difference.section, Section::Tree, "{difference:?}");
+            Ok(())
+        },
+    )
     .unwrap();
     let (native, made) = (Mount::read_only(native), Mount::read_only(made));
     assert_eq!(compare(native.path(), made.path()), Ok(()));

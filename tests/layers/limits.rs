@@ -1,9 +1,9 @@
 //! What layers may cost: each limit, right below and right above it.
 
 use std::io::{self, BufReader, Read};
-use std::sync::atomic::AtomicBool;
 
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
+use layer::cancel::Cancel;
 use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
 
 use crate::layers::{empty, language, message};
@@ -306,15 +306,34 @@ fn no_directory_is_too_deep_for_the_stack() {
 }
 
 #[test]
-fn an_interrupted_layer_ends_with_an_error() {
-    let raised = AtomicBool::new(true);
+fn a_cancelled_layer_ends_with_an_error() {
+    /// Cancels at the end of a layer.
+    struct CancelAtEnd<'a>(&'a [u8], Cancel);
+    impl Read for CancelAtEnd<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let len = self.0.read(buffer)?;
+            if len == 0 {
+                self.1.cancel();
+            }
+            Ok(len)
+        }
+    }
+    let cancel = Cancel::new();
     let options = LayerOptions {
-        interrupted: Some(&raised),
+        cancel: cancel.clone(),
         ..LayerOptions::default()
     };
     let mut rootfs = empty();
     let layer = |entries| archive(&language::entries(entries));
     rootfs.apply(&layer("a=1")[..], &LayerOptions::default()).unwrap();
-    let error = rootfs.apply(&layer("b=1 c=2")[..], &options).unwrap_err();
+    let read = layer("b=1 c=2");
+    let error = rootfs
+        .apply(BufReader::new(CancelAtEnd(&read, cancel)), &options)
+        .unwrap_err();
+    assert!(matches!(error.kind, LayerErrorKind::Cancelled(_)), "{error:?}");
     assert_says(&message(&error), "entry 1 \"b\" interrupted");
+
+    let error = rootfs.apply(&layer("d=1")[..], &options).unwrap_err();
+    assert!(matches!(error.kind, LayerErrorKind::Cancelled(_)), "{error:?}");
+    assert_eq!(error.position.name, None, "nothing of it is read");
 }

@@ -4,7 +4,6 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
-use std::sync::atomic::Ordering;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -406,13 +405,13 @@ fn a_tar_comes_by_a_pipe_too_and_must_be_pinned() {
 }
 
 #[test]
-fn an_interruption_is_what_a_source_says_of_it() {
+fn a_cancellation_is_what_a_source_says_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("root.tar");
     fs::write(&path, tar("one", 5000)).unwrap();
     let compressed = gzip(&path);
     let state = State::new();
-    state.interrupted.store(true, Ordering::Relaxed);
+    state.cancel.cancel();
     for reference in [
         format!("tar:{}", path.display()),
         format!("tar:{}", compressed.display()),
@@ -420,7 +419,7 @@ fn an_interruption_is_what_a_source_says_of_it() {
         format!("docker-archive:{}", compressed.display()),
     ] {
         let error = state.open(&reference).err().unwrap();
-        assert!(matches!(error, ImageError::Interrupted), "{reference}: {error:?}");
+        assert!(matches!(error, ImageError::Cancelled(_)), "{reference}: {error:?}");
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use ext4::{Fit, Options, Size};
 use layer::Limits;
+use layer::cancel::Cancel;
 use microagent::rootfs::{BuildOptions, build};
 use oci::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
 use serde_json::Value;
@@ -122,7 +123,7 @@ fn a_login_is_checked_anywhere() {
     let act = |subject: &Subject| {
         let target = LoginTarget::parse(&subject.server.address.to_string()).unwrap();
         let (password, options) = (Secret::new("x".to_owned()), RegistryOptions::default());
-        let check = check_login(&target, "user", &password, &options, &Arc::default());
+        let check = check_login(&target, "user", &password, &options, &Cancel::new());
         assert!(matches!(check, Ok(LoginCheck::NotAsked)), "{check:?}");
     };
     let layout = TestLayout::new();

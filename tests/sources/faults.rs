@@ -3,8 +3,6 @@
 use std::fs;
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -380,7 +378,7 @@ fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
 }
 
 #[test]
-fn an_interruption_ends_a_wait_and_leaves_the_beginning() {
+fn a_cancellation_ends_a_wait_and_leaves_the_beginning() {
     let (layout, image) = one_image();
     let layer = layer_digest();
     let server = Server::of(&layout, &image, move |request, _| {
@@ -391,14 +389,14 @@ fn an_interruption_ends_a_wait_and_leaves_the_beginning() {
         request.path.ends_with(&layer).then(stall)
     });
     let state = State::new();
-    let (interrupted, partial) = (Arc::clone(&state.interrupted), state.partial(&layer_digest()));
+    let (cancel, partial) = (state.cancel.clone(), state.partial(&layer_digest()));
     let start = Instant::now();
     thread::spawn(move || {
         is_soon(|| fs::metadata(&partial).is_ok_and(|partial| partial.len() == 4));
-        interrupted.store(true, Ordering::Relaxed);
+        cancel.cancel();
     });
     let error = pull(&state, &server.reference("")).unwrap_err();
-    assert!(matches!(error, ImageError::Interrupted), "{error:?}");
+    assert!(matches!(error, ImageError::Cancelled(_)), "{error:?}");
     // The server gives up after two.
     assert!(start.elapsed() < Duration::from_mins(1), "{:?}", start.elapsed());
     assert_eq!(server.count(&layer_digest()), 1);

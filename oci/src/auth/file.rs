@@ -4,8 +4,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,7 +14,7 @@ use serde_json::{Map, Value, json};
 use super::{AuthError, Entry, Secret, from_json, meaning, read_in, split_api, without_scheme};
 use crate::host::{Access, Directory, Identity, Untrusted};
 use crate::reference::{self, RegistryReference, host_of, is_loopback};
-use layer::interrupt::is_raised;
+use layer::cancel::Cancel;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
 const ATTEMPTS: usize = 100;
@@ -138,7 +136,7 @@ pub struct AuthFile {
 /// Wait for another process that changes the file.
 #[derive(Debug, Clone)]
 struct LockWait {
-    interrupted: Arc<AtomicBool>,
+    cancel: Cancel,
     notify: fn(&Path),
     notice: Duration,
     limit: Duration,
@@ -149,7 +147,7 @@ impl AuthFile {
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         let wait = LockWait {
-            interrupted: Arc::default(),
+            cancel: Cancel::new(),
             notify: |_| {},
             notice: NOTICE,
             limit: LIMIT,
@@ -166,12 +164,12 @@ impl AuthFile {
         }
     }
 
-    /// Makes a change give up when `interrupted` is set while it waits for another process, and
+    /// Makes a change give up when it is cancelled while it waits for another process, and
     /// call `notify` with the lock's path after a second of waiting. Without this, it only gives up
     /// after a minute.
     #[must_use]
-    pub fn while_locked(mut self, interrupted: &Arc<AtomicBool>, notify: fn(&Path)) -> Self {
-        self.wait.interrupted = Arc::clone(interrupted);
+    pub fn while_locked(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
+        self.wait.cancel = cancel.clone();
         self.wait.notify = notify;
         self
     }
@@ -210,7 +208,7 @@ impl AuthFile {
     ///
     /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] when what the file
     /// holds cannot be kept, [`AuthError::Write`]; [`AuthError::Refused`] when the file or its lock
-    /// is another user's; [`AuthError::Held`] and [`AuthError::Interrupted`] while another process
+    /// is another user's; [`AuthError::Held`] and [`AuthError::Cancelled`] while another process
     /// changes it.
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
@@ -294,9 +292,6 @@ impl LockWait {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             let waited = begun.elapsed();
-            if is_raised(&self.interrupted) {
-                return Err(AuthError::Interrupted);
-            }
             if waited >= self.limit {
                 return Err(AuthError::Held { path, waited });
             }
@@ -304,7 +299,7 @@ impl LockWait {
                 is_told = true;
                 (self.notify)(&path);
             }
-            thread::sleep(PAUSE);
+            self.cancel.wait_timeout(PAUSE)?;
         }
     }
 }
@@ -629,9 +624,10 @@ mod tests {
             "{error}"
         );
 
-        let interrupted = Arc::new(AtomicBool::new(true));
-        let waiting = AuthFile::new(path).while_locked(&interrupted, |_| {});
-        assert!(matches!(add(&waiting), Err(AuthError::Interrupted)));
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let waiting = AuthFile::new(path).while_locked(&cancel, |_| {});
+        assert!(matches!(add(&waiting), Err(AuthError::Cancelled(_))));
         drop(held);
         add(&waiting).unwrap();
     }

@@ -2,8 +2,6 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::SystemTime;
 
 use super::{
@@ -11,7 +9,7 @@ use super::{
 };
 use crate::digest::{Algorithm, Digest, Verified};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
-use layer::interrupt::{Interruptible, is_raised};
+use layer::cancel::{Cancel, Cancellable, Cancelled};
 
 /// The blobs that a state directory keeps: layers, manifests and configs that were downloaded.
 #[derive(Debug)]
@@ -114,21 +112,18 @@ impl Cache {
 
     /// Holds every blob against its digest, and removes those that are damaged, and whatever no
     /// build could read. Returns what that was. Stops, with what it found so far, when
-    /// `interrupted` is set.
+    /// it is cancelled.
     ///
     /// # Errors
     ///
     /// As [`Cache::trim`].
-    pub fn verify(&self, interrupted: &Arc<AtomicBool>) -> Result<CacheReport, StoreError> {
+    pub fn verify(&self, cancel: &Cancel) -> Result<CacheReport, StoreError> {
         let (blobs, mut report) = self.remove_others()?;
         for entry in blobs.into_iter().filter(|entry| !entry.is_partial) {
-            let is_damaged = self.is_damaged(&entry, interrupted);
-            if is_raised(interrupted) {
-                break;
-            }
-            match is_damaged {
+            match self.is_damaged(&entry, cancel) {
                 Ok(false) => {}
                 Ok(true) => report.note(self.remove(entry)),
+                Err(problem) if Cancelled::caused(&problem) => break,
                 Err(problem) => report.problems.push(problem),
             }
         }
@@ -225,7 +220,7 @@ impl Cache {
     }
 
     /// Returns whether a blob is not what its name says, or is of no use to anybody.
-    fn is_damaged(&self, entry: &CacheEntry, interrupted: &Arc<AtomicBool>) -> Result<bool, StoreError> {
+    fn is_damaged(&self, entry: &CacheEntry, cancel: &Cancel) -> Result<bool, StoreError> {
         let Some(folder) = self.folder(entry)? else {
             return Ok(false);
         };
@@ -235,9 +230,12 @@ impl Cache {
             Err(error) if is_unusable(&error) => return Ok(true),
             Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
         };
-        let mut blob = Verified::new(Interruptible::new(file, interrupted), entry.digest.clone(), None);
-        // An unreadable blob is as good as damaged: the disk will not get better.
-        Ok(blob.drain().is_err() || blob.finish().is_err())
+        let mut blob = Verified::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
+        match blob.drain() {
+            Err(source) if Cancelled::caused(&source) => Err(StoreError::read(folder.path().join(name(entry)), source)),
+            // An unreadable blob is as good as damaged: the disk will not get better.
+            drained => Ok(drained.is_err() || blob.finish().is_err()),
+        }
     }
 
     /// Removes an entry, and returns it, unless it is being downloaded.
@@ -302,7 +300,6 @@ fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use super::*;
@@ -320,7 +317,7 @@ mod tests {
             let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
             file.set_modified(time).unwrap();
         }
-        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap() else {
+        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap() else {
             panic!("not to be begun")
         };
         partial.write(b"12345").unwrap();
@@ -376,7 +373,7 @@ mod tests {
     #[test]
     fn what_is_being_downloaded_stays() {
         let (_state, cache) = cache("a");
-        let downloading = cache.store.begin(&beginning(), 10, &AtomicBool::new(false)).unwrap();
+        let downloading = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap();
         assert_eq!(trim(&cache, 0).len(), 1);
         assert_eq!(contents(&cache), [None]);
         drop(downloading);
@@ -387,18 +384,13 @@ mod tests {
     #[test]
     fn what_is_damaged_is_found_and_removed() {
         let (_state, cache) = cache("abc");
-        let interrupted = Arc::new(AtomicBool::new(false));
-        assert_eq!(all_done(cache.verify(&interrupted)), []);
+        assert_eq!(all_done(cache.verify(&Cancel::new())), []);
         let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
         fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
-        interrupted.store(true, Ordering::Relaxed);
-        assert_eq!(
-            all_done(cache.verify(&interrupted)),
-            [],
-            "what was not read is not damaged"
-        );
-        interrupted.store(false, Ordering::Relaxed);
-        let found = all_done(cache.verify(&interrupted));
+        let cancel = Cancel::new();
+        cancel.cancel();
+        assert_eq!(all_done(cache.verify(&cancel)), [], "what was not read is not damaged");
+        let found = all_done(cache.verify(&Cancel::new()));
         assert_eq!(found.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
         assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);
     }

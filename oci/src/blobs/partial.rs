@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::sync::atomic::AtomicBool;
 
 use super::{StoreError, partial_name, remove};
 use crate::digest::{Check, Digest};
 use crate::error::ImageError;
 use crate::host::{Access, Directory};
-use layer::interrupt;
+use layer::cancel::Cancel;
 
 /// Bytes that are hashed at once of what is there already.
 const BUFFER_LEN: usize = 128 << 10;
@@ -34,7 +33,7 @@ impl Partial {
         digest: &Digest,
         size: u64,
         lock: File,
-        interrupted: &AtomicBool,
+        cancel: &Cancel,
     ) -> Result<Self, StoreError> {
         let open = || {
             let mut file = folder.open_file(partial_name(digest), Access::Create)?;
@@ -42,7 +41,7 @@ impl Partial {
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
             }
-            hash(&mut file, &mut check, interrupted)?;
+            hash(&mut file, &mut check, cancel)?;
             Ok((file, check))
         };
         match open() {
@@ -128,10 +127,10 @@ fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError 
 }
 
 /// Reads a file to its end, where writing goes on.
-fn hash(file: &mut File, check: &mut Check, interrupted: &AtomicBool) -> io::Result<()> {
+fn hash(file: &mut File, check: &mut Check, cancel: &Cancel) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
-        interrupt::check(interrupted)?;
+        cancel.check()?;
         match file.read(&mut buffer)? {
             0 => return Ok(()),
             count => check.update(&buffer[..count]).map_err(io::Error::other)?,

@@ -2,11 +2,9 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::{Algorithm, Digest, Hasher};
-use layer::interrupt::{self, Interruptible};
+use layer::cancel::{Cancel, Cancellable};
 
 impl Digest {
     /// The digest of a file from its first byte to its last; its position is at the end afterwards.
@@ -15,28 +13,28 @@ impl Digest {
     ///
     /// Those of the file.
     pub fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
-        Self::of_file_until(algorithm, file, &Arc::default())
+        Self::of_file_until(algorithm, file, &Cancel::new())
     }
 
-    /// As [`Digest::of_file`], unless it is interrupted.
+    /// As [`Digest::of_file`], unless it is cancelled.
     ///
     /// # Errors
     ///
-    /// Those of the file, and one for the interruption.
-    pub fn of_file_until(algorithm: Algorithm, mut file: &File, interrupted: &Arc<AtomicBool>) -> io::Result<Self> {
+    /// Those of the file, and [`Cancelled`](layer::cancel::Cancelled).
+    pub fn of_file_until(algorithm: Algorithm, mut file: &File, cancel: &Cancel) -> io::Result<Self> {
         let mut hasher = Hasher::new(algorithm);
         let mut at = 0;
         while let Some(data) = next_data(file, at)? {
-            hash_zeros(&mut hasher, data.start - at, interrupted)?;
+            hash_zeros(&mut hasher, data.start - at, cancel)?;
             file.seek(SeekFrom::Start(data.start))?;
-            let len = hasher.update_from(Interruptible::new(file.take(data.end - data.start), interrupted))?;
+            let len = hasher.update_from(Cancellable::new(file.take(data.end - data.start), cancel))?;
             at = data.start + len;
             if at < data.end {
                 break;
             }
         }
         let end = file.seek(SeekFrom::End(0))?;
-        hash_zeros(&mut hasher, end.saturating_sub(at), interrupted)?;
+        hash_zeros(&mut hasher, end.saturating_sub(at), cancel)?;
         Ok(hasher.finish())
     }
 }
@@ -77,10 +75,10 @@ fn to_the_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64
     Ok((at < end).then_some(at..end))
 }
 
-fn hash_zeros(hasher: &mut Hasher, mut len: u64, interrupted: &AtomicBool) -> io::Result<()> {
+fn hash_zeros(hasher: &mut Hasher, mut len: u64, cancel: &Cancel) -> io::Result<()> {
     const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
     while len > 0 {
-        interrupt::check(interrupted)?;
+        cancel.check()?;
         let count = usize::try_from(len).map_or(ZEROS.len(), |len| len.min(ZEROS.len()));
         hasher.update(&ZEROS[..count]);
         len -= count as u64;
@@ -93,6 +91,7 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
+    use layer::cancel::Cancelled;
 
     #[test]
     fn a_file_with_holes_has_the_digest_of_the_bytes_that_it_reads_as() {
@@ -120,12 +119,14 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_zeros_can_be_interrupted() {
+    fn hours_of_zeros_can_be_cancelled() {
         let file = tempfile::tempfile().unwrap();
         // A sparse file of this length exists wherever outputs are.
         file.set_len(1 << 40).unwrap();
-        let interrupted = Arc::new(AtomicBool::new(true));
-        Digest::of_file_until(Algorithm::Sha256, &file, &interrupted).unwrap_err();
+        let cancel = Cancel::new();
+        cancel.cancel();
+        let error = Digest::of_file_until(Algorithm::Sha256, &file, &cancel).unwrap_err();
+        assert!(Cancelled::caused(&error), "{error}");
     }
 
     #[cfg(target_os = "linux")]

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use super::http::{Http, Timeouts};
-use super::raised;
 use super::retry::Retries;
 use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
 use crate::digest::{Digest, DigestError};
-use crate::{BlobRef, ImageError, LayerProgress, unless};
+use crate::{BlobRef, ImageError, LayerProgress};
+use layer::cancel::{Cancel, Cancelled};
 
 /// How often it is looked whether somebody else has downloaded a blob.
 const LOCK_POLL: Duration = Duration::from_millis(50);
@@ -84,7 +84,7 @@ impl Download {
     pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
         if self.is_abandoned.load(Ordering::Relaxed) {
-            return Err(ImageError::Interrupted);
+            return Err(Cancelled.into());
         }
         let BlobRef { digest, size } = &self.blob;
         let file = match &mut *phase {
@@ -93,7 +93,7 @@ impl Download {
             // Another process may have evicted it, and even have downloaded it again.
             Phase::Done { is_ours: true } => store.get(digest, *size)?,
             Phase::Done { is_ours: false } => None,
-            Phase::Failed(error) => return Err(error.take().unwrap_or(ImageError::Interrupted)),
+            Phase::Failed(error) => return Err(error.take().unwrap_or_else(|| Cancelled.into())),
         };
         Ok(file.map_or(Opened::Stored, |file| {
             Opened::Growing(Growing {
@@ -108,7 +108,7 @@ impl Download {
     pub(crate) fn finish(&self) -> Result<(), ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(_)));
         match &mut *phase {
-            Phase::Failed(error) => Err(error.take().unwrap_or(ImageError::Interrupted)),
+            Phase::Failed(error) => Err(error.take().unwrap_or_else(|| Cancelled.into())),
             _ => Ok(()),
         }
     }
@@ -172,22 +172,22 @@ pub(super) struct Duty(Arc<Download>);
 
 impl Duty {
     /// Downloads the blob, unless somebody else does it first.
-    pub(super) async fn perform(self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) {
+    pub(super) async fn perform(self, http: &Http, store: &BlobStore, cancel: &Cancel) {
         let result = tokio::select! {
-            result = self.download(http, store, interrupted) => unless(interrupted, result),
-            () = raised(interrupted) => Err(ImageError::Interrupted),
+            result = self.download(http, store, cancel) => result.map_err(Cancelled::surface),
+            cancelled = cancel.cancelled() => Err(cancelled.into()),
         };
         if let Err(error) = result {
             self.0.set(Phase::Failed(Some(error)));
         }
     }
 
-    async fn download(&self, http: &Http, store: &BlobStore, interrupted: &AtomicBool) -> Result<(), ImageError> {
+    async fn download(&self, http: &Http, store: &BlobStore, cancel: &Cancel) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         let mut wait = None;
         let begin = loop {
             // It hashes what there is, and blocks the worker alone that it runs on.
-            match store.begin(digest, *size, interrupted)? {
+            match store.begin(digest, *size, cancel)? {
                 Begin::Taken => {
                     let wait = wait.get_or_insert_with(LockWait::begin);
                     wait.go_on(store, digest, http.timeouts(), self.0.progress.as_deref())?;
@@ -394,9 +394,9 @@ mod tests {
             size: BLOB.len() as u64,
         };
         let (download, duty) = Download::queue(blob, None);
-        let interrupted = AtomicBool::new(false);
+        let cancel = Cancel::new();
         let runtime = Runtime::new(0).unwrap();
-        let perform = async || duty.perform(&http, store, &interrupted).await;
+        let perform = async || duty.perform(&http, store, &cancel).await;
         runtime.block_on(perform).unwrap();
         download.finish()
     }
@@ -411,11 +411,7 @@ mod tests {
     fn a_lock_is_waited_for_as_long_as_something_of_its_blobs_grows() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
-        let begin = || {
-            store
-                .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
-                .unwrap()
-        };
+        let begin = || store.begin(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
         let Begin::Partial(mut partial) = begin() else {
             panic!("it is nobody's")
         };
@@ -444,9 +440,7 @@ mod tests {
     fn a_lock_of_which_nothing_comes_ends_the_download() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
-        let holder = store
-            .begin(&digest, BLOB.len() as u64, &AtomicBool::new(false))
-            .unwrap();
+        let holder = store.begin(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
         let timeouts = Timeouts {
             held: Duration::from_millis(200),
             ..Timeouts::default()

@@ -1,14 +1,14 @@
 //! Asking a registry whether it accepts credentials, before they are kept.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::http::{Http, Timeouts};
 use super::retry::retry;
 use super::runtime::Runtime;
-use super::{RegistryError, RegistryOptions, raised};
+use super::{RegistryError, RegistryOptions};
 use crate::ImageError;
 use crate::auth::{Credentials, Found, LoginTarget, Secret};
+use layer::cancel::Cancel;
 
 /// What a registry says of a user and a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,14 +24,14 @@ pub enum LoginCheck {
 ///
 /// # Errors
 ///
-/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Interrupted`]
-/// once `interrupted` is set.
+/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Cancelled`]
+/// once it is cancelled.
 pub fn check_login(
     target: &LoginTarget,
     user: &str,
     password: &Secret,
     options: &RegistryOptions,
-    interrupted: &Arc<AtomicBool>,
+    cancel: &Cancel,
 ) -> Result<LoginCheck, ImageError> {
     let found = Found {
         credentials: Some((Credentials::basic(user, password), "".into())),
@@ -48,7 +48,7 @@ pub fn check_login(
     let result = Runtime::new(0)?.block_on(async || {
         tokio::select! {
             result = retry(&http, async || Ok(http.ping().await?)) => result,
-            () = raised(interrupted) => Err(ImageError::Interrupted),
+            cancelled = cancel.cancelled() => Err(cancelled.into()),
         }
     })?;
     match result {

@@ -2,11 +2,11 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::feed::{End, Feed, FeedReader};
 use super::piece::Piece;
 use crate::error::LayerFailure;
+use layer::cancel::Cancel;
 use layer::{self, Compression, Decoder, SaidChecksum};
 use oci::{Check, Layer, Source};
 
@@ -14,7 +14,7 @@ use oci::{Check, Layer, Source};
 pub(super) struct Decoding<'a> {
     source: &'a Source,
     layer: &'a Layer,
-    interrupted: &'a Arc<AtomicBool>,
+    cancel: &'a Cancel,
     phase: Phase,
 }
 
@@ -45,11 +45,11 @@ pub(super) enum Decoded {
 }
 
 impl<'a> Decoding<'a> {
-    pub(super) fn new(source: &'a Source, layer: &'a Layer, interrupted: &'a Arc<AtomicBool>) -> Self {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer, cancel: &'a Cancel) -> Self {
         Self {
             source,
             layer,
-            interrupted,
+            cancel,
             phase: Phase::Closed,
         }
     }
@@ -133,7 +133,7 @@ impl<'a> Decoding<'a> {
         // memory counts.
         let blob = self.source.blob(self.layer)?.packed();
         let check = Check::new(self.layer.digest.clone(), Some(self.layer.size));
-        let feed = Arc::new(Feed::new(blob, check, self.interrupted));
+        let feed = Arc::new(Feed::new(blob, check, self.cancel));
         self.phase = Phase::Rest(Arc::clone(&feed));
         if self.layer.is_unpacked() {
             self.phase = Phase::Unpacked(feed);

@@ -3,11 +3,10 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::mem;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::piece::{Piece, PieceReader, Pieces};
-use layer::interrupt::Interruptible;
+use layer::cancel::{Cancel, Cancellable, Cancelled};
 use oci::{Blob, Check, DigestError};
 
 /// Most pieces that are read ahead: 2 MiB.
@@ -31,7 +30,7 @@ struct State {
 
 /// A blob, and its hash so far unless somebody else computes it.
 struct Hashed {
-    blob: Interruptible<Blob>,
+    blob: Cancellable<Blob>,
     check: Option<Check>,
     /// Why there is no more of the blob, if that is not because it ended.
     failure: Option<io::Error>,
@@ -50,7 +49,11 @@ impl Read for Hashed {
         let len = match self.blob.read(buffer) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => {
                 // The decoder gets the one, and whoever asks how the blob ended the other.
-                self.failure = Some(io::Error::new(error.kind(), error.to_string()));
+                self.failure = Some(if Cancelled::caused(&error) {
+                    Cancelled.into()
+                } else {
+                    io::Error::new(error.kind(), error.to_string())
+                });
                 return Err(error);
             }
             result => result?,
@@ -65,10 +68,10 @@ impl Read for Hashed {
 
 impl Feed {
     /// A blob, and the check that it has to pass.
-    pub(super) fn new(blob: Blob, check: Check, interrupted: &Arc<AtomicBool>) -> Self {
+    pub(super) fn new(blob: Blob, check: Check, cancel: &Cancel) -> Self {
         let blob = Hashed {
             check: (!blob.is_hashed_elsewhere()).then_some(check),
-            blob: Interruptible::new(blob, interrupted),
+            blob: Cancellable::new(blob, cancel),
             failure: None,
         };
         Self {
@@ -198,10 +201,13 @@ mod tests {
     use oci::{Algorithm, Digest};
 
     /// What reading a blob of ten bytes to its end comes to, and how it ended.
-    fn read(file: File, interrupted: bool) -> (io::Result<usize>, End) {
+    fn read(file: File, cancelled: bool) -> (io::Result<usize>, End) {
         let check = Check::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
-        let interrupted = Arc::new(AtomicBool::new(interrupted));
-        let feed = Arc::new(Feed::new(Blob::of_file(file, 10), check, &interrupted));
+        let cancel = Cancel::new();
+        if cancelled {
+            cancel.cancel();
+        }
+        let feed = Arc::new(Feed::new(Blob::of_file(file, 10), check, &cancel));
         let read = FeedReader::new(Arc::clone(&feed)).read_to_end(&mut Vec::new());
         (read, feed.end())
     }
@@ -215,8 +221,8 @@ mod tests {
         assert!(end.read.is_ok() && end.verdict.is_ok());
 
         let unreadable = File::options().write(true).open(file.path()).unwrap();
-        for (file, interrupted) in [(unreadable, false), (file.reopen().unwrap(), true)] {
-            let (read_result, end) = read(file, interrupted);
+        for (file, cancelled) in [(unreadable, false), (file.reopen().unwrap(), true)] {
+            let (read_result, end) = read(file, cancelled);
             assert_eq!(end.read.unwrap_err().to_string(), read_result.unwrap_err().to_string());
         }
 

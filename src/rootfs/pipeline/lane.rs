@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::decoding::{Decoded, Decoding};
 use super::feed::{End, Feed};
@@ -11,6 +10,7 @@ use super::piece::Piece;
 use super::tar_check::TarCheck;
 use super::windows::{Claim, WINDOW_SHARE};
 use crate::error::LayerFailure;
+use layer::cancel::Cancel;
 use layer::{Compression, SaidChecksum};
 use oci::{Layer, Source};
 
@@ -82,15 +82,10 @@ impl<'a> Step<'a> {
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(
-        source: &'a Source,
-        layer: &'a Layer,
-        same_before: bool,
-        interrupted: &'a Arc<AtomicBool>,
-    ) -> Self {
+    pub(super) fn new(source: &'a Source, layer: &'a Layer, same_before: bool, cancel: &'a Cancel) -> Self {
         Self {
             feed: None,
-            decoding: Some(Box::new(Decoding::new(source, layer, interrupted))),
+            decoding: Some(Box::new(Decoding::new(source, layer, cancel))),
             check: Some(Box::new(TarCheck::new(source, layer))),
             decoded: VecDeque::new(),
             checked: VecDeque::new(),

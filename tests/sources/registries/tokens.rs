@@ -1,7 +1,6 @@
 //! Token servers, and the words of those who refuse.
 
-use std::sync::Arc;
-
+use layer::cancel::Cancel;
 use oci::{AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
@@ -253,7 +252,7 @@ fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> R
         ..RegistryOptions::default()
     };
     let password = Secret::new("secret-f00d".to_owned());
-    check_login(&target, "user", &password, &options, &Arc::default()).map_err(|error| match error {
+    check_login(&target, "user", &password, &options, &Cancel::new()).map_err(|error| match error {
         ImageError::Registry(error) => error,
         other => panic!("{other:?}"),
     })

@@ -1,0 +1,146 @@
+//! Reading on a thread of its own.
+
+use std::io::{self, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+use std::task::{Wake, Waker};
+use std::thread;
+
+use super::{Cancel, Cancelled, Registration};
+
+type Piece = io::Result<Vec<u8>>;
+
+/// A reader that may block without end, such as a pipe, read by a thread of its own: waiting for
+/// its bytes ends when the flag is set.
+///
+/// The thread ends with its reader. Once this is dropped, it ends with the next bytes.
+#[derive(Debug)]
+pub struct ThreadedReader {
+    pieces: Receiver<Piece>,
+    piece: Vec<u8>,
+    position: usize,
+    done: bool,
+    registration: Registration,
+    end_wait: Waker,
+}
+
+/// Ends the wait for the next piece, as long as the thread lives that sends them.
+struct EndWait(Weak<SyncSender<Piece>>);
+
+impl Wake for EndWait {
+    fn wake(self: Arc<Self>) {
+        if let Some(sender) = self.0.upgrade() {
+            // A full channel is not waited for, and the next wait begins with a look at the flag.
+            let _ = sender.try_send(Err(Cancelled.into()));
+        }
+    }
+}
+
+impl ThreadedReader {
+    /// Length of a piece in bytes: what a pipe holds on Linux.
+    const PIECE_LEN: usize = 64 << 10;
+
+    /// Number of pieces that are read ahead.
+    const PIECES: usize = 8;
+
+    /// Starts a thread that reads.
+    ///
+    /// # Errors
+    ///
+    /// That of the system, if there can be no other thread.
+    pub fn new(reader: impl Read + Send + 'static, cancel: &Cancel) -> io::Result<Self> {
+        let (sender, pieces) = sync_channel(Self::PIECES);
+        let sender = Arc::new(sender);
+        let end_wait = Arc::new(EndWait(Arc::downgrade(&sender))).into();
+        let thread = thread::Builder::new().name("input".to_owned());
+        thread.spawn(move || Self::send_all(reader, &sender))?;
+        Ok(Self {
+            pieces,
+            piece: Vec::new(),
+            position: 0,
+            done: false,
+            registration: cancel.register(),
+            end_wait,
+        })
+    }
+
+    /// Sends pieces up to an error or the end, for which an empty one stands, while they are taken.
+    fn send_all(mut reader: impl Read, sender: &SyncSender<Piece>) {
+        loop {
+            let mut piece = vec![0; Self::PIECE_LEN];
+            let read = match reader.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                read => read,
+            };
+            let is_last = !matches!(read, Ok(1..));
+            let read = read.map(|len| {
+                piece.truncate(len);
+                piece
+            });
+            if sender.send(read).is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    fn next(&self) -> Piece {
+        self.registration.set(&self.end_wait)?;
+        let piece = self.pieces.recv();
+        piece.map_err(|_| io::Error::other("the thread that read has ended"))?
+    }
+}
+
+impl Read for ThreadedReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.position == self.piece.len() && !self.done {
+            (self.piece, self.position) = (self.next()?, 0);
+            self.done = self.piece.is_empty();
+        }
+        let left = &self.piece[self.position..];
+        let count = left.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&left[..count]);
+        self.position += count;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::cancel_during;
+    use super::*;
+
+    #[test]
+    fn a_threaded_reader_gives_all_bytes_and_the_error() {
+        struct Fails;
+        impl Read for Fails {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::ConnectionReset.into())
+            }
+        }
+        let cancel = Cancel::new();
+        let content: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[1]).collect();
+        let mut read = Vec::new();
+        let mut whole = ThreadedReader::new(io::Cursor::new(content.clone()), &cancel).unwrap();
+        whole.read_to_end(&mut read).unwrap();
+        assert!(read == content);
+        assert_eq!(whole.read(&mut [0]).unwrap(), 0, "the end stays");
+
+        let mut broken = ThreadedReader::new(io::Cursor::new(b"abc").chain(Fails), &cancel).unwrap();
+        let error = broken.read_to_end(&mut read).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(read.split_off(content.len()), b"abc");
+        assert!(broken.read(&mut [0]).is_err(), "what broke off has no end");
+    }
+
+    #[test]
+    fn a_wait_for_bytes_ends_when_the_flag_is_set() {
+        let cancel = Cancel::new();
+        let (silent, _writer) = io::pipe().unwrap();
+        let mut waiting = ThreadedReader::new(silent, &cancel).unwrap();
+        let error = cancel_during(&cancel, || waiting.read(&mut [0]).unwrap_err());
+        assert!(Cancelled::caused(&error));
+        // Even if bytes are there.
+        let mut late = ThreadedReader::new(io::repeat(0), &cancel).unwrap();
+        assert!(Cancelled::caused(&late.read(&mut [0]).unwrap_err()));
+    }
+}
