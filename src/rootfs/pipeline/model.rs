@@ -139,14 +139,14 @@ fn check(scheduler: impl shuttle::scheduler::Scheduler + 'static, image: impl Fn
 
 #[test]
 fn tars_arrive_whole_and_in_order() {
-    check(RandomScheduler::new(2000), || Image::random(None, 1));
-    check(PctScheduler::new(3, 2000), || Image::random(None, 2));
+    check(RandomScheduler::new(1000), || Image::random(None, 1));
+    check(PctScheduler::new(3, 1000), || Image::random(None, 2));
 }
 
 /// The first of all orders that two threads can have for the smallest image.
 #[test]
 fn smallest_image_depth_first() {
-    check(DfsScheduler::new(Some(20_000), false), || {
+    check(DfsScheduler::new(Some(5000), false), || {
         let layer = FakeLayer {
             len: 1,
             packed: None,
@@ -174,10 +174,10 @@ fn a_cancellation_in_each_stage() {
 
 fn fails(fault: Fault) {
     for stage in STAGES {
-        check(RandomScheduler::new(500), move || {
+        check(RandomScheduler::new(300), move || {
             Image::random(Some((stage, fault)), 1)
         });
-        check(PctScheduler::new(3, 500), move || {
+        check(PctScheduler::new(3, 300), move || {
             Image::random(Some((stage, fault)), 2)
         });
     }
