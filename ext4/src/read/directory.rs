@@ -1,11 +1,13 @@
 //! Directories: names and the inodes that they lead to.
 
-use super::{Inode, ReadError, Reader};
+use super::sums::{expect, is_right_index_node, is_right_leaf};
+use super::{Inode, ReadError, Reader, Structure};
 use crate::disk;
-use crate::disk::inode::BLOCK_LEN;
+use crate::disk::dir_entry::index_entries;
+use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::file_type::FileType;
 use crate::read_at::ReadAt;
-use crate::units::Ino;
+use crate::units::{BlockNr, Ino};
 
 /// A name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,6 +57,28 @@ impl<R: ReadAt> Reader<R> {
             return Err(inode.damaged("a name is in it twice"));
         }
         Ok(entries)
+    }
+
+    /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.
+    fn verify_directory_block(
+        &self,
+        inode: &Inode,
+        logical: u64,
+        block: BlockNr,
+        bytes: &[u8],
+    ) -> Result<(), ReadError> {
+        let Some(seed) = self.seed_of(inode) else {
+            return Ok(());
+        };
+        let (ino, block) = (inode.ino.get(), block.get());
+        let has_index = inode.has(InodeFlags::INDEX);
+        match index_entries(bytes, logical == 0).filter(|_| has_index) {
+            Some(entries) => expect(
+                is_right_index_node(bytes, entries, seed),
+                Structure::IndexNode { ino, block },
+            ),
+            None => expect(is_right_leaf(bytes, seed), Structure::DirectoryBlock { ino, block }),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::sums::{expect, is_right_inode};
 use super::{ReadError, Reader, Structure};
+use crate::checksum::Seed;
 use crate::disk::inode::{self, BLOCK_LEN, InodeFlags};
 use crate::file_type::FileType;
 use crate::read_at::ReadAt;
@@ -161,6 +162,12 @@ impl<R: ReadAt> Reader<R> {
             room_offset: offset + fields_end as u64,
             xattr_block: inode.xattr_block(),
         })
+    }
+
+    /// What the checksums of an inode's blocks begin with, if they have any.
+    pub(super) fn seed_of(&self, inode: &Inode) -> Option<Seed> {
+        let seed = self.sums.seed()?;
+        Some(seed.of_inode(inode.ino, inode.generation))
     }
 
     /// Reads the target of a symlink.

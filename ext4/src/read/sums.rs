@@ -2,17 +2,14 @@
 
 use zerocopy::FromBytes;
 
-use super::{Inode, ReadError, Reader, Structure};
+use super::{ReadError, Structure};
 use crate::checksum::{self, Seed};
-pub(crate) use crate::disk::dir_entry::index_entries;
 use crate::disk::dir_entry::{DirEntryTail, IndexCountLimit, IndexTail};
 use crate::disk::extent::ExtentHeader;
 use crate::disk::features::Features;
 use crate::disk::group_desc::GroupDesc;
-use crate::disk::inode::InodeFlags;
 use crate::disk::superblock::{CHECKSUM_CRC32C, Superblock};
 use crate::disk::xattr::XattrHeader;
-use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 /// The checksums of a file system.
@@ -108,71 +105,6 @@ pub(crate) fn is_right_index_node(block: &[u8], entries: usize, seed: Seed) -> b
     };
     let reserved = tail.reserved.get().to_le_bytes();
     tail.checksum.get() == checksum::index_block(block, entries, count, reserved, seed)
-}
-
-impl<R: ReadAt> Reader<R> {
-    /// What the checksums of an inode's blocks begin with, if they have any.
-    pub(super) fn seed_of(&self, inode: &Inode) -> Option<Seed> {
-        let seed = self.sums.seed()?;
-        Some(seed.of_inode(inode.ino, inode.generation))
-    }
-
-    /// Verifies a block of a directory: the root of the index, if it is the first and there is one, another node, or entries.
-    pub(super) fn verify_directory_block(
-        &self,
-        inode: &Inode,
-        logical: u64,
-        block: BlockNr,
-        bytes: &[u8],
-    ) -> Result<(), ReadError> {
-        let Some(seed) = self.seed_of(inode) else {
-            return Ok(());
-        };
-        let (ino, block) = (inode.ino.get(), block.get());
-        let has_index = inode.has(InodeFlags::INDEX);
-        match index_entries(bytes, logical == 0).filter(|_| has_index) {
-            Some(entries) => expect(
-                is_right_index_node(bytes, entries, seed),
-                Structure::IndexNode { ino, block },
-            ),
-            None => expect(is_right_leaf(bytes, seed), Structure::DirectoryBlock { ino, block }),
-        }
-    }
-
-    /// What the hashes of values begin with that have inodes of their own, which is there without checksums too.
-    pub(crate) fn value_seed(&self) -> Seed {
-        let seed = self.sums.seed();
-        seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
-    }
-
-    pub(super) fn verify_value(&self, owner: &Inode, holder: &Inode, value: &[u8]) -> Result<(), ReadError> {
-        let is_right = is_right_value(owner, holder, value, self.value_seed());
-        let ino = holder.ino.get();
-        expect(is_right, Structure::XattrValue { ino })
-    }
-
-    pub(super) fn verify_xattr_block(
-        &self,
-        inode: &Inode,
-        nr: BlockNr,
-        bytes: &[u8],
-        header: &XattrHeader,
-    ) -> Result<(), ReadError> {
-        let is_right = self
-            .sums
-            .seed()
-            .is_none_or(|seed| is_right_xattr_block(bytes, header, nr, seed));
-        let (ino, block) = (inode.ino.get(), nr.get());
-        expect(is_right, Structure::XattrBlock { ino, block })
-    }
-}
-
-/// Whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value. Inodes
-/// from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
-pub(crate) fn is_right_value(owner: &Inode, holder: &Inode, value: &[u8], seed: Seed) -> bool {
-    let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
-    let hash = holder.accessed.seconds() & i64::from(u32::MAX);
-    is_old || hash == i64::from(checksum::value_hash(value, seed))
 }
 
 /// Makes a wrong checksum an error.
