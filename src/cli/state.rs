@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::error::ErrorKind;
 
-
 const LIMIT_VARIABLE: &str = "MICROAGENT_CACHE_LIMIT_MIB";
 
 /// 20 GiB.
