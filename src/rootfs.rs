@@ -27,9 +27,12 @@ use oci::{
     SourceOptions,
 };
 use output::Pending;
-use pipeline::Pipeline;
+use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
+
+/// The file that an image is written to.
+type OutputFile = Cancellable<WriteBack>;
 
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
 const MAX_REPAIRS: usize = 100;
@@ -206,17 +209,18 @@ impl Build<'_> {
         };
         let write_back = Arc::new(AtomicBool::new(false));
         let disk = Cancellable::new(WriteBack::new(file, &write_back), self.cancel);
-        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.cancel);
+        let layers = ImageLayers::new(source, &layers, self.cancel);
+        let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
-            let formatter = Formatter::new(pipeline.output(), format.clone())?;
+            let formatter = Formatter::new(&pipeline, format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
-            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, &write_back)?;
+            let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, &write_back)?;
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
-        let file = pipeline.into_disk().into_inner().into_inner();
+        let file = pipeline.into_output().into_inner().into_inner();
 
         let (file, pending, summary) = match &programs {
             None => (file, pending, summary),
@@ -341,7 +345,8 @@ impl Build<'_> {
     /// Applies the layers that the manifest lists, lowest first, each as it is best read.
     fn apply_layers<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         listed: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
@@ -353,7 +358,7 @@ impl Build<'_> {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
             let digest = layer.digest.clone();
-            match self.apply_layer(pipeline, index, rootfs) {
+            match self.apply_layer(layers, pipeline, index, rootfs) {
                 Ok(layer) => applied.push(AppliedLayer { digest, ..layer }),
                 Err(failure) => {
                     return Err(BuildError::Layer {
@@ -371,12 +376,13 @@ impl Build<'_> {
     /// Applies a layer, and holds its blob against the digest in the manifest.
     fn apply_layer<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let (source, layer) = (pipeline.source, &pipeline.layers[index]);
-        let applied = self.apply_tar(pipeline, index, rootfs);
+        let (source, layer) = (layers.source, &layers.layers[index]);
+        let applied = self.apply_tar(layers, pipeline, index, rootfs);
         if applied.as_ref().is_err_and(LayerFailure::is_final) {
             return applied;
         }
@@ -400,7 +406,8 @@ impl Build<'_> {
     /// Applies the tar in a blob, and holds it against the digest in the config.
     fn apply_tar<O: Output>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, OutputFile>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
@@ -412,7 +419,7 @@ impl Build<'_> {
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
-        let layer = &pipeline.layers[index];
+        let layer = &layers.layers[index];
         Ok(AppliedLayer {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),

@@ -15,8 +15,8 @@ pub(super) struct Directory {
     pub(super) ino: Ino,
     /// Seed of its blocks' checksums, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find names that are there twice; not those of the index, which may
-    /// be weak.
+    /// Two hashes of each name, to find names that are there twice; not those of the index, which
+    /// may be weak.
     pub(super) fingerprints: Vec<(u64, u32)>,
     /// Hash of names in its index, if it has one.
     pub(super) hasher: Option<NameHasher>,
@@ -25,8 +25,8 @@ pub(super) struct Directory {
 }
 
 impl<R: ReadAt> Check<R> {
-    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an index
-    /// lies there.
+    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an
+    /// index lies there.
     pub(super) fn first_entries(
         &mut self,
         structure: Structure,
@@ -122,11 +122,11 @@ impl<R: ReadAt> Check<R> {
             let (name, found) = (name(), entry.file_type);
             self.find(structure, Problem::EntryTypeWrong { name, ino, found });
         }
-        if fact.is_directory()
-            && let Some(other) = self.names.parents.insert(ino, directory.ino.get())
-        {
-            let name = name();
-            self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+        if fact.is_directory() {
+            if let Some(other) = self.names.parents.insert(ino, directory.ino.get()) {
+                let name = name();
+                self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+            }
         }
     }
 }
