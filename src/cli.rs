@@ -22,7 +22,7 @@ mod version;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 
 use arguments::{Arguments, Build, Command, RootfsCommand};
 use failure::Failure;
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     let outcome = match Arguments::try_parse_from(arguments) {
         Ok(Arguments { presentation, command }) => match presentation.resolve() {
             Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
-            Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),
+            Err(error) => Err((with_usage(Failure::Usage(error)), Mode::guess(arguments))),
         },
         // Not a failure, but what `--help` and `--version` come as.
         Err(error) if !error.use_stderr() => return failure::print_help(&error),
@@ -48,7 +48,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     };
     match outcome {
         Ok(status) => status,
-        Err((failure, mode)) => failure.print(mode, arguments),
+        Err((failure, mode)) => failure.print(mode, &Arguments::command(), arguments),
     }
 }
 
@@ -56,7 +56,7 @@ fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Fai
     let done = match command {
         Command::Rootfs {
             command: RootfsCommand::Build(build),
-        } => build_rootfs(&build, presentation),
+        } => build_rootfs(&build, presentation).map_err(with_usage),
         Command::Rootfs {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
@@ -67,12 +67,26 @@ fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Fai
             command: RootfsCommand::Diff(diff),
         } => return diff.run(presentation.format),
         Command::Registry { command } => command.run(presentation.format),
-        Command::Cache(cache) => cache.run(presentation.format),
+        Command::Cache(cache) => cache.run(presentation.format).map_err(with_usage),
         Command::Version => version::print(presentation.format).map_err(Failure::Report),
         Command::Completion { shell } => documentation::print_completion(shell).map_err(Failure::Report),
         Command::Manual { directory } => documentation::write_manual(&directory),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Gives an error that clap does not find by itself the form of those that it does, with the usage
+/// of a command.
+fn with_usage(failure: Failure) -> Failure {
+    let Failure::Usage(error) = failure else {
+        return failure;
+    };
+    let mut command = Arguments::command();
+    command.build();
+    let build = command
+        .find_subcommand_mut("rootfs")
+        .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
+    Failure::Usage(error.format(build.expect("there is such a command")))
 }
 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {

@@ -10,12 +10,13 @@ use std::path::{Path, PathBuf};
 use support::program::repository;
 
 /// Folders with sources, and the file in each that is the crate.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("ext4/src", "lib"),
     ("layer/src", "lib"),
     ("oci/src", "lib"),
     ("src", "lib"),
     ("src", "main"),
+    ("guest/init/src", "main"),
 ];
 
 /// Names of the modules from the crate to a file; none for the crate itself.

@@ -32,12 +32,9 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-pub use bitmaps::BitmapUnit;
-pub use findings::{Finding, Report, Severity, StopReason};
-pub use inodes::InodeFeature;
+pub use findings::{Finding, Report};
 pub use ownership::BlockRole;
-pub use problem::Problem;
-pub use quota::QuotaProblem;
+pub use problem::{BitmapUnit, InodeFeature, Problem, QuotaProblem, Severity, StopReason};
 
 use crate::read::{ReadError, Reader, Structure};
 use crate::read_at::ReadAt;

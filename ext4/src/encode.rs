@@ -1,6 +1,7 @@
 //! Tree and places in, structures of the disk out. Nothing here reads or writes.
 
 pub(crate) mod directory;
+pub(crate) mod entries;
 pub(crate) mod extents;
 pub(crate) mod groups;
 pub(crate) mod index;

@@ -149,7 +149,7 @@ pub use check::{
     BitmapUnit, BlockRole, Finding, InodeFeature, Problem, QuotaProblem, Report, Severity, StopReason, check,
 };
 pub use data::Data;
-pub use error::{FormatError, ImageAction, TreeError};
+pub use error::{FormatError, ImageAction};
 pub use file_type::FileType;
 pub use format::{Content, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
@@ -157,6 +157,7 @@ pub use output::{DeviceOutput, Output};
 pub use read::{ReadError, Reader, Structure, StructureKind};
 pub use read_at::{ReadAt, ReadSeek};
 pub use tree::{
-    Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree, Xattrs,
+    Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree,
+    TreeError, Xattrs,
 };
 pub use units::{BlockNr, BlockRange, BlockSize, Extent, Ino};

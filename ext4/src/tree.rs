@@ -1,15 +1,16 @@
 //! A POSIX tree: inodes, names, links and extended attributes. It knows nothing of ext4's blocks.
 
+mod error;
 mod metadata;
 
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::mem;
 
 use crate::data::Data;
-use crate::error::TreeError;
 use crate::file_type::FileType;
 use crate::origin::Origin;
 
+pub use error::TreeError;
 pub use metadata::{Metadata, Timestamp, Xattrs};
 
 /// Longest name in bytes (`NAME_MAX`).

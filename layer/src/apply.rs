@@ -118,7 +118,10 @@ impl<'a, O: Output> Applier<'a, O> {
         while let Some(placement) = self.placements.pop() {
             let Placement { position, node } = placement;
             let path = path_of(&position);
-            let placed = check(cancel).and_then(|()| self.place(&path, node));
+            let placed = cancel
+                .check()
+                .map_err(LayerErrorKind::from)
+                .and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
             // The tree grows by what the list loses, so the list must not stay as large as it was.
             if self.placements.len() < self.placements.capacity() / 2 {
@@ -139,8 +142,11 @@ impl<'a, O: Output> Applier<'a, O> {
                 && !target.starts_with(&path_of(&placement.position))
                 && let Some((found, detour)) = find(tree, target)
             {
-                let charged = check(cancel).and_then(|()| budget.charge(detour));
-                charged.map_err(|kind| error(&placement.position, kind))?;
+                let charged = cancel
+                    .check()
+                    .map_err(LayerErrorKind::from)
+                    .and_then(|()| budget.charge(detour));
+                charged.map_err(|kind| placement.position.error(kind))?;
                 if let Some(id) = found.filter(|&id| tree.hold(id).is_ok()) {
                     *hidden = Some(HiddenTarget { id, detour });
                 }
@@ -334,18 +340,6 @@ impl<'a, O: Output> Applier<'a, O> {
 fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
     let len = (list.len() + 1).saturating_mul(size_of::<T>());
     list.try_reserve(1).map_err(|_| LayerErrorKind::OutOfMemory { len })
-}
-
-/// Fails once the flag is set.
-pub(super) fn check(cancel: &Cancel) -> Result<(), LayerErrorKind> {
-    Ok(cancel.check()?)
-}
-
-pub(super) fn error(position: &Position, kind: LayerErrorKind) -> LayerError {
-    LayerError {
-        position: position.clone(),
-        kind,
-    }
 }
 
 /// Path of an entry, made again of its name: the paths of a million entries take 70 MB.

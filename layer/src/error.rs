@@ -6,7 +6,7 @@ use std::io;
 use ext4::{FormatError, TreeError};
 
 use super::decode::{DAMAGED, DecodeError};
-use super::path::Printable;
+use super::text::Printable;
 use crate::cancel::Cancelled;
 use crate::failure::{ErrorKind, Failure, Hint, Setting};
 
@@ -30,6 +30,16 @@ pub struct Position {
     pub offset: u64,
     /// Name of the entry as the tar gives it, if it was read.
     pub name: Option<Vec<u8>>,
+}
+
+impl Position {
+    /// Returns the error that this is wrong here.
+    pub(super) fn error(&self, kind: LayerErrorKind) -> LayerError {
+        LayerError {
+            position: self.clone(),
+            kind,
+        }
+    }
 }
 
 impl fmt::Display for Position {

@@ -15,6 +15,7 @@
 mod apply;
 pub mod cancel;
 mod change;
+mod decimal;
 mod decode;
 mod error;
 pub mod failure;
@@ -38,8 +39,8 @@ pub use self::decode::{Compression, DecodeError, Decoder, StreamFault, StreamPar
 pub use self::error::{LayerError, LayerErrorKind, Position};
 pub use self::limits::Limits;
 
-pub use self::path::Printable;
 pub use self::resolve::resolve;
+pub use self::text::Printable;
 
 use self::apply::Applier;
 use self::change::Change;

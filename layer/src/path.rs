@@ -5,6 +5,7 @@ use std::fmt;
 use ext4::MAX_NAME_LEN;
 
 use super::error::LayerErrorKind;
+use super::text::Printable;
 
 /// Longest path in bytes (`PATH_MAX` less its NUL).
 pub(super) const MAX_PATH_LEN: usize = 4095;
@@ -98,33 +99,6 @@ impl fmt::Debug for RelativePath {
     }
 }
 
-/// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out of what is too long to read.
-pub struct Printable<'a>(pub &'a [u8]);
-
-/// Bytes at either end that are shown of what is longer than twice that.
-const PRINTABLE_END: usize = 128;
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() <= 2 * PRINTABLE_END {
-            return escape(self.0, f);
-        }
-        escape(&self.0[..PRINTABLE_END], f)?;
-        write!(f, "[… {} bytes …]", self.0.len() - 2 * PRINTABLE_END)?;
-        escape(&self.0[self.0.len() - PRINTABLE_END..], f)
-    }
-}
-
-fn escape(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for chunk in bytes.utf8_chunks() {
-        write!(f, "{}", chunk.valid().escape_debug())?;
-        for byte in chunk.invalid() {
-            write!(f, "\\x{byte:02x}")?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,21 +176,5 @@ mod tests {
             RelativePath::clean(b"a\0b"),
             Err(LayerErrorKind::NulInPath { .. })
         ));
-    }
-
-    #[test]
-    fn messages_show_utf8_and_escape_the_rest() {
-        assert_eq!(Printable("é/\n\u{1b}[1m".as_bytes()).to_string(), "é/\\n\\u{1b}[1m");
-        assert_eq!(Printable(b"a\xff\xfeb\"").to_string(), "a\\xff\\xfeb\\\"");
-        assert_eq!(
-            Printable("a\u{202e}b\u{61c}".as_bytes()).to_string(),
-            "a\\u{202e}b\\u{61c}"
-        );
-        assert_eq!(Printable(&[b'n'; 256]).to_string(), "n".repeat(256));
-        let (start, end) = ("a".repeat(128), "z".repeat(128));
-        assert_eq!(
-            Printable(format!("{start}middle{end}").as_bytes()).to_string(),
-            format!("{start}[… 6 bytes …]{end}")
-        );
     }
 }

@@ -2,6 +2,7 @@
 
 use ext4::Timestamp;
 
+use super::decimal::{decimal, integer, not_a_number, sign, unsigned};
 use super::error::LayerErrorKind;
 use super::libarchive;
 use super::sparse;
@@ -249,20 +250,6 @@ pub fn size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
     unless_empty(value, |value| unsigned("size", value))
 }
 
-/// A decimal number without a sign.
-pub(super) fn unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
-    decimal(value).ok_or_else(|| not_a_number(field, value))
-}
-
-/// A decimal number, perhaps with a sign.
-fn integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
-    let (negative, digits) = sign(value);
-    decimal(digits)
-        .and_then(|number| 0_i64.checked_add_unsigned(number))
-        .map(|number| if negative { -number } else { number })
-        .ok_or_else(|| not_a_number(field, value))
-}
-
 /// Seconds since 1970, perhaps with a sign and a fraction, of which digits after the ninth are cut off.
 fn time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> {
     let (negative, number) = sign(value);
@@ -284,32 +271,6 @@ fn time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> 
         (true, 0) => Timestamp::saturating(-whole, 0),
         (true, _) => Timestamp::saturating(-whole - 1, 1_000_000_000 - nanoseconds),
     })
-}
-
-/// Whether a number is negative, and the rest of it.
-fn sign(value: &[u8]) -> (bool, &[u8]) {
-    match value {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        _ => (false, value),
-    }
-}
-
-fn decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
-        return None;
-    }
-    digits.iter().try_fold(0, |value: u64, &byte| match byte {
-        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
-        _ => None,
-    })
-}
-
-fn not_a_number(field: &'static str, value: &[u8]) -> LayerErrorKind {
-    LayerErrorKind::NotANumber {
-        field,
-        value: value.to_vec(),
-    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,9 @@ use std::ops::Range;
 
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
+use super::decimal::unsigned;
 use super::error::LayerErrorKind;
-use super::header::{self, BLOCK_SIZE};
-use super::pax;
-use super::tar::MAX_EXTENSION_LEN;
+use super::header::{self, BLOCK_SIZE, MAX_EXTENSION_LEN};
 
 /// A sparse file: its size, and the ranges that have data; the rest are holes.
 #[derive(Debug, PartialEq, Eq)]
@@ -104,21 +103,21 @@ impl Keywords {
         };
         match keyword {
             b"name" => self.name = Some(value.to_vec()),
-            b"size" | b"realsize" => self.len = Some(pax::unsigned("GNU.sparse.realsize", value)?),
-            b"major" => self.major = Some(pax::unsigned("GNU.sparse.major", value)?),
-            b"minor" => self.minor = Some(pax::unsigned("GNU.sparse.minor", value)?),
-            b"numblocks" => self.range_count = Some(pax::unsigned("GNU.sparse.numblocks", value)?),
+            b"size" | b"realsize" => self.len = Some(unsigned("GNU.sparse.realsize", value)?),
+            b"major" => self.major = Some(unsigned("GNU.sparse.major", value)?),
+            b"minor" => self.minor = Some(unsigned("GNU.sparse.minor", value)?),
+            b"numblocks" => self.range_count = Some(unsigned("GNU.sparse.numblocks", value)?),
             b"map" => {
                 let numbers = value.split(|&byte| byte == b',').filter(|number| !number.is_empty());
                 self.list = numbers
-                    .map(|number| pax::unsigned("GNU.sparse.map", number))
+                    .map(|number| unsigned("GNU.sparse.map", number))
                     .collect::<Result<_, _>>()?;
             }
             b"offset" | b"numbytes" => {
                 if self.list.len().is_multiple_of(2) != (keyword == b"offset") {
                     return Err(invalid("offsets and lengths that do not alternate"));
                 }
-                self.list.push(pax::unsigned("GNU.sparse.offset", value)?);
+                self.list.push(unsigned("GNU.sparse.offset", value)?);
             }
             _ => return Ok(false),
         }
@@ -157,7 +156,7 @@ fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> 
         line_count += block.split(|&byte| byte == b'\n').skip(1).count() as u64;
         if needed == 1 && line_count > 0 {
             let count = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let count = pax::unsigned("number of sparse ranges", count)?;
+            let count = unsigned("number of sparse ranges", count)?;
             needed = count
                 .checked_mul(2)
                 .and_then(|lines| lines.checked_add(1))
@@ -166,7 +165,7 @@ fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> 
     }
     let range_count = usize::try_from((needed - 1) / 2).expect("so many lines were read");
     let mut lines = text.split(|&byte| byte == b'\n').skip(1);
-    let mut number = || pax::unsigned("sparse range", lines.next().unwrap_or_default());
+    let mut number = || unsigned("sparse range", lines.next().unwrap_or_default());
     (0..range_count).map(|_| Ok([number()?, number()?])).collect()
 }
 

@@ -10,12 +10,9 @@ use std::mem;
 use ext4::Timestamp;
 
 use super::error::{LayerErrorKind, Position};
-use super::header::{BLOCK_SIZE, Header, text};
+use super::header::{BLOCK_SIZE, Header, MAX_EXTENSION_LEN, text};
 use super::pax::{Attributes, Escapes, Xattr};
 use super::sparse;
-
-/// Longest extended header, long name or sparse map in bytes, which is also Go's limit (`maxSpecialFileSize`).
-pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
 /// What the tar says of one file, whether or not a file can be so.
 #[derive(Debug)]

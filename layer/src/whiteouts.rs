@@ -12,7 +12,6 @@ use std::collections::{HashMap, HashSet};
 
 use ext4::{Data, Directory, Inode, InodeId, Kind, Tree};
 
-use super::apply::{check, error};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
 use super::path::RelativePath;
@@ -56,7 +55,7 @@ pub(super) fn hide<'a>(
         match found {
             Ok((found, 0)) => hidden.extend(found),
             Ok(_) => behind_symlinks.push((position, whiteout)),
-            Err(kind) => return Err(error(position, kind)),
+            Err(kind) => return Err(position.error(kind)),
         }
     }
     let mut unreachable = remove(hidden, tree);
@@ -64,9 +63,11 @@ pub(super) fn hide<'a>(
         let replaced = Replaced::new(placed, tree, budget, cancel)?;
         let mut hidden = Vec::new();
         for (position, whiteout) in behind_symlinks {
-            let found = check(cancel)
+            let found = cancel
+                .check()
+                .map_err(LayerErrorKind::from)
                 .and_then(|()| find(whiteout, tree, |directory, name| !replaced.contains(directory, name)));
-            hidden.extend(found.map_err(|kind| error(position, kind))?.0);
+            hidden.extend(found.map_err(|kind| position.error(kind))?.0);
         }
         unreachable.extend(remove(hidden, tree));
     }
@@ -155,8 +156,11 @@ impl Replaced {
             else {
                 continue;
             };
-            let charged = check(cancel).and_then(|()| budget.charge(detour));
-            charged.map_err(|kind| error(position, kind))?;
+            let charged = cancel
+                .check()
+                .map_err(LayerErrorKind::from)
+                .and_then(|()| budget.charge(detour));
+            charged.map_err(|kind| position.error(kind))?;
             if missing.is_empty()
                 && let Some(id) = tree.lookup(directory, name)
             {

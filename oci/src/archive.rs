@@ -1,5 +1,6 @@
 //! Archives that hold an image: tars, read where they are, by an index of their members.
 
+mod error;
 mod index;
 
 use std::collections::BTreeMap;
@@ -10,10 +11,17 @@ use std::sync::Arc;
 
 use super::error::ImageError;
 use super::scratch::Scratch;
-use super::section::{FileError, MAKE_ARCHIVE_AGAIN, Section};
-use index::{IndexError, MAX_MEMBERS, MAX_NAMES_LEN, Member, clean, index};
-use layer::failure::{ErrorKind, Failure, Hint};
-use layer::{Compression, DecodeError, decode};
+use super::section::{FileError, Section};
+use index::{IndexError, Member, clean, index};
+use layer::{Compression, decode};
+
+pub use error::ArchiveError;
+
+/// Most members of an archive: images have a few for each layer.
+const MAX_MEMBERS: usize = 100_000;
+
+/// Most bytes of their names, and of those that links lead to.
+const MAX_NAMES_LEN: usize = 16 << 20;
 
 /// Most links from one name to the next.
 const MAX_LINKS: usize = 8;
@@ -83,85 +91,6 @@ fn plain(path: &Path, scratch: &Scratch) -> Result<Section, ImageError> {
         return Ok(section);
     }
     Ok(scratch.spool(&mut decoder, path)?)
-}
-
-/// An archive that cannot be read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ArchiveError {
-    /// It is compressed in a way that is unknown.
-    #[error("could not decompress the archive {}", .path.display())]
-    Decode {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: DecodeError,
-    },
-    /// A layer in it is compressed in a way that is unknown.
-    #[error("could not decompress the layer {}", .path.display())]
-    Layer {
-        /// The archive, and the name in it.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: DecodeError,
-    },
-    /// It is no tar, or it ends early.
-    #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// Where in the tar.
-        offset: u64,
-    },
-    /// There is nothing in it, not even the end of a tar.
-    #[error("{} is empty", .path.display())]
-    Empty {
-        /// The file.
-        path: PathBuf,
-    },
-    /// More files, or longer names, than any image has.
-    #[error("{} holds more than {MAX_MEMBERS} files, or {MAX_NAMES_LEN} bytes of their names", .path.display())]
-    TooManyMembers {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A file that belongs in it is missing.
-    #[error("{} holds no {name}", .path.display())]
-    Missing {
-        /// The file.
-        path: PathBuf,
-        /// The name in it.
-        name: String,
-    },
-}
-
-impl Failure for ArchiveError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Decode { source, .. } | Self::Layer { source, .. } => source.kind(),
-            Self::Missing { .. } => ErrorKind::NotFound,
-            Self::Damaged { .. } | Self::Empty { .. } | Self::TooManyMembers { .. } => ErrorKind::Permanent,
-        }
-    }
-
-    fn hint(&self) -> Option<Hint> {
-        let text = match self {
-            Self::Decode {
-                source: DecodeError::Unsupported { .. },
-                ..
-            } => "decompress the archive first, or compress it with gzip or zstd",
-            Self::Decode { source, .. } | Self::Layer { source, .. } => return source.hint(),
-            Self::Missing { name, .. } if name == "manifest.json" => {
-                "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
-            }
-            Self::Missing { .. } | Self::Damaged { .. } => MAKE_ARCHIVE_AGAIN,
-            Self::Empty { .. } => "name a tar, or see why what should write it did not",
-            Self::TooManyMembers { .. } => return None,
-        };
-        Some(text.into())
-    }
 }
 
 #[cfg(test)]

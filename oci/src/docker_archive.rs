@@ -5,6 +5,8 @@
 //! by byte: what they say the digest is, it is. But for the media type of the layers, which they
 //! call gzip, and the archive nothing.
 
+mod error;
+
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
@@ -12,15 +14,16 @@ use std::path::PathBuf;
 use super::archive::{Archive, ArchiveError};
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
-use super::error::{ImageError, Listing};
+use super::error::ImageError;
 use super::json;
 use super::manifest::{Entry, ManifestError};
 use super::reference::{Choice, LocalReference, RegistryReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Root};
-use layer::failure::{ErrorKind, Failure, Hint};
 use layer::{Compression, decode};
+
+pub use error::DockerArchiveError;
 
 /// Most images that are looked at: each has a config of up to 4 MiB.
 const MAX_IMAGES: usize = 1000;
@@ -318,53 +321,4 @@ fn missing(archive: &Archive, name: &str) -> ImageError {
         name: name.to_owned(),
     }
     .into()
-}
-
-/// An archive of `docker save` that does not hold the image.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum DockerArchiveError {
-    /// No image of that name.
-    #[error("{} holds no image {wanted:?}; there is {}", .path.display(), Listing(images))]
-    NoSuchImage {
-        /// The archive.
-        path: PathBuf,
-        /// What was asked for; empty if nothing was.
-        wanted: String,
-        /// Position and names of each image.
-        images: Vec<String>,
-    },
-    /// So many images that could be meant that nobody looks at each.
-    #[error("{} holds more than {max} images that could be meant, name one by :<name>:<tag> or :@<position>", .path.display())]
-    TooManyImages {
-        /// The archive.
-        path: PathBuf,
-        /// Most images that are looked at.
-        max: usize,
-    },
-    /// Several images, and nothing that says which.
-    #[error(
-        "several images could be meant, name one by :<name>:<tag> or :@<position>; {} holds {}",
-        .path.display(),
-        Listing(images)
-    )]
-    Ambiguous {
-        /// The archive.
-        path: PathBuf,
-        /// Position and names of each image.
-        images: Vec<String>,
-    },
-}
-
-impl Failure for DockerArchiveError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NoSuchImage { .. } => ErrorKind::NotFound,
-            Self::TooManyImages { .. } | Self::Ambiguous { .. } => ErrorKind::Permanent,
-        }
-    }
-
-    fn hint(&self) -> Option<Hint> {
-        Some("name one of those that there are".into())
-    }
 }

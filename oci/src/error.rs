@@ -8,6 +8,7 @@ use super::blobs::StoreError;
 use super::digest::{Digest, DigestError};
 use super::docker_archive::DockerArchiveError;
 use super::layout::LayoutError;
+use super::listing::Listing;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 use super::registry::RegistryError;
@@ -140,49 +141,5 @@ impl Failure for ImageError {
             }
             Self::Cancelled(_) => None,
         }
-    }
-}
-
-/// Displays the first items of what a stranger's document may list without end.
-pub(super) struct Listing<'a, T>(pub(super) &'a [T]);
-
-impl<T: fmt::Display> fmt::Display for Listing<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 20;
-        const SHOWN_LEN: usize = 200;
-        if self.0.is_empty() {
-            return f.write_str("none");
-        }
-        for (nr, item) in self.0.iter().take(SHOWN).enumerate() {
-            let separator = if nr == 0 { "" } else { ", " };
-            let item = item.to_string();
-            let (end, more) = match item.char_indices().nth(SHOWN_LEN) {
-                Some((end, _)) => (end, "…"),
-                None => (item.len(), ""),
-            };
-            write!(f, "{separator}{}{more}", item[..end].escape_debug())?;
-        }
-        match self.0.len().saturating_sub(SHOWN) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more"),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn listings_are_short_and_harmless() {
-        assert_eq!(Listing::<u32>(&[]).to_string(), "none");
-        assert_eq!(Listing(&["a", "b"]).to_string(), "a, b");
-        assert_eq!(Listing(&["\u{1b}[2J"]).to_string(), "\\u{1b}[2J");
-        let many: Vec<_> = (0..30).collect();
-        assert!(Listing(&many).to_string().ends_with("19 and 10 more"));
-        assert_eq!(
-            Listing(&["ü".repeat(1 << 20)]).to_string(),
-            format!("{}…", "ü".repeat(200))
-        );
     }
 }

@@ -1,18 +1,21 @@
 //! OCI image layouts, in a directory or a tar: image-spec image-layout.md.
 
+mod error;
+
 use std::io;
 use std::path::PathBuf;
 
 use super::archive::Archive;
 use super::digest::{Digest, DigestError};
-use super::error::{ImageError, Listing};
+use super::error::ImageError;
 use super::json;
 use super::manifest::{Document, Entry, ManifestError};
 use super::reference::{LayoutReference, Version};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Platform, Root};
-use layer::failure::{ErrorKind, Failure, Hint};
+
+pub use error::LayoutError;
 
 /// An opened image layout, and which of its images is meant.
 pub(super) struct Layout {
@@ -227,75 +230,4 @@ fn describe(image: &Entry) -> String {
 
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// An image layout that does not hold the image.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum LayoutError {
-    /// The directory or archive does not exist or has no `oci-layout` file.
-    #[error("{} is no OCI image layout: it has no file oci-layout", .directory.display())]
-    NoLayout {
-        /// The directory, or the archive.
-        directory: PathBuf,
-    },
-    /// A layout of a version other than 1.
-    #[error("OCI image layout version {version:?}: 1.0.0 is the one that is supported")]
-    Version {
-        /// The `imageLayoutVersion`.
-        version: String,
-    },
-    /// A blob that something refers to and that is not there.
-    #[error("blob {digest} is missing: there is no {}", .path.display())]
-    MissingBlob {
-        /// The digest of the blob.
-        digest: Digest,
-        /// Where it should be.
-        path: PathBuf,
-    },
-    /// An `index.json` without any image.
-    #[error("the layout holds no image")]
-    Empty,
-    /// No image of that name.
-    #[error("no image is tagged {tag:?}; there is {}", Listing(available))]
-    NoSuchTag {
-        /// The name asked for.
-        tag: String,
-        /// The names that there are.
-        available: Vec<String>,
-    },
-    /// Several images, and nothing that says which.
-    #[error(
-        "several images could be meant, name one by :<tag> or @<digest>; there is {}",
-        Listing(images)
-    )]
-    Ambiguous {
-        /// Name and digest of each.
-        images: Vec<String>,
-    },
-}
-
-impl Failure for LayoutError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::NoLayout { .. } | Self::MissingBlob { .. } | Self::Empty | Self::NoSuchTag { .. } => {
-                ErrorKind::NotFound
-            }
-            Self::Version { .. } => ErrorKind::Unsupported,
-            Self::Ambiguous { .. } => ErrorKind::Permanent,
-        }
-    }
-
-    fn hint(&self) -> Option<Hint> {
-        let text = match self {
-            Self::NoLayout { .. } => {
-                "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
-                 oci-archive:<file>"
-            }
-            Self::MissingBlob { .. } => "copy the image into the layout again, whole: skopeo copy --all, for example",
-            Self::NoSuchTag { .. } | Self::Ambiguous { .. } => "name one of those that there are",
-            Self::Version { .. } | Self::Empty => return None,
-        };
-        Some(text.into())
-    }
 }

@@ -18,6 +18,7 @@ pub mod fuzzing;
 pub mod host;
 mod json;
 mod layout;
+mod listing;
 mod manifest;
 mod platform;
 mod progress;
@@ -181,7 +182,6 @@ pub struct Source {
 
 enum Place {
     Local(Box<dyn Local>),
-    Tarball(Tarball),
     Registry(Box<Remote>),
 }
 
@@ -228,7 +228,7 @@ impl Source {
             Reference::Local(reference) => match reference.transport {
                 Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, scratch)?)),
                 Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
-                Transport::Tarball => Place::Tarball(Tarball::open(reference, scratch)?),
+                Transport::Tarball => Place::Local(Box::new(Tarball::open(reference, scratch)?)),
             },
             Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
         })
@@ -238,7 +238,7 @@ impl Source {
     #[must_use]
     pub fn unasked_helper(&self) -> Option<&Helper> {
         match &self.place {
-            Place::Local(_) | Place::Tarball(_) => None,
+            Place::Local(_) => None,
             Place::Registry(remote) => remote.helper(),
         }
     }
@@ -288,10 +288,7 @@ impl Source {
 
     /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
     fn search(&self, platform: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
-        match (&self.place, &self.reference) {
-            (Place::Tarball(tarball), Reference::Local(reference)) => Ok(tarball.image(reference, platform)),
-            _ => resolve::resolve(self, platform, announce).map_err(Cancelled::surface),
-        }
+        resolve::resolve(self, platform, announce).map_err(Cancelled::surface)
     }
 
     /// The layers as they are best read: those whose tar was kept, from there.
@@ -340,7 +337,7 @@ impl Source {
 
     fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
         match &self.place {
-            Place::Local(_) | Place::Tarball(_) => {
+            Place::Local(_) => {
                 for layer in self.progress.layers() {
                     layer.set_here(layer.size());
                 }
@@ -363,7 +360,6 @@ impl Source {
         let bytes = match (&layer.kept, &self.place) {
             (Some(Kept(file)), _) => Bytes::Section(Section::new(Arc::clone(file), 0, layer.size)),
             (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
-            (None, Place::Tarball(tarball)) => Bytes::Section(tarball.blob()),
             (None, Place::Registry(remote)) => remote.blob(layer, &self.progress)?,
         };
         let progress = self.progress.layer(&layer.digest);
@@ -397,7 +393,7 @@ impl Source {
     pub fn forget(&self, layer: &Layer) -> Result<bool, ImageError> {
         let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
         let store = match &self.place {
-            Place::Local(_) | Place::Tarball(_) => kept_in,
+            Place::Local(_) => kept_in,
             Place::Registry(remote) => Some(remote.store()),
         };
         if let Some(store) = store {
@@ -410,7 +406,7 @@ impl Source {
     #[must_use]
     pub fn is_here(&self, layer: &Layer) -> bool {
         match &self.place {
-            Place::Local(_) | Place::Tarball(_) => true,
+            Place::Local(_) => true,
             Place::Registry(remote) => remote.is_here(&layer.digest),
         }
     }
@@ -426,7 +422,6 @@ impl Source {
     fn root(&self) -> Result<Root, ImageError> {
         match &self.place {
             Place::Local(local) => local.root(),
-            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.root().map(Root::Document),
         }
     }
@@ -444,7 +439,6 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
             Place::Local(local) => local.document(digest, Some(*size))?,
-            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
         };
         Ok(Fetched {
@@ -463,7 +457,6 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
             Place::Local(local) => local.document(digest, Some(*size)),
-            Place::Tarball(_) => unreachable!("a tarball has no documents"),
             Place::Registry(remote) => remote.document(digest, *size, Registry::config),
         }
     }
@@ -479,6 +472,8 @@ enum Root {
         /// The error where they do not.
         ambiguous: ImageError,
     },
+    /// No document, but the only layer of an image that says nothing of itself.
+    Layer(Layer),
 }
 
 /// A document whose bytes have been held against its digest.

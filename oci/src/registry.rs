@@ -7,6 +7,7 @@
 //! it builds on: [`http`] makes one, [`token`] answers the challenge.
 
 mod answer;
+mod causes;
 mod challenge;
 mod client;
 mod coding;
@@ -36,15 +37,15 @@ use super::digest::{Algorithm, Digest};
 use super::manifest::DOCUMENT_MEDIA_TYPES;
 use super::reference::RegistryReference;
 use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
+use client::Timeouts;
 pub(super) use download::{Download, Growing, Opened};
 pub use error::RegistryError;
-use http::{Http, Timeouts};
+use http::Http;
 use layer::cancel::Cancel;
 pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
 pub use proxies::ProxyRefusal;
 pub use redirect::Redirects;
-use retry::retry;
 use runtime::Runtime;
 pub use tls::{CertificateOwner, TlsError};
 
@@ -168,7 +169,7 @@ impl Registry {
     fn wait<T: Send>(&self, request: impl AsyncFn() -> Result<T, ImageError> + Send) -> Result<T, ImageError> {
         self.runtime.block_on(async || {
             tokio::select! {
-                result = retry(&self.http, request) => result,
+                result = self.http.retry(request) => result,
                 cancelled = self.cancel.cancelled() => Err(cancelled.into()),
             }
         })?

@@ -30,6 +30,7 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
     let found = match source.root()? {
         Root::Document(fetched) => search.document(fetched, None, 0)?,
         Root::OneOf { images, ambiguous } => search.one_of(&images, ambiguous)?,
+        Root::Layer(layer) => return Ok(of_layer(layer, source, wanted)),
     };
     match found {
         Some(Found { image, .. }) => Ok(image),
@@ -289,6 +290,18 @@ impl Search<'_> {
         if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
             self.available.push(platform.clone());
         }
+    }
+}
+
+/// The image of a layer that nothing describes, which is for whatever platform it is taken for.
+fn of_layer(layer: Layer, source: &Source, platform: &Platform) -> Image {
+    Image {
+        resolved_ref: source.reference.pinned(&layer.digest).to_string(),
+        digest: layer.digest.clone(),
+        platform: platform.clone(),
+        config_platform: None,
+        config: Config::of_layer(platform, layer.diff_id.clone()),
+        layers: vec![layer],
     }
 }
 

@@ -1,15 +1,18 @@
 //! Parts of files, which several readers can have at once.
 
+mod error;
+
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::error::ImageError;
 use super::manifest::{MAX_DOCUMENT_LEN, ManifestError};
-use crate::host::{Untrusted, kind_of, open_file};
-use layer::DecodeError;
-use layer::failure::{ErrorKind, Failure, Hint, Setting};
+use crate::host::{Untrusted, open_file};
+
+pub use error::FileError;
+pub(super) use error::MAKE_ARCHIVE_AGAIN;
 
 /// A part of a file, read independently of others.
 #[derive(Debug, Clone)]
@@ -101,81 +104,6 @@ impl Seek for Section {
         Ok(self.position)
     }
 }
-
-/// A file of an image on this machine that could not be used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum FileError {
-    /// It could not be read, or not be decompressed.
-    #[error("could not read {}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// What was decompressed, or came through a pipe, could not be kept.
-    #[error("could not unpack into a temporary file in {}", .path.display())]
-    Scratch {
-        /// The directory.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// More bytes than are read of what is compressed, or comes through a pipe.
-    #[error("{} has more than the {max} bytes that are read of what is compressed, or comes through a pipe", .path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-        /// The limit in bytes.
-        max: u64,
-    },
-    /// A directory, device or FIFO where a file belongs.
-    #[error("{} is no regular file", .path.display())]
-    NotAFile {
-        /// The path.
-        path: PathBuf,
-    },
-}
-
-impl Failure for FileError {
-    fn kind(&self) -> ErrorKind {
-        match self {
-            Self::Read { source, .. } | Self::Scratch { source, .. } => kind_of(source),
-            Self::TooLarge { .. } => ErrorKind::LimitExceeded,
-            Self::NotAFile { .. } => ErrorKind::Permanent,
-        }
-    }
-
-    fn hint(&self) -> Option<Hint> {
-        Some(match self {
-            Self::Read { source, .. } => match source.kind() {
-                io::ErrorKind::PermissionDenied => "make it readable for you".into(),
-                io::ErrorKind::NotFound => "check the path".into(),
-                _ => match DecodeError::of(source)? {
-                    DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN.into(),
-                    error => return error.hint(),
-                },
-            },
-            Self::Scratch { path, source } => match Untrusted::of(source) {
-                Some(refusal) => {
-                    let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
-                    refusal.hint(path, own)
-                }
-                None => Hint::from("name a directory")
-                    .with(Setting::StateDirectory)
-                    .and(" that you can write to, with space for what is in the archive"),
-            },
-            Self::TooLarge { .. } => Hint::raise(Setting::MaxSize),
-            Self::NotAFile { .. } => return None,
-        })
-    }
-}
-
-/// Advice on an archive that is damaged.
-pub(super) const MAKE_ARCHIVE_AGAIN: &str = "make the archive again, with skopeo copy or docker save, for example";
 
 #[cfg(unix)]
 fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {

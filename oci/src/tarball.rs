@@ -1,16 +1,15 @@
 //! A plain tar of a root file system, compressed or not, as an image of one layer that says nothing of itself.
 
 use std::io::BufReader;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveError;
-use super::config::Config;
 use super::digest::{Algorithm, Digest, Verified};
 use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
-use super::{Image, Layer, Platform};
+use super::{Bytes, Layer, Local, Root};
 use layer::{Compression, decode};
 
 /// The path that means standard input.
@@ -18,6 +17,7 @@ const STANDARD_INPUT: &str = "-";
 
 /// A tar whose digest is known.
 pub(super) struct Tarball {
+    path: PathBuf,
     section: Section,
     digest: Digest,
     diff_id: Digest,
@@ -65,32 +65,31 @@ impl Tarball {
             return Err(ArchiveError::Empty { path: path.to_owned() }.into());
         }
         Ok(Self {
+            path: path.to_owned(),
             section,
             digest,
             diff_id,
         })
     }
+}
 
-    /// The image, which is for whatever platform it is taken for.
-    pub(super) fn image(&self, reference: &LocalReference, platform: &Platform) -> Image {
-        let layer = Layer {
+impl Local for Tarball {
+    fn root(&self) -> Result<Root, ImageError> {
+        Ok(Root::Layer(Layer {
             kept: None,
             digest: self.digest.clone(),
             size: self.section.len(),
             media_type: String::new(),
             diff_id: self.diff_id.clone(),
-        };
-        Image {
-            resolved_ref: reference.pinned(&self.digest).to_string(),
-            digest: self.digest.clone(),
-            platform: platform.clone(),
-            config_platform: None,
-            config: Config::of_layer(platform, self.diff_id.clone()),
-            layers: vec![layer],
-        }
+        }))
     }
 
-    pub(super) fn blob(&self) -> Section {
-        self.section.clone()
+    fn document(&self, digest: &Digest, _size: Option<u64>) -> Result<Vec<u8>, ImageError> {
+        let (path, name) = (self.path.clone(), digest.to_string());
+        Err(ArchiveError::Missing { path, name }.into())
+    }
+
+    fn blob(&self, _digest: &Digest, _size: u64) -> Result<Bytes, ImageError> {
+        Ok(Bytes::Section(self.section.clone()))
     }
 }

@@ -22,7 +22,7 @@ use super::diff::Diff;
 use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
-use super::presentation::{PresentationArguments, usage_error};
+use super::presentation::PresentationArguments;
 use super::progress::Style;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
@@ -258,7 +258,7 @@ impl Build {
                 exec,
             })),
             InitArgument::None if exec.is_none() => Ok(None),
-            InitArgument::None => Err(usage_error(
+            InitArgument::None => Err(clap::Error::raw(
                 ErrorKind::ArgumentConflict,
                 "--exec needs an init to run the command, and --init is none",
             )),
@@ -296,7 +296,7 @@ fn parse_init(text: &str) -> Result<InitArgument, InitPathError> {
 }
 
 fn invalid(what: &str, error: &dyn std::error::Error) -> clap::Error {
-    usage_error(ErrorKind::ValueValidation, format!("{what}: {error}"))
+    clap::Error::raw(ErrorKind::ValueValidation, format!("{what}: {error}"))
 }
 
 /// The nil UUID is refused, since file systems take it for none (e2fsck pass 0, `PR_0_ADD_UUID`).
@@ -314,7 +314,7 @@ fn source_date_epoch() -> Result<Option<Timestamp>, clap::Error> {
     let value = value.to_string_lossy();
     match value.parse() {
         Ok(seconds) if value.bytes().all(|byte| byte.is_ascii_digit()) => Ok(Some(Timestamp::saturating(seconds, 0))),
-        _ => Err(usage_error(
+        _ => Err(clap::Error::raw(
             ErrorKind::InvalidValue,
             format!("{EPOCH_VARIABLE} is {value:?}: it must be the seconds since 1970, in digits only"),
         )),

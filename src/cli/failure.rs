@@ -7,7 +7,6 @@ use std::iter;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use layer::failure::{self, ErrorKind};
 use layer::text::harmless;
 use microagent::diff::DiffError;
@@ -16,7 +15,6 @@ use microagent::inspect::{CopyError, InspectError};
 use oci::{Algorithm, Digest, ImageError, StoreError};
 use serde::Serialize;
 
-use super::arguments::Arguments;
 use super::hints;
 use super::presentation::Mode;
 
@@ -78,13 +76,14 @@ struct JsonError<'a> {
 }
 
 impl Failure {
-    /// Says it on standard error, and returns the status to exit with.
-    pub(super) fn print(&self, mode: Mode, arguments: &[OsString]) -> ExitCode {
+    /// Says it on standard error, and returns the status to exit with. `program` is what the
+    /// arguments, which begin with its name, were parsed by.
+    pub(super) fn print(&self, mode: Mode, program: &clap::Command, arguments: &[OsString]) -> ExitCode {
         // Nobody is left to tell if standard error is closed.
         let _ = match (mode, self) {
-            (Mode::Ax, _) => self.print_json(arguments),
+            (Mode::Ax, _) => self.print_json(program, arguments),
             (Mode::Ux, Self::Usage(error)) => error.print(),
-            (Mode::Ux, _) => self.print_text(arguments),
+            (Mode::Ux, _) => self.print_text(program, arguments),
         };
         match self {
             Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
@@ -94,26 +93,26 @@ impl Failure {
         }
     }
 
-    fn print_text(&self, arguments: &[OsString]) -> io::Result<()> {
+    fn print_text(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
         let chain = self.chain();
         writeln!(stderr, "error: {}", chain[0])?;
         for cause in &chain[1..] {
             writeln!(stderr, "  caused by: {cause}")?;
         }
-        if let Some(remediation) = self.remediation(arguments) {
+        if let Some(remediation) = self.remediation(program, arguments) {
             writeln!(stderr, "hint: {remediation}")?;
         }
         Ok(())
     }
 
-    fn print_json(&self, arguments: &[OsString]) -> io::Result<()> {
+    fn print_json(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
         let json = Json {
             ok: false,
             error: JsonError {
                 kind: self.kind().as_str(),
                 message: self.chain().join(": "),
-                remediation: self.remediation(arguments),
+                remediation: self.remediation(program, arguments),
                 retry_after_ms: self.retry_after_ms(),
                 partial_output: matches!(self, Self::Report(_)),
                 correlation_id: &correlation_id(arguments),
@@ -189,10 +188,10 @@ impl Failure {
         chain
     }
 
-    fn remediation(&self, arguments: &[OsString]) -> Option<String> {
+    fn remediation(&self, program: &clap::Command, arguments: &[OsString]) -> Option<String> {
         let hint = || Some(hints::text(&self.error()?.hint()?));
         match self {
-            Self::Usage(_) => Some(format!("run {} --help", command(arguments))),
+            Self::Usage(_) => Some(format!("run {} --help", command(program, arguments))),
             Self::Login { error, registry } => hints::login(error, registry),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
@@ -245,8 +244,8 @@ fn usage_message(error: &clap::Error) -> String {
 
 /// Returns the command that the arguments name, such as `microagent registry login`; that to build
 /// an image where they name none.
-fn command(arguments: &[OsString]) -> String {
-    let mut command = &Arguments::command();
+fn command(program: &clap::Command, arguments: &[OsString]) -> String {
+    let mut command = program;
     let mut names = vec!["microagent"];
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {
         if let Some(found) = command.find_subcommand(argument) {

@@ -5,9 +5,7 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, ValueEnum};
-
-use super::arguments::Arguments;
+use clap::{Args, ValueEnum};
 
 const MODE_VARIABLE: &str = "MICROAGENT_MODE";
 const OUTPUT_VARIABLE: &str = "MICROAGENT_OUTPUT";
@@ -91,7 +89,7 @@ impl PresentationArguments {
         let mut asked = [json, text, self.output].into_iter().flatten();
         let format = asked.next();
         if asked.any(|other| Some(other) != format) {
-            return Err(usage_error(
+            return Err(clap::Error::raw(
                 ErrorKind::ArgumentConflict,
                 "--json, --text and --output contradict each other",
             ));
@@ -139,16 +137,6 @@ fn variable<T: ValueEnum>(name: &str) -> Result<Option<T>, clap::Error> {
             .collect();
         let possible: Vec<_> = possible.iter().map(clap::builder::PossibleValue::get_name).collect();
         let message = format!("{name} is {value:?}: it can be {}", possible.join(" or "));
-        usage_error(ErrorKind::InvalidValue, message)
+        clap::Error::raw(ErrorKind::InvalidValue, message)
     })
-}
-
-/// An error like those of clap, for what clap doesn't check.
-pub(super) fn usage_error(kind: ErrorKind, message: impl std::fmt::Display) -> clap::Error {
-    let mut command = Arguments::command();
-    command.build();
-    let build = command
-        .find_subcommand_mut("rootfs")
-        .and_then(|rootfs| rootfs.find_subcommand_mut("build"));
-    build.expect("there is such a command").error(kind, message)
 }

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::error::ErrorKind;
 
-use super::presentation::usage_error;
-
 const LIMIT_VARIABLE: &str = "MICROAGENT_CACHE_LIMIT_MIB";
 
 /// 20 GiB.
@@ -36,7 +34,7 @@ impl StateArguments {
     /// That there is none.
     pub(super) fn directory(&self) -> Result<PathBuf, clap::Error> {
         self.find().ok_or_else(|| {
-            usage_error(
+            clap::Error::raw(
                 ErrorKind::MissingRequiredArgument,
                 "--state-dir is required where there is no home directory",
             )
@@ -87,7 +85,7 @@ fn limit_from_environment() -> Result<Option<u64>, clap::Error> {
     };
     let value = value.to_string_lossy();
     value.parse().map(Some).map_err(|_| {
-        usage_error(
+        clap::Error::raw(
             ErrorKind::InvalidValue,
             format!("{LIMIT_VARIABLE} is {value:?}: it must be a number of MiB"),
         )

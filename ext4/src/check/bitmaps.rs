@@ -1,33 +1,12 @@
 //! The bitmaps and counts, compared with the blocks and inodes in use (pass 5 of e2fsck).
 
-use std::fmt;
-
 use super::ownership::set;
-use super::{Check, Problem, found};
+use super::{BitmapUnit, Check, Problem, found};
 use crate::checksum;
 use crate::disk::features::Features;
 use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
-
-/// The unit of a bitmap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BitmapUnit {
-    /// Blocks.
-    Block,
-    /// Inodes.
-    Inode,
-}
-
-impl fmt::Display for BitmapUnit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Block => "block",
-            Self::Inode => "inode",
-        })
-    }
-}
 
 /// A comparison of the first bits of a bitmap.
 struct Compared {

@@ -1,11 +1,10 @@
 //! Blocks of directories, one after the other (pass 2 of e2fsck).
 
+use super::entries::Directory;
 use super::index::Index;
 use super::inodes::CheckedInode;
 use super::{Check, Problem, found, is_zeros};
-use crate::checksum::Seed;
 use crate::disk::dir_entry::index_entries;
-use crate::disk::hash::NameHasher;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags};
 use crate::read::sums::{is_right_index_node, is_right_leaf};
 use crate::read::{ReadError, Structure};
@@ -15,20 +14,6 @@ use crate::units::{BlockNr, Ino};
 /// Most blocks of a directory that may be zeros. Nobody writes such a block, even one of 64 KiB,
 /// for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
 const MAX_ZEROS: u32 = 16;
-
-/// A directory whose blocks are being checked.
-pub(super) struct Directory {
-    pub(super) ino: Ino,
-    /// Seed of its blocks' checksums, if they have any.
-    pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find names that are there twice; not those of the index, which
-    /// may be weak.
-    pub(super) fingerprints: Vec<(u64, u32)>,
-    /// Hash of names in its index, if it has one.
-    pub(super) hasher: Option<NameHasher>,
-    /// Smallest and largest hash of a name in the last block.
-    pub(super) hashes: Option<(u32, u32)>,
-}
 
 impl<R: ReadAt> Check<R> {
     pub(super) fn directories(&mut self) -> Result<(), ReadError> {

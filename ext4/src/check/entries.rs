@@ -1,14 +1,28 @@
 //! Entries of directories (`check_dir_block` of e2fsck).
 
-use super::directories::Directory;
 use super::{Check, Problem};
+use crate::checksum::Seed;
 use crate::disk::dir_entry::{DirEntry, DirEntryTail, MIN_LEN};
 use crate::disk::features::Features;
 use crate::disk::hash::NameHasher;
 use crate::file_type::FileType;
 use crate::read::Structure;
 use crate::read_at::ReadAt;
-use crate::units::join;
+use crate::units::{Ino, join};
+
+/// A directory whose blocks are being checked.
+pub(super) struct Directory {
+    pub(super) ino: Ino,
+    /// Seed of its blocks' checksums, if they have any.
+    pub(super) seed: Option<Seed>,
+    /// Two hashes of each name, to find names that are there twice; not those of the index, which
+    /// may be weak.
+    pub(super) fingerprints: Vec<(u64, u32)>,
+    /// Hash of names in its index, if it has one.
+    pub(super) hasher: Option<NameHasher>,
+    /// Smallest and largest hash of a name in the last block.
+    pub(super) hashes: Option<(u32, u32)>,
+}
 
 impl<R: ReadAt> Check<R> {
     /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an

@@ -1,9 +1,8 @@
 //! Findings of a check, and the report of them.
 
-use std::error::Error;
 use std::fmt;
 
-use super::Problem;
+use super::{Problem, Severity, StopReason};
 use crate::read::{Structure, StructureKind};
 
 /// Most findings that a report lists; the others are counted.
@@ -36,58 +35,6 @@ impl fmt::Display for Finding {
         write!(f, "{}: {}", self.structure, self.problem)
     }
 }
-
-/// How much a finding matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Severity {
-    /// Names and contents of files do not depend on it: a spare copy, a total that the kernel
-    /// counts again, or a field that it does not read.
-    Warning,
-    /// The kernel or e2fsck may refuse what it concerns, and files may be lost by using it.
-    Error,
-}
-
-impl Severity {
-    /// Returns `warning` or `error`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Warning => "warning",
-            Self::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Why a check ended early: an image of few bytes could make it take any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum StopReason {
-    /// More than 1,000 group descriptors are damaged.
-    DamagedDescriptors,
-    /// Bitmaps or tables of more than 1,000 groups are not where they can be.
-    MisplacedGroups,
-    /// More than 1,000 blocks that should hold something are zeros.
-    ZeroBlocks,
-}
-
-impl fmt::Display for StopReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DamagedDescriptors => f.write_str("so many group descriptors are damaged"),
-            Self::MisplacedGroups => f.write_str("the bitmaps and tables of so many groups cannot be where they are"),
-            Self::ZeroBlocks => f.write_str("so many blocks that it leads to are zeros"),
-        }
-    }
-}
-
-impl Error for StopReason {}
 
 /// All that is wrong with a file system; nothing if it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

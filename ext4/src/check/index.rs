@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use zerocopy::FromBytes;
 
-use super::directories::Directory;
+use super::entries::Directory;
 use super::extents::Blocks;
 use super::{Check, Problem};
 use crate::disk::dir_entry::{

@@ -1,11 +1,8 @@
 //! Inodes, in the order of their numbers (pass 1 of e2fsck).
 
-use std::error::Error;
-use std::fmt;
-
 use super::inode_facts::InodeFact;
 use super::ownership::Ownership;
-use super::{BlockRole, Check, Problem, found, is_zeros};
+use super::{BlockRole, Check, InodeFeature, Problem, found, is_zeros};
 use crate::disk::features::Features;
 use crate::disk::group_desc::GroupFlags;
 use crate::disk::inode::{Inode, InodeFlags, PERMISSION_BITS};
@@ -32,51 +29,6 @@ const NAMELESS: [u32; 6] = [BAD_BLOCKS, USER_QUOTA, GROUP_QUOTA, BOOT_LOADER, RE
 
 /// Most bytes of an inode table that are read at once.
 const PART_LEN: usize = 1 << 20;
-
-/// A property of an inode that takes a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum InodeFeature {
-    /// An extent tree (`extent`).
-    Extents,
-    /// Content in the inode (`inline_data`).
-    InlineData,
-    /// The value of an attribute as content (`ea_inode`).
-    XattrValue,
-    /// A block of attributes (`ext_attr`).
-    XattrBlock,
-    /// Encrypted content or names (`encrypt`).
-    Encryption,
-    /// Names whose case does not matter (`casefold`).
-    Casefold,
-    /// A file of 2 GiB or more (`large_file`).
-    LargeFile {
-        /// Its size in bytes.
-        size: u64,
-    },
-    /// A directory of more than 2 GiB (`large_dir`).
-    LargeDirectory {
-        /// Its size in bytes.
-        size: u64,
-    },
-}
-
-impl fmt::Display for InodeFeature {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Extents => f.write_str("it has extents"),
-            Self::InlineData => f.write_str("it has inline data"),
-            Self::XattrValue => f.write_str("it has the value of an attribute"),
-            Self::XattrBlock => f.write_str("it has a block of attributes"),
-            Self::Encryption => f.write_str("it is encrypted"),
-            Self::Casefold => f.write_str("its names are without case"),
-            Self::LargeFile { size } => write!(f, "it is a large file, of {size} bytes"),
-            Self::LargeDirectory { size } => write!(f, "it is a large directory, of {size} bytes"),
-        }
-    }
-}
-
-impl Error for InodeFeature {}
 
 /// An inode under check.
 pub(super) struct CheckedInode {

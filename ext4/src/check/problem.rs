@@ -1,10 +1,42 @@
 //! [`Problem`]: all that a check can find, in one table.
 
+mod fields;
+
 use std::error::Error;
 use std::fmt;
 
-use super::{BitmapUnit, BlockRole, InodeFeature, QuotaProblem, Severity, StopReason};
+pub use fields::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
+
+use super::BlockRole;
 use crate::read::ReadError;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Severity {
+    /// Names and contents of files do not depend on it: a spare copy, a total that the kernel
+    /// counts again, or a field that it does not read.
+    Warning,
+    /// The kernel or e2fsck may refuse what it concerns, and files may be lost by using it.
+    Error,
+}
+
+impl Severity {
+    /// Returns `warning` or `error`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
 
 /// Makes the enum, its codes and its severities of one table.
 macro_rules! problems {

@@ -3,13 +3,12 @@
 //! the files.
 
 use std::collections::BTreeMap;
-use std::error::Error;
-use std::{fmt, io};
+use std::io;
 
 use zerocopy::FromBytes;
 
 use super::index::block_of;
-use super::{Check, Problem, is_zeros};
+use super::{Check, Problem, QuotaProblem, is_zeros};
 use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
@@ -17,61 +16,6 @@ use crate::file_type::FileType;
 use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino, as_chunks};
-
-/// A fault of a quota file. Blocks are those of the file, of 1 KiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "fields are numbers of blocks, or as they are called")]
-#[non_exhaustive]
-pub enum QuotaProblem {
-    /// Its inode is of another type.
-    NotFile,
-    /// The header is that of something else.
-    HeaderWrong,
-    /// The header counts more blocks than the file has, or none for the tree.
-    BlockCountWrong { found: u32, available: u64 },
-    /// The header leads to a free block that is not in the file.
-    FreeBlockOutside,
-    /// A node of the tree leads nowhere.
-    NodeEmpty { block: u32 },
-    /// A node of the tree leads to a block that is not in the file.
-    BlockOutside { node: u32, block: u32 },
-    /// Two nodes of the tree lead to one node.
-    NodeTwice { block: u32 },
-    /// The tree leads to a block more often than it has entries.
-    LeafTooOften { block: u32 },
-    /// The tree leads to a block less often than it has entries.
-    EntriesUnreached { block: u32 },
-    /// The header of a block of entries counts other ones.
-    LeafHeaderWrong { block: u32, entries: u16 },
-    /// The tree leads to a block without an entry for that user, group or project.
-    EntryMissing { block: u32, id: u32 },
-}
-
-impl fmt::Display for QuotaProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotFile => f.write_str("not a regular file"),
-            Self::HeaderWrong => f.write_str("its header has another magic number or version"),
-            Self::BlockCountWrong { found, available } => {
-                write!(f, "{found} blocks, of which the file has {available}")
-            }
-            Self::FreeBlockOutside => f.write_str("its header leads to a free block outside of it"),
-            Self::NodeEmpty { block } => write!(f, "node {block} of its tree is empty"),
-            Self::BlockOutside { node, block } => write!(f, "node {node} of its tree leads to block {block}"),
-            Self::NodeTwice { block } => write!(f, "block {block} is in its tree twice"),
-            Self::LeafTooOften { block } => write!(f, "block {block} is in its tree too often"),
-            Self::EntriesUnreached { block } => write!(f, "the tree does not lead to all entries of block {block}"),
-            Self::LeafHeaderWrong { block, entries } => {
-                write!(f, "block {block} has {entries} entries, and a header that is wrong")
-            }
-            Self::EntryMissing { block, id } => {
-                write!(f, "its tree leads to block {block} for number {id}, which is not there")
-            }
-        }
-    }
-}
-
-impl Error for QuotaProblem {}
 
 /// A quota file that is being looked at.
 struct QuotaFile {

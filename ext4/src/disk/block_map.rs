@@ -1,13 +1,14 @@
 //! Block maps, which ext2 and ext3 have instead of extent trees ("Direct/Indirect Block Addressing" in the kernel's
 //! documentation).
 
-use super::inode::BLOCK_LEN;
 use crate::units::as_chunks;
 
 /// Length in bytes of the number of a block. Zero is a hole.
 const NUMBER_LEN: usize = 4;
 /// Numbers in `i_block`.
-pub(crate) const ROOT_NUMBERS: usize = BLOCK_LEN / NUMBER_LEN;
+pub(crate) const ROOT_NUMBERS: usize = 15;
+/// Bytes of `i_block`.
+pub(crate) const ROOT_LEN: usize = ROOT_NUMBERS * NUMBER_LEN;
 /// Numbers in `i_block` that name blocks of content (`EXT4_NDIR_BLOCKS`). The next three name blocks of numbers, of one to
 /// three levels.
 pub(crate) const DIRECT: usize = 12;
@@ -37,8 +38,8 @@ pub(crate) fn encode(numbers: &[u32]) -> Vec<u8> {
 }
 
 /// `i_block` of a map of one block of two levels, as the resize inode has it.
-pub(crate) fn double_indirect_root(block: u32) -> [u8; BLOCK_LEN] {
-    let mut root = [0; BLOCK_LEN];
+pub(crate) fn double_indirect_root(block: u32) -> [u8; ROOT_LEN] {
+    let mut root = [0; ROOT_LEN];
     root[DOUBLE_INDIRECT * NUMBER_LEN..][..NUMBER_LEN].copy_from_slice(&block.to_le_bytes());
     root
 }

@@ -18,7 +18,7 @@ pub(crate) const CLASSIC_SIZE: usize = 128;
 /// Bytes of an inode after the first 128 that have fields (`i_extra_isize`).
 pub(crate) const EXTRA_SIZE: u16 = 32;
 /// Bytes of `i_block`.
-pub(crate) const BLOCK_LEN: usize = 60;
+pub(crate) const BLOCK_LEN: usize = block_map::ROOT_LEN;
 /// Longest symlink target in bytes that lies in `i_block` (one less than its size: e2fsck pass 1 wants a NUL).
 pub(crate) const MAX_FAST_SYMLINK: usize = 59;
 

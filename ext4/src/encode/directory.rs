@@ -1,63 +1,8 @@
 //! Directories: one block of entries, or an index with its leaves.
 
-use zerocopy::{FromBytes, IntoBytes};
-
-use super::hash::NameHasher;
-use super::index;
-use crate::checksum::Seed;
-use crate::disk::dir_entry::{DirEntry, DirEntryTail, entry_len};
-use crate::file_type::FileType;
-use crate::seal::{self, Sealed};
-use crate::units::{BlockSize, Ino};
-
-/// A name of a directory.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry<'name> {
-    pub(crate) name: &'name [u8],
-    pub(crate) ino: Ino,
-    pub(crate) file_type: FileType,
-}
-
-impl Entry<'_> {
-    /// Bytes that the entry takes: a multiple of 4.
-    pub(crate) fn len(&self) -> usize {
-        entry_len(self.name.len())
-    }
-}
-
-/// What all blocks of a directory have to know.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Context {
-    pub(crate) ino: Ino,
-    pub(crate) parent: Ino,
-    pub(crate) block_size: BlockSize,
-    /// Of the directory's inode.
-    pub(crate) seed: Seed,
-    pub(crate) hasher: NameHasher,
-}
-
-impl Context {
-    /// The entries `.` and `..`.
-    pub(crate) fn dots(&self) -> [Entry<'static>; 2] {
-        [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| Entry {
-            name,
-            ino,
-            file_type: FileType::Directory,
-        })
-    }
-
-    /// Bytes of a block before its checksum.
-    fn room(&self) -> usize {
-        self.block_size.len() - size_of::<DirEntryTail>()
-    }
-
-    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and
-    /// on, wants more room behind the last entry than the checksum takes (`rewrite_dir_block`), and
-    /// leaves out a block without it: it cannot be read then.
-    pub(crate) fn capacity(&self) -> usize {
-        self.room() - 4
-    }
-}
+use super::entries::{Context, Entry, leaf};
+use super::index::{Index, TooLarge};
+use crate::seal::Sealed;
 
 /// The blocks of a directory, ready to be made one after the other.
 pub(crate) enum Blocks<'name> {
@@ -67,17 +12,13 @@ pub(crate) enum Blocks<'name> {
         block_count: u64,
     },
     /// An index and its leaves.
-    Indexed(index::Index<'name>),
+    Indexed(Index<'name>),
 }
 
 impl<'name> Blocks<'name> {
     /// Decides how a directory is stored. It has an index as soon as its entries do not fit into one block, and at least
     /// `min_blocks` blocks if it has none.
-    pub(crate) fn plan(
-        entries: Vec<Entry<'name>>,
-        min_blocks: u64,
-        context: &Context,
-    ) -> Result<Self, index::TooLarge> {
+    pub(crate) fn plan(entries: Vec<Entry<'name>>, min_blocks: u64, context: &Context) -> Result<Self, TooLarge> {
         let len = context.dots().iter().chain(&entries).map(Entry::len).sum::<usize>();
         if len <= context.capacity() {
             Ok(Self::Linear {
@@ -85,7 +26,7 @@ impl<'name> Blocks<'name> {
                 block_count: min_blocks.max(1),
             })
         } else {
-            index::Index::plan(entries, context).map(Self::Indexed)
+            Index::plan(entries, context).map(Self::Indexed)
         }
     }
 
@@ -110,38 +51,4 @@ impl<'name> Blocks<'name> {
             Self::Indexed(index) => index.encode(context, write),
         }
     }
-}
-
-/// A block of entries, which must fit.
-pub(crate) fn leaf<'entry, 'name: 'entry>(
-    entries: impl Iterator<Item = &'entry Entry<'name>>,
-    context: &Context,
-) -> Sealed<Vec<u8>> {
-    let room = context.room();
-    let mut block = Vec::with_capacity(context.block_size.len());
-    let mut last = 0;
-    for entry in entries {
-        last = block.len();
-        push(&mut block, entry, entry.len());
-    }
-    // The last entry spans all that is left; a block without entries has one that is not in use.
-    if block.is_empty() {
-        block.extend_from_slice(DirEntry::unused(room).as_bytes());
-    } else {
-        let (entry, _) = DirEntry::mut_from_prefix(&mut block[last..]).expect("an entry was added there");
-        entry.set_len(room - last);
-    }
-    block.resize(room, 0);
-    block.extend_from_slice(DirEntryTail::new().as_bytes());
-    seal::directory_block(block, context.seed)
-}
-
-/// Adds an entry that takes `len` bytes, and pads its name.
-pub(crate) fn push(block: &mut Vec<u8>, entry: &Entry<'_>, len: usize) {
-    let start = block.len();
-    let name_len = u8::try_from(entry.name.len()).expect("a name has at most 255 bytes");
-    let header = DirEntry::new(entry.ino, len, name_len, entry.file_type.entry_type());
-    block.extend_from_slice(header.as_bytes());
-    block.extend_from_slice(entry.name);
-    block.resize(start + entry.len(), 0);
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zerocopy::IntoBytes;
 
-use super::directory::{Context, Entry, leaf, push};
+use super::entries::{Context, Entry, leaf, push};
 use crate::disk::dir_entry::{
     DirEntry, INDEX_BLOCK_MASK, INDEX_NODE_ENTRIES, INDEX_ROOT_ENTRIES, IndexCountLimit, IndexEntry, IndexRootInfo,
     MAX_INDEX_LEVELS, MAX_LARGE_INDEX_LEVELS, index_limit,

@@ -2,7 +2,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::directory::{Context, Entry, push};
+use super::entries::{Context, Entry, push};
 use crate::disk::dir_entry::{DirEntry, INLINE_PARENT_LEN};
 use crate::disk::inode::{BLOCK_LEN, MAX_INLINE_DATA};
 

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::MAX_NAME_LEN;
-use crate::error::TreeError;
+use super::{MAX_NAME_LEN, TreeError};
 
 /// A point in time that an inode can hold: nanoseconds from 1901-12-13 to 2446-05-10.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,17 +6,12 @@ use std::mem;
 
 use tar::{EntryType, Header};
 
+use super::{MAX_MEMBERS, MAX_NAMES_LEN};
 use crate::section::Section;
 use layer::{LayerErrorKind, pax};
 
 /// Size of a block of a tar in bytes.
 const BLOCK_SIZE: usize = 512;
-
-/// Most members of an archive: images have a few for each layer.
-pub(super) const MAX_MEMBERS: usize = 100_000;
-
-/// Most bytes of their names, and of those that links lead to.
-pub(super) const MAX_NAMES_LEN: usize = 16 << 20;
 
 /// Longest extended header or long name in bytes.
 const MAX_EXTENSION_LEN: u64 = 1 << 20;

@@ -3,13 +3,13 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder, redirect};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::RegistryError;
-use super::http::Timeouts;
 use super::proxies::Proxies;
 use super::resolver::SystemResolver;
 use super::tls::{client_config, unverified_config};
@@ -17,6 +17,39 @@ use crate::host::open_file;
 
 /// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
 const MAX_CA_LEN: u64 = 16 << 20;
+
+/// How long to wait for what.
+#[derive(Clone, Copy)]
+pub(super) struct Timeouts {
+    /// For a connection.
+    pub(super) connect: Duration,
+    /// For the next byte.
+    pub(super) read: Duration,
+    /// For a whole document or token.
+    pub(super) document: Duration,
+    /// For each 64 KiB of a blob.
+    pub(super) slow: Duration,
+    /// After the first failure that may pass.
+    pub(super) backoff: Duration,
+    /// For another build that has a lock, or for a server, before the user is told.
+    pub(super) notice: Duration,
+    /// For another build that has a lock and downloads nothing.
+    pub(super) held: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            read: Duration::from_secs(30),
+            document: Duration::from_mins(1),
+            slow: Duration::from_mins(1),
+            backoff: Duration::from_millis(400),
+            notice: Duration::from_secs(3),
+            held: Duration::from_mins(10),
+        }
+    }
+}
 
 /// What a client is made of. To make one reads all certificates of the system, which takes milliseconds.
 #[derive(Clone)]

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-use super::http::{Http, Timeouts};
+use super::client::Timeouts;
+use super::http::Http;
 use super::retry::Retries;
 use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
 use crate::digest::{Digest, DigestError};
@@ -339,7 +340,7 @@ mod tests {
     use std::net::TcpListener;
     use std::thread;
 
-    use super::super::http::Timeouts;
+    use super::super::client::Timeouts;
     use super::super::runtime::Runtime;
     use super::super::{RegistryError, RegistryOptions};
     use super::*;

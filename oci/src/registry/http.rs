@@ -12,10 +12,10 @@ use tokio::time::timeout;
 
 use super::answer::BlobAnswer;
 use super::challenge::Challenge;
-use super::client::{ClientOptions, authorities};
+use super::client::{ClientOptions, Timeouts, authorities};
 use super::proxies::Proxies;
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::retry::shown;
+use super::retry::{Retries, shown};
 use super::secrets::SentSecrets;
 use super::server::{Asked, DOCKER_HUB, Server};
 use super::token::{Authorizer, Realms};
@@ -26,39 +26,6 @@ use crate::digest::Digest;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use crate::progress::Progress;
 use crate::reference::{host_of, is_loopback};
-
-/// How long to wait for what.
-#[derive(Clone, Copy)]
-pub(super) struct Timeouts {
-    /// For a connection.
-    pub(super) connect: Duration,
-    /// For the next byte.
-    pub(super) read: Duration,
-    /// For a whole document or token.
-    pub(super) document: Duration,
-    /// For each 64 KiB of a blob.
-    pub(super) slow: Duration,
-    /// After the first failure that may pass.
-    pub(super) backoff: Duration,
-    /// For another build that has a lock, or for a server, before the user is told.
-    pub(super) notice: Duration,
-    /// For another build that has a lock and downloads nothing.
-    pub(super) held: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            read: Duration::from_secs(30),
-            document: Duration::from_mins(1),
-            slow: Duration::from_mins(1),
-            backoff: Duration::from_millis(400),
-            notice: Duration::from_secs(3),
-            held: Duration::from_mins(10),
-        }
-    }
-}
 
 /// A client for one repository.
 pub(super) struct Http {
@@ -235,6 +202,17 @@ impl Http {
 
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
+    }
+
+    /// Makes a request until it succeeds, or fails in a way that will not pass.
+    pub(super) async fn retry<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
+        let mut retries = Retries::new(self.timeouts.backoff);
+        loop {
+            match request().await {
+                Err(ImageError::Registry(error)) if retries.pause(&error, &self.progress).await => {}
+                done => return done,
+            }
+        }
     }
 
     /// The registry, until somebody else is asked.

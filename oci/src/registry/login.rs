@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::http::{Http, Timeouts};
-use super::retry::retry;
+use super::client::Timeouts;
+use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
 use crate::ImageError;
@@ -47,7 +47,7 @@ pub fn check_login(
     )?;
     let result = Runtime::new(0)?.block_on(async || {
         tokio::select! {
-            result = retry(&http, async || Ok(http.ping().await?)) => result,
+            result = http.retry(async || Ok(http.ping().await?)) => result,
             cancelled = cancel.cancelled() => Err(cancelled.into()),
         }
     })?;

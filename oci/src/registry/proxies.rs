@@ -4,6 +4,8 @@
 //! without a proxy, and its `NO_PROXY` knows no ports. So they are read here, and reqwest asks here
 //! for each URL.
 
+mod refusal;
+
 use std::env;
 use std::ffi::OsString;
 use std::fmt;
@@ -20,13 +22,14 @@ use reqwest::{ClientBuilder, Method, StatusCode, Url, redirect};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::causes::{causes, io_error};
 use super::resolver::SystemResolver;
-use super::server::{causes, io_error};
 use super::tls::unverified_config;
 use super::{RegistryError, TlsError};
 use crate::auth::Secret;
 use crate::reference::is_loopback;
-use layer::failure::Hint;
+
+pub use refusal::ProxyRefusal;
 
 /// Time for the question why a proxy refuses to connect.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,15 +58,6 @@ const SOCKS_CREDENTIALS: [&str; 3] = [
     "server does not support user/pass authentication",
     "server implements authentication incorrectly",
     "credentials not accepted",
-];
-
-/// Texts of hyper-util after [`SOCKS`] where the same request may succeed later.
-const SOCKS_TRANSIENT: [&str; 5] = [
-    "general server failure",
-    "network unreachable",
-    "host unreachable",
-    "connection refused",
-    "ttl expired",
 ];
 
 /// The way to each registry: through a proxy, or straight.
@@ -132,52 +126,6 @@ enum Fault {
     UnknownStatus,
     /// There is no connection to it, for a reason that hyper-util does not tell.
     NoConnection,
-}
-
-/// The reason why a proxy does not connect to a registry.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ProxyRefusal {
-    /// It wants a user and a password, and got none.
-    #[error("it asks for a user and a password")]
-    CredentialsWanted,
-    /// It does not accept the user with the password.
-    #[error("it does not accept the user and the password")]
-    CredentialsRefused,
-    /// The HTTP status of its answer.
-    #[error("it answered with status {0}")]
-    Status(u16),
-    /// The answer of a SOCKS proxy.
-    #[error("it answered: {0}")]
-    Socks(String),
-    /// A refusal of an HTTP proxy that is spoken to in TLS.
-    #[error("it refused")]
-    Unknown,
-}
-
-impl ProxyRefusal {
-    /// Returns whether the same request may succeed later.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Status(status) => (500..=599).contains(status) && *status != 501,
-            Self::Socks(text) => SOCKS_TRANSIENT.contains(&text.as_str()),
-            Self::CredentialsWanted | Self::CredentialsRefused | Self::Unknown => false,
-        }
-    }
-
-    /// Returns advice on the refusal of a proxy to connect to a registry.
-    pub(super) fn hint(&self, registry: &str, proxy: &str, variable: &str) -> Hint {
-        match self {
-            Self::CredentialsWanted | Self::CredentialsRefused => format!(
-                "put a user and a password that it accepts into {variable}, percent-encoded: <user>:<password>@{proxy}"
-            ),
-            _ => format!(
-                "have {registry} allowed by who runs the proxy; if it is reached without a proxy, add it to NO_PROXY"
-            ),
-        }
-        .into()
-    }
 }
 
 impl Proxies {

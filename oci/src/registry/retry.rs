@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::RegistryError;
-use super::http::Http;
 use super::server::Asked;
-use crate::ImageError;
 use crate::progress::{Awaited, Progress};
 
 /// How often a request is made that fails in a way that may pass.
@@ -96,17 +94,6 @@ pub(super) async fn shown<T>(
 fn jitter() -> f64 {
     let bits = u16::try_from(RandomState::new().hash_one(()) >> 48).expect("16 of 64 bits remain");
     f64::from(bits) / f64::from(u16::MAX)
-}
-
-/// Makes a request until it succeeds, or fails in a way that will not pass.
-pub(super) async fn retry<T>(http: &Http, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
-    let mut retries = Retries::new(http.backoff());
-    loop {
-        match request().await {
-            Err(ImageError::Registry(error)) if retries.pause(&error, http.progress()).await => {}
-            done => return done,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,15 +1,14 @@
 //! Who answers, and what errors tell about that.
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use std::{io, iter};
 
 use reqwest::header::{DATE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
+use super::causes::{causes, io_error};
 use super::coding::{self, Decoder};
 use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
@@ -343,28 +342,6 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// Returns whether an error page is of a server that speaks TLS.
 fn says_tls(page: &ErrorPage) -> bool {
     SPEAKS_TLS.iter().any(|text| page.contains(text))
-}
-
-/// Returns an error and what it comes from, in this order.
-pub(super) fn causes<'error>(error: &'error (dyn Error + 'static)) -> Vec<&'error (dyn Error + 'static)> {
-    iter::successors(Some(error), |&error| match error.downcast_ref::<io::Error>() {
-        // The source of an `io::Error` is not the error that it wraps, but what comes after.
-        Some(error) => error.get_ref().map(|wrapped| wrapped as &(dyn Error + 'static)),
-        None => error.source(),
-    })
-    .collect()
-}
-
-/// Returns the error of the system among causes, or the last of them: that one tells something. A
-/// chain of six says the same thing in the words of six layers.
-pub(super) fn io_error(causes: &[&(dyn Error + 'static)]) -> io::Error {
-    match causes.iter().find_map(|cause| cause.downcast_ref::<io::Error>()) {
-        Some(error) => match error.raw_os_error() {
-            Some(code) => io::Error::from_raw_os_error(code),
-            None => io::Error::new(error.kind(), error.to_string()),
-        },
-        None => io::Error::other(causes.last().map(ToString::to_string).unwrap_or_default()),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,45 @@
+//! Decimal numbers in extended headers and sparse maps.
+
+use super::error::LayerErrorKind;
+
+/// A decimal number without a sign.
+pub(super) fn unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
+    decimal(value).ok_or_else(|| not_a_number(field, value))
+}
+
+/// A decimal number, perhaps with a sign.
+pub(super) fn integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
+    let (negative, digits) = sign(value);
+    decimal(digits)
+        .and_then(|number| 0_i64.checked_add_unsigned(number))
+        .map(|number| if negative { -number } else { number })
+        .ok_or_else(|| not_a_number(field, value))
+}
+
+/// Returns whether a number is negative, and the rest of it.
+pub(super) fn sign(value: &[u8]) -> (bool, &[u8]) {
+    match value {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, value),
+    }
+}
+
+/// Digits alone; `None` for anything else, and for a number that is too large.
+pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0, |value: u64, &byte| match byte {
+        b'0'..=b'9' => value.checked_mul(10)?.checked_add(u64::from(byte - b'0')),
+        _ => None,
+    })
+}
+
+/// The error for a value that is not a number.
+pub(super) fn not_a_number(field: &'static str, value: &[u8]) -> LayerErrorKind {
+    LayerErrorKind::NotANumber {
+        field,
+        value: value.to_vec(),
+    }
+}
