@@ -3,6 +3,11 @@
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
 //! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
 
+/// The example of the README, which must hold.
+#[cfg(all(doctest, feature = "registry"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod archive;
 #[cfg(feature = "registry")]
 mod auth;
