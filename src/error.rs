@@ -179,10 +179,7 @@ impl BuildError {
     /// How long to wait before the next attempt, in milliseconds, where the source says so.
     #[must_use]
     pub fn retry_after_ms(&self) -> Option<u64> {
-        let ImageError::Registry(error) = self.image_error()? else {
-            return None;
-        };
-        let wait = error.retry_after()?;
+        let wait = self.image_error()?.retry_after()?;
         Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
@@ -328,13 +325,11 @@ impl Failure for LayerFailure {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use ext4::ImageAction;
 
     use super::*;
     use layer::Position;
-    use oci::{ManifestError, RegistryError};
+    use oci::ManifestError;
 
     fn digest() -> Digest {
         format!("sha256:{}", "0".repeat(64)).parse().unwrap()
@@ -359,14 +354,6 @@ mod tests {
     fn applying(kind: LayerErrorKind) -> BuildError {
         let position = Position::default();
         layer(LayerError { position, kind })
-    }
-
-    fn too_many_requests(retry_after: Option<Duration>) -> RegistryError {
-        RegistryError::TooManyRequests {
-            registry: "localhost".to_owned(),
-            retry_after,
-            problem: String::new(),
-        }
     }
 
     #[test]
@@ -413,8 +400,21 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "registry")]
     #[test]
     fn a_registry_that_is_busy_says_when_to_come_back() {
+        use std::time::Duration;
+
+        use oci::RegistryError;
+
+        fn too_many_requests(retry_after: Option<Duration>) -> RegistryError {
+            RegistryError::TooManyRequests {
+                registry: "localhost".to_owned(),
+                retry_after,
+                problem: String::new(),
+            }
+        }
+
         let error = image(too_many_requests(Some(Duration::from_secs(90))));
         assert_eq!(error.kind(), ErrorKind::Transient);
         assert_eq!(error.retry_after_ms(), Some(90_000));

@@ -22,10 +22,9 @@ use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
 use layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
-use oci::{
-    Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source,
-    SourceOptions,
-};
+#[cfg(feature = "registry")]
+use oci::RegistryOptions;
+use oci::{Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, Source, SourceOptions};
 use output::Pending;
 use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
@@ -57,6 +56,7 @@ pub struct BuildOptions {
     /// decompress them. They count towards [`BuildOptions::cache_limit`].
     pub keep_unpacked: bool,
     /// How to speak to registries.
+    #[cfg(feature = "registry")]
     pub registry: RegistryOptions,
     /// Told how far the layers are.
     pub progress: Arc<Progress>,
@@ -314,6 +314,7 @@ impl Build<'_> {
     fn find<T>(&self, find: impl Fn(&Source, &Platform) -> Result<T, ImageError>) -> Result<(Source, T), BuildError> {
         let options = SourceOptions {
             state_dir: self.options.state_dir.clone(),
+            #[cfg(feature = "registry")]
             registry: self.options.registry.clone(),
             keep_unpacked: self.options.keep_unpacked,
             max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),

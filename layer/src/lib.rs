@@ -12,6 +12,11 @@
 //! their layer had come first, in the order of the tar. So no result depends on the place of a
 //! whiteout.
 
+/// The example of the README, which must hold.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod apply;
 pub mod cancel;
 mod change;

@@ -5,19 +5,18 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use super::manifest::null_is_default;
 use super::reference::{self, RegistryReference};
+use crate::helper::Helper;
 use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
 use layer::cancel::Cancelled;
@@ -94,25 +93,6 @@ pub(super) struct Found {
     pub(super) credentials: Option<(Credentials, PathBuf)>,
     /// A helper that would have to be asked.
     pub(super) helper: Option<Helper>,
-}
-
-/// A credential helper that a file names: a program, which is never executed here.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Helper {
-    name: String,
-    file: PathBuf,
-}
-
-impl fmt::Display for Helper {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, file } = self;
-        write!(
-            f,
-            "{} leaves credentials to the helper docker-credential-{}, which is never executed",
-            file.display(),
-            name.escape_debug()
-        )
-    }
 }
 
 /// A text that must not be shown: without `Debug` and `Display`, it cannot slip into an error or a log.
@@ -222,6 +202,15 @@ fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -
         line: error.line(),
         column: error.column(),
     })
+}
+
+/// Reads what Go writes as `null` where it is empty, for types that serde derives.
+pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + Deserialize<'de>,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// From `host/namespace/repository` up to `host`.

@@ -5,6 +5,7 @@ use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 
 use super::progress::LayerProgress;
+#[cfg(feature = "registry")]
 use super::registry::Growing;
 use super::section::Section;
 use layer::Decoder;
@@ -19,6 +20,7 @@ pub struct Blob {
 /// Where they come from.
 pub(super) enum Bytes {
     Section(Section),
+    #[cfg(feature = "registry")]
     Growing(Growing),
     /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
     /// that decompressed.
@@ -57,7 +59,7 @@ impl Blob {
     /// [`Source::finish`](super::Source::finish) asks, or the decoder.
     #[must_use]
     pub fn is_hashed_elsewhere(&self) -> bool {
-        matches!(self.bytes, Bytes::Growing(_) | Bytes::Packed(_))
+        !matches!(self.bytes, Bytes::Section(_) | Bytes::Decoded(..))
     }
 }
 
@@ -65,6 +67,7 @@ impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Section(section) | Self::Packed(section) => section.fmt(f),
+            #[cfg(feature = "registry")]
             Self::Growing(growing) => growing.fmt(f),
             Self::Decoded(..) => f.write_str("Decoded"),
         }
@@ -75,6 +78,7 @@ impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.bytes {
             Bytes::Section(section) | Bytes::Packed(section) => section.read(buffer),
+            #[cfg(feature = "registry")]
             Bytes::Growing(growing) => growing.read(buffer),
             Bytes::Decoded(_, decoder) => decoder.read(buffer),
         }?;

@@ -15,27 +15,30 @@
 //! mode 0600, and directories with 0700.
 
 mod cache;
+#[cfg(feature = "registry")]
+mod download;
 mod error;
 mod incoming;
 mod keep;
+#[cfg(feature = "registry")]
 mod partial;
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, FileTimes, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use super::digest::{Algorithm, Digest};
-use super::manifest::MAX_DOCUMENT_LEN;
 use crate::host::{Access, Directory, EntryKind, Untrusted};
-use incoming::Incoming;
-use layer::cancel::Cancel;
 
 pub use cache::{Cache, CacheEntry, CacheReport};
+#[cfg(feature = "registry")]
+pub(super) use download::{Begin, LockActivity};
 pub use error::StoreError;
 pub use keep::Keep;
+#[cfg(feature = "registry")]
 pub(super) use partial::Partial;
 
 /// A store of blobs in a state directory.
@@ -46,20 +49,6 @@ pub(super) struct BlobStore {
     /// becomes of the path.
     blobs: Arc<OnceLock<Directory>>,
 }
-
-/// What comes of wanting to write a blob.
-pub(super) enum Begin {
-    /// Nobody else does, so it can begin or go on.
-    Partial(Box<Partial>),
-    /// The store has it by now.
-    Stored,
-    /// Somebody else is writing it, or a blob that shares its lock.
-    Taken,
-}
-
-/// Progress under a lock: the beginnings of blobs that share it, and their lengths.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct LockActivity(Vec<(OsString, u64)>);
 
 /// A directory of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,91 +90,11 @@ impl BlobStore {
         }
     }
 
-    /// The blob, if the store has it. A file of another size is not it.
-    pub(super) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
-        Ok(match self.open_blob(digest)? {
-            Some((file, len)) if len == size => {
-                mark_used(&file);
-                Some(file)
-            }
-            _ => None,
-        })
-    }
-
     /// A blob of any size, and its size in bytes, if the store has it.
     pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
         let (file, size) = self.open_blob(digest).ok()??;
         mark_used(&file);
         Some((file, size))
-    }
-
-    /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
-    pub(super) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
-        let Some((file, _)) = self.open_blob(digest)? else {
-            return Ok(None);
-        };
-        let mut content = Vec::new();
-        (&file)
-            .take(MAX_DOCUMENT_LEN + 1)
-            .read_to_end(&mut content)
-            .map_err(|source| StoreError::read(self.path(digest), source))?;
-        if digest.check(&content, None).is_err() {
-            self.remove(digest)?;
-            return Ok(None);
-        }
-        mark_used(&file);
-        Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
-    }
-
-    /// Takes an index, a manifest or a config whose digest is right.
-    pub(super) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
-        let mut incoming = Incoming::begin(self, digest)?;
-        incoming.write(content)?;
-        incoming.commit()
-    }
-
-    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless that is cancelled.
-    pub(super) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
-        let Some(lock) = self.try_lock(digest)? else {
-            return Ok(Begin::Taken);
-        };
-        if self.get(digest, size)?.is_some() {
-            return Ok(Begin::Stored);
-        }
-        let folder = self.make_folder(Folder::Blobs(digest.algorithm()))?;
-        Partial::open(folder, digest, size, lock, cancel).map(|partial| Begin::Partial(Box::new(partial)))
-    }
-
-    /// Opens what there is of a blob that is being written.
-    pub(super) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
-        let name = partial_name(digest);
-        let failed = |source| StoreError::read(self.path(digest).with_file_name(&name), source);
-        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
-            Some(folder) => folder.open_file(&name, Access::Read).map_err(failed),
-            None => Err(failed(io::ErrorKind::NotFound.into())),
-        }
-    }
-
-    /// Returns what there is of blobs that share a lock. While nothing of it changes, nobody gets
-    /// on who has the lock.
-    pub(super) fn lock_activity(&self, digest: &Digest) -> Result<LockActivity, StoreError> {
-        let mut lens = Vec::new();
-        for algorithm in ALGORITHMS {
-            let Some(folder) = self.find_folder(Folder::Blobs(algorithm))? else {
-                continue;
-            };
-            let failed = |source| StoreError::read(folder.path().to_owned(), source);
-            for name in folder.names().map_err(failed)? {
-                let is_partial = Path::new(&name)
-                    .extension()
-                    .is_some_and(|extension| extension == PARTIAL);
-                if is_partial && name.as_encoded_bytes().starts_with(lock_name(digest).as_bytes()) {
-                    lens.extend(folder.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
-                }
-            }
-        }
-        lens.sort();
-        Ok(LockActivity(lens))
     }
 
     /// Removes a blob, if the store has it.
@@ -279,11 +188,6 @@ impl BlobStore {
     fn path(&self, digest: &Digest) -> PathBuf {
         self.folder_path(Folder::Blobs(digest.algorithm())).join(digest.hex())
     }
-
-    #[cfg(test)]
-    fn partial_path(&self, digest: &Digest) -> PathBuf {
-        self.path(digest).with_file_name(partial_name(digest))
-    }
 }
 
 /// Algorithms by which blobs are named.
@@ -346,164 +250,4 @@ fn mark_used(file: &File) {
     )]
     let now = SystemTime::now();
     let _ = file.set_times(FileTimes::new().set_modified(now));
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-    use crate::ImageError;
-    use crate::digest::{Algorithm, DigestError};
-    use layer::cancel::Cancelled;
-
-    const CONTENT: &[u8] = b"abc";
-
-    fn store() -> (tempfile::TempDir, BlobStore, Digest) {
-        let state = tempfile::tempdir().unwrap();
-        let store = BlobStore::new(state.path());
-        (state, store, Digest::of(Algorithm::Sha256, CONTENT))
-    }
-
-    fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
-        match store.begin(digest, 3, &Cancel::new()).unwrap() {
-            Begin::Partial(partial) => partial,
-            Begin::Stored => panic!("it is there"),
-            Begin::Taken => panic!("it is locked"),
-        }
-    }
-
-    fn blobs(state: &tempfile::TempDir) -> Vec<String> {
-        let entries = fs::read_dir(state.path().join("blobs/sha256")).unwrap();
-        entries
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect()
-    }
-
-    #[test]
-    fn a_right_blob_is_kept() {
-        let (state, store, digest) = store();
-        assert!(store.get(&digest, 3).unwrap().is_none());
-        let mut partial = begin(&store, &digest);
-        partial.write(b"a").unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_none());
-        partial.write(b"bc").unwrap();
-        partial.commit().unwrap();
-        assert_eq!(blobs(&state), [digest.hex()]);
-        let mut content = Vec::new();
-        store
-            .get(&digest, 3)
-            .unwrap()
-            .unwrap()
-            .read_to_end(&mut content)
-            .unwrap();
-        assert_eq!(content, CONTENT);
-        assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
-        ));
-
-        assert!(
-            store.get(&digest, 4).unwrap().is_none(),
-            "a file of another size is not the blob"
-        );
-        store.remove(&digest).unwrap();
-        store.remove(&digest).unwrap();
-        assert_eq!(blobs(&state), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_wrong_blob_leaves_nothing() {
-        let (state, store, digest) = store();
-        let mut other = begin(&store, &digest);
-        other.write(b"abd").unwrap();
-        assert!(matches!(
-            other.commit(),
-            Err(ImageError::Content {
-                source: DigestError::DigestMismatch { .. },
-                ..
-            })
-        ));
-        assert_eq!(blobs(&state), Vec::<String>::new());
-
-        let size = |expected, actual| DigestError::SizeMismatch { expected, actual };
-        let mut short = begin(&store, &digest);
-        short.write(b"ab").unwrap();
-        assert!(matches!(short.commit(), Err(ImageError::Content { source, .. }) if source == size(3, 2)));
-        assert_eq!(blobs(&state), Vec::<String>::new());
-
-        let mut long = begin(&store, &digest);
-        let surplus = long.write(b"abcd");
-        assert!(matches!(surplus, Err(ImageError::Content { source, .. }) if source == size(3, 4)));
-        long.discard();
-        assert_eq!(blobs(&state), Vec::<String>::new());
-    }
-
-    #[test]
-    fn what_was_begun_goes_on() {
-        let (_state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
-        let mut partial = begin(&store, &digest);
-        assert_eq!(partial.len(), 2);
-        partial.write(b"c").unwrap();
-        partial.commit().unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_some());
-    }
-
-    #[test]
-    fn what_was_begun_wrongly_is_found_out_and_removed() {
-        let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ax").unwrap();
-        let mut partial = begin(&store, &digest);
-        partial.write(b"c").unwrap();
-        assert!(matches!(
-            partial.commit(),
-            Err(ImageError::Store(StoreError::Damaged { .. }))
-        ));
-        assert_eq!(blobs(&state), Vec::<String>::new());
-
-        fs::write(store.partial_path(&digest), "longer than the blob").unwrap();
-        assert_eq!(begin(&store, &digest).len(), 0);
-    }
-
-    #[test]
-    fn to_read_what_was_begun_can_be_cancelled() {
-        let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
-        let cancel = Cancel::new();
-        cancel.cancel();
-        assert!(
-            store
-                .begin(&digest, 3, &cancel)
-                .is_err_and(|error| Cancelled::caused(&error))
-        );
-        assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
-        assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
-    }
-
-    #[test]
-    fn one_writes_while_others_wait() {
-        let (_state, store, digest) = store();
-        let partial = begin(&store, &digest);
-        assert!(matches!(store.begin(&digest, 3, &Cancel::new()).unwrap(), Begin::Taken));
-        store.put(&digest, CONTENT).unwrap();
-        drop(partial);
-        assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
-        ));
-    }
-
-    #[test]
-    fn documents_are_only_given_when_they_are_right() {
-        let (_state, store, digest) = store();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
-        assert_eq!(store.document(&digest, Some(4)).unwrap(), None);
-        fs::write(store.path(&digest), "abd").unwrap();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
-    }
 }

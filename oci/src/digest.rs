@@ -296,8 +296,9 @@ impl Check {
         Ok(())
     }
 
-    /// Bytes that came so far.
-    pub(super) fn seen(&self) -> u64 {
+    /// Returns how many bytes came so far.
+    #[must_use]
+    pub fn seen(&self) -> u64 {
         self.seen
     }
 

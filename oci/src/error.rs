@@ -1,8 +1,10 @@
 //! What can go wrong between a reference and the bytes of its layers.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::archive::ArchiveError;
+#[cfg(feature = "registry")]
 use super::auth::AuthError;
 use super::blobs::StoreError;
 use super::digest::{Digest, DigestError};
@@ -11,6 +13,7 @@ use super::layout::LayoutError;
 use super::listing::Listing;
 use super::manifest::ManifestError;
 use super::platform::Platform;
+#[cfg(feature = "registry")]
 use super::registry::RegistryError;
 use super::section::FileError;
 use layer::cancel::Cancelled;
@@ -33,11 +36,19 @@ pub enum ImageError {
     #[error(transparent)]
     DockerArchive(#[from] DockerArchiveError),
     /// The registry does not give it.
+    #[cfg(feature = "registry")]
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// The credentials could not be read.
+    #[cfg(feature = "registry")]
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// It is in a registry, and the feature `registry` was left out of this program.
+    #[error("cannot speak to {registry}: built without registries")]
+    NoRegistries {
+        /// Host with or without port.
+        registry: String,
+    },
     /// The blob store on this machine failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -85,6 +96,16 @@ pub enum ImageError {
 }
 
 impl ImageError {
+    /// Returns the time after which the registry wants to be asked again, if it said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            #[cfg(feature = "registry")]
+            Self::Registry(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
     pub(super) fn document(document: impl fmt::Display, source: ManifestError) -> Self {
         Self::Document {
             document: document.to_string(),
@@ -107,8 +128,11 @@ impl Failure for ImageError {
             Self::Layout(error) => error.kind(),
             Self::Archive(error) => error.kind(),
             Self::DockerArchive(error) => error.kind(),
+            #[cfg(feature = "registry")]
             Self::Registry(error) => error.kind(),
+            #[cfg(feature = "registry")]
             Self::Auth(error) => error.kind(),
+            Self::NoRegistries { .. } => ErrorKind::Unsupported,
             Self::Store(error) => error.kind(),
             Self::Document { source, .. } => source.kind(),
             Self::Content { source, .. } => source.kind(),
@@ -124,8 +148,11 @@ impl Failure for ImageError {
             Self::Layout(error) => error.hint(),
             Self::Archive(error) => error.hint(),
             Self::DockerArchive(error) => error.hint(),
+            #[cfg(feature = "registry")]
             Self::Registry(error) => error.hint(),
+            #[cfg(feature = "registry")]
             Self::Auth(error) => error.hint(),
+            Self::NoRegistries { .. } => Some("name an image layout or an archive, such as oci:<directory>".into()),
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
             Self::Content { source, .. } => source.hint(),

@@ -3,7 +3,13 @@
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
 //! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
 
+/// The example of the README, which must hold.
+#[cfg(all(doctest, feature = "registry"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
+
 mod archive;
+#[cfg(feature = "registry")]
 mod auth;
 mod blob;
 mod blobs;
@@ -12,18 +18,22 @@ mod digest;
 mod directory;
 mod docker_archive;
 mod error;
-#[cfg(fuzzing)]
+#[cfg(all(fuzzing, feature = "registry"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod helper;
 pub mod host;
 mod json;
 mod layout;
 mod listing;
 mod manifest;
+mod media_type;
 mod platform;
 mod progress;
 mod reference;
+#[cfg(feature = "registry")]
 mod registry;
+#[cfg_attr(not(feature = "registry"), path = "remote/absent.rs")]
 mod remote;
 mod resolve;
 mod scratch;
@@ -35,7 +45,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use archive::ArchiveError;
-pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+#[cfg(feature = "registry")]
+pub use auth::{AuthError, AuthFile, AuthFiles, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blob::Blob;
 pub use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};
@@ -44,11 +55,13 @@ pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
 pub use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
+pub use helper::Helper;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Awaited, LayerProgress, Progress, Wait};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
+#[cfg(feature = "registry")]
 pub use registry::{
     CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
 };
@@ -62,7 +75,6 @@ use layer::cancel::{Cancel, Cancelled};
 use layout::Layout;
 use manifest::{Descriptor, Entry};
 use reference::Transport;
-use registry::Registry;
 use remote::Remote;
 use resolve::Announce;
 use scratch::Scratch;
@@ -159,6 +171,7 @@ pub struct SourceOptions {
     /// The directory for what is downloaded. It need not exist yet.
     pub state_dir: PathBuf,
     /// How to speak to registries.
+    #[cfg(feature = "registry")]
     pub registry: RegistryOptions,
     /// Whether the tars of layers are kept in the state directory, and taken from there.
     pub keep_unpacked: bool,
@@ -205,7 +218,7 @@ impl Source {
     ///
     /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
     /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
-    /// it takes to speak to one. [`ImageError::Store`] when another user made the state directory,
+    /// it takes to speak to one, [`ImageError::NoRegistries`] without the feature `registry`. [`ImageError::Store`] when another user made the state directory,
     /// or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let unpacked = options
@@ -439,7 +452,7 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         let json = match &self.place {
             Place::Local(local) => local.document(digest, Some(*size))?,
-            Place::Registry(remote) => remote.document(digest, *size, Registry::manifest)?,
+            Place::Registry(remote) => remote.manifest(digest, *size)?,
         };
         Ok(Fetched {
             digest: digest.clone(),
@@ -457,7 +470,7 @@ impl Source {
             .map_err(|error| ImageError::document(digest, error))?;
         match &self.place {
             Place::Local(local) => local.document(digest, Some(*size)),
-            Place::Registry(remote) => remote.document(digest, *size, Registry::config),
+            Place::Registry(remote) => remote.config(digest, *size),
         }
     }
 }

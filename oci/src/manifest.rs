@@ -2,30 +2,17 @@
 
 mod error;
 
-use oci_distribution::manifest::{
-    IMAGE_CONFIG_MEDIA_TYPE, IMAGE_DOCKER_CONFIG_MEDIA_TYPE, IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE,
-    OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
-};
-use serde::{Deserialize, Deserializer};
-
 use super::BlobRef;
 use super::config::Config;
 use super::digest::Digest;
 use super::json;
+use super::media_type::{DOCKER_CONFIG, DOCKER_LIST, DOCKER_MANIFEST, OCI_CONFIG, OCI_INDEX, OCI_MANIFEST};
 use super::platform::Platform;
 
 pub use error::ManifestError;
 
 /// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec asks registries for.
 pub(super) const MAX_DOCUMENT_LEN: u64 = 4 << 20;
-
-/// The media types that [`Document::parse`] knows.
-pub(super) const DOCUMENT_MEDIA_TYPES: [&str; 4] = [
-    OCI_IMAGE_INDEX_MEDIA_TYPE,
-    OCI_IMAGE_MEDIA_TYPE,
-    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
-    IMAGE_MANIFEST_MEDIA_TYPE,
-];
 
 /// A reference to content: image-spec descriptor.md.
 #[derive(Debug, Clone)]
@@ -234,7 +221,7 @@ impl Manifest {
     /// Returns whether the media type of the config is that of images.
     pub(super) fn announces_image(&self) -> bool {
         let config = essence(&self.config.media_type);
-        config == IMAGE_CONFIG_MEDIA_TYPE || config == IMAGE_DOCKER_CONFIG_MEDIA_TYPE
+        config == OCI_CONFIG || config == DOCKER_CONFIG
     }
 
     /// Returns whether only the config itself can tell an image from an artifact.
@@ -316,8 +303,8 @@ enum Kind {
 impl Kind {
     fn of(media_type: &str) -> Option<Self> {
         match essence(media_type).as_str() {
-            OCI_IMAGE_INDEX_MEDIA_TYPE | IMAGE_MANIFEST_LIST_MEDIA_TYPE => Some(Self::Index),
-            OCI_IMAGE_MEDIA_TYPE | IMAGE_MANIFEST_MEDIA_TYPE => Some(Self::Manifest),
+            OCI_INDEX | DOCKER_LIST => Some(Self::Index),
+            OCI_MANIFEST | DOCKER_MANIFEST => Some(Self::Manifest),
             _ => None,
         }
     }
@@ -371,15 +358,6 @@ impl Document {
     }
 }
 
-/// Reads what Go writes as `null` where it is empty, for types that serde derives.
-pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -409,14 +387,14 @@ mod tests {
 
     #[test]
     fn documents_are_told_apart_with_and_without_media_types() {
-        let mut image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
+        let mut image = manifest(OCI_CONFIG, OCI_LAYER);
         image["mediaType"] = "application/octet-stream".into();
-        let index = json!({"manifests": [descriptor(OCI_IMAGE_MEDIA_TYPE)]});
+        let index = json!({"manifests": [descriptor(OCI_MANIFEST)]});
         for announced in [
             "",
             "application/json",
-            OCI_IMAGE_MEDIA_TYPE,
-            IMAGE_MANIFEST_MEDIA_TYPE,
+            OCI_MANIFEST,
+            DOCKER_MANIFEST,
             "Application/vnd.oci.image.manifest.v1+JSON; charset=utf-8",
         ] {
             assert!(
@@ -424,24 +402,19 @@ mod tests {
                 "{announced}"
             );
         }
-        for announced in [
-            "",
-            "text/plain; charset=utf-8",
-            OCI_IMAGE_INDEX_MEDIA_TYPE,
-            IMAGE_MANIFEST_LIST_MEDIA_TYPE,
-        ] {
+        for announced in ["", "text/plain; charset=utf-8", OCI_INDEX, DOCKER_LIST] {
             assert!(
                 matches!(parse(&index, announced), Ok(Document::Index(_))),
                 "{announced}"
             );
         }
-        let empty = json!({"schemaVersion": 2, "mediaType": OCI_IMAGE_INDEX_MEDIA_TYPE, "manifests": null});
+        let empty = json!({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": null});
         assert!(matches!(parse(&empty, ""), Ok(Document::Index(index)) if index.manifests.is_empty()));
     }
 
     #[test]
     fn null_is_nothing_wherever_something_may_be_missing() {
-        let mut image = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
+        let mut image = manifest(OCI_CONFIG, OCI_LAYER);
         for key in ["mediaType", "artifactType", "annotations", "subject", "manifests"] {
             image[key] = Value::Null;
         }
@@ -455,7 +428,7 @@ mod tests {
         image["layers"] = Value::Null;
         image_check(&image).unwrap();
 
-        let mut entry = descriptor(OCI_IMAGE_MEDIA_TYPE);
+        let mut entry = descriptor(OCI_MANIFEST);
         entry["platform"] = json!({
             "os": "linux", "architecture": "amd64", "variant": null, "os.version": null, "os.features": null
         });
@@ -471,14 +444,11 @@ mod tests {
 
     #[test]
     fn documents_of_two_kinds_are_refused() {
-        let mut both = manifest(IMAGE_CONFIG_MEDIA_TYPE, OCI_LAYER);
-        assert!(matches!(
-            parse(&both, OCI_IMAGE_INDEX_MEDIA_TYPE),
-            Err(ManifestError::Ambiguous)
-        ));
-        both["mediaType"] = OCI_IMAGE_INDEX_MEDIA_TYPE.into();
+        let mut both = manifest(OCI_CONFIG, OCI_LAYER);
+        assert!(matches!(parse(&both, OCI_INDEX), Err(ManifestError::Ambiguous)));
+        both["mediaType"] = OCI_INDEX.into();
         assert!(matches!(parse(&both, ""), Err(ManifestError::Ambiguous)));
-        both["mediaType"] = OCI_IMAGE_MEDIA_TYPE.into();
+        both["mediaType"] = OCI_MANIFEST.into();
         both["manifests"] = json!([]);
         assert!(matches!(parse(&both, ""), Err(ManifestError::Ambiguous)));
     }
@@ -530,13 +500,13 @@ mod tests {
             "application/vnd.docker.image.rootfs.diff.tar.zstd",
             "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
         ] {
-            image_check(&manifest(IMAGE_DOCKER_CONFIG_MEDIA_TYPE, layer)).unwrap();
+            image_check(&manifest(DOCKER_CONFIG, layer)).unwrap();
         }
         let encrypted = "application/vnd.oci.image.layer.v1.tar+gzip+encrypted";
-        let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, encrypted));
+        let refused = image_check(&manifest(OCI_CONFIG, encrypted));
         assert!(matches!(refused, Err(ManifestError::EncryptedLayer { media_type }) if media_type == encrypted));
         let in_toto = "application/vnd.in-toto+json";
-        let refused = image_check(&manifest(IMAGE_CONFIG_MEDIA_TYPE, in_toto));
+        let refused = image_check(&manifest(OCI_CONFIG, in_toto));
         assert!(matches!(refused, Err(ManifestError::UnknownLayer { media_type }) if media_type == in_toto));
     }
 
@@ -580,7 +550,7 @@ mod tests {
     #[test]
     fn attestations_and_artifacts_are_no_images_of_an_index() {
         let changed = |change: fn(&mut Value)| {
-            let mut value = descriptor(OCI_IMAGE_MEDIA_TYPE);
+            let mut value = descriptor(OCI_MANIFEST);
             change(&mut value);
             entry(value)
         };
@@ -601,7 +571,7 @@ mod tests {
     #[test]
     fn an_empty_platform_is_none_and_an_impossible_one_an_error() {
         let platform = |platform: Value| {
-            let mut value = descriptor(OCI_IMAGE_MEDIA_TYPE);
+            let mut value = descriptor(OCI_MANIFEST);
             value["platform"] = platform;
             let entry = entry(value);
             entry
@@ -658,13 +628,13 @@ mod tests {
     fn a_list_is_no_object() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for document in [
-            json!([2, "", descriptor(IMAGE_CONFIG_MEDIA_TYPE), []]),
+            json!([2, "", descriptor(OCI_CONFIG), []]),
             json!({"schemaVersion": 2, "config": ["", digest, 7], "layers": []}),
             json!({"schemaVersion": 2, "config": descriptor(""), "layers": [["", digest, 7]]}),
             json!({"schemaVersion": 2, "config": descriptor(""), "layers": {}}),
             json!({"schemaVersion": 2, "manifests": {}}),
         ] {
-            let refused = parse(&document, OCI_IMAGE_MEDIA_TYPE);
+            let refused = parse(&document, OCI_MANIFEST);
             assert!(
                 matches!(refused, Err(ManifestError::Json(_) | ManifestError::Ambiguous)),
                 "{document}"

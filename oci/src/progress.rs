@@ -1,7 +1,10 @@
 //! Progress of each layer, and the waits for servers, for those who watch a build.
 
+#[cfg(feature = "registry")]
+mod waiting;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,14 +15,8 @@ use super::{BlobRef, Digest};
 #[derive(Debug, Default)]
 pub struct Progress {
     state: Mutex<State>,
-    waits: Mutex<Waits>,
-}
-
-#[derive(Debug, Default)]
-struct Waits {
-    begun: u64,
-    /// Those that go on, by number.
-    current: BTreeMap<u64, Wait>,
+    /// Waits that go on, by number.
+    waits: Mutex<BTreeMap<u64, Wait>>,
 }
 
 /// A wait for a registry, or for a server that it refers to.
@@ -48,12 +45,6 @@ pub enum Awaited {
         /// The time of the request, or of the last bytes.
         since: Instant,
     },
-}
-
-/// A wait that ends when this is dropped.
-pub(super) struct Waiting<'progress> {
-    progress: &'progress Progress,
-    number: u64,
 }
 
 #[derive(Debug, Default)]
@@ -85,20 +76,10 @@ impl Progress {
     /// Returns what is waited for, in the order in which the waits began.
     #[must_use]
     pub fn waits(&self) -> Vec<Wait> {
-        self.lock_waits().current.values().cloned().collect()
+        self.lock_waits().values().cloned().collect()
     }
 
-    /// Begins to wait for a host.
-    pub(super) fn wait(&self, host: String, awaited: Awaited) -> Waiting<'_> {
-        let mut waits = self.lock_waits();
-        waits.begun += 1;
-        let number = waits.begun;
-        let wait = Wait { number, host, awaited };
-        waits.current.insert(number, wait);
-        Waiting { progress: self, number }
-    }
-
-    fn lock_waits(&self) -> MutexGuard<'_, Waits> {
+    fn lock_waits(&self) -> MutexGuard<'_, BTreeMap<u64, Wait>> {
         self.waits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -134,12 +115,6 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.progress.lock_waits().current.remove(&self.number);
     }
 }
 
@@ -201,10 +176,6 @@ impl LayerProgress {
         self.awaited_lock.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_awaited_lock(&self, path: Option<&Path>) {
-        *self.awaited_lock.lock().unwrap_or_else(PoisonError::into_inner) = path.map(Path::to_owned);
-    }
-
     pub(super) fn set_here(&self, len: u64) {
         self.here.store(len, Ordering::Relaxed);
     }
@@ -246,28 +217,6 @@ mod tests {
         }
         assert!(progress.layer(&one.digest).is_none());
         assert!(progress.layer(&two.digest).is_some());
-    }
-
-    #[test]
-    fn a_wait_lasts_as_long_as_somebody_waits() {
-        let progress = Progress::default();
-        let since = Instant::now();
-        let first = progress.wait("one".to_owned(), Awaited::Answer { since });
-        let second = progress.wait("two".to_owned(), Awaited::Answer { since });
-        // The layers are known in the middle of it.
-        progress.begin(&[]);
-        let hosts = || {
-            progress
-                .waits()
-                .iter()
-                .map(|wait| wait.host().to_owned())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(hosts(), ["one", "two"]);
-        drop(first);
-        assert_eq!(hosts(), ["two"]);
-        drop(second);
-        assert!(progress.waits().is_empty());
     }
 
     #[test]

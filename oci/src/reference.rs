@@ -14,6 +14,7 @@ pub use local::LocalReference;
 pub(super) use local::{Choice, Transport};
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
+#[cfg(feature = "registry")]
 pub(super) use registry::{canonical, host_of, is_host, is_loopback};
 
 /// Transports of other tools (containers-transports(5)), refused by name: `ostree:x` is no tag of an image `ostree`.
@@ -307,7 +308,9 @@ mod tests {
             "[::1/x",
             "u@h.x/y",
             "::1/x",
+            #[cfg(feature = "registry")]
             "1.2.3.256/x",
+            #[cfg(feature = "registry")]
             "xn--a.b/x",
         ] {
             let error = error(text);

@@ -31,10 +31,13 @@ mod token;
 
 use std::sync::Arc;
 
-use super::auth::Helper;
+use oci_distribution::manifest::{
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE, IMAGE_MANIFEST_MEDIA_TYPE, OCI_IMAGE_INDEX_MEDIA_TYPE, OCI_IMAGE_MEDIA_TYPE,
+};
+
 use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest};
-use super::manifest::DOCUMENT_MEDIA_TYPES;
+use super::helper::Helper;
 use super::reference::RegistryReference;
 use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
 use client::Timeouts;
@@ -48,6 +51,14 @@ pub use proxies::ProxyRefusal;
 pub use redirect::Redirects;
 use runtime::Runtime;
 pub use tls::{CertificateOwner, TlsError};
+
+/// Media types of the documents that registries are asked for.
+const DOCUMENT_MEDIA_TYPES: [&str; 4] = [
+    OCI_IMAGE_INDEX_MEDIA_TYPE,
+    OCI_IMAGE_MEDIA_TYPE,
+    IMAGE_MANIFEST_LIST_MEDIA_TYPE,
+    IMAGE_MANIFEST_MEDIA_TYPE,
+];
 
 /// How many blobs are downloaded at once.
 const PARALLEL_DOWNLOADS: usize = 4;
@@ -185,6 +196,13 @@ mod tests {
 
     use super::*;
     use crate::Reference;
+    use crate::media_type::{DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST};
+
+    #[test]
+    fn documents_that_are_asked_for_can_be_parsed() {
+        let parsed = [OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST];
+        assert_eq!(DOCUMENT_MEDIA_TYPES, parsed);
+    }
 
     /// A server that sends each of `parts` and then waits so long.
     fn serve<T: AsRef<str> + Clone + Send + 'static>(parts: Vec<(T, u64)>) -> SocketAddr {

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::auth::Helper;
 use super::blobs::BlobStore;
 use super::digest::Digest;
+use super::helper::Helper;
 use super::progress::Progress;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
@@ -74,7 +74,17 @@ impl Remote {
         Ok(fetched)
     }
 
-    pub(super) fn document(
+    /// The manifest or index of a digest.
+    pub(super) fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+        self.document(digest, size, Registry::manifest)
+    }
+
+    /// The config of a digest.
+    pub(super) fn config(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
+        self.document(digest, size, Registry::config)
+    }
+
+    fn document(
         &self,
         digest: &Digest,
         size: u64,

@@ -59,8 +59,7 @@ impl<R: ReadAt> Reader<R> {
         Ok(entries)
     }
 
-    /// Verifies a block of a directory: the root of the index, if it is the first and there is one,
-    /// another node, or entries.
+    /// Verifies a block: the root of the index, if it is the first and there is one, another node, or entries.
     fn verify_directory_block(
         &self,
         inode: &Inode,

@@ -10,7 +10,7 @@ use crate::disk::inode::InodeFlags;
 use crate::disk::xattr::{self, HIDDEN_NAMESPACES, MAGIC, MAX_VALUE_LEN, XattrEntry, XattrHeader};
 use crate::read_at::ReadAt;
 use crate::tree::Xattrs;
-use crate::units::{BlockNr, Ino};
+use crate::units::Ino;
 
 /// An attribute whose value is not there yet.
 struct Found<'a> {
@@ -129,41 +129,6 @@ impl<R: ReadAt> Reader<R> {
         }
         Ok(())
     }
-
-    /// What the hashes of values begin with that have inodes of their own, which is there without checksums too.
-    pub(crate) fn value_seed(&self) -> Seed {
-        let seed = self.sums.seed();
-        seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
-    }
-
-    fn verify_value(&self, owner: &Inode, holder: &Inode, value: &[u8]) -> Result<(), ReadError> {
-        let is_right = is_right_value(owner, holder, value, self.value_seed());
-        let ino = holder.ino.get();
-        expect(is_right, Structure::XattrValue { ino })
-    }
-
-    fn verify_xattr_block(
-        &self,
-        inode: &Inode,
-        nr: BlockNr,
-        bytes: &[u8],
-        header: &XattrHeader,
-    ) -> Result<(), ReadError> {
-        let is_right = self
-            .sums
-            .seed()
-            .is_none_or(|seed| is_right_xattr_block(bytes, header, nr, seed));
-        let (ino, block) = (inode.ino.get(), nr.get());
-        expect(is_right, Structure::XattrBlock { ino, block })
-    }
-}
-
-/// Whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value. Inodes
-/// from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
-fn is_right_value(owner: &Inode, holder: &Inode, value: &[u8], seed: Seed) -> bool {
-    let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
-    let hash = holder.accessed.seconds() & i64::from(u32::MAX);
-    is_old || hash == i64::from(checksum::value_hash(value, seed))
 }
 
 impl Inode {

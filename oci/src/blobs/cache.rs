@@ -298,6 +298,7 @@ fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
 }
 
 #[cfg(test)]
+#[cfg(feature = "registry")]
 mod tests {
     use std::fs::{self, File};
     use std::time::Duration;

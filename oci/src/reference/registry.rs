@@ -1,9 +1,7 @@
 //! A reference to an image in a registry: the grammar of distribution-spec, "Pulling manifests", with Docker's defaults.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
-
-use reqwest::Url;
+use std::net::Ipv6Addr;
 
 use super::ReferenceError;
 use crate::digest::Digest;
@@ -71,10 +69,14 @@ pub(crate) fn canonical(host: &str) -> String {
     }
 }
 
-/// Whether `host`, without a port, is `localhost` or an address of the loopback interface.
+/// Returns whether `host`, without a port, is `localhost` or an address of the loopback interface.
+#[cfg(feature = "registry")]
 pub(crate) fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse().is_ok_and(|address: IpAddr| address.is_loopback())
+    host == "localhost"
+        || address
+            .parse()
+            .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
 /// Docker's rule: the first component is a host if it could not be the name of a Docker Hub user.
@@ -83,6 +85,7 @@ pub(crate) fn is_host(component: &str) -> bool {
 }
 
 /// A registry without its port.
+#[cfg(feature = "registry")]
 pub(crate) fn host_of(registry: &str) -> &str {
     split_port(registry).0
 }
@@ -109,14 +112,24 @@ fn check_host(registry: &str) -> Result<(), ReferenceError> {
     };
     let is_port =
         |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
-    // The URL parser knows more names that are none: 1.2.3.256, xn--a.
-    let is_url = Url::parse(&format!("https://{registry}")).is_ok();
-    if is_url && (is_ipv6(host) || host.split('.').all(is_label)) && port.is_none_or(is_port) {
+    if is_in_urls(registry) && (is_ipv6(host) || host.split('.').all(is_label)) && port.is_none_or(is_port) {
         return Ok(());
     }
     Err(ReferenceError::InvalidRegistry {
         registry: registry.to_owned(),
     })
+}
+
+/// Returns whether a URL can name a registry, which excludes `1.2.3.256` and `xn--a`.
+#[cfg(feature = "registry")]
+fn is_in_urls(registry: &str) -> bool {
+    reqwest::Url::parse(&format!("https://{registry}")).is_ok()
+}
+
+/// Leaves open what only matters to those who send requests.
+#[cfg(not(feature = "registry"))]
+fn is_in_urls(_: &str) -> bool {
+    true
 }
 
 /// The grammar of distribution-spec, "Pulling manifests": runs of `[a-z0-9]` joined by `.`, `_`, `__` or hyphens.
@@ -166,6 +179,7 @@ impl fmt::Display for RegistryReference {
 }
 
 #[cfg(test)]
+#[cfg(feature = "registry")]
 mod tests {
     use super::*;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
 use super::tls::TlsError;
-use crate::auth::Helper;
+use crate::helper::Helper;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A registry that does not give what it was asked for.

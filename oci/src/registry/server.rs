@@ -15,7 +15,7 @@ use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
 use super::{RegistryError, TlsError};
-use crate::auth::Helper;
+use crate::helper::Helper;
 use crate::reference::canonical;
 
 /// Where Docker Hub is.

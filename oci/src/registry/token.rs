@@ -13,8 +13,7 @@ use super::RegistryError;
 use super::challenge::{Bearer, Challenge};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::server::{Asked, Server};
-use crate::auth::{Credentials, Secret};
-use crate::manifest::null_is_default;
+use crate::auth::{Credentials, Secret, null_is_default};
 use crate::reference::is_loopback;
 
 /// Limit on the answer of a token server in bytes. No server takes a header with a token of this

@@ -1,0 +1,98 @@
+//! Stands in for images in registries where they are left out: opening one is an error.
+
+use crate::blob::Bytes;
+use crate::blobs::BlobStore;
+use crate::digest::Digest;
+use crate::helper::Helper;
+use crate::progress::Progress;
+use crate::reference::RegistryReference;
+use crate::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
+
+/// A registry, of which there is none.
+pub(super) enum Remote {}
+
+impl Remote {
+    pub(super) fn open(reference: &RegistryReference, _: &SourceOptions) -> Result<Self, ImageError> {
+        Err(ImageError::NoRegistries {
+            registry: reference.registry.clone(),
+        })
+    }
+
+    pub(super) fn store(&self) -> &BlobStore {
+        match *self {}
+    }
+
+    pub(super) fn helper(&self) -> Option<&Helper> {
+        match *self {}
+    }
+
+    pub(super) fn is_here(&self, _: &Digest) -> bool {
+        match *self {}
+    }
+
+    pub(super) fn abandon(&self) {
+        match *self {}
+    }
+
+    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+        match *self {}
+    }
+
+    pub(super) fn manifest(&self, _: &Digest, _: u64) -> Result<Vec<u8>, ImageError> {
+        match *self {}
+    }
+
+    pub(super) fn config(&self, _: &Digest, _: u64) -> Result<Vec<u8>, ImageError> {
+        match *self {}
+    }
+
+    pub(super) fn download(&self, _: &[BlobRef], _: &Progress) -> Result<(), ImageError> {
+        match *self {}
+    }
+
+    pub(super) fn blob(&self, _: &Layer, _: &Progress) -> Result<Bytes, ImageError> {
+        match *self {}
+    }
+
+    pub(super) fn finish(&self, _: &Layer) -> Result<(), ImageError> {
+        match *self {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{Platform, Reference, Source};
+    use layer::cancel::Cancel;
+    use layer::failure::{ErrorKind, Failure};
+
+    #[test]
+    fn without_registries_layouts_are_read_and_registries_are_unsupported() {
+        let options = SourceOptions {
+            state_dir: "unused".into(),
+            keep_unpacked: false,
+            max_download: 0,
+            progress: Arc::default(),
+            cancel: Cancel::new(),
+        };
+        let open = |reference: &str| Source::open(&Reference::parse(reference).unwrap(), &options);
+
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let source = open(&format!("oci:{}:latest", repository.join("examples/hello").display())).unwrap();
+        let platform = Platform::new("linux", "amd64", None).unwrap();
+        let (image, layers) = source.pull(&platform).unwrap();
+        assert!(!layers.is_empty());
+        assert_eq!(layers, image.layers);
+        source.finish(&layers[0]).unwrap();
+
+        let error = open("localhost:5000/image").err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert_eq!(
+            error.to_string(),
+            "cannot speak to localhost:5000: built without registries"
+        );
+    }
+}
