@@ -21,13 +21,23 @@ use oci::{Execution, Image};
 pub use error::GuestError;
 pub use path::{InitPath, InitPathError};
 
-/// The init that an image is to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The init that an image is to have. The default is at [`InitPath::DEFAULT`], and runs the command
+/// of the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Init {
     /// Where in the image it will be.
     pub path: InitPath,
     /// A command for `/bin/sh -c` in place of the image's own, without NUL.
     pub exec: Option<Vec<u8>>,
+}
+
+impl Init {
+    /// An init at a path, for the command of the image.
+    #[must_use]
+    pub fn new(path: InitPath) -> Self {
+        Self { path, exec: None }
+    }
 }
 
 /// An init that can be put into an image once its layers are there.

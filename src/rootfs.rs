@@ -7,11 +7,13 @@ mod pipeline;
 mod stages;
 mod write_back;
 
+use std::env;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
 use uuid::Uuid;
@@ -35,7 +37,22 @@ use write_back::WriteBack;
 const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
+///
+/// [`BuildOptions::new`] has the defaults of the command, and every field can be changed:
+///
+/// ```no_run
+/// use ext4::Size;
+/// use layer::cancel::Cancel;
+/// use microagent::rootfs::{BuildOptions, build};
+///
+/// let mut options = BuildOptions::new("oci:layout:latest".parse()?, "disk.ext4");
+/// options.allow_mutable = true;
+/// options.file_system.size = Size::Fixed(2 << 30);
+/// let report = build(&options, &Cancel::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
     /// Where the image is.
@@ -81,8 +98,51 @@ pub struct BuildOptions {
     pub limits: Limits,
 }
 
+impl BuildOptions {
+    /// Options for an image and the file to write, with the defaults of the command.
+    ///
+    /// That is an image pinned by digest, for Linux on the architecture of this machine, with the
+    /// init at [`InitPath::DEFAULT`], a native file system that fits its content, one thread a
+    /// processor, an fsync at the end, and [`default_state_dir`]. Credentials are those of
+    /// [`RegistryOptions::default`]: none.
+    #[must_use]
+    pub fn new(image: Reference, output: impl Into<PathBuf>) -> Self {
+        Self {
+            image,
+            output: output.into(),
+            platform: Platform::host(),
+            allow_mutable: false,
+            state_dir: default_state_dir().unwrap_or_default(),
+            cache_limit: Cache::DEFAULT_LIMIT,
+            keep_unpacked: false,
+            registry: RegistryOptions::default(),
+            progress: Arc::default(),
+            file_system: Options::new([0; 16]),
+            uuid: None,
+            init: Some(Init::default()),
+            newest: None,
+            mke2fs: None,
+            digest: false,
+            keep_stage: false,
+            stage_snapshot: None,
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            sync: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Returns the state directory of the command: `.microagent` in the home directory, or `None`
+/// without one.
+#[must_use]
+pub fn default_state_dir() -> Option<PathBuf> {
+    let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    home.map(|home| home.join(".microagent"))
+}
+
 /// What was built, of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// The image that was used, pinned by digest.
     pub resolved_ref: String,
@@ -132,6 +192,7 @@ pub enum Builder {
 
 /// A layer that is in the disk image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AppliedLayer {
     /// Digest of its blob.
     pub digest: Digest,
@@ -308,14 +369,13 @@ impl Build<'_> {
 
     /// Opens the source, and finds there the image for the platform.
     fn find<T>(&self, find: impl Fn(&Source, &Platform) -> Result<T, ImageError>) -> Result<(Source, T), BuildError> {
-        let options = SourceOptions {
-            state_dir: self.options.state_dir.clone(),
-            registry: self.options.registry.clone(),
-            keep_unpacked: self.options.keep_unpacked,
-            max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),
-            progress: Arc::clone(&self.options.progress),
-            cancel: self.cancel.clone(),
-        };
+        let mut options = SourceOptions::new(&self.options.state_dir);
+        options.registry = self.options.registry.clone();
+        options.keep_unpacked = self.options.keep_unpacked;
+        let (_, limits) = limited(self.options.file_system.size, self.options.limits);
+        options.max_download = limits.max_compressed();
+        options.progress = Arc::clone(&self.options.progress);
+        options.cancel = self.cancel.clone();
         let open = || {
             let source = Source::open(&self.options.image, &options)?;
             let found = find(&source, &self.options.platform)?;
@@ -405,10 +465,9 @@ impl Build<'_> {
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
-        let options = LayerOptions {
-            newest: self.options.newest,
-            cancel: self.cancel.clone(),
-        };
+        let mut options = LayerOptions::default();
+        options.newest = self.options.newest;
+        options.cancel = self.cancel.clone();
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
@@ -434,10 +493,4 @@ fn limited(size: Size, limits: Limits) -> (Size, Limits) {
             (Size::Fixed(fixed), Limits { size, ..limits })
         }
     }
-}
-
-/// Most bytes of layers that can be within the limits: some kinds of data grow by a little when they are compressed.
-fn max_download(limits: Limits) -> u64 {
-    const SLACK: u64 = 64 << 20;
-    limits.size.saturating_add(limits.size / 8).saturating_add(SLACK)
 }

@@ -58,6 +58,7 @@ pub struct Rootfs<O> {
 
 /// How a layer shall be applied.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LayerOptions {
     /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
     pub newest: Option<Timestamp>,
@@ -67,6 +68,7 @@ pub struct LayerOptions {
 
 /// What a layer held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerSummary {
     /// Entries, whiteouts included.
     pub entry_count: u64,

@@ -57,6 +57,7 @@ use blob::Bytes;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
+use layer::Limits;
 use layer::cancel::{Cancel, Cancelled};
 use layout::Layout;
 use manifest::{Descriptor, Entry};
@@ -154,6 +155,7 @@ impl Layer {
 
 /// How to open a source.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SourceOptions {
     /// The directory for what is downloaded. It need not exist yet.
     pub state_dir: PathBuf,
@@ -168,6 +170,22 @@ pub struct SourceOptions {
     pub progress: Arc<Progress>,
     /// Ends reading and waiting with [`ImageError::Cancelled`] when it is set.
     pub cancel: Cancel,
+}
+
+impl SourceOptions {
+    /// Options with a state directory, which only registries, archives to decompress and kept tars
+    /// use. Nothing is kept, no credentials are known, and downloads are limited to what layers
+    /// within the default [`Limits`] can have.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            registry: RegistryOptions::default(),
+            keep_unpacked: false,
+            max_download: Limits::default().max_compressed(),
+            progress: Arc::default(),
+            cancel: Cancel::new(),
+        }
+    }
 }
 
 /// Where the image of a reference comes from. Several threads may ask for blobs at once.

@@ -211,14 +211,7 @@ mod tests {
         let Reference::Registry(image) = reference else {
             panic!("no registry")
         };
-        let options = SourceOptions {
-            state_dir: "unused".into(),
-            registry: RegistryOptions::default(),
-            keep_unpacked: false,
-            max_download: u64::MAX,
-            progress: Arc::default(),
-            cancel: Cancel::new(),
-        };
+        let options = SourceOptions::new("unused");
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),
             read,

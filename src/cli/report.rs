@@ -118,6 +118,7 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             media_type,
             compression,
             summary,
+            ..
         } = layer;
         if Compression::announced(media_type).is_some_and(|announced| announced != *compression) {
             writeln!(

@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use crate::auth::AuthFiles;
 
 /// How to speak to registries: with which credentials, and how they prove who they are.
+///
+/// The default has no credentials and trusts the certificates of the system.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct RegistryOptions {
     /// Where credentials are.
     pub auth_files: AuthFiles,
