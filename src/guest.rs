@@ -41,7 +41,8 @@ impl Init {
 }
 
 /// An init that can be put into an image once its layers are there.
-pub(crate) struct Guest<'a> {
+#[derive(Debug)]
+pub struct Guest<'a> {
     init: &'a Init,
     program: &'static [u8],
     execution: &'a Execution,
@@ -53,7 +54,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     ///
     /// [`GuestError::Platform`] and [`GuestError::NoCommand`]: what shows before any layer is there.
-    pub(crate) fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
+    pub fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
         let program = program::program(&image.platform).ok_or_else(|| GuestError::Platform {
             platform: Box::new(image.platform.clone()),
         })?;
@@ -73,7 +74,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     ///
     /// [`GuestError`]: the image lacks something, or has something in the way.
-    pub(crate) fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+    pub fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
         install::install(self, rootfs)
     }
 }

@@ -1,7 +1,7 @@
 //! From an image reference to a disk image: the whole story.
 
 mod holes;
-mod identity;
+pub mod identity;
 mod output;
 mod pipeline;
 mod stages;
@@ -156,8 +156,8 @@ pub struct Report {
     pub layers: Vec<AppliedLayer>,
     /// Where in it the init is, if it got one.
     pub init_path: Option<InitPath>,
-    /// The file that was written.
-    pub output_path: PathBuf,
+    /// The file that was written; `None` of [`build_into`].
+    pub output_path: Option<PathBuf>,
     /// SHA-256 of its bytes, if that was asked for.
     pub output_digest: Option<Digest>,
     /// The directory beside it with its tree, if that was asked for.
@@ -178,6 +178,15 @@ pub struct Report {
     pub has_holes: bool,
     /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
     pub unasked_helper: Option<Helper>,
+}
+
+impl Report {
+    /// Takes the measures of another file system of the same image.
+    fn measure(&mut self, summary: Summary) {
+        self.size_bytes = summary.size_bytes;
+        self.used_bytes = summary.used_bytes;
+        self.inode_count = summary.inode_count;
+    }
 }
 
 /// What makes a file system.
@@ -215,18 +224,45 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
 pub fn build(options: &BuildOptions, cancel: &Cancel) -> Result<Report, BuildError> {
     let build = Build { options, cancel };
-    let mut found = None;
-    let mut result = build.run(&mut found);
-    for _ in 0..MAX_REPAIRS {
-        if result.as_ref().is_err_and(BuildError::is_repaired) {
-            found.take_if(|(source, _)| !source.is_local());
-            result = build.run(&mut found);
-        }
-    }
-    // It may still be writing to the cache.
-    drop(found);
-    build.trim_cache();
-    result.map_err(Cancelled::surface)
+    build.until_repaired(|found| build.build_file(found))
+}
+
+/// Builds a file system in any output: a block device, memory, or a part of a file. It gets the
+/// bytes that [`build`] gives a file; on a failure, it is left as it is then.
+///
+/// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
+/// [`BuildOptions::file_system`]. Options that concern a file are not used: `output`, `mke2fs`,
+/// `digest`, `keep_stage`, `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
+///
+/// ```no_run
+/// use std::fs::File;
+///
+/// use ext4::{DeviceOutput, Size};
+/// use layer::cancel::Cancel;
+/// use microagent::rootfs::{BuildOptions, build_into};
+///
+/// let device = File::options().read(true).write(true).open("/dev/loop0")?;
+/// let mut output = DeviceOutput::new(device)?;
+/// let mut options = BuildOptions::new("oci:layout@sha256:…".parse()?, "");
+/// options.file_system.size = Size::Fixed(output.capacity());
+/// build_into(&options, &mut output, &Cancel::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_into(
+    options: &BuildOptions,
+    output: &mut (impl Output + Send),
+    cancel: &Cancel,
+) -> Result<Report, BuildError> {
+    let build = Build { options, cancel };
+    build.until_repaired(|found| {
+        build.refuse_mutable()?;
+        let (report, _) = build.write(found, output, &Arc::default())?;
+        Ok(report)
+    })
 }
 
 /// One build on its way.
@@ -235,14 +271,76 @@ struct Build<'a> {
     cancel: &'a Cancel,
 }
 
+/// An image, where it was found.
+type Found = (Source, Image);
+
 impl Build<'_> {
-    /// Builds once, of the image that was found before, if there is one.
-    fn run(&self, found: &mut Option<(Source, Image)>) -> Result<Report, BuildError> {
+    /// Builds, and again as long as that only removed a damaged copy of a blob.
+    fn until_repaired(
+        &self,
+        mut run: impl FnMut(&mut Option<Found>) -> Result<Report, BuildError>,
+    ) -> Result<Report, BuildError> {
+        let mut found = None;
+        let mut result = run(&mut found);
+        for _ in 0..MAX_REPAIRS {
+            if result.as_ref().is_err_and(BuildError::is_repaired) {
+                found.take_if(|(source, _)| !source.is_local());
+                result = run(&mut found);
+            }
+        }
+        // It may still be writing to the cache.
+        drop(found);
+        self.trim_cache();
+        result.map_err(Cancelled::surface)
+    }
+
+    /// Builds a file once, of the image that was found before, if there is one.
+    fn build_file(&self, found: &mut Option<Found>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
+        let write_back = Arc::new(AtomicBool::new(false));
+        let mut disk = WriteBack::new(file, &write_back);
+        let (mut report, format) = self.write(found, &mut disk, &write_back)?;
+        let file = disk.into_inner();
+
+        let (file, pending) = match &programs {
+            None => (file, pending),
+            Some(programs) => {
+                let (file, pending, summary) = self.rebuild(programs, &format, &file, &pending)?;
+                report.builder = Builder::Mke2fs;
+                report.measure(summary);
+                (file, pending)
+            }
+        };
+        report.has_holes = pending.has_holes();
+        if options.sync {
+            pending.sync(&file)?;
+        }
+        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
+        report.output_digest = output_digest.transpose()?;
+        stages.export(&file, self.cancel)?;
+        self.cancel.check()?;
+        stages.publish()?;
+        pending.publish(file)?;
+        report.output_path = Some(options.output.clone());
+        let stages = stages.keep();
+        report.stage_dir = stages.beside;
+        report.stage_snapshot = stages.snapshot;
+        Ok(report)
+    }
+
+    /// Writes the file system to an output, of the image that was found before, if there is one.
+    /// Returns also the options that the file system has.
+    fn write<O: Output + Send>(
+        &self,
+        found: &mut Option<Found>,
+        output: &mut O,
+        write_back: &AtomicBool,
+    ) -> Result<(Report, Options), BuildError> {
+        let options = self.options;
         let layers = if let Some((source, image)) = found {
             let layers = source.prefetch(&image.layers);
             layers.map_err(|source| self.image_failure(source))?
@@ -265,54 +363,38 @@ impl Build<'_> {
             boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
-        let write_back = Arc::new(AtomicBool::new(false));
-        let disk = Cancellable::new(WriteBack::new(file, &write_back), self.cancel);
+        let output: Box<dyn Output + Send> = Box::new(output);
+        let disk = Cancellable::new(output, self.cancel);
         let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(pipeline.output(), format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
-            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, &write_back)?;
+            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
-        let file = pipeline.into_disk().into_inner().into_inner();
-
-        let (file, pending, summary) = match &programs {
-            None => (file, pending, summary),
-            Some(programs) => self.rebuild(programs, &format, &file, &pending)?,
-        };
-        let has_holes = pending.has_holes();
-        if options.sync {
-            pending.sync(&file)?;
-        }
-        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
-        let output_digest = output_digest.transpose()?;
-        stages.export(&file, self.cancel)?;
-        self.cancel.check()?;
-        stages.publish()?;
-        pending.publish(file)?;
-        let stages = stages.keep();
-        Ok(Report {
+        let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
             platform: image.platform.clone(),
             config_platform: image.config_platform.clone(),
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
-            output_path: options.output.clone(),
-            output_digest,
-            stage_dir: stages.beside,
-            stage_snapshot: stages.snapshot,
-            builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),
+            output_path: None,
+            output_digest: None,
+            stage_dir: None,
+            stage_snapshot: None,
+            builder: Builder::Native,
             uuid,
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
-            has_holes,
+            has_holes: true,
             unasked_helper: source.unasked_helper().cloned(),
-        })
+        };
+        Ok((report, format))
     }
 
     /// Has mke2fs make what the native writer made.

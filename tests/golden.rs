@@ -29,7 +29,7 @@ use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
 use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Section, diff};
 use microagent::guest::Init;
-use microagent::rootfs::{BuildOptions, Report, build};
+use microagent::rootfs::{BuildOptions, Report, build, build_into};
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -244,18 +244,24 @@ fn built_by<T>(
 ) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
-    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), &output);
-    options.platform = Platform::parse("linux", architecture).unwrap();
+    let mut options = options(reference, architecture, &output);
     options.state_dir = directory.path().join("state");
+    options.threads = NonZeroUsize::new(threads).unwrap();
+    change(&mut options);
+    let report = build(&options, &Arc::default()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
+    look(&output, &report)
+}
+
+/// The options of all cases.
+fn options(reference: &str, architecture: &str, output: &Path) -> BuildOptions {
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), output);
+    options.platform = Platform::parse("linux", architecture).unwrap();
     options.cache_limit = u64::MAX;
     options.file_system.size = fitting(10);
     options.init = None;
     options.digest = true;
-    options.threads = NonZeroUsize::new(threads).unwrap();
     options.sync = false;
-    change(&mut options);
-    let report = build(&options, &Arc::default()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
-    look(&output, &report)
+    options
 }
 
 /// The digest of an image as the program says it.
@@ -315,6 +321,23 @@ fn the_digest_is_that_of_all_bytes_of_the_file() {
             assert_eq!(report.output_digest.as_ref().unwrap().to_string(), sha256(&bytes));
         });
     }
+}
+
+#[test]
+fn another_output_gets_the_same_bytes() {
+    let stored = Image::Hello("amd64").store();
+    let change: Change = |options| options.init = Some(Init::default());
+    built(&stored.reference(), stored.architecture, change, |file, report| {
+        let mut options = options(&stored.reference(), stored.architecture, Path::new("unused"));
+        change(&mut options);
+        // What was there before must not show through.
+        let mut memory = vec![0xff; 1 << 20];
+        let other = build_into(&options, &mut memory, &Cancel::new()).unwrap();
+        assert!(memory == fs::read(file).unwrap());
+        assert_eq!(other.size_bytes, memory.len() as u64);
+        assert_eq!((other.uuid, &other.init_path), (report.uuid, &report.init_path));
+        assert_eq!((other.output_path, other.output_digest), (None, None));
+    });
 }
 
 #[test]

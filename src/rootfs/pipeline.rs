@@ -31,8 +31,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::error::LayerFailure;
-use crate::rootfs::write_back::WriteBack;
 use behind::Behind;
+use ext4::Output;
 use feed::End;
 use lane::{Lane, Step};
 use layer::Compression;
@@ -49,7 +49,7 @@ const MAX_LANES: usize = 4;
 const LANE_PIECES: usize = 64;
 
 /// Where the image goes.
-pub(super) type Disk = Cancellable<WriteBack>;
+pub(super) type Disk<'a> = Cancellable<Box<dyn Output + Send + 'a>>;
 
 /// The layers of an image on their way to whoever applies them.
 pub(super) struct Pipeline<'a> {
@@ -72,7 +72,7 @@ struct State<'a> {
     /// Pieces to be used again.
     spare: Vec<Piece>,
     /// What was applied, and is not in the image yet.
-    writes: Writes<Disk>,
+    writes: Writes<Disk<'a>>,
     is_applier_waiting: bool,
     waiting_workers: usize,
     is_stopped: bool,
@@ -94,7 +94,7 @@ enum Task<'a> {
     /// A layer, by its index.
     Lane(usize, Step<'a>),
     /// The image.
-    Write(Writing<Disk>),
+    Write(Writing<Disk<'a>>),
 }
 
 impl<'a> Pipeline<'a> {
@@ -103,7 +103,7 @@ impl<'a> Pipeline<'a> {
     pub(super) fn new(
         source: &'a Source,
         layers: &'a [Layer],
-        disk: Disk,
+        disk: Disk<'a>,
         thread_count: NonZeroUsize,
         cancel: &'a Cancel,
     ) -> Self {
@@ -176,12 +176,6 @@ impl<'a> Pipeline<'a> {
     /// Where to write the image to; one thread at a time writes.
     pub(super) fn output(&self) -> Behind<'_, 'a> {
         Behind { pipeline: self }
-    }
-
-    /// The disk, once all that was written has arrived there, which [`Behind`] sees to whenever it gets another size.
-    pub(super) fn into_disk(self) -> Disk {
-        let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        state.writes.into_output()
     }
 
     /// Takes steps until there are no more.

@@ -17,9 +17,9 @@ pub(in crate::rootfs) struct Behind<'pipeline, 'a> {
     pub(super) pipeline: &'pipeline Pipeline<'a>,
 }
 
-impl Behind<'_, '_> {
+impl<'a> Behind<'_, 'a> {
     /// Gives an order. Nobody else gives any.
-    fn order<T>(&self, give: impl FnOnce(&mut Writes<Disk>) -> io::Result<T>) -> io::Result<T> {
+    fn order<T>(&self, give: impl FnOnce(&mut Writes<Disk<'a>>) -> io::Result<T>) -> io::Result<T> {
         let Self { pipeline } = self;
         let mut state = pipeline.lock();
         let result = give(&mut state.writes);
@@ -28,7 +28,7 @@ impl Behind<'_, '_> {
     }
 
     /// Does something with the disk, when all that was ordered is done.
-    fn with_disk<T>(&self, act: impl FnOnce(&mut Disk) -> io::Result<T>) -> io::Result<T> {
+    fn with_disk<T>(&self, act: impl FnOnce(&mut Disk<'a>) -> io::Result<T>) -> io::Result<T> {
         let mut disk = self.pipeline.wait(Role::Writer, |state| state.writes.take_output())?;
         let result = act(&mut disk);
         self.pipeline.lock().writes.put_output(disk);

@@ -131,6 +131,7 @@ impl<O: Output> Writes<O> {
     }
 
     /// The output, which no thread may have.
+    #[cfg(test)]
     pub(super) fn into_output(self) -> O {
         self.output.expect("whoever takes the output puts it back")
     }
