@@ -153,6 +153,18 @@ impl Layer {
     }
 }
 
+/// An image that a reference names, as its index lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListedImage {
+    /// The platform; `None` where neither the index nor the image names one.
+    pub platform: Option<Platform>,
+    /// The digest of the manifest, or of an index in the index.
+    pub digest: Digest,
+    /// The size of that document in bytes; of a tar, its own.
+    pub size: u64,
+}
+
 /// How to open a source.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -265,6 +277,24 @@ impl Source {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !matches!(self.place, Place::Registry(_))
+    }
+
+    /// Lists the images that the reference names, in the order of its index. Takes one request, and
+    /// one more for the config of an image without an index.
+    ///
+    /// Lists no attestations and artifacts, and does not look into indexes in the index. A registry
+    /// is asked once for what the reference names: [`Source::resolve`] finds the image of a listed
+    /// platform even if the tag has moved since.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Document`] and [`ImageError::Content`] when a document cannot be used or
+    /// trusted; otherwise what went wrong at the source.
+    pub fn platforms(&self) -> Result<Vec<ListedImage>, ImageError> {
+        match &self.place {
+            Place::Tarball(tarball) => Ok(vec![tarball.listed()]),
+            _ => resolve::listed(self).map_err(Cancelled::surface),
+        }
     }
 
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
@@ -500,6 +530,7 @@ enum Root {
 }
 
 /// A document whose bytes have been held against its digest.
+#[derive(Clone)]
 struct Fetched {
     digest: Digest,
     /// What its descriptor or the registry calls it; may be empty.

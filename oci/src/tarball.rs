@@ -10,7 +10,7 @@ use super::error::ImageError;
 use super::reference::{Choice, LocalReference};
 use super::scratch::Scratch;
 use super::section::{FileError, Section};
-use super::{Image, Layer, Platform};
+use super::{Image, Layer, ListedImage, Platform};
 use layer::{Compression, decode};
 
 /// The path that means standard input.
@@ -87,6 +87,15 @@ impl Tarball {
             config_platform: None,
             config: Config::of_layer(platform, self.diff_id.clone()),
             layers: vec![layer],
+        }
+    }
+
+    /// The image, as an index would list it.
+    pub(super) fn listed(&self) -> ListedImage {
+        ListedImage {
+            platform: None,
+            digest: self.digest.clone(),
+            size: self.section.len(),
         }
     }
 
