@@ -34,7 +34,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use archive::ArchiveError;
-pub use auth::{AuthError, AuthFile, AuthFiles, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub use auth::{AuthError, AuthFile, AuthFiles, Credentials, Helper, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blob::Blob;
 pub use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};

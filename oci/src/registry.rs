@@ -70,7 +70,7 @@ impl Registry {
         options: &SourceOptions,
         timeouts: Timeouts,
     ) -> Result<Self, ImageError> {
-        let found = options.registry.auth_files.find(image)?;
+        let found = options.registry.find_credentials(image)?;
         let helper = found.helper.clone().filter(|_| found.credentials.is_none());
         let progress = Arc::clone(&options.progress);
         let http = Http::new(

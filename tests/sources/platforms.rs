@@ -84,7 +84,7 @@ fn the_platforms_of_a_reference_are_listed_in_one_request() {
         .map(|(platform, image)| {
             (
                 Some(platform.parse().unwrap()),
-                digest(image),
+                digest(image).to_owned(),
                 image["size"].as_u64().unwrap(),
             )
         })
