@@ -11,3 +11,6 @@ pub mod provenance;
 pub mod rootfs;
 pub mod stage;
 pub mod verify;
+
+// In the version that the types of this crate are of.
+pub use {ext4, layer, oci, uuid};

@@ -29,6 +29,7 @@ mod tar;
 pub mod text;
 mod whiteouts;
 
+use std::fmt;
 use std::io::BufRead;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
@@ -54,6 +55,13 @@ pub struct Rootfs<O> {
     /// The contents of the files in the tree.
     pub formatter: Formatter<O>,
     budget: Budget,
+}
+
+impl<O> fmt::Debug for Rootfs<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Rootfs");
+        shown.field("formatter", &self.formatter).finish_non_exhaustive()
+    }
 }
 
 /// How a layer shall be applied.

@@ -17,6 +17,7 @@ mod error;
 pub mod fuzzing;
 pub mod host;
 mod json;
+mod layer_tar;
 mod layout;
 mod manifest;
 mod platform;
@@ -29,6 +30,7 @@ mod scratch;
 mod section;
 mod tarball;
 
+use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
 pub use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
+pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
@@ -207,6 +210,13 @@ pub struct Source {
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Source");
+        shown.field("reference", &self.reference).finish_non_exhaustive()
+    }
 }
 
 enum Place {
