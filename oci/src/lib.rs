@@ -1,5 +1,37 @@
 //! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
 //!
+//! ```
+//! use oci::{Platform, Reference, Source, SourceOptions};
+//!
+//! # std::env::set_current_dir("..")?;
+//! let reference: Reference = "oci:examples/hello:latest".parse()?;
+//! let source = Source::open(&reference, &SourceOptions::new("unused"))?;
+//! for image in source.platforms()? {
+//!     println!("{:?}: {}, {} bytes", image.platform, image.digest, image.size);
+//! }
+//! let image = source.resolve(&Platform::parse("linux", "arm64")?)?;
+//! for layer in &image.layers {
+//!     // The digests of the blob and of the tar are computed on the way.
+//!     let mut tar = source.tar(layer)?;
+//!     std::io::copy(&mut tar, &mut std::io::sink())?;
+//!     tar.finish()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Reference`] names an image in a registry, an OCI layout, an archive, or a tar of a root file
+//! system. [`Source::pull`] resolves it and downloads the layers in the background into the state
+//! directory, where [`Cache`] lists and removes them. [`RegistryOptions`] has certificates and
+//! [`Credentials`], which can also come from files ([`AuthFiles`]). [`Progress`] tells how far the
+//! layers are.
+//!
+//! # Errors
+//!
+//! [`ImageError`] has a variant for each place that can fail, and the cause in `source()`. Its
+//! [`Failure::kind`](layer::failure::Failure::kind) tells programs what to do.
+//!
+//! # Threads and runtimes
+//!
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
 //! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
 
