@@ -36,6 +36,7 @@ use side::Side;
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct DiffOptions {
     /// Whether each file is named whose inode or blocks are elsewhere, besides how many there are.
     pub every_place: bool,

@@ -12,9 +12,5 @@ use oci::Image;
 ///
 /// As a build does.
 pub fn install_init<O: Output>(image: &Image, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
-    let init = Init {
-        path: "/sbin/microagent-init".parse().expect("it is absolute"),
-        exec: None,
-    };
-    Guest::new(&init, image)?.install(rootfs)
+    Guest::new(&Init::default(), image)?.install(rootfs)
 }

@@ -21,8 +21,10 @@ use oci::{Execution, Image};
 pub use error::GuestError;
 pub use path::{InitPath, InitPathError};
 
-/// The init that an image is to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The init that an image is to have. The default is at [`InitPath::DEFAULT`], and runs the command
+/// of the image.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Init {
     /// Where in the image it will be.
     pub path: InitPath,
@@ -30,8 +32,17 @@ pub struct Init {
     pub exec: Option<Vec<u8>>,
 }
 
+impl Init {
+    /// An init at a path, for the command of the image.
+    #[must_use]
+    pub fn new(path: InitPath) -> Self {
+        Self { path, exec: None }
+    }
+}
+
 /// An init that can be put into an image once its layers are there.
-pub(crate) struct Guest<'a> {
+#[derive(Debug)]
+pub struct Guest<'a> {
     init: &'a Init,
     program: &'static [u8],
     execution: &'a Execution,
@@ -43,7 +54,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     ///
     /// [`GuestError::Platform`] and [`GuestError::NoCommand`]: what shows before any layer is there.
-    pub(crate) fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
+    pub fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
         let program = program::program(&image.platform).ok_or_else(|| GuestError::Platform {
             platform: Box::new(image.platform.clone()),
         })?;
@@ -63,7 +74,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     ///
     /// [`GuestError`]: the image lacks something, or has something in the way.
-    pub(crate) fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+    pub fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
         install::install(self, rootfs)
     }
 }

@@ -4,6 +4,7 @@ mod content;
 mod copy;
 mod error;
 
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,13 @@ pub struct Disk {
     path: PathBuf,
     reader: Reader<Cancellable<File>>,
     cancel: Cancel,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Disk");
+        shown.field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 /// An entry of a directory, or any other file.

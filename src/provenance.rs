@@ -62,8 +62,9 @@ impl Failure for ProvenanceError {
 }
 
 impl Provenance {
-    /// That of a disk image which this program makes of an image.
-    pub(crate) fn of(image: &Image) -> Self {
+    /// The record of a disk image that this version makes of an image.
+    #[must_use]
+    pub fn of(image: &Image) -> Self {
         Self {
             digest: image.digest.to_string(),
             platform: image
@@ -75,8 +76,13 @@ impl Provenance {
         }
     }
 
-    /// The bytes before the superblock.
-    pub(crate) fn encode(&self) -> [u8; BOOT_AREA_LEN] {
+    /// Returns the bytes before the superblock, for [`Options::boot_area`](ext4::Options::boot_area).
+    ///
+    /// # Panics
+    ///
+    /// Panics if the texts have more than some 900 bytes; digests and platforms never do.
+    #[must_use]
+    pub fn encode(&self) -> [u8; BOOT_AREA_LEN] {
         let json = serde_json::to_vec(self).expect("strings become JSON");
         let mut area = [0; BOOT_AREA_LEN];
         area[..MAGIC.len()].copy_from_slice(MAGIC);

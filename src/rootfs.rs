@@ -1,17 +1,19 @@
 //! From an image reference to a disk image: the whole story.
 
 mod holes;
-mod identity;
+pub mod identity;
 mod output;
 mod pipeline;
 mod stages;
 mod write_back;
 
+use std::env;
 use std::fs::File;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
 use uuid::Uuid;
@@ -30,14 +32,26 @@ use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
 
-/// The file that an image is written to.
-type OutputFile = Cancellable<WriteBack>;
-
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
 const MAX_REPAIRS: usize = 100;
 
 /// What disk image to build, and of what.
+///
+/// [`BuildOptions::new`] has the defaults of the command, and every field can be changed:
+///
+/// ```no_run
+/// use ext4::Size;
+/// use layer::cancel::Cancel;
+/// use microagent::rootfs::{BuildOptions, build};
+///
+/// let mut options = BuildOptions::new("oci:layout:latest".parse()?, "disk.ext4");
+/// options.allow_mutable = true;
+/// options.file_system.size = Size::Fixed(2 << 30);
+/// let report = build(&options, &Cancel::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
     /// Where the image is.
@@ -84,8 +98,51 @@ pub struct BuildOptions {
     pub limits: Limits,
 }
 
+impl BuildOptions {
+    /// Options for an image and the file to write, with the defaults of the command.
+    ///
+    /// That is an image pinned by digest, for Linux on the architecture of this machine, with the
+    /// init at [`InitPath::DEFAULT`], a native file system that fits its content, one thread a
+    /// processor, an fsync at the end, and [`default_state_dir`]. Credentials are those of
+    /// [`RegistryOptions::default`]: none.
+    #[must_use]
+    pub fn new(image: Reference, output: impl Into<PathBuf>) -> Self {
+        Self {
+            image,
+            output: output.into(),
+            platform: Platform::host(),
+            allow_mutable: false,
+            state_dir: default_state_dir().unwrap_or_default(),
+            cache_limit: Cache::DEFAULT_LIMIT,
+            keep_unpacked: false,
+            registry: RegistryOptions::default(),
+            progress: Arc::default(),
+            file_system: Options::new([0; 16]),
+            uuid: None,
+            init: Some(Init::default()),
+            newest: None,
+            mke2fs: None,
+            digest: false,
+            keep_stage: false,
+            stage_snapshot: None,
+            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
+            sync: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Returns the state directory of the command: `.microagent` in the home directory, or `None`
+/// without one.
+#[must_use]
+pub fn default_state_dir() -> Option<PathBuf> {
+    let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
+    home.map(|home| home.join(".microagent"))
+}
+
 /// What was built, of what.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Report {
     /// The image that was used, pinned by digest.
     pub resolved_ref: String,
@@ -99,8 +156,8 @@ pub struct Report {
     pub layers: Vec<AppliedLayer>,
     /// Where in it the init is, if it got one.
     pub init_path: Option<InitPath>,
-    /// The file that was written.
-    pub output_path: PathBuf,
+    /// The file that was written; `None` of [`build_into`].
+    pub output_path: Option<PathBuf>,
     /// SHA-256 of its bytes, if that was asked for.
     pub output_digest: Option<Digest>,
     /// The directory beside it with its tree, if that was asked for.
@@ -123,6 +180,15 @@ pub struct Report {
     pub unasked_helper: Option<Helper>,
 }
 
+impl Report {
+    /// Takes the measures of another file system of the same image.
+    fn measure(&mut self, summary: Summary) {
+        self.size_bytes = summary.size_bytes;
+        self.used_bytes = summary.used_bytes;
+        self.inode_count = summary.inode_count;
+    }
+}
+
 /// What makes a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -135,6 +201,7 @@ pub enum Builder {
 
 /// A layer that is in the disk image.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AppliedLayer {
     /// Digest of its blob.
     pub digest: Digest,
@@ -157,18 +224,45 @@ pub struct AppliedLayer {
 /// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
 pub fn build(options: &BuildOptions, cancel: &Cancel) -> Result<Report, BuildError> {
     let build = Build { options, cancel };
-    let mut found = None;
-    let mut result = build.run(&mut found);
-    for _ in 0..MAX_REPAIRS {
-        if result.as_ref().is_err_and(BuildError::is_repaired) {
-            found.take_if(|(source, _)| !source.is_local());
-            result = build.run(&mut found);
-        }
-    }
-    // It may still be writing to the cache.
-    drop(found);
-    build.trim_cache();
-    result.map_err(Cancelled::surface)
+    build.until_repaired(|found| build.build_file(found))
+}
+
+/// Builds a file system in any output: a block device, memory, or a part of a file. It gets the
+/// bytes that [`build`] gives a file; on a failure, it is left as it is then.
+///
+/// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
+/// [`BuildOptions::file_system`]. Options that concern a file are not used: `output`, `mke2fs`,
+/// `digest`, `keep_stage`, `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
+///
+/// ```no_run
+/// use std::fs::File;
+///
+/// use ext4::{DeviceOutput, Size};
+/// use layer::cancel::Cancel;
+/// use microagent::rootfs::{BuildOptions, build_into};
+///
+/// let device = File::options().read(true).write(true).open("/dev/loop0")?;
+/// let mut output = DeviceOutput::new(device)?;
+/// let mut options = BuildOptions::new("oci:layout@sha256:…".parse()?, "");
+/// options.file_system.size = Size::Fixed(output.capacity());
+/// build_into(&options, &mut output, &Cancel::new())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`build`].
+pub fn build_into(
+    options: &BuildOptions,
+    output: &mut (impl Output + Send),
+    cancel: &Cancel,
+) -> Result<Report, BuildError> {
+    let build = Build { options, cancel };
+    build.until_repaired(|found| {
+        build.refuse_mutable()?;
+        let (report, _) = build.write(found, output, &Arc::default())?;
+        Ok(report)
+    })
 }
 
 /// One build on its way.
@@ -177,14 +271,76 @@ struct Build<'a> {
     cancel: &'a Cancel,
 }
 
+/// An image, where it was found.
+type Found = (Source, Image);
+
 impl Build<'_> {
-    /// Builds once, of the image that was found before, if there is one.
-    fn run(&self, found: &mut Option<(Source, Image)>) -> Result<Report, BuildError> {
+    /// Builds, and again as long as that only removed a damaged copy of a blob.
+    fn until_repaired(
+        &self,
+        mut run: impl FnMut(&mut Option<Found>) -> Result<Report, BuildError>,
+    ) -> Result<Report, BuildError> {
+        let mut found = None;
+        let mut result = run(&mut found);
+        for _ in 0..MAX_REPAIRS {
+            if result.as_ref().is_err_and(BuildError::is_repaired) {
+                found.take_if(|(source, _)| !source.is_local());
+                result = run(&mut found);
+            }
+        }
+        // It may still be writing to the cache.
+        drop(found);
+        self.trim_cache();
+        result.map_err(Cancelled::surface)
+    }
+
+    /// Builds a file once, of the image that was found before, if there is one.
+    fn build_file(&self, found: &mut Option<Found>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(&options.output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
+        let write_back = Arc::new(AtomicBool::new(false));
+        let mut disk = WriteBack::new(file, &write_back);
+        let (mut report, format) = self.write(found, &mut disk, &write_back)?;
+        let file = disk.into_inner();
+
+        let (file, pending) = match &programs {
+            None => (file, pending),
+            Some(programs) => {
+                let (file, pending, summary) = self.rebuild(programs, &format, &file, &pending)?;
+                report.builder = Builder::Mke2fs;
+                report.measure(summary);
+                (file, pending)
+            }
+        };
+        report.has_holes = pending.has_holes();
+        if options.sync {
+            pending.sync(&file)?;
+        }
+        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
+        report.output_digest = output_digest.transpose()?;
+        stages.export(&file, self.cancel)?;
+        self.cancel.check()?;
+        stages.publish()?;
+        pending.publish(file)?;
+        report.output_path = Some(options.output.clone());
+        let stages = stages.keep();
+        report.stage_dir = stages.beside;
+        report.stage_snapshot = stages.snapshot;
+        Ok(report)
+    }
+
+    /// Writes the file system to an output, of the image that was found before, if there is one.
+    /// Returns also the options that the file system has.
+    fn write<O: Output + Send>(
+        &self,
+        found: &mut Option<Found>,
+        output: &mut O,
+        write_back: &AtomicBool,
+    ) -> Result<(Report, Options), BuildError> {
+        let options = self.options;
         let layers = if let Some((source, image)) = found {
             let layers = source.prefetch(&image.layers);
             layers.map_err(|source| self.image_failure(source))?
@@ -207,55 +363,38 @@ impl Build<'_> {
             boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
-        let write_back = Arc::new(AtomicBool::new(false));
-        let disk = Cancellable::new(WriteBack::new(file, &write_back), self.cancel);
         let layers = ImageLayers::new(source, &layers, self.cancel);
+        let disk = Cancellable::new(output, self.cancel);
         let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(&pipeline, format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
-            let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, &write_back)?;
+            let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
-        let file = pipeline.into_output().into_inner().into_inner();
-
-        let (file, pending, summary) = match &programs {
-            None => (file, pending, summary),
-            Some(programs) => self.rebuild(programs, &format, &file, &pending)?,
-        };
-        let has_holes = pending.has_holes();
-        if options.sync {
-            pending.sync(&file)?;
-        }
-        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
-        let output_digest = output_digest.transpose()?;
-        stages.export(&file, self.cancel)?;
-        self.cancel.check()?;
-        stages.publish()?;
-        pending.publish(file)?;
-        let stages = stages.keep();
-        Ok(Report {
+        let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
             platform: image.platform.clone(),
             config_platform: image.config_platform.clone(),
             layers: applied,
             init_path: options.init.as_ref().map(|init| init.path.clone()),
-            output_path: options.output.clone(),
-            output_digest,
-            stage_dir: stages.beside,
-            stage_snapshot: stages.snapshot,
-            builder: programs.map_or(Builder::Native, |_| Builder::Mke2fs),
+            output_path: None,
+            output_digest: None,
+            stage_dir: None,
+            stage_snapshot: None,
+            builder: Builder::Native,
             uuid,
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
-            has_holes,
+            has_holes: true,
             unasked_helper: source.unasked_helper().cloned(),
-        })
+        };
+        Ok((report, format))
     }
 
     /// Has mke2fs make what the native writer made.
@@ -312,15 +451,16 @@ impl Build<'_> {
 
     /// Opens the source, and finds there the image for the platform.
     fn find<T>(&self, find: impl Fn(&Source, &Platform) -> Result<T, ImageError>) -> Result<(Source, T), BuildError> {
-        let options = SourceOptions {
-            state_dir: self.options.state_dir.clone(),
-            #[cfg(feature = "registry")]
-            registry: self.options.registry.clone(),
-            keep_unpacked: self.options.keep_unpacked,
-            max_download: max_download(limited(self.options.file_system.size, self.options.limits).1),
-            progress: Arc::clone(&self.options.progress),
-            cancel: self.cancel.clone(),
-        };
+        let mut options = SourceOptions::new(&self.options.state_dir);
+        #[cfg(feature = "registry")]
+        {
+            options.registry = self.options.registry.clone();
+        }
+        options.keep_unpacked = self.options.keep_unpacked;
+        let (_, limits) = limited(self.options.file_system.size, self.options.limits);
+        options.max_download = limits.max_compressed();
+        options.progress = Arc::clone(&self.options.progress);
+        options.cancel = self.cancel.clone();
         let open = || {
             let source = Source::open(&self.options.image, &options)?;
             let found = find(&source, &self.options.platform)?;
@@ -347,7 +487,7 @@ impl Build<'_> {
     fn apply_layers<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
-        pipeline: &Pipeline<'_, OutputFile>,
+        pipeline: &Pipeline<'_, impl Output + Send>,
         listed: &[Layer],
         rootfs: &mut Rootfs<O>,
         write_back: &AtomicBool,
@@ -378,7 +518,7 @@ impl Build<'_> {
     fn apply_layer<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
-        pipeline: &Pipeline<'_, OutputFile>,
+        pipeline: &Pipeline<'_, impl Output + Send>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
@@ -408,15 +548,14 @@ impl Build<'_> {
     fn apply_tar<O: Output>(
         &self,
         layers: &ImageLayers<'_>,
-        pipeline: &Pipeline<'_, OutputFile>,
+        pipeline: &Pipeline<'_, impl Output + Send>,
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
-        let options = LayerOptions {
-            newest: self.options.newest,
-            cancel: self.cancel.clone(),
-        };
+        let mut options = LayerOptions::default();
+        options.newest = self.options.newest;
+        options.cancel = self.cancel.clone();
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
@@ -442,10 +581,4 @@ fn limited(size: Size, limits: Limits) -> (Size, Limits) {
             (Size::Fixed(fixed), Limits { size, ..limits })
         }
     }
-}
-
-/// Most bytes of layers that can be within the limits: some kinds of data grow by a little when they are compressed.
-fn max_download(limits: Limits) -> u64 {
-    const SLACK: u64 = 64 << 20;
-    limits.size.saturating_add(limits.size / 8).saturating_add(SLACK)
 }

@@ -54,6 +54,21 @@ pub(crate) struct Staged {
     kept: bool,
 }
 
+/// Exports all that is in an image to a directory, at a path where nothing is yet, and describes it
+/// in a file beside it, with `.mtree` after the directory's name. Both appear when they are whole.
+///
+/// # Errors
+///
+/// [`StageError`] if something is there already or cannot be made, or the image cannot be read, or
+/// it is cancelled.
+pub fn export(image: impl ReadAt, directory: &Path, cancel: &Cancel) -> Result<(), StageError> {
+    let mut stage = Stage::begin(directory)?;
+    stage.export(image, cancel)?;
+    stage.publish()?;
+    stage.keep();
+    Ok(())
+}
+
 impl Stage {
     /// Begins a stage at a path where nothing is yet.
     pub(crate) fn begin(target: &Path) -> Result<Self, StageError> {
@@ -229,5 +244,11 @@ mod tests {
         publish().keep();
         assert!(target.join("outer-directory/inner-directory/file").exists());
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
+        let again = export(Cursor::new(image()), &target, &Cancel::new()).unwrap_err();
+        assert!(matches!(again.reason, StageReason::Exists(_)), "{again:?}");
+        let other = home.path().join("other");
+        export(Cursor::new(image()), &other, &Cancel::new()).unwrap();
+        let description = |target| fs::read(description_of(target)).unwrap();
+        assert_eq!(description(&other), description(&target));
     }
 }

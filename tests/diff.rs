@@ -298,7 +298,8 @@ fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
     assert!(extents.excerpt[0].starts_with("-/x: 0+1@"), "{:?}", extents.excerpt);
 
     let mut paths = Vec::new();
-    let every = DiffOptions { every_place: true };
+    let mut every = DiffOptions::default();
+    every.every_place = true;
     diff(one.path(), other.path(), every, &Cancel::new(), &mut |difference| {
         paths.extend(difference.printable_path());
         Ok(())

@@ -26,12 +26,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
-use layer::Limits;
 use layer::cancel::Cancel;
 use microagent::diff::{DiffOptions, Section, diff};
 use microagent::guest::Init;
-use microagent::rootfs::{BuildOptions, Report, build};
-use oci::{Platform, Reference, RegistryOptions};
+use microagent::rootfs::{BuildOptions, Report, build, build_into};
+use oci::{Platform, Reference};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -100,10 +99,10 @@ const VARIANTS: [(&str, Change); 18] = [
     ("source-date-epoch", |options| {
         options.newest = Some(Timestamp::saturating(1_000_000_000, 0));
     }),
-    ("init", |options| options.init = Some(init())),
+    ("init", |options| options.init = Some(Init::default())),
     ("init-exec", |options| {
-        let exec = Some(b"echo 'hello'".to_vec());
-        options.init = Some(Init { exec, ..init() });
+        let init = options.init.insert(Init::default());
+        init.exec = Some(b"echo 'hello'".to_vec());
     }),
     ("everything-at-once", |options| {
         options.file_system = Options {
@@ -125,7 +124,7 @@ fn cases() -> Vec<Case> {
         let image = Image::Hello(architecture);
         cases.push(case(format!("hello/{architecture}"), image, |_| {}));
         cases.push(case(format!("hello/{architecture}/as-built"), image, |options| {
-            options.init = Some(init());
+            options.init = Some(Init::default());
             options.file_system = Options::new([0; 16]);
         }));
     }
@@ -157,13 +156,6 @@ fn cases() -> Vec<Case> {
         cases.push(case(format!("{stack}/{name}"), image, *change));
     }
     cases
-}
-
-fn init() -> Init {
-    Init {
-        path: "/sbin/microagent-init".parse().unwrap(),
-        exec: None,
-    }
 }
 
 /// As small as can be with so many MiB of free space, as `--free-mib` has it.
@@ -252,34 +244,24 @@ fn built_by<T>(
 ) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
-    let mut options = BuildOptions {
-        image: Reference::parse(reference).unwrap(),
-        output: output.clone(),
-        platform: Platform::parse("linux", architecture).unwrap(),
-        allow_mutable: false,
-        state_dir: directory.path().join("state"),
-        cache_limit: u64::MAX,
-        keep_unpacked: false,
-        registry: RegistryOptions::default(),
-        progress: Arc::default(),
-        file_system: Options {
-            size: fitting(10),
-            ..Options::new([0; 16])
-        },
-        uuid: None,
-        init: None,
-        newest: None,
-        mke2fs: None,
-        digest: true,
-        threads: NonZeroUsize::new(threads).unwrap(),
-        sync: false,
-        keep_stage: false,
-        stage_snapshot: None,
-        limits: Limits::default(),
-    };
+    let mut options = options(reference, architecture, &output);
+    options.state_dir = directory.path().join("state");
+    options.threads = NonZeroUsize::new(threads).unwrap();
     change(&mut options);
     let report = build(&options, &Arc::default()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
     look(&output, &report)
+}
+
+/// The options of all cases.
+fn options(reference: &str, architecture: &str, output: &Path) -> BuildOptions {
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), output);
+    options.platform = Platform::parse("linux", architecture).unwrap();
+    options.cache_limit = u64::MAX;
+    options.file_system.size = fitting(10);
+    options.init = None;
+    options.digest = true;
+    options.sync = false;
+    options
 }
 
 /// The digest of an image as the program says it.
@@ -339,6 +321,23 @@ fn the_digest_is_that_of_all_bytes_of_the_file() {
             assert_eq!(report.output_digest.as_ref().unwrap().to_string(), sha256(&bytes));
         });
     }
+}
+
+#[test]
+fn another_output_gets_the_same_bytes() {
+    let stored = Image::Hello("amd64").store();
+    let change: Change = |options| options.init = Some(Init::default());
+    built(&stored.reference(), stored.architecture, change, |file, report| {
+        let mut options = options(&stored.reference(), stored.architecture, Path::new("unused"));
+        change(&mut options);
+        // What was there before must not show through.
+        let mut memory = vec![0xff; 1 << 20];
+        let other = build_into(&options, &mut memory, &Cancel::new()).unwrap();
+        assert!(memory == fs::read(file).unwrap());
+        assert_eq!(other.size_bytes, memory.len() as u64);
+        assert_eq!((other.uuid, &other.init_path), (report.uuid, &report.init_path));
+        assert_eq!((other.output_path, other.output_digest), (None, None));
+    });
 }
 
 #[test]

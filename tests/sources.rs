@@ -33,10 +33,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use layer::cancel::Cancel;
-use oci::{
-    AuthFiles, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
-    Verified,
-};
+use oci::{Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions, Verified};
 use tempfile::TempDir;
 
 /// A state directory, and how to use it.
@@ -63,26 +60,18 @@ impl State {
 
     fn with_auth(auth_file: PathBuf) -> Self {
         Self {
-            registry: RegistryOptions {
-                auth_files: AuthFiles {
-                    named: Some(auth_file),
-                    default: None,
-                },
-                ..RegistryOptions::default()
-            },
+            registry: with_auth_file(auth_file),
             ..Self::new()
         }
     }
 
     fn open(&self, reference: &str) -> Result<Source, ImageError> {
-        let options = SourceOptions {
-            state_dir: self.directory.path().join("state"),
-            registry: self.registry.clone(),
-            keep_unpacked: self.keep_unpacked,
-            max_download: self.max_download,
-            progress: Arc::clone(&self.progress),
-            cancel: self.cancel.clone(),
-        };
+        let mut options = SourceOptions::new(self.directory.path().join("state"));
+        options.registry = self.registry.clone();
+        options.keep_unpacked = self.keep_unpacked;
+        options.max_download = self.max_download;
+        options.progress = Arc::clone(&self.progress);
+        options.cancel = self.cancel.clone();
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }
 
@@ -96,6 +85,12 @@ impl State {
     fn partial(&self, digest: &str) -> PathBuf {
         self.stored(digest).with_extension("partial")
     }
+}
+
+fn with_auth_file(auth_file: PathBuf) -> RegistryOptions {
+    let mut options = RegistryOptions::default();
+    options.auth_files.named = Some(auth_file);
+    options
 }
 
 /// Opens a reference and resolves it for an architecture of Linux.

@@ -8,6 +8,7 @@ mod shared_xattrs;
 mod sparse;
 mod tables;
 
+use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
@@ -41,6 +42,13 @@ pub struct Formatter<O> {
     origin: Origin,
     /// Set once [`Formatter::free`] was given content of another formatter.
     freed_foreign: bool,
+}
+
+impl<O> fmt::Debug for Formatter<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Formatter");
+        shown.field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 /// What was made.

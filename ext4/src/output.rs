@@ -54,6 +54,35 @@ pub trait Output {
     fn set_len(&mut self, len: u64) -> io::Result<()>;
 }
 
+macro_rules! forward {
+    ($place:ty) => {
+        impl<O: Output + ?Sized> Output for $place {
+            fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+                (**self).read_at(buffer, offset)
+            }
+
+            fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+                (**self).write_at(bytes, offset)
+            }
+
+            fn write_parts(&mut self, buffer: Vec<u8>, parts: &[Range<usize>], offset: u64) -> io::Result<Vec<u8>> {
+                (**self).write_parts(buffer, parts, offset)
+            }
+
+            fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).clear(offset, len)
+            }
+
+            fn set_len(&mut self, len: u64) -> io::Result<()> {
+                (**self).set_len(len)
+            }
+        }
+    };
+}
+
+forward!(&mut O);
+forward!(Box<O>);
+
 /// Memory, for small images and for tests.
 impl Output for Vec<u8> {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -1,5 +1,6 @@
 //! A POSIX tree: inodes, names, links and extended attributes. It knows nothing of ext4's blocks.
 
+mod acl;
 mod error;
 mod metadata;
 
@@ -10,6 +11,7 @@ use crate::data::Data;
 use crate::file_type::FileType;
 use crate::origin::Origin;
 
+pub use acl::Acl;
 pub use error::TreeError;
 pub use metadata::{Metadata, Timestamp, Xattrs};
 
@@ -187,10 +189,10 @@ impl Inode {
 /// ```
 /// use ext4::{Kind, Metadata, Tree, InodeId, Directory};
 ///
-/// let mut tree = Tree::new(Metadata { mode: 0o755, ..Metadata::default() });
-/// let etc = tree.insert(InodeId::ROOT, b"etc", Metadata { mode: 0o755, ..Metadata::default() }, Kind::Directory(Directory::new()))?;
+/// let mut tree = Tree::default();
+/// let etc = tree.insert(InodeId::ROOT, b"etc", Metadata::new(0o755), Kind::Directory(Directory::new()))?;
 /// let link = Kind::Symlink(b"../run/hostname"[..].into());
-/// let hostname = tree.insert(etc, b"hostname", Metadata { mode: 0o777, ..Metadata::default() }, link)?;
+/// let hostname = tree.insert(etc, b"hostname", Metadata::new(0o777), link)?;
 /// tree.link(etc, b"nodename", hostname)?;
 /// assert_eq!(tree.inode(hostname).links(), 2);
 /// # Ok::<(), ext4::TreeError>(())
@@ -324,6 +326,34 @@ impl Tree {
             links: 1,
         })));
         Ok(InodeId::new(index, self.origin))
+    }
+
+    /// Finds a directory by its path from the root on, and makes the directories that are missing:
+    /// root's, with mode 0755, at the epoch. Follows no symlinks.
+    ///
+    /// ```
+    /// use ext4::Tree;
+    ///
+    /// let mut tree = Tree::default();
+    /// let share = tree.mkdir_all(b"usr/share")?;
+    /// assert_eq!(tree.mkdir_all(b"/usr/share/")?, share);
+    /// # Ok::<(), ext4::TreeError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TreeError::NotADirectory`], [`TreeError::InvalidName`], of `..` too, and
+    /// [`TreeError::TooManyInodes`]; directories before that in the path are made.
+    pub fn mkdir_all(&mut self, path: &[u8]) -> Result<InodeId, TreeError> {
+        let mut directory = InodeId::ROOT;
+        for name in path.split(|&byte| byte == b'/').filter(|name| !name.is_empty()) {
+            directory = match self.lookup(directory, name) {
+                Some(id) => id,
+                None => self.insert(directory, name, Metadata::new(0o755), Kind::Directory(Directory::new()))?,
+            };
+        }
+        self.directory_mut(directory)?;
+        Ok(directory)
     }
 
     /// Gives an inode one more name.
@@ -488,9 +518,6 @@ impl Tree {
 impl Default for Tree {
     /// A root directory of mode 0755 that belongs to root, at the epoch.
     fn default() -> Self {
-        Self::new(Metadata {
-            mode: 0o755,
-            ..Metadata::default()
-        })
+        Self::new(Metadata::new(0o755))
     }
 }

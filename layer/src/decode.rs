@@ -90,6 +90,14 @@ pub struct Decoder<R: BufRead> {
     written: u64,
 }
 
+impl<R: BufRead> fmt::Debug for Decoder<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Decoder");
+        shown.field("compression", &self.compression());
+        shown.field("written", &self.written).finish_non_exhaustive()
+    }
+}
+
 enum Stream<R: BufRead> {
     None(Peeked<R>),
     Gzip(Members<Peeked<R>>),
@@ -170,6 +178,18 @@ impl<R: BufRead> Decoder<R> {
             Stream::Zstd(frames) => frames.wanted_window(),
             Stream::None(_) | Stream::Gzip(_) => None,
         }
+    }
+
+    /// Returns the reader of the layer, of which the first bytes may be all that was read.
+    #[must_use]
+    pub fn into_inner(self) -> R {
+        let (_, blob) = match self.stream {
+            Stream::None(blob) => blob,
+            Stream::Gzip(members) => members.into_inner(),
+            Stream::Zstd(frames) => frames.into_inner(),
+        }
+        .into_inner();
+        blob
     }
 
     /// How the layer is compressed.

@@ -1,5 +1,26 @@
 //! Applies the layers of an image to one tree, whose contents go straight into the image.
 //!
+//! ```
+//! use ext4::{Formatter, Options, Reader, Size};
+//! use layer::{LayerOptions, Rootfs, decode};
+//!
+//! let mut tar = tar::Builder::new(Vec::new());
+//! let mut header = tar::Header::new_gnu();
+//! header.set_size(8);
+//! header.set_mode(0o644);
+//! tar.append_data(&mut header, "etc/hostname", &b"microvm\n"[..])?;
+//! let blob = tar.into_inner()?;
+//!
+//! let options = Options { size: Size::Fixed(16 << 20), ..Options::new([7; 16]) };
+//! let mut rootfs = Rootfs::new(Formatter::new(Vec::new(), options)?);
+//! // Compressed or not; the media type is not asked.
+//! let tar = decode(&blob[..], "")?;
+//! rootfs.apply(std::io::BufReader::new(tar), &LayerOptions::default())?;
+//! let (image, _) = rootfs.formatter.finish(rootfs.tree)?;
+//! assert_eq!(Reader::open(image)?.read(b"/etc/hostname")?, b"microvm\n");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! The way of a layer: [`decode()`] undoes the compression, and [`Rootfs::apply`] reads the tar entry by entry, finds out what
 //! each changes, and changes the tree. Nothing of a layer ever touches the file system of the host.
 //!
@@ -11,6 +32,22 @@
 //! whiteout of the layer hides it. All other entries land where they would if all whiteouts of
 //! their layer had come first, in the order of the tar. So no result depends on the place of a
 //! whiteout.
+//!
+//! # Modules
+//!
+//! [`cancel`] has the flag that ends work on other threads, and readers and writers that ask it.
+//! [`failure`] has the trait of all errors of this project: what kind one is, and a hint for the
+//! user. [`pax`] reads the extended headers of tars, [`text`] makes foreign text harmless.
+//!
+//! # Errors
+//!
+//! [`LayerError`] names the entry and its offset, and why it cannot be applied; [`DecodeError`]
+//! says what is wrong with the compressed bytes. A function panics only if it says so.
+//!
+//! # Limits
+//!
+//! Layers are untrusted: [`Limits`] bounds what all layers of an image cost in bytes, entries and
+//! memory, [`MAX_WINDOW`] the memory of a zstd decoder.
 
 /// The example of the README, which must hold.
 #[cfg(doctest)]
@@ -35,6 +72,7 @@ mod tar;
 pub mod text;
 mod whiteouts;
 
+use std::fmt;
 use std::io::BufRead;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
@@ -62,8 +100,16 @@ pub struct Rootfs<O> {
     budget: Budget,
 }
 
+impl<O> fmt::Debug for Rootfs<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Rootfs");
+        shown.field("formatter", &self.formatter).finish_non_exhaustive()
+    }
+}
+
 /// How a layer shall be applied.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct LayerOptions {
     /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
     pub newest: Option<Timestamp>,
@@ -73,6 +119,7 @@ pub struct LayerOptions {
 
 /// What a layer held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerSummary {
     /// Entries, whiteouts included.
     pub entry_count: u64,

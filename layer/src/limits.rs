@@ -35,6 +35,16 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// Returns the limit in bytes on the compressed layers: a little above [`Limits::size`], since
+    /// some data grows when it is compressed.
+    #[must_use]
+    pub fn max_compressed(&self) -> u64 {
+        const SLACK: u64 = 64 << 20;
+        self.size.saturating_add(self.size / 8).saturating_add(SLACK)
+    }
+}
+
 /// What of the limits is used up.
 pub(super) struct Budget {
     limits: Limits,

@@ -169,6 +169,7 @@ impl Attributes {
 }
 
 /// The records of an extended header, `<length> <keyword>=<value>\n` each.
+#[derive(Clone, Debug)]
 pub struct Records<'a>(&'a [u8]);
 
 impl<'a> Records<'a> {

@@ -53,6 +53,12 @@ pub fn is_obeyed(character: char) -> bool {
 /// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out of what is too long to read.
 pub struct Printable<'a>(pub &'a [u8]);
 
+impl fmt::Debug for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
 /// Bytes at either end that are shown of what is longer than twice that.
 const PRINTABLE_END: usize = 128;
 

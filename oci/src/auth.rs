@@ -5,6 +5,7 @@ mod file;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -89,15 +90,22 @@ impl AuthFiles {
 /// What the files say of a repository.
 #[derive(Default)]
 pub(super) struct Found {
-    /// Credentials, and the file that has them.
-    pub(super) credentials: Option<(Credentials, PathBuf)>,
+    /// Credentials, and the file that has them; an empty path of those that no file has.
+    pub(super) credentials: Option<(Means, PathBuf)>,
     /// A helper that would have to be asked.
     pub(super) helper: Option<Helper>,
 }
 
-/// A text that must not be shown: without `Debug` and `Display`, it cannot slip into an error or a log.
+/// A text that must not be shown: without `Display`, and with a `Debug` that hides it, it cannot
+/// slip into an error or a log.
 #[derive(Clone)]
 pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
 
 impl Secret {
     /// Takes a text that must not be shown.
@@ -112,15 +120,28 @@ impl Secret {
     }
 }
 
-/// What proves to a registry who asks.
-#[derive(Clone)]
-pub(super) enum Credentials {
+/// What proves to a registry who asks. `Debug` hides it.
+///
+/// ```
+/// use oci::{Credentials, RegistryOptions, Secret};
+///
+/// let password = Secret::new(String::from("from a vault"));
+/// let mut options = RegistryOptions::default();
+/// options.credentials = Some(Credentials::basic("robot", &password));
+/// assert!(!format!("{options:?}").contains("vault"));
+/// ```
+#[derive(Debug, Clone)]
+pub struct Credentials(Means);
+
+/// The means of authentication.
+#[derive(Debug, Clone)]
+pub(super) enum Means {
     /// User and password, as HTTP Basic sends them: `user:password` in base64.
     Basic(Secret),
     /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
     IdentityToken {
         token: Secret,
-        /// The user and a password, which may be empty, as in [`Credentials::Basic`].
+        /// The user and a password, which may be empty, as in [`Means::Basic`].
         pair: Option<Secret>,
     },
     /// A token for the registry itself, which no token server has to be asked for.
@@ -128,6 +149,31 @@ pub(super) enum Credentials {
 }
 
 impl Credentials {
+    /// A user and a password. As in files, the user `<token>` marks the password as an identity
+    /// token.
+    #[must_use]
+    pub fn basic(user: &str, password: &Secret) -> Self {
+        Self(Means::basic(user, password))
+    }
+
+    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    #[must_use]
+    pub fn identity_token(token: Secret) -> Self {
+        Self(Means::IdentityToken { token, pair: None })
+    }
+
+    /// A bearer token for the registry itself, which no token server has to be asked for.
+    #[must_use]
+    pub fn registry_token(token: Secret) -> Self {
+        Self(Means::RegistryToken(token))
+    }
+
+    pub(super) fn means(&self) -> &Means {
+        &self.0
+    }
+}
+
+impl Means {
     /// User and password; an identity token, if the user is the one that marks it as that in files
     /// too.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
@@ -289,7 +335,7 @@ pub(super) struct Content {
 impl Content {
     /// The credentials for the repository, or for the nearest of what it is part of. An entry
     /// without any hides no other one.
-    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Credentials>, AuthError> {
+    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Means>, AuthError> {
         for (key, value) in matches(&self.auths, image) {
             let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
                 path: file.to_owned(),
@@ -445,9 +491,9 @@ mod tests {
             panic!("no registry")
         };
         let shown = |credentials| match credentials {
-            Credentials::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
-            Credentials::IdentityToken { token, .. } => format!("token {}", token.reveal()),
-            Credentials::RegistryToken(token) => format!("registry token {}", token.reveal()),
+            Means::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
+            Means::IdentityToken { token, .. } => format!("token {}", token.reveal()),
+            Means::RegistryToken(token) => format!("registry token {}", token.reveal()),
         };
         let files = AuthFiles {
             named: Some(file.path().to_owned()),

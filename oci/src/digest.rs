@@ -203,7 +203,7 @@ impl Failure for DigestError {
 }
 
 /// A hash that is being computed.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 enum Hasher {
     Sha256(Sha256),
     Sha512(Sha512),
@@ -264,6 +264,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// What is known of some content before it comes, and what came of it so far.
+#[derive(Debug)]
 pub struct Check {
     expected: Digest,
     size: Option<u64>,
@@ -332,6 +333,7 @@ impl Check {
 ///
 /// Bytes are handed on before they are known to be right: only [`Verified::finish`] says so. What comes beyond the
 /// expected size is an error at once, an [`io::Error`] of kind [`io::ErrorKind::InvalidData`] around a [`DigestError`].
+#[derive(Debug)]
 pub struct Verified<R> {
     reader: R,
     check: Check,

@@ -16,6 +16,7 @@ use super::platform::Platform;
 #[cfg(feature = "registry")]
 use super::registry::RegistryError;
 use super::section::FileError;
+use layer::DecodeError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
@@ -60,6 +61,15 @@ pub enum ImageError {
         /// What is wrong with it.
         #[source]
         source: DigestError,
+    },
+    /// A layer that cannot be read or decompressed.
+    #[error("cannot read layer {digest}")]
+    Decode {
+        /// The digest of its blob.
+        digest: Digest,
+        /// What is wrong with it.
+        #[source]
+        source: DecodeError,
     },
     /// An index, manifest or config that cannot be used.
     #[error("cannot use {document}")]
@@ -136,6 +146,7 @@ impl Failure for ImageError {
             Self::Store(error) => error.kind(),
             Self::Document { source, .. } => source.kind(),
             Self::Content { source, .. } => source.kind(),
+            Self::Decode { source, .. } => source.kind(),
             Self::NoPlatform { .. } => ErrorKind::NotFound,
             Self::DownloadTooLarge { .. } => ErrorKind::LimitExceeded,
             Self::Cancelled(_) => ErrorKind::Transient,
@@ -156,6 +167,7 @@ impl Failure for ImageError {
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
             Self::Content { source, .. } => source.hint(),
+            Self::Decode { source, .. } => source.hint(),
             Self::NoPlatform { available, .. } => Some(match &available[..] {
                 [only] => Hint::from("if that is the one that you want, say")
                     .about(Setting::Platform, " {}", "")

@@ -1,5 +1,37 @@
 //! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
 //!
+//! ```
+//! use oci::{Platform, Reference, Source, SourceOptions};
+//!
+//! # std::env::set_current_dir("..")?;
+//! let reference: Reference = "oci:examples/hello:latest".parse()?;
+//! let source = Source::open(&reference, &SourceOptions::new("unused"))?;
+//! for image in source.platforms()? {
+//!     println!("{:?}: {}, {} bytes", image.platform, image.digest, image.size);
+//! }
+//! let image = source.resolve(&Platform::parse("linux", "arm64")?)?;
+//! for layer in &image.layers {
+//!     // The digests of the blob and of the tar are computed on the way.
+//!     let mut tar = source.tar(layer)?;
+//!     std::io::copy(&mut tar, &mut std::io::sink())?;
+//!     tar.finish()?;
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A [`Reference`] names an image in a registry, an OCI layout, an archive, or a tar of a root file
+//! system. [`Source::pull`] resolves it and downloads the layers in the background into the state
+//! directory, where [`Cache`] lists and removes them. [`RegistryOptions`] has certificates and
+//! [`Credentials`], which can also come from files ([`AuthFiles`]). [`Progress`] tells how far the
+//! layers are.
+//!
+//! # Errors
+//!
+//! [`ImageError`] has a variant for each place that can fail, and the cause in `source()`. Its
+//! [`Failure::kind`](layer::failure::Failure::kind) tells programs what to do.
+//!
+//! # Threads and runtimes
+//!
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
 //! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
 
@@ -24,6 +56,7 @@ pub mod fuzzing;
 mod helper;
 pub mod host;
 mod json;
+mod layer_tar;
 mod layout;
 mod listing;
 mod manifest;
@@ -40,13 +73,14 @@ mod scratch;
 mod section;
 mod tarball;
 
+use std::fmt;
 use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use archive::ArchiveError;
 #[cfg(feature = "registry")]
-pub use auth::{AuthError, AuthFile, AuthFiles, InvalidLoginTarget, Login, LoginTarget, Secret};
+pub use auth::{AuthError, AuthFile, AuthFiles, Credentials, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blob::Blob;
 pub use blobs::Keep;
 pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};
@@ -56,6 +90,7 @@ pub use digest::{Check, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use helper::Helper;
+pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
@@ -71,6 +106,7 @@ use blob::Bytes;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
+use layer::Limits;
 use layer::cancel::{Cancel, Cancelled};
 use layout::Layout;
 use manifest::{Descriptor, Entry};
@@ -165,8 +201,21 @@ impl Layer {
     }
 }
 
+/// An image that a reference names, as its index lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ListedImage {
+    /// The platform; `None` where neither the index nor the image names one.
+    pub platform: Option<Platform>,
+    /// The digest of the manifest, or of an index in the index.
+    pub digest: Digest,
+    /// The size of that document in bytes; of a tar, its own.
+    pub size: u64,
+}
+
 /// How to open a source.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct SourceOptions {
     /// The directory for what is downloaded. It need not exist yet.
     pub state_dir: PathBuf,
@@ -184,6 +233,22 @@ pub struct SourceOptions {
     pub cancel: Cancel,
 }
 
+impl SourceOptions {
+    /// Options with a state directory, which only registries, archives to decompress and kept tars
+    /// use. Nothing is kept, no credentials are known, and downloads are limited to what layers
+    /// within the default [`Limits`] can have.
+    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            state_dir: state_dir.into(),
+            registry: RegistryOptions::default(),
+            keep_unpacked: false,
+            max_download: Limits::default().max_compressed(),
+            progress: Arc::default(),
+            cancel: Cancel::new(),
+        }
+    }
+}
+
 /// Where the image of a reference comes from. Several threads may ask for blobs at once.
 pub struct Source {
     reference: Reference,
@@ -191,6 +256,13 @@ pub struct Source {
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
     progress: Arc<Progress>,
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Source");
+        shown.field("reference", &self.reference).finish_non_exhaustive()
+    }
 }
 
 enum Place {
@@ -260,6 +332,21 @@ impl Source {
     #[must_use]
     pub fn is_local(&self) -> bool {
         !matches!(self.place, Place::Registry(_))
+    }
+
+    /// Lists the images that the reference names, in the order of its index. Takes one request, and
+    /// one more for the config of an image without an index.
+    ///
+    /// Lists no attestations and artifacts, and does not look into indexes in the index. A registry
+    /// is asked once for what the reference names: [`Source::resolve`] finds the image of a listed
+    /// platform even if the tag has moved since.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::Document`] and [`ImageError::Content`] when a document cannot be used or
+    /// trusted; otherwise what went wrong at the source.
+    pub fn platforms(&self) -> Result<Vec<ListedImage>, ImageError> {
+        resolve::listed(self).map_err(Cancelled::surface)
     }
 
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
@@ -490,6 +577,7 @@ enum Root {
 }
 
 /// A document whose bytes have been held against its digest.
+#[derive(Clone)]
 struct Fetched {
     digest: Digest,
     /// What its descriptor or the registry calls it; may be empty.

@@ -1,6 +1,7 @@
 //! Platforms, normalised and matched as containerd does it (`containerd/platforms`, database.go and compare.go).
 
 use std::fmt;
+use std::str::FromStr;
 
 /// The operating system and the processor that an image is for, in the words of Go's `GOOS` and `GOARCH`.
 ///
@@ -57,15 +58,14 @@ impl Platform {
         }
     }
 
-    /// The platform of a text such as `linux/arm64` or `linux/arm/v7`.
-    ///
-    /// # Errors
-    ///
-    /// As [`Platform::new`].
-    pub fn parse_whole(text: &str) -> Result<Self, PlatformError> {
-        match text.split_once('/') {
-            Some((os, architecture)) => Self::parse(os, architecture),
-            None => Self::parse(text, ""),
+    /// Linux on the architecture of this machine.
+    #[must_use]
+    pub fn host() -> Self {
+        let (architecture, variant) = normalize(Self::host_architecture(), None);
+        Self {
+            os: "linux".to_owned(),
+            architecture: architecture.to_owned(),
+            variant: variant.map(str::to_owned),
         }
     }
 
@@ -132,6 +132,18 @@ impl Platform {
         let version = variant.strip_prefix('v')?;
         let (major, minor) = version.split_once('.').unwrap_or((version, "0"));
         Some((major.parse::<u16>().ok()?.into(), minor.parse::<u16>().ok()?.into()))
+    }
+}
+
+/// Reads a text such as `linux/arm64` or `linux/arm/v7`.
+impl FromStr for Platform {
+    type Err = PlatformError;
+
+    fn from_str(text: &str) -> Result<Self, PlatformError> {
+        match text.split_once('/') {
+            Some((os, architecture)) => Self::parse(os, architecture),
+            None => Self::parse(text, ""),
+        }
     }
 }
 
@@ -223,10 +235,10 @@ mod tests {
             ("linux/arm/v7", "linux/arm/v7"),
             ("windows/amd64", "windows/amd64"),
         ] {
-            assert_eq!(Platform::parse_whole(given).unwrap().to_string(), normal);
+            assert_eq!(given.parse::<Platform>().unwrap().to_string(), normal);
         }
         for text in ["", "linux", "arm64", "linux/", "/arm64", "linux/arm/v7/x"] {
-            assert!(Platform::parse_whole(text).is_err(), "{text}");
+            assert!(text.parse::<Platform>().is_err(), "{text}");
         }
     }
 

@@ -5,6 +5,7 @@ mod local;
 mod registry;
 
 use std::fmt;
+use std::str::FromStr;
 
 use super::digest::{Digest, ParseDigestError};
 
@@ -109,6 +110,15 @@ impl Reference {
                 ..registry
             }),
         }
+    }
+}
+
+/// Reads a reference, as [`Reference::parse`] does.
+impl FromStr for Reference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        Self::parse(text)
     }
 }
 

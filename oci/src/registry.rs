@@ -82,7 +82,7 @@ impl Registry {
         options: &SourceOptions,
         timeouts: Timeouts,
     ) -> Result<Self, ImageError> {
-        let found = options.registry.auth_files.find(image)?;
+        let found = options.registry.find_credentials(image)?;
         let helper = found.helper.clone().filter(|_| found.credentials.is_none());
         let progress = Arc::clone(&options.progress);
         let http = Http::new(
@@ -230,14 +230,7 @@ mod tests {
         let Reference::Registry(image) = reference else {
             panic!("no registry")
         };
-        let options = SourceOptions {
-            state_dir: "unused".into(),
-            registry: RegistryOptions::default(),
-            keep_unpacked: false,
-            max_download: u64::MAX,
-            progress: Arc::default(),
-            cancel: Cancel::new(),
-        };
+        let options = SourceOptions::new("unused");
         let timeouts = Timeouts {
             connect: Duration::from_millis(500),
             read,

@@ -1,7 +1,7 @@
 //! An image in a registry, whose blobs go through the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::blobs::BlobStore;
 use super::digest::Digest;
@@ -19,6 +19,8 @@ pub(super) struct Remote {
     max_download: u64,
     /// Downloads that were begun and not yet asked about for the last time.
     downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
+    /// What the reference means, once the registry was asked: a tag can move.
+    root: OnceLock<Fetched>,
 }
 
 impl Remote {
@@ -30,6 +32,7 @@ impl Remote {
             registry: Registry::open(reference, options)?,
             max_download: options.max_download,
             downloads: Mutex::default(),
+            root: OnceLock::new(),
         })
     }
 
@@ -55,8 +58,12 @@ impl Remote {
         }
     }
 
-    /// What the reference means: of a pinned one, the registry is asked only once.
+    /// What the reference means. The registry is asked only once; of a pinned one, if the store
+    /// does not have it.
     pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+        if let Some(root) = self.root.get() {
+            return Ok(root.clone());
+        }
         if let Some(digest) = self.registry.pinned()
             && let Some(json) = self.store.document(digest, None)?
         {
@@ -71,7 +78,7 @@ impl Remote {
         if self.store.document(&fetched.digest, None)?.is_none() {
             self.store.put(&fetched.digest, &fetched.json)?;
         }
-        Ok(fetched)
+        Ok(self.root.get_or_init(|| fetched).clone())
     }
 
     /// The manifest or index of a digest.

@@ -5,7 +5,7 @@ use std::fmt;
 use super::config::Config;
 use super::manifest::{Descriptor, Document, Entry, Index, Manifest, ManifestError};
 use super::platform::FAR;
-use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, Platform, Root, Source};
+use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, ListedImage, Platform, Root, Source};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;
@@ -41,6 +41,48 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
             available: search.available,
         }),
     }
+}
+
+/// Lists the images that a reference names.
+pub(super) fn listed(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
+    let entries = match source.root()? {
+        Root::OneOf { images, .. } => images,
+        Root::Layer(Layer { digest, size, .. }) => {
+            let platform = None;
+            return Ok(vec![ListedImage { platform, digest, size }]);
+        }
+        Root::Document(Fetched {
+            digest,
+            media_type,
+            json,
+            platform,
+        }) => {
+            let unusable = |error| ImageError::document(&digest, error);
+            match Document::parse(&json, &media_type).map_err(unusable)? {
+                Document::Index(index) => index.manifests,
+                Document::Manifest(manifest) => {
+                    manifest.check_may_be_image().map_err(unusable)?;
+                    let size = json.len() as u64;
+                    let config = manifest.read_config(&source.config(&manifest.config)?);
+                    let config = config.map_err(unusable)?;
+                    // Nothing is taken from this machine's where the config names all of it.
+                    let said = config.platform(&Platform::host()).ok();
+                    let platform = platform.or(said.filter(|_| config.says_platform()));
+                    return Ok(vec![ListedImage { platform, digest, size }]);
+                }
+            }
+        }
+    };
+    let listed = |entry: &Entry| {
+        let descriptor = entry.descriptor().ok()?;
+        Some(ListedImage {
+            platform: entry.platform().ok()?.cloned(),
+            digest: descriptor.digest.clone(),
+            size: descriptor.size,
+        })
+    };
+    let images = entries.iter().filter(|entry| entry.may_be_image());
+    Ok(images.filter_map(listed).collect())
 }
 
 /// How many platforms an error can list: indexes of a stranger may have any number.

@@ -4,8 +4,6 @@ use std::env;
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::thread;
 
 use clap::error::ErrorKind;
 use clap::{Args, Parser, Subcommand};
@@ -148,7 +146,7 @@ pub(super) struct Build {
     arch: String,
 
     /// Path in the image at which an init is put, to boot with init=<PATH>; none leaves the image as it is
-    #[arg(long, value_name = "PATH|none", default_value = "/sbin/microagent-init", value_parser = parse_init)]
+    #[arg(long, value_name = "PATH|none", default_value = InitPath::DEFAULT, value_parser = parse_init)]
     init: InitArgument,
 
     /// Command for /bin/sh -c that the init runs [default: the image's Entrypoint and Cmd]
@@ -219,33 +217,31 @@ impl Build {
         // Not by clap, which would print a reference that it refuses, and one can hold a password.
         let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
         let platform = self.platform()?;
-        Ok(BuildOptions {
-            state_dir: self.state_dir(&image)?,
-            cache_limit: self.cache.limit()?,
-            keep_unpacked: self.cache.keep_unpacked(),
-            registry: self.registry.options(),
-            progress: Arc::default(),
-            image,
-            output: self.out.clone(),
-            platform,
-            allow_mutable: self.allow_mutable,
-            file_system: self.file_system.options(),
-            uuid: self.uuid,
-            init: self.init()?,
-            newest: source_date_epoch()?,
-            mke2fs: self.mke2fs.clone(),
-            digest: self.digest,
-            keep_stage: self.keep_stage,
-            stage_snapshot: self.stage_snapshot.clone(),
-            threads: self.threads.unwrap_or_else(processors),
-            sync: !self.no_sync,
-            limits: self.limits.limits(),
-        })
+        let state_dir = self.state_dir(&image)?;
+        let mut options = BuildOptions::new(image, &self.out);
+        options.state_dir = state_dir;
+        options.cache_limit = self.cache.limit()?;
+        options.keep_unpacked = self.cache.keep_unpacked();
+        options.registry = self.registry.options();
+        options.platform = platform;
+        options.allow_mutable = self.allow_mutable;
+        options.file_system = self.file_system.options();
+        options.uuid = self.uuid;
+        options.init = self.init()?;
+        options.newest = source_date_epoch()?;
+        options.mke2fs.clone_from(&self.mke2fs);
+        options.digest = self.digest;
+        options.keep_stage = self.keep_stage;
+        options.stage_snapshot.clone_from(&self.stage_snapshot);
+        options.threads = self.threads.unwrap_or(options.threads);
+        options.sync = !self.no_sync;
+        options.limits = self.limits.limits();
+        Ok(options)
     }
 
     fn platform(&self) -> Result<Platform, clap::Error> {
         match &self.platform {
-            Some(platform) => Platform::parse_whole(platform).map_err(|error| invalid("--platform", &error)),
+            Some(platform) => platform.parse().map_err(|error| invalid("--platform", &error)),
             None => Platform::parse(&self.os, &self.arch).map_err(|error| invalid("--os and --arch", &error)),
         }
     }
@@ -253,10 +249,11 @@ impl Build {
     fn init(&self) -> Result<Option<Init>, clap::Error> {
         let exec = self.exec.clone().map(OsString::into_encoded_bytes);
         match &self.init {
-            InitArgument::Path(path) => Ok(Some(Init {
-                path: path.clone(),
-                exec,
-            })),
+            InitArgument::Path(path) => {
+                let mut init = Init::new(path.clone());
+                init.exec = exec;
+                Ok(Some(init))
+            }
             InitArgument::None if exec.is_none() => Ok(None),
             InitArgument::None => Err(clap::Error::raw(
                 ErrorKind::ArgumentConflict,
@@ -274,11 +271,6 @@ impl Build {
             _ => self.state.directory(),
         }
     }
-}
-
-/// Processors that this process may use.
-fn processors() -> NonZeroUsize {
-    thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
 }
 
 /// What `--init` can say.
@@ -318,5 +310,29 @@ fn source_date_epoch() -> Result<Option<Timestamp>, clap::Error> {
             ErrorKind::InvalidValue,
             format!("{EPOCH_VARIABLE} is {value:?}: it must be the seconds since 1970, in digits only"),
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_default_to_the_options_of_the_library() {
+        let arguments = ["microagent", "rootfs", "build", "--image", "oci:x", "--out", "y"];
+        let arguments = Arguments::try_parse_from(arguments).unwrap();
+        let Command::Rootfs {
+            command: RootfsCommand::Build(build),
+        } = arguments.command
+        else {
+            panic!("{arguments:?}");
+        };
+        let options = build.options().unwrap();
+        let mut expected = BuildOptions::new("oci:x".parse().unwrap(), "y");
+        // Of the environment.
+        expected.registry.auth_files = options.registry.auth_files.clone();
+        expected.newest = options.newest;
+        expected.cache_limit = build.cache.limit().unwrap();
+        assert_eq!(format!("{options:?}"), format!("{expected:?}"));
     }
 }

@@ -45,9 +45,8 @@ impl Diff {
     /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end it
     /// as it does any program.
     pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
-        let options = DiffOptions {
-            every_place: self.layout,
-        };
+        let mut options = DiffOptions::default();
+        options.every_place = self.layout;
         let stdout = BufWriter::new(io::stdout().lock());
         let result = match format {
             Format::Json => self.print_json(stdout, options),

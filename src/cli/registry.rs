@@ -48,12 +48,12 @@ pub(super) struct RegistryArguments {
 impl RegistryArguments {
     /// What the arguments and the environment ask for.
     pub(super) fn options(&self) -> RegistryOptions {
-        RegistryOptions {
-            auth_files: auth_files(),
-            tls_ca: self.tls_ca.clone(),
-            accept_any_certificate: !self.tls_verify,
-            plain_http: self.plain_http,
-        }
+        let mut options = RegistryOptions::default();
+        options.auth_files = auth_files();
+        options.tls_ca.clone_from(&self.tls_ca);
+        options.accept_any_certificate = !self.tls_verify;
+        options.plain_http = self.plain_http;
+        options
     }
 }
 

@@ -109,7 +109,7 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             stderr,
             "warning: {} takes all of its size on this disk: it could not be made a sparse file, which NTFS knows and FAT \
              does not",
-            report.output_path.display()
+            output_path(report).display()
         )?;
     }
     for layer in &report.layers {
@@ -118,6 +118,7 @@ pub(super) fn warn(report: &Report, wanted: &Platform) -> io::Result<()> {
             media_type,
             compression,
             summary,
+            ..
         } = layer;
         if Compression::announced(media_type).is_some_and(|announced| announced != *compression) {
             writeln!(
@@ -170,7 +171,7 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
             variant: report.platform.variant.as_deref(),
         },
         config_platform: report.config_platform.as_deref(),
-        output_path: text_of(&report.output_path),
+        output_path: text_of(output_path(report)),
         output_digest: report.output_digest.as_ref().map(ToString::to_string),
         format: "ext4",
         uuid: report.uuid.to_string(),
@@ -190,9 +191,14 @@ fn json(report: &Report, image_ref: &str) -> io::Result<String> {
     Ok(serde_json::to_string(&json)? + "\n")
 }
 
+/// The file that was written.
+fn output_path(report: &Report) -> &Path {
+    report.output_path.as_deref().expect("the command builds files")
+}
+
 fn text(report: &Report) -> String {
     let layers = report.layers.len();
-    let mut text = format!("built {}\n", report.output_path.display());
+    let mut text = format!("built {}\n", output_path(report).display());
     for (name, value) in [
         ("image", report.resolved_ref.clone()),
         (

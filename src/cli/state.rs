@@ -5,11 +5,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 use clap::error::ErrorKind;
+use microagent::rootfs::default_state_dir;
+use oci::Cache;
 
 const LIMIT_VARIABLE: &str = "MICROAGENT_CACHE_LIMIT_MIB";
-
-/// 20 GiB.
-const DEFAULT_LIMIT_MIB: u64 = 20 << 10;
 
 /// The flag that says where downloads are kept.
 #[derive(Debug, Args)]
@@ -22,9 +21,7 @@ pub(super) struct StateArguments {
 impl StateArguments {
     /// The directory; none where nobody named one and there is no home directory.
     pub(super) fn find(&self) -> Option<PathBuf> {
-        self.state_dir
-            .clone()
-            .or_else(|| home().map(|home| home.join(".microagent")))
+        self.state_dir.clone().or_else(default_state_dir)
     }
 
     /// The directory.
@@ -72,10 +69,10 @@ impl CacheArguments {
     /// A variable that is no number.
     pub(super) fn limit(&self) -> Result<u64, clap::Error> {
         let mib = match self.cache_limit_mib {
-            Some(mib) => mib,
-            None => limit_from_environment()?.unwrap_or(DEFAULT_LIMIT_MIB),
+            Some(mib) => Some(mib),
+            None => limit_from_environment()?,
         };
-        Ok(mib.saturating_mul(1 << 20))
+        Ok(mib.map_or(Cache::DEFAULT_LIMIT, |mib| mib.saturating_mul(1 << 20)))
     }
 }
 

@@ -23,6 +23,9 @@ pub struct InitPathError {
 }
 
 impl InitPath {
+    /// The path of the default: `/sbin/microagent-init`.
+    pub const DEFAULT: &str = "/sbin/microagent-init";
+
     /// The path as it is in the guest.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -33,6 +36,13 @@ impl InitPath {
     pub(super) fn split(&self) -> (&[u8], &[u8]) {
         let (directory, name) = self.0.rsplit_once('/').expect("it begins with a slash");
         (directory.as_bytes(), name.as_bytes())
+    }
+}
+
+impl Default for InitPath {
+    /// [`InitPath::DEFAULT`].
+    fn default() -> Self {
+        Self(Self::DEFAULT.to_owned())
     }
 }
 
@@ -63,7 +73,8 @@ mod tests {
 
     #[test]
     fn a_path_leads_from_the_root_to_a_file() {
-        let path: InitPath = "/sbin/microagent-init".parse().unwrap();
+        let path: InitPath = InitPath::DEFAULT.parse().unwrap();
+        assert_eq!(path, InitPath::default());
         assert_eq!(path.split(), (&b"/sbin"[..], &b"microagent-init"[..]));
         assert_eq!("/init".parse::<InitPath>().unwrap().split(), (&b""[..], &b"init"[..]));
     }

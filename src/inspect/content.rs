@@ -1,5 +1,6 @@
 //! The content of a file in a disk image, from its first byte to its last.
 
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -21,6 +22,13 @@ pub struct Content<'disk> {
     image: &'disk Path,
     path: Vec<u8>,
     file: read::File<&'disk Reader<Cancellable<File>>>,
+}
+
+impl fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Content");
+        shown.field("file", &self.file).finish_non_exhaustive()
+    }
 }
 
 impl<'disk> Content<'disk> {

@@ -7,12 +7,14 @@ use oci::Digest;
 
 /// The UUID of the file system made of a manifest: a custom one (version 8, RFC 9562) of the first 16 bytes of the SHA-256
 /// of `microagent rootfs uuid`, a NUL and the digest as text, with the bits of version and variant set.
-pub(super) fn uuid(manifest: &Digest) -> Uuid {
+#[must_use]
+pub fn uuid(manifest: &Digest) -> Uuid {
     Builder::from_custom_bytes(derive("microagent rootfs uuid", manifest)).into_uuid()
 }
 
 /// The seed of the hashes of names: as [`uuid`], of `microagent rootfs hash seed`, with all bits as they come.
-pub(super) fn hash_seed(manifest: &Digest) -> [u8; 16] {
+#[must_use]
+pub fn hash_seed(manifest: &Digest) -> [u8; 16] {
     derive("microagent rootfs hash seed", manifest)
 }
 

@@ -130,11 +130,6 @@ impl<'a, O: Output + Send> Pipeline<'a, O> {
         self.scheduler.update(|work| work.skip_tar(index));
         self.scheduler.wait(Role::Consumer, |work| work.task(index).take_end())
     }
-
-    /// Returns the output. Everything that was written has arrived there once its size was set.
-    pub(super) fn into_output(self) -> O {
-        self.scheduler.into_work().writes.into_output()
-    }
 }
 
 /// The tar of a layer.

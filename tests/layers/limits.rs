@@ -319,10 +319,8 @@ fn a_cancelled_layer_ends_with_an_error() {
         }
     }
     let cancel = Cancel::new();
-    let options = LayerOptions {
-        cancel: cancel.clone(),
-        ..LayerOptions::default()
-    };
+    let mut options = LayerOptions::default();
+    options.cancel = cancel.clone();
     let mut rootfs = empty();
     let layer = |entries| archive(&language::entries(entries));
     rootfs.apply(&layer("a=1")[..], &LayerOptions::default()).unwrap();

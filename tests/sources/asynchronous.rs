@@ -5,8 +5,7 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::sync::Arc;
 
-use ext4::{Fit, Options, Size};
-use layer::Limits;
+use ext4::{Fit, Size};
 use layer::cancel::Cancel;
 use microagent::rootfs::{BuildOptions, build};
 use oci::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
@@ -133,36 +132,22 @@ fn a_login_is_checked_anywhere() {
 }
 
 fn options(reference: &str, directory: &Path) -> BuildOptions {
-    BuildOptions {
-        image: Reference::parse(reference).unwrap(),
-        output: directory.join("out.ext4"),
-        platform: linux("amd64"),
-        allow_mutable: true,
-        state_dir: directory.join("state"),
-        cache_limit: u64::MAX,
-        keep_unpacked: false,
-        registry: RegistryOptions::default(),
-        progress: Arc::default(),
-        file_system: Options {
-            size: Size::Fit(Fit {
-                free: 0,
-                free_percent: 0,
-                min: 1 << 20,
-                max: 1 << 30,
-            }),
-            ..Options::new([0; 16])
-        },
-        uuid: None,
-        init: None,
-        newest: None,
-        mke2fs: None,
-        digest: true,
-        threads: NonZeroUsize::new(3).unwrap(),
-        sync: false,
-        keep_stage: false,
-        stage_snapshot: None,
-        limits: Limits::default(),
-    }
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), directory.join("out.ext4"));
+    options.platform = linux("amd64");
+    options.allow_mutable = true;
+    options.state_dir = directory.join("state");
+    options.cache_limit = u64::MAX;
+    options.file_system.size = Size::Fit(Fit {
+        free: 0,
+        free_percent: 0,
+        min: 1 << 20,
+        max: 1 << 30,
+    });
+    options.init = None;
+    options.digest = true;
+    options.threads = NonZeroUsize::new(3).unwrap();
+    options.sync = false;
+    options
 }
 
 #[test]

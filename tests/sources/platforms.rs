@@ -4,12 +4,12 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use oci::{DockerArchiveError, Image, ImageError, LayoutError};
+use oci::{DockerArchiveError, Image, ImageError, LayoutError, ListedImage};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
 use crate::sources::store::{Builds, tar};
-use crate::sources::{chain, linux, resolve};
+use crate::sources::{State, chain, linux, resolve};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest, named};
 use support::server::Server;
 
@@ -61,6 +61,50 @@ fn a_config_without_a_platform_takes_the_one_that_is_asked_for() {
             }
         }
     }
+}
+
+#[test]
+fn the_platforms_of_a_reference_are_listed_in_one_request() {
+    let layout = TestLayout::new();
+    let images =
+        ["linux/amd64", "linux/arm/v6", "linux/arm64"].map(|platform| (platform, image_for(&layout, platform)));
+    let mut entries: Vec<_> = images
+        .iter()
+        .map(|(platform, image)| for_platform(image.clone(), platform))
+        .collect();
+    entries.push(for_platform(image_for(&layout, "attestation"), "unknown/unknown"));
+    let index = layout.index(&entries);
+    layout.publish(&[named(index.clone(), "latest"), named(images[1].1.clone(), "single")]);
+    let server = Server::of(&layout, &index, |_, _| None);
+    let state = State::new();
+    let source = state.open(&server.reference(":latest")).unwrap();
+    let listed = source.platforms().unwrap();
+    let expected: Vec<_> = images
+        .iter()
+        .map(|(platform, image)| {
+            (
+                Some(platform.parse().unwrap()),
+                digest(image).to_owned(),
+                image["size"].as_u64().unwrap(),
+            )
+        })
+        .collect();
+    let found = |listed: &[ListedImage]| -> Vec<_> {
+        let one = |image: &ListedImage| (image.platform.clone(), image.digest.to_string(), image.size);
+        listed.iter().map(one).collect()
+    };
+    assert_eq!(found(&listed), expected);
+    assert_eq!(server.requests().len(), 1);
+    for image in &listed {
+        let resolved = source.resolve(image.platform.as_ref().unwrap()).unwrap();
+        assert_eq!(resolved.digest, image.digest);
+    }
+    assert_eq!(server.count("/manifests/latest"), 1, "a tag can move");
+
+    let local = |tag| state.open(&layout.reference(tag)).unwrap().platforms().unwrap();
+    assert_eq!(found(&local(":latest")), expected);
+    // Only the config says it.
+    assert_eq!(found(&local(":single")), expected[1..2]);
 }
 
 #[test]

@@ -1,13 +1,17 @@
 //! Compressed layers that are truncated or corrupt, though their digests are right: what is wrong
 //! with them, by name.
 
-use std::io::Write;
+use std::fs;
+use std::io::{Read as _, Write};
 use std::process::Stdio;
 
+use oci::{ImageError, LayerTar};
 use support::layout::{TestLayout, digest};
 
+use crate::sources::State;
+use crate::sources::linux;
 use crate::sources::store::{Builds, succeed, tar};
-use crate::sources::threads::{failure, gzip, image};
+use crate::sources::threads::{failure, gzip, image, in_turn};
 
 /// The last step of decoding belongs to another thread where there are several.
 const THREADS: [&str; 2] = ["1", "4"];
@@ -236,7 +240,7 @@ fn a_truncated_archive_is_named_with_how_far_it_got() {
     let tar = tar("one", 100_000);
     for (compress, format) in [(gzip as fn(&[u8]) -> Vec<u8>, "gzip"), (zstd, "zstd")] {
         let path = directory.path().join(format);
-        std::fs::write(&path, cut(compress(tar.as_bytes()), 3)).unwrap();
+        fs::write(&path, cut(compress(tar.as_bytes()), 3)).unwrap();
         for transport in ["tar", "oci-archive", "docker-archive"] {
             let reference = format!("{transport}:{}", path.display());
             let builds = Builds::new();
@@ -269,5 +273,34 @@ fn a_blob_without_bytes_changes_nothing() {
         let builds = Builds::new();
         let mut build = builds.build(&layout.reference(&format!("@{}", digest(&image))), "out");
         succeed(build.args(["--threads", threads]));
+    }
+}
+
+#[test]
+fn the_tar_of_a_layer_is_verified_while_it_is_read() {
+    let layout = TestLayout::new();
+    let tars = ["one", "two", "three"].map(|name| tar(name, 100_000));
+    let image = image(&layout, &tars, in_turn);
+    let source = State::new()
+        .open(&layout.reference(&format!("@{}", digest(&image))))
+        .unwrap();
+    let layers = source.resolve(&linux("amd64")).unwrap().layers;
+    for (layer, expected) in layers.iter().zip(&tars) {
+        let mut tar = source.tar(layer).unwrap();
+        let mut start = [0; 1000];
+        tar.read_exact(&mut start).unwrap();
+        assert_eq!(start, expected.as_bytes()[..1000]);
+        tar.finish().unwrap();
+
+        let path = layout.path().join("blobs/sha256").join(layer.digest.hex());
+        let mut spoilt = fs::read(&path).unwrap();
+        let middle = spoilt.len() / 2;
+        spoilt[middle] ^= 1;
+        fs::write(&path, spoilt).unwrap();
+        let error = source.tar(layer).and_then(LayerTar::finish).unwrap_err();
+        assert!(
+            matches!(error, ImageError::Content { .. } | ImageError::Decode { .. }),
+            "{error:?}"
+        );
     }
 }

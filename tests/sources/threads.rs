@@ -37,7 +37,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// Not compressed, gzip and zstd in turn.
-fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
+pub(crate) fn in_turn(index: usize, tar: &[u8]) -> Vec<u8> {
     match index % 3 {
         0 => gzip(tar),
         1 => zstd::encode_all(tar, 1).unwrap(),

@@ -3,7 +3,7 @@
 use std::fs;
 
 use layer::failure::Failure as _;
-use oci::RegistryError;
+use oci::{Credentials, RegistryError, Secret};
 use serde_json::{Value, json};
 
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
@@ -34,6 +34,20 @@ fn basic_credentials_are_sent_when_asked_for() {
     let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
     assert_eq!(pull(&state, &server.reference("")).unwrap(), CONTENT.as_bytes());
     assert_eq!(server.requests().len(), 4, "only the first request is refused");
+
+    let mut in_memory = State::new();
+    let with_password = |password: &str| Credentials::basic("user", &Secret::new(password.to_owned()));
+    in_memory.registry.credentials = Some(with_password("secret-f00d"));
+    assert_eq!(pull(&in_memory, &server.reference("")).unwrap(), CONTENT.as_bytes());
+    in_memory = State::new();
+    in_memory.registry.credentials = Some(with_password("old-beef"));
+    let error = pull(&in_memory, &server.reference("")).unwrap_err();
+    let shown = format!("{} {error:?} {:?}", chain(&error), in_memory.registry);
+    assert!(
+        shown.contains("to whom the given credentials are for") && !shown.contains("old-beef"),
+        "{shown}"
+    );
+    assert!(!error.hint().unwrap().to_string().contains("log in"), "{shown}");
 
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     let hint = error

@@ -1,5 +1,6 @@
 //! Content of files, read back from the image.
 
+use std::fmt;
 use std::io::{self, Read};
 
 use crate::data::Data;
@@ -12,6 +13,13 @@ pub struct Content<'a, O> {
     image: &'a mut Image<O>,
     data: &'a Data,
     position: u64,
+}
+
+impl<O> fmt::Debug for Content<'_, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Content");
+        shown.field("position", &self.position).finish_non_exhaustive()
+    }
 }
 
 impl<'a, O> Content<'a, O> {

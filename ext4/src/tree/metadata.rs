@@ -85,10 +85,21 @@ pub struct Metadata {
     pub xattrs: Xattrs,
 }
 
+impl Metadata {
+    /// Metadata of root's, at the epoch, without extended attributes.
+    #[must_use]
+    pub fn new(mode: u16) -> Self {
+        Self {
+            mode,
+            ..Self::default()
+        }
+    }
+}
+
 /// Extended attributes by their whole name, such as `user.note` or `security.capability`.
 ///
 /// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the
-/// `getxattr` system call shows. A name outside the namespaces of Linux is stored as it is, if the
+/// `getxattr` system call shows, and that [`Acl::encode`](crate::Acl::encode) returns. A name outside the namespaces of Linux is stored as it is, if the
 /// inode has room; Linux does not show it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);

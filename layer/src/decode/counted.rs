@@ -15,6 +15,10 @@ impl<R: BufRead> Counted<R> {
         Self { inner, count: 0 }
     }
 
+    pub(super) fn into_inner(self) -> R {
+        self.inner
+    }
+
     /// Bytes that were taken so far.
     pub(super) fn count(&self) -> u64 {
         self.count

@@ -65,6 +65,11 @@ struct Header {
 }
 
 impl<R: BufRead> Frames<R> {
+    /// Returns the reader of the compressed bytes.
+    pub(super) fn into_inner(self) -> R {
+        self.blob.into_inner()
+    }
+
     pub(super) fn new(blob: Counted<R>) -> Result<Self, DecodeError> {
         let none = || DecodeError::OutOfMemory { window: 0 };
         let mut context = DCtx::try_create().ok_or_else(none)?;

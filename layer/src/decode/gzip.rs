@@ -60,6 +60,11 @@ enum Checksums {
 }
 
 impl<R: BufRead> Members<R> {
+    /// Returns the reader of the compressed bytes.
+    pub(super) fn into_inner(self) -> R {
+        self.blob.into_inner()
+    }
+
     pub(super) fn new(blob: Counted<R>) -> Self {
         Self {
             blob,

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{Credentials, Secret};
+use super::{Means, Secret};
 
 /// Name of the user with which credential helpers of Docker mark a password as an identity token.
 pub(super) const TOKEN_USER: &str = "<token>";
@@ -74,19 +74,19 @@ impl Entry {
     }
 
     /// Returns the best credentials in it, as Docker does; `None` for an empty entry.
-    pub(super) fn credentials(self) -> Option<Credentials> {
+    pub(super) fn credentials(self) -> Option<Means> {
         let pair = self.pair.map(|(user, password)| {
             let pair = [user, password].join(&b':');
             Secret::new(STANDARD.encode(pair))
         });
         if !self.registry_token.is_empty() {
-            return Some(Credentials::RegistryToken(Secret::new(self.registry_token)));
+            return Some(Means::RegistryToken(Secret::new(self.registry_token)));
         }
         if !self.identity_token.is_empty() {
             let token = Secret::new(self.identity_token);
-            return Some(Credentials::IdentityToken { token, pair });
+            return Some(Means::IdentityToken { token, pair });
         }
-        pair.map(Credentials::Basic)
+        pair.map(Means::Basic)
     }
 
     /// Returns the user, if there is one.
@@ -125,12 +125,12 @@ mod tests {
         let shown = |pair: &Secret| STANDARD.decode(pair.reveal()).unwrap().escape_ascii().to_string();
         let entry = Entry::read(entry).unwrap_or_else(|InvalidEntry| panic!("{entry} is refused"));
         Some(match entry.credentials()? {
-            Credentials::Basic(pair) => shown(&pair),
-            Credentials::IdentityToken { token, pair } => {
+            Means::Basic(pair) => shown(&pair),
+            Means::IdentityToken { token, pair } => {
                 let pair = pair.as_ref().map(shown).unwrap_or_default();
                 format!("identity {} beside {pair}", token.reveal())
             }
-            Credentials::RegistryToken(token) => format!("registry {}", token.reveal()),
+            Means::RegistryToken(token) => format!("registry {}", token.reveal()),
         })
     }
 

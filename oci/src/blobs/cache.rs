@@ -53,6 +53,9 @@ struct Listing {
 }
 
 impl Cache {
+    /// The limit in bytes that a build keeps a cache within, unless it is given another: 20 GiB.
+    pub const DEFAULT_LIMIT: u64 = 20 << 30;
+
     /// The cache in a state directory, which need not exist.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {

@@ -1,5 +1,7 @@
 //! A blob that the store gets besides what it was asked for: the tar of a layer, while it is applied.
 
+use std::fmt;
+
 use super::BlobStore;
 use super::incoming::Incoming;
 use crate::digest::Digest;
@@ -8,6 +10,12 @@ use crate::digest::Digest;
 ///
 /// It is for the convenience of later builds: whatever goes wrong with it, a full disk for example, only means that there is none.
 pub struct Keep(Option<Incoming>);
+
+impl fmt::Debug for Keep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Keep").finish_non_exhaustive()
+    }
+}
 
 impl Keep {
     /// Begins to keep a blob, unless the store has it or somebody else writes it.

@@ -132,7 +132,8 @@ pub enum RegistryError {
         registry: String,
         /// The repository.
         repository: String,
-        /// The file with the credentials that it got, if there were any.
+        /// The file with the credentials that it got, if there were any; an empty path for those of
+        /// [`RegistryOptions::credentials`](crate::RegistryOptions::credentials).
         credentials: Option<PathBuf>,
         /// The helper that would have had to be asked for some.
         helper: Option<Box<Helper>>,
@@ -374,6 +375,9 @@ impl Failure for RegistryError {
             } => {
                 let registry = registry.clone();
                 let (advice, command) = match credentials {
+                    Some(file) if file.as_os_str().is_empty() => {
+                        return Some("check the name, and that the user may pull it".into());
+                    }
                     None => ("check the name; for a private image, log in first", ": {}"),
                     Some(_) => (
                         "check the name, and that the user may pull it; log in as another one",
@@ -478,6 +482,9 @@ fn unauthorized(
 ) -> String {
     let problem = colon(problem);
     if let Some(file) = credentials {
+        if file.as_os_str().is_empty() {
+            return format!("{registry} does not give {repository} to whom the given credentials are for{problem}");
+        }
         let file = file.display();
         return format!("{registry} does not give {repository} to whom the credentials in {file} are for{problem}");
     }

@@ -7,7 +7,7 @@ use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
 use crate::ImageError;
-use crate::auth::{Credentials, Found, LoginTarget, Secret};
+use crate::auth::{Found, LoginTarget, Means, Secret};
 use layer::cancel::Cancel;
 
 /// What a registry says of a user and a password.
@@ -34,7 +34,7 @@ pub fn check_login(
     cancel: &Cancel,
 ) -> Result<LoginCheck, ImageError> {
     let found = Found {
-        credentials: Some((Credentials::basic(user, password), "".into())),
+        credentials: Some((Means::basic(user, password), "".into())),
         helper: None,
     };
     let http = Http::new(

@@ -2,11 +2,17 @@
 
 use std::path::PathBuf;
 
-use crate::auth::AuthFiles;
+use crate::auth::{AuthError, AuthFiles, Credentials, Found};
+use crate::reference::RegistryReference;
 
 /// How to speak to registries: with which credentials, and how they prove who they are.
+///
+/// The default has no credentials and trusts the certificates of the system.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct RegistryOptions {
+    /// Credentials for the registry of the reference, in place of those in files.
+    pub credentials: Option<Credentials>,
     /// Where credentials are.
     pub auth_files: AuthFiles,
     /// A PEM file with certificates that are trusted besides those of the system: of authorities,
@@ -21,6 +27,17 @@ pub struct RegistryOptions {
 }
 
 impl RegistryOptions {
+    /// Finds the credentials for a repository.
+    pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<Found, AuthError> {
+        match &self.credentials {
+            Some(credentials) => Ok(Found {
+                credentials: Some((credentials.means().clone(), PathBuf::new())),
+                helper: None,
+            }),
+            None => self.auth_files.find(image),
+        }
+    }
+
     /// Whether a registry is spoken to in plain HTTP.
     pub(super) fn is_plain(&self, is_loopback: bool) -> bool {
         let wants_tls = self.tls_ca.is_some() || self.accept_any_certificate;

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
-use crate::auth::{Credentials, Secret};
+use crate::auth::{Means, Secret};
 
 /// Stand-in for a text that is not shown.
 const HIDDEN: &str = "…";
@@ -33,20 +33,20 @@ pub(super) struct SentSecrets {
 
 impl SentSecrets {
     /// Returns those of credentials, which are sent when a server asks for them.
-    pub(super) fn of(credentials: Option<&Credentials>) -> Self {
+    pub(super) fn of(credentials: Option<&Means>) -> Self {
         let secrets = Self::default();
         match credentials {
-            Some(Credentials::Basic(pair)) => {
+            Some(Means::Basic(pair)) => {
                 secrets.add(pair.clone());
                 secrets.shared().extend(password(pair));
             }
-            Some(Credentials::IdentityToken { token, pair }) => {
+            Some(Means::IdentityToken { token, pair }) => {
                 secrets.add(Secret::new(form_encoded(token.reveal())));
                 secrets.add(token.clone());
                 secrets.shared().extend(pair.clone());
                 secrets.shared().extend(pair.as_ref().and_then(password));
             }
-            Some(Credentials::RegistryToken(token)) => secrets.add(token.clone()),
+            Some(Means::RegistryToken(token)) => secrets.add(token.clone()),
             None => {}
         }
         secrets
@@ -175,7 +175,7 @@ mod tests {
     const PASSWORD: &str = "pä\"ss: w0rd+f00d/?";
 
     fn sent(password: &str) -> SentSecrets {
-        let credentials = Credentials::basic("someone", &Secret::new(password.to_owned()));
+        let credentials = Means::basic("someone", &Secret::new(password.to_owned()));
         SentSecrets::of(Some(&credentials))
     }
 
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn tokens_and_signatures_hide_a_text() {
-        let sent = SentSecrets::of(Some(&Credentials::IdentityToken {
+        let sent = SentSecrets::of(Some(&Means::IdentityToken {
             token: Secret::new("refresh-me".to_owned()),
             pair: None,
         }));

@@ -13,7 +13,7 @@ use super::RegistryError;
 use super::challenge::{Bearer, Challenge};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::server::{Asked, Server};
-use crate::auth::{Credentials, Secret, null_is_default};
+use crate::auth::{Means, Secret, null_is_default};
 use crate::reference::is_loopback;
 
 /// Limit on the answer of a token server in bytes. No server takes a header with a token of this
@@ -25,7 +25,7 @@ pub(super) struct Authorizer {
     client: Client,
     server: Server,
     realms: Realms,
-    credentials: Option<Credentials>,
+    credentials: Option<Means>,
     current: Mutex<Option<HeaderValue>>,
     /// The first token server that gave a token. Some registries name another one later, which does
     /// not.
@@ -73,7 +73,7 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Credentials>) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Means>) -> Self {
         Self {
             client,
             server,
@@ -144,7 +144,7 @@ impl Authorizer {
         let authorization = match challenge {
             Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
-                Some(Credentials::RegistryToken(token)) => header("Bearer", token.reveal()),
+                Some(Means::RegistryToken(token)) => header("Bearer", token.reveal()),
                 _ => Some(self.bearer(bearer, all_scopes, asked).await?),
             },
             Challenge::Basic => self
@@ -185,7 +185,7 @@ impl Authorizer {
             .collect();
         parameters.extend(bearer.service.clone().map(|service| ("service", service)));
         let method = match &self.credentials {
-            Some(Credentials::IdentityToken { .. }) => Method::Post,
+            Some(Means::IdentityToken { .. }) => Method::Post,
             _ => Method::Get,
         };
         let mut response = self.ask(&server, method, &parameters, asked).await?;
@@ -256,7 +256,7 @@ impl Authorizer {
             // They do not come back from elsewhere.
             credentials = credentials.filter(|_| url.origin() == origin);
             let request = if method == Method::Post
-                && let Some(Credentials::IdentityToken { token, .. }) = credentials
+                && let Some(Means::IdentityToken { token, .. }) = credentials
             {
                 let mut form = parameters.to_vec();
                 form.push(("grant_type", "refresh_token".to_owned()));
@@ -264,7 +264,7 @@ impl Authorizer {
                 form.push(("refresh_token", token.reveal().to_owned()));
                 self.client.post(url.clone()).form(&form)
             } else {
-                let pair = credentials.and_then(Credentials::pair_with_token);
+                let pair = credentials.and_then(Means::pair_with_token);
                 let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
                 self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
             };
@@ -372,7 +372,7 @@ mod tests {
     use crate::registry::secrets::SentSecrets;
     use crate::registry::tls::unverified_config;
 
-    fn authorizer(realms: Realms, credentials: Option<Credentials>) -> Authorizer {
+    fn authorizer(realms: Realms, credentials: Option<Means>) -> Authorizer {
         let server = Server {
             name: "r".to_owned(),
             referrer: None,
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
         let realm = |realms, realm: &str| {
-            let credentials = Credentials::basic("someone", &Secret::new("secret".to_owned()));
+            let credentials = Means::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
         };
         assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));

@@ -29,7 +29,12 @@ use fake::{FakeLayer, FakeOutput, FakeSource, Fault, Image, STAGES, Stage};
 use layer::cancel::Cancelled;
 
 /// Applies a layer: writes its tar to the output, behind those before it.
-fn apply(image: &Image, pipeline: &Pipeline<'_, FakeOutput>, layer: usize, offset: &mut u64) -> Result<(), String> {
+fn apply(
+    image: &Image,
+    pipeline: &Pipeline<'_, impl Output + Send>,
+    layer: usize,
+    offset: &mut u64,
+) -> Result<(), String> {
     let mut tar = pipeline.open(layer).map_err(|error| error.to_string())?;
     let mut output = pipeline;
     let mut applied = Vec::new();
@@ -54,7 +59,7 @@ fn apply(image: &Image, pipeline: &Pipeline<'_, FakeOutput>, layer: usize, offse
 }
 
 /// Applies all layers as a build does, which discards the first layer then, and writes over it.
-fn apply_all(image: &Image, pipeline: &Pipeline<'_, FakeOutput>) -> Result<(), String> {
+fn apply_all(image: &Image, pipeline: &Pipeline<'_, impl Output + Send>) -> Result<(), String> {
     let mut offset = 0;
     for layer in 0..image.layers.len() {
         let applied = apply(image, pipeline, layer, &mut offset);
@@ -69,7 +74,7 @@ fn apply_all(image: &Image, pipeline: &Pipeline<'_, FakeOutput>) -> Result<(), S
     }
     let mut output = pipeline;
     let discarded = image.layers[0].len;
-    let finish = |output: &mut &Pipeline<'_, FakeOutput>| {
+    let finish = |output: &mut &Pipeline<'_, _>| {
         if discarded > 0 {
             output.clear(0, discarded as u64)?;
             image.queued.fetch_add(1, Ordering::Relaxed);
@@ -83,15 +88,16 @@ fn apply_all(image: &Image, pipeline: &Pipeline<'_, FakeOutput>) -> Result<(), S
 /// Builds an image, and checks what comes of it.
 fn build(image: &Arc<Image>) {
     let source = FakeSource(Arc::clone(image));
-    let output = FakeOutput {
+    let mut output = FakeOutput {
         image: Arc::clone(image),
         bytes: Vec::new(),
         layer: 0,
         count: 0,
     };
     let threads = NonZeroUsize::new(image.thread_count).expect("the owner is one");
-    let pipeline = Pipeline::new(&source, output, threads, &image.cancel);
+    let pipeline = Pipeline::new(&source, &mut output, threads, &image.cancel);
     let result = catch_unwind(AssertUnwindSafe(|| pipeline.run(|| apply_all(image, &pipeline))));
+    drop(pipeline);
     let cancelled = image.cancel.is_cancelled();
     let reached = image.reached.load(Ordering::Relaxed);
     let plan = image.plan.as_ref().map(|plan| (plan.stage, plan.fault));
@@ -110,7 +116,7 @@ fn build(image: &Arc<Image>) {
         (Some((_, Fault::Cancel)), Ok(Err(error))) => assert!(cancelled, "{error}"),
         // It may come too late for anyone to notice.
         (Some((_, Fault::Cancel)) | None, Ok(Ok(()))) => {
-            assert_eq!(pipeline.into_output().bytes, image.output());
+            assert_eq!(output.bytes, image.output());
         }
         (_, Err(panic)) => resume_unwind(panic),
         (plan, Ok(result)) => panic!("{plan:?} led to {result:?}"),

@@ -194,11 +194,6 @@ impl<W: Work + Send> Scheduler<W> {
         result
     }
 
-    /// Returns the work, once [`Scheduler::run`] is over.
-    pub(super) fn into_work(self) -> W {
-        self.state.into_inner().unwrap_or_else(PoisonError::into_inner).work
-    }
-
     /// Does jobs until the scheduler stops.
     fn work(&self) {
         let mut state = self.lock();

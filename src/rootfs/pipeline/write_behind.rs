@@ -145,7 +145,8 @@ impl<O: Output> WriteBehind<O> {
     }
 
     /// Returns the output, which no thread may have.
-    pub(super) fn into_output(self) -> O {
+    #[cfg(test)]
+    fn into_output(self) -> O {
         self.output.expect("whatever takes the output puts it back")
     }
 

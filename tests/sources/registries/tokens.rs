@@ -1,7 +1,7 @@
 //! Token servers, and the words of those who refuse.
 
 use layer::cancel::Cancel;
-use oci::{AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
+use oci::{ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
 use super::{Expected, PAIR, Pulled, Refused, Trait, check};
@@ -247,10 +247,7 @@ fn words_of_those_who_refuse() {
 fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> Result<LoginCheck, RegistryError> {
     let server = Server::start(handle);
     let target = LoginTarget::parse(&server.address.to_string()).unwrap();
-    let options = RegistryOptions {
-        auth_files: AuthFiles::default(),
-        ..RegistryOptions::default()
-    };
+    let options = RegistryOptions::default();
     let password = Secret::new("secret-f00d".to_owned());
     check_login(&target, "user", &password, &options, &Cancel::new()).map_err(|error| match error {
         ImageError::Registry(error) => error,

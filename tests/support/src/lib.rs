@@ -11,6 +11,7 @@
 //!
 //! The scripts that the oracles need are in `tests/rig`.
 #![allow(
+    missing_debug_implementations,
     missing_docs,
     clippy::missing_errors_doc,
     clippy::missing_panics_doc,
