@@ -36,6 +36,14 @@ light:
     [ "$(wc -l <<<"$dependencies")" -le 10 ] || { printf 'too many dependencies:\n%s\n' "$dependencies" >&2; exit 1; }
     cargo clippy --locked --package microagent-ext4 -- -D warnings
 
+# The ext4 crate with the oldest Rust that it promises (rustup)
+msrv:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    rust=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' ext4/Cargo.toml)
+    rustup toolchain install "$rust" --profile minimal --no-self-update
+    cargo "+$rust" check --locked --package microagent-ext4 --features fallocate --target-dir target/msrv
+
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 

@@ -29,7 +29,7 @@ use oci::{
     SourceOptions,
 };
 use output::Pending;
-use pipeline::Pipeline;
+use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
 
@@ -260,7 +260,7 @@ pub fn build_into(
     let build = Build { options, cancel };
     build.until_repaired(|found| {
         build.refuse_mutable()?;
-        let (report, _) = build.write(found, output, &Arc::default())?;
+        let (_, report, _) = build.write(found, &mut *output, &Arc::default())?;
         Ok(report)
     })
 }
@@ -302,8 +302,8 @@ impl Build<'_> {
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
         let mut stages = Stages::begin(options)?;
         let write_back = Arc::new(AtomicBool::new(false));
-        let mut disk = WriteBack::new(file, &write_back);
-        let (mut report, format) = self.write(found, &mut disk, &write_back)?;
+        let disk = WriteBack::new(file, &write_back);
+        let (disk, mut report, format) = self.write(found, disk, &write_back)?;
         let file = disk.into_inner();
 
         let (file, pending) = match &programs {
@@ -333,13 +333,13 @@ impl Build<'_> {
     }
 
     /// Writes the file system to an output, of the image that was found before, if there is one.
-    /// Returns also the options that the file system has.
+    /// Returns the output, and the options that the file system has.
     fn write<O: Output + Send>(
         &self,
         found: &mut Option<Found>,
-        output: &mut O,
+        output: O,
         write_back: &AtomicBool,
-    ) -> Result<(Report, Options), BuildError> {
+    ) -> Result<(O, Report, Options), BuildError> {
         let options = self.options;
         let layers = if let Some((source, image)) = found {
             let layers = source.prefetch(&image.layers);
@@ -363,18 +363,19 @@ impl Build<'_> {
             boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
-        let output: Box<dyn Output + Send> = Box::new(output);
         let disk = Cancellable::new(output, self.cancel);
-        let pipeline = Pipeline::new(source, &layers, disk, options.threads, self.cancel);
+        let layers = ImageLayers::new(source, &layers, self.cancel);
+        let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
-            let formatter = Formatter::new(pipeline.output(), format.clone())?;
+            let formatter = Formatter::new(&pipeline, format.clone())?;
             let mut rootfs = Rootfs::with_limits(formatter, limits);
-            let applied = self.apply_layers(&pipeline, &image.layers, &mut rootfs, write_back)?;
+            let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
+        let output = pipeline.into_output().into_inner();
         let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
@@ -394,7 +395,7 @@ impl Build<'_> {
             has_holes: true,
             unasked_helper: source.unasked_helper().cloned(),
         };
-        Ok((report, format))
+        Ok((output, report, format))
     }
 
     /// Has mke2fs make what the native writer made.
@@ -481,11 +482,12 @@ impl Build<'_> {
     }
 
     /// Applies the layers that the manifest lists, lowest first, each as it is best read.
-    fn apply_layers<O: Output>(
+    fn apply_layers<O: Output + Send>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, O>,
         listed: &[Layer],
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut Rootfs<impl Output>,
         write_back: &AtomicBool,
     ) -> Result<Vec<AppliedLayer>, BuildError> {
         let mut applied = Vec::with_capacity(listed.len());
@@ -495,7 +497,7 @@ impl Build<'_> {
                 write_back.store(self.options.sync, Ordering::Relaxed);
             }
             let digest = layer.digest.clone();
-            match self.apply_layer(pipeline, index, rootfs) {
+            match self.apply_layer(layers, pipeline, index, rootfs) {
                 Ok(layer) => applied.push(AppliedLayer { digest, ..layer }),
                 Err(failure) => {
                     return Err(BuildError::Layer {
@@ -511,14 +513,15 @@ impl Build<'_> {
     }
 
     /// Applies a layer, and holds its blob against the digest in the manifest.
-    fn apply_layer<O: Output>(
+    fn apply_layer<O: Output + Send>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, O>,
         index: usize,
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut Rootfs<impl Output>,
     ) -> Result<AppliedLayer, LayerFailure> {
-        let (source, layer) = (pipeline.source, &pipeline.layers[index]);
-        let applied = self.apply_tar(pipeline, index, rootfs);
+        let (source, layer) = (layers.source, &layers.layers[index]);
+        let applied = self.apply_tar(layers, pipeline, index, rootfs);
         if applied.as_ref().is_err_and(LayerFailure::is_final) {
             return applied;
         }
@@ -540,11 +543,12 @@ impl Build<'_> {
     }
 
     /// Applies the tar in a blob, and holds it against the digest in the config.
-    fn apply_tar<O: Output>(
+    fn apply_tar<O: Output + Send>(
         &self,
-        pipeline: &Pipeline<'_>,
+        layers: &ImageLayers<'_>,
+        pipeline: &Pipeline<'_, O>,
         index: usize,
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut Rootfs<impl Output>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let mut tar = pipeline.open(index)?;
         let mut options = LayerOptions::default();
@@ -553,7 +557,7 @@ impl Build<'_> {
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
-        let layer = &pipeline.layers[index];
+        let layer = &layers.layers[index];
         Ok(AppliedLayer {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),

@@ -103,8 +103,8 @@ struct Check<R> {
     groups: Vec<Group>,
     /// Blocks in use.
     blocks: Ownership,
-    /// Blocks of directories whose entries were read: damaged directories may share them, or lead to
-    /// one many times.
+    /// Blocks of directories whose entries were read: damaged directories may share them, or lead
+    /// to one many times.
     walked: Ownership,
     inodes: InodeFacts,
     names: Names,

@@ -101,10 +101,8 @@ impl Data {
             unreachable!("what lies in an inode gets no blocks");
         };
         let mut next = (logical, start);
-        if let Some(last) = extents.last_mut()
-            && last.range().end() == start
-            && last.logical + last.count == logical
-        {
+        let is_continued = |last: &&mut Extent| last.range().end() == start && last.logical + last.count == logical;
+        if let Some(last) = extents.last_mut().filter(is_continued) {
             let more = count.min(u64::from(Extent::MAX_BLOCKS - last.count));
             last.count += u32::try_from(more).expect("at most MAX_BLOCKS");
             next = (last.logical + last.count, last.range().end());

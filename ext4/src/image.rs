@@ -10,7 +10,7 @@ use crate::error::{FormatError, ImageAction};
 use crate::output::Output;
 use crate::place::compact::Move;
 use crate::seal::Sealed;
-use crate::units::{BlockNr, BlockRange, BlockSize};
+use crate::units::{BlockNr, BlockRange, BlockSize, as_chunks};
 
 /// Bytes that are gathered before they are written.
 const BUFFER_LEN: usize = 256 << 10;
@@ -260,7 +260,7 @@ fn failed(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> FormatE
 /// Whether all bytes are zero.
 fn is_zero(bytes: &[u8]) -> bool {
     // Words, so that it runs at the speed of memory.
-    let (words, rest) = bytes.as_chunks::<16>();
+    let (words, rest) = as_chunks::<16>(bytes);
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
 }
 

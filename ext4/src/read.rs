@@ -83,7 +83,7 @@ use journal::Logged;
 use sums::{Sums, expect};
 
 /// The last byte of an image that there can be: 2^63 - 1.
-const MAX_OFFSET: u64 = i64::MAX.cast_unsigned();
+const MAX_OFFSET: u64 = u64::MAX >> 1;
 
 /// Why an image, or something in it, cannot be read.
 #[derive(Debug)]

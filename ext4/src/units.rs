@@ -2,6 +2,8 @@
 
 use std::ops::Add;
 
+use zerocopy::FromBytes;
+
 /// Number of a block, counted from the start of the file system, 0 to 2^48 - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNr(pub(crate) u64);
@@ -179,6 +181,26 @@ pub(crate) const fn lo16(number: u32) -> u16 {
 /// High 16 bits of a number that the disk holds in two fields.
 pub(crate) const fn hi16(number: u32) -> u16 {
     (number >> 16) as u16
+}
+
+/// Reads a number in two's complement.
+pub(crate) fn signed(number: u32) -> i32 {
+    i32::from_ne_bytes(number.to_ne_bytes())
+}
+
+/// Writes a number in two's complement.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::from_ne_bytes(number.to_ne_bytes())
+}
+
+/// Widens a byte in two's complement.
+pub(crate) fn sign_extend(byte: u8) -> u32 {
+    u32::from(byte ^ 0x80).wrapping_sub(0x80)
+}
+
+/// Splits bytes into arrays, and fewer bytes than one that are left.
+pub(crate) fn as_chunks<const N: usize>(bytes: &[u8]) -> (&[[u8; N]], &[u8]) {
+    <[[u8; N]]>::ref_from_prefix(bytes).expect("bytes lie at any address")
 }
 
 /// Joins a number that the disk holds in two fields of 32 bits.

@@ -1,4 +1,5 @@
-//! Writing to the disk while there is still something else to do, so that the sync at the end has less to wait for.
+//! Early write-back: the kernel writes to the disk while the build goes on, so that the fsync at the
+//! end has less to wait for.
 
 use std::fs::File;
 use std::io;
@@ -7,25 +8,26 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use ext4::Output;
 
-/// Bytes that are handed to the disk at once.
+/// Bytes after which the kernel is asked to write back.
 const PART_LEN: u64 = 16 << 20;
 
-/// A file of which the system begins to write to the disk what comes from some moment on, as it comes.
+/// A file that can start kernel write-back early, from the last layer on.
 ///
-/// What may be removed again is better left in memory: it is never written to the disk then, and to give back its place costs a tenth.
+/// What a later layer may remove is better left in memory: it is never written to the disk then, and
+/// to discard it costs a tenth.
 pub(super) struct WriteBack {
     file: File,
-    is_wanted: Arc<AtomicBool>,
-    /// From where on nothing was handed to the disk.
+    wanted: Arc<AtomicBool>,
+    /// End of what was left in memory or is being written back.
     start: u64,
 }
 
 impl WriteBack {
-    /// A file of which all goes to the disk at once that is written while `is_wanted`.
-    pub(super) fn new(file: File, is_wanted: &Arc<AtomicBool>) -> Self {
+    /// Wraps a file. What is written while `wanted` is set is written back at once.
+    pub(super) fn new(file: File, wanted: &Arc<AtomicBool>) -> Self {
         Self {
             file,
-            is_wanted: Arc::clone(is_wanted),
+            wanted: Arc::clone(wanted),
             start: 0,
         }
     }
@@ -34,31 +36,33 @@ impl WriteBack {
         self.file
     }
 
-    /// Takes note of what was written up to an offset. It comes in ascending order, but for the tables at the very end.
+    /// Notes that bytes were written up to an offset. They come in ascending order, but for the
+    /// tables at the very end.
     fn wrote(&mut self, end: u64) {
-        let is_wanted = self.is_wanted.load(Ordering::Relaxed);
-        if is_wanted && end >= self.start.saturating_add(PART_LEN) {
-            hand_over(&self.file, self.start, end - self.start);
+        let wanted = self.wanted.load(Ordering::Relaxed);
+        if wanted && end >= self.start.saturating_add(PART_LEN) {
+            start_write_back(&self.file, self.start, end - self.start);
             self.start = end;
         }
-        if !is_wanted {
+        if !wanted {
             self.start = end;
         }
     }
 }
 
-/// `POSIX_FADV_DONTNEED` is what Linux starts to write at, without waiting (`generic_fadvise`); what is being written stays in memory.
+/// Starts write-back of a range, without waiting: `POSIX_FADV_DONTNEED` does that on Linux
+/// (`generic_fadvise`). Pages that are being written stay in memory.
 #[cfg(target_os = "linux")]
-fn hand_over(file: &File, start: u64, len: u64) {
+fn start_write_back(file: &File, start: u64, len: u64) {
     use std::num::NonZeroU64;
 
     use rustix::fs::{Advice, fadvise};
-    // No more than advice: where it is not taken, the sync takes longer.
+    // It is advice. Where it is not taken, the fsync takes longer.
     let _ = fadvise(file, start, NonZeroU64::new(len), Advice::DontNeed);
 }
 
 #[cfg(not(target_os = "linux"))]
-fn hand_over(_file: &File, _start: u64, _len: u64) {}
+fn start_write_back(_file: &File, _start: u64, _len: u64) {}
 
 impl Output for WriteBack {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

@@ -87,9 +87,8 @@ impl<R: ReadAt> Check<R> {
         if header.magic.get() == MAGIC {
             let is_right = header.blocks.get() == 1 && sharing.refcount <= MAX_REFCOUNT;
             self.expect(is_right, structure, Problem::XattrHeaderWrong);
-            if let Some(seed) = self.reader.sums().seed()
-                && !is_right_xattr_block(&bytes, header, BlockNr(block), seed)
-            {
+            let is_wrong = |seed| !is_right_xattr_block(&bytes, header, BlockNr(block), seed);
+            if self.reader.sums().seed().is_some_and(is_wrong) {
                 self.find(structure, Problem::ChecksumWrong);
             }
             let room = Room {
@@ -138,10 +137,8 @@ impl<R: ReadAt> Check<R> {
             self.name(room, entry, name, &mut last);
             let found = entry.hash.get();
             hashes.push(found);
-            if let Some(expected) = self.value(room, entry, name, &mut values, &mut blocks)?
-                && !expected.contains(&found)
-                && (found != 0 || room.is_block)
-            {
+            let expected = self.value(room, entry, name, &mut values, &mut blocks)?;
+            if expected.is_some_and(|expected| !expected.contains(&found)) && (found != 0 || room.is_block) {
                 self.find(structure, Problem::XattrHashWrong { name: name.into() });
             }
         }

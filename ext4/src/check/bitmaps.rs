@@ -85,7 +85,8 @@ impl<R: ReadAt> Check<R> {
         Ok(expected)
     }
 
-    /// The bitmap of a group in which nothing is in use but what every group has: its copies, and its own bitmaps and table.
+    /// The bitmap of a group in which nothing is in use but what every group has: its copies, and
+    /// its own bitmaps and table.
     fn unwritten(&self, group: u32) -> Vec<u8> {
         let mut bitmap = vec![0; self.reader.block_size()];
         let (start, end) = (self.group_start(group), self.group_end(group));

@@ -12,8 +12,8 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// Most blocks of a directory that may be zeros. Nobody writes such a block, even one of 64 KiB, for
-/// which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+/// Most blocks of a directory that may be zeros. Nobody writes such a block, even one of 64 KiB,
+/// for which zeros are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
 const MAX_ZEROS: u32 = 16;
 
 /// A directory whose blocks are being checked.
@@ -21,8 +21,8 @@ pub(super) struct Directory {
     pub(super) ino: Ino,
     /// Seed of its blocks' checksums, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find names that are there twice; not those of the index, which may
-    /// be weak.
+    /// Two hashes of each name, to find names that are there twice; not those of the index, which
+    /// may be weak.
     pub(super) fingerprints: Vec<(u64, u32)>,
     /// Hash of names in its index, if it has one.
     pub(super) hasher: Option<NameHasher>,
@@ -159,9 +159,7 @@ impl<R: ReadAt> Check<R> {
     }
 
     fn entry_block(&mut self, structure: Structure, directory: &mut Directory, logical: u32, bytes: &[u8]) {
-        if let Some(seed) = directory.seed
-            && !is_right_leaf(bytes, seed)
-        {
+        if directory.seed.is_some_and(|seed| !is_right_leaf(bytes, seed)) {
             self.find(structure, Problem::ChecksumWrong);
         }
         directory.hashes = None;

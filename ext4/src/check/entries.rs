@@ -11,8 +11,8 @@ use crate::read_at::ReadAt;
 use crate::units::join;
 
 impl<R: ReadAt> Check<R> {
-    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an index
-    /// lies there.
+    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an
+    /// index lies there.
     pub(super) fn first_entries(
         &mut self,
         structure: Structure,
@@ -108,11 +108,11 @@ impl<R: ReadAt> Check<R> {
             let (name, found) = (name(), entry.file_type);
             self.find(structure, Problem::EntryTypeWrong { name, ino, found });
         }
-        if fact.is_directory()
-            && let Some(other) = self.names.parents.insert(ino, directory.ino.get())
-        {
-            let name = name();
-            self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+        if fact.is_directory() {
+            if let Some(other) = self.names.parents.insert(ino, directory.ino.get()) {
+                let name = name();
+                self.find(structure, Problem::DirectoryLinkedTwice { name, ino, other });
+            }
         }
     }
 }

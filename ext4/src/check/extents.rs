@@ -1,4 +1,5 @@
-//! Contents: extent trees and block maps, the blocks that they take, and whether the size of the file fits them.
+//! Contents: extent trees and block maps, the blocks that they take, and whether the size of the
+//! file fits them.
 
 use super::inodes::CheckedInode;
 use super::{Check, Problem, found};
@@ -42,8 +43,8 @@ impl<R: ReadAt> Check<R> {
         Ok(blocks.count)
     }
 
-    /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is a finding. If not, those are
-    /// left out that were looked at before.
+    /// The blocks of an inode; `first` says that they were not taken yet, and that what is wrong is
+    /// a finding. If not, those are left out that were looked at before.
     pub(super) fn blocks_of(&mut self, checked: &CheckedInode, first: bool) -> Result<Blocks, ReadError> {
         let is_tree = checked.flags.contains(InodeFlags::EXTENTS);
         let seed = self.reader.sums().seed().filter(|_| first);
@@ -79,7 +80,8 @@ impl<R: ReadAt> Check<R> {
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
-        // A file may end before its attribute does, where a write came to less than there was to be.
+        // A file may end before its attribute does, where a write came to less than there was to
+        // be.
         let is_right = match checked.file_type() {
             Some(FileType::RegularFile) => size <= room,
             _ => size == room,
@@ -143,7 +145,8 @@ impl<R: ReadAt> Check<R> {
     }
 }
 
-/// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken before, in silence.
+/// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken
+/// before, in silence.
 struct Claiming<'a, R> {
     check: &'a mut Check<R>,
     checked: &'a CheckedInode,

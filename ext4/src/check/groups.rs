@@ -12,8 +12,8 @@ use crate::read::sums::{Sums, is_right_superblock};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 
-/// Most descriptors that may be damaged. Each group takes time and memory, and an image that is mostly
-/// holes has any number of descriptors that are zeros.
+/// Most descriptors that may be damaged. Each group takes time and memory, and an image that is
+/// mostly holes has any number of descriptors that are zeros.
 const MAX_DAMAGED: u32 = 1000;
 
 /// A group, as far as its descriptor is believed.
@@ -82,8 +82,9 @@ impl<R: ReadAt> Check<R> {
         Ok(true)
     }
 
-    /// Reads all descriptors that are in the image. Returns whether the rest can be checked: no image
-    /// has more good descriptors than bytes, and with too many damaged ones it is no file system.
+    /// Reads all descriptors that are in the image. Returns whether the rest can be checked: no
+    /// image has more good descriptors than bytes, and with too many damaged ones it is no file
+    /// system.
     fn descriptors(&mut self) -> Result<bool, ReadError> {
         let sums = self.reader.sums();
         let has_sums = !matches!(sums, Sums::None);

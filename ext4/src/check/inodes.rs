@@ -186,7 +186,8 @@ impl<R: ReadAt> Check<R> {
         let superblock = self.reader.superblock();
         let (links, mode) = (checked.inode.links(), checked.inode.mode.get());
         let is_reserved = ino.get() < superblock.first_inode() && ino != Ino::ROOT;
-        // Of those that are reserved, some have a use by their number alone, and others by the superblock.
+        // Of those that are reserved, some have a use by their number alone, and others by the
+        // superblock.
         let may_be_file = matches!(ino.get(), BOOT_LOADER | RESIZE) || superblock.named_inodes().contains(&ino.get());
         self.expect(
             !is_reserved || may_be_file || mode == 0,
@@ -205,7 +206,8 @@ impl<R: ReadAt> Check<R> {
             }
             let is_time = !self.has_numbers_for_times(&checked);
             self.expect(is_time, checked.structure(), Problem::OrphanLinkStale);
-            // The list of bad blocks is in use without looking like it; whatever is reserved may have attributes.
+            // The list of bad blocks is in use without looking like it; whatever is reserved may
+            // have attributes.
             if ino.get() == BAD_BLOCKS {
                 self.blocks_of(&checked, true)?;
             } else if is_reserved {
@@ -295,8 +297,8 @@ impl<R: ReadAt> Check<R> {
         }
     }
 
-    /// Returns whether the time of deletion is the number of the next inode in a list of orphans. They
-    /// can be told apart unless a clock stood at the epoch.
+    /// Returns whether the time of deletion is the number of the next inode in a list of orphans.
+    /// They can be told apart unless a clock stood at the epoch.
     fn has_numbers_for_times(&self, checked: &CheckedInode) -> bool {
         let superblock = self.reader.superblock();
         let count = superblock.inodes_count.get();

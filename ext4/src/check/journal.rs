@@ -7,7 +7,7 @@ use crate::file_type::FileType;
 use crate::read::journal::Log;
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
-use crate::units::Ino;
+use crate::units::{Ino, signed};
 
 impl<R: ReadAt> Check<R> {
     pub(super) fn journal(&mut self) -> Result<(), ReadError> {
@@ -39,7 +39,7 @@ impl<R: ReadAt> Check<R> {
                 log.errno == 0,
                 structure,
                 Problem::JournalError {
-                    errno: log.errno.cast_signed(),
+                    errno: signed(log.errno),
                 },
             );
             self.expect(log.users <= 1, structure, Problem::JournalShared { users: log.users });
@@ -47,8 +47,8 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal whose
-    /// inode is lost.
+    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal
+    /// whose inode is lost.
     pub(super) fn journal_backup(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let (backup, journal) = (superblock.journal_backup(), superblock.journal_inum.get());

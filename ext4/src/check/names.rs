@@ -111,8 +111,8 @@ impl<R: ReadAt> Check<R> {
         Ok(())
     }
 
-    /// Returns whether a directory may have had more links than the kernel counts, and lost some: it does
-    /// not count them again then.
+    /// Returns whether a directory may have had more links than the kernel counts, and lost some:
+    /// it does not count them again then.
     fn was_uncounted(&mut self, ino: u32) -> Result<bool, ReadError> {
         let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| {

@@ -1,5 +1,5 @@
-//! Orphans: files that were open without a name, or were being cut, when the power went (`release_orphan_inodes` of e2fsck).
-//! They are in a list, or in a file of their numbers.
+//! Orphans: files that were open without a name, or were being cut, when the power went
+//! (`release_orphan_inodes` of e2fsck). They are in a list, or in a file of their numbers.
 
 use zerocopy::FromBytes;
 

@@ -48,8 +48,9 @@ impl fmt::Display for BlockRole {
     }
 }
 
-/// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit for each block where there are
-/// many: an image that is mostly holes may claim all of its blocks in a few bytes.
+/// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit
+/// for each block where there are many: an image that is mostly holes may claim all of its blocks
+/// in a few bytes.
 pub(super) struct Ownership {
     block_count: u64,
     /// By number; those without a block in use are not there.

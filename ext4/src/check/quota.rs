@@ -16,7 +16,7 @@ use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TRE
 use crate::file_type::FileType;
 use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
-use crate::units::{Extent, Ino};
+use crate::units::{Extent, Ino, as_chunks};
 
 /// A fault of a quota file. Blocks are those of the file, of 1 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ impl<R: ReadAt> Check<R> {
     fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<QuotaProblem>, ReadError> {
         let bytes = self.quota_block(file, block)?;
         let (header, rest) = LeafHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
-        let (entries, _) = rest.as_chunks::<{ size_of::<Entry>() }>();
+        let (entries, _) = as_chunks::<{ size_of::<Entry>() }>(rest);
         let mut used = entries[..LEAF_ENTRIES].iter().filter(|entry| !is_zeros(&entry[..]));
         let count = u16::try_from(used.clone().count()).expect("a block has few");
         if header.entries.get() != count || header.next_free.get().max(header.previous_free.get()) >= file.block_count {

@@ -14,7 +14,8 @@ use crate::units::BlockNr;
 impl<R: ReadAt> Check<R> {
     /// Checks the map of reserved blocks, and returns how many blocks it has.
     ///
-    /// The reserved blocks themselves belong to the groups that they lie in, and are claimed already.
+    /// The reserved blocks themselves belong to the groups that they lie in, and are claimed
+    /// already.
     pub(super) fn resize_inode(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let structure = checked.structure();
         let is_file = checked.file_type() == Some(FileType::RegularFile) && checked.inode.links() == 1;

@@ -20,8 +20,8 @@ const HERE: Structure = Structure::Superblock;
 /// The last version of the hash of names (`DX_HASH_SIPHASH`).
 const MAX_HASH_VERSION: u8 = 6;
 
-/// Gives the reader the superblock, and has it read through the journal, which may hold another one.
-/// Returns whether there is a superblock that can be checked.
+/// Gives the reader the superblock, and has it read through the journal, which may hold another
+/// one. Returns whether there is a superblock that can be checked.
 pub(super) fn take<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
@@ -76,14 +76,14 @@ fn geometry(superblock: &Superblock, block_len: usize, available: u64, findings:
     // A bitmap is one block.
     let bits = block_len * 8;
     let blocks = superblock.blocks_per_group.get();
-    let is_right = blocks.is_multiple_of(8) && (8..=bits).contains(&(blocks as usize));
+    let is_right = blocks % 8 == 0 && (8..=bits).contains(&(blocks as usize));
     expect(is_right, Problem::BlocksPerGroupWrong { blocks });
     let is_right = superblock.log_cluster_size == superblock.log_block_size
         && superblock.clusters_per_group == superblock.blocks_per_group;
     expect(is_right, Problem::ClusterSizeWrong);
     let inodes = superblock.inodes_per_group.get();
     let in_block = (block_len / superblock.inode_len()).max(1);
-    let is_right = inodes.is_multiple_of(8) && (in_block..=bits).contains(&(inodes as usize));
+    let is_right = inodes % 8 == 0 && (in_block..=bits).contains(&(inodes as usize));
     expect(is_right, Problem::InodesPerGroupWrong { inodes });
     let (found, expected) = (superblock.inodes_count.get(), u64::from(groups) * u64::from(inodes));
     expect(

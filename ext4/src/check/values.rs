@@ -1,4 +1,5 @@
-//! Inodes that hold values of extended attributes (`ea_inode`), each of which many attributes may have.
+//! Inodes that hold values of extended attributes (`ea_inode`), each of which many attributes may
+//! have.
 
 use super::{Check, Problem, found};
 use crate::checksum;

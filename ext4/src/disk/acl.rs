@@ -1,5 +1,7 @@
 //! POSIX ACLs: the form of the system calls, and that of the disk.
 
+use crate::units::as_chunks;
+
 /// Version of the system calls' form (`POSIX_ACL_XATTR_VERSION`).
 const VERSION: u32 = 2;
 /// Version of the disk's form (`EXT4_ACL_VERSION`).
@@ -17,7 +19,7 @@ pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     if u32::from_le_bytes(*version) != VERSION {
         return Err("its version is not 2");
     }
-    let (entries, rest) = entries.as_chunks::<8>();
+    let (entries, rest) = as_chunks::<8>(entries);
     if !rest.is_empty() {
         return Err("its last entry is cut off");
     }

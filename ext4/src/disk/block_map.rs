@@ -2,6 +2,7 @@
 //! documentation).
 
 use super::inode::BLOCK_LEN;
+use crate::units::as_chunks;
 
 /// Length in bytes of the number of a block. Zero is a hole.
 const NUMBER_LEN: usize = 4;
@@ -26,7 +27,7 @@ pub(crate) fn reach(levels: u32, block_len: usize) -> u64 {
 
 /// The numbers of a block, or of `i_block`.
 pub(crate) fn numbers(block: &[u8]) -> impl DoubleEndedIterator<Item = u32> + ExactSizeIterator {
-    let (numbers, _) = block.as_chunks::<NUMBER_LEN>();
+    let (numbers, _) = as_chunks::<NUMBER_LEN>(block);
     numbers.iter().map(|number| u32::from_le_bytes(*number))
 }
 

@@ -80,7 +80,7 @@ impl DirEntry {
     pub(crate) fn split(bytes: &[u8], block_len: usize) -> Option<(&Self, &[u8], &[u8])> {
         let (entry, _) = Self::ref_from_prefix(bytes).ok()?;
         let len = entry.len(block_len);
-        if len < MIN_LEN || len > bytes.len() || !len.is_multiple_of(4) {
+        if len < MIN_LEN || len > bytes.len() || len % 4 != 0 {
             return None;
         }
         Some((entry, &bytes[HEADER_LEN..len], &bytes[len..]))

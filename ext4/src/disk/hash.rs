@@ -1,6 +1,8 @@
 //! The hashes by which indexed directories find names (`ext4fs_dirhash`). Half MD4 is what is written; the others are what old
 //! or tuned file systems have.
 
+use crate::units::{as_chunks, sign_extend};
+
 /// Hash of a name: the first orders the index, the second breaks ties.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct NameHash {
@@ -44,7 +46,7 @@ pub(crate) struct NameHasher {
 impl NameHasher {
     /// Half MD4 with the seed of the superblock (`s_hash_seed`), and bytes taken as signed; zeros stand for MD4's own start.
     pub(crate) fn new(seed: &[u8; 16]) -> Self {
-        let (words, _) = seed.as_chunks::<4>();
+        let (words, _) = as_chunks::<4>(seed);
         let seed = if *seed == [0; 16] {
             [0x6745_2301, 0xEFCD_AB89, 0x98BA_DCFE, 0x1032_5476]
         } else {
@@ -108,11 +110,7 @@ impl NameHasher {
 
 /// A byte of a name as a number.
 fn number(byte: u8, is_signed: bool) -> u32 {
-    if is_signed {
-        i32::from(byte.cast_signed()).cast_unsigned()
-    } else {
-        byte.into()
-    }
+    if is_signed { sign_extend(byte) } else { byte.into() }
 }
 
 /// As many bytes as fit in words, filled up with the length of what is left (`str2hashbuf_signed`, `str2hashbuf_unsigned`).

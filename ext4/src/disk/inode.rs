@@ -9,7 +9,7 @@ use super::xattr::{INODE_ROOM, TERMINATOR};
 use super::{assert_layout, split_numbers, xattr};
 use crate::file_type::FileType;
 use crate::tree::{Device, Timestamp};
-use crate::units::{BlockNr, BlockSize, join, lo};
+use crate::units::{BlockNr, BlockSize, join, lo, signed, unsigned};
 
 /// Size of an inode in bytes.
 pub(crate) const SIZE: u16 = 256;
@@ -104,7 +104,7 @@ impl Inode {
         } else {
             0
         };
-        (extra.is_multiple_of(4) && CLASSIC_SIZE + extra <= inode_len).then_some(CLASSIC_SIZE + extra)
+        (extra % 4 == 0 && CLASSIC_SIZE + extra <= inode_len).then_some(CLASSIC_SIZE + extra)
     }
 
     /// High half of the checksum; none if `i_extra_isize` does not reach it.
@@ -269,16 +269,16 @@ impl Timestamp {
     /// them, in two bits below the nanoseconds (`ext4_encode_extra_time`).
     #[must_use]
     pub fn encode(self) -> (u32, u32) {
-        let seconds = lo(self.seconds().cast_unsigned());
-        let epoch = (self.seconds() - i64::from(seconds.cast_signed())) >> 32;
-        (seconds, self.nanoseconds() << 2 | lo(epoch.cast_unsigned()) & 3)
+        let seconds = lo(unsigned(self.seconds()));
+        let epoch = (self.seconds() - i64::from(signed(seconds))) >> 32;
+        (seconds, self.nanoseconds() << 2 | lo(unsigned(epoch)) & 3)
     }
 
     /// The time that two words of an inode stand for (`ext4_decode_extra_time`).
     #[must_use]
     pub fn decode(seconds: u32, extra: u32) -> Self {
         let epoch = i64::from(extra & 3) << 32;
-        Self::saturating(i64::from(seconds.cast_signed()) + epoch, extra >> 2)
+        Self::saturating(i64::from(signed(seconds)) + epoch, extra >> 2)
     }
 }
 

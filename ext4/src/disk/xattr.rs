@@ -3,6 +3,7 @@
 use zerocopy::little_endian::{U16, U32};
 
 use super::assert_layout;
+use crate::units::sign_extend;
 
 /// `h_magic`, of a block and of the room in an inode.
 pub(crate) const MAGIC: u32 = 0xEA02_0000;
@@ -95,7 +96,7 @@ pub(crate) enum NameBytes {
 pub(crate) fn entry_hash(name: &[u8], bytes: NameBytes, value: impl IntoIterator<Item = u32>) -> u32 {
     let number = |byte: u8| match bytes {
         NameBytes::Unsigned => byte.into(),
-        NameBytes::Signed => i32::from(byte.cast_signed()).cast_unsigned(),
+        NameBytes::Signed => sign_extend(byte),
     };
     let name = name
         .iter()

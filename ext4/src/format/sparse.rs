@@ -62,11 +62,12 @@ impl<'ranges, R> Filled<'ranges, R> {
 
 impl<R: Read> Read for Filled<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        while let [range, rest @ ..] = self.ranges
-            && range.end <= self.position
-        {
-            self.ranges = rest;
-        }
+        let passed = self
+            .ranges
+            .iter()
+            .take_while(|range| range.end <= self.position)
+            .count();
+        self.ranges = &self.ranges[passed..];
         let within = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX).min(buffer.len());
         let read = match self.ranges.first() {
             Some(range) if range.start <= self.position => {

@@ -190,13 +190,9 @@ impl<R: ReadAt> Visitor for Strict<'_, R> {
                 "a block lies outside of the file system"
             }));
         }
-        if !self.is_tree
-            && let Some((last, _)) = self.mapped.extents.last_mut()
-            && last.continues_with(extent)
-        {
-            last.count += extent.count;
-        } else {
-            self.mapped.extents.push((extent, is_written));
+        match self.mapped.extents.last_mut() {
+            Some((last, _)) if !self.is_tree && last.continues_with(extent) => last.count += extent.count,
+            _ => self.mapped.extents.push((extent, is_written)),
         }
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::disk::extent::{
     ENTRY_LEN, ExtentHeader, ExtentIndex, ExtentLeaf, MAGIC, MAX_DEPTH, ROOT_ENTRIES, max_entries,
 };
 use crate::disk::inode::BLOCK_LEN;
-use crate::units::{BlockNr, Extent, Ino};
+use crate::units::{BlockNr, Extent, Ino, as_chunks};
 
 /// The root of an inode's extent tree or block map (`i_block`).
 pub(crate) struct Root<'a> {
@@ -123,12 +123,11 @@ impl<V: Visitor> Walk<'_, V> {
             self.visitor.fault(node, Fault::Header)?;
             return Ok(Vec::new());
         }
-        if let (Some(_), Some(seed)) = (node, self.root.seed)
-            && !is_right_extent_node(bytes, header, seed)
-        {
+        let is_wrong = |seed| !is_right_extent_node(bytes, header, seed);
+        if node.is_some() && self.root.seed.is_some_and(is_wrong) {
             self.visitor.fault(node, Fault::Checksum)?;
         }
-        let (entries, _) = entries[..count * ENTRY_LEN].as_chunks::<ENTRY_LEN>();
+        let (entries, _) = as_chunks::<ENTRY_LEN>(&entries[..count * ENTRY_LEN]);
         if depth == 0 {
             self.leaf(entries, node)?;
             return Ok(Vec::new());

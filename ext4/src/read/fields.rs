@@ -76,7 +76,7 @@ fn uuid(bytes: &[u8; 16]) -> String {
 /// Text up to its first NUL; what is no UTF-8, follows the NUL, or is a control character, makes it hexadecimal.
 fn text(bytes: &[u8]) -> String {
     let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
-    match str::from_utf8(&bytes[..len]) {
+    match std::str::from_utf8(&bytes[..len]) {
         Ok(text) if bytes[len..].iter().all(|&byte| byte == 0) && !text.contains(char::is_control) => text.to_owned(),
         _ => hex(bytes),
     }

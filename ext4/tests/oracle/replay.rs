@@ -183,7 +183,7 @@ fn the_reader_sees_what_e2fsck_makes_of_a_journal() {
             for (seen, expected) in seen.iter().zip(&expected) {
                 assert_eq!(seen, expected, "{what}");
             }
-            assert!(seen.iter().any(|line| line.starts_with("/like 0 File")), "{what}");
+            assert!(seen.iter().any(|line| line.starts_with("/like 0 file")), "{what}");
         }
     }
 }

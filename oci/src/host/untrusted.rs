@@ -8,7 +8,6 @@ use layer::failure::{ErrorKind, Hint};
 
 /// A file or directory that is not used, although the system would allow it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[cfg_attr(not(unix), expect(dead_code, reason = "Unix has more to refuse"))]
 pub enum Untrusted {
     /// Something else where a regular file has to be.
     #[error("it is a {0}, not a regular file")]
@@ -35,7 +34,6 @@ pub enum Untrusted {
         mode: u32,
     },
     /// A symlink of another user on the way. Linux alone tells whose it is.
-    #[cfg_attr(all(unix, not(target_os = "linux")), expect(dead_code))]
     #[error("it is reached through the symlink {} of user {owner}, which is not followed", .link.display())]
     Link {
         /// The symlink.

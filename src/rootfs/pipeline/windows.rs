@@ -1,39 +1,37 @@
-//! Memory for the windows of zstd decoders, which all lanes share.
+//! Memory for the windows of zstd decoders, which all layers share.
 //!
-//! There are [`WINDOW_SHARES`] shares, of [`WINDOW_SHARE`] bytes each, one for each lane that can
-//! be open. A lane claims them when a frame needs a window, and holds them until its tar ends, as
-//! its decoder keeps the memory. Only the lane that is applied may hold more than one:
+//! There are [`WINDOW_SHARES`] shares, of [`WINDOW_SHARE`] bytes each, one for each layer that can
+//! be open. A layer claims them when a frame needs a window, and holds them until its tar ends, as
+//! its decoder keeps the memory. Only the layer that is applied may hold more than one:
 //!
-//! 1. A lane above it gets the one share that it needs if one is free. If its frame needs more, it
+//! 1. A layer above it gets the one share that it needs if one is free. If its frame needs more, it
 //!    waits for its turn.
-//! 2. If the lane that is applied needs more than are free, lanes above it give back theirs, the
-//!    highest first, and begin again later. Their decoders have come no further than the pieces
+//! 2. If the layer that is applied needs more than are free, layers above it give back theirs, the
+//!    highest first, and begin again later. Their decoders have come no further than the chunks
 //!    that wait to be applied, so little is done twice; and no more than three times for each
-//!    layer, since shares are given back only when a lane ends.
+//!    layer, since shares are given back only when a layer ends.
 //!
-//! So the lane that is applied never waits for a lane that waits for it. It waits at most for steps
-//! that other threads take right now, and their memory is free when they end.
+//! So the layer that is applied never waits for a layer that waits for it. It waits at most for
+//! jobs that other threads run right now, and their memory is free when they end.
 
-use super::MAX_LANES;
-use super::lane::Lane;
-use super::piece::Piece;
+use super::MAX_OPEN;
 use layer::MAX_WINDOW;
 
 /// Number of shares, which together are the largest window that a decoder takes.
-const WINDOW_SHARES: usize = MAX_LANES;
+pub(super) const WINDOW_SHARES: usize = MAX_OPEN;
 
 /// Bytes of a share: 128 MiB.
 pub(super) const WINDOW_SHARE: u64 = MAX_WINDOW / WINDOW_SHARES as u64;
 
-/// The shares of a lane.
+/// The shares of a layer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Claim {
-    held: usize,
-    wanted: usize,
+    pub(super) held: usize,
+    pub(super) wanted: usize,
 }
 
 impl Claim {
-    /// Claims as many shares as a window of this many bytes takes.
+    /// Claims the shares that a window of this many bytes takes.
     pub(super) fn want(&mut self, window: u64) {
         let shares = usize::try_from(window.div_ceil(WINDOW_SHARE)).unwrap_or(usize::MAX);
         assert!(shares <= WINDOW_SHARES, "a decoder refuses larger windows");
@@ -44,45 +42,8 @@ impl Claim {
         self.held
     }
 
-    /// Shares that are claimed and not held.
+    /// Returns the shares that are claimed and not held.
     pub(super) fn lacking(self) -> usize {
         self.wanted.saturating_sub(self.held)
-    }
-}
-
-/// Grants what open lanes claim, of which the first is the one that is applied.
-pub(super) fn grant(open: &mut [Lane<'_>], spare: &mut Vec<Piece>) {
-    let held = |lanes: &[Lane<'_>]| lanes.iter().map(|lane| lane.claim.held).sum::<usize>();
-    let Some(lacking) = open.first().map(|current| current.claim.lacking()) else {
-        return;
-    };
-    if lacking > 0 {
-        // Lanes that begin again give theirs back.
-        let mut kept = held(open);
-        kept -= open
-            .iter()
-            .filter(|lane| lane.is_restarting())
-            .map(|lane| lane.claim.held)
-            .sum::<usize>();
-        for lane in open[1..].iter_mut().rev() {
-            if WINDOW_SHARES - kept >= lacking {
-                break;
-            }
-            if !lane.is_restarting() {
-                kept -= lane.claim.held;
-                lane.restart(spare);
-            }
-        }
-        if WINDOW_SHARES - held(open) < lacking {
-            return;
-        }
-        open[0].claim.held = open[0].claim.wanted;
-    }
-    let mut free = WINDOW_SHARES - held(open);
-    for claim in open.iter_mut().map(|lane| &mut lane.claim) {
-        if claim.held == 0 && claim.wanted == 1 && free > 0 {
-            claim.held = 1;
-            free -= 1;
-        }
     }
 }

@@ -28,8 +28,8 @@ pub fn tree_of(image: &Path) -> Option<Vec<String>> {
             _ => format!("{} {} {:?}", inode.size, inode.links, inode.modified),
         };
         format!(
-            "{:?} {:o} {} {} {more}",
-            inode.file_type, inode.mode, inode.uid, inode.gid
+            "{} {:?} {:o} {} {} {more}",
+            inode.file_type, inode.device, inode.mode, inode.uid, inode.gid
         )
     });
     lines.ok()

@@ -1,0 +1,177 @@
+//! The layers of an image as a source has them: what their stages work with in a build.
+
+use std::collections::HashSet;
+use std::io::{self, BufRead, Read};
+
+use super::diff_id::DiffIdCheck;
+use super::stages::{BlobEnd, BlobReader, LayerSource, OpenTar, TarCheck, TarDecoder};
+use crate::error::LayerFailure;
+use layer::cancel::{Cancel, Cancellable, Cancelled};
+use layer::{Compression, Decoder, SaidChecksum};
+use oci::{Blob, Check, Layer, Source};
+
+/// The layers of an image as a source has them.
+pub(in crate::rootfs) struct ImageLayers<'a> {
+    pub(in crate::rootfs) source: &'a Source,
+    pub(in crate::rootfs) layers: &'a [Layer],
+    cancel: &'a Cancel,
+    /// Of each layer, whether one below has its digest.
+    repeated: Vec<bool>,
+}
+
+impl<'a> ImageLayers<'a> {
+    pub(in crate::rootfs) fn new(source: &'a Source, layers: &'a [Layer], cancel: &'a Cancel) -> Self {
+        let mut seen = HashSet::new();
+        Self {
+            source,
+            layers,
+            cancel,
+            repeated: layers.iter().map(|layer| !seen.insert(&layer.digest)).collect(),
+        }
+    }
+}
+
+impl LayerSource for ImageLayers<'_> {
+    fn count(&self) -> usize {
+        self.layers.len()
+    }
+
+    fn is_repeated(&self, index: usize) -> bool {
+        self.repeated[index]
+    }
+
+    fn is_local(&self, index: usize) -> bool {
+        self.source.is_here(&self.layers[index])
+    }
+
+    fn cancel_downloads(&self) {
+        self.source.abandon();
+    }
+
+    fn open(&self, index: usize) -> Result<Box<dyn BlobReader>, LayerFailure> {
+        let layer = &self.layers[index];
+        // A second compression, of an archive that holds the layer, is undone by the decoder too,
+        // so that its memory counts.
+        let blob = self.source.blob(layer)?.packed();
+        let check = Check::new(layer.digest.clone(), Some(layer.size));
+        Ok(Box::new(HashedBlob::new(blob, check, self.cancel)))
+    }
+
+    fn decoder(&self, index: usize, blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure> {
+        let layer = &self.layers[index];
+        if layer.is_unpacked() {
+            let compression = Compression::announced(&layer.media_type).unwrap_or(Compression::None);
+            return Ok((compression, None));
+        }
+        let decoder = layer::decode(blob, &layer.media_type)?;
+        let compression = decoder.compression();
+        // The checksums of gzip are computed by the check of the tar.
+        Ok((compression, Some(Box::new(decoder.believing_checksums()))))
+    }
+
+    fn tar_check(&self, index: usize) -> Box<dyn TarCheck + '_> {
+        Box::new(DiffIdCheck::new(self.source, &self.layers[index]))
+    }
+}
+
+impl<R: BufRead + Send> TarDecoder for Decoder<R> {
+    fn grant_window(&mut self, max: u64) {
+        Decoder::grant_window(self, max);
+    }
+
+    fn wanted_window(&self) -> Option<u64> {
+        Decoder::wanted_window(self)
+    }
+
+    fn checksum(&self) -> Option<SaidChecksum> {
+        Decoder::checksum(self)
+    }
+}
+
+/// A blob, and its hash so far unless something else computes it.
+struct HashedBlob {
+    blob: Cancellable<Blob>,
+    check: Option<Check>,
+    /// Why there is no more of the blob, if that is not because it ended.
+    failure: Option<io::Error>,
+}
+
+impl HashedBlob {
+    fn new(blob: Blob, check: Check, cancel: &Cancel) -> Self {
+        Self {
+            check: (!blob.is_hashed_elsewhere()).then_some(check),
+            blob: Cancellable::new(blob, cancel),
+            failure: None,
+        }
+    }
+}
+
+impl Read for HashedBlob {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let len = match self.blob.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                // The decoder gets one, and the other says how the blob ended.
+                self.failure = Some(if Cancelled::caused(&error) {
+                    Cancelled.into()
+                } else {
+                    io::Error::new(error.kind(), error.to_string())
+                });
+                return Err(error);
+            }
+            result => result?,
+        };
+        if let Some(check) = &mut self.check {
+            let checked = check.update(&buffer[..len]);
+            checked.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        }
+        Ok(len)
+    }
+}
+
+impl BlobReader for HashedBlob {
+    fn end(self: Box<Self>) -> BlobEnd {
+        BlobEnd {
+            read: self.failure.map_or(Ok(()), Err),
+            verdict: self.check.map_or(Ok(()), Check::finish),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::*;
+    use oci::{Algorithm, Digest};
+
+    /// Reads a blob of ten bytes to its end.
+    fn read(file: File, cancelled: bool) -> (io::Result<usize>, BlobEnd) {
+        let check = Check::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
+        let cancel = Cancel::new();
+        if cancelled {
+            cancel.cancel();
+        }
+        let mut blob = Box::new(HashedBlob::new(Blob::of_file(file, 10), check, &cancel));
+        let read = blob.read_to_end(&mut Vec::new());
+        (read, blob.end())
+    }
+
+    #[test]
+    fn an_unreadable_blob_is_not_called_damaged() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        file.as_file().set_len(10).unwrap();
+        let (read_result, end) = read(file.reopen().unwrap(), false);
+        assert_eq!(read_result.unwrap(), 10);
+        assert!(end.read.is_ok() && end.verdict.is_ok());
+
+        let unreadable = File::options().write(true).open(file.path()).unwrap();
+        for (file, cancelled) in [(unreadable, false), (file.reopen().unwrap(), true)] {
+            let (read_result, end) = read(file, cancelled);
+            assert_eq!(end.read.unwrap_err().to_string(), read_result.unwrap_err().to_string());
+        }
+
+        file.as_file().set_len(9).unwrap();
+        let (_, end) = read(file.reopen().unwrap(), false);
+        assert!(end.read.is_ok() && end.verdict.is_err());
+    }
+}

@@ -1,0 +1,252 @@
+//! Model test of the pipeline: everything but the blobs, the decoders, the checks and the output is
+//! real, and a model checker picks which thread goes on at each operation on a lock.
+//!
+//! Each run has an image, a number of threads and an order of its own. A failure prints the order,
+//! with which `shuttle::replay` repeats it. The checker also fails where all threads that are left
+//! wait.
+
+mod fake;
+
+use std::any::Any;
+use std::io::{BufRead, Read};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::slice;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use ext4::Output;
+use shuttle::scheduler::{DfsScheduler, PctScheduler, RandomScheduler};
+use shuttle::sync::Barrier;
+use shuttle::{Config, Runner};
+
+use super::Pipeline;
+use super::chunk::{CHUNK_LEN, counted};
+use super::read_ahead::{self, ReadAhead, ReadAheadReader};
+use super::scheduler::{Role, Scheduler, Work};
+use super::stages::LayerSource;
+use fake::{FakeLayer, FakeOutput, FakeSource, Fault, Image, STAGES, Stage};
+use layer::cancel::Cancelled;
+
+/// Applies a layer: writes its tar to the output, behind those before it.
+fn apply(image: &Image, pipeline: &Pipeline<'_, FakeOutput>, layer: usize, offset: &mut u64) -> Result<(), String> {
+    let mut tar = pipeline.open(layer).map_err(|error| error.to_string())?;
+    let mut output = pipeline;
+    let mut applied = Vec::new();
+    for position in 0.. {
+        let bytes = tar.reader().fill_buf().map_err(|error| error.to_string())?.to_vec();
+        if bytes.is_empty() {
+            break;
+        }
+        let visited = image.visit(Stage::Apply, layer, position);
+        visited.map_err(|error| error.to_string())?;
+        let len = bytes.len();
+        tar.reader().consume(len);
+        applied.extend_from_slice(&bytes);
+        image.queued.fetch_add(1, Ordering::Relaxed);
+        let written = output.write_parts(bytes, slice::from_ref(&(0..len)), *offset);
+        written.map_err(|error| format!("write: {error}"))?;
+        *offset += len as u64;
+    }
+    tar.finish().map_err(|error| error.to_string())?;
+    assert_eq!(applied, image.tar(layer));
+    Ok(())
+}
+
+/// Applies all layers as a build does, which discards the first layer then, and writes over it.
+fn apply_all(image: &Image, pipeline: &Pipeline<'_, FakeOutput>) -> Result<(), String> {
+    let mut offset = 0;
+    for layer in 0..image.layers.len() {
+        let applied = apply(image, pipeline, layer, &mut offset);
+        let is_final = |error: &String| error.starts_with("write") || *error == Cancelled.to_string();
+        if applied.as_ref().is_err_and(is_final) {
+            return applied;
+        }
+        let end = pipeline.end(layer);
+        end.read.map_err(|error| error.to_string())?;
+        end.verdict.map_err(|error| error.to_string())?;
+        applied?;
+    }
+    let mut output = pipeline;
+    let discarded = image.layers[0].len;
+    let finish = |output: &mut &Pipeline<'_, FakeOutput>| {
+        if discarded > 0 {
+            output.clear(0, discarded as u64)?;
+            image.queued.fetch_add(1, Ordering::Relaxed);
+            output.write_at(b"!", 0)?;
+        }
+        output.set_len(offset)
+    };
+    finish(&mut output).map_err(|error| format!("write: {error}"))
+}
+
+/// Builds an image, and checks what comes of it.
+fn build(image: &Arc<Image>) {
+    let source = FakeSource(Arc::clone(image));
+    let output = FakeOutput {
+        image: Arc::clone(image),
+        bytes: Vec::new(),
+        layer: 0,
+        count: 0,
+    };
+    let threads = NonZeroUsize::new(image.thread_count).expect("the owner is one");
+    let pipeline = Pipeline::new(&source, output, threads, &image.cancel);
+    let result = catch_unwind(AssertUnwindSafe(|| pipeline.run(|| apply_all(image, &pipeline))));
+    let cancelled = image.cancel.is_cancelled();
+    let reached = image.reached.load(Ordering::Relaxed);
+    let plan = image.plan.as_ref().map(|plan| (plan.stage, plan.fault));
+    match (plan, result) {
+        (Some((stage, Fault::Panic)), Err(panic)) => {
+            assert!(reached && panicked_in(&*panic) == Some(stage));
+        }
+        (Some((stage, Fault::Error)), Ok(Err(error))) => {
+            let expected = match stage {
+                Stage::Open => Cancelled.to_string(),
+                Stage::Write => "write: Write".to_owned(),
+                stage => format!("{stage:?}"),
+            };
+            assert!(reached && error == expected, "{error}");
+        }
+        (Some((_, Fault::Cancel)), Ok(Err(error))) => assert!(cancelled, "{error}"),
+        // It may come too late for anyone to notice.
+        (Some((_, Fault::Cancel)) | None, Ok(Ok(()))) => {
+            assert_eq!(pipeline.into_output().bytes, image.output());
+        }
+        (_, Err(panic)) => resume_unwind(panic),
+        (plan, Ok(result)) => panic!("{plan:?} led to {result:?}"),
+    }
+}
+
+fn panicked_in(panic: &(dyn Any + Send)) -> Option<Stage> {
+    panic.downcast_ref().copied()
+}
+
+/// Has a model checker run something, in orders that the scheduler picks.
+fn explore(scheduler: impl shuttle::scheduler::Scheduler + 'static, act: impl Fn() + Send + Sync + 'static) {
+    let mut config = Config::new();
+    config.stack_size = 256 << 10;
+    config.silence_warnings = true;
+    Runner::new(scheduler, config).run(act);
+}
+
+/// Builds images in orders that the scheduler picks.
+fn check(scheduler: impl shuttle::scheduler::Scheduler + 'static, image: impl Fn() -> Image + Send + Sync + 'static) {
+    explore(scheduler, move || {
+        build(&Arc::new(image()));
+        assert_eq!(counted::count(), 0);
+    });
+}
+
+#[test]
+fn tars_arrive_whole_and_in_order() {
+    check(RandomScheduler::new(1000), || Image::random(None, 1));
+    check(PctScheduler::new(3, 1000), || Image::random(None, 2));
+}
+
+/// The first of all orders that two threads can have for the smallest image.
+#[test]
+fn smallest_image_depth_first() {
+    check(DfsScheduler::new(Some(5000), false), || {
+        let layer = FakeLayer {
+            len: 1,
+            packed: None,
+            local: true,
+            repeated: false,
+        };
+        Image::new(vec![layer], 2)
+    });
+}
+
+#[test]
+fn a_panic_in_each_stage() {
+    fails(Fault::Panic);
+}
+
+#[test]
+fn an_error_in_each_stage() {
+    fails(Fault::Error);
+}
+
+#[test]
+fn a_cancellation_in_each_stage() {
+    fails(Fault::Cancel);
+}
+
+fn fails(fault: Fault) {
+    for stage in STAGES {
+        check(RandomScheduler::new(300), move || {
+            Image::random(Some((stage, fault)), 1)
+        });
+        check(PctScheduler::new(3, 300), move || {
+            Image::random(Some((stage, fault)), 2)
+        });
+    }
+}
+
+/// Jobs that only end together, which those of a build never do.
+struct Together {
+    waiting: usize,
+    barrier: Arc<Barrier>,
+}
+
+impl Work for Together {
+    type Job = Arc<Barrier>;
+    type JobResult = ();
+
+    fn next_job(&mut self, role: Role) -> Option<Arc<Barrier>> {
+        self.waiting = self.waiting.checked_sub((role == Role::Worker).into())?;
+        (role == Role::Worker).then(|| Arc::clone(&self.barrier))
+    }
+
+    fn run(job: Arc<Barrier>) {
+        job.wait();
+    }
+
+    fn complete(&mut self, (): ()) {}
+}
+
+#[test]
+fn a_change_wakes_a_worker_for_each_job() {
+    const WORKERS: usize = 3;
+    explore(RandomScheduler::new(500), || {
+        let barrier = Arc::new(Barrier::new(WORKERS + 1));
+        let scheduler = Scheduler::new(Together {
+            waiting: 0,
+            barrier: Arc::clone(&barrier),
+        });
+        let owner = || {
+            scheduler.update(|work| work.waiting = WORKERS);
+            barrier.wait();
+        };
+        scheduler.run(WORKERS + 1, || (), owner);
+    });
+}
+
+#[test]
+fn a_blob_is_read_ahead_up_to_a_bound() {
+    explore(RandomScheduler::new(1), || {
+        let layer = FakeLayer {
+            len: 4 * read_ahead::MAX_WAITING * CHUNK_LEN,
+            packed: None,
+            local: true,
+            repeated: false,
+        };
+        let source = FakeSource(Arc::new(Image::new(vec![layer], 1)));
+        let blob = Arc::new(ReadAhead::new(source.open(0).unwrap()));
+        for _ in 0..read_ahead::MAX_WAITING {
+            assert!(blob.has_room());
+            blob.fetch();
+        }
+        assert!(!blob.has_room());
+        blob.fetch();
+        assert_eq!(counted::count(), read_ahead::MAX_WAITING);
+        let mut tar = Vec::new();
+        let mut reader = ReadAheadReader::new(Arc::clone(&blob));
+        reader.fill_buf().unwrap();
+        assert!(blob.has_room());
+        reader.read_to_end(&mut tar).unwrap();
+        assert!(!blob.has_room());
+        assert_eq!(tar, source.0.tar(0));
+        assert!(blob.end().verdict.is_ok());
+    });
+}
