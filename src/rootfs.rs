@@ -115,6 +115,7 @@ impl BuildOptions {
             state_dir: default_state_dir().unwrap_or_default(),
             cache_limit: Cache::DEFAULT_LIMIT,
             keep_unpacked: false,
+            #[cfg(feature = "registry")]
             registry: RegistryOptions::default(),
             progress: Arc::default(),
             file_system: Options::new([0; 16]),

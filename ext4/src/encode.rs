@@ -10,5 +10,3 @@ pub(crate) mod inode;
 pub(crate) mod resize;
 pub(crate) mod superblock;
 pub(crate) mod xattrs;
-
-pub(crate) use crate::disk::hash;

@@ -128,7 +128,6 @@ extern crate zerocopy_derive;
 mod check;
 mod checksum;
 mod data;
-#[allow(dead_code, reason = "the reader and the check are about to use it")]
 mod disk;
 mod encode;
 mod error;

@@ -63,7 +63,7 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::disk::features::Features;
 use crate::disk::group_desc::GroupDesc;
-use crate::disk::superblock::{MAGIC, OFFSET, Superblock};
+use crate::disk::superblock::{MAGIC, MAX_BLOCK_COUNT, OFFSET, Superblock};
 use crate::options::BOOT_AREA_LEN;
 use crate::units::{BlockNr, Ino};
 
@@ -247,7 +247,7 @@ impl<R: ReadAt> Reader<R> {
         }
         let block_count = superblock.block_count();
         // 2^48 blocks are the most that an extent can name; offsets of bytes have 63 bits in all that images are kept in.
-        if block_count > (1 << 48).min(MAX_OFFSET / block_size as u64) {
+        if block_count > MAX_BLOCK_COUNT.min(MAX_OFFSET / block_size as u64) {
             return damaged("more blocks than there can be");
         }
         let inode_size = superblock.inode_len();

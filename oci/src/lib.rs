@@ -240,6 +240,7 @@ impl SourceOptions {
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
+            #[cfg(feature = "registry")]
             registry: RegistryOptions::default(),
             keep_unpacked: false,
             max_download: Limits::default().max_compressed(),

@@ -26,18 +26,8 @@ pub(crate) const INDEX_ROOT_ENTRIES: usize = INDEX_ROOT_INFO + size_of::<IndexRo
 /// Offset in bytes of the entries in another node of an index: after an entry that is not in use.
 pub(crate) const INDEX_NODE_ENTRIES: usize = HEADER_LEN;
 
-/// Kinds of file as directory entries give them (`EXT4_FT_*`).
-pub(crate) mod file_type {
-    pub(crate) const REGULAR: u8 = 1;
-    pub(crate) const DIRECTORY: u8 = 2;
-    pub(crate) const CHAR_DEVICE: u8 = 3;
-    pub(crate) const BLOCK_DEVICE: u8 = 4;
-    pub(crate) const FIFO: u8 = 5;
-    pub(crate) const SOCKET: u8 = 6;
-    pub(crate) const SYMLINK: u8 = 7;
-    /// The entry that holds the checksum of the block.
-    pub(crate) const CHECKSUM: u8 = 0xDE;
-}
+/// Type in the entry that holds the checksum of a block (`EXT4_FT_DIR_CSUM`).
+const CHECKSUM: u8 = 0xDE;
 
 /// Start of an entry, 8 bytes, before its name (`struct ext4_dir_entry_2`).
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -146,7 +136,7 @@ impl DirEntryTail {
     /// A tail whose checksum is still zero.
     pub(crate) fn new() -> Self {
         Self {
-            entry: DirEntry::new(Ino(0), size_of::<Self>(), 0, file_type::CHECKSUM),
+            entry: DirEntry::new(Ino(0), size_of::<Self>(), 0, CHECKSUM),
             checksum: 0.into(),
         }
     }

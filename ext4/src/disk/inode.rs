@@ -32,17 +32,6 @@ const TYPE_BITS: u16 = 0o170_000;
 /// Permission, setuid, setgid and sticky bits of `i_mode`.
 pub(crate) const PERMISSION_BITS: u16 = 0o7777;
 
-/// `S_IFIFO` and its like in `i_mode`.
-pub(crate) mod file_type {
-    pub(crate) const FIFO: u16 = 0o010_000;
-    pub(crate) const CHAR_DEVICE: u16 = 0o020_000;
-    pub(crate) const DIRECTORY: u16 = 0o040_000;
-    pub(crate) const BLOCK_DEVICE: u16 = 0o060_000;
-    pub(crate) const REGULAR: u16 = 0o100_000;
-    pub(crate) const SYMLINK: u16 = 0o120_000;
-    pub(crate) const SOCKET: u16 = 0o140_000;
-}
-
 /// Inode, 256 bytes (`struct ext4_inode`, and the room for extended attributes).
 #[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -88,6 +88,13 @@ pub(crate) struct DecodedTag {
     pub(crate) checksum: u32,
 }
 
+impl DecodedTag {
+    /// Length in bytes of the UUID that follows the tag.
+    pub(crate) fn uuid_len(self) -> usize {
+        if self.flags & tag_flag::SAME_UUID == 0 { 16 } else { 0 }
+    }
+}
+
 /// Form of the tags of a journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TagFormat {

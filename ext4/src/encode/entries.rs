@@ -2,9 +2,9 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::hash::NameHasher;
 use crate::checksum::Seed;
 use crate::disk::dir_entry::{DirEntry, DirEntryTail, entry_len};
+use crate::disk::hash::NameHasher;
 use crate::file_type::FileType;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockSize, Ino};

@@ -10,7 +10,7 @@ use crate::disk::xattr::{
     INLINE_DATA, INODE_ROOM, MAGIC, NameBytes, TERMINATOR, XattrEntry, XattrHeader, block_hash, entry_hash, entry_len,
     is_acl, namespace, value_words,
 };
-pub(crate) use crate::disk::xattr::{MAX_VALUE_LEN, NAMESPACES};
+use crate::disk::xattr::{MAX_VALUE_LEN, NAMESPACES};
 use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};

@@ -62,22 +62,14 @@ impl Remote {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::Arc;
 
     use super::*;
     use crate::{Platform, Reference, Source};
-    use layer::cancel::Cancel;
     use layer::failure::{ErrorKind, Failure};
 
     #[test]
     fn without_registries_layouts_are_read_and_registries_are_unsupported() {
-        let options = SourceOptions {
-            state_dir: "unused".into(),
-            keep_unpacked: false,
-            max_download: 0,
-            progress: Arc::default(),
-            cancel: Cancel::new(),
-        };
+        let options = SourceOptions::new("unused");
         let open = |reference: &str| Source::open(&Reference::parse(reference).unwrap(), &options);
 
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();

@@ -7,7 +7,7 @@ use super::super::{ReadError, Reader, Structure, read_at};
 use crate::checksum::Seed;
 use crate::disk::journal::{
     CHECKSUM_CRC32C, COMPAT_CHECKSUM, DEFAULT_FAST_COMMIT_BLOCKS, JournalSuperblock, MAGIC, MIN_BLOCKS, SUPERBLOCK_V2,
-    Tag, Tag3, block_type, incompat,
+    TagFormat, block_type, incompat,
 };
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
@@ -141,10 +141,6 @@ impl Log {
         self.has(incompat::ASYNC_COMMIT)
     }
 
-    pub(super) fn has_wide_numbers(&self) -> bool {
-        self.has(incompat::BIT64)
-    }
-
     pub(super) fn sums(&self) -> LogSums {
         match self.compat & COMPAT_CHECKSUM {
             _ if self.has(incompat::CSUM_V3) => LogSums::V3,
@@ -154,15 +150,9 @@ impl Log {
         }
     }
 
-    /// Length of a tag in bytes (`journal_tag_bytes`).
-    pub(super) fn tag_len(&self) -> usize {
-        let high = if self.has_wide_numbers() { 4 } else { 0 };
-        match self.sums() {
-            LogSums::V3 => size_of::<Tag3>(),
-            // Two bytes that nobody uses.
-            LogSums::V2 => size_of::<Tag>() + 2 + high,
-            LogSums::Transactions | LogSums::None => size_of::<Tag>() + high,
-        }
+    /// Form of its tags.
+    pub(super) fn tags(&self) -> TagFormat {
+        TagFormat::new(self.incompat)
     }
 
     /// Blocks of the ring.

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 use zerocopy::FromBytes;
-use zerocopy::big_endian::U32;
 
 use super::super::sums::expect;
 use super::super::{ReadError, Reader, Structure};
 use super::log::{Log, LogSums};
 use super::{Logged, LoggedBlock};
 use crate::disk::journal::{
-    BlockHeader, CommitHeader, FAST_COMMIT_HEAD, FastCommitHead, MAGIC, Tag, Tag3, block_type, tag_flag,
+    BlockHeader, CommitHeader, FAST_COMMIT_HEAD, FastCommitHead, MAGIC, RevokeHeader, block_type, tag_flag,
 };
 use crate::read_at::ReadAt;
 
@@ -120,83 +119,51 @@ impl<R: ReadAt> Replay<'_, R> {
         Ok(())
     }
 
-    /// Bytes at the end of a block of tags or revoked blocks that hold its checksum.
-    fn tail_len(&self) -> usize {
-        match self.log.sums() {
-            LogSums::V2 | LogSums::V3 => 4,
-            LogSums::None | LogSums::Transactions => 0,
-        }
-    }
-
     fn has_right_tail(&self, bytes: &[u8]) -> bool {
-        let (covered, tail) = bytes.split_at(bytes.len() - self.tail_len());
+        let (covered, tail) = bytes.split_at(bytes.len() - self.log.tags().tail_len());
         tail.is_empty() || tail == self.log.seed.crc(covered).crc(&[0; 4]).sum().to_be_bytes()
     }
 
     /// A block of tags: each stands for one of the blocks that follow it in the ring.
     fn descriptor(&mut self, bytes: &[u8], at: &mut u32, transaction: &mut Transaction) -> Result<(), ReadError> {
-        let mut rest = &bytes[size_of::<BlockHeader>()..bytes.len() - self.tail_len()];
-        let tag_len = self.log.tag_len();
-        while let Some((tag, after)) = rest.split_at_checked(tag_len) {
-            let (block, flags, checksum) = self.tag(tag);
+        let tags = self.log.tags();
+        let mut rest = &bytes[size_of::<BlockHeader>()..bytes.len() - tags.tail_len()];
+        while let Some(tag) = tags.decode(rest) {
             if transaction.copies.len() >= MAX_BLOCKS {
                 return Err(too_much());
             }
             let copy = Copy {
                 block: *at,
                 transaction: self.transactions,
-                is_escaped: flags & tag_flag::ESCAPE != 0,
-                checksum,
+                is_escaped: tag.flags & tag_flag::ESCAPE != 0,
+                checksum: tag.checksum,
             };
-            transaction.copies.push((block, copy));
+            transaction.copies.push((tag.block, copy));
             if self.log.sums() == LogSums::Transactions {
                 let content = self.take(at)?;
                 transaction.sum.add(&content);
             } else {
                 self.skip(at)?;
             }
-            if flags & tag_flag::LAST != 0 {
+            if tag.flags & tag_flag::LAST != 0 {
                 break;
             }
-            let uuid = if flags & tag_flag::SAME_UUID == 0 { 16 } else { 0 };
-            rest = after.get(uuid..).unwrap_or_default();
+            rest = rest.get(tags.len() + tag.uuid_len()..).unwrap_or_default();
         }
         Ok(())
     }
 
-    /// Block of the file system, flags and checksum.
-    fn tag(&self, bytes: &[u8]) -> (u64, u32, u32) {
-        const HOLDS: &str = "a tag has the length of one";
-        let high = |high: u32| {
-            if self.log.has_wide_numbers() {
-                u64::from(high) << 32
-            } else {
-                0
-            }
-        };
-        if self.log.sums() == LogSums::V3 {
-            let tag = Tag3::ref_from_bytes(bytes).expect(HOLDS);
-            let block = u64::from(tag.blocknr.get()) | high(tag.blocknr_high.get());
-            return (block, tag.flags.get(), tag.checksum.get());
-        }
-        let (tag, rest) = Tag::ref_from_prefix(bytes).expect(HOLDS);
-        let high = U32::read_from_prefix(rest).map_or(0, |(number, _)| high(number.get()));
-        let block = u64::from(tag.blocknr.get()) | high;
-        (block, tag.flags.get().into(), tag.checksum.get().into())
-    }
-
     fn revoke(&mut self, bytes: &[u8], transaction: &mut Transaction) -> Result<(), ReadError> {
-        const START: usize = size_of::<BlockHeader>() + 4;
-        let count = U32::read_from_bytes(&bytes[START - 4..START]).expect("four bytes");
-        let end = usize::try_from(count.get()).unwrap_or(usize::MAX).max(START);
+        const START: usize = size_of::<RevokeHeader>();
+        let (header, _) = RevokeHeader::ref_from_prefix(bytes).map_err(|_| damaged())?;
+        let end = usize::try_from(header.count.get()).unwrap_or(usize::MAX).max(START);
         // Linux counts them before it knows whether the transaction is complete, and refuses to
         // mount.
-        let records = bytes[..bytes.len() - self.tail_len()].get(START..end);
+        let records = bytes[..bytes.len() - self.log.tags().tail_len()].get(START..end);
         let records = records.ok_or(ReadError::Journal {
             what: "a block of revoked blocks holds more than it has room for",
         })?;
-        let record_len = if self.log.has_wide_numbers() { 8 } else { 4 };
-        for record in records.chunks_exact(record_len) {
+        for record in records.chunks_exact(self.log.tags().revoked_len()) {
             if transaction.revoked.len() >= MAX_BLOCKS {
                 return Err(too_much());
             }
