@@ -72,7 +72,7 @@ fn the_platforms_of_a_reference_are_listed_in_one_request() {
         .iter()
         .map(|(platform, image)| for_platform(image.clone(), platform))
         .collect();
-    entries.push(for_platform(image_for(&layout, "attestation"), "unknown/unknown"));
+    entries.push(for_platform(image_for(&layout, "linux/s390x"), "unknown/unknown"));
     let index = layout.index(&entries);
     layout.publish(&[named(index.clone(), "latest"), named(images[1].1.clone(), "single")]);
     let server = Server::of(&layout, &index, |_, _| None);
