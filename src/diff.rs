@@ -47,8 +47,8 @@ pub struct DiffOptions {
 ///
 /// # Errors
 ///
-/// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the differences are not
-/// taken; [`DiffError::Cancelled`] once it is cancelled.
+/// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the
+/// differences are not taken; [`DiffError::Cancelled`] once it is cancelled.
 pub fn diff(
     a: &Path,
     b: &Path,

@@ -183,8 +183,8 @@ impl BuildError {
         Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Returns the bytes that an image would need to hold the content, and those that it has, if the
-    /// size that was asked for is too small.
+    /// Returns the bytes that an image would need to hold the content, and those that it has, if
+    /// the size that was asked for is too small.
     #[must_use]
     pub fn image_too_small(&self) -> Option<(u64, u64)> {
         let mut causes = iter::successors(self.source(), |&cause| cause.source());
@@ -290,8 +290,8 @@ impl Failure for BuildError {
     }
 }
 
-/// Returns whether a file could not be replaced because of what it is, rather than of where it is: on
-/// Windows one that is open, or read-only.
+/// Returns whether a file could not be replaced because of what it is, rather than of where it is:
+/// on Windows one that is open, or read-only.
 fn is_locked(kind: io::ErrorKind) -> bool {
     kind == io::ErrorKind::ResourceBusy || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
 }

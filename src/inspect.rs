@@ -39,7 +39,7 @@ impl fmt::Debug for Disk {
 pub struct Listed {
     /// Its name: any bytes but `/` and NUL.
     pub name: Vec<u8>,
-    /// What it is: type, mode, owner, size, links, times, device.
+    /// Its inode: type, mode, owner, size, links, times, device.
     pub inode: Inode,
     /// Target of a symlink.
     pub target: Option<Vec<u8>>,
@@ -97,8 +97,8 @@ impl Disk {
         provenance().map_err(|reason| InspectError::new(&self.path, reason))
     }
 
-    /// Lists a directory without `.` and `..`, ordered by the bytes of the names; of any other file that alone.
-    /// Symlinks on the way are followed inside the disk image.
+    /// Lists a directory without `.` and `..`, ordered by the bytes of the names; of any other file
+    /// that alone. Symlinks on the way are followed inside the disk image.
     ///
     /// # Errors
     ///

@@ -38,8 +38,8 @@
 //! # Errors
 //!
 //! Each function has an error of its own, such as [`BuildError`](error::BuildError), with the facts
-//! in its variants and the causes in `source()`. All implement [`Failure`](layer::failure::Failure):
-//! `kind()` is for programs, `hint()` for users.
+//! in its variants and the causes in `source()`. All implement
+//! [`Failure`](layer::failure::Failure): `kind()` is for programs, `hint()` for users.
 //!
 //! # Threads and runtimes
 //!

@@ -76,7 +76,8 @@ impl Provenance {
         }
     }
 
-    /// Returns the bytes before the superblock, for [`Options::boot_area`](ext4::Options::boot_area).
+    /// Returns the bytes before the superblock, for
+    /// [`Options::boot_area`](ext4::Options::boot_area).
     ///
     /// # Panics
     ///

@@ -330,7 +330,7 @@ fn another_output_gets_the_same_bytes() {
     built(&stored.reference(), stored.architecture, change, |file, report| {
         let mut options = options(&stored.reference(), stored.architecture, Path::new("unused"));
         change(&mut options);
-        // What was there before must not show through.
+        // Bytes that were there before must not show through.
         let mut memory = vec![0xff; 1 << 20];
         let other = build_into(&options, &mut memory, &Cancel::new()).unwrap();
         assert!(memory == fs::read(file).unwrap());

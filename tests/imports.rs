@@ -26,9 +26,9 @@ type Module = Vec<String>;
 #[derive(Default)]
 struct Crate {
     sources: BTreeMap<Module, String>,
-    /// What modules import, as written.
+    /// Paths that modules import, as written.
     imports: BTreeMap<Module, Vec<String>>,
-    /// What modules re-export: each name there, and its path as written.
+    /// Re-exports of modules: each name there, and its path as written.
     exports: BTreeMap<Module, BTreeMap<String, String>>,
 }
 

@@ -1,5 +1,6 @@
-//! The format as types with methods, one file for each page of the kernel's documentation (`Documentation/filesystems/ext4`):
-//! the one place that knows an offset, a bit, or a number in two fields.
+//! The format as types with methods, one file for each page of the kernel's documentation
+//! (`Documentation/filesystems/ext4`): the one place that knows an offset, a bit, or a number in
+//! two fields.
 //!
 //! Fields have the kernel's names without their prefix. All integers are little-endian but those of the journal, and no type
 //! has padding. Methods go through the fields that the disk splits, packs or counts in other units.
@@ -32,8 +33,8 @@ macro_rules! assert_layout {
 }
 pub(crate) use assert_layout;
 
-/// Defines the getters and setters of numbers that a structure keeps in two fields: of 64 bits in two words, of 48 in a word
-/// and half of one, or of 32 in two halves.
+/// Defines the getters and setters of numbers that a structure keeps in two fields: of 64 bits in
+/// two words, of 48 in a word and half of one, or of 32 in two halves.
 macro_rules! split_numbers {
     ($($(#[$doc:meta])* $get:ident, $set:ident: $bits:tt = $lo:ident, $hi:ident;)*) => {
         $($crate::disk::split_numbers! { @$bits $(#[$doc])* $get, $set, $lo, $hi })*

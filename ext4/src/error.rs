@@ -1,4 +1,4 @@
-//! What can go wrong while the image is written.
+//! Errors of writing an image.
 
 use std::error::Error;
 use std::{fmt, io};
@@ -39,7 +39,7 @@ pub enum FormatError {
     },
     /// The image could not be read or written.
     Image {
-        /// What was tried.
+        /// The use of the output that failed.
         action: ImageAction,
         /// Where, in bytes from the start of the image.
         offset: u64,

@@ -1,5 +1,5 @@
-//! Writes ext4 file systems, byte for byte reproducible: a tree and its contents in, a clean image out; and reads and checks
-//! any. No mke2fs, no mount, no privileges, no `unsafe`.
+//! Writes ext4 file systems, byte for byte reproducible: a tree and its contents in, a clean image
+//! out; and reads and checks any. No mke2fs, no mount, no privileges, no `unsafe`.
 //!
 //! A [`Formatter`] streams the content of files to its final blocks; a [`Tree`] takes names, metadata and the [`Data`] that
 //! the formatter gave back as proof; [`Formatter::finish`] writes the rest. The same calls with the same [`Options`] give the
@@ -89,9 +89,9 @@
 //!
 //! # Features
 //!
-//! `fallocate` discards ranges of files and devices on Linux, where the crate writes zeros otherwise,
-//! and refuses files that are open for appending. It adds the dependency `rustix`; images have the same
-//! bytes with and without.
+//! `fallocate` discards ranges of files and devices on Linux, where the crate writes zeros
+//! otherwise, and refuses files that are open for appending. It adds the dependency `rustix`;
+//! images have the same bytes with and without.
 //!
 //! # Examples
 //!

@@ -123,8 +123,8 @@ fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
 /// A regular file, open for reading and writing and not for appending. Its position does not
 /// matter.
 ///
-/// On Linux, the feature `fallocate` gives the space of cleared ranges back instead of writing zeros,
-/// and refuses a file that is open for appending.
+/// On Linux, the feature `fallocate` gives the space of cleared ranges back instead of writing
+/// zeros, and refuses a file that is open for appending.
 impl Output for File {
     fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         self.read_exact_at(buffer, offset)

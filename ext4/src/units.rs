@@ -72,7 +72,7 @@ impl BlockRange {
 /// Contiguous blocks of a file and where in the file they belong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// Where in the image the blocks are.
+    /// The blocks in the image.
     pub(crate) start: BlockNr,
     /// Block of the file that the first one holds, counted from 0.
     pub(crate) logical: u32,
@@ -81,7 +81,7 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// Where in the image the blocks are.
+    /// The blocks in the image.
     pub(crate) fn range(self) -> BlockRange {
         BlockRange {
             start: self.start,

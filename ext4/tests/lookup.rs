@@ -55,7 +55,7 @@ fn image() -> Vec<u8> {
     formatter.finish(tree).unwrap().0
 }
 
-/// What a lookup comes to: the type of the inode, or the failure and the way to it.
+/// Result of a lookup: the type of the inode, or the failure and the way to it.
 fn outcome(result: Result<FileType, LookupError>) -> String {
     let at = |text: &str, path: Vec<u8>| format!("{text} {}", String::from_utf8(path).unwrap());
     match result {

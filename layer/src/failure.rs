@@ -1,4 +1,4 @@
-//! What an error tells a program: its kind, and a hint for the user.
+//! Kinds of errors for programs, and hints for users.
 //!
 //! Each error implements [`Failure`] in the file that defines it. Those of `ext4` are here.
 
@@ -21,7 +21,7 @@ pub trait Failure: Error {
     }
 }
 
-/// What can be done about a failure.
+/// Kind of a failure, by what can be done about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -31,7 +31,7 @@ pub enum ErrorKind {
     Permanent,
     /// Something else is where the output belongs.
     Conflict,
-    /// What was asked for is not there.
+    /// The thing that was asked for is missing.
     NotFound,
     /// The disk, or the user's part of it, is full.
     StorageFull,

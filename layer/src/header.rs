@@ -7,7 +7,8 @@ use super::error::LayerErrorKind;
 /// Size of a block of a tar in bytes.
 pub(super) const BLOCK_SIZE: usize = 512;
 
-/// Longest extended header, long name or sparse map in bytes, which is also Go's limit (`maxSpecialFileSize`).
+/// Longest extended header, long name or sparse map in bytes, which is also Go's limit
+/// (`maxSpecialFileSize`).
 pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
 /// A header whose checksum is right.

@@ -50,7 +50,8 @@ pub fn is_obeyed(character: char) -> bool {
         )
 }
 
-/// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out of what is too long to read.
+/// Bytes for a message: UTF-8 as it is, all that is not printable escaped, and the middle left out
+/// of what is too long to read.
 pub struct Printable<'a>(pub &'a [u8]);
 
 impl fmt::Debug for Printable<'_> {

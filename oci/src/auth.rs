@@ -120,7 +120,7 @@ impl Secret {
     }
 }
 
-/// What proves to a registry who asks. `Debug` hides it.
+/// Proof of identity for a registry. `Debug` hides it.
 ///
 /// ```
 /// use oci::{Credentials, RegistryOptions, Secret};

@@ -7,8 +7,8 @@
 //! - `blobs/locks/<3 hex digits>` is locked by who writes one of the blobs whose hash begins so. Locks end with the process
 //!   that holds them, `kill -9` included, and their files stay: nobody can wait for one that another removes.
 //!
-//! When a blob was last used is its time of modification. Nothing is synced: who reads a blob checks it again, and
-//! removes it from the store if a crash of the machine has spoilt it.
+//! When a blob was last used is its time of modification. Nothing is synced: who reads a blob
+//! checks it again, and removes it from the store if a crash of the machine has spoilt it.
 //!
 //! Everything is reached by descriptor, from the state directory on, and through no symlink. What
 //! another user owns or can change is refused: it is not this store's, since files are made with

@@ -56,8 +56,8 @@ impl LayerTar<'_> {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Decode`] when the rest cannot be read, [`ImageError::Content`] when a digest or
-    /// the size of the blob is another, and those of [`Source::finish`].
+    /// [`ImageError::Decode`] when the rest cannot be read, [`ImageError::Content`] when a digest
+    /// or the size of the blob is another, and those of [`Source::finish`].
     pub fn finish(mut self) -> Result<(), ImageError> {
         let layer = &self.layer;
         let unreadable = |error| failed(layer, DecodeError::Read(error));

@@ -289,10 +289,11 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there is no such image,
-    /// [`ImageError::Auth`] when the credentials cannot be read, [`ImageError::Registry`] when this machine lacks what
-    /// it takes to speak to one, [`ImageError::NoRegistries`] without the feature `registry`. [`ImageError::Store`] when another user made the state directory,
-    /// or can change it.
+    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there
+    /// is no such image, [`ImageError::Auth`] when the credentials cannot be read,
+    /// [`ImageError::Registry`] when this machine lacks what it takes to speak to one,
+    /// [`ImageError::NoRegistries`] without the feature `registry`. [`ImageError::Store`] when
+    /// another user made the state directory, or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let unpacked = options
             .keep_unpacked

@@ -1,4 +1,5 @@
-//! Image indexes and manifests: what image-spec's image-index.md and manifest.md say, and what real tools write.
+//! Image indexes and manifests: what image-spec's image-index.md and manifest.md say, and what real
+//! tools write.
 
 mod error;
 
@@ -11,7 +12,8 @@ use super::platform::Platform;
 
 pub use error::ManifestError;
 
-/// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec asks registries for.
+/// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec
+/// asks registries for.
 pub(super) const MAX_DOCUMENT_LEN: u64 = 4 << 20;
 
 /// A reference to content: image-spec descriptor.md.
@@ -311,10 +313,12 @@ impl Kind {
 }
 
 impl Document {
-    /// Reads a document that was `announced` with a media type by its descriptor or by the registry.
+    /// Reads a document that was `announced` with a media type by its descriptor or by the
+    /// registry.
     ///
-    /// Its own words decide, for registries answer with `application/json` too and older tools write no `mediaType`;
-    /// but a document that can be read as both kinds is refused, whichever was meant (CVE-2021-41190).
+    /// Its own words decide, for registries answer with `application/json` too and older tools
+    /// write no `mediaType`; but a document that can be read as both kinds is refused, whichever
+    /// was meant (CVE-2021-41190).
     pub(super) fn parse(json: &[u8], announced: &str) -> Result<Self, ManifestError> {
         let text = json::text_of(json);
         let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;

@@ -19,7 +19,7 @@ pub(super) struct Remote {
     max_download: u64,
     /// Downloads that were begun and not yet asked about for the last time.
     downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
-    /// What the reference means, once the registry was asked: a tag can move.
+    /// Document of the reference, once the registry was asked: a tag can move.
     root: OnceLock<Fetched>,
 }
 
@@ -58,8 +58,8 @@ impl Remote {
         }
     }
 
-    /// What the reference means. The registry is asked only once; of a pinned one, if the store
-    /// does not have it.
+    /// Returns the document of the reference. The registry is asked only once; of a pinned one, if
+    /// the store does not have it.
     pub(super) fn root(&self) -> Result<Fetched, ImageError> {
         if let Some(root) = self.root.get() {
             return Ok(root.clone());

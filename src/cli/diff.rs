@@ -42,8 +42,8 @@ Examples:
 Exit status: 0 the same bytes, 1 different ones, 2 wrong usage, or an image that cannot be read.";
 
 impl Diff {
-    /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end it
-    /// as it does any program.
+    /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end
+    /// it as it does any program.
     pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
         let mut options = DiffOptions::default();
         options.every_place = self.layout;

@@ -14,7 +14,7 @@ pub(super) struct Table {
     pub(super) blocks: BlockRange,
 }
 
-/// What describes groups.
+/// Metadata of groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum TableKind {
     Superblock,

@@ -1,8 +1,9 @@
 //! The init's program, and the segment in it that says what to run.
 //!
-//! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`). It is put in the place of what
-//! is there, in the form in which the program uses it ([`guest_configuration`]). So there is nothing to open at boot, nothing to
-//! parse, and no length that could be too much.
+//! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`).
+//! It is put in the place of what is there, in the form in which the program uses it
+//! ([`guest_configuration`]). So there is nothing to open at boot, nothing to parse, and no length
+//! that could be too much.
 
 use guest_configuration as layout;
 

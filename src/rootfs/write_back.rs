@@ -1,5 +1,5 @@
-//! Early write-back: the kernel writes to the disk while the build goes on, so that the fsync at the
-//! end has less to wait for.
+//! Early write-back: the kernel writes to the disk while the build goes on, so that the fsync at
+//! the end has less to wait for.
 
 use std::fs::File;
 use std::io;
@@ -13,8 +13,8 @@ const PART_LEN: u64 = 16 << 20;
 
 /// A file that can start kernel write-back early, from the last layer on.
 ///
-/// What a later layer may remove is better left in memory: it is never written to the disk then, and
-/// to discard it costs a tenth.
+/// Content that a later layer may remove is better left in memory: it is never written to the disk
+/// then, and to discard it costs a tenth.
 pub(super) struct WriteBack {
     file: File,
     wanted: Arc<AtomicBool>,

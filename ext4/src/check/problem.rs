@@ -10,7 +10,7 @@ pub use fields::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
 use super::BlockRole;
 use crate::read::ReadError;
 
-/// How much a finding matters.
+/// Weight of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
@@ -45,7 +45,7 @@ macro_rules! problems {
         #[error($($text:tt)*)]
         $variant:ident $({ $($field:ident: $type:ty),* })? => $code:literal, $severity:ident;
     )*) => {
-        /// What is wrong with a structure. `Display` says it in words.
+        /// Fault of a structure. `Display` says it in words.
         ///
         /// Fields have the same names in all variants: `found` is what the image says, and
         /// `expected` what follows from the rest of it. `ino` is the number of an inode, `block`
@@ -687,7 +687,7 @@ problems! {
     #[error("{found} free inodes instead of {expected}")]
     FreeInodesWrong { found: u32, expected: u64 } => "free-inodes-wrong", Warning;
 
-    // What cannot be read
+    // Structures that cannot be read
 
     /// The superblock contradicts itself.
     #[error("the superblock is damaged: {what}")]
@@ -711,7 +711,7 @@ problems! {
 }
 
 impl Problem {
-    /// What the reader refuses.
+    /// A structure that the reader refuses.
     pub(super) fn unreadable(error: ReadError) -> Self {
         match error {
             ReadError::Superblock { what } => Self::SuperblockDamaged { what },

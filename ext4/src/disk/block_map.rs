@@ -1,5 +1,5 @@
-//! Block maps, which ext2 and ext3 have instead of extent trees ("Direct/Indirect Block Addressing" in the kernel's
-//! documentation).
+//! Block maps, which ext2 and ext3 have instead of extent trees ("Direct/Indirect Block Addressing"
+//! in the kernel's documentation).
 
 use crate::units::as_chunks;
 
@@ -9,8 +9,8 @@ const NUMBER_LEN: usize = 4;
 pub(crate) const ROOT_NUMBERS: usize = 15;
 /// Bytes of `i_block`.
 pub(crate) const ROOT_LEN: usize = ROOT_NUMBERS * NUMBER_LEN;
-/// Numbers in `i_block` that name blocks of content (`EXT4_NDIR_BLOCKS`). The next three name blocks of numbers, of one to
-/// three levels.
+/// Numbers in `i_block` that name blocks of content (`EXT4_NDIR_BLOCKS`). The next three name
+/// blocks of numbers, of one to three levels.
 pub(crate) const DIRECT: usize = 12;
 /// The number in `i_block` that names a block of two levels (`EXT4_DIND_BLOCK`).
 pub(crate) const DOUBLE_INDIRECT: usize = DIRECT + 1;
@@ -20,7 +20,7 @@ pub(crate) const fn numbers_per_block(block_len: usize) -> usize {
     block_len / NUMBER_LEN
 }
 
-/// Blocks of a file that a map with so many levels of blocks of numbers reaches, 0 to 3.
+/// Blocks of a file that a map of `levels` levels of blocks of numbers reaches, 0 to 3.
 pub(crate) fn reach(levels: u32, block_len: usize) -> u64 {
     let per_block = numbers_per_block(block_len) as u64;
     DIRECT as u64 + (1..=levels).map(|level| per_block.pow(level)).sum::<u64>()

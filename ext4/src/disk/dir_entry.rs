@@ -85,7 +85,7 @@ impl DirEntry {
 /// Bytes before the entries of a directory in its inode: the number of the directory above.
 pub(crate) const INLINE_PARENT_LEN: usize = size_of::<U32>();
 
-/// Bytes that an entry takes with a name of so many bytes: a multiple of 4.
+/// Length in bytes of an entry with a name of `name_len` bytes: a multiple of 4.
 pub(crate) const fn entry_len(name_len: usize) -> usize {
     (HEADER_LEN + name_len).next_multiple_of(4)
 }
@@ -160,7 +160,7 @@ pub(crate) struct IndexRootInfo {
 }
 
 impl IndexRootInfo {
-    /// The root of an index with so many levels of other nodes.
+    /// The root of an index with `indirect_levels` levels of other nodes.
     pub(crate) fn new(hash_version: u8, indirect_levels: u8) -> Self {
         Self {
             reserved_zero: 0.into(),

@@ -35,7 +35,7 @@ pub(crate) const fn max_entries(len: usize) -> usize {
     (len - ENTRY_LEN) / ENTRY_LEN
 }
 
-/// Offset in bytes of the tail of a node with room for so many entries.
+/// Offset in bytes of the tail of a node with room for `max` entries.
 pub(crate) const fn tail_offset(max_entries: usize) -> usize {
     ENTRY_LEN + max_entries * ENTRY_LEN
 }
@@ -63,7 +63,7 @@ pub(crate) struct ExtentHeader {
 }
 
 impl ExtentHeader {
-    /// The header of a node with so many entries, of which it has room for `max`.
+    /// The header of a node with `entries` entries, and room for `max`.
     pub(crate) fn new(entries: usize, max: usize, depth: u16) -> Self {
         let count = |number: usize| u16::try_from(number).expect("a block has room for fewer than 2^16 entries");
         Self {

@@ -72,7 +72,7 @@ impl GroupDesc {
     }
 }
 
-/// Bits of a bitmap's checksum that a descriptor of so many bytes has room for.
+/// Bits of a bitmap's checksum that a descriptor of `descriptor_len` bytes has room for.
 pub(crate) fn bitmap_csum_mask(descriptor_len: usize) -> u32 {
     if descriptor_len < SIZE.into() { 0xFFFF } else { u32::MAX }
 }

@@ -13,7 +13,8 @@ use crate::units::{BlockNr, BlockSize, join, lo, signed, unsigned};
 
 /// Size of an inode in bytes.
 pub(crate) const SIZE: u16 = 256;
-/// Size in bytes of the smallest inode, which has no fields behind the first 128 bytes (`EXT4_GOOD_OLD_INODE_SIZE`).
+/// Size in bytes of the smallest inode, which has no fields behind the first 128 bytes
+/// (`EXT4_GOOD_OLD_INODE_SIZE`).
 pub(crate) const CLASSIC_SIZE: usize = 128;
 /// Bytes of an inode after the first 128 that have fields (`i_extra_isize`).
 pub(crate) const EXTRA_SIZE: u16 = 32;
@@ -73,8 +74,8 @@ pub(crate) struct Inode {
 }
 
 impl Inode {
-    /// An inode that takes all of `bytes`. Fields that it does not have are zero: behind its first 128 bytes, it has those that
-    /// `i_extra_isize` reaches. Attributes in the inode are not kept.
+    /// An inode that takes all of `bytes`. Fields that it does not have are zero: behind its first
+    /// 128 bytes, it has those that `i_extra_isize` reaches. Attributes in the inode are not kept.
     pub(crate) fn from_prefix(bytes: &[u8]) -> Self {
         let mut inode: Self = super::from_prefix(bytes);
         // Fields behind these two bytes are words, or end one.
@@ -85,8 +86,8 @@ impl Inode {
         inode
     }
 
-    /// Offset in bytes of the room for attributes behind the fields, in an inode of `inode_len` bytes; none if it has not room
-    /// for the fields.
+    /// Offset in bytes of the room for attributes behind the fields, in an inode of `inode_len`
+    /// bytes; none if it has not room for the fields.
     pub(crate) fn fields_end(&self, inode_len: usize) -> Option<usize> {
         let extra = if inode_len > CLASSIC_SIZE {
             usize::from(self.extra_isize.get())
@@ -212,13 +213,14 @@ impl Inode {
         self.file_type() == Some(FileType::Symlink) && !is_mapped && self.size() < BLOCK_LEN as u64
     }
 
-    /// Makes the inode the holder of a value of this hash, which so many attributes have.
+    /// Makes the inode the holder of a value with this hash, which `references` attributes have.
     pub(crate) fn set_value(&mut self, hash: u32, references: u32) {
         self.set_atime(Timestamp::decode(hash, 0));
         self.set_version(references.into());
     }
 
-    /// Hash of the value that the inode holds, with [`InodeFlags::EA_INODE`] (`ext4_xattr_inode_get_hash`).
+    /// Hash of the value that the inode holds, with [`InodeFlags::EA_INODE`]
+    /// (`ext4_xattr_inode_get_hash`).
     pub(crate) fn value_hash(&self) -> u32 {
         self.atime.get()
     }
@@ -228,8 +230,8 @@ impl Inode {
         join(self.version.get(), self.ctime.get())
     }
 
-    /// Number and generation of the inode whose value it holds, if it was made before holders had hashes and counts
-    /// (`EXT4_XATTR_INODE_GET_PARENT`).
+    /// Number and generation of the inode whose value it holds, if it was made before holders had
+    /// hashes and counts (`EXT4_XATTR_INODE_GET_PARENT`).
     pub(crate) fn value_parent(&self) -> (u32, u32) {
         (self.mtime.get(), self.generation.get())
     }
@@ -254,8 +256,9 @@ fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {
 }
 
 impl Timestamp {
-    /// The two words of a time in an inode: the low 32 bits of its signed seconds, and how many times 2^32 are to be added to
-    /// them, in two bits below the nanoseconds (`ext4_encode_extra_time`).
+    /// The two words of a time in an inode: the low 32 bits of its signed seconds, and how many
+    /// times 2^32 are to be added to them, in two bits below the nanoseconds
+    /// (`ext4_encode_extra_time`).
     #[must_use]
     pub fn encode(self) -> (u32, u32) {
         let seconds = lo(unsigned(self.seconds()));
@@ -272,8 +275,8 @@ impl Timestamp {
 }
 
 impl Device {
-    /// The first two words of `i_block`, of which one is zero: the old encoding if it has room for the number, else the new
-    /// one (`old_encode_dev`, `new_encode_dev`).
+    /// The first two words of `i_block`, of which one is zero: the old encoding if it has room for
+    /// the number, else the new one (`old_encode_dev`, `new_encode_dev`).
     #[must_use]
     pub fn encode(self) -> [u32; 2] {
         let Self { major, minor } = self;
@@ -284,7 +287,8 @@ impl Device {
         }
     }
 
-    /// The number that the first two words of `i_block` stand for (`old_decode_dev`, `new_decode_dev`).
+    /// The number that the first two words of `i_block` stand for (`old_decode_dev`,
+    /// `new_decode_dev`).
     #[must_use]
     pub fn decode([old, new]: [u32; 2]) -> Self {
         if old == 0 {

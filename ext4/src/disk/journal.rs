@@ -229,10 +229,11 @@ pub(crate) struct JournalSuperblock {
 }
 
 impl JournalSuperblock {
-    /// The superblock of an empty journal of so many blocks, itself included.
+    /// The superblock of an empty journal of `block_count` blocks, itself included.
     ///
-    /// Zero, because nothing sets them: features (the kernel switches checksums on at the first mount), the UUID (of journals on
-    /// a device of their own), and the start of the log, which says that there is nothing to replay.
+    /// Zero, because nothing sets them: features (the kernel switches checksums on at the first
+    /// mount), the UUID (of journals on a device of their own), and the start of the log, which
+    /// says that there is nothing to replay.
     pub(crate) fn empty(block_count: u64, block_size: BlockSize) -> Self {
         Self {
             magic: MAGIC.into(),

@@ -1,5 +1,5 @@
-//! The block by which two hosts notice that both have mounted the file system ("Multiple Mount Protection" in the kernel's
-//! documentation).
+//! The block by which two hosts notice that both have mounted the file system ("Multiple Mount
+//! Protection" in the kernel's documentation).
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;

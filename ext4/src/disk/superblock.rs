@@ -201,7 +201,7 @@ impl Superblock {
         self.log_cluster_size = self.log_block_size;
     }
 
-    /// Blocks that so many bytes fill, the last perhaps in part.
+    /// Blocks that `bytes` bytes fill, the last perhaps in part.
     fn blocks_for(&self, bytes: u64) -> u64 {
         let log = self.log_block_size.get().min(MAX_LOG_BLOCK_SIZE);
         bytes.div_ceil(1 << (LOG_MIN_BLOCK_LEN + log))
@@ -226,7 +226,8 @@ impl Superblock {
         self.blocks_for(groups * self.descriptor_len() as u64)
     }
 
-    /// Blocks at the start of a group with a backup: the superblock, the descriptors, and those reserved for more of them.
+    /// Blocks at the start of a group with a backup: the superblock, the descriptors, and those
+    /// reserved for more of them.
     pub(crate) fn backup_blocks(&self) -> u64 {
         1 + self.descriptor_blocks() + u64::from(self.reserved_gdt_blocks.get())
     }
@@ -248,8 +249,8 @@ impl Superblock {
         self.first_ino.get().max(Ino::FIRST.get())
     }
 
-    /// The inodes that it names: the journal, the quota files of users, groups and projects, and the file of orphans; zero for
-    /// one that is not there.
+    /// The inodes that it names: the journal, the quota files of users, groups and projects, and
+    /// the file of orphans; zero for one that is not there.
     pub(crate) fn named_inodes(&self) -> [u32; 5] {
         let inodes = [
             &self.journal_inum,
@@ -277,7 +278,8 @@ impl Superblock {
         }
     }
 
-    /// `i_block` and size of the journal's inode, by which e2fsck finds a journal whose inode is lost; none if they are not there.
+    /// `i_block` and size of the journal's inode, by which e2fsck finds a journal whose inode is
+    /// lost; none if they are not there.
     pub(crate) fn journal_backup(&self) -> Option<([u8; BLOCK_LEN], u64)> {
         if self.jnl_backup_type != JOURNAL_BACKUP_BLOCKS {
             return None;
@@ -326,13 +328,14 @@ impl Superblock {
     }
 }
 
-/// `s_first_data_block` of blocks of so many bytes: the primary superblock has a block of its own only if blocks are as small
-/// as the boot area before it.
+/// `s_first_data_block` with this block size: the primary superblock has a block of its own only if
+/// blocks are as small as the boot area before it.
 pub(crate) fn first_data_block(block_len: usize) -> u32 {
     u32::from(block_len as u64 == OFFSET)
 }
 
-/// Returns whether a group begins with a superblock with the feature `sparse_super`: groups 0 and 1, and powers of 3, 5 and 7.
+/// Returns whether a group begins with a superblock with the feature `sparse_super`: groups 0 and
+/// 1, and powers of 3, 5 and 7.
 pub(crate) fn has_sparse_backup(group: u64) -> bool {
     let is_power_of = |base: u64| {
         let mut powers = std::iter::successors(Some(base), |power| power.checked_mul(base));

@@ -21,11 +21,12 @@ pub(crate) const INODE_ROOM: usize = 96;
 /// Bytes after the last entry that must be zero.
 pub(crate) const TERMINATOR: usize = 4;
 
-/// Namespace and name of the attribute whose value is what `i_block` does not hold of the content in an inode
-/// (`system.data`).
+/// Namespace and name of the attribute whose value is what `i_block` does not hold of the content
+/// in an inode (`system.data`).
 pub(crate) const INLINE_DATA: (u8, &[u8]) = (7, b"data");
 
-/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before its namespace.
+/// Namespaces that have a number, and the number (`EXT4_XATTR_INDEX_*`); a whole name comes before
+/// its namespace.
 pub(crate) const NAMESPACES: [(&[u8], u8); 7] = [
     (b"system.posix_acl_access", 2),
     (b"system.posix_acl_default", 3),
@@ -67,7 +68,7 @@ impl XattrEntry {
     }
 }
 
-/// Bytes that an entry takes with a name of so many bytes: a multiple of 4.
+/// Length in bytes of an entry with a name of `name_len` bytes: a multiple of 4.
 pub(crate) const fn entry_len(name_len: usize) -> usize {
     size_of::<XattrEntry>() + name_len.next_multiple_of(4)
 }
@@ -91,8 +92,8 @@ pub(crate) enum NameBytes {
     Signed,
 }
 
-/// `e_hash` of an attribute with these words of value: those that [`value_words`] cuts, or the hash of the value if it has an
-/// inode of its own (`ext4_xattr_hash_entry`).
+/// `e_hash` of an attribute with these words of value: those that [`value_words`] cuts, or the hash
+/// of the value if it has an inode of its own (`ext4_xattr_hash_entry`).
 pub(crate) fn entry_hash(name: &[u8], bytes: NameBytes, value: impl IntoIterator<Item = u32>) -> u32 {
     let number = |byte: u8| match bytes {
         NameBytes::Unsigned => byte.into(),
@@ -113,8 +114,8 @@ pub(crate) fn value_words(value: &[u8]) -> impl Iterator<Item = u32> + Clone {
     })
 }
 
-/// `h_hash` of a block of attributes with these hashes. One of zero makes it zero, and the block is never shared then
-/// (`ext4_xattr_rehash`).
+/// `h_hash` of a block of attributes with these hashes. One of zero makes it zero, and the block is
+/// never shared then (`ext4_xattr_rehash`).
 pub(crate) fn block_hash(entry_hashes: impl IntoIterator<Item = u32>) -> u32 {
     let mut hashes = entry_hashes.into_iter();
     let all = hashes.try_fold(0_u32, |all, hash| (hash != 0).then(|| all.rotate_left(16) ^ hash));

@@ -24,7 +24,7 @@ impl Entry<'_> {
     }
 }
 
-/// What all blocks of a directory have to know.
+/// Facts that all blocks of a directory depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Context {
     pub(crate) ino: Ino,

@@ -15,7 +15,8 @@ use crate::error::FormatError;
 use crate::seal::{self, Sealed};
 use crate::units::BlockSize;
 
-/// Most bytes without the feature `large_dir`: the high half of the size is not looked at (`ext4_isize`).
+/// Most bytes without the feature `large_dir`: the high half of the size is not looked at
+/// (`ext4_isize`).
 const MAX_LEN: u64 = u32::MAX as u64;
 /// Most blocks of which nodes can name one.
 const MAX_BLOCKS: usize = INDEX_BLOCK_MASK as usize + 1;

@@ -41,7 +41,8 @@ impl Body {
 
 /// The inode, still to be sealed.
 ///
-/// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte), version, project.
+/// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte),
+/// version, project.
 pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) -> Inode {
     let mut inode = Inode {
         links_count: body.links.into(),

@@ -15,9 +15,9 @@ const MAX_GROUPS: u32 = 1 << 22;
 pub struct Extent {
     /// Block of the file that the first one holds, counted from 0.
     pub logical: u32,
-    /// Where in the image they are.
+    /// Their blocks in the image.
     pub blocks: BlockRange,
-    /// Whether they were never written to, so that they read as zeros.
+    /// Set if they were never written to, so that they read as zeros.
     pub unwritten: bool,
 }
 
@@ -35,7 +35,7 @@ pub struct InodeBlocks {
     pub value_inodes: Vec<Ino>,
 }
 
-/// Where what describes a group is.
+/// Blocks that describe a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct GroupMetadata {
@@ -58,7 +58,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Superblock`] if there are more groups than can be, [`ReadError::Unsupported`] and [`ReadError::Input`].
+    /// [`ReadError::Superblock`] if there are more groups than can be, [`ReadError::Unsupported`]
+    /// and [`ReadError::Input`].
     pub fn groups(&self) -> Result<Vec<GroupMetadata>, ReadError> {
         self.check_features()?;
         let superblock = &self.superblock;
@@ -96,7 +97,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if they make no sense, [`ReadError::Checksum`] and [`ReadError::Input`].
+    /// [`ReadError::Inode`] if they make no sense, [`ReadError::Checksum`] and
+    /// [`ReadError::Input`].
     pub fn blocks(&self, inode: &Inode) -> Result<InodeBlocks, ReadError> {
         let mut blocks = InodeBlocks {
             xattr_block: inode.xattr_block,

@@ -39,7 +39,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if its extent tree makes no sense, [`ReadError::Checksum`] and [`ReadError::Input`].
+    /// [`ReadError::Inode`] if its extent tree makes no sense, [`ReadError::Checksum`] and
+    /// [`ReadError::Input`].
     pub fn data(&self, inode: &Inode) -> Result<Vec<DataRange>, ReadError> {
         if !inode.has_content() {
             return Ok(Vec::new());
@@ -55,7 +56,7 @@ impl<R: ReadAt> Reader<R> {
         self.data_before(inode, u64::MAX)
     }
 
-    /// The same without what begins behind so many bytes of the file.
+    /// The same without ranges from `end` on, in bytes of the file.
     fn data_before(&self, inode: &Inode, end: u64) -> Result<Vec<DataRange>, ReadError> {
         if self.is_inline(inode) {
             return inline(inode);
@@ -74,7 +75,7 @@ impl<R: ReadAt> Reader<R> {
         Ok(ranges)
     }
 
-    /// Fills the buffer with bytes of a range, from so many after its start on.
+    /// Fills the buffer with bytes of a range, from an offset in it on.
     ///
     /// # Errors
     ///
@@ -107,7 +108,8 @@ impl<R: ReadAt> Reader<R> {
         Ok(bytes)
     }
 
-    /// The extents of an inode, ascending; those that were never written to are left out, since they read as zeros.
+    /// The extents of an inode, ascending; those that were never written to are left out, since
+    /// they read as zeros.
     pub(crate) fn extents(&self, inode: &Inode) -> Result<Vec<Extent>, ReadError> {
         self.extents_before(inode, u64::MAX)
     }
@@ -121,7 +123,8 @@ impl<R: ReadAt> Reader<R> {
             .collect())
     }
 
-    /// The extents and nodes of an inode that begin before a block of the file, and perhaps some behind it.
+    /// The extents and nodes of an inode that begin before a block of the file, and perhaps some
+    /// behind it.
     pub(super) fn mapped_before(&self, inode: &Inode, end: u64) -> Result<Mapped, ReadError> {
         if inode.has(InodeFlags::INLINE_DATA) {
             return Err(inode.damaged("its content lies in it, without the feature inline_data"));
@@ -147,7 +150,7 @@ impl<R: ReadAt> Reader<R> {
     }
 }
 
-/// Where an inode's content is, and what leads there.
+/// Blocks of an inode's content, and those that lead there.
 #[derive(Default)]
 pub(super) struct Mapped {
     /// Ascending, and whether they were ever written to.

@@ -17,7 +17,8 @@ pub struct DirEntry {
     pub name: Box<[u8]>,
     /// What it leads to.
     pub ino: Ino,
-    /// Type of that, as the directory has it; `None` in file systems without the feature `filetype`.
+    /// Type of that, as the directory has it; `None` in file systems without the feature
+    /// `filetype`.
     pub file_type: Option<FileType>,
 }
 
@@ -28,8 +29,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if it is not a directory, its entries make no sense, or a name is there twice;
-    /// [`ReadError::Checksum`] and [`ReadError::Input`].
+    /// [`ReadError::Inode`] if it is not a directory, its entries make no sense, or a name is there
+    /// twice; [`ReadError::Checksum`] and [`ReadError::Input`].
     pub fn read_dir(&self, inode: &Inode) -> Result<Vec<DirEntry>, ReadError> {
         if !inode.is_directory() {
             return Err(inode.damaged("it is not a directory"));
@@ -59,7 +60,8 @@ impl<R: ReadAt> Reader<R> {
         Ok(entries)
     }
 
-    /// Verifies a block: the root of the index, if it is the first and there is one, another node, or entries.
+    /// Verifies a block: the root of the index, if it is the first and there is one, another node,
+    /// or entries.
     fn verify_directory_block(
         &self,
         inode: &Inode,

@@ -23,7 +23,7 @@ pub(crate) struct Root<'a> {
     pub(crate) is_tree: bool,
     /// Size of a block in bytes.
     pub(crate) block_size: usize,
-    /// What the nodes' checksums begin with, if they are to be verified.
+    /// Seed of the nodes' checksums, if they are to be verified.
     pub(crate) seed: Option<Seed>,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) first: u64,
 }
 
-/// What is wrong with a root or a node.
+/// Fault of a root or a node.
 pub(crate) enum Fault {
     /// The header of a node of a tree; the node is left out.
     Header,
@@ -60,7 +60,8 @@ pub(crate) enum Fault {
     },
 }
 
-/// What a walk does with what it meets. The node is that where it is, or none in the root.
+/// Policy of a walk: the answer to all that it meets. `node` is the block where that lies; `None`
+/// in the root.
 pub(crate) trait Visitor {
     /// Reads a node; none leaves it out.
     fn node(&mut self, node: &Node) -> Result<Option<Vec<u8>>, ReadError>;
@@ -177,7 +178,8 @@ impl<V: Visitor> Walk<'_, V> {
         let mut first = node.map_or(0, |node| node.first);
         let mut below = Vec::new();
         for (index, number) in block_map::numbers(bytes).enumerate() {
-            // The first twelve numbers of the root name blocks of content, and each other one more levels.
+            // The first twelve numbers of the root name blocks of content, and each other one more
+            // levels.
             let in_root = || u16::try_from((index + 1).saturating_sub(DIRECT)).expect("there are 15");
             let level = node.map_or_else(in_root, |node| node.level - 1);
             let block = BlockNr(number.into());

@@ -5,7 +5,7 @@ use crate::disk::features::Features;
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// What the superblock says of the whole file system.
+/// Facts of the whole file system, as the superblock has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SuperblockInfo {
@@ -31,11 +31,12 @@ pub struct SuperblockInfo {
     pub inode_size: u64,
     /// Features as `dumpe2fs` names them, in its order.
     pub features: Vec<String>,
-    /// Whether the journal has to be replayed before the rest means what it says, as the reader does without writing.
+    /// Set if the journal has to be replayed first, which the reader does without writing.
     pub needs_recovery: bool,
     /// The journal's inode, if it is in the file system.
     pub journal: Option<Ino>,
-    /// Inodes that no name leads to, in ascending order: the resize inode, the journal, quota files, the file of orphans.
+    /// Inodes that no name leads to, in ascending order: the resize inode, the journal, quota
+    /// files, the file of orphans.
     pub nameless_inodes: Vec<Ino>,
     /// The block of multiple mount protection, if there is one.
     pub mount_protection_block: Option<BlockNr>,

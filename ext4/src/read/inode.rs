@@ -99,8 +99,9 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is not in use or damaged, [`ReadError::Checksum`],
-    /// [`ReadError::NeedsRecovery`], [`ReadError::Unsupported`] and [`ReadError::Input`].
+    /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is not in use or damaged,
+    /// [`ReadError::Checksum`], [`ReadError::NeedsRecovery`], [`ReadError::Unsupported`] and
+    /// [`ReadError::Input`].
     pub fn inode(&self, ino: Ino) -> Result<Inode, ReadError> {
         self.check_features()?;
         self.read_inode(ino)
@@ -164,7 +165,7 @@ impl<R: ReadAt> Reader<R> {
         })
     }
 
-    /// What the checksums of an inode's blocks begin with, if they have any.
+    /// Seed of the checksums of an inode's blocks, if they have any.
     pub(super) fn seed_of(&self, inode: &Inode) -> Option<Seed> {
         let seed = self.sums.seed()?;
         Some(seed.of_inode(inode.ino, inode.generation))
@@ -174,7 +175,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Inode`] if it is not a symlink, or its target cannot be, and [`ReadError::Input`].
+    /// [`ReadError::Inode`] if it is not a symlink, or its target cannot be, and
+    /// [`ReadError::Input`].
     pub fn read_link(&self, inode: &Inode) -> Result<Vec<u8>, ReadError> {
         if inode.file_type != FileType::Symlink {
             return Err(inode.damaged("it is not a symlink"));

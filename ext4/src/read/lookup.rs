@@ -16,7 +16,7 @@ pub(super) const MAX_PATH_LEN: usize = 65_520;
 /// Most entries of directories that are kept for the next time that the way leads through them.
 const MAX_KEPT_ENTRIES: usize = 1 << 20;
 
-/// What becomes of a symlink that is the last name of a path; those on the way are always followed.
+/// Treatment of a symlink that is the last name of a path. Those on the way are always followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Follow {
     /// It is followed.
@@ -91,13 +91,13 @@ impl From<ReadError> for LookupError {
 impl<R: ReadAt> Reader<R> {
     /// Follows a path from the root directory, whether or not it begins with `/`.
     ///
-    /// As on Linux, a slash at the end asks for a directory, `..` above the root is the root, and up
-    /// to 40 symlinks are followed. Absolute ones lead on from the root of the image.
+    /// As on Linux, a slash at the end asks for a directory, `..` above the root is the root, and
+    /// up to 40 symlinks are followed. Absolute ones lead on from the root of the image.
     ///
     /// # Errors
     ///
-    /// [`LookupError::NotFound`], [`LookupError::NotADirectory`], [`LookupError::TooManySymlinks`] and
-    /// [`LookupError::Read`].
+    /// [`LookupError::NotFound`], [`LookupError::NotADirectory`], [`LookupError::TooManySymlinks`]
+    /// and [`LookupError::Read`].
     pub fn lookup(&self, path: &[u8], follow: Follow) -> Result<Inode, LookupError> {
         self.find(path, follow).map(|(_, inode)| inode)
     }
@@ -121,8 +121,8 @@ impl<R: ReadAt> Reader<R> {
     ///
     /// # Errors
     ///
-    /// As [`Reader::open_file`]; [`ReadError::Input`] with [`std::io::ErrorKind::OutOfMemory`] if the
-    /// content does not fit into memory.
+    /// As [`Reader::open_file`]; [`ReadError::Input`] with [`std::io::ErrorKind::OutOfMemory`] if
+    /// the content does not fit into memory.
     pub fn read(&self, path: &[u8]) -> Result<Vec<u8>, LookupError> {
         let file = self.open_file(path)?;
         let mut bytes = Vec::new();
@@ -143,7 +143,7 @@ impl<R: ReadAt> Reader<R> {
         let mut above: Vec<(usize, Inode)> = Vec::new();
         let mut way = Vec::new();
         let mut found = self.root()?;
-        // What is left of the path, the next byte last.
+        // The rest of the path, the next byte last.
         let mut left: Vec<u8> = path.iter().rev().copied().collect();
         let mut symlinks = 0;
         while !left.is_empty() {
@@ -197,7 +197,8 @@ impl<R: ReadAt> Reader<R> {
     }
 }
 
-/// Takes a name off, and the slash after it; the slash stays if it is the last byte, so that it asks for a directory.
+/// Takes a name off, and the slash after it; the slash stays if it is the last byte, so that it
+/// asks for a directory.
 fn take_name(left: &mut Vec<u8>) -> Vec<u8> {
     let mut name = Vec::new();
     while let Some(byte) = left.pop() {

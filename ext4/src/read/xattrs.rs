@@ -64,7 +64,8 @@ impl<R: ReadAt> Reader<R> {
         Ok(xattrs)
     }
 
-    /// What the hashes of values begin with that have inodes of their own, which is there without checksums too.
+    /// Seed of the hashes of values that have inodes of their own. It is there without checksums
+    /// too.
     pub(crate) fn value_seed(&self) -> Seed {
         let seed = self.sums.seed();
         seed.unwrap_or_else(|| Seed::of_uuid(&self.superblock.uuid))
@@ -164,8 +165,9 @@ impl Found<'_> {
     }
 }
 
-/// Returns whether the hash in an inode that holds a value, which is where its time of access would be, is that of the value.
-/// Inodes from before there were hashes have the number of the file there instead (`EXT4_XATTR_INODE_GET_PARENT`).
+/// Returns whether the hash in an inode that holds a value, which is where its time of access would
+/// be, is that of the value. Inodes from before there were hashes have the number of the file there
+/// instead (`EXT4_XATTR_INODE_GET_PARENT`).
 fn is_right_value(owner: &Inode, holder: &Inode, value: &[u8], seed: Seed) -> bool {
     let is_old = holder.modified.seconds() == i64::from(owner.ino.get()) && holder.generation == owner.generation;
     let hash = holder.accessed.seconds() & i64::from(u32::MAX);

@@ -99,8 +99,9 @@ impl Metadata {
 /// Extended attributes by their whole name, such as `user.note` or `security.capability`.
 ///
 /// POSIX ACLs (`system.posix_acl_access`, `system.posix_acl_default`) have the form that the
-/// `getxattr` system call shows, and that [`Acl::encode`](crate::Acl::encode) returns. A name outside the namespaces of Linux is stored as it is, if the
-/// inode has room; Linux does not show it.
+/// `getxattr` system call shows, and that [`Acl::encode`](crate::Acl::encode) returns. A name
+/// outside the namespaces of Linux is stored as it is, if the inode has room; Linux does not show
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Xattrs(BTreeMap<Box<[u8]>, Box<[u8]>>);
 

@@ -1,12 +1,13 @@
 //! Configuration of the init: what a machine runs, and as whom.
 //!
-//! The builder of an image (`src/guest`) writes it, and the init in that image (`guest/init`) reads it.
+//! The builder of an image (`src/guest`) writes it, and the init in that image (`guest/init`) reads
+//! it.
 //!
 //! # Format
 //!
 //! The init is an ELF program of 64 bits, little-endian. Its last `PT_LOAD` segment, which is only
-//! read, holds the configuration and is the end of the file. The builder replaces the segment, so it
-//! may have any length, and sets `p_filesz` and `p_memsz` to that.
+//! read, holds the configuration and is the end of the file. The builder replaces the segment, so
+//! it may have any length, and sets `p_filesz` and `p_memsz` to that.
 //!
 //! The segment begins with a [`Configuration`]. What that points to follows, in any order:
 //!
@@ -43,16 +44,16 @@ pub const TMP: &CStr = c"/tmp";
 
 /// [`Directory::mount`] of a mount point of a tmpfs.
 pub const MOUNT: u32 = 1;
-/// [`Directory::mount`] of a mount point of a tmpfs that would hide files of the image: it is mounted
-/// only if the root is read-only.
+/// [`Directory::mount`] of a mount point of a tmpfs that would hide files of the image: it is
+/// mounted only if the root is read-only.
 pub const MOUNT_IF_READ_ONLY: u32 = 2;
 
 /// Start of the segment.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Configuration {
-    /// Address of the list of the command and its arguments, of which there is at least one. It is 0 in
-    /// a program that no builder has configured.
+    /// Address of the list of the command and its arguments, of which there is at least one. It is
+    /// 0 in a program that no builder has configured.
     pub arguments: u64,
     /// Address of the list of the environment, in the form `NAME=value`.
     pub environment: u64,

@@ -34,7 +34,7 @@ pub enum ArchiveError {
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Where in the tar.
+        /// Offset in the tar, in bytes.
         offset: u64,
     },
     /// There is nothing in it, not even the end of a tar.

@@ -13,7 +13,7 @@ use crate::host::Access;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use layer::cancel::Cancel;
 
-/// What comes of wanting to write a blob.
+/// Result of an attempt to become the writer of a blob.
 pub(crate) enum Begin {
     /// Nobody else does, so it can begin or go on.
     Partial(Box<Partial>),
@@ -64,7 +64,8 @@ impl BlobStore {
         incoming.commit()
     }
 
-    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless that is cancelled.
+    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless
+    /// that is cancelled.
     pub(crate) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             return Ok(Begin::Taken);

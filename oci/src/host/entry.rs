@@ -14,7 +14,7 @@ pub struct Entry {
     pub len: u64,
     /// Time of the last change of its content.
     pub modified: SystemTime,
-    /// What tells it from all others.
+    /// Its identity, which no other file has at the same time.
     pub identity: Identity,
 }
 

@@ -203,7 +203,8 @@ pub enum RegistryError {
         /// Host and port.
         registry: String,
     },
-    /// Another server that the registry leaves something to, its blobs or its tokens, does not do that.
+    /// Another server that the registry leaves something to, its blobs or its tokens, does not do
+    /// that.
     #[error("{registry} leaves this to {host}")]
     Elsewhere {
         /// Host and port of the registry.
@@ -412,7 +413,8 @@ impl Failure for RegistryError {
                 let risk = " that anyone between can read and change what is sent";
                 return Some(Hint::from(accept).with(Setting::PlainHttp).and(risk));
             }
-            // How to speak to other servers, and with which credentials, is not for the user to say.
+            // How to speak to other servers, and with which credentials, is not for the user to
+            // say.
             Self::Elsewhere { source, .. } if !source.is_transient() => {
                 return match **source {
                     Self::Tls { .. }

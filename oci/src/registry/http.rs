@@ -102,7 +102,8 @@ impl Http {
         })
     }
 
-    /// Asks the registry for nothing but whether it would give something (distribution-spec, "Determining Support").
+    /// Asks the registry for nothing but whether it would give something (distribution-spec,
+    /// "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
         let asked = self.asked();
         let exchange = async {
@@ -249,12 +250,14 @@ impl Http {
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            // Where all that is asked of the registry is sent on, it is another host that knows what there is.
+            // Where all that is asked of the registry is sent on, it is another host that knows
+            // what there is.
             StatusCode::NOT_FOUND if has_names && (server.referrer.is_none() || path.starts_with("manifests/")) => {
                 let problem = server.problem(response).await;
                 Err(server.not_found(&self.server.repository, path, problem))
             }
-            // What another host says otherwise is no word about what the registry has, and whom it gives it.
+            // What another host says otherwise is no word about what the registry has, and whom it
+            // gives it.
             _ if server.referrer.is_some() => Err(server.refusal(response).await),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let problem = server.problem(response).await;

@@ -24,8 +24,8 @@ pub enum LoginCheck {
 ///
 /// # Errors
 ///
-/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry; [`ImageError::Cancelled`]
-/// once it is cancelled.
+/// [`RegistryError::LoginRefused`] when it does not, and what can go wrong with a registry;
+/// [`ImageError::Cancelled`] once it is cancelled.
 pub fn check_login(
     target: &LoginTarget,
     user: &str,

@@ -26,8 +26,8 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// Begins to count. `backoff` is the wait after the first failure, give or take a half; each later one is twice as
-    /// long.
+    /// Begins to count. `backoff` is the wait after the first failure, give or take a half; each
+    /// later one is twice as long.
     pub(super) fn new(backoff: Duration) -> Self {
         Self {
             left: ATTEMPTS - 1,
@@ -89,8 +89,8 @@ pub(super) async fn shown<T>(
     }
 }
 
-/// From 0 to 1, another one each time, so that many clients do not come back at once. Nothing of an image depends on
-/// it.
+/// From 0 to 1, another one each time, so that many clients do not come back at once. Nothing of an
+/// image depends on it.
 fn jitter() -> f64 {
     let bits = u16::try_from(RandomState::new().hash_one(()) >> 48).expect("16 of 64 bits remain");
     f64::from(bits) / f64::from(u16::MAX)

@@ -1,6 +1,8 @@
-//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge names.
+//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge
+//! names.
 //!
-//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/` beside it.
+//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/`
+//! beside it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -30,7 +32,8 @@ pub(super) struct Authorizer {
     /// The first token server that gave a token. Some registries name another one later, which does
     /// not.
     first: Mutex<Option<Bearer>>,
-    /// Held while a challenge is answered, so that requests at the same time get one token between them.
+    /// Held while a challenge is answered, so that requests at the same time get one token between
+    /// them.
     answering: tokio::sync::Mutex<()>,
     /// Set once the registry or its token server has refused the credentials that it got.
     refused: AtomicBool,
@@ -117,7 +120,8 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With `all_scopes`, those of other repositories are asked for too.
+    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With
+    /// `all_scopes`, those of other repositories are asked for too.
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ impl Chunk {
     }
 
     /// Replaces the content by what the reader gives until the chunk is full or the reader ends.
-    /// What came before an error counts.
+    /// Bytes that came before an error count.
     pub(super) fn fill(&mut self, reader: &mut impl Read) -> io::Result<()> {
         self.len = 0;
         while self.len < self.buffer.len() {

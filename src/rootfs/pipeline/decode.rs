@@ -24,7 +24,7 @@ enum Phase {
     Tar(Box<dyn TarDecoder>, Arc<ReadAhead>),
     /// The blob is the tar.
     Unpacked(Arc<ReadAhead>),
-    /// What follows is only hashed: an error in the tar may come from a damaged blob.
+    /// The rest is only hashed: an error in the tar may come from a damaged blob.
     Rest(Arc<ReadAhead>),
     Done,
 }

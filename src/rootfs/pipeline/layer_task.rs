@@ -71,11 +71,11 @@ pub(super) struct LayerTask<'a> {
     /// Chunks of the tar to apply.
     checked: VecDeque<Chunk>,
     chunk_count: usize,
-    /// Whether the blob is there and can be decoded, until the owner takes note of it.
+    /// Result of opening the blob, until the owner takes it.
     opened: Option<Result<Compression, LayerFailure>>,
-    /// How the tar ended, behind all chunks, and what the blob says of it.
+    /// End of the tar, behind all chunks, and the checksum that the blob says.
     tar_end: Option<io::Result<Option<SaidChecksum>>>,
-    /// How the blob ended.
+    /// End of the blob.
     end: Option<BlobEnd>,
     /// Memory for the window of the decoder.
     pub(super) claim: Claim,

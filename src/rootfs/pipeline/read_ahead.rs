@@ -24,16 +24,16 @@ pub(in crate::rootfs) struct ReadAhead {
     state: Mutex<State>,
     /// Notified when the reader is back, and with it a chunk or the end.
     fetched: Condvar,
-    /// Whether there is something to fetch, as of the last change: read without the lock, which
+    /// Set if there is something to fetch, as of the last change: read without the lock, which
     /// nobody takes under that of the scheduler.
     has_room: AtomicBool,
 }
 
 struct State {
-    /// What reads and hashes, unless a job has it.
+    /// The reader, which hashes too, unless a job has it.
     blob: Option<Box<dyn BlobReader>>,
     chunks: VecDeque<Chunk>,
-    /// How the blob ended, behind all chunks. An error is returned once.
+    /// End of the blob, behind all chunks. An error is returned once.
     end: Option<io::Result<()>>,
     /// Chunks to be used again.
     spare: Vec<Chunk>,

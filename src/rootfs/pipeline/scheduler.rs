@@ -62,11 +62,11 @@ use std::sync::PoisonError;
 
 use super::sync::{Condvar, Mutex, MutexGuard, scope, spawn};
 
-/// What a scheduler schedules.
+/// Work that a scheduler hands out.
 pub(super) trait Work {
     /// Something to do without the lock.
     type Job;
-    /// What became of a job.
+    /// Result of a job.
     type JobResult;
 
     /// Takes the most urgent job for a role, if there is one.
@@ -81,7 +81,7 @@ pub(super) trait Work {
     fn complete(&mut self, result: Self::JobResult);
 }
 
-/// Who asks for a job.
+/// Thread that asks for a job.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     /// A worker.
@@ -108,7 +108,7 @@ struct State<W> {
     owner_sleeps: bool,
     sleeping_workers: usize,
     stopped: bool,
-    /// What the first panic carried.
+    /// Payload of the first panic.
     panic: Option<Box<dyn Any + Send>>,
 }
 

@@ -1,4 +1,4 @@
-//! What the stages of a layer work with: its blob, a decoder, and what its tar is compared with.
+//! Interfaces of the stages of a layer: its blob, a decoder, and the check of its tar.
 //!
 //! These are traits, so that the model test has blobs and decoders of its own.
 
@@ -42,7 +42,7 @@ pub(in crate::rootfs) trait LayerSource: Sync {
     fn tar_check(&self, index: usize) -> Box<dyn TarCheck + '_>;
 }
 
-/// How a layer is compressed, and what undoes that.
+/// Compression of a layer, and its decoder.
 pub(in crate::rootfs) type OpenTar = (Compression, Option<Box<dyn TarDecoder>>);
 
 /// A blob that is hashed as it is read.
@@ -51,11 +51,11 @@ pub(in crate::rootfs) trait BlobReader: Read + Send {
     fn end(self: Box<Self>) -> BlobEnd;
 }
 
-/// How a blob ended.
+/// End of a blob.
 pub(in crate::rootfs) struct BlobEnd {
-    /// Whether it could be read to its end.
+    /// An error if it could not be read to its end.
     pub(in crate::rootfs) read: io::Result<()>,
-    /// Whether it was the one that the manifest names, if it could.
+    /// An error if it was read, and is not the one that the manifest names.
     pub(in crate::rootfs) verdict: Result<(), DigestError>,
 }
 
@@ -71,7 +71,7 @@ pub(in crate::rootfs) trait TarDecoder: Read + Send {
     fn checksum(&self) -> Option<SaidChecksum>;
 }
 
-/// What is computed of a tar, and compared.
+/// Check of a tar: what is computed of it, and compared.
 pub(in crate::rootfs) trait TarCheck: Send {
     /// Notes, before anything is read, that the blob is compressed with gzip.
     fn begin_gzip(&mut self);
