@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 
-use ext4::{DeviceOutput, FormatError, Formatter, ImageAction, Journal, Options, Output, Size, Tree};
+use ext4::{DeviceOutput, FormatError, Formatter, Journal, Options, Output, Size, Tree};
 
 use support::content::Content;
 use support::model::Build;
@@ -156,7 +156,7 @@ fn what_cannot_be_emptied_is_refused_at_once() {
         matches!(
             error,
             FormatError::Image {
-                action: ImageAction::Resize,
+                action: ext4::ImageAction::Resize,
                 ..
             }
         ),
@@ -170,7 +170,7 @@ fn what_cannot_be_emptied_is_refused_at_once() {
         matches!(
             error,
             FormatError::Image {
-                action: ImageAction::Resize,
+                action: ext4::ImageAction::Resize,
                 ..
             }
         ),

@@ -1,7 +1,6 @@
 //! A registry that does what no registry should, and one that does what all do.
 
 use std::fs;
-use std::net::TcpListener;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -356,7 +355,7 @@ fn a_registry_elsewhere_is_never_spoken_to_in_the_clear() {
         println!("skipped: a proxy stands between");
         return;
     }
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     // The same place by an address that is not one of the loopback interface.
     let elsewhere = format!("0.0.0.0:{}/x", listener.local_addr().unwrap().port());
     let first_byte = thread::spawn(move || {

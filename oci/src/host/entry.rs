@@ -46,7 +46,6 @@ impl Identity {
     ///
     /// None.
     #[cfg(not(unix))]
-    #[expect(clippy::unnecessary_wraps, reason = "Unix has more to do")]
     pub fn of(_file: &File) -> io::Result<Self> {
         Ok(Self)
     }

@@ -125,13 +125,16 @@ impl Directory {
     }
 
     /// There are no files without a name.
-    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    #[must_use]
     pub fn create_nameless(&self, _mode: u32) -> Option<File> {
         None
     }
 
     /// There are no files without a name.
-    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`.
     pub fn link(&self, _file: &File, _name: impl AsRef<OsStr>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -159,7 +162,10 @@ impl Directory {
     }
 
     /// There is no such step.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    ///
+    /// # Errors
+    ///
+    /// None.
     pub fn exchange(&self, _one: impl AsRef<OsStr>, _other: impl AsRef<OsStr>) -> io::Result<bool> {
         Ok(false)
     }
@@ -219,7 +225,10 @@ impl Directory {
     }
 
     /// There is nothing that tells directories apart.
-    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "Unix has more to do")]
+    ///
+    /// # Errors
+    ///
+    /// None.
     pub fn identity(&self) -> io::Result<Identity> {
         Ok(Identity)
     }
@@ -234,6 +243,7 @@ impl Directory {
     }
 
     /// Returns its path.
+    #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -218,8 +218,9 @@ impl Directory {
         descriptor_path(&file).exists().then_some(file)
     }
 
+    /// There are no files without a name.
     #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_self, reason = "Linux has such files")]
+    #[must_use]
     pub fn create_nameless(&self, _mode: u32) -> Option<File> {
         None
     }
@@ -236,8 +237,12 @@ impl Directory {
         Ok(fs::linkat(fs::CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
     }
 
+    /// There are no files without a name.
+    ///
+    /// # Errors
+    ///
+    /// `Unsupported`.
     #[cfg(not(target_os = "linux"))]
-    #[expect(clippy::unused_self, reason = "Linux has such files")]
     pub fn link(&self, _file: &File, _name: impl AsRef<OsStr>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
