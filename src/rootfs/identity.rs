@@ -12,7 +12,7 @@ pub fn uuid(manifest: &Digest) -> Uuid {
     Builder::from_custom_bytes(derive("microagent rootfs uuid", manifest)).into_uuid()
 }
 
-/// The seed of the hashes of names: as [`uuid`], of `microagent rootfs hash seed`, with all bits as they come.
+/// The seed of the hashes of names: as [`uuid()`], of `microagent rootfs hash seed`, with all bits as they come.
 #[must_use]
 pub fn hash_seed(manifest: &Digest) -> [u8; 16] {
     derive("microagent rootfs hash seed", manifest)
