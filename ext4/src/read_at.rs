@@ -37,7 +37,8 @@ impl ReadAt for [u8] {
     }
 }
 
-/// A regular file or a device. Its position does not matter; on Windows, reads move it.
+/// A regular file or a device. Its position does not matter; on systems other than Unix, reads move
+/// it.
 impl ReadAt for File {
     #[cfg(unix)]
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
@@ -58,6 +59,14 @@ impl ReadAt for File {
             }
         }
         Ok(())
+    }
+
+    /// Moves the position, which only one thread at a time may do.
+    #[cfg(not(any(unix, windows)))]
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let mut file = self;
+        file.seek(SeekFrom::Start(offset))?;
+        file.read_exact(buffer)
     }
 
     fn size(&self) -> io::Result<u64> {
