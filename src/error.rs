@@ -36,7 +36,7 @@ pub enum BuildError {
     OutputNotAFile {
         /// The output's path.
         path: PathBuf,
-        /// What is there.
+        /// The kind of what is there.
         found: EntryKind,
     },
     /// The output's directory is not there.
@@ -44,7 +44,7 @@ pub enum BuildError {
     NoDirectory {
         /// The output's path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },

@@ -66,7 +66,8 @@ const MAX_ZEROS: u32 = 1000;
 ///     *kinds.entry(finding.structure.kind()).or_default() += 1;
 /// }
 /// assert_eq!(kinds[&StructureKind::Superblock], 2);
-/// let mut warnings = report.findings.iter().filter(|finding| finding.severity() == Severity::Warning);
+/// let findings = report.findings.iter();
+/// let mut warnings = findings.filter(|finding| finding.severity() == Severity::Warning);
 /// assert_eq!(warnings.next().map(|finding| finding.problem.code()), Some("free-blocks-wrong"));
 /// # Ok(())
 /// # }

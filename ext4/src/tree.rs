@@ -190,7 +190,8 @@ impl Inode {
 /// use ext4::{Kind, Metadata, Tree, InodeId, Directory};
 ///
 /// let mut tree = Tree::default();
-/// let etc = tree.insert(InodeId::ROOT, b"etc", Metadata::new(0o755), Kind::Directory(Directory::new()))?;
+/// let etc = Kind::Directory(Directory::new());
+/// let etc = tree.insert(InodeId::ROOT, b"etc", Metadata::new(0o755), etc)?;
 /// let link = Kind::Symlink(b"../run/hostname"[..].into());
 /// let hostname = tree.insert(etc, b"hostname", Metadata::new(0o777), link)?;
 /// tree.link(etc, b"nodename", hostname)?;

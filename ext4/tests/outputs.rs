@@ -151,31 +151,20 @@ fn a_device_keeps_its_size_when_the_content_does_not_fit() {
 #[test]
 #[cfg(unix)]
 fn what_cannot_be_emptied_is_refused_at_once() {
-    let error = Formatter::new(open(Path::new("/dev/null")), options()).err().unwrap();
-    assert!(
-        matches!(
-            error,
-            FormatError::Image {
-                action: ext4::ImageAction::Resize,
-                ..
-            }
-        ),
-        "{error}"
-    );
     let read_only = tempfile::NamedTempFile::new().unwrap();
-    let error = Formatter::new(File::open(read_only.path()).unwrap(), options())
-        .err()
-        .unwrap();
-    assert!(
-        matches!(
-            error,
-            FormatError::Image {
-                action: ext4::ImageAction::Resize,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    for output in [open(Path::new("/dev/null")), File::open(read_only.path()).unwrap()] {
+        let error = Formatter::new(output, options()).err().unwrap();
+        assert!(
+            matches!(
+                error,
+                FormatError::Image {
+                    action: ext4::ImageAction::Resize,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+    }
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn read_all(bytes: &[u8]) {
     if let Ok(reader) = Reader::open(bytes) {
         let _ = reader.boot_area();
         let _ = (reader.info(), reader.groups());
-        // What is damaged hides nothing else.
+        // A damaged structure hides nothing else.
         read_tree(&reader, |_| {});
     }
 }

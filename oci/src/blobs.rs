@@ -1,11 +1,14 @@
 //! The store of blobs, shared by all builds that use the same state directory.
 //!
-//! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are right.
-//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of one that is downloaded, which whoever comes next goes on with.
-//! - `blobs/incoming/<hex>.<any>` holds, until it is whole, what nobody goes on with: a document, or a layer's tar that is kept,
-//!   which is a blob of its own. Whoever writes it has it locked.
-//! - `blobs/locks/<3 hex digits>` is locked by who writes one of the blobs whose hash begins so. Locks end with the process
-//!   that holds them, `kill -9` included, and their files stay: nobody can wait for one that another removes.
+//! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are
+//!   right.
+//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of a download, which the next download of
+//!   the blob resumes.
+//! - `blobs/incoming/<hex>.<any>` holds, until it is whole, a blob that is never resumed: a document,
+//!   or a layer's tar that is kept, which is a blob of its own. Its writer has it locked.
+//! - `blobs/locks/<3 hex digits>` is locked while a blob is written whose hash begins so. Locks end
+//!   with the process that holds them, `kill -9` included, and their files stay: nobody can wait for
+//!   one that another removes.
 //!
 //! When a blob was last used is its time of modification. Nothing is synced: who reads a blob
 //! checks it again, and removes it from the store if a crash of the machine has spoilt it.

@@ -1,4 +1,4 @@
-//! What can go wrong between a reference and the bytes of its layers.
+//! Errors between a reference and the bytes of its layers.
 
 use std::fmt;
 use std::time::Duration;
@@ -58,7 +58,7 @@ pub enum ImageError {
     Content {
         /// The digest that was asked for.
         digest: Digest,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: DigestError,
     },
@@ -67,7 +67,7 @@ pub enum ImageError {
     Decode {
         /// The digest of its blob.
         digest: Digest,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: DecodeError,
     },
@@ -76,7 +76,7 @@ pub enum ImageError {
     Document {
         /// Its digest, or its path.
         document: String,
-        /// What is wrong with it.
+        /// The fault.
         #[source]
         source: ManifestError,
     },

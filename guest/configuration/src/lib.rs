@@ -11,8 +11,8 @@
 //!
 //! The segment begins with a [`Configuration`]. What that points to follows, in any order:
 //!
-//! - An address is a virtual one, at which the kernel maps the segment. So the init parses nothing: an
-//!   address in the segment is a pointer.
+//! - An address is a virtual one, at which the kernel maps the segment. So the init parses nothing:
+//!   an address in the segment is a pointer.
 //! - A string is bytes and a NUL.
 //! - A list of strings is their addresses and a 0, which `execve` takes as it is.
 //! - The other lists have a count, and lie at a multiple of 8.

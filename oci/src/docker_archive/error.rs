@@ -14,7 +14,7 @@ pub enum DockerArchiveError {
     NoSuchImage {
         /// The archive.
         path: PathBuf,
-        /// What was asked for; empty if nothing was.
+        /// The name that was asked for; empty if none was.
         wanted: String,
         /// Position and names of each image.
         images: Vec<String>,

@@ -27,7 +27,7 @@ pub enum LayoutError {
     MissingBlob {
         /// The digest of the blob.
         digest: Digest,
-        /// Where it should be.
+        /// The path where it should be.
         path: PathBuf,
     },
     /// An `index.json` without any image.

@@ -18,7 +18,7 @@ use crate::host::open_file;
 /// Limit on a file with certificates in bytes. Those of all public authorities take 300 KiB.
 const MAX_CA_LEN: u64 = 16 << 20;
 
-/// How long to wait for what.
+/// Limits on waiting.
 #[derive(Clone, Copy)]
 pub(super) struct Timeouts {
     /// For a connection.

@@ -23,7 +23,7 @@ pub enum FileError {
         #[source]
         source: io::Error,
     },
-    /// What was decompressed, or came through a pipe, could not be kept.
+    /// Bytes that were decompressed, or came through a pipe, could not be kept.
     #[error("could not unpack into a temporary file in {}", .path.display())]
     Scratch {
         /// The directory.
