@@ -8,22 +8,35 @@
 )]
 
 use std::error::Error;
-use std::sync::Arc;
-use std::time::Duration;
 use std::{io, thread};
 
 use microagent::layer::cancel::Cancel;
+use microagent::layer::events::Events;
 use microagent::layer::failure::Failure as _;
-use microagent::rootfs::{BuildOptions, build};
+use microagent::rootfs::{BuildOptions, Event, build};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let (Some(image), Some(output)) = (arguments.next(), arguments.next()) else {
         return Err("usage: build <reference> <image>".into());
     };
-    let mut options = BuildOptions::new(image.parse()?, output);
+    let mut options = BuildOptions::new(image.parse()?);
     options.allow_mutable = true;
     options.digest = true;
+    let mut shown = 0;
+    options.events = Events::new(move |event| match event {
+        Event::Phase(phase) => eprintln!("{phase}"),
+        Event::Warning(warning) => eprintln!("warning: {warning}"),
+        Event::Progress(progress) if progress.size() > 0 => {
+            // There is an event for every few KiB.
+            let percent = 100 * progress.applied() / progress.size();
+            if percent >= shown + 10 {
+                shown = percent;
+                eprintln!("{percent} % of layers applied");
+            }
+        }
+        _ => {}
+    });
 
     let cancel = Cancel::new();
     thread::spawn({
@@ -35,24 +48,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     });
-    let done = Cancel::new();
-    let display = thread::spawn({
-        let (done, progress) = (done.clone(), Arc::clone(&options.progress));
-        move || {
-            while done.wait_timeout(Duration::from_millis(200)).is_ok() {
-                let (applied, size) = progress.layers().iter().fold((0, 0), |(applied, size), layer| {
-                    (applied + layer.applied(), size + layer.size())
-                });
-                eprintln!("{applied} of {size} bytes of layers applied");
-            }
-        }
-    });
-    let result = build(&options, &cancel);
-    done.cancel();
-    display.join().expect("it only prints");
-
-    let report =
-        result.inspect_err(|error| eprintln!("{:?}: {:?}", error.kind(), error.hint().map(|hint| hint.to_string())))?;
+    let report = build(&options, output, &cancel)
+        .inspect_err(|error| eprintln!("{:?}: {:?}", error.kind(), error.hint().map(|hint| hint.to_string())))?;
     println!("{report:#?}");
     Ok(())
 }

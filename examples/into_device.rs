@@ -18,7 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let device = File::options().read(true).write(true).open(device)?;
     let mut output = DeviceOutput::new(device.try_clone()?)?;
 
-    let mut options = BuildOptions::new(image.parse()?, "");
+    let mut options = BuildOptions::new(image.parse()?);
     options.allow_mutable = true;
     options.file_system.size = Size::Fixed(output.capacity());
     let report = build_into(&options, &mut output, &Cancel::new())?;

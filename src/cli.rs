@@ -90,16 +90,15 @@ fn with_usage(failure: Failure) -> Failure {
 }
 
 fn build_rootfs(arguments: &Build, presentation: Presentation) -> Result<(), Failure> {
-    let options = arguments.options().map_err(Failure::Usage)?;
+    let mut options = arguments.options().map_err(Failure::Usage)?;
     let signals = Signals::listen().map_err(Failure::Signals)?;
-    let display = Display::start(arguments.progress, presentation.mode, &options.progress);
-    let result = microagent::rootfs::build(&options, signals.cancel());
-    drop(display);
+    let display = Display::start(arguments.progress, presentation.mode);
+    options.events = display.events();
+    let result = microagent::rootfs::build(&options, &arguments.out, signals.cancel());
     let report = result.map_err(|error| Failure::Build {
         error,
         signal_status: signals.exit_status(),
     })?;
-    // Whoever closed standard error doesn't want to know.
-    let _ = report::warn(&report, &options.platform);
+    display.finish();
     report::print(&report, &arguments.image, presentation.format).map_err(Failure::Report)
 }

@@ -6,7 +6,7 @@
 //! use microagent::layer::cancel::Cancel;
 //! use microagent::rootfs::{BuildOptions, build_into};
 //!
-//! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?, "");
+//! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?);
 //! options.allow_mutable = true;
 //! options.platform = "linux/amd64".parse()?;
 //! options.file_system.size = Size::Fixed(16 << 20);
@@ -19,9 +19,10 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`rootfs::build`] writes a file instead, which appears when it is whole. The programs in
-//! `examples/` show progress and cancellation (`build.rs`), a block device (`into_device.rs`), and
-//! looking into an image (`inspect.rs`).
+//! [`rootfs::build`] writes a file instead, which appears when it is whole, and
+//! [`rootfs::build_async`] does so on a thread of its own. The programs in `examples/` show progress
+//! and cancellation (`build.rs`), a block device (`into_device.rs`), and looking into an image
+//! (`inspect.rs`).
 //!
 //! # Modules
 //!
@@ -43,8 +44,10 @@
 //!
 //! # Threads and runtimes
 //!
-//! Functions block their thread, and work inside of an asynchronous runtime: call them with
-//! `spawn_blocking` or the like. A [`Cancel`](layer::cancel::Cancel) ends them within moments. No
+//! Functions block their thread, and work inside of an asynchronous runtime: call
+//! [`rootfs::build_async`] there, and the others with `spawn_blocking` or the like. A
+//! [`Cancel`](layer::cancel::Cancel) ends them within moments, and
+//! [`BuildOptions::events`](rootfs::BuildOptions::events) reports phases, progress and warnings. No
 //! function handles signals or writes to standard output or error. The environment names proxies
 //! and, by [`BuildOptions::new`](rootfs::BuildOptions::new), the home directory.
 //!

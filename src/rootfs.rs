@@ -1,239 +1,68 @@
 //! From an image reference to a disk image: the whole story.
 
+mod background;
+mod event;
 mod holes;
 pub mod identity;
+mod options;
 mod output;
 mod pipeline;
+mod report;
 mod stages;
+mod warning;
 mod write_back;
 
-use std::env;
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fs::File;
-use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::Path;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
-use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary, Timestamp};
-use uuid::Uuid;
+use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary};
 
 use crate::error::{BuildError, LayerFailure};
-use crate::guest::{Guest, Init, InitPath};
+use crate::guest::Guest;
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
-use layer::{Compression, LayerOptions, LayerSummary, Limits, Rootfs};
-#[cfg(feature = "registry")]
-use oci::RegistryOptions;
-use oci::{Cache, Digest, Helper, Image, ImageError, Layer, Platform, Progress, Reference, Source, SourceOptions};
+use layer::{LayerOptions, Limits, Rootfs};
+use oci::{Cache, Image, ImageError, Layer, Platform, Reference, Source, SourceOptions};
 use output::Pending;
 use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
 
+pub use background::build_async;
+pub use event::{Event, Phase};
+pub use options::{BuildOptions, default_state_dir};
+pub use report::{AppliedLayer, Builder, Report};
+pub use warning::Warning;
+
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
 const MAX_REPAIRS: usize = 100;
 
-/// What disk image to build, and of what.
+/// Builds a disk image. The file appears when all of it is right, in place of an existing one; on
+/// any failure, all is as it was before.
 ///
-/// [`BuildOptions::new`] has the defaults of the command, and every field can be changed:
-///
-/// ```no_run
-/// use ext4::Size;
-/// use layer::cancel::Cancel;
-/// use microagent::rootfs::{BuildOptions, build};
-///
-/// let mut options = BuildOptions::new("oci:layout:latest".parse()?, "disk.ext4");
-/// options.allow_mutable = true;
-/// options.file_system.size = Size::Fixed(2 << 30);
-/// let report = build(&options, &Cancel::new())?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-#[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
-pub struct BuildOptions {
-    /// Where the image is.
-    pub image: Reference,
-    /// File to write.
-    pub output: PathBuf,
-    /// Platform that the image must be for.
-    pub platform: Platform,
-    /// Whether an image that is not pinned by digest is accepted.
-    pub allow_mutable: bool,
-    /// Directory for temporary files and caches, which need not exist yet.
-    pub state_dir: PathBuf,
-    /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
-    pub cache_limit: u64,
-    /// Whether the layers are kept in the state directory as they are when they are unpacked, so that a later build need not
-    /// decompress them. They count towards [`BuildOptions::cache_limit`].
-    pub keep_unpacked: bool,
-    /// How to speak to registries.
-    #[cfg(feature = "registry")]
-    pub registry: RegistryOptions,
-    /// Told how far the layers are.
-    pub progress: Arc<Progress>,
-    /// What the file system shall be like. Its UUID and hash seed are not taken from here.
-    pub file_system: Options,
-    /// UUID of the file system; without, one that derives from the digest of the manifest.
-    pub uuid: Option<Uuid>,
-    /// The init that the image gets, if any.
-    pub init: Option<Init>,
-    /// Time that all newer times in the image become.
-    pub newest: Option<Timestamp>,
-    /// The mke2fs that makes the file system in place of the native writer.
-    pub mke2fs: Option<PathBuf>,
-    /// Whether the report gives the digest of the output.
-    pub digest: bool,
-    /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
-    pub keep_stage: bool,
-    /// Directory to export the tree of the finished image to, at a path where nothing is yet.
-    pub stage_snapshot: Option<PathBuf>,
-    /// Threads that read, decompress, hash, apply and write the layers, this one included. They change no byte.
-    pub threads: NonZeroUsize,
-    /// Whether the disk image shall be on the disk when the build is over, whatever happens to the machine then.
-    pub sync: bool,
-    /// What the image may cost. A disk whose size is fixed may be larger, and its layers as large as the disk.
-    pub limits: Limits,
-}
-
-impl BuildOptions {
-    /// Options for an image and the file to write, with the defaults of the command.
-    ///
-    /// That is an image pinned by digest, for Linux on the architecture of this machine, with the
-    /// init at [`InitPath::DEFAULT`], a native file system that fits its content, one thread a
-    /// processor, an fsync at the end, and [`default_state_dir`]. Credentials are those of
-    /// [`RegistryOptions::default`]: none.
-    #[must_use]
-    pub fn new(image: Reference, output: impl Into<PathBuf>) -> Self {
-        Self {
-            image,
-            output: output.into(),
-            platform: Platform::host(),
-            allow_mutable: false,
-            state_dir: default_state_dir().unwrap_or_default(),
-            cache_limit: Cache::DEFAULT_LIMIT,
-            keep_unpacked: false,
-            #[cfg(feature = "registry")]
-            registry: RegistryOptions::default(),
-            progress: Arc::default(),
-            file_system: Options::new([0; 16]),
-            uuid: None,
-            init: Some(Init::default()),
-            newest: None,
-            mke2fs: None,
-            digest: false,
-            keep_stage: false,
-            stage_snapshot: None,
-            threads: thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            sync: true,
-            limits: Limits::default(),
-        }
-    }
-}
-
-/// Returns the state directory of the command: `.microagent` in the home directory, or `None`
-/// without one.
-#[must_use]
-pub fn default_state_dir() -> Option<PathBuf> {
-    let home = env::home_dir().filter(|home| !home.as_os_str().is_empty());
-    home.map(|home| home.join(".microagent"))
-}
-
-/// What was built, of what.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Report {
-    /// The image that was used, pinned by digest.
-    pub resolved_ref: String,
-    /// Digest of its manifest.
-    pub digest: Digest,
-    /// Platform that it is for.
-    pub platform: Platform,
-    /// Platform that its config names, as written, where its index lists another one.
-    pub config_platform: Option<String>,
-    /// Its layers, lowest first.
-    pub layers: Vec<AppliedLayer>,
-    /// Where in it the init is, if it got one.
-    pub init_path: Option<InitPath>,
-    /// The file that was written; `None` of [`build_into`].
-    pub output_path: Option<PathBuf>,
-    /// SHA-256 of its bytes, if that was asked for.
-    pub output_digest: Option<Digest>,
-    /// The directory beside it with its tree, if that was asked for.
-    pub stage_dir: Option<PathBuf>,
-    /// The directory elsewhere with its tree, if that was asked for.
-    pub stage_snapshot: Option<PathBuf>,
-    /// What made the file system.
-    pub builder: Builder,
-    /// UUID of the file system.
-    pub uuid: Uuid,
-    /// Size of the file system in bytes.
-    pub size_bytes: u64,
-    /// Bytes of it that are in use, metadata included.
-    pub used_bytes: u64,
-    /// Inodes in use.
-    pub inode_count: u32,
-    /// Whether the file takes no room for what is never written: not on Windows, if it is on a disk that cannot do so.
-    pub has_holes: bool,
-    /// A credential helper that a file leaves the registry's credentials to, and that was not asked.
-    pub unasked_helper: Option<Helper>,
-}
-
-impl Report {
-    /// Takes the measures of another file system of the same image.
-    fn measure(&mut self, summary: Summary) {
-        self.size_bytes = summary.size_bytes;
-        self.used_bytes = summary.used_bytes;
-        self.inode_count = summary.inode_count;
-    }
-}
-
-/// What makes a file system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Builder {
-    /// The writer of this program.
-    Native,
-    /// An mke2fs that the user named.
-    Mke2fs,
-}
-
-/// A layer that is in the disk image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct AppliedLayer {
-    /// Digest of its blob.
-    pub digest: Digest,
-    /// Media type of its blob, as written; empty where nothing says one.
-    pub media_type: String,
-    /// How it is compressed, which the media type may say otherwise.
-    pub compression: Compression,
-    /// What it held.
-    pub summary: LayerSummary,
-}
-
-/// Builds a disk image. The file appears when all of it is right, in place of an existing one; on any failure, all is as
-/// it was before. It fails soon once it is cancelled.
-///
-/// Blocks its thread until it is done. Inside of an asynchronous runtime it works too, and blocks a
-/// thread of that: call it there with `spawn_blocking` or the like.
+/// Blocks its thread until it is done; [`build_async`] does not. Fails within moments once it is
+/// cancelled.
 ///
 /// # Errors
 ///
 /// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
-pub fn build(options: &BuildOptions, cancel: &Cancel) -> Result<Report, BuildError> {
-    let build = Build { options, cancel };
-    build.until_repaired(|found| build.build_file(found))
+pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) -> Result<Report, BuildError> {
+    let build = Build::new(options, cancel);
+    build.until_repaired(|found| build.build_file(output.as_ref(), found))
 }
 
 /// Builds a file system in any output: a block device, memory, or a part of a file. It gets the
 /// bytes that [`build`] gives a file; on a failure, it is left as it is then.
 ///
 /// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
-/// [`BuildOptions::file_system`]. Options that concern a file are not used: `output`, `mke2fs`,
-/// `digest`, `keep_stage`, `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
+/// [`BuildOptions::file_system`]. Options that concern a file are not used: `mke2fs`, `digest`,
+/// `keep_stage`, `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -244,7 +73,7 @@ pub fn build(options: &BuildOptions, cancel: &Cancel) -> Result<Report, BuildErr
 ///
 /// let device = File::options().read(true).write(true).open("/dev/loop0")?;
 /// let mut output = DeviceOutput::new(device)?;
-/// let mut options = BuildOptions::new("oci:layout@sha256:…".parse()?, "");
+/// let mut options = BuildOptions::new("oci:layout@sha256:…".parse()?);
 /// options.file_system.size = Size::Fixed(output.capacity());
 /// build_into(&options, &mut output, &Cancel::new())?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -258,7 +87,7 @@ pub fn build_into(
     output: &mut (impl Output + Send),
     cancel: &Cancel,
 ) -> Result<Report, BuildError> {
-    let build = Build { options, cancel };
+    let build = Build::new(options, cancel);
     build.until_repaired(|found| {
         build.refuse_mutable()?;
         let (report, _) = build.write(found, output, &Arc::default())?;
@@ -270,12 +99,36 @@ pub fn build_into(
 struct Build<'a> {
     options: &'a BuildOptions,
     cancel: &'a Cancel,
+    /// Warnings that were reported: a build that begins again has the same ones.
+    warned: RefCell<HashSet<Warning>>,
 }
 
 /// An image, where it was found.
 type Found = (Source, Image);
 
-impl Build<'_> {
+impl<'a> Build<'a> {
+    fn new(options: &'a BuildOptions, cancel: &'a Cancel) -> Self {
+        Self {
+            options,
+            cancel,
+            warned: RefCell::default(),
+        }
+    }
+
+    /// Reports that a phase begins.
+    fn begin(&self, phase: Phase) {
+        self.options.events.emit(|| Event::Phase(phase));
+    }
+
+    /// Reports those warnings that were not reported before.
+    fn warn(&self, warnings: &[Warning]) {
+        for warning in warnings {
+            if self.warned.borrow_mut().insert(warning.clone()) {
+                self.options.events.emit(|| Event::Warning(warning.clone()));
+            }
+        }
+    }
+
     /// Builds, and again as long as that only removed a damaged copy of a blob.
     fn until_repaired(
         &self,
@@ -296,12 +149,12 @@ impl Build<'_> {
     }
 
     /// Builds a file once, of the image that was found before, if there is one.
-    fn build_file(&self, found: &mut Option<Found>) -> Result<Report, BuildError> {
+    fn build_file(&self, output: &Path, found: &mut Option<Found>) -> Result<Report, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
-        let (file, pending) = Pending::create(&options.output)?;
+        let (file, pending) = Pending::create(output)?;
         let programs = options.mke2fs.as_deref().map(Programs::find).transpose()?;
-        let mut stages = Stages::begin(options)?;
+        let mut stages = Stages::begin(options, output)?;
         let write_back = Arc::new(AtomicBool::new(false));
         let mut disk = WriteBack::new(file, &write_back);
         let (mut report, format) = self.write(found, &mut disk, &write_back)?;
@@ -310,23 +163,35 @@ impl Build<'_> {
         let (file, pending) = match &programs {
             None => (file, pending),
             Some(programs) => {
+                self.begin(Phase::Mke2fs);
                 let (file, pending, summary) = self.rebuild(programs, &format, &file, &pending)?;
                 report.builder = Builder::Mke2fs;
                 report.measure(summary);
                 (file, pending)
             }
         };
-        report.has_holes = pending.has_holes();
+        if !pending.has_holes() {
+            let path = output.to_owned();
+            let warning = Warning::NotSparse { path };
+            self.warn(slice::from_ref(&warning));
+            report.warnings.push(warning);
+        }
         if options.sync {
+            self.begin(Phase::Sync);
             pending.sync(&file)?;
         }
-        let output_digest = options.digest.then(|| pending.digest(&file, self.cancel));
-        report.output_digest = output_digest.transpose()?;
-        stages.export(&file, self.cancel)?;
+        if options.digest {
+            self.begin(Phase::Digest);
+            report.output_digest = Some(pending.digest(&file, self.cancel)?);
+        }
+        if stages.are_wanted() {
+            self.begin(Phase::Export);
+            stages.export(&file, self.cancel)?;
+        }
         self.cancel.check()?;
         stages.publish()?;
         pending.publish(file)?;
-        report.output_path = Some(options.output.clone());
+        report.output_path = Some(output.to_owned());
         let stages = stages.keep();
         report.stage_dir = stages.beside;
         report.stage_snapshot = stages.snapshot;
@@ -346,11 +211,13 @@ impl Build<'_> {
             let layers = source.prefetch(&image.layers);
             layers.map_err(|source| self.image_failure(source))?
         } else {
+            self.begin(Phase::Resolve);
             let (source, (image, layers)) = self.find(Source::pull)?;
             *found = Some((source, image));
             layers
         };
         let (source, image) = found.as_ref().expect("it was pulled");
+        let mut warnings = self.check_image(source, image);
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;
@@ -364,6 +231,7 @@ impl Build<'_> {
             boot_area: Provenance::of(image).encode(),
             ..options.file_system.clone()
         };
+        self.begin(Phase::Layers);
         let layers = ImageLayers::new(source, &layers, self.cancel);
         let disk = Cancellable::new(output, self.cancel);
         let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
@@ -374,8 +242,10 @@ impl Build<'_> {
             if let Some(guest) = &guest {
                 guest.install(&mut rootfs)?;
             }
+            self.begin(Phase::Metadata);
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
+        warnings.extend(applied.iter().flat_map(Warning::of_layer));
         let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
@@ -392,10 +262,22 @@ impl Build<'_> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
-            has_holes: true,
-            unasked_helper: source.unasked_helper().cloned(),
+            warnings,
         };
         Ok((report, format))
+    }
+
+    /// Reports what is unexpected of an image before its layers are read.
+    fn check_image(&self, source: &Source, image: &Image) -> Vec<Warning> {
+        let config = image.config_platform.as_ref().map(|config| Warning::ConfigPlatform {
+            listed: image.platform.clone(),
+            config: config.clone(),
+        });
+        let helper = source.unasked_helper().cloned().map(Warning::UnaskedHelper);
+        let platform = Warning::of_platform(&self.options.platform, &image.platform);
+        let warnings: Vec<_> = [platform, config, helper].into_iter().flatten().collect();
+        self.warn(&warnings);
+        warnings
     }
 
     /// Has mke2fs make what the native writer made.
@@ -414,7 +296,7 @@ impl Build<'_> {
             cancel: self.cancel,
         };
         let (file, summary) = mke2fs.build(native)?;
-        let pending = Pending::adopt(&self.options.output, scratch.directory(), mke2fs::IMAGE.as_ref())?;
+        let pending = Pending::adopt(pending.target(), scratch.directory(), mke2fs::IMAGE.as_ref())?;
         Ok((file, pending, summary))
     }
 
@@ -460,7 +342,7 @@ impl Build<'_> {
         options.keep_unpacked = self.options.keep_unpacked;
         let (_, limits) = limited(self.options.file_system.size, self.options.limits);
         options.max_download = limits.max_compressed();
-        options.progress = Arc::clone(&self.options.progress);
+        options.events = self.options.events.wrap(Event::from);
         options.cancel = self.cancel.clone();
         let open = || {
             let source = Source::open(&self.options.image, &options)?;
@@ -501,7 +383,11 @@ impl Build<'_> {
             }
             let digest = layer.digest.clone();
             match self.apply_layer(layers, pipeline, index, rootfs) {
-                Ok(layer) => applied.push(AppliedLayer { digest, ..layer }),
+                Ok(layer) => {
+                    let layer = AppliedLayer { digest, ..layer };
+                    self.warn(&Warning::of_layer(&layer));
+                    applied.push(layer);
+                }
                 Err(failure) => {
                     return Err(BuildError::Layer {
                         number: index + 1,

@@ -23,7 +23,6 @@ use std::fs;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
 use layer::cancel::Cancel;
@@ -244,17 +243,17 @@ fn built_by<T>(
 ) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
-    let mut options = options(reference, architecture, &output);
+    let mut options = options(reference, architecture);
     options.state_dir = directory.path().join("state");
     options.threads = NonZeroUsize::new(threads).unwrap();
     change(&mut options);
-    let report = build(&options, &Arc::default()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
+    let report = build(&options, &output, &Cancel::new()).unwrap_or_else(|error| panic!("{reference}: {error:?}"));
     look(&output, &report)
 }
 
 /// The options of all cases.
-fn options(reference: &str, architecture: &str, output: &Path) -> BuildOptions {
-    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), output);
+fn options(reference: &str, architecture: &str) -> BuildOptions {
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
     options.platform = Platform::parse("linux", architecture).unwrap();
     options.cache_limit = u64::MAX;
     options.file_system.size = fitting(10);
@@ -328,7 +327,7 @@ fn another_output_gets_the_same_bytes() {
     let stored = Image::Hello("amd64").store();
     let change: Change = |options| options.init = Some(Init::default());
     built(&stored.reference(), stored.architecture, change, |file, report| {
-        let mut options = options(&stored.reference(), stored.architecture, Path::new("unused"));
+        let mut options = options(&stored.reference(), stored.architecture);
         change(&mut options);
         // Bytes that were there before must not show through.
         let mut memory = vec![0xff; 1 << 20];

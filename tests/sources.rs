@@ -7,6 +7,7 @@ mod archives;
 mod asynchronous;
 mod documents;
 mod downloads;
+mod events;
 mod faults;
 mod layouts;
 mod logins;
@@ -30,10 +31,13 @@ mod windows;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use layer::cancel::Cancel;
-use oci::{Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions, Verified};
+use layer::events::Events;
+use oci::{
+    Event, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions, Verified,
+};
 use tempfile::TempDir;
 
 /// A state directory, and how to use it.
@@ -41,7 +45,8 @@ struct State {
     directory: TempDir,
     registry: RegistryOptions,
     keep_unpacked: bool,
-    progress: Arc<Progress>,
+    /// The latest progress that was reported.
+    progress: Arc<Mutex<Progress>>,
     cancel: Cancel,
     max_download: u64,
 }
@@ -70,7 +75,14 @@ impl State {
         options.registry = self.registry.clone();
         options.keep_unpacked = self.keep_unpacked;
         options.max_download = self.max_download;
-        options.progress = Arc::clone(&self.progress);
+        options.events = Events::new({
+            let latest = Arc::clone(&self.progress);
+            move |event| {
+                if let Event::Progress(progress) = event {
+                    *latest.lock().unwrap() = progress;
+                }
+            }
+        });
         options.cancel = self.cancel.clone();
         Source::open(&Reference::parse(reference).unwrap(), &options)
     }

@@ -32,7 +32,7 @@ const UNSUPPORTED: [(&[u8], &str); 7] = [
 ];
 
 /// How a layer is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Compression {
     /// Not at all.
     None,

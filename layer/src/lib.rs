@@ -36,6 +36,7 @@
 //! # Modules
 //!
 //! [`cancel`] has the flag that ends work on other threads, and readers and writers that ask it.
+//! [`events`] carries reports of progress to a listener.
 //! [`failure`] has the trait of all errors of this project: what kind one is, and a hint for the
 //! user. [`pax`] reads the extended headers of tars, [`text`] makes foreign text harmless.
 //!
@@ -60,6 +61,7 @@ mod change;
 mod decimal;
 mod decode;
 mod error;
+pub mod events;
 pub mod failure;
 mod header;
 mod libarchive;

@@ -2,9 +2,8 @@
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
-use std::sync::Arc;
 
-use super::progress::LayerProgress;
+use super::progress::LayerReporter;
 #[cfg(feature = "registry")]
 use super::registry::Growing;
 use super::section::Section;
@@ -14,7 +13,7 @@ use layer::Decoder;
 #[derive(Debug)]
 pub struct Blob {
     bytes: Bytes,
-    progress: Option<Arc<LayerProgress>>,
+    progress: Option<LayerReporter>,
 }
 
 /// Where they come from.
@@ -30,10 +29,10 @@ pub(super) enum Bytes {
 }
 
 impl Blob {
-    /// Tells the progress, if there is one, what was read, from the first byte on.
-    pub(super) fn new(bytes: Bytes, progress: Option<Arc<LayerProgress>>) -> Self {
+    /// Creates a blob that reports what is read of it, if there is a reporter.
+    pub(super) fn new(bytes: Bytes, progress: Option<LayerReporter>) -> Self {
         if let Some(progress) = &progress {
-            progress.begin();
+            progress.restart();
         }
         Self { bytes, progress }
     }
@@ -83,7 +82,7 @@ impl Read for Blob {
             Bytes::Decoded(_, decoder) => decoder.read(buffer),
         }?;
         if let Some(progress) = &self.progress {
-            progress.apply(count);
+            progress.applied(count);
         }
         Ok(count)
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// A credential helper that a file names: a program, which is never executed here.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Helper {
     pub(super) name: String,
     pub(super) file: PathBuf,

@@ -22,8 +22,8 @@
 //! A [`Reference`] names an image in a registry, an OCI layout, an archive, or a tar of a root file
 //! system. [`Source::pull`] resolves it and downloads the layers in the background into the state
 //! directory, where [`Cache`] lists and removes them. [`RegistryOptions`] has certificates and
-//! [`Credentials`], which can also come from files ([`AuthFiles`]). [`Progress`] tells how far the
-//! layers are.
+//! [`Credentials`], which can also come from files ([`AuthFiles`]). An [`Event`] reports progress
+//! and waits.
 //!
 //! # Errors
 //!
@@ -94,7 +94,7 @@ pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
-pub use progress::{Awaited, LayerProgress, Progress, Wait};
+pub use progress::{Awaited, Event, LayerProgress, Progress, Wait};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 #[cfg(feature = "registry")]
 pub use registry::{
@@ -108,8 +108,10 @@ use directory::Directory;
 use docker_archive::DockerArchive;
 use layer::Limits;
 use layer::cancel::{Cancel, Cancelled};
+use layer::events::Events;
 use layout::Layout;
 use manifest::{Descriptor, Entry};
+use progress::Reporter;
 use reference::Transport;
 use remote::Remote;
 use resolve::Announce;
@@ -227,8 +229,8 @@ pub struct SourceOptions {
     /// Most bytes that the layers to download may have together, and that an archive may have which must be decompressed, or
     /// comes through a pipe.
     pub max_download: u64,
-    /// Told how far the layers are.
-    pub progress: Arc<Progress>,
+    /// Reports progress and waits.
+    pub events: Events<Event>,
     /// Ends reading and waiting with [`ImageError::Cancelled`] when it is set.
     pub cancel: Cancel,
 }
@@ -244,7 +246,7 @@ impl SourceOptions {
             registry: RegistryOptions::default(),
             keep_unpacked: false,
             max_download: Limits::default().max_compressed(),
-            progress: Arc::default(),
+            events: Events::default(),
             cancel: Cancel::new(),
         }
     }
@@ -256,7 +258,7 @@ pub struct Source {
     place: Place,
     /// Where tars of layers are kept, if they shall be.
     unpacked: Option<BlobStore>,
-    progress: Arc<Progress>,
+    reporter: Reporter,
 }
 
 impl fmt::Debug for Source {
@@ -300,16 +302,22 @@ impl Source {
             .then(|| BlobStore::open(&options.state_dir))
             .transpose()?;
         let scratch = Scratch::new(&options.state_dir, options.max_download, &options.cancel);
-        let place = Self::find(reference, options, &scratch);
+        let reporter = Reporter::new(&options.events);
+        let place = Self::find(reference, options, &scratch, &reporter);
         Ok(Self {
             reference: reference.clone(),
             place: place.map_err(Cancelled::surface)?,
             unpacked,
-            progress: Arc::clone(&options.progress),
+            reporter,
         })
     }
 
-    fn find(reference: &Reference, options: &SourceOptions, scratch: &Scratch) -> Result<Place, ImageError> {
+    fn find(
+        reference: &Reference,
+        options: &SourceOptions,
+        scratch: &Scratch,
+        reporter: &Reporter,
+    ) -> Result<Place, ImageError> {
         Ok(match reference {
             Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, scratch)?)),
             Reference::Local(reference) => match reference.transport {
@@ -317,7 +325,7 @@ impl Source {
                 Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
                 Transport::Tarball => Place::Local(Box::new(Tarball::open(reference, scratch)?)),
             },
-            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options)?)),
+            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options, reporter)?)),
         })
     }
 
@@ -377,7 +385,7 @@ impl Source {
                 return Ok(());
             }
             is_begun = true;
-            self.progress.begin(blobs);
+            self.reporter.begin(blobs);
             self.download(blobs)
         })?;
         let layers = if is_begun {
@@ -427,7 +435,7 @@ impl Source {
     pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
         let layers = self.unpacked(layers);
         let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
-        self.progress.begin(&blobs);
+        self.reporter.begin(&blobs);
         let listed: Vec<_> = layers
             .iter()
             .filter(|layer| !layer.is_unpacked())
@@ -440,12 +448,10 @@ impl Source {
     fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
         match &self.place {
             Place::Local(_) => {
-                for layer in self.progress.layers() {
-                    layer.set_here(layer.size());
-                }
+                self.reporter.downloaded();
                 Ok(())
             }
-            Place::Registry(remote) => remote.download(blobs, &self.progress),
+            Place::Registry(remote) => remote.download(blobs, &self.reporter),
         }
     }
 
@@ -462,9 +468,9 @@ impl Source {
         let bytes = match (&layer.kept, &self.place) {
             (Some(Kept(file)), _) => Bytes::Section(Section::new(Arc::clone(file), 0, layer.size)),
             (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
-            (None, Place::Registry(remote)) => remote.blob(layer, &self.progress)?,
+            (None, Place::Registry(remote)) => remote.blob(layer, &self.reporter)?,
         };
-        let progress = self.progress.layer(&layer.digest);
+        let progress = self.reporter.layer(&layer.digest);
         Ok(Blob::new(bytes, progress))
     }
 
@@ -478,8 +484,8 @@ impl Source {
         if let Place::Registry(remote) = &self.place {
             remote.finish(layer)?;
         }
-        if let Some(progress) = self.progress.layer(&layer.digest) {
-            progress.finish();
+        if let Some(layer) = self.reporter.layer(&layer.digest) {
+            layer.done();
         }
         Ok(())
     }

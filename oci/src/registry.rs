@@ -38,8 +38,9 @@ use oci_distribution::manifest::{
 use super::blobs::BlobStore;
 use super::digest::{Algorithm, Digest};
 use super::helper::Helper;
+use super::progress::Reporter;
 use super::reference::RegistryReference;
-use super::{BlobRef, Fetched, ImageError, Progress, SourceOptions};
+use super::{BlobRef, Fetched, ImageError, SourceOptions};
 use client::Timeouts;
 pub(super) use download::{Download, Growing, Opened};
 pub use error::RegistryError;
@@ -73,25 +74,29 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    pub(super) fn open(image: &RegistryReference, options: &SourceOptions) -> Result<Self, ImageError> {
-        Self::with_timeouts(image, options, Timeouts::default())
+    pub(super) fn open(
+        image: &RegistryReference,
+        options: &SourceOptions,
+        reporter: &Reporter,
+    ) -> Result<Self, ImageError> {
+        Self::with_timeouts(image, options, reporter, Timeouts::default())
     }
 
     fn with_timeouts(
         image: &RegistryReference,
         options: &SourceOptions,
+        reporter: &Reporter,
         timeouts: Timeouts,
     ) -> Result<Self, ImageError> {
         let found = options.registry.find_credentials(image)?;
         let helper = found.helper.clone().filter(|_| found.credentials.is_none());
-        let progress = Arc::clone(&options.progress);
         let http = Http::new(
             &image.registry,
             &image.repository,
             found,
             &options.registry,
             timeouts,
-            progress,
+            reporter.clone(),
         )?;
         Ok(Self {
             image: image.clone(),
@@ -161,9 +166,9 @@ impl Registry {
     }
 
     /// Begins to download blobs into the store, in this order, some at once.
-    pub(super) fn download(&self, blobs: Vec<BlobRef>, store: &BlobStore, progress: &Progress) -> Vec<Arc<Download>> {
+    pub(super) fn download(&self, blobs: Vec<BlobRef>, store: &BlobStore, reporter: &Reporter) -> Vec<Arc<Download>> {
         let queue = |blob: BlobRef| {
-            let progress = progress.layer(&blob.digest);
+            let progress = reporter.layer(&blob.digest);
             Download::queue(blob, progress)
         };
         let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
@@ -238,7 +243,7 @@ mod tests {
             backoff: Duration::from_millis(1),
             ..Timeouts::default()
         };
-        let registry = Registry::with_timeouts(&image, &options, timeouts).unwrap();
+        let registry = Registry::with_timeouts(&image, &options, &Reporter::default(), timeouts).unwrap();
         registry.root().map(drop).unwrap_err()
     }
 

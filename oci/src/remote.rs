@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::blobs::BlobStore;
 use super::digest::Digest;
 use super::helper::Helper;
-use super::progress::Progress;
+use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
 use super::section::Section;
@@ -25,11 +25,15 @@ pub(super) struct Remote {
 
 impl Remote {
     /// Sends nothing yet.
-    pub(super) fn open(reference: &RegistryReference, options: &SourceOptions) -> Result<Self, ImageError> {
+    pub(super) fn open(
+        reference: &RegistryReference,
+        options: &SourceOptions,
+        reporter: &Reporter,
+    ) -> Result<Self, ImageError> {
         Ok(Self {
             // First, as it needs no network.
             store: BlobStore::open(&options.state_dir)?,
-            registry: Registry::open(reference, options)?,
+            registry: Registry::open(reference, options, reporter)?,
             max_download: options.max_download,
             downloads: Mutex::default(),
             root: OnceLock::new(),
@@ -106,24 +110,30 @@ impl Remote {
     }
 
     /// Begins to download what the store does not have, and nobody has begun.
-    pub(super) fn download(&self, blobs: &[BlobRef], progress: &Progress) -> Result<(), ImageError> {
+    pub(super) fn download(&self, blobs: &[BlobRef], reporter: &Reporter) -> Result<(), ImageError> {
         let mut downloads = self.downloads();
         let mut seen = BTreeSet::new();
-        let mut missing = Vec::new();
+        let (mut missing, mut stored) = (Vec::new(), Vec::new());
         for blob in blobs {
             if downloads.contains_key(&blob.digest) || !seen.insert(&blob.digest) {
                 continue;
             }
             if self.store.get(&blob.digest, blob.size)?.is_none() {
                 missing.push(blob.clone());
-            } else if let Some(progress) = progress.layer(&blob.digest) {
-                progress.set_here(blob.size);
+            } else {
+                stored.push(blob);
             }
         }
         self.refuse_too_much(&missing)?;
         let digests: Vec<_> = missing.iter().map(|blob| blob.digest.clone()).collect();
-        let begun = self.registry.download(missing, &self.store, progress);
+        let begun = self.registry.download(missing, &self.store, reporter);
         downloads.extend(digests.into_iter().zip(begun));
+        drop(downloads);
+        for blob in stored {
+            if let Some(layer) = reporter.layer(&blob.digest) {
+                layer.downloaded(blob.size);
+            }
+        }
         Ok(())
     }
 
@@ -144,14 +154,14 @@ impl Remote {
         Ok(())
     }
 
-    pub(super) fn blob(&self, layer: &Layer, progress: &Progress) -> Result<Bytes, ImageError> {
+    pub(super) fn blob(&self, layer: &Layer, reporter: &Reporter) -> Result<Bytes, ImageError> {
         let digest = &layer.digest;
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
                     Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
-                    None => self.download(&[layer.blob_ref()], progress)?,
+                    None => self.download(&[layer.blob_ref()], reporter)?,
                 }
                 continue;
             };

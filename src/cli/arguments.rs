@@ -125,7 +125,7 @@ pub(super) struct Build {
 
     /// File to write; it replaces an existing one
     #[arg(long, value_name = "PATH")]
-    out: PathBuf,
+    pub(super) out: PathBuf,
 
     /// Platform of the image; short for --os and --arch
     #[arg(long, value_name = "OS/ARCH[/VARIANT]", conflicts_with_all = ["os", "arch"])]
@@ -218,7 +218,7 @@ impl Build {
         let image = Reference::parse(&self.image).map_err(|error| invalid("--image", &error))?;
         let platform = self.platform()?;
         let state_dir = self.state_dir(&image)?;
-        let mut options = BuildOptions::new(image, &self.out);
+        let mut options = BuildOptions::new(image);
         options.state_dir = state_dir;
         options.cache_limit = self.cache.limit()?;
         options.keep_unpacked = self.cache.keep_unpacked();
@@ -328,7 +328,7 @@ mod tests {
             panic!("{arguments:?}");
         };
         let options = build.options().unwrap();
-        let mut expected = BuildOptions::new("oci:x".parse().unwrap(), "y");
+        let mut expected = BuildOptions::new("oci:x".parse().unwrap());
         // Of the environment.
         expected.registry.auth_files = options.registry.auth_files.clone();
         expected.newest = options.newest;

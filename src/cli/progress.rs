@@ -1,15 +1,17 @@
 //! What is shown of a build on its way, on standard error.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer::cancel::Cancel;
+use layer::events::Events;
+use microagent::rootfs::{Event, Phase, Warning};
 use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
@@ -31,35 +33,89 @@ pub(super) enum Style {
     None,
 }
 
-/// Shows progress as long as it lives.
+/// Shows a build on its way, as long as it lives.
 pub(super) struct Display {
+    shared: Arc<Shared>,
     ended: Cancel,
     thread: Option<JoinHandle<()>>,
 }
 
+/// What the display and the listener share.
+struct Shared {
+    view: View,
+    state: Mutex<State>,
+}
+
+/// How a display shows what happens.
+enum View {
+    /// Bars, and above them a line for each warning.
+    Bars(MultiProgress),
+    /// A line a second, and one for each wait and warning.
+    Lines,
+    /// A line for each wait and warning.
+    Notes,
+    /// A line for each warning.
+    Warnings,
+    /// Warnings once the build has succeeded, since a failure must be all of standard error.
+    Nothing,
+}
+
+#[derive(Default)]
+struct State {
+    /// The current phase; none once the build is over.
+    phase: Option<Phase>,
+    progress: Progress,
+    /// Warnings that were not printed.
+    warnings: Vec<Warning>,
+}
+
 impl Display {
-    /// Begins to show it.
-    pub(super) fn start(style: Style, mode: Mode, progress: &Arc<Progress>) -> Self {
-        let ended = Cancel::new();
-        let (watched, until) = (Arc::clone(progress), ended.clone());
-        let builder = thread::Builder::new().name("progress".to_owned());
-        let thread = match style {
-            Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() => {
-                Some(builder.spawn(move || Bars::new(&watched).run(&until)))
+    /// Begins to show what [`Display::events`] hear of.
+    pub(super) fn start(style: Style, mode: Mode) -> Self {
+        let view = match (mode, style) {
+            (_, Style::Plain) => View::Lines,
+            (Mode::Ax, _) => View::Nothing,
+            (Mode::Ux, Style::None) => View::Warnings,
+            (Mode::Ux, Style::Auto) if io::stderr().is_terminal() => {
+                View::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
             }
-            Style::Plain => Some(builder.spawn(move || print_lines(&watched, &until))),
-            Style::Auto if mode == Mode::Ux => Some(builder.spawn(move || print_waits(&watched, &until))),
-            Style::Auto | Style::None => None,
+            (Mode::Ux, Style::Auto) => View::Notes,
+        };
+        let state = Mutex::default();
+        let shared = Arc::new(Shared { view, state });
+        let ended = Cancel::new();
+        let (watched, until) = (Arc::clone(&shared), ended.clone());
+        let builder = thread::Builder::new().name("progress".to_owned());
+        let thread = match &shared.view {
+            View::Bars(all) => {
+                let bars = Bars::new(all.clone());
+                Some(builder.spawn(move || bars.run(&watched, &until)))
+            }
+            View::Lines => Some(builder.spawn(move || print_lines(&watched, &until))),
+            View::Notes | View::Warnings | View::Nothing => None,
         };
         // Without a thread nothing is shown, and the image is the same.
         let thread = thread.and_then(Result::ok);
-        Self { ended, thread }
+        Self { shared, ended, thread }
     }
-}
 
-impl Drop for Display {
+    /// Returns the events that are shown.
+    pub(super) fn events(&self) -> Events<Event> {
+        let shared = Arc::clone(&self.shared);
+        Events::new(move |event| shared.hear(event))
+    }
+
+    /// Ends the display of a build that succeeded.
+    pub(super) fn finish(mut self) {
+        self.end();
+        for warning in &self.shared.lock().warnings {
+            print(&format!("warning: {warning}"));
+        }
+    }
+
     /// Clears the bars, so that what is printed next has standard error for itself.
-    fn drop(&mut self) {
+    fn end(&mut self) {
+        self.shared.lock().phase = None;
         self.ended.cancel();
         if let Some(thread) = self.thread.take() {
             // A display that failed is no failure of the build.
@@ -68,119 +124,135 @@ impl Drop for Display {
     }
 }
 
-/// Bytes of all layers.
+impl Drop for Display {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Shared {
+    fn hear(&self, event: Event) {
+        match event {
+            Event::Phase(phase) => self.lock().phase = Some(phase),
+            Event::Progress(progress) => self.lock().progress = progress,
+            Event::Waiting(wait) => self.show_wait(wait.awaited()),
+            Event::Warning(warning) => self.show_warning(warning),
+            _ => {}
+        }
+    }
+
+    fn show_wait(&self, awaited: &Awaited) {
+        let text = || wait_text(awaited, Instant::now());
+        match (&self.view, awaited) {
+            (View::Bars(all), Awaited::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
+            (View::Lines, _) => print(&format!("progress: {}", text())),
+            (View::Notes, _) => print(&format!("note: {}", text())),
+            // Bars have a line of its own as long as it lasts.
+            (View::Bars(_) | View::Warnings | View::Nothing, _) => {}
+        }
+    }
+
+    fn show_warning(&self, warning: Warning) {
+        match &self.view {
+            View::Bars(all) => drop(all.println(format!("warning: {warning}"))),
+            View::Lines | View::Notes | View::Warnings => print(&format!("warning: {warning}")),
+            View::Nothing => self.lock().warnings.push(warning),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Returns events that print a line for each wait.
+pub(super) fn notes() -> Events<oci::Event> {
+    Events::new(|event| {
+        if let oci::Event::Waiting(wait) = event {
+            print(&format!("note: {}", wait_text(wait.awaited(), Instant::now())));
+        }
+    })
+}
+
+fn print(line: &str) {
+    // Nobody is left to tell if standard error is closed.
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Counts of all layers.
 struct Sum {
-    finished: usize,
+    done: usize,
     count: usize,
-    here: u64,
+    downloaded: u64,
     applied: u64,
     size: u64,
 }
 
 impl Sum {
-    fn of(layers: &[Arc<LayerProgress>]) -> Self {
-        // Sizes are what a manifest says, which can be anything.
-        let sum =
-            |value: fn(&LayerProgress) -> u64| layers.iter().map(|layer| value(layer)).fold(0, u64::saturating_add);
+    fn of(progress: &Progress) -> Self {
+        let layers = progress.layers();
         Self {
-            finished: layers.iter().filter(|layer| layer.is_finished()).count(),
+            done: layers.iter().filter(|layer| layer.is_done()).count(),
             count: layers.len(),
-            here: sum(LayerProgress::here),
-            applied: sum(LayerProgress::applied),
-            size: sum(LayerProgress::size),
+            downloaded: progress.downloaded(),
+            applied: progress.applied(),
+            size: progress.size(),
         }
     }
 }
 
-fn print_lines(progress: &Progress, ended: &Cancel) {
-    let (mut last, mut waits) = (String::new(), Waits::default());
+fn print_lines(shared: &Shared, ended: &Cancel) {
+    let mut last = String::new();
     while !ended.is_cancelled() {
         let _ = ended.wait_timeout(LINE_INTERVAL);
-        let layers = progress.layers();
-        let line = line(&Sum::of(&layers));
-        for wait in waits.news(&layers, &progress.waits()) {
-            let _ = writeln!(io::stderr(), "progress: {wait}");
-        }
+        let (phase, progress) = {
+            let state = shared.lock();
+            (state.phase, state.progress.clone())
+        };
+        let line = line(&Sum::of(&progress), phase);
         if line != last {
-            // Nobody is left to tell if standard error is closed.
-            let _ = io::stderr().write_all(line.as_bytes());
+            print(&line);
         }
         last = line;
     }
 }
 
-/// Prints nothing but waits.
-fn print_waits(progress: &Progress, ended: &Cancel) {
-    let mut waits = Waits::default();
-    while !ended.is_cancelled() {
-        let _ = ended.wait_timeout(LINE_INTERVAL);
-        for wait in waits.news(&progress.layers(), &progress.waits()) {
-            let _ = writeln!(io::stderr(), "note: {wait}");
-        }
-    }
-}
-
-/// Waits for other builds, of which the user is told once a layer, and for servers, of which the
-/// user is told once a wait.
-#[derive(Default)]
-struct Waits {
-    layers: BTreeSet<String>,
-    servers: BTreeSet<u64>,
-}
-
-impl Waits {
-    /// Returns what there is to say of those that were not there before.
-    fn news(&mut self, layers: &[Arc<LayerProgress>], servers: &[Wait]) -> Vec<String> {
-        let mut news = self.of_layers(layers);
-        let servers = servers.iter().filter(|wait| self.servers.insert(wait.number()));
-        news.extend(servers.map(|wait| server_wait(wait.host(), wait.awaited(), Instant::now())));
-        news
-    }
-
-    fn of_layers(&mut self, layers: &[Arc<LayerProgress>]) -> Vec<String> {
-        let wait = |layer: &Arc<LayerProgress>| Some((layer.digest().to_string(), layer.awaited_lock()?));
-        let waits = layers.iter().filter_map(wait);
-        waits
-            .filter(|(digest, _)| self.layers.insert(digest.clone()))
-            .map(|(digest, lock)| {
-                format!(
-                    "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
-                    lock.display()
-                )
-            })
-            .collect()
-    }
-}
-
 /// Returns who is waited for, how long, and in which attempt.
-fn server_wait(host: &str, awaited: Awaited, now: Instant) -> String {
+fn wait_text(awaited: &Awaited, now: Instant) -> String {
     match awaited {
-        Awaited::Attempt { at, number, of } => {
+        Awaited::Attempt { host, at, number, of } => {
             let left = at.saturating_duration_since(now).as_secs_f64().ceil();
             format!("{host} will be asked again in {left} s, in attempt {number} of {of}")
         }
-        Awaited::Answer { since } => {
-            let waited = now.saturating_duration_since(since).as_secs();
+        Awaited::Answer { host, since } => {
+            let waited = now.saturating_duration_since(*since).as_secs();
             format!("{host} has not answered for {waited} s")
         }
-        _ => format!("waiting for {host}"),
+        Awaited::Lock { digest, path } => format!(
+            "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
+            path.display()
+        ),
+        other => format!("waiting: {other:?}"),
     }
 }
 
-fn line(sum: &Sum) -> String {
-    let mut line = String::new();
-    let write = match sum.count {
-        0 => writeln!(line, "progress: looking for the image"),
-        count => writeln!(
-            line,
-            "progress: {} of {count} layers done; {} of {} MiB here, {} applied",
-            sum.finished,
-            mebibytes(sum.here),
-            mebibytes(sum.size),
-            mebibytes(sum.applied)
-        ),
-    };
-    write.expect("memory takes it");
+fn line(sum: &Sum, phase: Option<Phase>) -> String {
+    let Sum {
+        done,
+        count,
+        downloaded,
+        applied,
+        size,
+    } = *sum;
+    if count == 0 {
+        return format!("progress: {}", Phase::Resolve);
+    }
+    let [downloaded, applied, size] = [downloaded, applied, size].map(mebibytes);
+    let mut line =
+        format!("progress: {done} of {count} layers done; {downloaded} of {size} MiB here, {applied} applied");
+    if let Some(phase) = phase.filter(|phase| *phase > Phase::Layers) {
+        write!(line, "; {phase}").expect("memory takes it");
+    }
     line
 }
 
@@ -189,36 +261,35 @@ fn mebibytes(bytes: u64) -> u64 {
 }
 
 /// A bar for the whole, and one for each layer that is on its way.
-struct Bars<'a> {
-    progress: &'a Progress,
+struct Bars {
     all: MultiProgress,
     whole: ProgressBar,
     layers: Vec<Option<ProgressBar>>,
     /// A line for each wait for a server.
     servers: BTreeMap<u64, ProgressBar>,
-    waits: Waits,
 }
 
-impl<'a> Bars<'a> {
-    fn new(progress: &'a Progress) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+impl Bars {
+    fn new(all: MultiProgress) -> Self {
         let whole = all
             .add(ProgressBar::new(0).with_style(style("{msg:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} applied")));
-        whole.set_message("looking for the image");
+        whole.set_message(Phase::Resolve.to_string());
         Self {
-            progress,
             all,
             whole,
             layers: Vec::new(),
             servers: BTreeMap::new(),
-            waits: Waits::default(),
         }
     }
 
-    fn run(mut self, ended: &Cancel) {
+    fn run(mut self, shared: &Shared, ended: &Cancel) {
         while !ended.is_cancelled() {
-            self.update(&self.progress.layers());
-            self.update_servers(&self.progress.waits());
+            let (phase, progress) = {
+                let state = shared.lock();
+                (state.phase, state.progress.clone())
+            };
+            self.update(&progress, phase);
+            self.update_servers(&progress.waits());
             let _ = ended.wait_timeout(BAR_INTERVAL);
         }
         // What cannot be cleared can stay.
@@ -228,36 +299,39 @@ impl<'a> Bars<'a> {
     /// Shows the waits for servers, each as long as it lasts.
     fn update_servers(&mut self, waits: &[Wait]) {
         let now = Instant::now();
-        for wait in waits {
-            let line = self.servers.entry(wait.number()).or_insert_with(|| {
+        let waits = waits
+            .iter()
+            .filter(|wait| !matches!(wait.awaited(), Awaited::Lock { .. }));
+        let waits: BTreeMap<_, _> = waits.map(|wait| (wait.number(), wait.awaited())).collect();
+        for (number, awaited) in &waits {
+            let line = self.servers.entry(*number).or_insert_with(|| {
                 let line = ProgressBar::no_length().with_style(style("{msg}"));
                 self.all.insert_before(&self.whole, line)
             });
-            line.set_message(server_wait(wait.host(), wait.awaited(), now));
+            line.set_message(wait_text(awaited, now));
         }
-        let goes_on = |number: &u64| waits.iter().any(|wait| wait.number() == *number);
-        for (_, line) in self.servers.extract_if(.., |number, _| !goes_on(number)) {
+        for (_, line) in self.servers.extract_if(.., |number, _| !waits.contains_key(number)) {
             line.finish_and_clear();
             self.all.remove(&line);
         }
     }
 
-    fn update(&mut self, layers: &[Arc<LayerProgress>]) {
-        for wait in self.waits.of_layers(layers) {
-            let _ = self.all.println(format!("note: {wait}"));
-        }
-        let sum = Sum::of(layers);
-        if sum.count > 0 {
+    fn update(&mut self, progress: &Progress, phase: Option<Phase>) {
+        let layers = progress.layers();
+        if let Some(phase) = phase.filter(|phase| *phase > Phase::Layers) {
+            self.whole.set_message(phase.to_string());
+        } else if !layers.is_empty() {
+            let done = layers.iter().filter(|layer| layer.is_done()).count();
             self.whole
-                .set_message(format!("{} of {} layers done", sum.finished, sum.count));
+                .set_message(format!("{done} of {} layers done", layers.len()));
         }
-        self.whole.set_length(sum.size);
-        self.whole.set_position(sum.applied);
+        self.whole.set_length(progress.size());
+        self.whole.set_position(progress.applied());
         self.layers.resize(layers.len(), None);
         for (layer, bar) in layers.iter().zip(&mut self.layers) {
-            let is_under_way = (layer.here() > 0 || layer.applied() > 0) && !layer.is_finished();
+            let is_under_way = (layer.downloaded() > 0 || layer.applied() > 0) && !layer.is_done();
             match bar {
-                Some(bar) if layer.is_finished() => bar.finish_and_clear(),
+                Some(bar) if layer.is_done() => bar.finish_and_clear(),
                 Some(bar) => show(bar, layer),
                 None if is_under_way => {
                     let new = ProgressBar::new(layer.size()).with_style(style(
@@ -276,10 +350,10 @@ impl<'a> Bars<'a> {
 
 /// What is downloaded, and once all is, what is applied.
 fn show(bar: &ProgressBar, layer: &LayerProgress) {
-    let is_here = layer.here() == layer.size();
+    let is_here = layer.downloaded() == layer.size();
     let (position, message) = match (is_here, layer.applied()) {
-        (false, _) => (layer.here(), "downloading"),
-        (true, 0) => (layer.here(), "waiting"),
+        (false, _) => (layer.downloaded(), "downloading"),
+        (true, 0) => (layer.downloaded(), "waiting"),
         (true, applied) => (applied, "applying"),
     };
     bar.set_message(message);
@@ -296,30 +370,43 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_says_how_far_all_is() {
+    fn a_line_shows_layers_bytes_and_a_later_phase() {
         let sum = Sum {
-            finished: 1,
+            done: 1,
             count: 3,
-            here: 2 << 20,
+            downloaded: 2 << 20,
             applied: 1 << 20,
             size: (5 << 20) + 1,
         };
-        assert_eq!(line(&sum), "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied\n");
-        assert_eq!(line(&Sum::of(&[])), "progress: looking for the image\n");
+        let layers = "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied";
+        assert_eq!(line(&sum, Some(Phase::Layers)), layers);
+        assert_eq!(line(&sum, None), layers);
+        assert_eq!(line(&sum, Some(Phase::Metadata)), format!("{layers}; writing metadata"));
+        let none = line(&Sum::of(&Progress::default()), Some(Phase::Resolve));
+        assert_eq!(none, "progress: looking for the image");
     }
 
     #[test]
     fn a_wait_names_the_server_the_time_and_the_attempt() {
         let now = Instant::now();
         let after = |millis| now + Duration::from_millis(millis);
-        let attempt = |at| Awaited::Attempt { at, number: 2, of: 5 };
-        let text = |awaited, now| server_wait("r.example:5000", awaited, now);
+        let host = || "r.example:5000".to_owned();
+        let attempt = |at| Awaited::Attempt {
+            host: host(),
+            at,
+            number: 2,
+            of: 5,
+        };
         let again = "r.example:5000 will be asked again in 30 s, in attempt 2 of 5";
-        assert_eq!(text(attempt(after(30_000)), now), again);
-        assert_eq!(text(attempt(after(29_001)), now), again);
+        assert_eq!(wait_text(&attempt(after(30_000)), now), again);
+        assert_eq!(wait_text(&attempt(after(29_001)), now), again);
         let due = "r.example:5000 will be asked again in 0 s, in attempt 2 of 5";
-        assert_eq!(text(attempt(now), after(1)), due);
+        assert_eq!(wait_text(&attempt(now), after(1)), due);
+        let answer = Awaited::Answer {
+            host: host(),
+            since: now,
+        };
         let silent = "r.example:5000 has not answered for 3 s";
-        assert_eq!(text(Awaited::Answer { since: now }, after(3_999)), silent);
+        assert_eq!(wait_text(&answer, after(3_999)), silent);
     }
 }

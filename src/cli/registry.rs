@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::presentation::Format;
+use super::progress;
 use super::report::write;
 use super::signals::Signals;
 use super::state::home;
@@ -152,7 +153,14 @@ impl LoginArguments {
             error: Box::new(error),
             registry: target.as_str().to_owned(),
         };
-        let check = check_login(&target, &self.user, &password, &options, signals.cancel());
+        let check = check_login(
+            &target,
+            &self.user,
+            &password,
+            &options,
+            &progress::notes(),
+            signals.cancel(),
+        );
         let check = check.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
             None => failed(error),

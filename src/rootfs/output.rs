@@ -57,6 +57,11 @@ impl Pending {
         self.has_holes
     }
 
+    /// Returns the path that the file is for.
+    pub(super) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// Makes a directory beside the target, for this user alone, which goes when it is dropped.
     ///
     /// # Errors

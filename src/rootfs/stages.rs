@@ -1,7 +1,7 @@
 //! The stages that go with an output.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::BuildOptions;
 use crate::stage::{self, Stage, StageError};
@@ -22,12 +22,17 @@ pub(super) struct StagePaths {
 
 impl Stages {
     /// Begins them, so that what is in their way shows before there is any work.
-    pub(super) fn begin(options: &BuildOptions) -> Result<Self, StageError> {
-        let beside = options.keep_stage.then(|| stage::beside(&options.output));
+    pub(super) fn begin(options: &BuildOptions, output: &Path) -> Result<Self, StageError> {
+        let beside = options.keep_stage.then(|| stage::beside(output));
         Ok(Self {
             beside: beside.as_deref().map(Stage::begin).transpose()?,
             snapshot: options.stage_snapshot.as_deref().map(Stage::begin).transpose()?,
         })
+    }
+
+    /// Returns whether there is anything to export to.
+    pub(super) fn are_wanted(&self) -> bool {
+        self.beside.is_some() || self.snapshot.is_some()
     }
 
     /// Exports the finished image.

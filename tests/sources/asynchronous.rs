@@ -1,13 +1,16 @@
 //! The library, which blocks, in the threads of asynchronous runtimes: all of it works there, and
 //! nothing panics.
 
+use std::fs;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 
 use ext4::{Fit, Size};
 use layer::cancel::Cancel;
-use microagent::rootfs::{BuildOptions, build};
+use layer::events::Events;
+use microagent::error::BuildError;
+use microagent::rootfs::{BuildOptions, Event, Phase, build, build_async};
 use oci::{LoginCheck, LoginTarget, Reference, RegistryOptions, Secret, check_login};
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
@@ -122,7 +125,7 @@ fn a_login_is_checked_anywhere() {
     let act = |subject: &Subject| {
         let target = LoginTarget::parse(&subject.server.address.to_string()).unwrap();
         let (password, options) = (Secret::new("x".to_owned()), RegistryOptions::default());
-        let check = check_login(&target, "user", &password, &options, &Cancel::new());
+        let check = check_login(&target, "user", &password, &options, &Events::default(), &Cancel::new());
         assert!(matches!(check, Ok(LoginCheck::NotAsked)), "{check:?}");
     };
     let layout = TestLayout::new();
@@ -132,7 +135,7 @@ fn a_login_is_checked_anywhere() {
 }
 
 fn options(reference: &str, directory: &Path) -> BuildOptions {
-    let mut options = BuildOptions::new(Reference::parse(reference).unwrap(), directory.join("out.ext4"));
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
     options.platform = linux("amd64");
     options.allow_mutable = true;
     options.state_dir = directory.join("state");
@@ -155,12 +158,68 @@ fn a_disk_image_is_built_anywhere() {
     let act = |subject: &Subject| {
         let directory = tempfile::tempdir().unwrap();
         let built = subject.references().map(|reference| {
-            let report = build(&options(&reference, directory.path()), &Arc::default()).unwrap();
+            let report = build(
+                &options(&reference, directory.path()),
+                directory.path().join("out.ext4"),
+                &Cancel::new(),
+            )
+            .unwrap();
             report.output_digest.unwrap()
         });
         assert_eq!(built[0], built[1]);
         let missing = options(&subject.server.reference(":missing"), directory.path());
-        build(&missing, &Arc::default()).unwrap_err();
+        build(&missing, directory.path().join("none"), &Cancel::new()).unwrap_err();
     };
     everywhere(act, &Subject::new());
+}
+
+#[test]
+fn a_future_builds_what_the_blocking_call_builds_on_any_runtime() {
+    let subject = Subject::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (options, path) = (
+        options(&subject.references()[1], directory.path()),
+        directory.path().join("out.ext4"),
+    );
+    let expected = build(&options, &path, &Cancel::new()).unwrap();
+    for runtime in [current_thread(), multi_thread()] {
+        let report = runtime.block_on(build_async(options.clone(), path.clone()));
+        assert_eq!(report.unwrap(), expected);
+    }
+    let missing = directory.path().join("missing").join("out.ext4");
+    let error = current_thread().block_on(build_async(options, missing)).unwrap_err();
+    assert!(matches!(error, BuildError::NoDirectory { .. }), "{error:?}");
+}
+
+#[test]
+fn a_future_that_is_dropped_cancels_its_build() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one"]);
+    let layer = layout.blob(LAYER, crate::sources::store::tar("one", 100_000).as_bytes());
+    let stalled = digest(&layer).to_owned();
+    let server = Server::of(&layout, &image, move |request, _| {
+        request.path.ends_with(&stalled).then(|| Reply::Stall {
+            announced: 100_000,
+            body: Vec::new(),
+        })
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let mut options = options(&server.reference(":latest"), directory.path());
+    let (begun, layers) = mpsc::channel();
+    options.events = Events::new(move |event| {
+        if let Event::Phase(phase) = event {
+            // The receiver may be gone by then.
+            let _ = begun.send(phase);
+        }
+    });
+    let runtime = multi_thread();
+    let building = runtime.spawn(build_async(options, directory.path().join("out.ext4")));
+    assert_eq!(layers.iter().find(|phase| *phase == Phase::Layers), Some(Phase::Layers));
+    building.abort();
+    assert!(runtime.block_on(building).unwrap_err().is_cancelled());
+    // The sender goes with the build, which the stalled server alone would never end.
+    assert_eq!(layers.iter().count(), 0);
+    let left = fs::read_dir(directory.path()).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["state"]);
 }

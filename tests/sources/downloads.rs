@@ -230,13 +230,14 @@ fn some_layers_are_downloaded_at_once_in_their_order() {
     for (layer, content) in layers.iter().zip(&contents) {
         assert_eq!(read(&source, layer).unwrap(), content.as_bytes());
     }
-    for progress in state.progress.layers() {
-        let numbers = [progress.here(), progress.applied()];
-        assert!(
-            numbers == [progress.size(); 2] && progress.is_finished(),
-            "{progress:?}"
-        );
+    let progress = state.progress.lock().unwrap().clone();
+    assert_eq!(progress.layers().len(), layers.len());
+    for layer in progress.layers() {
+        let counts = [layer.downloaded(), layer.applied()];
+        assert!(counts == [layer.size(); 2] && layer.is_done(), "{layer:?}");
     }
+    let size: u64 = layers.iter().map(|layer| layer.size).sum();
+    assert_eq!([progress.size(), progress.downloaded(), progress.applied()], [size; 3]);
     assert_eq!(seen.load(Ordering::SeqCst), AT_ONCE);
     let requests = server.requests();
     assert_eq!(requests.len(), 2 + layers.len());

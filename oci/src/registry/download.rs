@@ -13,7 +13,8 @@ use super::http::Http;
 use super::retry::Retries;
 use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
 use crate::digest::{Digest, DigestError};
-use crate::{BlobRef, ImageError, LayerProgress};
+use crate::progress::{Awaited, LayerReporter, Reporter, Waiting};
+use crate::{BlobRef, ImageError};
 use layer::cancel::{Cancel, Cancelled};
 
 /// How often it is looked whether somebody else has downloaded a blob.
@@ -33,7 +34,7 @@ pub(crate) struct Download {
     changed: Condvar,
     /// Whether nobody wants it any more.
     is_abandoned: AtomicBool,
-    progress: Option<Arc<LayerProgress>>,
+    progress: Option<LayerReporter>,
 }
 
 #[derive(Debug)]
@@ -58,7 +59,7 @@ pub(crate) enum Opened {
 
 impl Download {
     /// A download that waits for its turn, and the duty to see to it.
-    pub(super) fn queue(blob: BlobRef, progress: Option<Arc<LayerProgress>>) -> (Arc<Self>, Duty) {
+    pub(super) fn queue(blob: BlobRef, progress: Option<LayerReporter>) -> (Arc<Self>, Duty) {
         let download = Arc::new(Self {
             blob,
             phase: Mutex::new(Phase::Waiting),
@@ -143,7 +144,7 @@ impl Download {
 
     fn set(&self, phase: Phase) {
         if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
-            progress.set_here(*len);
+            progress.downloaded(*len);
         }
         *self.lock() = phase;
         self.changed.notify_all();
@@ -191,15 +192,13 @@ impl Duty {
             match store.begin(digest, *size, cancel)? {
                 Begin::Taken => {
                     let wait = wait.get_or_insert_with(LockWait::begin);
-                    wait.go_on(store, digest, http.timeouts(), self.0.progress.as_deref())?;
+                    wait.go_on(store, digest, http.timeouts(), http.reporter())?;
                     sleep(LOCK_POLL).await;
                 }
                 begin => break begin,
             }
         };
-        if let Some(progress) = &self.0.progress {
-            progress.set_awaited_lock(None);
-        }
+        drop(wait);
         let Begin::Partial(mut partial) = begin else {
             self.0.set(Phase::Done { is_ours: false });
             return Ok(());
@@ -230,7 +229,7 @@ impl Duty {
                     if partial.len() - before > size / PROGRESS {
                         retries = Retries::new(http.backoff());
                     }
-                    if !retries.pause(&error, http.progress()).await {
+                    if !retries.pause(&error, http.reporter()).await {
                         return Err(error.into());
                     }
                 }
@@ -277,6 +276,8 @@ struct LockWait {
     activity: Option<LockActivity>,
     active: Instant,
     looked: Instant,
+    /// Set once the user knows of the wait.
+    shown: Option<Waiting>,
 }
 
 impl LockWait {
@@ -287,6 +288,7 @@ impl LockWait {
             activity: None,
             active: now,
             looked: now,
+            shown: None,
         }
     }
 
@@ -296,12 +298,13 @@ impl LockWait {
         store: &BlobStore,
         digest: &Digest,
         timeouts: &Timeouts,
-        progress: Option<&LayerProgress>,
+        reporter: &Reporter,
     ) -> Result<(), StoreError> {
-        if let Some(progress) = progress
-            && self.begun.elapsed() >= timeouts.notice
-        {
-            progress.set_awaited_lock(Some(&store.lock_path(digest)));
+        if self.shown.is_none() && self.begun.elapsed() >= timeouts.notice {
+            self.shown = Some(reporter.wait(Awaited::Lock {
+                digest: digest.clone(),
+                path: store.lock_path(digest),
+            }));
         }
         if self.activity.is_some() && self.looked.elapsed() < timeouts.held / LOOKS {
             return Ok(());
@@ -387,7 +390,7 @@ mod tests {
             found,
             &options,
             timeouts,
-            Arc::default(),
+            Reporter::default(),
         )
         .unwrap();
         let blob = BlobRef {
@@ -422,7 +425,7 @@ mod tests {
         let mut after_ten_minutes = || {
             let then = wait.looked.checked_sub(timeouts.held)?;
             (wait.begun, wait.active, wait.looked) = (then, then, then);
-            Some(wait.go_on(&store, &digest, &timeouts, None))
+            Some(wait.go_on(&store, &digest, &timeouts, &Reporter::default()))
         };
         for byte in BLOB.chunks(1) {
             partial.write(byte).unwrap();

@@ -1,6 +1,5 @@
 //! One request to a registry, and what its answer means.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::header::{
@@ -24,7 +23,7 @@ use crate::ImageError;
 use crate::auth::Found;
 use crate::digest::Digest;
 use crate::manifest::MAX_DOCUMENT_LEN;
-use crate::progress::Progress;
+use crate::progress::Reporter;
 use crate::reference::{host_of, is_loopback};
 
 /// A client for one repository.
@@ -35,7 +34,7 @@ pub(super) struct Http {
     /// The challenge at `/v2/`, once somebody had to ask there, if there is one to answer.
     root_challenge: OnceCell<Option<Challenge>>,
     timeouts: Timeouts,
-    progress: Arc<Progress>,
+    reporter: Reporter,
 }
 
 /// The body of an answer, with what its headers say of it.
@@ -53,7 +52,7 @@ impl Http {
         found: Found,
         options: &RegistryOptions,
         timeouts: Timeouts,
-        progress: Arc<Progress>,
+        reporter: Reporter,
     ) -> Result<Self, RegistryError> {
         let is_loopback = is_loopback(host_of(registry));
         let is_plain = options.is_plain(is_loopback);
@@ -98,7 +97,7 @@ impl Http {
             server,
             root_challenge: OnceCell::new(),
             timeouts,
-            progress,
+            reporter,
         })
     }
 
@@ -183,7 +182,7 @@ impl Http {
             take(bytes)
         });
         shown(
-            &self.progress,
+            &self.reporter,
             self.timeouts.notice,
             &asked,
             || server.name.clone(),
@@ -197,8 +196,8 @@ impl Http {
         &self.timeouts
     }
 
-    pub(super) fn progress(&self) -> &Progress {
-        &self.progress
+    pub(super) fn reporter(&self) -> &Reporter {
+        &self.reporter
     }
 
     pub(super) fn backoff(&self) -> Duration {
@@ -210,7 +209,7 @@ impl Http {
         let mut retries = Retries::new(self.timeouts.backoff);
         loop {
             match request().await {
-                Err(ImageError::Registry(error)) if retries.pause(&error, &self.progress).await => {}
+                Err(ImageError::Registry(error)) if retries.pause(&error, &self.reporter).await => {}
                 done => return done,
             }
         }
@@ -229,7 +228,7 @@ impl Http {
         exchange: impl Future<Output = Result<T, RegistryError>>,
     ) -> Result<T, RegistryError> {
         let host = || self.server.at(&asked.get()).name;
-        let shown = shown(&self.progress, self.timeouts.notice, asked, host, exchange);
+        let shown = shown(&self.reporter, self.timeouts.notice, asked, host, exchange);
         let result = timeout(self.timeouts.document, shown).await;
         result.unwrap_or_else(|_| Err(self.server.at(&asked.get()).timed_out()))
     }

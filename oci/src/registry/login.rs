@@ -1,14 +1,14 @@
 //! Asking a registry whether it accepts credentials, before they are kept.
 
-use std::sync::Arc;
-
 use super::client::Timeouts;
 use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
-use crate::ImageError;
 use crate::auth::{Found, LoginTarget, Means, Secret};
+use crate::progress::Reporter;
+use crate::{Event, ImageError};
 use layer::cancel::Cancel;
+use layer::events::Events;
 
 /// What a registry says of a user and a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub enum LoginCheck {
 }
 
 /// Asks the registry whether it accepts a user and a password. They are sent only if it asks for some.
+/// Waits are reported.
 ///
 /// # Errors
 ///
@@ -31,6 +32,7 @@ pub fn check_login(
     user: &str,
     password: &Secret,
     options: &RegistryOptions,
+    events: &Events<Event>,
     cancel: &Cancel,
 ) -> Result<LoginCheck, ImageError> {
     let found = Found {
@@ -43,7 +45,7 @@ pub fn check_login(
         found,
         options,
         Timeouts::default(),
-        Arc::default(),
+        Reporter::new(events),
     )?;
     let result = Runtime::new(0)?.block_on(async || {
         tokio::select! {

@@ -8,7 +8,7 @@ use tokio::time::{sleep, timeout};
 
 use super::RegistryError;
 use super::server::Asked;
-use crate::progress::{Awaited, Progress};
+use crate::progress::{Awaited, Reporter};
 
 /// How often a request is made that fails in a way that may pass.
 const ATTEMPTS: u32 = 5;
@@ -51,16 +51,17 @@ impl Retries {
     }
 
     /// Waits after this failure, and returns whether there should be another attempt.
-    pub(super) async fn pause(&mut self, error: &RegistryError, progress: &Progress) -> bool {
+    pub(super) async fn pause(&mut self, error: &RegistryError, reporter: &Reporter) -> bool {
         let Some(wait) = self.wait_after(error) else {
             return false;
         };
         let next = Awaited::Attempt {
+            host: error.host().to_owned(),
             at: Instant::now() + wait,
             number: ATTEMPTS - self.left,
             of: ATTEMPTS,
         };
-        let _waiting = (wait >= MIN_SHOWN).then(|| progress.wait(error.host().to_owned(), next));
+        let _waiting = (wait >= MIN_SHOWN).then(|| reporter.wait(next));
         sleep(wait).await;
         true
     }
@@ -68,7 +69,7 @@ impl Retries {
 
 /// Waits for an answer, and shows that once nothing has come for this time.
 pub(super) async fn shown<T>(
-    progress: &Progress,
+    reporter: &Reporter,
     after: Duration,
     asked: &Asked,
     host: impl Fn() -> String,
@@ -84,7 +85,8 @@ pub(super) async fn shown<T>(
         // Another server may be asked by now, or this one have sent something.
         shown = shown.filter(|(known, _)| *known == since);
         if shown.is_none() && since.elapsed() >= after {
-            shown = Some((since, progress.wait(host(), Awaited::Answer { since })));
+            let host = host();
+            shown = Some((since, reporter.wait(Awaited::Answer { host, since })));
         }
     }
 }
@@ -140,10 +142,11 @@ mod tests {
 
     #[test]
     fn a_pause_says_who_is_asked_when_and_in_which_attempt() {
-        let progress = Progress::default();
+        let reporter = Reporter::default();
+        let progress = reporter.progress();
         let runtime = Runtime::new(0).unwrap();
         let watch = async |mut retries: Retries, error: RegistryError| {
-            let mut pause = pin!(retries.pause(&error, &progress));
+            let mut pause = pin!(retries.pause(&error, &reporter));
             assert!(timeout(Duration::ZERO, &mut pause).await.is_err(), "it waits");
             progress.waits()
         };
@@ -151,11 +154,17 @@ mod tests {
         let mut retries = Retries::new(FIRST_BACKOFF);
         retries.wait_after(&busy(None)).unwrap();
         let waits = runtime.block_on(async || watch(retries, busy(Some(30))).await).unwrap();
-        assert_eq!(waits[0].host(), "localhost");
-        let Awaited::Attempt { at, number: 3, of: 5 } = waits[0].awaited() else {
+        let Awaited::Attempt {
+            host,
+            at,
+            number: 3,
+            of: 5,
+        } = waits[0].awaited()
+        else {
             panic!("{waits:?}")
         };
-        let wait = at - before;
+        assert_eq!(host, "localhost");
+        let wait = *at - before;
         assert!(
             wait >= Duration::from_secs(30) && wait < Duration::from_secs(32),
             "{wait:?}"
@@ -169,24 +178,22 @@ mod tests {
     #[test]
     fn an_answer_is_waited_for_visibly_once_that_takes_long() {
         const AFTER: Duration = Duration::from_millis(20);
-        let progress = Progress::default();
+        let reporter = Reporter::default();
+        let progress = reporter.progress();
         let asked = Asked::new(Url::parse("https://r.example").unwrap());
         let host = || "r.example".to_owned();
         let answer = async {
             assert!(progress.waits().is_empty());
             sleep(AFTER * 3).await;
             let waits = progress.waits();
-            let since = asked.since();
-            assert_eq!(
-                (waits[0].host(), waits[0].awaited()),
-                ("r.example", Awaited::Answer { since })
-            );
+            let (host, since) = (host(), asked.since());
+            assert_eq!(waits[0].awaited(), &Awaited::Answer { host, since });
             asked.hear();
             sleep(AFTER * 3).await;
             assert_ne!(progress.waits(), waits);
             7
         };
-        let shown = async || shown(&progress, AFTER, &asked, host, answer).await;
+        let shown = async || shown(&reporter, AFTER, &asked, host, answer).await;
         assert_eq!(Runtime::new(0).unwrap().block_on(shown).unwrap(), 7);
         assert!(progress.waits().is_empty());
     }

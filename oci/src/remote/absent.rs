@@ -4,7 +4,7 @@ use crate::blob::Bytes;
 use crate::blobs::BlobStore;
 use crate::digest::Digest;
 use crate::helper::Helper;
-use crate::progress::Progress;
+use crate::progress::Reporter;
 use crate::reference::RegistryReference;
 use crate::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
 
@@ -12,7 +12,7 @@ use crate::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
 pub(super) enum Remote {}
 
 impl Remote {
-    pub(super) fn open(reference: &RegistryReference, _: &SourceOptions) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &RegistryReference, _: &SourceOptions, _: &Reporter) -> Result<Self, ImageError> {
         Err(ImageError::NoRegistries {
             registry: reference.registry.clone(),
         })
@@ -46,11 +46,11 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn download(&self, _: &[BlobRef], _: &Progress) -> Result<(), ImageError> {
+    pub(super) fn download(&self, _: &[BlobRef], _: &Reporter) -> Result<(), ImageError> {
         match *self {}
     }
 
-    pub(super) fn blob(&self, _: &Layer, _: &Progress) -> Result<Bytes, ImageError> {
+    pub(super) fn blob(&self, _: &Layer, _: &Reporter) -> Result<Bytes, ImageError> {
         match *self {}
     }
 

@@ -1,6 +1,7 @@
 //! Token servers, and the words of those who refuse.
 
 use layer::cancel::Cancel;
+use layer::events::Events;
 use oci::{ImageError, LoginCheck, LoginTarget, RegistryError, RegistryOptions, Secret, check_login};
 use serde_json::json;
 
@@ -249,7 +250,7 @@ fn login(handle: impl Fn(&Request, usize) -> Reply + Send + Sync + 'static) -> R
     let target = LoginTarget::parse(&server.address.to_string()).unwrap();
     let options = RegistryOptions::default();
     let password = Secret::new("secret-f00d".to_owned());
-    check_login(&target, "user", &password, &options, &Cancel::new()).map_err(|error| match error {
+    check_login(&target, "user", &password, &options, &Events::default(), &Cancel::new()).map_err(|error| match error {
         ImageError::Registry(error) => error,
         other => panic!("{other:?}"),
     })

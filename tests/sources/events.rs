@@ -1,0 +1,195 @@
+//! Reports of a build on its way.
+
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use layer::cancel::Cancel;
+use layer::events::Events;
+use microagent::error::BuildError;
+use microagent::rootfs::{BuildOptions, Event, Phase, Warning, build, build_into};
+use oci::{Awaited, Reference};
+
+use crate::sources::linux;
+use crate::sources::store::{image, tar};
+use support::layout::{TestLayout, digest};
+use support::server::{Reply, Server};
+
+/// An event, without what changes from run to run.
+#[derive(Debug, Clone, PartialEq)]
+enum Seen {
+    Phase(Phase),
+    /// Size, downloaded, applied.
+    Progress([u64; 3]),
+    Waiting,
+    Warning(Warning),
+}
+
+fn options(reference: &str, directory: &Path) -> (BuildOptions, Arc<Mutex<Vec<Seen>>>) {
+    let mut options = BuildOptions::new(Reference::parse(reference).unwrap());
+    options.platform = linux("amd64");
+    options.allow_mutable = true;
+    options.state_dir = directory.join("state");
+    options.init = None;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    options.events = Events::new({
+        let seen = Arc::clone(&seen);
+        move |event| {
+            let event = match event {
+                Event::Phase(phase) => Seen::Phase(phase),
+                Event::Progress(progress) => {
+                    Seen::Progress([progress.size(), progress.downloaded(), progress.applied()])
+                }
+                Event::Waiting(wait) => {
+                    assert!(matches!(wait.awaited(), Awaited::Attempt { number: 2, of: 5, .. }));
+                    Seen::Waiting
+                }
+                Event::Warning(warning) => Seen::Warning(warning),
+                other => panic!("{other:?}"),
+            };
+            seen.lock().unwrap().push(event);
+        }
+    });
+    (options, seen)
+}
+
+fn phases(seen: &[Seen]) -> Vec<Phase> {
+    let phase = |seen: &Seen| match seen {
+        Seen::Phase(phase) => Some(*phase),
+        _ => None,
+    };
+    seen.iter().filter_map(phase).collect()
+}
+
+#[test]
+fn phases_come_in_order_and_only_those_that_are_asked_for() {
+    let layout = TestLayout::new();
+    layout.publish(&[image(&layout, &["one", "two"])]);
+    let directory = tempfile::tempdir().unwrap();
+    let (mut options, seen) = options(&layout.reference(""), directory.path());
+    let output = directory.path().join("out.ext4");
+    let build = |options: &BuildOptions| {
+        seen.lock().unwrap().clear();
+        build(options, &output, &Cancel::new()).unwrap();
+        phases(&seen.lock().unwrap())
+    };
+    let all = [
+        Phase::Resolve,
+        Phase::Layers,
+        Phase::Metadata,
+        Phase::Sync,
+        Phase::Digest,
+        Phase::Export,
+    ];
+    options.sync = false;
+    assert_eq!(build(&options), all[..3]);
+    options.sync = true;
+    options.digest = true;
+    options.keep_stage = true;
+    assert_eq!(build(&options), all);
+
+    seen.lock().unwrap().clear();
+    build_into(&options, &mut Vec::new(), &Cancel::new()).unwrap();
+    assert_eq!(phases(&seen.lock().unwrap()), all[..3]);
+}
+
+#[test]
+fn progress_grows_to_the_size_of_all_layers() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two", "three"]);
+    layout.publish(std::slice::from_ref(&image));
+    let server = Server::of(&layout, &image, |_, _| None);
+    for reference in [layout.reference(""), server.reference(":latest")] {
+        let directory = tempfile::tempdir().unwrap();
+        let (options, seen) = options(&reference, directory.path());
+        build(&options, directory.path().join("out.ext4"), &Cancel::new()).unwrap();
+        let seen = seen.lock().unwrap();
+        let counts: Vec<_> = seen
+            .iter()
+            .filter_map(|seen| match seen {
+                Seen::Progress(counts) => Some(*counts),
+                _ => None,
+            })
+            .collect();
+        assert!(counts.len() > 3, "{counts:?}");
+        let size = counts[0][0];
+        assert!(size > 0);
+        assert_eq!(counts.last(), Some(&[size; 3]), "{reference}");
+        for pair in counts.windows(2) {
+            assert!((0..3).all(|count| pair[0][count] <= pair[1][count]), "{counts:?}");
+        }
+    }
+}
+
+#[test]
+fn a_build_that_begins_again_repeats_phases_and_no_warning() {
+    let layout = TestLayout::new();
+    let odd = tar("one", 10) + &"x".repeat(512);
+    let image = layout.image("linux/amd64", &[&odd, &tar("two", 100_000)]);
+    let server = Server::of(&layout, &image, |_, _| None);
+    let directory = tempfile::tempdir().unwrap();
+    let (options, seen) = options(&server.reference(":latest"), directory.path());
+    let output = directory.path().join("out.ext4");
+    let expected = build(&options, &output, &Cancel::new()).unwrap();
+    assert!(
+        matches!(expected.warnings[..], [Warning::DataAfterEnd { .. }]),
+        "{expected:?}"
+    );
+
+    // The copy of the second layer has the right size, and a wrong byte.
+    let damaged = options
+        .state_dir
+        .join("blobs/sha256")
+        .join(expected.layers[1].digest.hex());
+    let mut content = fs::read(&damaged).unwrap();
+    *content.last_mut().unwrap() ^= 1;
+    fs::write(&damaged, content).unwrap();
+    seen.lock().unwrap().clear();
+    let report = build(&options, &output, &Cancel::new()).unwrap();
+    assert_eq!(report, expected);
+    let seen = seen.lock().unwrap();
+    let (found, applied) = (Phase::Resolve, Phase::Layers);
+    assert_eq!(phases(&seen)[..5], [found, applied, found, applied, Phase::Metadata]);
+    let warnings: Vec<_> = seen.iter().filter(|seen| matches!(seen, Seen::Warning(_))).collect();
+    assert_eq!(warnings, [&Seen::Warning(expected.warnings[0].clone())]);
+}
+
+#[test]
+fn a_wait_for_another_attempt_is_reported_while_it_lasts() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one"]);
+    let server = Server::of(&layout, &image, |_, before| {
+        (before == 0).then(|| Reply::status(429).with("Retry-After", "1"))
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let (options, seen) = options(&server.reference(&format!("@{}", digest(&image))), directory.path());
+    build(&options, directory.path().join("out.ext4"), &Cancel::new()).unwrap();
+    let seen = seen.lock().unwrap();
+    let nothing = Seen::Progress([0; 3]);
+    let waited = [Seen::Phase(Phase::Resolve), Seen::Waiting, nothing];
+    assert_eq!(seen[..3], waited);
+}
+
+#[test]
+fn a_listener_can_cancel_the_build() {
+    let layout = TestLayout::new();
+    let image = image(&layout, &["one", "two"]);
+    layout.publish(std::slice::from_ref(&image));
+    let server = Server::of(&layout, &image, |_, _| None);
+    for reference in [layout.reference(""), server.reference(":latest")] {
+        let directory = tempfile::tempdir().unwrap();
+        let (mut options, _) = options(&reference, directory.path());
+        let cancel = Cancel::new();
+        options.events = Events::new({
+            let cancel = cancel.clone();
+            move |event| match event {
+                Event::Progress(progress) if progress.applied() > 0 => cancel.cancel(),
+                _ => {}
+            }
+        });
+        let output = directory.path().join("out.ext4");
+        let error = build(&options, &output, &cancel).unwrap_err();
+        assert!(matches!(error, BuildError::Cancelled(_)), "{error:?}");
+        assert!(!output.exists());
+    }
+}
