@@ -1,5 +1,7 @@
 //! Progress of each layer, and waits for servers and other processes, for those who watch.
 
+#[cfg(feature = "registry")]
+mod downloads;
 mod reporter;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -11,7 +13,7 @@ use std::time::Instant;
 use super::Digest;
 
 #[cfg(feature = "registry")]
-pub(super) use reporter::Waiting;
+pub(super) use downloads::Waiting;
 pub(super) use reporter::{LayerReporter, Reporter};
 
 /// A report of a source, while an image is found and its layers are downloaded and read.

@@ -4,23 +4,17 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-#[cfg(feature = "registry")]
-use super::{Awaited, Wait};
 use super::{Event, LayerProgress, Progress, State};
 use crate::{BlobRef, Digest};
 use layer::events::Events;
-
-/// Number of the next wait.
-#[cfg(feature = "registry")]
-static NEXT_WAIT: AtomicU64 = AtomicU64::new(1);
 
 /// Keeps the progress of an image, and reports each change. Clones share both.
 ///
 /// The listener may do what it likes, so no method may be called with a lock held.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reporter {
-    progress: Progress,
-    events: Events<Event>,
+    pub(super) progress: Progress,
+    pub(super) events: Events<Event>,
 }
 
 impl Reporter {
@@ -83,18 +77,7 @@ impl Reporter {
         self.report();
     }
 
-    /// Begins a wait, which ends when the result is dropped.
-    #[cfg(feature = "registry")]
-    pub(crate) fn wait(&self, awaited: Awaited) -> Waiting {
-        let number = NEXT_WAIT.fetch_add(1, Ordering::Relaxed);
-        let wait = Wait { number, awaited };
-        self.progress.lock_waits().insert(number, wait.clone());
-        self.events.emit(|| Event::Waiting(wait));
-        let reporter = self.clone();
-        Waiting { reporter, number }
-    }
-
-    fn count_downloaded(&self, layer: &LayerProgress, len: u64) {
+    pub(super) fn count_downloaded(&self, layer: &LayerProgress, len: u64) {
         let after = len.min(layer.size);
         let before = layer.downloaded.swap(after, Ordering::Relaxed);
         add_difference(&self.progress.0.downloaded, before, after);
@@ -106,7 +89,7 @@ impl Reporter {
         add_difference(&self.progress.0.applied, before, after);
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         self.events.emit(|| Event::Progress(self.progress.clone()));
     }
 }
@@ -126,17 +109,11 @@ fn add_difference(sum: &AtomicU64, before: u64, after: u64) {
 /// Reports the progress of a layer.
 #[derive(Debug, Clone)]
 pub(crate) struct LayerReporter {
-    layer: Arc<LayerProgress>,
-    reporter: Reporter,
+    pub(super) layer: Arc<LayerProgress>,
+    pub(super) reporter: Reporter,
 }
 
 impl LayerReporter {
-    /// Reports how many bytes of the blob are on this machine.
-    pub(crate) fn downloaded(&self, len: u64) {
-        self.reporter.count_downloaded(&self.layer, len);
-        self.reporter.report();
-    }
-
     /// Reports that the blob is read from its beginning, perhaps again.
     pub(crate) fn restart(&self) {
         self.reporter.count_applied(&self.layer, 0);
@@ -157,26 +134,8 @@ impl LayerReporter {
     }
 }
 
-/// A wait that ends when this is dropped.
-#[cfg(feature = "registry")]
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    reporter: Reporter,
-    number: u64,
-}
-
-#[cfg(feature = "registry")]
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.reporter.progress.lock_waits().remove(&self.number);
-        self.reporter.report();
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
     use crate::Algorithm;
 
@@ -210,63 +169,5 @@ mod tests {
             reporter.layer(&blob.digest).unwrap().done();
         }
         assert!(blobs.iter().all(|blob| reporter.layer(&blob.digest).is_none()));
-    }
-
-    #[test]
-    fn sums_are_those_of_the_layers_even_when_a_blob_is_read_again() {
-        let seen = Arc::new(Mutex::new(Vec::new()));
-        let events = Events::new({
-            let seen = Arc::clone(&seen);
-            move |event| match event {
-                Event::Progress(progress) => {
-                    let sums = (progress.size(), progress.downloaded(), progress.applied());
-                    seen.lock().unwrap().push(sums);
-                }
-                Event::Waiting(_) => panic!("nothing is waited for"),
-            }
-        });
-        let reporter = Reporter::new(&events);
-        let (one, two) = (blob(b"1", 10), blob(b"2", 100));
-        reporter.begin(&[one.clone(), two.clone()]);
-        let [one, two] = [one, two].map(|blob| reporter.layer(&blob.digest).unwrap());
-        one.downloaded(4);
-        two.downloaded(101);
-        two.applied(60);
-        two.restart();
-        two.applied(30);
-        one.done();
-        let expected = [
-            (110, 0, 0),
-            (110, 4, 0),
-            (110, 104, 0),
-            (110, 104, 60),
-            (110, 104, 30),
-            (110, 110, 30),
-        ];
-        assert_eq!(*seen.lock().unwrap(), expected);
-        // Of a build that begins again.
-        reporter.begin(&[blob(b"3", u64::MAX), blob(b"4", 1)]);
-        assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
-    }
-
-    #[cfg(feature = "registry")]
-    #[test]
-    fn a_wait_lasts_until_it_is_dropped() {
-        use std::time::Instant;
-
-        let reporter = Reporter::default();
-        let wait = |host: &str| {
-            let (host, since) = (host.to_owned(), Instant::now());
-            reporter.wait(Awaited::Answer { host, since })
-        };
-        let (first, second) = (wait("one"), wait("two"));
-        // The layers become known in the middle of it.
-        reporter.begin(&[]);
-        let numbers = || reporter.progress.waits().iter().map(Wait::number).collect::<Vec<_>>();
-        assert_eq!(numbers(), [first.number, second.number]);
-        drop(first);
-        assert_eq!(numbers(), [second.number]);
-        drop(second);
-        assert!(numbers().is_empty());
     }
 }

@@ -1,0 +1,112 @@
+//! Reports of downloads alone: bytes that come, and waits for servers and other processes.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Awaited, Event, LayerReporter, Reporter, Wait};
+
+/// Number of the next wait.
+static NEXT: AtomicU64 = AtomicU64::new(1);
+
+impl Reporter {
+    /// Begins a wait, which ends when the result is dropped.
+    pub(crate) fn wait(&self, awaited: Awaited) -> Waiting {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let wait = Wait { number, awaited };
+        self.progress.lock_waits().insert(number, wait.clone());
+        self.events.emit(|| Event::Waiting(wait));
+        let reporter = self.clone();
+        Waiting { reporter, number }
+    }
+}
+
+impl LayerReporter {
+    /// Reports how many bytes of the blob are on this machine.
+    pub(crate) fn downloaded(&self, len: u64) {
+        self.reporter.count_downloaded(&self.layer, len);
+        self.reporter.report();
+    }
+}
+
+/// A wait that ends when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    reporter: Reporter,
+    number: u64,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.reporter.progress.lock_waits().remove(&self.number);
+        self.reporter.report();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+
+    use super::*;
+    use crate::{Algorithm, BlobRef, Digest};
+    use layer::events::Events;
+
+    fn blob(content: &[u8], size: u64) -> BlobRef {
+        let digest = Digest::of(Algorithm::Sha256, content);
+        BlobRef { digest, size }
+    }
+
+    #[test]
+    fn a_wait_lasts_until_it_is_dropped() {
+        let reporter = Reporter::default();
+        let wait = |host: &str| {
+            let (host, since) = (host.to_owned(), Instant::now());
+            reporter.wait(Awaited::Answer { host, since })
+        };
+        let (first, second) = (wait("one"), wait("two"));
+        // The layers become known in the middle of it.
+        reporter.begin(&[]);
+        let numbers = || reporter.progress.waits().iter().map(Wait::number).collect::<Vec<_>>();
+        assert_eq!(numbers(), [first.number, second.number]);
+        drop(first);
+        assert_eq!(numbers(), [second.number]);
+        drop(second);
+        assert!(numbers().is_empty());
+    }
+
+    #[test]
+    fn sums_are_those_of_the_layers_even_when_a_blob_is_read_again() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let events = Events::new({
+            let seen = Arc::clone(&seen);
+            move |event| match event {
+                Event::Progress(progress) => {
+                    let sums = (progress.size(), progress.downloaded(), progress.applied());
+                    seen.lock().unwrap().push(sums);
+                }
+                Event::Waiting(_) => panic!("nothing is waited for"),
+            }
+        });
+        let reporter = Reporter::new(&events);
+        let (one, two) = (blob(b"1", 10), blob(b"2", 100));
+        reporter.begin(&[one.clone(), two.clone()]);
+        let [one, two] = [one, two].map(|blob| reporter.layer(&blob.digest).unwrap());
+        one.downloaded(4);
+        two.downloaded(101);
+        two.applied(60);
+        two.restart();
+        two.applied(30);
+        one.done();
+        let expected = [
+            (110, 0, 0),
+            (110, 4, 0),
+            (110, 104, 0),
+            (110, 104, 60),
+            (110, 104, 30),
+            (110, 110, 30),
+        ];
+        assert_eq!(*seen.lock().unwrap(), expected);
+        // Of a build that begins again.
+        reporter.begin(&[blob(b"3", u64::MAX), blob(b"4", 1)]);
+        assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
+    }
+}
