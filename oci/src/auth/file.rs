@@ -118,18 +118,18 @@ impl InvalidLoginTarget {
 /// An entry of a credentials file, without what is secret in it.
 ///
 /// Its JSON is that of the command `microagent registry ls`:
-/// `{"registry":"ghcr.io","user":"me","auth_file":"/home/me/.microagent/auth.json"}`, the user
+/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"ghcr.io","user":"me"}`, the user
 /// `null` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Login {
+    /// Path of the file.
+    #[serde(serialize_with = "as_text")]
+    pub auth_file: PathBuf,
     /// The registry, and the namespace if there is one, as the file names it.
     pub registry: String,
     /// The user; none for a token, and where the entry is of another form.
     pub user: Option<String>,
-    /// Path of the file.
-    #[serde(serialize_with = "as_text")]
-    pub auth_file: PathBuf,
 }
 
 /// JSON has no bytes that are not UTF-8.
@@ -209,9 +209,9 @@ impl AuthFile {
             Some(auths) => auths.as_object().ok_or_else(|| malformed(&self.path))?,
         };
         let login = |(registry, entry): (&String, &Value)| Login {
+            auth_file: self.path.clone(),
             registry: registry.clone(),
             user: Entry::read(entry).ok().and_then(Entry::user),
-            auth_file: self.path.clone(),
         };
         Ok(auths.iter().map(login).collect())
     }
@@ -388,12 +388,10 @@ mod tests {
         let file = AuthFile::new(directory.path().join("auth.json"));
         let password = Secret::new("password".to_owned());
         file.add(&target("a.example"), "me", &password).unwrap();
-        let logins = serde_json::to_value(file.logins().unwrap()).unwrap();
-        let path = file.path().to_str().unwrap();
-        assert_eq!(
-            logins,
-            json!([{"registry": "a.example", "user": "me", "auth_file": path}])
-        );
+        let logins = serde_json::to_string(&file.logins().unwrap()).unwrap();
+        let path = file.path().display();
+        let expected = format!(r#"[{{"auth_file":"{path}","registry":"a.example","user":"me"}}]"#);
+        assert_eq!(logins, expected.replace('\\', "\\\\"));
     }
 
     #[test]
