@@ -128,8 +128,8 @@ impl<R: ReadAt> Read for Sequential<'_, R> {
 impl Serialize for Verdict {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let path = self.path.as_deref().map(Path::to_string_lossy);
-        let file = self.mismatch.iter().map(Problem::of_file);
-        let problems: Vec<_> = file.chain(self.report.findings.iter().map(Problem::of)).collect();
+        let file = self.mismatch.iter().map(JsonProblem::of_file);
+        let problems: Vec<_> = file.chain(self.report.findings.iter().map(JsonProblem::of)).collect();
         let mut json = serializer.serialize_struct("Verdict", 5)?;
         json.serialize_field("path", &path)?;
         json.serialize_field("clean", &self.is_clean())?;
@@ -142,7 +142,7 @@ impl Serialize for Verdict {
 
 /// A problem in JSON.
 #[derive(Serialize)]
-struct Problem {
+struct JsonProblem {
     structure: String,
     structure_kind: &'static str,
     problem: String,
@@ -150,7 +150,7 @@ struct Problem {
     severity: &'static str,
 }
 
-impl Problem {
+impl JsonProblem {
     fn of(finding: &Finding) -> Self {
         Self {
             structure: finding.structure.to_string(),

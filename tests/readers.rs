@@ -60,13 +60,13 @@ impl ReadAt for Part {
 }
 
 /// A store that gives blocks of 4 KiB, one request after another, and can be lost.
-struct Store {
-    bytes: Vec<u8>,
+struct Store<'a> {
+    bytes: &'a [u8],
     /// Requests until it is lost.
     left: Mutex<usize>,
 }
 
-impl ReadAt for Store {
+impl ReadAt for Store<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
         for block in offset / 4096..end.div_ceil(4096) {
@@ -85,7 +85,7 @@ impl ReadAt for Store {
     }
 }
 
-fn store(bytes: Vec<u8>, requests: usize) -> Store {
+fn store(bytes: &[u8], requests: usize) -> Store<'_> {
     Store {
         bytes,
         left: Mutex::new(requests),
@@ -119,7 +119,7 @@ fn a_disk_is_the_same_wherever_its_bytes_are() {
     assert_eq!(expected.2, expected.3);
     assert_eq!(seen(&Disk::new(&image).unwrap()), expected);
     assert_eq!(seen(&Disk::new(Part::of(&image)).unwrap()), expected);
-    assert_eq!(seen(&Disk::new(store(image.clone(), usize::MAX)).unwrap()), expected);
+    assert_eq!(seen(&Disk::new(store(&image, usize::MAX)).unwrap()), expected);
     let disk = Disk::new(image).unwrap();
     assert_eq!(seen(&disk), expected);
     assert_eq!(disk.summary().unwrap().path, None);
@@ -168,16 +168,16 @@ fn errors_of_a_reader_name_no_path() {
         "could not look into the disk image: could not read \"/nothing\" in it: there is no such file or directory"
     );
 
-    let lost = Disk::new(store(image.clone(), 0)).unwrap_err();
+    let lost = Disk::new(store(&image, 0)).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::from(io::ErrorKind::ConnectionReset));
     let expected = "could not look into the disk image: could not read the image at byte 1024: connection reset";
     assert_eq!(text(lost), expected);
     // The requests of opening the file, and none for its content.
-    let requests = (1..).find(|&requests| {
-        let opened = Disk::new(store(image.clone(), requests)).map(|disk| disk.content(b"/etc/motd"));
+    let requests = (1..1000).find(|&requests| {
+        let opened = Disk::new(store(&image, requests)).map(|disk| disk.content(b"/etc/motd"));
         opened.is_ok_and(|content| content.is_ok())
     });
-    let disk = Disk::new(store(image, requests.unwrap())).unwrap();
+    let disk = Disk::new(store(&image, requests.unwrap())).unwrap();
     let error = disk.content(b"/etc/motd").unwrap().read(&mut [0]).unwrap_err();
     let error = error.downcast::<InspectError>().unwrap();
     assert!(matches!(error.reason, InspectReason::Path { .. }), "{error:?}");
@@ -233,7 +233,7 @@ fn a_reader_is_verified_as_a_file_is() {
         assert_eq!(serde_json::to_value(verdict).unwrap(), expected);
     }
 
-    let error = verify_reader(store(image, 1000), Some(&right), &cancel).unwrap_err();
+    let error = verify_reader(store(&image, 1000), Some(&right), &cancel).unwrap_err();
     let expected = "could not look into the disk image: could not read the image at byte ";
     assert!(chain(&error).starts_with(expected), "{}", chain(&error));
 }

@@ -37,6 +37,7 @@ pub struct Difference {
     pub excerpt: Vec<String>,
 }
 
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
 fn as_text<S: Serializer>(path: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
     path.as_deref().map(String::from_utf8_lossy).serialize(serializer)
 }

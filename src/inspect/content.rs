@@ -18,8 +18,8 @@ const CHUNK: usize = 1 << 20;
 
 /// A regular file of a disk image, open for reading.
 ///
-/// Any number can be open at once. Each keeps what it needs of the [`Disk`](super::Disk), so that it
-/// can outlive that, and go to another thread.
+/// Any number can be open at once. Each shares the reader with the [`Disk`](super::Disk), so that
+/// it can outlive the disk, and go to another thread.
 ///
 /// Where it cannot be read, the [`io::Error`] is an [`InspectError`](super::InspectError) inside.
 pub struct Content<R = File> {

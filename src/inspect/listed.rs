@@ -45,7 +45,8 @@ impl Serialize for Listed {
     }
 }
 
-/// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before 1970.
+/// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before
+/// 1970.
 fn seconds(time: Timestamp) -> String {
     format!("{}.{:09}", time.seconds(), time.nanoseconds())
 }
