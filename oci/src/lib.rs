@@ -381,8 +381,9 @@ impl Source {
         resolve::resolve_listed(self, image).map_err(Cancelled::surface)
     }
 
-    /// As [`Source::resolve`], and begins to download, some at once and in this order, what of the layers is not on this machine's disks: while the
-    /// config is still on its way, if they need not wait for it. From now on, it is known how far they are.
+    /// As [`Source::resolve`], and begins to download the layers that are not on this machine's
+    /// disks, some at once and in this order: while the config is still on its way, if they need
+    /// not wait for it. From now on, it is known how far they are.
     ///
     /// Besides the image come its layers as they are best read: those whose tar was kept, from there.
     ///
