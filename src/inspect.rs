@@ -1,14 +1,44 @@
-//! Looking into a disk image, on any host and without root.
+//! Looking into a disk image, on any host and without root: a file, or any [`ReadAt`].
+//!
+//! ```
+//! use std::io::Read as _;
+//!
+//! use microagent::ext4::Size;
+//! use microagent::inspect::Disk;
+//! use microagent::layer::cancel::Cancel;
+//! use microagent::rootfs::{BuildOptions, build_into};
+//!
+//! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?, "");
+//! options.allow_mutable = true;
+//! options.platform = "linux/amd64".parse()?;
+//! options.file_system.size = Size::Fixed(16 << 20);
+//! let mut image = Vec::new();
+//! build_into(&options, &mut image, &Cancel::new())?;
+//!
+//! // A disk owns its reader; this one is a reference.
+//! let disk = Disk::new(&image)?;
+//! let mut text = String::new();
+//! disk.content(b"/etc/motd")?.read_to_string(&mut text)?;
+//! assert!(!text.is_empty());
+//! let names = disk.list(b"/etc")?;
+//! assert!(names.iter().any(|entry| entry.name == b"motd"));
+//! // What `microagent rootfs inspect --json` prints.
+//! println!("{}", serde_json::to_string(&disk.summary()?)?);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod content;
 mod copy;
 mod error;
+mod listed;
+mod summary;
 
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use ext4::read::{Follow, Inode, LookupError, SuperblockInfo};
+use ext4::read::{self, Follow, Inode, LookupError, SuperblockInfo};
 use ext4::{FileType, ReadAt, ReadError, Reader};
 
 use crate::provenance::Provenance;
@@ -18,31 +48,21 @@ use oci::host::open_disk;
 pub use content::Content;
 pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
+pub use listed::Listed;
+pub use summary::Summary;
 
 /// A disk image that is looked into.
-pub struct Disk {
-    path: PathBuf,
-    reader: Reader<Cancellable<File>>,
+pub struct Disk<R = File> {
+    path: Option<PathBuf>,
+    reader: Arc<Reader<Cancellable<R>>>,
     cancel: Cancel,
 }
 
-impl fmt::Debug for Disk {
+impl<R> fmt::Debug for Disk<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Disk");
         shown.field("path", &self.path).finish_non_exhaustive()
     }
-}
-
-/// An entry of a directory, or any other file.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Listed {
-    /// Its name: any bytes but `/` and NUL.
-    pub name: Vec<u8>,
-    /// Its inode: type, mode, owner, size, links, times, device.
-    pub inode: Inode,
-    /// Target of a symlink.
-    pub target: Option<Vec<u8>>,
 }
 
 impl Disk {
@@ -62,14 +82,38 @@ impl Disk {
     ///
     /// As [`Disk::open`].
     pub fn open_until(path: &Path, cancel: &Cancel) -> Result<Self, InspectError> {
-        let open = || {
-            let file = open_disk(path).map_err(InspectReason::Open)?;
-            Ok(Reader::open(Cancellable::new(file, cancel))?)
-        };
-        let reader = open().map_err(|reason| InspectError::new(path, reason))?;
+        let file = open_disk(path).map_err(|error| InspectError::new(Some(path), InspectReason::Open(error)))?;
+        Self::read(file, Some(path), cancel)
+    }
+}
+
+impl<R: ReadAt> Disk<R> {
+    /// Looks into a disk image in memory, in a part of a file, or behind anything else that gives
+    /// bytes by position. Reads its superblock, and its journal if that was not replayed.
+    ///
+    /// # Errors
+    ///
+    /// [`InspectError`] if the reader does not give its bytes, or there is no file system in them.
+    pub fn new(reader: R) -> Result<Self, InspectError> {
+        Self::new_until(reader, &Cancel::new())
+    }
+
+    /// As [`Disk::new`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
+    /// cancelled.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::new`].
+    pub fn new_until(reader: R, cancel: &Cancel) -> Result<Self, InspectError> {
+        Self::read(reader, None, cancel)
+    }
+
+    fn read(reader: R, path: Option<&Path>, cancel: &Cancel) -> Result<Self, InspectError> {
+        let reader = Reader::open(Cancellable::new(reader, cancel));
+        let reader = reader.map_err(|error| InspectError::new(path, error.into()))?;
         Ok(Self {
-            path: path.to_owned(),
-            reader,
+            path: path.map(Path::to_owned),
+            reader: Arc::new(reader),
             cancel: cancel.clone(),
         })
     }
@@ -77,7 +121,7 @@ impl Disk {
     /// Returns the reader of its file system, for all that is not here: extended attributes, walks,
     /// files by their number.
     #[must_use]
-    pub fn reader(&self) -> &Reader<impl ReadAt + use<>> {
+    pub fn reader(&self) -> &Reader<impl ReadAt + use<R>> {
         &self.reader
     }
 
@@ -94,7 +138,7 @@ impl Disk {
     /// [`InspectError`] if that is damaged.
     pub fn provenance(&self) -> Result<Option<Provenance>, InspectError> {
         let provenance = || Ok(Provenance::decode(&self.reader.boot_area()?)?);
-        provenance().map_err(|reason| InspectError::new(&self.path, reason))
+        provenance().map_err(|reason| InspectError::new(self.path.as_deref(), reason))
     }
 
     /// Lists a directory without `.` and `..`, ordered by the bytes of the names; of any other file
@@ -121,18 +165,23 @@ impl Disk {
             let entries = entries.map(|entry| self.listed(entry.name.into_vec(), self.reader.inode(entry.ino)?));
             Ok(entries.collect::<Result<_, _>>()?)
         };
-        list().map_err(|source| at(&self.path, path, source))
+        list().map_err(|source| at(self.path.as_deref(), path, source))
     }
 
-    /// Opens a regular file. Symlinks are followed inside the disk image.
+    /// Opens a regular file, apart from all others that are open. Symlinks are followed inside the
+    /// disk image.
     ///
     /// # Errors
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
-    pub fn content(&self, path: &[u8]) -> Result<Content<'_>, InspectError> {
-        let file = self.reader.open_file(path);
-        let file = file.map_err(|source| at(&self.path, path, source))?;
-        Ok(Content::new(&self.path, path, file))
+    pub fn content(&self, path: &[u8]) -> Result<Content<R>, InspectError> {
+        let open = || {
+            // The file that this opens borrows the reader.
+            let inode = self.reader.open_file(path)?.inode().clone();
+            Ok(read::File::new(Arc::clone(&self.reader), &inode)?)
+        };
+        let file = open().map_err(|source| at(self.path.as_deref(), path, source))?;
+        Ok(Content::new(self.path.clone(), path, file))
     }
 
     fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<Listed, ReadError> {
@@ -145,7 +194,7 @@ impl Disk {
 }
 
 /// The error that a path of a disk image leads to nothing that serves.
-fn at(image: &Path, path: &[u8], source: LookupError) -> InspectError {
+fn at(image: Option<&Path>, path: &[u8], source: LookupError) -> InspectError {
     let path = String::from_utf8_lossy(path).into_owned();
     InspectError::new(image, InspectReason::Path { path, source })
 }

@@ -1,18 +1,37 @@
-//! Whether a disk image is whole: a file system without a fault, and the bytes that a digest names.
+//! Checks of disk images: a file system without a fault, and the bytes that a digest names.
 
-use std::path::Path;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
-use ext4::Report;
+use ext4::{Finding, ReadAt, ReadError, Report, Severity};
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use crate::inspect::{InspectError, InspectReason};
 use layer::cancel::{Cancel, Cancellable};
 use oci::host;
 use oci::{Digest, DigestError};
 
-/// What a disk image turned out to be.
+/// Result of checking a disk image.
+///
+/// Its JSON is that of the command `microagent rootfs verify`:
+///
+/// | member | |
+/// |---|---|
+/// | `path` | [`path`](Self::path) as text, `null` of a reader |
+/// | `clean` | [`is_clean`](Self::is_clean) |
+/// | `size_bytes` | [`size_bytes`](Self::size_bytes) |
+/// | `problems` | the mismatch, and the findings of [`report`](Self::report) |
+/// | `more_problems` | the number of findings that are left out |
+///
+/// Each problem has `structure` and `problem` in words, and the names `structure_kind`, `code` and
+/// `severity`, which later versions keep. The mismatch is of the structure kind `file`, its code is
+/// `digest-mismatch`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Verdict {
+    /// Path of the disk image; `None` of a reader.
+    pub path: Option<PathBuf>,
     /// All that is wrong with its file system.
     pub report: Report,
     /// Size of the file in bytes.
@@ -46,12 +65,110 @@ pub fn verify(path: &Path, digest: Option<&Digest>, cancel: &Cancel) -> Result<V
             }
             None => None,
         };
-        let report = ext4::check(Cancellable::new(file, cancel))?;
         Ok(Verdict {
-            report,
+            path: Some(path.to_owned()),
+            report: ext4::check(Cancellable::new(file, cancel))?,
             size_bytes,
             mismatch,
         })
     };
-    verify().map_err(|reason| InspectError::new(path, reason))
+    verify().map_err(|reason| InspectError::new(Some(path), reason))
+}
+
+/// As [`verify`], of a disk image in memory, in a part of a file, or behind anything else that
+/// gives bytes by position. For a digest, all of it is read, holes too.
+///
+/// # Errors
+///
+/// As [`verify`].
+pub fn verify_reader(reader: impl ReadAt, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
+    let verify = || {
+        let reader = Cancellable::new(reader, cancel);
+        let failed = |offset| move |source| ReadError::Input { offset, source };
+        let size_bytes = reader.size().map_err(failed(0))?;
+        let mismatch = match digest {
+            Some(digest) => {
+                let mut bytes = Sequential {
+                    reader: &reader,
+                    position: 0,
+                    size: size_bytes,
+                };
+                let actual = Digest::of_reader(digest.algorithm(), &mut bytes);
+                digest.expect(actual.map_err(failed(bytes.position))?).err()
+            }
+            None => None,
+        };
+        Ok(Verdict {
+            path: None,
+            report: ext4::check(reader)?,
+            size_bytes,
+            mismatch,
+        })
+    };
+    verify().map_err(|reason| InspectError::new(None, reason))
+}
+
+/// All bytes of a reader in order.
+struct Sequential<'a, R> {
+    reader: &'a R,
+    position: u64,
+    size: u64,
+}
+
+impl<R: ReadAt> Read for Sequential<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.size - self.position;
+        let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        self.reader.read_exact_at(&mut buffer[..len], self.position)?;
+        self.position += len as u64;
+        Ok(len)
+    }
+}
+
+impl Serialize for Verdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let path = self.path.as_deref().map(Path::to_string_lossy);
+        let file = self.mismatch.iter().map(JsonProblem::of_file);
+        let problems: Vec<_> = file.chain(self.report.findings.iter().map(JsonProblem::of)).collect();
+        let mut json = serializer.serialize_struct("Verdict", 5)?;
+        json.serialize_field("path", &path)?;
+        json.serialize_field("clean", &self.is_clean())?;
+        json.serialize_field("size_bytes", &self.size_bytes)?;
+        json.serialize_field("problems", &problems)?;
+        json.serialize_field("more_problems", &self.report.more)?;
+        json.end()
+    }
+}
+
+/// A problem in JSON.
+#[derive(Serialize)]
+struct JsonProblem {
+    structure: String,
+    structure_kind: &'static str,
+    problem: String,
+    code: &'static str,
+    severity: &'static str,
+}
+
+impl JsonProblem {
+    fn of(finding: &Finding) -> Self {
+        Self {
+            structure: finding.structure.to_string(),
+            structure_kind: finding.structure.kind().name(),
+            problem: finding.problem.to_string(),
+            code: finding.problem.code(),
+            severity: finding.severity().name(),
+        }
+    }
+
+    /// The problem that a file has another digest.
+    fn of_file(mismatch: &DigestError) -> Self {
+        Self {
+            structure: "the file".to_owned(),
+            structure_kind: "file",
+            problem: mismatch.to_string(),
+            code: "digest-mismatch",
+            severity: Severity::Error.name(),
+        }
+    }
 }

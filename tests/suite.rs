@@ -6,5 +6,6 @@ mod golden;
 mod guarantees;
 mod imports;
 mod layers;
+mod readers;
 mod sample;
 mod sources;

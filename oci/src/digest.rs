@@ -6,7 +6,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use sha2::{Digest as _, Sha256, Sha512};
 
 pub use file::next_data;
@@ -42,6 +42,8 @@ impl Algorithm {
 }
 
 /// The digest of some content: `sha256:` and 64, or `sha512:` and 128, lower case hexadecimal digits.
+///
+/// JSON has it as this text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Digest {
@@ -113,6 +115,12 @@ impl Digest {
 impl fmt::Display for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.algorithm.name(), self.hex)
+    }
+}
+
+impl Serialize for Digest {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 
@@ -398,6 +406,17 @@ mod tests {
         assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), EMPTY);
         assert_eq!(Digest::of(Algorithm::Sha256, b"abc").to_string(), ABC);
         assert_eq!(Digest::of(Algorithm::Sha512, b"abc").to_string(), ABC_512);
+    }
+
+    #[test]
+    fn json_has_the_text_and_gives_the_digest_back() {
+        let digest = Digest::of(Algorithm::Sha256, b"");
+        let json = serde_json::to_string(&digest).unwrap();
+        assert_eq!(
+            json,
+            r#""sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855""#
+        );
+        assert_eq!(serde_json::from_str::<Digest>(&json).unwrap(), digest);
     }
 
     #[test]

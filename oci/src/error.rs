@@ -88,6 +88,12 @@ pub enum ImageError {
         /// The platforms that there are, at most the first thousand, in the order of the index.
         available: Vec<Platform>,
     },
+    /// The reference does not name an image that was listed.
+    #[error("the reference does not name the image {digest}")]
+    NotListed {
+        /// The digest that was listed.
+        digest: Digest,
+    },
     /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
     #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
     DownloadTooLarge {
@@ -147,7 +153,7 @@ impl Failure for ImageError {
             Self::Document { source, .. } => source.kind(),
             Self::Content { source, .. } => source.kind(),
             Self::Decode { source, .. } => source.kind(),
-            Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::NoPlatform { .. } | Self::NotListed { .. } => ErrorKind::NotFound,
             Self::DownloadTooLarge { .. } => ErrorKind::LimitExceeded,
             Self::Cancelled(_) => ErrorKind::Transient,
         }
@@ -174,6 +180,7 @@ impl Failure for ImageError {
                     .and(format!(" {only}")),
                 _ => Hint::from("ask for one of those that there are").with(Setting::Platform),
             }),
+            Self::NotListed { .. } => Some("list the images again".into()),
             Self::DownloadTooLarge { total, .. } => {
                 let raise = Hint::raise(Setting::MaxSize).and(", for example to ");
                 Some(raise.mib(Setting::MaxSize, *total))

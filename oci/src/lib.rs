@@ -6,9 +6,13 @@
 //! # std::env::set_current_dir("..")?;
 //! let reference: Reference = "oci:examples/hello:latest".parse()?;
 //! let source = Source::open(&reference, &SourceOptions::new("unused"))?;
-//! for image in source.platforms()? {
+//! let listed = source.platforms()?;
+//! for image in &listed {
 //!     println!("{:?}: {}, {} bytes", image.platform, image.digest, image.size);
 //! }
+//! let first = source.resolve_listed(&listed[0])?;
+//! assert_eq!(first.digest, listed[0].digest);
+//!
 //! let image = source.resolve(&Platform::parse("linux", "arm64")?)?;
 //! for layer in &image.layers {
 //!     // The digests of the blob and of the tar are computed on the way.
@@ -348,8 +352,8 @@ impl Source {
     /// one more for the config of an image without an index.
     ///
     /// Lists no attestations and artifacts, and does not look into indexes in the index. A registry
-    /// is asked once for what the reference names: [`Source::resolve`] finds the image of a listed
-    /// platform even if the tag has moved since.
+    /// is asked once for what the reference names: [`Source::resolve_listed`] and
+    /// [`Source::resolve`] find an image of the list even if the tag has moved since.
     ///
     /// # Errors
     ///
@@ -369,8 +373,25 @@ impl Source {
         self.search(platform, &mut |_| Ok(()))
     }
 
-    /// The same, and begins to download, some at once and in this order, what of the layers is not on this machine's disks: while the
-    /// config is still on its way, if they need not wait for it. From now on, it is known how far they are.
+    /// Reads the manifest and config of an image that [`Source::platforms`] listed. The tag is not
+    /// asked for again.
+    ///
+    /// [`Image::platform`] is the one in the list, or the config's where an index names none. Where
+    /// neither names one, it is [`Platform::host`]. [`Source::prefetch`] begins to download the
+    /// layers.
+    ///
+    /// # Errors
+    ///
+    /// [`ImageError::NotListed`] when the reference does not name that image, for example because
+    /// another source listed it; [`ImageError::Document`] with [`ManifestError::IndexInIndex`] when
+    /// it is an index in the index; otherwise those of [`Source::resolve`].
+    pub fn resolve_listed(&self, image: &ListedImage) -> Result<Image, ImageError> {
+        resolve::resolve_listed(self, image).map_err(Cancelled::surface)
+    }
+
+    /// As [`Source::resolve`], and begins to download the layers that are not on this machine's
+    /// disks, some at once and in this order: while the config is still on its way, if they need
+    /// not wait for it. From now on, it is known how far they are.
     ///
     /// Besides the image come its layers as they are best read: those whose tar was kept, from there.
     ///

@@ -3,11 +3,16 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::Serialize;
+
 /// The operating system and the processor that an image is for, in the words of Go's `GOOS` and `GOARCH`.
 ///
 /// Always in normal form, so that equal platforms compare equal: `amd64/v1` is `amd64`, `arm64/v8` is `arm64`, `arm` is
 /// `arm/v7`, and names that others use (`x86_64`, `aarch64`, `i386`, `armhf`, …) are translated.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+///
+/// Its JSON is that of the command `microagent`:
+/// `{"os":"linux","architecture":"arm","variant":"v7"}`, the variant `null` where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Platform {
     /// The operating system, such as `linux`.
@@ -225,6 +230,13 @@ mod tests {
             Platform::new("macOS", "arm64", Some("")).unwrap().to_string(),
             "darwin/arm64"
         );
+    }
+
+    #[test]
+    fn json_has_a_variant_or_null() {
+        let json = |architecture| serde_json::to_string(&linux(architecture)).unwrap();
+        assert_eq!(json("arm/v6"), r#"{"os":"linux","architecture":"arm","variant":"v6"}"#);
+        assert_eq!(json("amd64"), r#"{"os":"linux","architecture":"amd64","variant":null}"#);
     }
 
     #[test]

@@ -85,6 +85,43 @@ pub(super) fn listed(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
     Ok(images.filter_map(listed).collect())
 }
 
+/// Finds an image that [`listed`] lists.
+pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Image, ImageError> {
+    let not_listed = || ImageError::NotListed {
+        digest: listed.digest.clone(),
+    };
+    let is_listed = |entry: &&Entry| {
+        let platform = entry
+            .platform()
+            .is_ok_and(|platform| platform == listed.platform.as_ref());
+        entry.may_be_image() && platform && entry.digest() == Some(&listed.digest)
+    };
+    let follow = |entries: &[Entry]| {
+        let entry = entries.iter().find(is_listed).ok_or_else(not_listed)?;
+        let unusable = |error| ImageError::document(&listed.digest, error);
+        let fetched = source.manifest(entry.descriptor().map_err(unusable)?)?;
+        match Document::parse(&fetched.json, &fetched.media_type).map_err(unusable)? {
+            Document::Index(_) => Err(unusable(ManifestError::IndexInIndex)),
+            Document::Manifest(manifest) => Ok((manifest, listed.platform.clone())),
+        }
+    };
+    let (manifest, platform) = match source.root()? {
+        Root::OneOf { images, .. } => follow(&images)?,
+        Root::Layer(layer) if layer.digest == listed.digest => return Ok(of_layer(layer, source, &Platform::host())),
+        Root::Layer(_) => return Err(not_listed()),
+        Root::Document(fetched) => {
+            let unusable = |error| ImageError::document(&fetched.digest, error);
+            match Document::parse(&fetched.json, &fetched.media_type).map_err(unusable)? {
+                Document::Index(index) => follow(&index.manifests)?,
+                Document::Manifest(manifest) if fetched.digest == listed.digest => (manifest, fetched.platform),
+                Document::Manifest(_) => return Err(not_listed()),
+            }
+        }
+    };
+    check_may_be_image(&listed.digest, &manifest)?;
+    Candidate::read(source, listed.digest.clone(), *manifest, platform, &Platform::host())?.into_image(source)
+}
+
 /// How many platforms an error can list: indexes of a stranger may have any number.
 const MAX_LISTED: usize = 1000;
 
@@ -283,21 +320,62 @@ impl Search<'_> {
         self.passed_over.get_or_insert(error);
     }
 
-    /// Returns the image of a manifest, if it is for the platform. What an index lists decides what
-    /// it is for, or else its config, and where that says nothing, the platform that is wanted.
+    /// Returns the image of a manifest, if it is for the platform.
     fn image(
         &mut self,
         digest: Digest,
         manifest: Manifest,
         listed: Option<Platform>,
     ) -> Result<Option<Found>, ImageError> {
-        manifest
-            .check_may_be_image()
-            .map_err(|error| ImageError::document(&digest, error))?;
+        check_may_be_image(&digest, &manifest)?;
         if self.is_sure && manifest.announces_image() {
             (self.announce)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
         }
-        let config = manifest.read_config(&self.source.config(&manifest.config)?);
+        let candidate = Candidate::read(self.source, digest, manifest, listed, self.wanted)?;
+        let Some(distance) = self.wanted.distance(&candidate.platform) else {
+            self.saw(&candidate.platform);
+            return Ok(None);
+        };
+        Ok(Some(Found {
+            distance: if candidate.is_said { distance } else { UNSAID },
+            image: candidate.into_image(self.source)?,
+        }))
+    }
+
+    fn saw(&mut self, platform: &Platform) {
+        if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
+            self.available.push(platform.clone());
+        }
+    }
+}
+
+fn check_may_be_image(digest: &Digest, manifest: &Manifest) -> Result<(), ImageError> {
+    let may_be = manifest.check_may_be_image();
+    may_be.map_err(|error| ImageError::document(digest, error))
+}
+
+/// A manifest and its config, before anything is known of its layers.
+struct Candidate {
+    digest: Digest,
+    manifest: Manifest,
+    config: Config,
+    platform: Platform,
+    /// Whether an index or the config says the platform.
+    is_said: bool,
+    config_platform: Option<String>,
+}
+
+impl Candidate {
+    /// Reads the config of a manifest. The platform is the one that an index lists, or else the
+    /// config's, which `fallback` completes.
+    fn read(
+        source: &Source,
+        digest: Digest,
+        manifest: Manifest,
+        listed: Option<Platform>,
+        fallback: &Platform,
+    ) -> Result<Self, ImageError> {
+        let config = manifest.read_config(&source.config(&manifest.config)?);
         let unusable = |error| match error {
             ManifestError::NotAnImage { .. } => ImageError::document(&digest, error),
             error => ImageError::document(&manifest.config.digest, error),
@@ -307,31 +385,36 @@ impl Search<'_> {
         let config_platform = listed.as_ref().and_then(|listed| config.other_platform(listed));
         let platform = match listed {
             Some(listed) => listed,
-            None => config.platform(self.wanted).map_err(unusable)?,
+            None => config.platform(fallback).map_err(unusable)?,
         };
-        let Some(distance) = self.wanted.distance(&platform) else {
-            self.saw(&platform);
-            return Ok(None);
-        };
-        let layers = layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
-        let resolved_ref = self.source.reference.pinned(&digest).to_string();
-        Ok(Some(Found {
-            distance: if is_said { distance } else { UNSAID },
-            image: Image {
-                resolved_ref,
-                digest,
-                platform,
-                config_platform,
-                config,
-                layers,
-            },
-        }))
+        Ok(Self {
+            digest,
+            manifest,
+            config,
+            platform,
+            is_said,
+            config_platform,
+        })
     }
 
-    fn saw(&mut self, platform: &Platform) {
-        if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
-            self.available.push(platform.clone());
-        }
+    fn into_image(self, source: &Source) -> Result<Image, ImageError> {
+        let Self {
+            digest,
+            manifest,
+            config,
+            platform,
+            config_platform,
+            ..
+        } = self;
+        let layers = layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
+        Ok(Image {
+            resolved_ref: source.reference.pinned(&digest).to_string(),
+            digest,
+            platform,
+            config_platform,
+            config,
+            layers,
+        })
     }
 }
 

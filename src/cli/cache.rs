@@ -1,14 +1,11 @@
 //! `microagent cache`: what is kept of downloads.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use clap::{Args, Subcommand};
-use layer::text::harmless;
-use oci::{Cache as Blobs, CacheEntry, CacheReport, StoreError};
-use serde::Serialize;
+use oci::{Cache as Blobs, CacheReport};
 
 use super::failure::Failure;
 use super::presentation::Format;
@@ -41,23 +38,6 @@ enum CacheCommand {
 
     /// Holds all that is kept against its digests, and removes what is damaged
     Verify,
-}
-
-/// The form of a result for programs.
-#[derive(Serialize)]
-struct Json {
-    blobs: Vec<JsonEntry>,
-    size_bytes: u64,
-    /// Entries that were passed over, and why.
-    problems: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct JsonEntry {
-    digest: String,
-    size_bytes: u64,
-    last_used: u64,
-    complete: bool,
 }
 
 impl Cache {
@@ -97,63 +77,32 @@ fn all_done(report: CacheReport) -> Result<(), Failure> {
 /// Prints what was done, and what was passed over: as warnings on standard error, unless it is for
 /// a program.
 fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure> {
-    let CacheReport { entries, problems, .. } = report;
-    let problems: Vec<_> = problems.iter().map(explanation).collect();
     let text = match format {
-        Format::Json => json(entries, problems).map_err(Failure::Report)?,
+        Format::Json => serde_json::to_string(report).map_err(|error| Failure::Report(error.into()))? + "\n",
         Format::Text => {
             let mut stderr = io::stderr().lock();
-            for problem in problems {
+            for warning in report.warnings() {
                 // Nobody is left to tell if standard error is closed.
-                let _ = writeln!(stderr, "warning: {problem}");
+                let _ = writeln!(stderr, "warning: {warning}");
             }
-            text(what, entries)
+            text(what, report)
         }
     };
     write(text.as_bytes()).map_err(Failure::Report)
 }
 
-/// Returns a problem and its cause on one line.
-fn explanation(problem: &StoreError) -> String {
-    let cause = problem.source().map(|cause| format!(": {cause}"));
-    harmless(&format!("{problem}{}", cause.unwrap_or_default()))
-}
-
-fn json(entries: &[CacheEntry], problems: Vec<String>) -> io::Result<String> {
-    let entry = |entry: &CacheEntry| JsonEntry {
-        digest: entry.digest.to_string(),
-        size_bytes: entry.size,
-        last_used: seconds(entry.last_used),
-        complete: !entry.is_partial,
-    };
-    let json = Json {
-        blobs: entries.iter().map(entry).collect(),
-        size_bytes: sum(entries),
-        problems,
-    };
-    Ok(serde_json::to_string(&json)? + "\n")
-}
-
-fn text(what: &str, entries: &[CacheEntry]) -> String {
+fn text(what: &str, report: &CacheReport) -> String {
     let mut text = String::new();
-    for entry in entries {
+    for entry in &report.entries {
         let partial = if entry.is_partial { "  incomplete" } else { "" };
         let size = size(entry.size);
         let last_used = httpdate::fmt_http_date(entry.last_used.max(UNIX_EPOCH));
         writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest).expect("memory takes it");
     }
-    let (count, total) = (entries.len(), size(sum(entries)));
+    let (count, total) = (report.entries.len(), size(report.size()));
     let plural = if count == 1 { "" } else { "s" };
     writeln!(text, "{what}: {count} blob{plural}, {total}").expect("memory takes it");
     text
-}
-
-fn sum(entries: &[CacheEntry]) -> u64 {
-    entries.iter().map(|entry| entry.size).sum()
-}
-
-fn seconds(time: SystemTime) -> u64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn size(bytes: u64) -> String {

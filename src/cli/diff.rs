@@ -1,6 +1,5 @@
 //! `rootfs diff`: why two disk images differ.
 
-use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,7 +7,6 @@ use std::process::ExitCode;
 use clap::Args;
 use layer::cancel::Cancel;
 use microagent::diff::{DiffError, DiffOptions, Difference, Section, diff};
-use serde::Serialize;
 
 use super::failure::Failure;
 use super::presentation::Format;
@@ -76,7 +74,7 @@ impl Diff {
                 begin(&mut out)?;
                 is_begun = true;
             }
-            serde_json::to_writer(&mut out, &Json::of(difference))?;
+            serde_json::to_writer(&mut out, difference)?;
             Ok(())
         })?;
         let mut end = || {
@@ -101,34 +99,6 @@ impl Diff {
         })?;
         text.out.flush().map_err(DiffError::Report)?;
         Ok(same)
-    }
-}
-
-/// The form of a difference for programs.
-#[derive(Serialize)]
-struct Json<'a> {
-    section: &'static str,
-    path: Option<Cow<'a, str>>,
-    field: &'a str,
-    a: Option<&'a str>,
-    b: Option<&'a str>,
-    offset: Option<u64>,
-    count: Option<u64>,
-    excerpt: &'a [String],
-}
-
-impl<'a> Json<'a> {
-    fn of(difference: &'a Difference) -> Self {
-        Self {
-            section: difference.section.name(),
-            path: difference.path.as_deref().map(String::from_utf8_lossy),
-            field: &difference.field,
-            a: difference.a.as_deref(),
-            b: difference.b.as_deref(),
-            offset: difference.offset,
-            count: difference.count,
-            excerpt: &difference.excerpt,
-        }
     }
 }
 

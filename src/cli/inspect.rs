@@ -5,13 +5,10 @@ use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use ext4::Timestamp;
-use ext4::read::{Inode, SuperblockInfo};
+use ext4::read::Inode;
 use layer::text::printable;
-use microagent::inspect::{Content, Disk, Listed};
-use microagent::provenance::Provenance;
+use microagent::inspect::{Content, Disk, Listed, Summary};
 use serde::Serialize;
-use uuid::Uuid;
 
 use super::failure::Failure;
 use super::presentation::Format;
@@ -64,9 +61,8 @@ impl Inspect {
     pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
         let text = match &self.command {
             None => {
-                let disk = self.open()?;
-                let provenance = disk.provenance().map_err(Failure::Inspect)?;
-                summary(&self.image, &disk.info(), provenance.as_ref(), format)
+                let found = self.open()?.summary().map_err(Failure::Inspect)?;
+                summary(&self.image, &found, format)
             }
             Some(Look::Ls { path }) => {
                 let entries = self.open()?.list(bytes(path)).map_err(Failure::Inspect)?;
@@ -104,46 +100,12 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-/// The form of what a disk image says of itself, for programs.
-#[derive(Serialize)]
-struct JsonSummary<'a> {
-    path: String,
-    format: &'static str,
-    uuid: String,
-    label: String,
-    size_bytes: u64,
-    used_bytes: u64,
-    free_bytes: u64,
-    block_size: u64,
-    inode_count: u32,
-    free_inode_count: u32,
-    features: &'a [String],
-    needs_recovery: bool,
-    provenance: Option<&'a Provenance>,
-}
-
-fn summary(path: &Path, facts: &SuperblockInfo, provenance: Option<&Provenance>, format: Format) -> io::Result<String> {
-    let used = facts.block_count.saturating_sub(facts.free_block_count);
-    let json = JsonSummary {
-        path: path.to_string_lossy().into_owned(),
-        format: "ext4",
-        uuid: Uuid::from_bytes(facts.uuid).to_string(),
-        label: String::from_utf8_lossy(&facts.label).into_owned(),
-        size_bytes: facts.block_count.saturating_mul(facts.block_size),
-        used_bytes: used.saturating_mul(facts.block_size),
-        free_bytes: (facts.block_count - used).saturating_mul(facts.block_size),
-        block_size: facts.block_size,
-        inode_count: facts.inode_count.saturating_sub(facts.free_inode_count),
-        free_inode_count: facts.free_inode_count,
-        features: &facts.features,
-        needs_recovery: facts.needs_recovery,
-        provenance,
-    };
+fn summary(path: &Path, summary: &Summary, format: Format) -> io::Result<String> {
     if format == Format::Json {
-        return Ok(serde_json::to_string(&json)? + "\n");
+        return Ok(serde_json::to_string(summary)? + "\n");
     }
     let mib = |bytes: u64| format!("{} MiB", bytes.div_ceil(1 << 20));
-    let (image, platform, version) = match provenance {
+    let (image, platform, version) = match &summary.provenance {
         Some(of) => (
             printable(of.digest.as_bytes()),
             printable(of.platform.as_deref().unwrap_or("unknown").as_bytes()),
@@ -160,23 +122,23 @@ fn summary(path: &Path, facts: &SuperblockInfo, provenance: Option<&Provenance>,
             "size",
             format!(
                 "{}, {} used, {} MiB free",
-                mib(json.size_bytes),
-                mib(json.used_bytes),
-                json.free_bytes >> 20
+                mib(summary.size_bytes),
+                mib(summary.used_bytes),
+                summary.free_bytes >> 20
             ),
         ),
         (
             "inodes",
-            format!("{} used, {} free", json.inode_count, json.free_inode_count),
+            format!("{} used, {} free", summary.inode_count, summary.free_inode_count),
         ),
-        ("label", printable(&facts.label)),
-        ("uuid", json.uuid),
-        ("features", facts.features.join(" ")),
+        ("label", printable(&summary.label)),
+        ("uuid", summary.uuid.to_string()),
+        ("features", summary.features.join(" ")),
     ] {
         let line = format!("  {name:<9} {value}");
         writeln!(text, "{}", line.trim_end()).expect("memory takes it");
     }
-    if facts.needs_recovery {
+    if summary.needs_recovery {
         text += "  not unmounted cleanly: shown as if the journal had been replayed\n";
     }
     Ok(text)
@@ -184,42 +146,16 @@ fn summary(path: &Path, facts: &SuperblockInfo, provenance: Option<&Provenance>,
 
 /// The form of a directory, for programs.
 #[derive(Serialize)]
-struct JsonListing {
+struct JsonListing<'a> {
     path: String,
-    entries: Vec<JsonEntry>,
-}
-
-#[derive(Serialize)]
-struct JsonEntry {
-    name: String,
-    #[serde(rename = "type")]
-    kind: String,
-    mode: String,
-    uid: u32,
-    gid: u32,
-    size_bytes: u64,
-    mtime: String,
-    target: Option<String>,
+    entries: &'a [Listed],
 }
 
 fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String> {
-    let lossy = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     if format == Format::Json {
         let json = JsonListing {
             path: path.to_string_lossy().into_owned(),
-            entries: entries
-                .iter()
-                .map(|entry| JsonEntry {
-                    name: lossy(&entry.name),
-                    kind: entry.inode.file_type.to_string(),
-                    mode: format!("{:04o}", entry.inode.mode),
-                    uid: entry.inode.uid,
-                    gid: entry.inode.gid,
-                    size_bytes: entry.inode.size,
-                    mtime: seconds(entry.inode.modified),
-                    target: entry.target.as_deref().map(lossy),
-                })
-                .collect(),
+            entries,
         };
         return Ok(serde_json::to_string(&json)? + "\n");
     }
@@ -247,12 +183,7 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
     Ok(text)
 }
 
-/// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before 1970.
-fn seconds(time: Timestamp) -> String {
-    format!("{}.{:09}", time.seconds(), time.nanoseconds())
-}
-
-fn cat(mut content: Content<'_>) -> Result<(), Failure> {
+fn cat(mut content: Content) -> Result<(), Failure> {
     let mut buffer = vec![0; 128 << 10];
     let mut stdout = io::stdout().lock();
     let mut copy = || loop {

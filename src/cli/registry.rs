@@ -8,7 +8,7 @@ use clap::error::ErrorKind;
 use clap::{ArgAction, Args, Subcommand};
 use layer::cancel::Cancel;
 use layer::text::harmless;
-use oci::{AuthFile, AuthFiles, ImageError, Login, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
+use oci::{AuthFile, AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -112,13 +112,13 @@ pub(super) struct LoginArguments {
     options: RegistryArguments,
 }
 
-/// The form of a login for programs.
+/// The form of a login that was kept or removed, for programs.
 #[derive(Serialize)]
 struct Json {
     registry: String,
     user: Option<String>,
     auth_file: String,
-    /// Of a login, whether the registry was asked for its opinion.
+    /// Of one that was kept, whether the registry was asked for its opinion.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked: Option<bool>,
 }
@@ -234,28 +234,16 @@ fn logout(registry: &str, format: Format) -> Result<(), Failure> {
 fn list(format: Format) -> Result<(), Failure> {
     let mut logins = Vec::new();
     for file in auth_files().files() {
-        let auth_file = file.path().display().to_string();
-        let json = |Login { registry, user, .. }| Json {
-            registry,
-            user,
-            auth_file: auth_file.clone(),
-            checked: None,
-        };
-        logins.extend(file.logins().map_err(failed)?.into_iter().map(json));
+        logins.extend(file.logins().map_err(failed)?);
     }
     let mut text = String::new();
     if logins.is_empty() {
         text.push_str("no logins");
     }
-    for Json {
-        registry,
-        user,
-        auth_file,
-        ..
-    } in &logins
-    {
-        let user = user.as_deref().unwrap_or("-");
-        writeln!(text, "{}  {}  {auth_file}", harmless(registry), harmless(user)).expect("memory takes it");
+    for login in &logins {
+        let user = login.user.as_deref().unwrap_or("-");
+        let (registry, user, file) = (harmless(&login.registry), harmless(user), login.auth_file.display());
+        writeln!(text, "{registry}  {user}  {file}").expect("memory takes it");
     }
     print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
 }

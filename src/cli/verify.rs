@@ -1,15 +1,12 @@
 //! `rootfs verify`: whether a disk image is without a fault.
 
 use std::fmt::Write as _;
-use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use ext4::Severity;
 use layer::cancel::Cancel;
 use microagent::verify::{Verdict, verify};
 use oci::Digest;
-use serde::Serialize;
 
 use super::failure::Failure;
 use super::presentation::Format;
@@ -45,7 +42,7 @@ impl Verify {
         // It leaves nothing behind, so a signal may end it as it does any program.
         let verdict = verify(&self.image, self.digest.as_ref(), &Cancel::new()).map_err(Failure::Inspect)?;
         let text = match format {
-            Format::Json => self.json(&verdict).map_err(Failure::Report)?,
+            Format::Json => serde_json::to_string(&verdict).map_err(|error| Failure::Report(error.into()))? + "\n",
             Format::Text => self.text(&verdict),
         };
         report::write(text.as_bytes()).map_err(Failure::Report)?;
@@ -76,48 +73,4 @@ impl Verify {
         }
         text
     }
-
-    fn json(&self, verdict: &Verdict) -> io::Result<String> {
-        let problems = verdict.report.findings.iter().map(|finding| JsonProblem {
-            structure: finding.structure.to_string(),
-            structure_kind: finding.structure.kind().name(),
-            problem: finding.problem.to_string(),
-            code: finding.problem.code(),
-            severity: finding.severity().name(),
-        });
-        let file = verdict.mismatch.as_ref().map(|mismatch| JsonProblem {
-            structure: "the file".to_owned(),
-            structure_kind: "file",
-            problem: mismatch.to_string(),
-            code: "digest-mismatch",
-            severity: Severity::Error.name(),
-        });
-        let json = Json {
-            path: self.image.to_string_lossy().into_owned(),
-            clean: verdict.is_clean(),
-            size_bytes: verdict.size_bytes,
-            problems: file.into_iter().chain(problems).collect(),
-            more_problems: verdict.report.more,
-        };
-        Ok(serde_json::to_string(&json)? + "\n")
-    }
-}
-
-/// The form of a verdict for programs.
-#[derive(Serialize)]
-struct Json {
-    path: String,
-    clean: bool,
-    size_bytes: u64,
-    problems: Vec<JsonProblem>,
-    more_problems: u64,
-}
-
-#[derive(Serialize)]
-struct JsonProblem {
-    structure: String,
-    structure_kind: &'static str,
-    problem: String,
-    code: &'static str,
-    severity: &'static str,
 }

@@ -1,14 +1,25 @@
 //! What a comparison finds.
 
+use serde::{Serialize, Serializer};
+
 use layer::text::printable;
 
 /// One thing in which two disk images differ.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its JSON is an item of `differences` as the command `microagent rootfs diff` prints it: the
+/// fields by their names, and `null` for what there is not. Bytes of the path that are not UTF-8
+/// become U+FFFD:
+///
+/// ```json
+/// {"section":"tree","path":"/etc/hostname","field":"mode","a":"0644","b":"0600","offset":null,"count":null,"excerpt":[]}
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Difference {
     /// What part of the images it is in.
     pub section: Section,
     /// Absolute path in the images, for what belongs to a file.
+    #[serde(serialize_with = "as_text")]
     pub path: Option<Vec<u8>>,
     /// What differs, in the kernel's words for fields of structures.
     pub field: String,
@@ -26,8 +37,14 @@ pub struct Difference {
     pub excerpt: Vec<String>,
 }
 
-/// A part of disk images.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::ref_option, reason = "serde passes a reference to the field")]
+fn as_text<S: Serializer>(path: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.as_deref().map(String::from_utf8_lossy).serialize(serializer)
+}
+
+/// A part of disk images. JSON has its [`name`](Self::name).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Section {
     /// The options of the file system, and what it counts.

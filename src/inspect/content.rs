@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use ext4::Reader;
 use ext4::read::{self, LookupError};
+use ext4::{ReadAt, Reader};
 
 use super::at;
 use crate::stage::write_sparsely;
@@ -15,24 +16,31 @@ use layer::cancel::Cancellable;
 /// Bytes that are copied at once.
 const CHUNK: usize = 1 << 20;
 
-/// The content of a file in a disk image.
+/// A regular file of a disk image, open for reading.
+///
+/// Any number can be open at once. Each shares the reader with the [`Disk`](super::Disk), so that
+/// it can outlive the disk, and go to another thread.
 ///
 /// Where it cannot be read, the [`io::Error`] is an [`InspectError`](super::InspectError) inside.
-pub struct Content<'disk> {
-    image: &'disk Path,
+pub struct Content<R = File> {
+    /// Path of the disk image, if it has one.
+    image: Option<PathBuf>,
     path: Vec<u8>,
-    file: read::File<&'disk Reader<Cancellable<File>>>,
+    file: SharedFile<R>,
 }
 
-impl fmt::Debug for Content<'_> {
+/// A file that shares the reader with the disk.
+type SharedFile<R> = read::File<Arc<Reader<Cancellable<R>>>>;
+
+impl<R> fmt::Debug for Content<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Content");
         shown.field("file", &self.file).finish_non_exhaustive()
     }
 }
 
-impl<'disk> Content<'disk> {
-    pub(super) fn new(image: &'disk Path, path: &[u8], file: read::File<&'disk Reader<Cancellable<File>>>) -> Self {
+impl<R: ReadAt> Content<R> {
+    pub(super) fn new(image: Option<PathBuf>, path: &[u8], file: SharedFile<R>) -> Self {
         let path = path.to_vec();
         Self { image, path, file }
     }
@@ -66,14 +74,20 @@ impl<'disk> Content<'disk> {
 
     fn failed(&self, error: io::Error) -> io::Error {
         match error.downcast() {
-            Ok(error) => io::Error::other(at(self.image, &self.path, LookupError::Read(error))),
+            Ok(error) => io::Error::other(at(self.image.as_deref(), &self.path, LookupError::Read(error))),
             Err(error) => error,
         }
     }
 }
 
-impl Read for Content<'_> {
+impl<R: ReadAt> Read for Content<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer).map_err(|error| self.failed(error))
+    }
+}
+
+impl<R: ReadAt> Seek for Content<R> {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.file.seek(to)
     }
 }

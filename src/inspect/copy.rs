@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use ext4::ReadAt;
+
 use super::{Content, Disk, InspectError};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
@@ -71,7 +73,7 @@ impl Failure for CopyError {
     }
 }
 
-impl Disk {
+impl<R: ReadAt> Disk<R> {
     /// Copies a regular file to a file of the host, which it replaces once it is complete, and
     /// returns its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
     ///
@@ -98,7 +100,7 @@ impl Disk {
     }
 }
 
-fn write(content: &Content<'_>, to: &Path, cancel: &Cancel) -> io::Result<()> {
+fn write(content: &Content<impl ReadAt>, to: &Path, cancel: &Cancel) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;

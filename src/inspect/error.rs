@@ -12,10 +12,10 @@ use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A disk image that could not be looked into.
 #[derive(Debug, thiserror::Error)]
-#[error("could not look into {}", .image.display())]
+#[error("could not look into {}", name(.image.as_deref()))]
 pub struct InspectError {
-    /// Path of the disk image.
-    pub image: PathBuf,
+    /// Path of the disk image; `None` of a reader.
+    pub image: Option<PathBuf>,
     /// Why not.
     #[source]
     pub reason: InspectReason,
@@ -49,12 +49,17 @@ pub enum InspectReason {
 }
 
 impl InspectError {
-    pub(crate) fn new(image: &Path, reason: InspectReason) -> Self {
+    pub(crate) fn new(image: Option<&Path>, reason: InspectReason) -> Self {
         Self {
-            image: image.to_owned(),
+            image: image.map(Path::to_owned),
             reason: Cancelled::surface(reason),
         }
     }
+}
+
+/// Returns the words for a disk image.
+fn name(image: Option<&Path>) -> String {
+    image.map_or("the disk image".to_owned(), |path| path.display().to_string())
 }
 
 impl Failure for InspectError {

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use layer::cancel::Cancel;
+use microagent::diff::{DiffOptions, diff};
+
 use super::scene::{Scene, failure_with, json, microagent, stderr, stdout, tar};
 
 /// Two disk images of a scene: `one` and `two`.
@@ -60,6 +63,44 @@ fn images_with_the_same_bytes_are_the_same() {
     assert_eq!(
         stdout(&output),
         "{\"a\":\"one\",\"b\":\"two\",\"differences\":[],\"same\":true}\n"
+    );
+}
+
+#[test]
+fn the_library_gives_the_json_of_the_command() {
+    let other: &[(&str, &[u8])] = &[("etc/hostname", b"two\n"), ("etc/motd", b"welcome\n")];
+    let pair = pair((FILES, &[]), (other, &["--label", "root"]));
+    let mut found = Vec::new();
+    let same = diff(
+        &pair.path("one"),
+        &pair.path("two"),
+        DiffOptions::default(),
+        &Cancel::new(),
+        &mut |difference| {
+            found.push(difference.clone());
+            Ok(())
+        },
+    );
+    assert!(!same.unwrap());
+    let differences = serde_json::to_string(&found).unwrap();
+    assert_eq!(
+        stdout(&pair.diff(&["--json"])),
+        format!("{{\"a\":\"one\",\"b\":\"two\",\"differences\":{differences},\"same\":false}}\n")
+    );
+    for difference in &found {
+        let json = serde_json::to_value(difference).unwrap();
+        assert_eq!(json["section"], difference.section.name());
+    }
+    let label = found
+        .iter()
+        .find(|difference| difference.field == "volume_name")
+        .unwrap();
+    assert_eq!(
+        serde_json::to_string(label).unwrap(),
+        concat!(
+            r#"{"section":"superblock","path":null,"field":"volume_name","a":"","b":"root","#,
+            r#""offset":null,"count":null,"excerpt":[]}"#
+        )
     );
 }
 

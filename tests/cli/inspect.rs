@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use microagent::inspect::Disk;
+
 use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
 
 /// `microagent rootfs inspect` of the scene's output.
@@ -83,6 +85,27 @@ fn a_disk_image_says_what_it_is_and_where_it_comes_from() {
     ] {
         assert!(stdout(&output).contains(part), "{part} is not in\n{}", stdout(&output));
     }
+}
+
+#[test]
+fn the_library_gives_the_json_of_the_command() {
+    let scene = scene_of(|tar| {
+        file(tar, "etc/motd", 0o640, b"welcome\n");
+        link(tar, "etc/link", "motd");
+    });
+    let disk = Disk::open(&scene.output()).unwrap();
+    let printed = |arguments: &[&str]| stdout(&inspect(&scene, arguments).output().unwrap()).to_owned();
+    let summary = serde_json::to_string(&disk.summary().unwrap()).unwrap();
+    assert_eq!(printed(&["--json"]), summary + "\n");
+    let listed = disk.list(b"/etc").unwrap();
+    let entries = serde_json::to_string(&listed).unwrap();
+    let expected = format!("{{\"path\":\"/etc\",\"entries\":{entries}}}\n");
+    assert_eq!(printed(&["--json", "ls", "/etc"]), expected);
+    let motd = listed.iter().find(|entry| entry.name == b"motd").unwrap();
+    assert_eq!(
+        serde_json::to_string(motd).unwrap(),
+        r#"{"name":"motd","type":"file","mode":"0640","uid":0,"gid":0,"size_bytes":8,"mtime":"0.000000000","target":null}"#
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::process::Output;
 
+use layer::cancel::Cancel;
 use oci::{Algorithm, Digest};
 
 use super::scene::{Scene, failure, json, microagent, stderr, stdout};
@@ -59,6 +60,8 @@ fn each_problem_is_a_line_and_all_of_them_a_failure() {
 
     let output = verify(&scene, &["--mode", "ax"]);
     assert_eq!(json(stderr(&output))["error"]["kind"], "permanent");
+    let verdict = microagent::verify::verify(&scene.output(), None, &Cancel::new()).unwrap();
+    assert_eq!(stdout(&output), serde_json::to_string(&verdict).unwrap() + "\n");
     let problems = json(stdout(&output))["problems"].clone();
     let expected = serde_json::json!({
         "structure": "the superblock",
@@ -95,6 +98,12 @@ fn the_digest_is_that_of_the_whole_file() {
     let problems = json(stdout(&output))["problems"].clone();
     let members = ["structure", "structure_kind", "code", "severity"].map(|member| problems[0][member].clone());
     assert_eq!(members, ["the file", "file", "digest-mismatch", "error"]);
+    let verdict = microagent::verify::verify(&scene.output(), Some(&digest), &Cancel::new()).unwrap();
+    assert_eq!(
+        stdout(&output),
+        serde_json::to_string(&verdict).unwrap() + "\n",
+        "the library gives the JSON of the command"
+    );
     let output = verify(&scene, &["--digest", "sha256:x"]);
     assert_eq!(output.status.code(), Some(2));
 }

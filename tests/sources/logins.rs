@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread;
 
+use oci::AuthFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -140,7 +141,11 @@ fn a_first_time_user_gets_from_401_to_an_image_by_the_error_alone() {
         assert_eq!(mode & 0o777, 0o600);
     }
     let mut list = user.command(&["registry", "ls", "--json"]);
-    let list: Value = serde_json::from_slice(&user.run(&mut list).stdout).unwrap();
+    let printed = user.run(&mut list).stdout;
+    let library = AuthFile::new(user.auth_file()).logins().unwrap();
+    let library = serde_json::to_string(&library).unwrap();
+    assert_eq!(text(&printed), format!("{{\"logins\":{library}}}\n"));
+    let list: Value = serde_json::from_slice(&printed).unwrap();
     assert_eq!(list["logins"][0]["registry"], registry.host);
     assert_eq!(list["logins"][0]["user"], USER);
 

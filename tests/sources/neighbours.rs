@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use oci::Cache;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -418,6 +419,11 @@ fn odd_entries_are_listed_as_problems_and_in_json() {
     let list = succeed(&mut host.cache(&["--json", "cache", "ls"]));
     let json: Value = serde_json::from_slice(&list.stdout).unwrap();
     assert_eq!(json["blobs"].as_array().unwrap().len(), 2, "{json}");
+    let library = Cache::new(&host.state("")).entries().unwrap();
+    assert_eq!(
+        serde_json::to_string(&library).unwrap() + "\n",
+        String::from_utf8_lossy(&list.stdout)
+    );
     let problems = json["problems"].as_array().unwrap();
     let is_told = |path: &Path, what: &str| {
         let text = format!(

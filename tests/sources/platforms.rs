@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use oci::{DockerArchiveError, Image, ImageError, LayoutError, ListedImage};
+use oci::{DockerArchiveError, Image, ImageError, LayoutError, ListedImage, ManifestError, Platform};
 use serde_json::{Value, json};
 
 use crate::sources::archives::archive;
@@ -105,6 +105,125 @@ fn the_platforms_of_a_reference_are_listed_in_one_request() {
     assert_eq!(found(&local(":latest")), expected);
     // Only the config says it.
     assert_eq!(found(&local(":single")), expected[1..2]);
+}
+
+/// Lists the images of a source, and resolves each of them.
+#[track_caller]
+fn each_listed(reference: &str) -> Vec<Image> {
+    let source = State::new().open(reference).unwrap();
+    let listed = source.platforms().unwrap();
+    let resolve = |listed: &ListedImage| {
+        let image = source.resolve_listed(listed).unwrap();
+        assert_eq!(image.digest, listed.digest);
+        if let Some(platform) = &listed.platform {
+            assert_eq!(image.platform, *platform);
+        }
+        image
+    };
+    listed.iter().map(resolve).collect()
+}
+
+#[test]
+fn a_listed_image_takes_its_own_manifest_and_config_alone() {
+    let layout = TestLayout::new();
+    // Of images for the same platform, a search finds the first.
+    let images = ["first", "second"].map(|name| layout.image("linux/amd64", &[&tar(name, 10)]));
+    let index = layout.index(&images.clone().map(|image| for_platform(image, "linux/amd64")));
+    let server = Server::of(&layout, &index, |_, _| None);
+    let state = State::new();
+    let source = state.open(&server.reference(":latest")).unwrap();
+    let listed = source.platforms().unwrap();
+    assert_eq!(server.requests().len(), 1);
+    let image = source.resolve_listed(&listed[1]).unwrap();
+    assert_eq!(image.digest.to_string(), digest(&images[1]));
+    assert!(
+        image.resolved_ref.ends_with(digest(&images[1])),
+        "{}",
+        image.resolved_ref
+    );
+    assert_eq!(server.requests().len(), 3, "{:?}", server.requests());
+    assert_eq!(server.count("/manifests/latest"), 1, "a tag can move");
+    assert_eq!(server.count(&format!("/manifests/{}", digest(&images[1]))), 1);
+
+    // An image without an index was read when it was listed.
+    let server = Server::of(&layout, &images[0], |_, _| None);
+    let source = State::new().open(&server.reference(":latest")).unwrap();
+    let listed = source.platforms().unwrap();
+    let before = server.requests().len();
+    assert_eq!(source.resolve_listed(&listed[0]).unwrap().digest, listed[0].digest);
+    assert_eq!(server.requests().len(), before);
+}
+
+#[test]
+fn listed_images_of_files_are_resolved() {
+    let layout = TestLayout::new();
+    let [arm64, s390x] = ["linux/arm64", "linux/s390x"].map(|platform| image_for(&layout, platform));
+    let silent = image_saying(&layout, "silent", &json!({}));
+    let directory = tempfile::tempdir().unwrap();
+    // Neither index nor config names the last one's platform.
+    let platforms = [linux("arm64"), linux("s390x"), Platform::host()];
+    let entries = [for_platform(arm64, "linux/arm64"), s390x, silent];
+    let index = layout.index(&entries);
+    for published in [vec![index], entries.map(|entry| named(entry, "latest")).to_vec()] {
+        layout.publish(&published);
+        let packed = directory.path().join("packed.tar");
+        let mut builder = tar::Builder::new(fs::File::create(&packed).unwrap());
+        builder.append_dir_all(".", layout.path()).unwrap();
+        builder.into_inner().unwrap();
+        for reference in [layout.reference(""), format!("oci-archive:{}", packed.display())] {
+            let found = each_listed(&reference);
+            let found: Vec<_> = found.into_iter().map(|image| image.platform).collect();
+            assert_eq!(found, platforms, "{reference}");
+        }
+    }
+
+    let rootfs = directory.path().join("rootfs.tar");
+    fs::write(&rootfs, tar("rootfs", 10)).unwrap();
+    let found = each_listed(&format!("tar:{}", rootfs.display()));
+    assert_eq!(found[0].platform, Platform::host());
+    assert_eq!(found[0].layers.len(), 1);
+}
+
+#[test]
+fn what_a_reference_does_not_list_is_not_resolved() {
+    let layout = TestLayout::new();
+    let [amd64, arm64, riscv64] =
+        ["linux/amd64", "linux/arm64", "linux/riscv64"].map(|platform| image_for(&layout, platform));
+    let listed = |layout: &TestLayout| {
+        let source = State::new().open(&layout.reference("")).unwrap();
+        source.platforms().unwrap()
+    };
+    layout.publish(&[layout.index(&[for_platform(amd64.clone(), "linux/amd64")])]);
+    let elsewhere = listed(&layout).remove(0);
+    for published in [
+        arm64.clone(),
+        layout.index(&[for_platform(arm64.clone(), "linux/arm64")]),
+        // The same manifest, listed for another platform.
+        layout.index(&[for_platform(amd64, "linux/amd64/v2")]),
+    ] {
+        layout.publish(&[published]);
+        let source = State::new().open(&layout.reference("")).unwrap();
+        let error = source.resolve_listed(&elsewhere).unwrap_err();
+        assert!(
+            matches!(&error, ImageError::NotListed { digest } if *digest == elsewhere.digest),
+            "{error:?}"
+        );
+    }
+
+    let inner = layout.index(&[for_platform(riscv64, "linux/riscv64")]);
+    layout.publish(&[layout.index(&[for_platform(arm64, "linux/arm64"), inner])]);
+    let source = State::new().open(&layout.reference("")).unwrap();
+    let error = source.resolve_listed(&listed(&layout)[1]).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            ImageError::Document {
+                source: ManifestError::IndexInIndex,
+                ..
+            }
+        ),
+        "{error:?}"
+    );
 }
 
 #[test]
@@ -239,6 +358,9 @@ fn an_archive_of_docker_may_have_a_tag_for_each_platform() {
     };
     let both = saved(&[image("amd64.json", &["app:1"]), image("arm64.json", &["app:1"])]);
     for reference in [both.clone(), format!("{both}:app:1")] {
+        let found = each_listed(&reference);
+        let found: Vec<_> = found.into_iter().map(|image| image.platform).collect();
+        assert_eq!(found, [linux("amd64"), linux("arm64")]);
         for architecture in ["amd64", "arm64"] {
             let found = resolve(&reference, architecture).unwrap();
             assert_eq!(found.platform, linux(architecture));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::{AuthError, Entry, Secret, from_json, meaning, read_in, split_api, without_scheme};
@@ -115,13 +116,25 @@ impl InvalidLoginTarget {
 }
 
 /// An entry of a credentials file, without what is secret in it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Its JSON is that of the command `microagent registry ls`:
+/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"ghcr.io","user":"me"}`, the user
+/// `null` where there is none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Login {
+    /// Path of the file.
+    #[serde(serialize_with = "as_text")]
+    pub auth_file: PathBuf,
     /// The registry, and the namespace if there is one, as the file names it.
     pub registry: String,
     /// The user; none for a token, and where the entry is of another form.
     pub user: Option<String>,
+}
+
+/// JSON has no bytes that are not UTF-8.
+fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&path.display())
 }
 
 /// A file with credentials as containers-auth.json(5) describes it, which may not exist yet.
@@ -196,6 +209,7 @@ impl AuthFile {
             Some(auths) => auths.as_object().ok_or_else(|| malformed(&self.path))?,
         };
         let login = |(registry, entry): (&String, &Value)| Login {
+            auth_file: self.path.clone(),
             registry: registry.clone(),
             user: Entry::read(entry).ok().and_then(Entry::user),
         };
@@ -366,6 +380,18 @@ mod tests {
     fn users(file: &AuthFile) -> Vec<(String, String)> {
         let pair = |login: Login| (login.registry, login.user.unwrap_or_default());
         file.logins().unwrap().into_iter().map(pair).collect()
+    }
+
+    #[test]
+    fn json_has_no_secrets() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = AuthFile::new(directory.path().join("auth.json"));
+        let password = Secret::new("password".to_owned());
+        file.add(&target("a.example"), "me", &password).unwrap();
+        let logins = serde_json::to_string(&file.logins().unwrap()).unwrap();
+        let path = file.path().display();
+        let expected = format!(r#"[{{"auth_file":"{path}","registry":"a.example","user":"me"}}]"#);
+        assert_eq!(logins, expected.replace('\\', "\\\\"));
     }
 
     #[test]

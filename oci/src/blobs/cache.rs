@@ -1,8 +1,12 @@
 //! The store as its owner sees it: what is in it, what goes, what is damaged.
 
+use std::error::Error as _;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
 
 use super::{
     ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, found, incoming, is_unusable, partial_name, remove_entry,
@@ -10,6 +14,7 @@ use super::{
 use crate::digest::{Algorithm, Digest, Verified};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
 use layer::cancel::{Cancel, Cancellable, Cancelled};
+use layer::text::harmless;
 
 /// The blobs that a state directory keeps: layers, manifests and configs that were downloaded.
 #[derive(Debug)]
@@ -18,6 +23,15 @@ pub struct Cache {
 }
 
 /// A blob that is kept, or the beginning of one.
+///
+/// Its JSON is that of the command `microagent cache`:
+///
+/// | member | |
+/// |---|---|
+/// | `digest` | [`digest`](Self::digest) as text |
+/// | `size_bytes` | [`size`](Self::size) |
+/// | `last_used` | [`last_used`](Self::last_used) in whole seconds since 1970 |
+/// | `complete` | `false` if it [`is_partial`](Self::is_partial) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheEntry {
@@ -32,6 +46,14 @@ pub struct CacheEntry {
 }
 
 /// Blobs that something was done with, and what it could not be done with.
+///
+/// Its JSON is that of the command `microagent cache`:
+///
+/// | member | |
+/// |---|---|
+/// | `blobs` | [`entries`](Self::entries) |
+/// | `size_bytes` | [`size`](Self::size) |
+/// | `problems` | [`warnings`](Self::warnings) |
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct CacheReport {
@@ -270,12 +292,50 @@ impl Cache {
 }
 
 impl CacheReport {
+    /// Returns the size of all blobs together, in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.entries.iter().map(|entry| entry.size).sum()
+    }
+
+    /// Returns each problem and its cause on one line, without characters that a terminal obeys.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let warning = |problem: &StoreError| {
+            let cause = problem.source().map(|cause| format!(": {cause}"));
+            harmless(&format!("{problem}{}", cause.unwrap_or_default()))
+        };
+        self.problems.iter().map(warning).collect()
+    }
+
     /// Takes what came of the removal of an entry.
     fn note(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
         match removed {
             Ok(entry) => self.entries.extend(entry),
             Err(problem) => self.problems.push(problem),
         }
+    }
+}
+
+impl Serialize for CacheEntry {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let last_used = self.last_used.duration_since(UNIX_EPOCH);
+        let mut json = serializer.serialize_struct("CacheEntry", 4)?;
+        json.serialize_field("digest", &self.digest)?;
+        json.serialize_field("size_bytes", &self.size)?;
+        json.serialize_field("last_used", &last_used.map_or(0, |since| since.as_secs()))?;
+        json.serialize_field("complete", &!self.is_partial)?;
+        json.end()
+    }
+}
+
+impl Serialize for CacheReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut json = serializer.serialize_struct("CacheReport", 3)?;
+        json.serialize_field("blobs", &self.entries)?;
+        json.serialize_field("size_bytes", &self.size())?;
+        json.serialize_field("problems", &self.warnings())?;
+        json.end()
     }
 }
 
@@ -372,6 +432,25 @@ mod tests {
         assert_eq!(contents(&cache), [Some('c'), None]);
         trim(&cache, 0);
         assert_eq!(contents(&cache), []);
+    }
+
+    #[test]
+    fn json_has_entries_their_size_and_problems() {
+        let (_state, cache) = cache("a");
+        let mut report = cache.entries().unwrap();
+        report.entries[0].last_used = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        let cause = std::io::Error::other("an\x1b[31m error");
+        report.problems.push(StoreError::read("/blobs/x".into(), cause));
+        let json = format!(
+            concat!(
+                r#"{{"blobs":[{{"digest":"{}","size_bytes":5,"last_used":0,"complete":false}},"#,
+                r#"{{"digest":"{}","size_bytes":10,"last_used":1000,"complete":true}}],"size_bytes":15,"#,
+                r#""problems":["could not read /blobs/x in the blob store: an\\u{{1b}}[31m error"]}}"#
+            ),
+            beginning(),
+            Digest::of(Algorithm::Sha256, &[b'a'; 10]),
+        );
+        assert_eq!(serde_json::to_string(&report).unwrap(), json);
     }
 
     #[test]

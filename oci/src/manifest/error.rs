@@ -83,6 +83,9 @@ pub enum ManifestError {
         /// The depth that is allowed.
         max: usize,
     },
+    /// An index where a listed image should be.
+    #[error("an index in the index, not an image")]
+    IndexInIndex,
     /// An index that leads to more documents than one would read to find an image.
     #[error("no image for the platform in the first {max} documents")]
     TooManyDocuments {
@@ -112,6 +115,7 @@ impl Failure for ManifestError {
             | Self::NotAnImage { .. }
             | Self::EncryptedLayer { .. }
             | Self::UnknownLayer { .. }
+            | Self::IndexInIndex
             | Self::RootfsType { .. } => ErrorKind::Unsupported,
             Self::Json(_)
             | Self::TooLarge { .. }
@@ -130,6 +134,7 @@ impl Failure for ManifestError {
                 DecodeError::Encrypted { media_type }.hint()
             }
             Self::NotAnImage { .. } | Self::UnknownLayer { .. } => Some("name a container image".into()),
+            Self::IndexInIndex => Some("resolve the platform, which looks into indexes too".into()),
             _ => None,
         }
     }

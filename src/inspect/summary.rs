@@ -1,0 +1,92 @@
+//! A disk image at a glance.
+
+use std::path::{Path, PathBuf};
+
+use ext4::ReadAt;
+use serde::ser::SerializeStruct as _;
+use serde::{Serialize, Serializer};
+use uuid::Uuid;
+
+use super::{Disk, InspectError};
+use crate::provenance::Provenance;
+
+/// Size, free space, label and origin of a disk image.
+///
+/// Its JSON is that of the command `microagent rootfs inspect`: the fields by their names, with
+/// `"format":"ext4"` after the path, and `null` for what there is not. The UUID is text in groups
+/// of digits. Bytes of the path and the label that are not UTF-8 become U+FFFD.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Path of the disk image; `None` of a reader.
+    pub path: Option<PathBuf>,
+    /// UUID of the file system.
+    pub uuid: Uuid,
+    /// Label, without the NULs that fill it up.
+    pub label: Vec<u8>,
+    /// Size of the file system in bytes.
+    pub size_bytes: u64,
+    /// Bytes in use, metadata included.
+    pub used_bytes: u64,
+    /// Bytes that nothing uses.
+    pub free_bytes: u64,
+    /// Size of a block in bytes.
+    pub block_size: u64,
+    /// Inodes in use.
+    pub inode_count: u32,
+    /// Inodes that nothing uses.
+    pub free_inode_count: u32,
+    /// Features as `dumpe2fs` names them, in its order.
+    pub features: Vec<String>,
+    /// Set if the journal has to be replayed first: everything is read as if it had been.
+    pub needs_recovery: bool,
+    /// The record of the image that it was built from; `None` of a disk image from elsewhere.
+    pub provenance: Option<Provenance>,
+}
+
+impl<R: ReadAt> Disk<R> {
+    /// Returns what the superblock and the provenance say of the whole disk image.
+    ///
+    /// # Errors
+    ///
+    /// As [`Disk::provenance`].
+    pub fn summary(&self) -> Result<Summary, InspectError> {
+        let info = self.info();
+        let used = info.block_count.saturating_sub(info.free_block_count);
+        Ok(Summary {
+            path: self.path.clone(),
+            uuid: Uuid::from_bytes(info.uuid),
+            label: info.label,
+            size_bytes: info.block_count.saturating_mul(info.block_size),
+            used_bytes: used.saturating_mul(info.block_size),
+            free_bytes: (info.block_count - used).saturating_mul(info.block_size),
+            block_size: info.block_size,
+            inode_count: info.inode_count.saturating_sub(info.free_inode_count),
+            free_inode_count: info.free_inode_count,
+            features: info.features,
+            needs_recovery: info.needs_recovery,
+            provenance: self.provenance()?,
+        })
+    }
+}
+
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let path = self.path.as_deref().map(Path::to_string_lossy);
+        let mut json = serializer.serialize_struct("Summary", 13)?;
+        json.serialize_field("path", &path)?;
+        json.serialize_field("format", "ext4")?;
+        json.serialize_field("uuid", &self.uuid.to_string())?;
+        json.serialize_field("label", &String::from_utf8_lossy(&self.label))?;
+        json.serialize_field("size_bytes", &self.size_bytes)?;
+        json.serialize_field("used_bytes", &self.used_bytes)?;
+        json.serialize_field("free_bytes", &self.free_bytes)?;
+        json.serialize_field("block_size", &self.block_size)?;
+        json.serialize_field("inode_count", &self.inode_count)?;
+        json.serialize_field("free_inode_count", &self.free_inode_count)?;
+        json.serialize_field("features", &self.features)?;
+        json.serialize_field("needs_recovery", &self.needs_recovery)?;
+        json.serialize_field("provenance", &self.provenance)?;
+        json.end()
+    }
+}
