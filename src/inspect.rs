@@ -8,7 +8,7 @@
 //! use microagent::layer::cancel::Cancel;
 //! use microagent::rootfs::{BuildOptions, build_into};
 //!
-//! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?, "");
+//! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?);
 //! options.allow_mutable = true;
 //! options.platform = "linux/amd64".parse()?;
 //! options.file_system.size = Size::Fixed(16 << 20);

@@ -19,7 +19,7 @@ use support::program::repository;
 /// The image that ships with the repository, as a disk image.
 fn hello() -> Vec<u8> {
     let layout = format!("oci:{}:latest", repository().join("examples/hello").display());
-    let mut options = BuildOptions::new(layout.parse().unwrap(), "");
+    let mut options = BuildOptions::new(layout.parse().unwrap());
     options.allow_mutable = true;
     options.platform = "linux/amd64".parse().unwrap();
     options.file_system.size = Size::Fixed(16 << 20);

@@ -91,12 +91,12 @@ pub struct AppliedLayer {
 #[derive(Serialize)]
 struct Json<'a> {
     resolved_ref: &'a str,
-    digest: String,
-    platform: JsonPlatform<'a>,
+    digest: &'a Digest,
+    platform: &'a Platform,
     #[serde(skip_serializing_if = "Option::is_none")]
     config_platform: Option<&'a str>,
     output_path: Option<String>,
-    output_digest: Option<String>,
+    output_digest: Option<&'a Digest>,
     format: &'static str,
     uuid: String,
     size_bytes: u64,
@@ -104,17 +104,10 @@ struct Json<'a> {
     inode_count: u32,
     builder: &'static str,
     builder_phase: &'static str,
-    layer_digests: Vec<String>,
+    layer_digests: Vec<&'a Digest>,
     init_path: Option<&'a str>,
     stage_dir: Option<String>,
     stage_snapshot: Option<String>,
-}
-
-#[derive(Serialize)]
-struct JsonPlatform<'a> {
-    os: &'a str,
-    architecture: &'a str,
-    variant: Option<&'a str>,
 }
 
 impl Serialize for Report {
@@ -122,15 +115,11 @@ impl Serialize for Report {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let json = Json {
             resolved_ref: &self.resolved_ref,
-            digest: self.digest.to_string(),
-            platform: JsonPlatform {
-                os: &self.platform.os,
-                architecture: &self.platform.architecture,
-                variant: self.platform.variant.as_deref(),
-            },
+            digest: &self.digest,
+            platform: &self.platform,
             config_platform: self.config_platform.as_deref(),
             output_path: self.output_path.as_deref().map(text),
-            output_digest: self.output_digest.as_ref().map(ToString::to_string),
+            output_digest: self.output_digest.as_ref(),
             format: "ext4",
             uuid: self.uuid.to_string(),
             size_bytes: self.size_bytes,
@@ -141,7 +130,7 @@ impl Serialize for Report {
                 Builder::Mke2fs => "mke2fs",
             },
             builder_phase: "complete",
-            layer_digests: self.layers.iter().map(|layer| layer.digest.to_string()).collect(),
+            layer_digests: self.layers.iter().map(|layer| &layer.digest).collect(),
             init_path: self.init_path.as_ref().map(InitPath::as_str),
             stage_dir: self.stage_dir.as_deref().map(text),
             stage_snapshot: self.stage_snapshot.as_deref().map(text),
