@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::read::{Follow, Inode, LookupError, SuperblockInfo};
 use ext4::{FileType, ReadAt, ReadError, Reader};
+use tracing::debug;
 
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable};
@@ -67,6 +68,7 @@ impl Disk {
             Ok(Reader::open(Cancellable::new(file, cancel))?)
         };
         let reader = open().map_err(|reason| InspectError::new(path, reason))?;
+        debug!(image = %path.display(), "opened the file system");
         Ok(Self {
             path: path.to_owned(),
             reader,

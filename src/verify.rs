@@ -1,8 +1,10 @@
 //! Whether a disk image is whole: a file system without a fault, and the bytes that a digest names.
 
 use std::path::Path;
+use std::time::Instant;
 
 use ext4::Report;
+use tracing::info;
 
 use crate::inspect::{InspectError, InspectReason};
 use layer::cancel::{Cancel, Cancellable};
@@ -39,14 +41,20 @@ pub fn verify(path: &Path, digest: Option<&Digest>, cancel: &Cancel) -> Result<V
     let verify = || {
         let file = host::open_disk(path).map_err(InspectReason::Open)?;
         let size_bytes = file.metadata().map_err(InspectReason::Open)?.len();
+        let begun = Instant::now();
         let mismatch = match digest {
             Some(digest) => {
                 let actual = Digest::of_file_until(digest.algorithm(), &file, cancel).map_err(InspectReason::Open)?;
+                let elapsed_ms = begun.elapsed().as_millis();
+                info!(image = %path.display(), bytes = size_bytes, elapsed_ms, "hashed the file");
                 digest.expect(actual).err()
             }
             None => None,
         };
+        let begun = Instant::now();
         let report = ext4::check(Cancellable::new(file, cancel))?;
+        let (is_clean, elapsed_ms) = (report.is_clean(), begun.elapsed().as_millis());
+        info!(image = %path.display(), is_clean, elapsed_ms, "checked the file system");
         Ok(Verdict {
             report,
             size_bytes,
