@@ -13,6 +13,7 @@ use layer::cancel::Cancel;
 use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
+use super::verbose;
 
 /// How often bars move.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
@@ -44,7 +45,7 @@ impl Display {
         let (watched, until) = (Arc::clone(progress), ended.clone());
         let builder = thread::Builder::new().name("progress".to_owned());
         let thread = match style {
-            Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() => {
+            Style::Auto if mode == Mode::Ux && io::stderr().is_terminal() && !verbose::is_started() => {
                 Some(builder.spawn(move || Bars::new(&watched).run(&until)))
             }
             Style::Plain => Some(builder.spawn(move || print_lines(&watched, &until))),
