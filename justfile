@@ -40,11 +40,11 @@ light:
     done <<'END'
     10 microagent-ext4
     29 microagent-layer
-    51 microagent-oci --no-default-features
+    54 microagent-oci --no-default-features
     165 microagent-oci
-    55 microagent --no-default-features
+    58 microagent --no-default-features
     169 microagent --no-default-features --features registry
-    192 microagent
+    193 microagent
     END
     cargo test --locked --package microagent-oci --no-default-features --lib
 

@@ -16,6 +16,7 @@ mod registry;
 mod report;
 mod signals;
 mod state;
+mod verbose;
 mod verify;
 mod version;
 
@@ -38,10 +39,12 @@ use signals::Signals;
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
-        Ok(Arguments { presentation, command }) => match presentation.resolve() {
-            Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
-            Err(error) => Err((with_usage(Failure::Usage(error)), Mode::guess(arguments))),
-        },
+        Ok(Arguments { presentation, command }) => {
+            match presentation.start_events().and_then(|()| presentation.resolve()) {
+                Ok(presentation) => execute(command, presentation).map_err(|failure| (failure, presentation.mode)),
+                Err(error) => Err((with_usage(Failure::Usage(error)), Mode::guess(arguments))),
+            }
+        }
         // Not a failure, but what `--help` and `--version` come as.
         Err(error) if !error.use_stderr() => return failure::print_help(&error),
         Err(error) => Err((Failure::Usage(error), Mode::guess(arguments))),

@@ -40,6 +40,7 @@ use std::sync::Arc;
 
 use ext4::read::{self, Follow, Inode, LookupError, SuperblockInfo};
 use ext4::{FileType, ReadAt, ReadError, Reader};
+use tracing::debug;
 
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable};
@@ -111,6 +112,9 @@ impl<R: ReadAt> Disk<R> {
     fn read(reader: R, path: Option<&Path>, cancel: &Cancel) -> Result<Self, InspectError> {
         let reader = Reader::open(Cancellable::new(reader, cancel));
         let reader = reader.map_err(|error| InspectError::new(path, error.into()))?;
+        if let Some(path) = path {
+            debug!(image = %path.display(), "opened the file system");
+        }
         Ok(Self {
             path: path.map(Path::to_owned),
             reader: Arc::new(reader),

@@ -51,6 +51,11 @@
 //! function handles signals or writes to standard output or error. The environment names proxies
 //! and, by [`BuildOptions::new`](rootfs::BuildOptions::new), the home directory.
 //!
+//! # Events
+//!
+//! The crates emit [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and set no
+//! subscriber: decisions and timings at level info, requests at debug, pieces of downloads at trace.
+//!
 //! # Speed of development builds
 //!
 //! Hashes and decompression take some 15 times longer without optimisation, and the profiles of a

@@ -15,8 +15,10 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ext4::{ReadAt, ReadError, Reader};
+use tracing::info;
 
 pub use error::{StageError, StageReason, TargetAction};
 
@@ -108,7 +110,10 @@ impl Stage {
             Description::New(file, _) => Some(BufWriter::new(file)),
             _ => None,
         };
+        let begun = Instant::now();
         let result = open(image).and_then(|reader| self.tree.export(&reader, Fidelity::Full, file, cancel));
+        let elapsed_ms = begun.elapsed().as_millis();
+        info!(directory = %self.target.display(), exported = result.is_ok(), elapsed_ms, "exported the tree");
         result.map_err(|reason| reason.at(&self.target))
     }
 

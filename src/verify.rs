@@ -2,10 +2,12 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use ext4::{Finding, ReadAt, ReadError, Report, Severity};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
+use tracing::info;
 
 use crate::inspect::{InspectError, InspectReason};
 use layer::cancel::{Cancel, Cancellable};
@@ -57,17 +59,24 @@ impl Verdict {
 pub fn verify(path: &Path, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
     let verify = || {
         let file = host::open_disk(path).map_err(InspectReason::Open)?;
-        let size_bytes = file.metadata().map_err(InspectReason::Open)?.len();
+        let size_bytes = ReadAt::size(&file).map_err(InspectReason::Open)?;
+        let begun = Instant::now();
         let mismatch = match digest {
             Some(digest) => {
                 let actual = Digest::of_file_until(digest.algorithm(), &file, cancel).map_err(InspectReason::Open)?;
+                let elapsed_ms = begun.elapsed().as_millis();
+                info!(image = %path.display(), bytes = size_bytes, elapsed_ms, "hashed the file");
                 digest.expect(actual).err()
             }
             None => None,
         };
+        let begun = Instant::now();
+        let report = ext4::check(Cancellable::new(file, cancel))?;
+        let (is_clean, elapsed_ms) = (report.is_clean(), begun.elapsed().as_millis());
+        info!(image = %path.display(), is_clean, elapsed_ms, "checked the file system");
         Ok(Verdict {
             path: Some(path.to_owned()),
-            report: ext4::check(Cancellable::new(file, cancel))?,
+            report,
             size_bytes,
             mismatch,
         })

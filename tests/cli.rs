@@ -15,4 +15,5 @@ mod scene;
 #[cfg(target_os = "linux")]
 mod signals;
 mod stage;
+mod verbose;
 mod verify;

@@ -38,6 +38,11 @@
 //!
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
 //! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
+//!
+//! # Events
+//!
+//! The crate emits [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and sets no
+//! subscriber: decisions at level info, requests at debug, pieces of downloads at trace.
 
 /// The example of the README, which must hold.
 #[cfg(all(doctest, feature = "registry"))]
@@ -426,6 +431,7 @@ impl Source {
     fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
         let unpacked = |layer: &Layer| {
             let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
+            tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, size, "uses the tar that was kept");
             Some(Layer {
                 digest: layer.diff_id.clone(),
                 size,
@@ -443,7 +449,9 @@ impl Source {
     #[must_use]
     pub fn keep(&self, layer: &Layer) -> Option<Keep> {
         let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
-        Keep::begin(store, &layer.diff_id)
+        let keep = Keep::begin(store, &layer.diff_id)?;
+        tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "keeps the tar");
+        Some(keep)
     }
 
     /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks, of an image that was
@@ -527,6 +535,7 @@ impl Source {
         };
         if let Some(store) = store {
             store.remove(&layer.digest)?;
+            tracing::info!(digest = %layer.digest, "removed a blob that cannot be used from the store");
         }
         Ok(store.is_some())
     }

@@ -13,6 +13,7 @@ mod client;
 mod coding;
 mod download;
 mod error;
+mod events;
 #[cfg(fuzzing)]
 pub(super) mod fuzzing;
 mod http;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tracing::{debug, info};
+
 use super::config::Config;
 use super::manifest::{Descriptor, Document, Entry, Index, Manifest, ManifestError};
 use super::platform::FAR;
@@ -33,7 +35,11 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
         Root::Layer(layer) => return Ok(of_layer(layer, source, wanted)),
     };
     match found {
-        Some(Found { image, .. }) => Ok(image),
+        Some(Found { image, .. }) => {
+            let (layers, reference) = (image.layers.len(), &image.resolved_ref);
+            info!(reference, platform = %image.platform, layers, "found the image");
+            Ok(image)
+        }
         // If there is nothing else, this is what the reference means.
         None if let Some(error) = search.passed_over.take_if(|_| search.available.is_empty()) => Err(error),
         None => Err(ImageError::NoPlatform {
@@ -189,9 +195,11 @@ impl Search<'_> {
                 }
             };
             let Some(distance) = self.wanted.distance(platform) else {
+                debug!(digest = entry.digest().map(display), %platform, "passed over: another platform");
                 self.saw(platform);
                 continue;
             };
+            debug!(digest = entry.digest().map(display), %platform, distance, "runs on the platform");
             let order = (distance, entry.digest().is_none());
             if nearest.is_none_or(|(nearest, ..)| order < nearest) {
                 nearest = Some((order, entry, platform));
@@ -281,6 +289,7 @@ impl Search<'_> {
         depth: usize,
     ) -> Result<Option<Found>, ImageError> {
         let descriptor = entry.descriptor().map_err(|error| ImageError::document(index, error))?;
+        debug!(digest = %descriptor.digest, platform = listed.map(display), "follows an entry of an index");
         self.followed += 1;
         if self.followed > MAX_DOCUMENTS {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
@@ -317,6 +326,7 @@ impl Search<'_> {
     }
 
     fn pass_over(&mut self, error: ImageError) {
+        debug!(why = %error, "passed over: cannot be used");
         self.passed_over.get_or_insert(error);
     }
 
@@ -333,6 +343,8 @@ impl Search<'_> {
         }
         let candidate = Candidate::read(self.source, digest, manifest, listed, self.wanted)?;
         let Some(distance) = self.wanted.distance(&candidate.platform) else {
+            let (digest, platform) = (&candidate.digest, &candidate.platform);
+            debug!(%digest, %platform, "passed over: another platform");
             self.saw(&candidate.platform);
             return Ok(None);
         };

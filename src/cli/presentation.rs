@@ -5,7 +5,9 @@ use std::ffi::OsString;
 use std::io::{self, IsTerminal};
 
 use clap::error::ErrorKind;
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
+
+use super::verbose;
 
 const MODE_VARIABLE: &str = "MICROAGENT_MODE";
 const OUTPUT_VARIABLE: &str = "MICROAGENT_OUTPUT";
@@ -40,6 +42,15 @@ pub(super) struct PresentationArguments {
                 otherwise [env: MICROAGENT_MODE] [default: ux]"
     )]
     mode: Option<Mode>,
+
+    #[arg(
+        short,
+        long,
+        global = true,
+        action = ArgAction::Count,
+        help = "Show decisions and timings on standard error; -vv shows requests too [env: RUST_LOG, unless -v is given]"
+    )]
+    verbose: u8,
 }
 
 /// How results and failures are shown.
@@ -64,6 +75,15 @@ pub(super) enum Mode {
 }
 
 impl PresentationArguments {
+    /// Begins to write the events that the flags and the environment ask for.
+    ///
+    /// # Errors
+    ///
+    /// A variable with a value that makes no sense.
+    pub(super) fn start_events(&self) -> Result<(), clap::Error> {
+        verbose::start(self.verbose)
+    }
+
     /// What the flags and the environment ask for.
     ///
     /// # Errors

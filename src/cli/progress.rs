@@ -15,6 +15,7 @@ use microagent::rootfs::{Event, Phase, Warning};
 use oci::{Awaited, LayerProgress, Progress, Wait};
 
 use super::presentation::Mode;
+use super::verbose;
 
 /// How often bars move.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
@@ -76,7 +77,7 @@ impl Display {
             (_, Style::Plain) => View::Lines,
             (Mode::Ax, _) => View::Nothing,
             (Mode::Ux, Style::None) => View::Warnings,
-            (Mode::Ux, Style::Auto) if io::stderr().is_terminal() => {
+            (Mode::Ux, Style::Auto) if io::stderr().is_terminal() && !verbose::is_started() => {
                 View::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
             }
             (Mode::Ux, Style::Auto) => View::Notes,

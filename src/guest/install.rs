@@ -5,11 +5,13 @@ use std::io::Read;
 
 use ext4::{Directory, InodeId, Kind, Metadata, Output, Tree};
 use guest_configuration::{DEV, PROC, RUN, SYS, TMP};
+use tracing::{debug, info};
 
 use super::error::GuestError;
 use super::process::Process;
 use super::program::{Configuration, configured};
 use super::{Guest, accounts, tmpfs};
+use layer::text::printable;
 use layer::{Rootfs, resolve};
 
 /// Largest passwd(5) or group(5) that is read, in bytes.
@@ -61,6 +63,17 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> R
             path: guest.init.path.to_string(),
         });
     }
+    // Arguments and variables can hold passwords: they are counted.
+    info!(
+        path = %guest.init.path,
+        command = printable(command),
+        arguments = process.arguments.len() - 1,
+        variables = process.environment.len(),
+        user = credentials.user,
+        group = credentials.group,
+        working_directory = printable(&process.working_directory),
+        "installed the init"
+    );
     Ok(())
 }
 
@@ -74,6 +87,7 @@ fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> 
                 path: guest.init.path.to_string(),
             });
         }
+        debug!(path = %guest.init.path, "the init replaces what the image has there");
         for data in rootfs.tree.remove(parent, name)? {
             rootfs.formatter.free(data);
         }
@@ -99,6 +113,11 @@ fn directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestEr
         }
         let is_last = index + 1 == resolved.missing.len();
         let mode = if is_last { mode } else { DIRECTORY_MODE };
+        debug!(
+            path = printable(path),
+            name = printable(name),
+            "makes a directory that the image lacks"
+        );
         directory = tree.insert(directory, name, metadata(mode), Kind::Directory(Directory::new()))?;
     }
     Ok(directory)

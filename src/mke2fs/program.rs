@@ -6,7 +6,9 @@ use std::fs;
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use tracing::{debug, info};
 
 use super::IMAGE;
 use super::error::{Mke2fsError, WorkAction, working};
@@ -71,6 +73,8 @@ impl Programs {
             return Err(Mke2fsError::Missing { missing, mke2fs });
         };
         let e2fsck = find("e2fsck");
+        let shown = e2fsck.as_ref().map(|path| path.display().to_string());
+        info!(mke2fs = %mke2fs.display(), debugfs = %debugfs.display(), e2fsck = shown, "found the programs");
         Ok(Self {
             mke2fs,
             debugfs,
@@ -147,6 +151,8 @@ impl<'a> Workshop<'a> {
             command.stdout(said.try_clone().map_err(working(WorkAction::Write, &path))?);
         }
         let program = PathBuf::from(command.get_program());
+        let (name, begun) = (program.display().to_string(), Instant::now());
+        debug!(program = name, arguments = arguments(command), "runs a program");
         let failed = |source| Mke2fsError::Run { program, source };
         let mut child = command.stderr(said).spawn().map_err(failed)?;
         let status = loop {
@@ -164,6 +170,7 @@ impl<'a> Workshop<'a> {
                 }
             }
         };
+        info!(program = name, %status, elapsed_ms = begun.elapsed().as_millis(), "a program has ended");
         if !status.success() {
             // A terminal interrupts the program too, which may end before this process knows.
             self.cancel.wait_timeout(PAUSE)?;
@@ -205,6 +212,12 @@ impl<'a> Workshop<'a> {
         let mut command = self.command(e2fsck);
         self.succeed(command.args(["-fn", IMAGE]), true).map(|_| ())
     }
+}
+
+/// Returns the arguments of a command as a text.
+fn arguments(command: &Command) -> String {
+    let arguments: Vec<_> = command.get_args().map(OsStr::to_string_lossy).collect();
+    arguments.join(" ")
 }
 
 fn succeeded(command: &Command, status: ExitStatus, message: String) -> Result<String, Mke2fsError> {

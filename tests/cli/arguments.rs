@@ -30,6 +30,8 @@ fn help_shows_every_flag_and_examples() {
         "--text",
         "--output <FORMAT>",
         "--mode <MODE>",
+        "-v, --verbose",
+        "RUST_LOG",
         "MICROAGENT_MODE",
         "MICROAGENT_OUTPUT",
         "SOURCE_DATE_EPOCH",
@@ -165,6 +167,9 @@ fn variables_with_unknown_values_are_wrong_usage() {
         ("SOURCE_DATE_EPOCH", "yesterday"),
         ("SOURCE_DATE_EPOCH", "+1"),
         ("SOURCE_DATE_EPOCH", "1.5"),
+        ("RUST_LOG", "loud=loud"),
+        ("RUST_LOG", "oci=trace,microagent=loud"),
+        ("RUST_LOG", "oci[span]=debug"),
     ] {
         let output = scene.build(&image).env(variable, value).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{variable}={value}");

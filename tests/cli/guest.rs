@@ -56,6 +56,24 @@ fn the_init_is_roots_and_the_image_keeps_its_own() {
 }
 
 #[test]
+fn events_name_the_command_and_neither_its_arguments_nor_variables() {
+    let execution = json!({"Cmd": ["/bin/command", "--password", "hunter2"], "Env": ["TOKEN=hunter3"], "User": "7:8"});
+    for arguments in [&["-vv"][..], &["-vv", "--exec", "command hunter4"]] {
+        let (_scene, output) = built(&[program("bin/sh")], &execution, arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let said = stderr(&output);
+        let command = if arguments.len() == 1 {
+            "/bin/command"
+        } else {
+            "/bin/sh"
+        };
+        let event = format!("installed the init path={INIT} command={command} arguments=2 variables=3 user=7 group=8");
+        assert!(said.contains(&event), "{event}: {said}");
+        assert!(!said.contains("hunter") && !said.contains("TOKEN"), "{said}");
+    }
+}
+
+#[test]
 fn directories_that_the_init_needs_are_there() {
     let execution = json!({"Cmd": ["x"], "WorkingDir": "srv/a/b"});
     let tmp = Entry {

@@ -61,7 +61,7 @@ impl Scene {
 
 pub(crate) fn microagent() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_microagent"));
-    for variable in ["MICROAGENT_MODE", "MICROAGENT_OUTPUT", "SOURCE_DATE_EPOCH"] {
+    for variable in ["MICROAGENT_MODE", "MICROAGENT_OUTPUT", "RUST_LOG", "SOURCE_DATE_EPOCH"] {
         command.env_remove(variable);
     }
     command

@@ -20,6 +20,14 @@ const SIGNATURE: &str = "5ig/nature+beef";
 /// A way to write a secret.
 type Form = fn(&str) -> String;
 
+/// Modes, and how a build is asked to say what it does: by its arguments, or by `RUST_LOG`.
+const LOUDNESS: [(&str, &[&str], &str); 4] = [
+    ("ux", &[], ""),
+    ("ax", &[], ""),
+    ("ux", &["-vv"], ""),
+    ("ax", &[], "trace"),
+];
+
 type MakeReply = dyn Fn(&Request) -> Reply + Send + Sync;
 
 const FORMS: [Form; 6] = [
@@ -86,23 +94,46 @@ fn registry(
     (layout, server)
 }
 
-/// Builds, with credentials for this server, in both modes; returns all that was printed.
+/// Builds, with credentials for this server, in both modes and with all events. Returns all that was
+/// printed.
 fn build(server: &Server, entry: &serde_json::Value, environment: &[(&str, String)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");
     let auths = json!({"auths": {server.address.to_string(): entry}});
     fs::write(&file, auths.to_string()).unwrap();
-    let mut printed = String::new();
-    for mode in ["ux", "ax"] {
-        let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
+    let begin = |(number, (mode, loud, log)): (usize, (_, _, _))| {
+        let [out, state] = ["out", "state"].map(|name| directory.path().join(format!("{name}-{number}")));
         let mut build = rootfs_build(&server.reference(""), &out, &state);
-        build.args(["--allow-mutable", "--mode", mode]);
+        build
+            .args(["--allow-mutable", "--mode", mode])
+            .args::<&[&str], _>(loud)
+            .env("RUST_LOG", log);
         build.env("REGISTRY_AUTH_FILE", &file).envs(environment.iter().cloned());
-        let output = build.output().unwrap();
+        // Some wait a while between their attempts.
+        let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        (build, loud, log)
+    };
+    let builds: Vec<_> = LOUDNESS.into_iter().enumerate().map(begin).collect();
+    let mut printed = String::new();
+    for (build, loud, log) in builds {
+        let output = build.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert_loud(&text(&output), loud, log);
         printed += &text(&output);
     }
     printed
+}
+
+/// Asserts that a text has events of requests if it was to have them, so that secrets are looked
+/// for where they may be, and no events otherwise.
+#[track_caller]
+fn assert_loud(printed: &str, loud: &[&str], log: &str) {
+    let is_loud = !loud.is_empty() || !log.is_empty();
+    assert_eq!(
+        printed.contains("DEBUG oci::registry::events: requested"),
+        is_loud,
+        "{printed}"
+    );
 }
 
 fn text(output: &Output) -> String {
@@ -213,15 +244,19 @@ fn a_login_that_is_refused_with_its_password() {
             let home = tempfile::tempdir().unwrap();
             let password = home.path().join("password");
             fs::write(&password, PASSWORD).unwrap();
-            for mode in ["ux", "ax"] {
+            for (mode, loud, log) in LOUDNESS {
                 let mut login = Command::new(env!("CARGO_BIN_EXE_microagent"));
                 login.args(["--mode", mode, "registry", "login", &server.address.to_string()]);
-                login.args(["-u", USER, "--password-stdin"]);
+                login
+                    .args(["-u", USER, "--password-stdin"])
+                    .args(loud)
+                    .env("RUST_LOG", log);
                 login.env("HOME", home.path()).env_remove("REGISTRY_AUTH_FILE");
                 login.stdin(Stdio::from(fs::File::open(&password).unwrap()));
                 let output = login.output().unwrap();
                 assert_eq!(output.status.code(), Some(1), "{}", text(&output));
                 assert_secret(&text(&output));
+                assert_loud(&text(&output), loud, log);
             }
         }
     }
@@ -258,6 +293,59 @@ fn user_and_password_in_the_url_of_a_token_server_are_neither_sent_nor_shown() {
     }
 }
 
+/// Servers that repeat nothing, where all goes well: a token, and a layer behind a signed URL.
+#[test]
+fn a_login_and_a_download_that_succeed() {
+    let (layout, image) = one_image();
+    let blobs = layout.path().join("blobs/sha256");
+    let store = Server::start(move |request, _| {
+        let name = request.path.rsplit(['/', '?']).nth(1).unwrap();
+        assert_eq!(format!("sha256:{name}"), layer_digest(), "{request:?}");
+        Reply::body(fs::read(blobs.join(name)).unwrap())
+    });
+    // The path is as good for a download as the query.
+    let path = percent(SIGNATURE).replace('%', "");
+    let to = format!(
+        "http://{}/{path}/{}?Signature={path}",
+        store.address,
+        &layer_digest()[7..]
+    );
+    let server = Server::of(&layout, &image, move |request, _| {
+        let host = &request.headers["host"];
+        if request.path.starts_with("/token") {
+            return Some(Reply::json(200, &json!({"token": TOKEN, "expires_in": 300})));
+        }
+        if request.authorization().is_none() {
+            let realm = format!("Bearer realm=\"http://{USER}:{PASSWORD}@{host}/token?key={path}\"");
+            let challenge = realm.replace("a\"s", "as") + ",service=\"registry\",scope=\"repository:x:pull\"";
+            return Some(Reply::status(401).with("WWW-Authenticate", challenge));
+        }
+        let is_layer = request.path.ends_with(&layer_digest());
+        is_layer.then(|| Reply::status(307).with("Location", to.clone()))
+    });
+    for entry in [basic(), json!({"identitytoken": PASSWORD})] {
+        let printed = build(&server, &entry, &[]);
+        assert_secret(&printed);
+        for event in [
+            "answers the challenge registry=",
+            "with=\"a token for ",
+            "auth.json",
+            "challenged realm=http://127.0.0.1",
+            "service=registry",
+            "got a token realm=http://127.0.0.1",
+            "expires_in_s=300",
+            "authorization=bearer",
+            "redirected from=http://127.0.0.1",
+            &format!("to=http://{}/… status=307", store.address),
+            "downloaded digest=sha256:",
+            "TRACE oci::registry::download: received",
+        ] {
+            assert!(printed.contains(event), "{event}: {printed}");
+        }
+        assert!(!printed.to_lowercase().contains("signature="), "{printed}");
+    }
+}
+
 #[test]
 fn a_redirect_with_user_and_password_takes_neither_along() {
     let blobs = one_image();
@@ -287,10 +375,13 @@ fn the_password_of_a_proxy_that_cannot_be_reached() {
     let mut builds = Vec::new();
     for proxy in ["127.0.0.1:1", &refuses.address.to_string(), "no-proxy.invalid:1"] {
         for (scheme, plain) in [("http", "--plain-http=true"), ("https", "--plain-http=false")] {
-            for mode in ["ux", "ax"] {
+            for (mode, loud, log) in LOUDNESS {
                 let [out, state] = ["out", "state"].map(|name| directory.path().join(name));
                 let mut build = rootfs_build("registry.invalid/a/b:c", &out, &state);
-                build.args(["--allow-mutable", plain, "--mode", mode]);
+                build
+                    .args(["--allow-mutable", plain, "--mode", mode])
+                    .args(loud)
+                    .env("RUST_LOG", log);
                 let variable = format!("{scheme}_proxy");
                 for name in ["HOME", "NO_PROXY", "no_proxy", "REGISTRY_AUTH_FILE"] {
                     build.env_remove(name);
@@ -298,13 +389,15 @@ fn the_password_of_a_proxy_that_cannot_be_reached() {
                 let url = format!("http://{USER}:{}@{proxy}", PASSWORD.replace('"', "%22"));
                 build.env(variable.to_uppercase(), &url).env(variable, &url);
                 // Each waits a while between its attempts.
-                builds.push(build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap());
+                let build = build.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+                builds.push((build, loud, log));
             }
         }
     }
-    for build in builds {
+    for (build, loud, log) in builds {
         let output = build.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        assert_loud(&text(&output), loud, log);
         assert_secret(&text(&output));
         assert!(!text(&output).contains("w0rd"), "{}", text(&output));
     }

@@ -129,6 +129,7 @@ impl Cache {
             // Once one does not fit, no older one stays in its place.
             kept = kept.saturating_add(entry.size);
             if kept > limit || limit == 0 {
+                tracing::debug!(digest = %entry.digest, size = entry.size, limit, "evicts a blob");
                 report.note(self.remove(entry));
             }
         }
@@ -147,7 +148,10 @@ impl Cache {
         for entry in blobs.into_iter().filter(|entry| !entry.is_partial) {
             match self.is_damaged(&entry, cancel) {
                 Ok(false) => {}
-                Ok(true) => report.note(self.remove(entry)),
+                Ok(true) => {
+                    tracing::info!(digest = %entry.digest, size = entry.size, "the blob is damaged, and is removed");
+                    report.note(self.remove(entry));
+                }
                 Err(problem) if Cancelled::caused(&problem) => break,
                 Err(problem) => report.problems.push(problem),
             }

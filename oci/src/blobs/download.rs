@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use tracing::{debug, info, trace};
+
 use super::incoming::Incoming;
 use super::partial::Partial;
 use super::{ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, lock_name, mark_used, partial_name};
@@ -32,16 +34,25 @@ impl BlobStore {
     pub(crate) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
         Ok(match self.open_blob(digest)? {
             Some((file, len)) if len == size => {
+                debug!(%digest, size, "the store has the blob");
                 mark_used(&file);
                 Some(file)
             }
-            _ => None,
+            Some((_, len)) => {
+                debug!(%digest, size, len, "the store has a blob of another size");
+                None
+            }
+            None => {
+                debug!(%digest, size, "the store lacks the blob");
+                None
+            }
         })
     }
 
     /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
     pub(crate) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((file, _)) = self.open_blob(digest)? else {
+            debug!(%digest, "the store lacks the document");
             return Ok(None);
         };
         let mut content = Vec::new();
@@ -51,8 +62,10 @@ impl BlobStore {
             .map_err(|source| StoreError::read(self.path(digest), source))?;
         if digest.check(&content, None).is_err() {
             self.remove(digest)?;
+            info!(%digest, "the document in the store was damaged, and is removed");
             return Ok(None);
         }
+        debug!(%digest, "the store has the document");
         mark_used(&file);
         Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
     }
@@ -68,6 +81,7 @@ impl BlobStore {
     /// that is cancelled.
     pub(crate) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
+            trace!(%digest, "the lock is taken");
             return Ok(Begin::Taken);
         };
         if self.get(digest, size)?.is_some() {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
+use tracing::{debug, info, trace};
 
 use super::client::Timeouts;
 use super::http::Http;
@@ -191,6 +192,9 @@ impl Duty {
             // It hashes what there is, and blocks the worker alone that it runs on.
             match store.begin(digest, *size, cancel)? {
                 Begin::Taken => {
+                    if wait.is_none() {
+                        info!(%digest, lock = %store.lock_path(digest).display(), "waits for another process");
+                    }
                     let wait = wait.get_or_insert_with(LockWait::begin);
                     wait.go_on(store, digest, http.timeouts(), http.reporter())?;
                     sleep(LOCK_POLL).await;
@@ -200,6 +204,7 @@ impl Duty {
         };
         drop(wait);
         let Begin::Partial(mut partial) = begin else {
+            info!(%digest, "another process has downloaded it");
             self.0.set(Phase::Done { is_ours: false });
             return Ok(());
         };
@@ -212,6 +217,7 @@ impl Duty {
         }
         let mut phase = self.0.lock();
         partial.commit()?;
+        debug!(%digest, size, "downloaded");
         *phase = Phase::Done { is_ours: true };
         drop(phase);
         self.0.changed.notify_all();
@@ -242,6 +248,9 @@ impl Duty {
     /// Asks for what is missing, and takes it as it comes.
     async fn attempt(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
+        if partial.len() > 0 {
+            info!(%digest, from = partial.len(), size, "resumes the download");
+        }
         let answer = http.blob(digest, partial.len(), *size).await?;
         if let Some(actual) = answer.wrong_size() {
             let expected = *size;
@@ -257,6 +266,7 @@ impl Duty {
             known -= skipped as u64;
             if skipped < bytes.len() {
                 partial.write(&bytes[skipped..])?;
+                trace!(%digest, bytes = bytes.len(), len = partial.len(), "received");
                 self.0.set(Phase::Growing(partial.len()));
             }
             Ok(())

@@ -8,6 +8,7 @@ use reqwest::header::{
 use reqwest::{Client, Response, StatusCode, Url};
 use tokio::sync::OnceCell;
 use tokio::time::timeout;
+use tracing::{debug, info};
 
 use super::answer::BlobAnswer;
 use super::challenge::Challenge;
@@ -61,6 +62,9 @@ impl Http {
         let base = format!("{scheme}://{host}/v2/{repository}");
         let base = Url::parse(&base).expect("the parts of a parsed reference make a URL");
         let proxies = Proxies::from_env();
+        if let Ok(Some(proxy)) = proxies.of(&base) {
+            info!(registry = host, proxy = proxy.name(), "goes through a proxy");
+        }
         let sent = SentSecrets::of(found.credentials.as_ref().map(|(credentials, _)| credentials));
         proxies.secrets().for_each(|secret| sent.add(secret));
         let server = Server {
@@ -77,6 +81,12 @@ impl Http {
             Some(path) => authorities(path)?,
             None => Vec::new(),
         };
+        if let Some(path) = &options.tls_ca {
+            debug!(count = certificates.len(), file = %path.display(), "trusts certificates of the user");
+        }
+        if options.accept_any_certificate {
+            info!(registry = host, "accepts any certificate");
+        }
         let client = ClientOptions {
             timeouts,
             proxies,
@@ -154,7 +164,10 @@ impl Http {
         if from > 0 {
             let exchange = self.exchange(&path, &["*/*"], Some(from), &asked);
             match self.in_time(&asked, exchange).await {
-                Ok(response) if response.status() == StatusCode::OK => return Ok(answer(response, 0)),
+                Ok(response) if response.status() == StatusCode::OK => {
+                    info!(%digest, from, "the server knows no ranges, and sends the whole blob");
+                    return Ok(answer(response, 0));
+                }
                 Ok(response) if starts_at(&response, from) => {
                     let part = answer(response, from);
                     if !part.is_coded() {
@@ -164,6 +177,7 @@ impl Http {
                 Err(error) if !error.is_refusal() => return Err(error),
                 _ => {}
             }
+            info!(%digest, from, "the server refused the range, and is asked for the whole blob");
         }
         let exchange = self.exchange(&path, &["*/*"], None, &asked);
         Ok(answer(self.in_time(&asked, exchange).await?, 0))
@@ -376,7 +390,11 @@ impl Http {
             let response = self.send(url.clone(), accept, from, authorization.clone()).await?;
             let next = redirect::next(&response);
             url = match next.map_err(|why| self.server.at(&url).redirects(why))? {
-                Some(next) => next,
+                Some(next) => {
+                    let (from, to) = (self.server.shown_url(&url), self.server.shown_url(&next));
+                    debug!(%from, %to, status = response.status().as_u16(), "redirected");
+                    next
+                }
                 None => return Ok(response),
             };
         }

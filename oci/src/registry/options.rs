@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use tracing::debug;
+
 use crate::auth::{AuthError, AuthFiles, Credentials, Found};
+use crate::helper::Helper;
 use crate::reference::RegistryReference;
 
 /// How to speak to registries: with which credentials, and how they prove who they are.
@@ -29,13 +32,23 @@ pub struct RegistryOptions {
 impl RegistryOptions {
     /// Finds the credentials for a repository.
     pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<Found, AuthError> {
-        match &self.credentials {
+        let found = match &self.credentials {
             Some(credentials) => Ok(Found {
                 credentials: Some((credentials.means().clone(), PathBuf::new())),
                 helper: None,
             }),
             None => self.auth_files.find(image),
+        }?;
+        let registry = image.registry.as_str();
+        match &found.credentials {
+            None => debug!(registry, "has no credentials"),
+            Some((_, file)) if file.as_os_str().is_empty() => debug!(registry, "has credentials of the caller"),
+            Some((_, file)) => debug!(registry, file = %file.display(), "has credentials"),
         }
+        if let Some(Helper { name, file }) = found.helper.as_ref().filter(|_| found.credentials.is_none()) {
+            debug!(registry, name, file = %file.display(), "asks no credential helper");
+        }
+        Ok(found)
     }
 
     /// Whether a registry is spoken to in plain HTTP.

@@ -236,6 +236,11 @@ impl Proxy {
         })
     }
 
+    /// Returns host and port, without user and password.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn is_socks(&self) -> bool {
         self.url.scheme().starts_with("socks")
     }

@@ -5,8 +5,10 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 use tokio::time::{sleep, timeout};
+use tracing::info;
 
 use super::RegistryError;
+use super::events::whole;
 use super::server::Asked;
 use crate::progress::{Awaited, Reporter};
 
@@ -55,6 +57,14 @@ impl Retries {
         let Some(wait) = self.wait_after(error) else {
             return false;
         };
+        info!(
+            host = error.host(),
+            why = whole(error),
+            wait_ms = wait.as_millis(),
+            attempt = ATTEMPTS - self.left,
+            of = ATTEMPTS,
+            "pauses before another attempt"
+        );
         let next = Awaited::Attempt {
             host: error.host().to_owned(),
             at: Instant::now() + wait,

@@ -10,6 +10,7 @@ use rustls::InvalidMessage;
 
 use super::causes::{causes, io_error};
 use super::coding::{self, Decoder};
+use super::events::{Exchange, Shown};
 use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
 use super::redirect::Redirects;
@@ -110,15 +111,30 @@ impl Server {
         let request = request.map_err(|error| self.failure(error))?;
         let url = request.url().clone();
         let proxy = self.proxies.of(&url)?;
+        let exchange = Exchange::begin(&request, &self.shown_url(&url), proxy);
         let result = client.execute(request).await;
         let failure = match (proxy, &result) {
             (Some(proxy), Ok(response)) => proxy.refusal(&self.name, &url, response.status()),
             (Some(proxy), Err(error)) => proxy.failure(&self.name, &url, error).await,
             (None, _) => None,
         };
-        match failure {
+        let result = match failure {
             Some(failure) => Err(self.blamed(failure)),
             None => result.map_err(|error| self.failure(error)),
+        };
+        match &result {
+            Ok(response) => exchange.answered(response, &self.shown_url(&url)),
+            Err(error) => exchange.failed(error, &self.shown_url(&url)),
+        }
+        result
+    }
+
+    /// Returns a URL as events show it.
+    pub(super) fn shown_url<'a>(&'a self, url: &'a Url) -> Shown<'a> {
+        Shown {
+            url,
+            base: Some(&self.base).filter(|_| self.referrer.is_none()),
+            sent: &self.sent,
         }
     }
 
@@ -281,7 +297,7 @@ impl Server {
     }
 
     /// Returns the beginning of a server's text as it can be shown.
-    fn shown(&self, text: &str) -> String {
+    pub(super) fn shown(&self, text: &str) -> String {
         let text = self.sent.shown(text).chars().take(MAX_WORDS_LEN);
         text.flat_map(char::escape_debug).collect()
     }

@@ -12,6 +12,7 @@ use rustls::{
     SignatureScheme,
 };
 use rustls_platform_verifier::Verifier;
+use tracing::{Level, debug};
 use webpki::{EndEntityCert, InvalidNameContext, KeyUsage};
 
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
@@ -240,6 +241,21 @@ pub(super) fn client_config(named: &[CertificateDer<'static>], is_plain: bool) -
         Err(_) if is_plain => None,
         Err(error) => return Err(error),
     };
+    if tracing::enabled!(Level::DEBUG) {
+        let variables = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter();
+        let from: Vec<_> = variables.filter(|name| std::env::var_os(name).is_some()).collect();
+        let from = if from.is_empty() {
+            "the system".to_owned()
+        } else {
+            from.join(" and ")
+        };
+        debug!(
+            certificates = installed().len(),
+            from,
+            named = named.len(),
+            "trusts authorities"
+        );
+    }
     let servers = TrustedServers {
         authorities,
         named: named.to_vec(),

@@ -10,6 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
+use tracing::{debug, info};
 
 use super::RegistryError;
 use super::challenge::{Bearer, Challenge};
@@ -73,6 +75,9 @@ struct Tokens {
     token: String,
     #[serde(default, deserialize_with = "null_is_default")]
     access_token: String,
+    /// Seconds, in a number.
+    #[serde(default)]
+    expires_in: Value,
 }
 
 impl Authorizer {
@@ -145,6 +150,7 @@ impl Authorizer {
         if let Some(newer) = self.current().filter(|current| Some(current) != used) {
             return Ok(newer);
         }
+        self.report(challenge);
         let authorization = match challenge {
             Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
@@ -159,6 +165,36 @@ impl Authorizer {
         let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
         Ok(authorization)
+    }
+
+    /// Reports a challenge, and what it is answered with.
+    fn report(&self, challenge: &Challenge) {
+        let (scheme, means) = match (challenge, &self.credentials) {
+            (Challenge::Unsupported(_), _) => {
+                debug!(registry = %self.server.name, "challenged in no way that is known here");
+                return;
+            }
+            (Challenge::Bearer(_), None) => ("bearer", "an anonymous token"),
+            (Challenge::Bearer(_), Some(Means::Basic(_))) => ("bearer", "a token for user and password"),
+            (Challenge::Bearer(_), Some(Means::IdentityToken { .. })) => ("bearer", "a token for the refresh token"),
+            (Challenge::Bearer(_), Some(Means::RegistryToken(_))) => ("bearer", "the token that there is"),
+            (Challenge::Basic, None) => ("basic", "nothing, for want of credentials"),
+            (Challenge::Basic, Some(_)) => ("basic", "user and password"),
+        };
+        if let Challenge::Bearer(Bearer { realm, service, scope }) = challenge {
+            let url = Url::parse(realm.trim()).ok();
+            let realm = url.as_ref().map(|url| self.server.shown_url(url).to_string());
+            let (service, scope) = (service.as_deref().unwrap_or_default(), self.server.shown(scope));
+            debug!(realm, service = self.server.shown(service), scope, "challenged");
+        }
+        let file = self
+            .server
+            .credentials
+            .as_deref()
+            .filter(|_| self.credentials.is_some());
+        let file = file.filter(|file| !file.as_os_str().is_empty());
+        let file = file.map(|file| tracing::field::display(file.display()));
+        info!(registry = %self.server.name, scheme, with = means, file, "answers the challenge");
     }
 
     /// Gets a token from the server that a challenge names, or else from the first one that gave a
@@ -217,6 +253,8 @@ impl Authorizer {
             .find(|token| !token.is_empty())
             .ok_or_else(no_token)?;
         self.server.sent.add(Secret::new(token.clone()));
+        let url = self.server.shown_url(&server.url);
+        debug!(realm = %url, expires_in_s = tokens.expires_in.as_u64(), "got a token");
         header("Bearer", &token).ok_or_else(no_token)
     }
 
@@ -276,6 +314,7 @@ impl Authorizer {
             let response = blamed.send(request).await?;
             let next = redirect::next(&response).map_err(|why| blamed.redirects(why))?;
             let is_see_other = response.status() == StatusCode::SEE_OTHER;
+            let status = response.status().as_u16();
             let is_insecure = |url: &Url| server.must_redirect && url.scheme() != "https";
             match next {
                 None if server.must_redirect && redirects == 0 => {
@@ -287,7 +326,11 @@ impl Authorizer {
                 Some(next) if method == Method::Post && next.origin() != origin => {
                     return Err(blamed.redirects(Redirects::OtherOrigin));
                 }
-                Some(next) => url = next,
+                Some(next) => {
+                    let (from, to) = (self.server.shown_url(&url), self.server.shown_url(&next));
+                    debug!(%from, %to, status, "redirected");
+                    url = next;
+                }
             }
             if is_see_other {
                 method = Method::Get;

@@ -1,0 +1,172 @@
+//! Events of requests, and the one place that decides what they show: no header but the name of its
+//! scheme, no user, password or query of a URL, and no text that repeats a secret.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Instant;
+
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue, RANGE};
+use reqwest::{Request, Response, Url};
+use tracing::debug;
+
+use super::RegistryError;
+use super::proxies::Proxy;
+use super::secrets::SentSecrets;
+
+/// A URL as events show it. The path is shown where this program made it. Servers refer to others
+/// whose paths, too, can be good for a download by themselves, so of these it shows the host.
+pub(super) struct Shown<'a> {
+    pub(super) url: &'a Url,
+    /// What all that is asked of the registry begins with; `None` for a URL of another server.
+    pub(super) base: Option<&'a Url>,
+    /// Secrets that a host or a path may repeat.
+    pub(super) sent: &'a SentSecrets,
+}
+
+impl Shown<'_> {
+    /// Returns whether the URL is of the registry, and of the kind that this program makes.
+    fn is_own(&self) -> bool {
+        let Self {
+            url, base: Some(base), ..
+        } = self
+        else {
+            return false;
+        };
+        let below = |start: &str| {
+            let rest = url.path().strip_prefix(start.trim_end_matches('/'));
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        url.origin() == base.origin() && (below(base.path()) || url.path() == "/v2/")
+    }
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sent = self.sent.with_query(self.url);
+        let host = sent.shown(self.url.host_str().unwrap_or_default());
+        write!(f, "{}://{host}", sent.shown(self.url.scheme()))?;
+        if let Some(port) = self.url.port() {
+            write!(f, ":{port}")?;
+        }
+        let path = Some(self.url.path())
+            .filter(|_| self.is_own())
+            .map(|path| sent.shown(path));
+        f.write_str(path.filter(|path| path.starts_with('/')).unwrap_or("/…"))
+    }
+}
+
+/// A request that is under way.
+pub(super) struct Exchange {
+    begun: Instant,
+}
+
+impl Exchange {
+    /// Reports a request.
+    pub(super) fn begin(request: &Request, shown: &Shown<'_>, proxy: Option<&Proxy>) -> Self {
+        debug!(
+            method = %request.method(),
+            url = %shown,
+            from = range_start(request.headers()),
+            authorization = authorization(request.headers()),
+            proxy = proxy.map(Proxy::name),
+            "requested"
+        );
+        Self { begun: Instant::now() }
+    }
+
+    /// Reports the answer.
+    pub(super) fn answered(&self, response: &Response, shown: &Shown<'_>) {
+        debug!(
+            url = %shown,
+            status = response.status().as_u16(),
+            elapsed_ms = self.begun.elapsed().as_millis(),
+            bytes = response.content_length(),
+            "answered"
+        );
+    }
+
+    /// Reports that there is no answer.
+    pub(super) fn failed(&self, error: &RegistryError, shown: &Shown<'_>) {
+        let elapsed_ms = self.begun.elapsed().as_millis();
+        debug!(url = %shown, elapsed_ms, error = whole(error), "not answered");
+    }
+}
+
+/// Returns an error with all its causes, as users get to see it.
+pub(super) fn whole(error: &RegistryError) -> String {
+    let (mut text, mut cause) = (error.to_string(), error.source());
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Returns the first byte that a request asks for, if it asks for a part.
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    let range = headers.get(RANGE)?.to_str().ok()?;
+    range.strip_prefix("bytes=")?.split('-').next()?.parse().ok()
+}
+
+/// Returns the scheme of the authorization, and nothing else of it.
+fn authorization(headers: &HeaderMap) -> &'static str {
+    match headers.get(AUTHORIZATION).map(HeaderValue::as_bytes) {
+        None => "none",
+        Some(value) if value.starts_with(b"Basic ") => "basic",
+        Some(value) if value.starts_with(b"Bearer ") => "bearer",
+        Some(_) => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::Secret;
+
+    #[test]
+    fn a_url_is_shown_without_what_may_be_secret() {
+        let base = Url::parse("https://r.example:5000/v2/team/app").unwrap();
+        let sent = SentSecrets::default();
+        sent.add(Secret::new("hunter2".to_owned()));
+        for (url, expected) in [
+            (
+                "https://r.example:5000/v2/team/app/manifests/latest",
+                "https://r.example:5000/v2/team/app/manifests/latest",
+            ),
+            ("https://r.example:5000/v2/", "https://r.example:5000/v2/"),
+            (
+                "https://user:pass@r.example:5000/v2/team/app/blobs/x?sig=f00d#part",
+                "https://r.example:5000/v2/team/app/blobs/x",
+            ),
+            ("https://r.example:5000/v2/team/application", "https://r.example:5000/…"),
+            ("https://r.example:5000/download/f00d", "https://r.example:5000/…"),
+            ("http://r.example:5000/v2/team/app/x", "http://r.example:5000/…"),
+            ("https://cdn.example/f00d?sig=beef", "https://cdn.example/…"),
+            ("https://[::1]:1/token", "https://[::1]:1/…"),
+            ("https://hunter2.example/", "https://…/…"),
+            ("https://signature.example/?x=signature", "https://…/…"),
+            ("https://r.example:5000/v2/team/app/hunter2", "https://r.example:5000/…"),
+        ] {
+            let url = Url::parse(url).unwrap();
+            let shown = Shown {
+                url: &url,
+                base: Some(&base),
+                sent: &sent,
+            };
+            assert_eq!(shown.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn of_headers_only_the_scheme_and_the_start_are_shown() {
+        let headers = |name: &'static str, value: &'static str| {
+            HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+        };
+        for (value, expected) in [("Basic c2VjcmV0", "basic"), ("Bearer x", "bearer"), ("secret", "other")] {
+            assert_eq!(authorization(&headers("authorization", value)), expected);
+        }
+        assert_eq!(authorization(&HeaderMap::new()), "none");
+        assert_eq!(range_start(&headers("range", "bytes=17-")), Some(17));
+        assert_eq!(range_start(&HeaderMap::new()), None);
+    }
+}
