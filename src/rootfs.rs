@@ -12,15 +12,17 @@ mod stages;
 mod warning;
 mod write_back;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary};
+use tracing::{debug, info};
 
 use crate::error::{BuildError, LayerFailure};
 use crate::guest::Guest;
@@ -101,6 +103,8 @@ struct Build<'a> {
     cancel: &'a Cancel,
     /// Warnings that were reported: a build that begins again has the same ones.
     warned: RefCell<HashSet<Warning>>,
+    /// The current phase, and when it began.
+    phase: Cell<Option<(Phase, Instant)>>,
 }
 
 /// An image, where it was found.
@@ -112,12 +116,21 @@ impl<'a> Build<'a> {
             options,
             cancel,
             warned: RefCell::default(),
+            phase: Cell::new(None),
         }
     }
 
     /// Reports that a phase begins.
     fn begin(&self, phase: Phase) {
+        self.end_phase();
+        self.phase.set(Some((phase, Instant::now())));
         self.options.events.emit(|| Event::Phase(phase));
+    }
+
+    fn end_phase(&self) {
+        if let Some((phase, begun)) = self.phase.take() {
+            info!(%phase, elapsed_ms = begun.elapsed().as_millis(), "ended a phase");
+        }
     }
 
     /// Reports those warnings that were not reported before.
@@ -139,9 +152,11 @@ impl<'a> Build<'a> {
         for _ in 0..MAX_REPAIRS {
             if result.as_ref().is_err_and(BuildError::is_repaired) {
                 found.take_if(|(source, _)| !source.is_local());
+                info!("builds again, as a damaged copy of a blob was removed");
                 result = run(&mut found);
             }
         }
+        self.end_phase();
         // It may still be writing to the cache.
         drop(found);
         self.trim_cache();
@@ -232,6 +247,14 @@ impl<'a> Build<'a> {
             ..options.file_system.clone()
         };
         self.begin(Phase::Layers);
+        info!(
+            digest = %image.digest,
+            platform = %image.platform,
+            layers = layers.len(),
+            threads = options.threads,
+            %uuid,
+            "builds the image"
+        );
         let layers = ImageLayers::new(source, &layers, self.cancel);
         let disk = Cancellable::new(output, self.cancel);
         let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
@@ -439,6 +462,7 @@ impl<'a> Build<'a> {
         index: usize,
         rootfs: &mut Rootfs<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
+        let begun = Instant::now();
         let mut tar = pipeline.open(index)?;
         let mut options = LayerOptions::default();
         options.newest = self.options.newest;
@@ -447,6 +471,8 @@ impl<'a> Build<'a> {
         let compression = tar.compression();
         tar.finish().map_err(LayerFailure::Content)?;
         let layer = &layers.layers[index];
+        let (entries, elapsed_ms) = (summary.entry_count, begun.elapsed().as_millis());
+        debug!(layer = %layer.digest, %compression, entries, elapsed_ms, "applied a layer");
         Ok(AppliedLayer {
             digest: layer.digest.clone(),
             media_type: layer.media_type.clone(),
