@@ -7,6 +7,7 @@ mod archives;
 mod asynchronous;
 mod documents;
 mod downloads;
+mod events;
 mod faults;
 mod layouts;
 mod logins;
