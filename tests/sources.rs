@@ -26,6 +26,7 @@ mod store;
 mod streams;
 mod threads;
 mod tokens;
+mod tracing;
 mod windows;
 
 use std::io::Read;

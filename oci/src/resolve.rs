@@ -32,7 +32,10 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
     let found = match source.root()? {
         Root::Document(fetched) => search.document(fetched, None, 0)?,
         Root::OneOf { images, ambiguous } => search.one_of(&images, ambiguous)?,
-        Root::Layer(layer) => return Ok(of_layer(layer, source, wanted)),
+        Root::Layer(layer) => {
+            info!(digest = %layer.digest, platform = %wanted, "takes a layer for the whole image");
+            return Ok(of_layer(layer, source, wanted));
+        }
     };
     match found {
         Some(Found { image, .. }) => {

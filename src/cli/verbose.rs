@@ -184,7 +184,7 @@ mod tests {
         Targets::new().with_default(LevelFilter::TRACE)
     }
 
-    /// Returns whether the flag and the variable enable an event; panics if the variable is refused.
+    /// Returns whether the flag and the variable enable an event.
     fn enables(verbosity: u8, variable: &str, target: &str, level: Level) -> bool {
         let targets = targets(verbosity, Some(variable.into())).unwrap();
         targets.is_some_and(|targets| targets.would_enable(target, &level))
