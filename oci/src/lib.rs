@@ -170,6 +170,15 @@ struct BlobRef {
     size: u64,
 }
 
+#[cfg(test)]
+impl BlobRef {
+    /// Describes a blob with the digest of a name, of any size.
+    fn named(name: &[u8], size: u64) -> Self {
+        let digest = Digest::of(Algorithm::Sha256, name);
+        Self { digest, size }
+    }
+}
+
 /// A file that stays readable whatever becomes of its name.
 #[derive(Debug, Clone)]
 struct Kept(Arc<File>);

@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::{LocalSet, block_in_place, spawn_blocking};
 
-use crate::sources::store::image;
+use crate::sources::store::{image, tar};
 use crate::sources::{State, linux, read};
 use support::layout::{LAYER, TestLayout, digest};
 use support::server::{Reply, Server};
@@ -70,6 +70,21 @@ impl Subject {
         Arc::new(Self { layout, server, image })
     }
 
+    /// An image in a registry that announces its layer, and sends nothing of it.
+    fn stalled() -> Arc<Self> {
+        let layout = TestLayout::new();
+        let image = image(&layout, &["one"]);
+        let layer = layout.blob(LAYER, tar("one", 100_000).as_bytes());
+        let stalled = digest(&layer).to_owned();
+        let server = Server::of(&layout, &image, move |request, _| {
+            request.path.ends_with(&stalled).then(|| Reply::Stall {
+                announced: 100,
+                body: Vec::new(),
+            })
+        });
+        Arc::new(Self { layout, server, image })
+    }
+
     fn references(&self) -> [String; 2] {
         [self.layout.reference(""), self.server.reference(":latest")]
     }
@@ -103,21 +118,12 @@ fn a_source_is_opened_resolved_read_and_dropped_anywhere() {
 
 #[test]
 fn a_source_that_still_downloads_is_dropped_anywhere() {
-    let layout = TestLayout::new();
-    let image = image(&layout, &["one"]);
-    let layer = layout.blob(LAYER, crate::sources::store::tar("one", 100_000).as_bytes());
-    let stalled = digest(&layer).to_owned();
-    let server = Server::of(&layout, &image, move |request, _| {
-        request.path.ends_with(&stalled).then(|| Reply::Stall {
-            announced: 100,
-            body: Vec::new(),
-        })
-    });
+    let subject = Subject::stalled();
     let act = |subject: &Subject| {
         let source = State::new().open(&subject.server.reference(":latest")).unwrap();
         source.pull(&linux("amd64")).unwrap();
     };
-    everywhere(act, &Arc::new(Subject { layout, server, image }));
+    everywhere(act, &subject);
 }
 
 #[test]
@@ -193,16 +199,7 @@ fn a_future_builds_what_the_blocking_call_builds_on_any_runtime() {
 
 #[test]
 fn a_future_that_is_dropped_cancels_its_build() {
-    let layout = TestLayout::new();
-    let image = image(&layout, &["one"]);
-    let layer = layout.blob(LAYER, crate::sources::store::tar("one", 100_000).as_bytes());
-    let stalled = digest(&layer).to_owned();
-    let server = Server::of(&layout, &image, move |request, _| {
-        request.path.ends_with(&stalled).then(|| Reply::Stall {
-            announced: 100_000,
-            body: Vec::new(),
-        })
-    });
+    let Subject { server, .. } = &*Subject::stalled();
     let directory = tempfile::tempdir().unwrap();
     let mut options = options(&server.reference(":latest"), directory.path());
     let (begun, layers) = mpsc::channel();

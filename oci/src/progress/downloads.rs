@@ -47,13 +47,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::{Algorithm, BlobRef, Digest};
+    use crate::BlobRef;
     use layer::events::Events;
-
-    fn blob(content: &[u8], size: u64) -> BlobRef {
-        let digest = Digest::of(Algorithm::Sha256, content);
-        BlobRef { digest, size }
-    }
 
     #[test]
     fn a_wait_lasts_until_it_is_dropped() {
@@ -87,7 +82,7 @@ mod tests {
             }
         });
         let reporter = Reporter::new(&events);
-        let (one, two) = (blob(b"1", 10), blob(b"2", 100));
+        let (one, two) = (BlobRef::named(b"1", 10), BlobRef::named(b"2", 100));
         reporter.begin(&[one.clone(), two.clone()]);
         let [one, two] = [one, two].map(|blob| reporter.layer(&blob.digest).unwrap());
         one.downloaded(4);
@@ -106,7 +101,7 @@ mod tests {
         ];
         assert_eq!(*seen.lock().unwrap(), expected);
         // Of a build that begins again.
-        reporter.begin(&[blob(b"3", u64::MAX), blob(b"4", 1)]);
+        reporter.begin(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
         assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
     }
 }

@@ -137,16 +137,9 @@ impl LayerReporter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Algorithm;
-
-    fn blob(content: &[u8], size: u64) -> BlobRef {
-        let digest = Digest::of(Algorithm::Sha256, content);
-        BlobRef { digest, size }
-    }
-
     #[test]
     fn layers_with_the_same_blob_are_done_one_after_the_other() {
-        let (one, two) = (blob(b"1", 1), blob(b"2", 1));
+        let (one, two) = (BlobRef::named(b"1", 1), BlobRef::named(b"2", 1));
         let reporter = Reporter::default();
         assert!(reporter.layer(&one.digest).is_none());
         reporter.begin(&[one.clone(), two.clone(), one.clone()]);
@@ -162,7 +155,9 @@ mod tests {
     #[test]
     fn many_layers_are_found_in_linear_time() {
         // A search through all of them would take minutes.
-        let blobs: Vec<_> = (0..200_000_u32).map(|number| blob(&number.to_le_bytes(), 1)).collect();
+        let blobs: Vec<_> = (0..200_000_u32)
+            .map(|number| BlobRef::named(&number.to_le_bytes(), 1))
+            .collect();
         let reporter = Reporter::default();
         reporter.begin(&blobs);
         for blob in &blobs {
