@@ -80,10 +80,9 @@ pub struct BuildOptions {
 impl BuildOptions {
     /// Creates options for an image, with the defaults of the command.
     ///
-    /// That is an image pinned by digest, for Linux on the architecture of this machine, with the
-    /// init at [`InitPath::DEFAULT`], a native file system that fits its content, one thread a
-    /// processor, an fsync at the end, and [`default_state_dir`]. Credentials are those of
-    /// [`RegistryOptions::default`]: none.
+    /// That is an image pinned by digest, for Linux on the architecture of this machine, with an
+    /// init at its default path, a native file system that fits its content, one thread a processor,
+    /// an fsync at the end, and [`default_state_dir`]. There are no credentials.
     #[must_use]
     pub fn new(image: Reference) -> Self {
         Self {
