@@ -268,7 +268,7 @@ impl<'a> Build<'a> {
             self.begin(Phase::Metadata);
             self.finish(rootfs).map(|summary| (applied, summary))
         })?;
-        warnings.extend(applied.iter().flat_map(Warning::of_layer));
+        warnings.extend(applied.iter().flat_map(AppliedLayer::warnings));
         let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
@@ -408,7 +408,7 @@ impl<'a> Build<'a> {
             match self.apply_layer(layers, pipeline, index, rootfs) {
                 Ok(layer) => {
                     let layer = AppliedLayer { digest, ..layer };
-                    self.warn(&Warning::of_layer(&layer));
+                    self.warn(&layer.warnings());
                     applied.push(layer);
                 }
                 Err(failure) => {

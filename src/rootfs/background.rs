@@ -26,7 +26,7 @@ use layer::cancel::Cancel;
 /// options.platform = "linux/amd64".parse()?;
 /// # runtime.block_on(async {
 /// let report = build_async(options, path).await?;
-/// assert_eq!(report.layers.len(), 1);
+/// assert_eq!(report.layers.len(), 4);
 /// # Ok::<(), microagent::error::BuildError>(())
 /// # })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())

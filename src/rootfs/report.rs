@@ -87,6 +87,41 @@ pub struct AppliedLayer {
     pub summary: LayerSummary,
 }
 
+impl AppliedLayer {
+    /// Returns what users should know of the layer.
+    pub(super) fn warnings(&self) -> Vec<Warning> {
+        let Self {
+            digest,
+            media_type,
+            compression,
+            summary,
+        } = self;
+        let layer = || digest.clone();
+        let differs = Compression::announced(media_type).is_some_and(|announced| announced != *compression);
+        let warnings = [
+            differs.then(|| Warning::Compression {
+                layer: layer(),
+                found: *compression,
+                media_type: media_type.clone(),
+            }),
+            (summary.ignored_xattrs > 0).then(|| Warning::IgnoredXattrs {
+                layer: layer(),
+                count: summary.ignored_xattrs,
+            }),
+            (summary.overlay_xattrs > 0).then(|| Warning::OverlayXattrs {
+                layer: layer(),
+                count: summary.overlay_xattrs,
+            }),
+            (summary.ignored_acls > 0).then(|| Warning::TextAcls {
+                layer: layer(),
+                count: summary.ignored_acls,
+            }),
+            summary.data_after_end.then(|| Warning::DataAfterEnd { layer: layer() }),
+        ];
+        warnings.into_iter().flatten().collect()
+    }
+}
+
 /// The form of a [`Report`] for programs.
 #[derive(Serialize)]
 struct Json<'a> {

@@ -7,8 +7,6 @@ use layer::Compression;
 use layer::text::harmless;
 use oci::{Digest, Helper, Platform};
 
-use super::AppliedLayer;
-
 /// A way in which a disk image is otherwise than its user might expect. Displayed as one line, in
 /// which nothing of the image is more than text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -92,39 +90,6 @@ impl Warning {
         let is_higher =
             wanted.architecture == "amd64" && wanted.variant.is_none() && found.variant.as_deref() == Some("v2");
         is_higher.then_some(Self::ProcessorLevel { wanted, found })
-    }
-
-    /// Returns those of a layer that was applied.
-    pub(super) fn of_layer(applied: &AppliedLayer) -> Vec<Self> {
-        let AppliedLayer {
-            digest,
-            media_type,
-            compression,
-            summary,
-        } = applied;
-        let layer = || digest.clone();
-        let differs = Compression::announced(media_type).is_some_and(|announced| announced != *compression);
-        let warnings = [
-            differs.then(|| Self::Compression {
-                layer: layer(),
-                found: *compression,
-                media_type: media_type.clone(),
-            }),
-            (summary.ignored_xattrs > 0).then(|| Self::IgnoredXattrs {
-                layer: layer(),
-                count: summary.ignored_xattrs,
-            }),
-            (summary.overlay_xattrs > 0).then(|| Self::OverlayXattrs {
-                layer: layer(),
-                count: summary.overlay_xattrs,
-            }),
-            (summary.ignored_acls > 0).then(|| Self::TextAcls {
-                layer: layer(),
-                count: summary.ignored_acls,
-            }),
-            summary.data_after_end.then(|| Self::DataAfterEnd { layer: layer() }),
-        ];
-        warnings.into_iter().flatten().collect()
     }
 }
 
