@@ -25,7 +25,7 @@ use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary};
 use tracing::{debug, info};
 
 use crate::error::{BuildError, LayerFailure};
-use crate::guest::Guest;
+use crate::guest::{Guest, GuestError};
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
@@ -63,8 +63,9 @@ pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) 
 /// bytes that [`build`] gives a file; on a failure, it is left as it is then.
 ///
 /// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
-/// [`BuildOptions::file_system`]. Options that concern a file are not used: `mke2fs`, `digest`,
-/// `keep_stage`, `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
+/// [`BuildOptions::file_system`]. If it is too small, [`BuildError::image_too_small`] says how large
+/// it has to be. Options that concern a file are not used: `mke2fs`, `digest`, `keep_stage`,
+/// `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
 ///
 /// ```no_run
 /// use std::fs::File;
@@ -263,10 +264,19 @@ impl<'a> Build<'a> {
             let mut rootfs = Rootfs::with_limits(formatter, limits);
             let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
-                guest.install(&mut rootfs)?;
+                match guest.install(&mut rootfs) {
+                    // The output lost files of the image that the init needs. How large it has to
+                    // be for all of them is known in the end.
+                    Err(GuestError::Image(FormatError::NoSpace { .. })) => {}
+                    installed => installed?,
+                }
             }
             self.begin(Phase::Metadata);
-            self.finish(rootfs).map(|summary| (applied, summary))
+            let max = match format.size {
+                Size::Fit(fit) => Some(fit.max),
+                Size::Fixed(_) => None,
+            };
+            Self::finish(rootfs, max).map(|summary| (applied, summary))
         })?;
         warnings.extend(applied.iter().flat_map(AppliedLayer::warnings));
         let report = Report {
@@ -323,14 +333,15 @@ impl<'a> Build<'a> {
         Ok((file, pending, summary))
     }
 
-    /// Completes the file system.
-    fn finish<O: Output>(&self, rootfs: Rootfs<O>) -> Result<Summary, BuildError> {
+    /// Completes the file system, whose size may be what fits the content up to `max` bytes.
+    fn finish<O: Output>(rootfs: Rootfs<O>, max: Option<u64>) -> Result<Summary, BuildError> {
         let finished = rootfs.formatter.finish(rootfs.tree);
         finished
             .map(|(_, summary)| summary)
-            .map_err(|error| match (error, self.options.file_system.size) {
-                (FormatError::NoSpace { needed, available }, Size::Fit(_)) => {
-                    BuildError::DiskTooLarge { needed, max: available }
+            .map_err(|error| match (error, max) {
+                // Less is available only in an output of a fixed size.
+                (FormatError::NoSpace { needed, available }, Some(max)) if available >= max => {
+                    BuildError::DiskTooLarge { needed, max }
                 }
                 (error, _) => error.into(),
             })

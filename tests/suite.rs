@@ -1,6 +1,7 @@
 //! The tests of the program and its library that need Rust alone.
 
 mod cli;
+mod devices;
 mod diff;
 mod golden;
 mod guarantees;

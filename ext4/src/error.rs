@@ -46,13 +46,24 @@ pub enum FormatError {
         /// What the output said.
         source: io::Error,
     },
-    /// The content does not fit the size that was asked for.
+    /// The content does not fit the size that was asked for, or the output.
     NoSpace {
-        /// Smallest size in bytes, in whole MiB, that would hold it with the same options.
+        /// Smallest size in bytes, in whole MiB, that would hold it with the same options. An output
+        /// of a fixed size has to hold also what is freed later, while it is there.
         needed: u64,
-        /// Size in bytes that was asked for.
+        /// Size in bytes that was asked for, or the size of the output if that is less.
         available: u64,
     },
+    /// A fixed size that the output cannot hold.
+    OutputTooSmall {
+        /// Size in bytes that was asked for.
+        size: u64,
+        /// Size of the output in bytes.
+        available: u64,
+    },
+    /// A block device that was given as a [`File`](std::fs::File), which it is not: its size cannot
+    /// change. [`DeviceOutput`](crate::DeviceOutput) takes one.
+    IsDevice,
     /// A size that the group descriptors or the numbers of blocks do not reach.
     TooLarge {
         /// Size in bytes.
@@ -139,6 +150,13 @@ impl fmt::Display for FormatError {
             Self::NoSpace { needed, available } => {
                 write!(f, "the content needs an image of {needed} bytes, not {available}")
             }
+            Self::OutputTooSmall { size, available } => write!(
+                f,
+                "a file system of {size} bytes does not fit the output, which holds {available}"
+            ),
+            Self::IsDevice => f.write_str(
+                "could not resize the output: it is a block device, whose size is fixed, and not a regular file",
+            ),
             Self::TooLarge { size, max } => write!(
                 f,
                 "a file system of {size} bytes: with these options it can have {max} at most"

@@ -26,6 +26,7 @@ use crate::output::Output;
 use crate::place::cursor::Cursor;
 use crate::place::freed::Freed;
 use crate::place::geometry::Geometry;
+use crate::place::size::MIB;
 use crate::tree::{Tree, Xattrs};
 
 pub use content::Content;
@@ -68,15 +69,19 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it; the output is
-    /// then as it was. [`FormatError::Image`] if the output cannot be emptied, such as a block
-    /// device that is given as a [`File`](std::fs::File): [`DeviceOutput`](crate::DeviceOutput)
-    /// takes one.
+    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it, and
+    /// [`FormatError::OutputTooSmall`] if the output cannot hold it; the output is then as it was.
+    /// [`FormatError::IsDevice`] for a block device that is given as a [`File`](std::fs::File):
+    /// [`DeviceOutput`](crate::DeviceOutput) takes one. [`FormatError::Image`] if the output cannot
+    /// be emptied.
     pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
         if let Size::Fixed(size) = options.size {
             let max = Geometry::max_bytes(&options);
             if size > max {
                 return Err(FormatError::TooLarge { size, max });
+            }
+            if let Some(available) = output.max_len().filter(|&max_len| max_len < size) {
+                return Err(FormatError::OutputTooSmall { size, available });
             }
         }
         let geometry = Geometry::new(&options);
@@ -92,6 +97,9 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Writes the content of a file: exactly `len` bytes, read from `content`.
+    ///
+    /// What does not fit an output with an [`Output::max_len`] is lost without an error here:
+    /// [`Formatter::finish`] fails, and says how large the output has to be for all of the content.
     ///
     /// # Errors
     ///
@@ -130,13 +138,27 @@ impl<O: Output> Formatter<O> {
     ///
     /// # Errors
     ///
-    /// [`FormatError::ForeignData`], and [`FormatError::Image`] if what was written cannot be
-    /// completed; reading gives the errors of the output.
+    /// [`FormatError::ForeignData`], [`FormatError::NoSpace`] if the output could not hold the
+    /// content, with what it needs for all that was written so far, and [`FormatError::Image`] if
+    /// what was written cannot be completed; reading gives the errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
         if !data.is_from(self.origin) {
             return Err(FormatError::ForeignData { path: None });
         }
         self.image.extend(self.cursor.end())?;
+        if let Some(dropped) = self.image.dropped()?.cloned() {
+            let block_size = self.options.block_size;
+            let mut ends = data
+                .extents()
+                .iter()
+                .map(|extent| extent.range().end().offset(block_size));
+            if ends.any(|end| end > dropped.start) {
+                return Err(FormatError::NoSpace {
+                    needed: dropped.end.next_multiple_of(MIB),
+                    available: self.image.max_len(),
+                });
+            }
+        }
         Ok(Content::new(&mut self.image, data))
     }
 

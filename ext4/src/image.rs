@@ -7,7 +7,7 @@ use std::ops::Range;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::{FormatError, ImageAction};
-use crate::output::Output;
+use crate::output::{IsDevice, Output};
 use crate::place::compact::Move;
 use crate::seal::Sealed;
 use crate::units::{BlockNr, BlockRange, BlockSize, as_chunks};
@@ -29,12 +29,19 @@ pub(crate) struct Image<O> {
     filled: usize,
     /// Where the buffer belongs, in bytes.
     offset: u64,
+    /// Most bytes that the output can hold.
+    max_len: u64,
+    /// Bytes that were not written, as the output cannot hold all of them: from the first to the
+    /// last. The image is lost then, but how large the output has to be is known only in the end.
+    dropped: Option<Range<u64>>,
 }
 
 impl<O: Output> Image<O> {
     /// Empties the output: zeros are left out, so that all has to read as zeros at first.
     pub(crate) fn new(output: O, block_size: BlockSize) -> Result<Self, FormatError> {
         let mut image = Self {
+            max_len: output.max_len().unwrap_or(u64::MAX),
+            dropped: None,
             output,
             block_size,
             buffer: vec![0; BUFFER_LEN],
@@ -95,7 +102,18 @@ impl<O: Output> Image<O> {
     /// Makes all before a block readable, even what was never written.
     pub(crate) fn extend(&mut self, end: BlockNr) -> Result<(), FormatError> {
         self.flush()?;
-        self.set_len(end.offset(self.block_size))
+        self.set_len(end.offset(self.block_size).min(self.max_len))
+    }
+
+    /// Most bytes that the output can hold.
+    pub(crate) fn max_len(&self) -> u64 {
+        self.max_len
+    }
+
+    /// Bytes that were lost because the output cannot hold all of them, from the first to the last.
+    pub(crate) fn dropped(&mut self) -> Result<Option<&Range<u64>>, FormatError> {
+        self.flush()?;
+        Ok(self.dropped.as_ref())
     }
 
     /// The size of a block.
@@ -103,8 +121,13 @@ impl<O: Output> Image<O> {
         self.block_size
     }
 
-    /// Reads what was written, once [`Image::extend`] has seen to it that it can be read.
+    /// Reads what was written, once [`Image::extend`] has seen to it that it can be read. What was
+    /// dropped cannot.
     pub(crate) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let end = offset + buffer.len() as u64;
+        if self.dropped.as_ref().is_some_and(|dropped| dropped.start < end) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         self.output.read_at(buffer, offset)
     }
 
@@ -165,10 +188,20 @@ impl<O: Output> Image<O> {
     }
 
     fn set_len(&mut self, len: u64) -> Result<(), FormatError> {
-        self.output.set_len(len).map_err(failed(ImageAction::Resize, len))
+        self.output.set_len(len).map_err(|source| {
+            if source.get_ref().is_some_and(|inner| inner.is::<IsDevice>()) {
+                FormatError::IsDevice
+            } else {
+                failed(ImageAction::Resize, len)(source)
+            }
+        })
     }
 
     fn clear_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
+        let len = len.min(self.max_len.saturating_sub(offset));
+        if len == 0 {
+            return Ok(());
+        }
         self.output
             .clear(offset, len)
             .map_err(failed(ImageAction::Clear, offset))
@@ -202,11 +235,19 @@ impl<O: Output> Image<O> {
         Ok(&mut self.buffer[self.filled..])
     }
 
-    /// Writes the buffer without its pages of zeros, and begins the next where it ends.
+    /// Writes the buffer without its pages of zeros, and begins the next where it ends. Drops one
+    /// that ends beyond what the output can hold.
     fn flush(&mut self) -> Result<(), FormatError> {
+        let (offset, end) = (self.offset, self.offset + self.filled as u64);
+        if end > self.max_len {
+            let dropped = self.dropped.get_or_insert(offset..end);
+            *dropped = dropped.start.min(offset)..dropped.end.max(end);
+            self.filled = 0;
+            self.offset = end;
+            return Ok(());
+        }
         let parts = self.parts();
         let buffer = mem::take(&mut self.buffer);
-        let offset = self.offset;
         self.buffer = match parts.first() {
             None => buffer,
             Some(first) => {
@@ -215,7 +256,8 @@ impl<O: Output> Image<O> {
             }
         };
         self.buffer.resize(BUFFER_LEN, 0);
-        self.offset += mem::take(&mut self.filled) as u64;
+        self.filled = 0;
+        self.offset = end;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Where an image goes: a file, a device, or memory.
 
+use std::error::Error;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
 use std::ops::Range;
@@ -52,6 +54,13 @@ pub trait Output {
     ///
     /// That of the place.
     fn set_len(&mut self, len: u64) -> io::Result<()>;
+
+    /// Returns the most bytes that the place can hold, if that is fixed: the size of a device.
+    ///
+    /// A [`Formatter`](crate::Formatter) asks once, at the start, and then writes nothing beyond.
+    fn max_len(&self) -> Option<u64> {
+        None
+    }
 }
 
 macro_rules! forward {
@@ -75,6 +84,10 @@ macro_rules! forward {
 
             fn set_len(&mut self, len: u64) -> io::Result<()> {
                 (**self).set_len(len)
+            }
+
+            fn max_len(&self) -> Option<u64> {
+                (**self).max_len()
             }
         }
     };
@@ -121,7 +134,7 @@ fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
 }
 
 /// A regular file, open for reading and writing and not for appending. Its position does not
-/// matter.
+/// matter. A block device is none: [`DeviceOutput`] takes one.
 ///
 /// On Linux, the feature `fallocate` gives the space of cleared ranges back instead of writing
 /// zeros, and refuses a file that is open for appending.
@@ -153,14 +166,47 @@ impl Output for File {
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         refuse_append(self)?;
-        File::set_len(self, len)
+        File::set_len(self, len).map_err(|error| if is_device(self) { IsDevice.into() } else { error })
     }
+}
+
+/// The file to resize is a block device.
+#[derive(Debug)]
+pub(crate) struct IsDevice;
+
+impl fmt::Display for IsDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it is a block device, whose size is fixed")
+    }
+}
+
+impl Error for IsDevice {}
+
+impl From<IsDevice> for io::Error {
+    fn from(error: IsDevice) -> Self {
+        Self::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// Returns whether a file is a block device, as far as the system tells.
+#[cfg(unix)]
+fn is_device(file: &File) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    file.metadata()
+        .is_ok_and(|metadata| metadata.file_type().is_block_device())
+}
+
+#[cfg(not(unix))]
+fn is_device(_file: &File) -> bool {
+    false
 }
 
 /// A block device (or any file of a fixed size), all of which is cleared first.
 ///
-/// Give the formatter [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`]. While content is written that is freed
-/// later, the device has to hold that too.
+/// [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`] fills the device, and
+/// [`Size::Fit`](crate::Size::Fit) makes the file system no larger than it. While content is written
+/// that is freed later, the device has to hold that too. If it is too small,
+/// [`FormatError::NoSpace`](crate::FormatError::NoSpace) says in the end how large it has to be.
 ///
 /// On Linux, the feature `fallocate` clears by discarding blocks instead of writing zeros.
 #[derive(Debug)]
@@ -224,6 +270,10 @@ impl Output for DeviceOutput {
         self.clear(len, u64::MAX - len)?;
         self.len = len;
         Ok(())
+    }
+
+    fn max_len(&self) -> Option<u64> {
+        Some(self.capacity)
     }
 }
 

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use ext4::{
-    BlockSize, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Size, Summary, Tree,
+    BlockSize, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Output, Size, Summary,
+    Tree,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,11 +16,11 @@ const MIB: u64 = 1 << 20;
 
 /// A file that stays, or passes through.
 #[derive(Clone, Copy, Debug)]
-struct File {
-    len: u64,
+pub(super) struct File {
+    pub(super) len: u64,
     /// Data in every other block only.
-    is_sparse: bool,
-    passes: bool,
+    pub(super) is_sparse: bool,
+    pub(super) passes: bool,
 }
 
 /// Makes an image of a fixed size with files, those that pass through included or left out.
@@ -28,8 +29,18 @@ fn build(options: &Options, bytes: u64, files: &[File], with_passing: bool) -> R
         size: Size::Fixed(bytes),
         ..options.clone()
     };
+    build_into(Vec::new(), options, files, with_passing)
+}
+
+/// Makes an image in an output.
+pub(super) fn build_into<O: Output>(
+    output: O,
+    options: Options,
+    files: &[File],
+    with_passing: bool,
+) -> Result<(O, Summary), FormatError> {
     let block_size = u64::from(options.block_size.bytes());
-    let mut formatter = Formatter::new(Vec::new(), options)?;
+    let mut formatter = Formatter::new(output, options)?;
     let mut tree = Tree::default();
     for (number, file) in files.iter().enumerate() {
         if file.passes && !with_passing {
@@ -87,12 +98,12 @@ fn assert_exact(options: &Options, files: &[File]) -> u64 {
     smallest
 }
 
-fn file() -> impl Strategy<Value = File> {
+pub(super) fn file() -> impl Strategy<Value = File> {
     let len = prop_oneof![0_u64..10_000, 0_u64..2_000_000];
     (len, any::<bool>(), any::<bool>()).prop_map(|(len, is_sparse, passes)| File { len, is_sparse, passes })
 }
 
-fn options() -> impl Strategy<Value = Options> {
+pub(super) fn options() -> impl Strategy<Value = Options> {
     let block_size = prop::sample::select(vec![BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4]);
     let journal = prop::sample::select(vec![Journal::Auto, Journal::None, Journal::Bytes(1 << 20)]);
     let inodes = prop_oneof![Just(Inodes::AtLeast(0)), Just(Inodes::default())];

@@ -139,11 +139,16 @@ fn a_device_keeps_its_size_when_the_content_does_not_fit() {
     let device = tempfile::NamedTempFile::new().unwrap();
     device.as_file().set_len(9 * MIB).unwrap();
     let output = DeviceOutput::new(open(device.path())).unwrap();
-    let mut formatter = Formatter::new(output, options()).unwrap();
-    let written = formatter.write_data(io::repeat(1), 14 * MIB);
+    let options = Options {
+        size: Size::Fixed(output.capacity()),
+        ..options()
+    };
+    let mut formatter = Formatter::new(output, options).unwrap();
+    formatter.write_data(io::repeat(1), 14 * MIB).unwrap();
+    let finished = formatter.finish(Tree::default()).map(drop);
     assert!(
-        matches!(&written, Err(FormatError::Image { source, .. }) if source.kind() == io::ErrorKind::StorageFull),
-        "{written:?}"
+        matches!(finished, Err(FormatError::NoSpace { needed, available }) if needed > available && available == 9 * MIB),
+        "{finished:?}"
     );
     assert_eq!(device.as_file().metadata().unwrap().len(), 9 * MIB);
 }
@@ -165,6 +170,24 @@ fn what_cannot_be_emptied_is_refused_at_once() {
             "{error}"
         );
     }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_block_device_as_a_file_is_refused_as_one() {
+    let devices = fs::read_dir("/dev").unwrap();
+    let is_device = |entry: &fs::DirEntry| {
+        use std::os::unix::fs::FileTypeExt;
+        entry.file_type().unwrap().is_block_device()
+    };
+    let mut devices = devices.flatten().filter(is_device);
+    // A resize needs a file open for writing, and fails with this one too: nothing is changed.
+    let Some(device) = devices.find_map(|device| File::open(device.path()).ok()) else {
+        support::skip::skip_on_this_machine("there is no block device that can be opened");
+        return;
+    };
+    let error = Formatter::new(device, options()).err().unwrap();
+    assert!(matches!(error, FormatError::IsDevice), "{error:?}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod boot_area;
 mod bounds;
 mod check;
+mod devices;
 mod dump;
 mod exact;
 mod golden;

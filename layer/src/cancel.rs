@@ -275,6 +275,10 @@ impl<O: Output> Output for Cancellable<O> {
         self.cancel.check()?;
         self.inner.set_len(len)
     }
+
+    fn max_len(&self) -> Option<u64> {
+        self.inner.max_len()
+    }
 }
 
 #[cfg(test)]

@@ -318,7 +318,10 @@ impl Failure for FormatError {
         let larger_blocks = |text: &'static str| Hint::from(text).about(Setting::BlockSize, "{}", "block size");
         Some(match self {
             Self::NoSpace { needed, .. } => size(*needed).and(" or more, or leave it out to make the disk fit"),
-            Self::TooLarge { max, .. } => size(*max / MIB * MIB).and(" or less"),
+            Self::TooLarge { max, .. } | Self::OutputTooSmall { available: max, .. } => {
+                size(*max / MIB * MIB).and(" or less")
+            }
+            Self::IsDevice => "write to the device through ext4::DeviceOutput".into(),
             Self::Image { source, .. } => return Hint::on_write(source.kind()),
             Self::FileTooLarge { .. } => larger_blocks("leave the file out of the image, or ask for a larger "),
             Self::SymlinkTooLong { .. } | Self::DirectoryTooLarge { .. } => larger_blocks("ask for a larger "),

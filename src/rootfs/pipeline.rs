@@ -84,6 +84,8 @@ pub(super) struct Pipeline<'a, O> {
     source: &'a dyn LayerSource,
     cancel: &'a Cancel,
     thread_count: usize,
+    /// Most bytes that the output can hold.
+    max_len: Option<u64>,
     scheduler: Scheduler<BuildWork<'a, O>>,
 }
 
@@ -97,6 +99,7 @@ impl<'a, O: Output + Send> Pipeline<'a, O> {
             cancel,
             // A layer can make use of one each to fetch, to decode and to check; and one writes.
             thread_count: thread_count.get().min(2 + 3 * max_open),
+            max_len: output.max_len(),
             scheduler: Scheduler::new(BuildWork::new(source, max_open, output)),
         }
     }

@@ -82,4 +82,8 @@ impl Output for WriteBack {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         Output::set_len(&mut self.file, len)
     }
+
+    fn max_len(&self) -> Option<u64> {
+        self.file.max_len()
+    }
 }

@@ -53,6 +53,9 @@ pub(super) struct Settling<'content> {
     content_blocks: u64,
     xattr_blocks: u64,
     inode_count: u32,
+    /// Blocks that the output has to hold while content is written, if it could not: some of them
+    /// may be freed later.
+    log_blocks: u64,
 }
 
 impl<'content> Settling<'content> {
@@ -72,6 +75,7 @@ impl<'content> Settling<'content> {
             content_blocks,
             xattr_blocks,
             inode_count,
+            log_blocks: 0,
         }
     }
 
@@ -81,9 +85,21 @@ impl<'content> Settling<'content> {
         cursor: &mut Cursor,
         image: &mut Image<O>,
     ) -> Result<Settled, FormatError> {
+        let available = match self.options.size {
+            Size::Fixed(bytes) => bytes,
+            Size::Fit(Fit { max, .. }) => max.min(image.max_len()),
+        };
+        if let Some(dropped) = image.dropped()? {
+            let end = BlockNr(self.options.block_size.blocks(dropped.end));
+            let passed = Cursor::new(self.geometry).take_until(end);
+            self.log_blocks = passed.iter().map(|run| run.count).sum();
+            return Err(self.no_space(available));
+        }
         let bytes = match self.options.size {
             Size::Fixed(bytes) => bytes,
-            Size::Fit(Fit { min, max, .. }) => self.smallest(min.min(max), max).ok_or_else(|| self.no_space(max))?,
+            Size::Fit(_) => self
+                .smallest(self.min(), available)
+                .ok_or_else(|| self.no_space(available))?,
         };
         if let Ok((layout, pinned)) = self.place(bytes, cursor.clone(), self.node_blocks()) {
             let freed = compact::gaps(&self.contents, self.geometry, cursor.end());
@@ -129,9 +145,18 @@ impl<'content> Settling<'content> {
         Ok((layout, pinned))
     }
 
-    /// Whether a size would do if only the content that remains had ever been written.
+    /// Whether a size would do if only the content that remains had ever been written. If the
+    /// output could not hold all content, it counts also what was freed.
     fn fits(&self, bytes: u64) -> Result<(), Misfit> {
         let mut cursor = Cursor::new(self.geometry_for(bytes));
+        if self.log_blocks > 0 {
+            let mut cursor = cursor.clone();
+            cursor.take_all(self.log_blocks);
+            let missing_blocks = cursor.end().0.saturating_sub(bytes >> self.options.block_size.log2());
+            if missing_blocks > 0 {
+                return Err(Misfit { missing_blocks });
+            }
+        }
         let extent_counts = self
             .contents
             .iter()
@@ -149,8 +174,16 @@ impl<'content> Settling<'content> {
         })
     }
 
+    /// The smallest size that was asked for.
+    fn min(&self) -> u64 {
+        match self.options.size {
+            Size::Fixed(bytes) => bytes,
+            Size::Fit(Fit { min, max, .. }) => min.min(max),
+        }
+    }
+
     fn no_space(&self, available: u64) -> FormatError {
-        match self.smallest(available, u64::MAX) {
+        match self.smallest(available.max(self.min()), u64::MAX) {
             Some(needed) => FormatError::NoSpace { needed, available },
             None => FormatError::TooLarge {
                 size: available,

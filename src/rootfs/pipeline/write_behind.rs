@@ -206,6 +206,10 @@ impl<O: Output + Send> Output for &Pipeline<'_, O> {
     fn set_len(&mut self, len: u64) -> io::Result<()> {
         self.with_output(|output| output.set_len(len))
     }
+
+    fn max_len(&self) -> Option<u64> {
+        self.max_len
+    }
 }
 
 impl<O: Output + Send> Pipeline<'_, O> {
