@@ -156,7 +156,7 @@ pub use output::{DeviceOutput, Output};
 pub use read::{ReadError, Reader, Structure, StructureKind};
 pub use read_at::{ReadAt, ReadSeek};
 pub use tree::{
-    Acl, Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata, Timestamp, Tree,
-    TreeError, Xattrs,
+    Acl, AclError, AclTag, Device, Directory, Inode, InodeId, Kind, MAX_LINKS, MAX_NAME_LEN, MAX_TARGET_LEN, Metadata,
+    Timestamp, Tree, TreeError, Xattrs,
 };
 pub use units::{BlockNr, BlockRange, BlockSize, Extent, Ino};

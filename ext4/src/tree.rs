@@ -11,7 +11,7 @@ use crate::data::Data;
 use crate::file_type::FileType;
 use crate::origin::Origin;
 
-pub use acl::Acl;
+pub use acl::{Acl, AclError, AclTag};
 pub use error::TreeError;
 pub use metadata::{Metadata, Timestamp, Xattrs};
 

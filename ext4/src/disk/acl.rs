@@ -7,14 +7,14 @@ const VERSION: u32 = 2;
 /// Version of the disk's form (`EXT4_ACL_VERSION`).
 const DISK_VERSION: u32 = 1;
 /// The identifier of an entry that names nobody (`ACL_UNDEFINED_ID`).
-const UNDEFINED_ID: [u8; 4] = [0xFF; 4];
+const UNDEFINED_ID: u32 = u32::MAX;
 
-/// An ACL of the system calls' form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`) in that of the disk (version 1, an
-/// identifier only where there is one to name: `ext4_acl_entry`).
+/// Entries of an ACL of the system calls' form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`), each with its
+/// permissions.
 ///
 /// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which says why; so is one without
 /// entries, which it takes for the wish to have none.
-pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
+pub(crate) fn decode(value: &[u8]) -> Result<Vec<(AclTag, u16)>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
     if u32::from_le_bytes(*version) != VERSION {
         return Err("its version is not 2");
@@ -23,30 +23,54 @@ pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     if !rest.is_empty() {
         return Err("its last entry is cut off");
     }
-    let mut disk = DISK_VERSION.to_le_bytes().to_vec();
+    let mut decoded = Vec::with_capacity(entries.len());
     let mut expected = Expected::Owner;
     let mut needs_mask = false;
-    for entry in entries {
-        let &[tag_low, tag_high, permissions_low, permissions_high, ref id @ ..] = entry;
-        if u16::from_le_bytes([permissions_low, permissions_high]) > 0o7 {
+    for &[tag_low, tag_high, permissions_low, permissions_high, ref id @ ..] in entries {
+        let permissions = u16::from_le_bytes([permissions_low, permissions_high]);
+        if permissions > 0o7 {
             return Err("it gives permissions that do not exist");
         }
-        let tag = Tag::new(u16::from_le_bytes([tag_low, tag_high])).ok_or("an entry is of an unknown kind")?;
+        let tag = AclTag::new(u16::from_le_bytes([tag_low, tag_high]), u32::from_le_bytes(*id));
+        let tag = tag.ok_or("an entry is of an unknown kind")?;
         expected = expected.after(tag, needs_mask)?;
-        if tag.has_id() {
-            if *id == UNDEFINED_ID {
+        if let Some(id) = tag.id() {
+            if id == UNDEFINED_ID {
                 return Err("it names no user or group");
             }
             needs_mask = true;
-            disk.extend_from_slice(entry);
-        } else {
-            disk.extend_from_slice(&entry[..4]);
         }
+        decoded.push((tag, permissions));
     }
     match expected {
-        Expected::Nothing => Ok(disk.into()),
+        Expected::Nothing => Ok(decoded),
         _ => Err("an entry is missing that every ACL has"),
     }
+}
+
+/// An ACL of these entries, in the form of the system calls.
+pub(crate) fn encode(entries: impl Iterator<Item = (AclTag, u16)>) -> Vec<u8> {
+    let mut value = VERSION.to_le_bytes().to_vec();
+    for (tag, permissions) in entries {
+        value.extend(tag.code().to_le_bytes());
+        value.extend(permissions.to_le_bytes());
+        value.extend(tag.id().unwrap_or(UNDEFINED_ID).to_le_bytes());
+    }
+    value
+}
+
+/// An ACL of the system calls' form in that of the disk (version 1, an identifier only where there is one to name:
+/// `ext4_acl_entry`), with the errors of [`decode`].
+pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
+    let mut disk = DISK_VERSION.to_le_bytes().to_vec();
+    for (tag, permissions) in decode(value)? {
+        disk.extend(tag.code().to_le_bytes());
+        disk.extend(permissions.to_le_bytes());
+        if let Some(id) = tag.id() {
+            disk.extend(id.to_le_bytes());
+        }
+    }
+    Ok(disk.into())
 }
 
 /// An ACL of the disk's form in that of the system calls (`ext4_acl_from_disk`,
@@ -60,45 +84,66 @@ pub(crate) fn from_disk(disk: &[u8]) -> Option<Vec<u8>> {
     while let Some((entry, after)) = rest.split_first_chunk::<4>() {
         value.extend_from_slice(entry);
         rest = after;
-        let tag = Tag::new(u16::from_le_bytes([entry[0], entry[1]]));
-        if tag.is_some_and(Tag::has_id) {
+        let tag = AclTag::new(u16::from_le_bytes([entry[0], entry[1]]), UNDEFINED_ID);
+        if tag.is_some_and(|tag| tag.id().is_some()) {
             let (id, after) = rest.split_first_chunk::<4>()?;
             value.extend_from_slice(id);
             rest = after;
         } else {
-            value.extend_from_slice(&UNDEFINED_ID);
+            value.extend(UNDEFINED_ID.to_le_bytes());
         }
     }
     rest.is_empty().then_some(value)
 }
 
-/// Whom an entry is about (`e_tag`).
-#[derive(Clone, Copy)]
-enum Tag {
+/// Subject of an entry of an ACL: its tag (`e_tag`), with the user or group that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum AclTag {
+    /// The owner of the file.
     Owner,
-    User,
+    /// The user of an identifier.
+    User(u32),
+    /// The group of the file.
     OwningGroup,
-    Group,
+    /// The group of an identifier.
+    Group(u32),
+    /// The limit on what named users and all groups can do.
     Mask,
+    /// All others.
     Other,
 }
 
-impl Tag {
-    fn new(tag: u16) -> Option<Self> {
-        Some(match tag {
+impl AclTag {
+    /// The tag of a number, with the identifier that it may need.
+    fn new(code: u16, id: u32) -> Option<Self> {
+        Some(match code {
             0x01 => Self::Owner,
-            0x02 => Self::User,
+            0x02 => Self::User(id),
             0x04 => Self::OwningGroup,
-            0x08 => Self::Group,
+            0x08 => Self::Group(id),
             0x10 => Self::Mask,
             0x20 => Self::Other,
             _ => return None,
         })
     }
 
-    /// Returns whether an entry of this tag names a user or a group.
-    fn has_id(self) -> bool {
-        matches!(self, Self::User | Self::Group)
+    fn code(self) -> u16 {
+        match self {
+            Self::Owner => 0x01,
+            Self::User(_) => 0x02,
+            Self::OwningGroup => 0x04,
+            Self::Group(_) => 0x08,
+            Self::Mask => 0x10,
+            Self::Other => 0x20,
+        }
+    }
+
+    /// The identifier of the user or group that the entry names.
+    fn id(self) -> Option<u32> {
+        match self {
+            Self::User(id) | Self::Group(id) => Some(id),
+            _ => None,
+        }
     }
 }
 
@@ -113,15 +158,15 @@ enum Expected {
 
 impl Expected {
     /// Named users and groups need a mask.
-    fn after(self, tag: Tag, needs_mask: bool) -> Result<Self, &'static str> {
+    fn after(self, tag: AclTag, needs_mask: bool) -> Result<Self, &'static str> {
         Ok(match (self, tag) {
-            (Self::Owner, Tag::Owner) | (Self::UserOrOwningGroup, Tag::User) => Self::UserOrOwningGroup,
-            (Self::UserOrOwningGroup, Tag::OwningGroup) | (Self::GroupOrMaskOrOther, Tag::Group) => {
+            (Self::Owner, AclTag::Owner) | (Self::UserOrOwningGroup, AclTag::User(_)) => Self::UserOrOwningGroup,
+            (Self::UserOrOwningGroup, AclTag::OwningGroup) | (Self::GroupOrMaskOrOther, AclTag::Group(_)) => {
                 Self::GroupOrMaskOrOther
             }
-            (Self::GroupOrMaskOrOther, Tag::Mask) => Self::Other,
-            (Self::GroupOrMaskOrOther, Tag::Other) if needs_mask => return Err("it has no mask"),
-            (Self::GroupOrMaskOrOther | Self::Other, Tag::Other) => Self::Nothing,
+            (Self::GroupOrMaskOrOther, AclTag::Mask) => Self::Other,
+            (Self::GroupOrMaskOrOther, AclTag::Other) if needs_mask => return Err("it has no mask"),
+            (Self::GroupOrMaskOrOther | Self::Other, AclTag::Other) => Self::Nothing,
             _ => return Err("its entries are out of order, or there twice"),
         })
     }

@@ -1,6 +1,11 @@
 //! POSIX ACLs as values of extended attributes.
 
 use std::collections::BTreeMap;
+use std::error::Error;
+use std::fmt;
+
+use crate::disk::acl;
+pub use crate::disk::acl::AclTag;
 
 /// A POSIX ACL: permissions of named users and groups, besides those in the mode of an inode.
 ///
@@ -17,7 +22,32 @@ use std::collections::BTreeMap;
 /// metadata.xattrs.set(Acl::ACCESS, &acl.encode())?;
 /// # Ok::<(), ext4::TreeError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// [`Acl::decode`] reads one, such as that of a file in an image:
+///
+/// ```
+/// use ext4::read::Follow;
+/// use ext4::{Acl, AclTag, Formatter, InodeId, Kind, Metadata, Options, Reader, Tree};
+///
+/// let mut acl = Acl::new(0o640);
+/// acl.set_user(1001, 0o4);
+/// let mut metadata = Metadata::new(acl.mode(0o640));
+/// metadata.xattrs.set(Acl::ACCESS, &acl.encode())?;
+/// let mut tree = Tree::default();
+/// tree.insert(InodeId::ROOT, b"fifo", metadata, Kind::Fifo)?;
+/// let (image, _) = Formatter::new(Vec::new(), Options::new([7; 16]))?.finish(tree)?;
+///
+/// let reader = Reader::open(image)?;
+/// let fifo = reader.lookup(b"/fifo", Follow::No)?;
+/// let xattrs = reader.xattrs(&fifo)?;
+/// let acl = Acl::decode(xattrs.get(Acl::ACCESS).ok_or("no ACL")?)?;
+/// assert_eq!(acl.to_string(), "user::rw-,user:1001:r--,group::r--,mask::r--,other::---");
+/// assert!(acl.entries().any(|entry| entry == (AclTag::User(1001), 0o4)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// Two ACLs are equal if their [entries](Acl::entries) are: a mask counts as if it had been set.
+#[derive(Clone, Debug)]
 pub struct Acl {
     owner: u16,
     users: BTreeMap<u32, u16>,
@@ -73,29 +103,64 @@ impl Acl {
         mode & !0o777 | self.owner << 6 | group << 3 | self.other
     }
 
+    /// Reads a value of [`Acl::ACCESS`] or [`Acl::DEFAULT`], in the form of the system calls.
+    ///
+    /// # Errors
+    ///
+    /// [`AclError`] for what the kernel would refuse to set, for an ACL without entries, by which it
+    /// removes what there is, and for one that names a user or a group twice, as acl_check(3) does.
+    pub fn decode(value: &[u8]) -> Result<Self, AclError> {
+        let mut acl = Self::new(0);
+        for (tag, permissions) in acl::decode(value).map_err(|reason| AclError { reason })? {
+            let replaced = match tag {
+                AclTag::User(uid) => acl.users.insert(uid, permissions),
+                AclTag::Group(gid) => acl.groups.insert(gid, permissions),
+                AclTag::Mask => acl.mask.replace(permissions),
+                AclTag::Owner => {
+                    acl.owner = permissions;
+                    None
+                }
+                AclTag::OwningGroup => {
+                    acl.owning_group = permissions;
+                    None
+                }
+                AclTag::Other => {
+                    acl.other = permissions;
+                    None
+                }
+            };
+            if replaced.is_some() {
+                let reason = "it names a user or group twice";
+                return Err(AclError { reason });
+            }
+        }
+        Ok(acl)
+    }
+
+    /// Iterates over all entries, the mask included where there is one, in the order of their tags
+    /// and identifiers. Each has its permissions, the bits `rwx` of a mode.
+    pub fn entries(&self) -> impl Iterator<Item = (AclTag, u16)> {
+        let users = self
+            .users
+            .iter()
+            .map(|(&uid, &permissions)| (AclTag::User(uid), permissions));
+        let groups = self
+            .groups
+            .iter()
+            .map(|(&gid, &permissions)| (AclTag::Group(gid), permissions));
+        [(AclTag::Owner, self.owner)]
+            .into_iter()
+            .chain(users)
+            .chain([(AclTag::OwningGroup, self.owning_group)])
+            .chain(groups)
+            .chain(self.mask().map(|mask| (AclTag::Mask, mask)))
+            .chain([(AclTag::Other, self.other)])
+    }
+
     /// Returns the value of [`Acl::ACCESS`] and [`Acl::DEFAULT`], in the form of the system calls.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        const NOBODY: u32 = u32::MAX;
-        let mut value = 2_u32.to_le_bytes().to_vec();
-        let mut add = |tag: u16, permissions: u16, id: u32| {
-            value.extend(tag.to_le_bytes());
-            value.extend(permissions.to_le_bytes());
-            value.extend(id.to_le_bytes());
-        };
-        add(0x01, self.owner, NOBODY);
-        self.users
-            .iter()
-            .for_each(|(&uid, &permissions)| add(0x02, permissions, uid));
-        add(0x04, self.owning_group, NOBODY);
-        self.groups
-            .iter()
-            .for_each(|(&gid, &permissions)| add(0x08, permissions, gid));
-        if let Some(mask) = self.mask() {
-            add(0x10, mask, NOBODY);
-        }
-        add(0x20, self.other, NOBODY);
-        value
+        acl::encode(self.entries())
     }
 
     /// The mask, which an ACL with named users or groups must have.
@@ -107,10 +172,132 @@ impl Acl {
     }
 }
 
+impl PartialEq for Acl {
+    fn eq(&self, other: &Self) -> bool {
+        self.entries().eq(other.entries())
+    }
+}
+
+impl Eq for Acl {}
+
+/// In the short form of getfacl(1): `user::rw-,user:1001:r--,group::r--,mask::r--,other::---`.
+impl fmt::Display for Acl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (tag, permissions)) in self.entries().enumerate() {
+            if index > 0 {
+                f.write_str(",")?;
+            }
+            match tag {
+                AclTag::Owner => f.write_str("user:")?,
+                AclTag::User(uid) => write!(f, "user:{uid}")?,
+                AclTag::OwningGroup => f.write_str("group:")?,
+                AclTag::Group(gid) => write!(f, "group:{gid}")?,
+                AclTag::Mask => f.write_str("mask:")?,
+                AclTag::Other => f.write_str("other:")?,
+            }
+            f.write_str(":")?;
+            for (bit, letter) in [(0o4, "r"), (0o2, "w"), (0o1, "x")] {
+                f.write_str(if permissions & bit == 0 { "-" } else { letter })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A value of an extended attribute that is not a POSIX ACL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AclError {
+    reason: &'static str,
+}
+
+impl fmt::Display for AclError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "not a POSIX ACL: {}", self.reason)
+    }
+}
+
+impl Error for AclError {}
+
 #[cfg(test)]
 mod tests {
+    use proptest::collection::btree_map;
+    use proptest::option;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::disk::acl::to_disk;
+
+    /// Any ACL that is valid.
+    fn acls() -> impl Strategy<Value = Acl> {
+        let named = || btree_map(0..u32::MAX, 0..8_u16, 0..4);
+        (any::<u16>(), named(), named(), option::of(0..8_u16)).prop_map(|(mode, users, groups, mask)| Acl {
+            users,
+            groups,
+            mask,
+            ..Acl::new(mode)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn an_acl_that_was_encoded_is_decoded(acl in acls()) {
+            let decoded = Acl::decode(&acl.encode());
+            prop_assert_eq!(decoded.as_ref(), Ok(&acl));
+            prop_assert_eq!(decoded.map(|decoded| decoded.to_string()), Ok(acl.to_string()));
+            prop_assert_eq!(to_disk(&acl.encode()).map(|disk| acl::from_disk(&disk)), Ok(Some(acl.encode())));
+        }
+
+        #[test]
+        fn what_is_decoded_is_what_the_disk_takes(value in prop::collection::vec(any::<u8>(), 0..60), acl in acls(), at in any::<usize>()) {
+            let mut damaged = acl.encode();
+            let at = at % damaged.len();
+            damaged[at] ^= 1 << (at % 8);
+            for value in [value, damaged] {
+                match (Acl::decode(&value), to_disk(&value)) {
+                    (Ok(_), Ok(_)) => {}
+                    (Err(error), Err(reason)) => prop_assert!(error.to_string().ends_with(reason)),
+                    (decoded, disk) => {
+                        prop_assert!(disk.is_ok());
+                        prop_assert!(decoded.unwrap_err().to_string().ends_with("twice"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn acls_are_shown_as_getfacl_shows_them() {
+        let mut acl = Acl::new(0o640);
+        assert_eq!(acl.to_string(), "user::rw-,group::r--,other::---");
+        acl.set_user(1001, 0o4);
+        assert_eq!(
+            acl.to_string(),
+            "user::rw-,user:1001:r--,group::r--,mask::r--,other::---"
+        );
+        acl.set_group(50, 0o7).set_user(5, 0o1).set_mask(0o5);
+        assert_eq!(
+            acl.to_string(),
+            "user::rw-,user:5:--x,user:1001:r--,group::r--,group:50:rwx,mask::r-x,other::---"
+        );
+    }
+
+    #[test]
+    fn a_user_or_group_named_twice_is_refused() {
+        for tag in [AclTag::User(5), AclTag::Group(5)] {
+            let mut entries = vec![
+                (AclTag::Owner, 6),
+                (AclTag::OwningGroup, 4),
+                (AclTag::Mask, 4),
+                (AclTag::Other, 0),
+            ];
+            let at = if tag == AclTag::User(5) { 1 } else { 2 };
+            entries.splice(at..at, [(tag, 4), (tag, 6)]);
+            let value = acl::encode(entries.into_iter());
+            assert!(to_disk(&value).is_ok(), "the kernel takes it");
+            let error = Acl::decode(&value).unwrap_err();
+            assert!(error.to_string().contains("twice"), "{error}");
+        }
+    }
 
     #[test]
     fn acls_of_any_content_are_those_that_the_kernel_takes() {
