@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use ext4::{
     BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Problem, ReadError,
-    Reader, Severity, Size, Structure, StructureKind, Tree, check,
+    Reader, Report, Severity, Size, Structure, StructureKind, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -71,7 +71,14 @@ fn journal(image: &[u8]) -> usize {
 }
 
 fn findings(image: &[u8]) -> Vec<Finding> {
-    check(Cursor::new(image)).expect("it is a file system").findings
+    checked(image).expect("it is a file system").findings
+}
+
+/// Checks an image, and that each finding is there once.
+fn checked(image: &[u8]) -> Result<Report, ReadError> {
+    let report = check(Cursor::new(image))?;
+    support::check::assert_distinct(&report);
+    Ok(report)
 }
 
 /// Returns whether a structure has a problem.
@@ -88,7 +95,7 @@ fn new_problems(old: &[u8], image: &[u8]) -> Vec<Problem> {
 }
 
 fn is_clean(image: &[u8]) -> bool {
-    check(Cursor::new(image)).expect("it is a file system").is_clean()
+    checked(image).expect("it is a file system").is_clean()
 }
 
 #[test]
@@ -109,7 +116,7 @@ fn a_finding_says_what_is_wrong_and_where() {
     let mut image = image(false);
     let at = root(&image);
     image[at + 0x1A] = 5;
-    let report = check(Cursor::new(&image)).expect("it is a file system");
+    let report = checked(&image).expect("it is a file system");
     let said: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
@@ -196,7 +203,7 @@ fn no_number_in_the_superblock_makes_it_last() {
             image[at..at + 4].copy_from_slice(&number.to_le_bytes());
             let begun = Instant::now();
             // Which numbers are refused is asked elsewhere.
-            let _ = check(Cursor::new(&image));
+            let _ = checked(&image);
             let took = begun.elapsed();
             assert!(
                 took < Duration::from_secs(10),
@@ -362,7 +369,7 @@ fn no_more_findings_are_listed_than_anybody_reads() {
     let mut image = without_checksums(image(false));
     let len = image.len();
     image[2048..len].fill(0xA5);
-    let report = check(Cursor::new(&image)).expect("it is a file system");
+    let report = checked(&image).expect("it is a file system");
     assert!(report.findings.len() <= 1000 && !report.is_clean());
 }
 
@@ -373,9 +380,37 @@ fn an_image_that_ends_too_early_is_no_error() {
         assert!(!is_clean(&image[..len]), "{len}");
     }
     for len in [0, 1024, 2047] {
-        let result = check(Cursor::new(&image[..len]));
+        let result = checked(&image[..len]);
         assert!(matches!(result, Err(ReadError::NotExt4)), "{len}: {result:?}");
     }
+}
+
+#[test]
+fn a_damaged_descriptor_is_found_once() {
+    let options = Options {
+        size: Size::Fixed(16 << 20),
+        ..Options::new([7; 16])
+    };
+    let formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
+    let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
+    // Its checksum, by which the journal's inode is looked for, and then all groups.
+    image[4096 + 30] ^= 1;
+    let said: Vec<_> = findings(&image).iter().map(ToString::to_string).collect();
+    assert_eq!(said, ["the descriptor of group 0: its checksum is wrong"]);
+}
+
+#[test]
+fn no_damaged_byte_is_found_twice() {
+    let good = image(false);
+    let mut image = good.clone();
+    let bytes = (1024..good.len()).filter(|&at| good[at] != 0 && good[at] != b'x');
+    let mut found = 0;
+    for at in bytes.step_by(17) {
+        image[at] ^= 0x11;
+        found += u32::from(checked(&image).map_or(true, |report| !report.is_clean()));
+        image[at] = good[at];
+    }
+    assert!(found > 100, "{found}");
 }
 
 #[test]
@@ -399,7 +434,7 @@ fn no_damage_makes_a_panic() {
             for &at in &damaged {
                 image[at] = [0, 1, 0xFF, 0x80, image[at] ^ 1 << random(8)][random(5)];
             }
-            found += u32::from(check(Cursor::new(&image)).map_or(true, |report| !report.is_clean()));
+            found += u32::from(checked(&image).map_or(true, |report| !report.is_clean()));
             for at in damaged {
                 image[at] = good[at];
             }

@@ -1,5 +1,6 @@
 //! Findings of a check, and the report of them.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::{Problem, Severity, StopReason};
@@ -9,7 +10,7 @@ use crate::read::{Structure, StructureKind};
 const MAX_LISTED: usize = 1000;
 
 /// Something that is wrong with a file system.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Finding {
     /// The structure that is wrong.
@@ -40,7 +41,7 @@ impl fmt::Display for Finding {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// The first 1,000 findings. If the check ended early, the last one says why.
+    /// The first 1,000 findings, each once. If the check ended early, the last one says why.
     pub findings: Vec<Finding>,
     /// Number of findings that are not listed.
     pub more: u64,
@@ -58,6 +59,11 @@ impl Report {
 #[derive(Default)]
 pub(super) struct Findings {
     report: Report,
+    /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is met
+    /// on the way to the journal's inode, and again among all descriptors.
+    listed: HashSet<Finding>,
+    /// Number of findings, with repetitions.
+    count: u64,
     /// The check ended early, and further findings mean nothing.
     is_over: bool,
 }
@@ -67,9 +73,15 @@ impl Findings {
         if self.is_over {
             return;
         }
+        self.count += 1;
+        let finding = Finding { structure, problem };
+        if self.listed.contains(&finding) {
+            return;
+        }
         let report = &mut self.report;
         if report.findings.len() < MAX_LISTED {
-            report.findings.push(Finding { structure, problem });
+            self.listed.insert(finding.clone());
+            report.findings.push(finding);
         } else {
             report.more += 1;
         }
@@ -98,9 +110,9 @@ impl Findings {
         self.is_over
     }
 
-    /// Returns the number of findings.
+    /// Returns the number of findings so far. It grows with each, also with one that is listed.
     pub(super) fn count(&self) -> u64 {
-        self.report.findings.len() as u64 + self.report.more
+        self.count
     }
 
     pub(super) fn into_report(self) -> Report {

@@ -117,6 +117,7 @@ impl Tally {
     fn add(&mut self, image: &Path, what: &str) {
         let theirs = tools::e2fsck_fault(image);
         let found = ext4::check(File::open(image).unwrap());
+        found.iter().for_each(support::check::assert_distinct);
         let first = match &found {
             Ok(report) => report
                 .findings

@@ -1,6 +1,6 @@
 //! What must hold of every image, checked in memory, by the crate's own check and by this one: each block has one owner or is free and zero, and all counts are right.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
 use std::ops::Range;
 use std::rc::Rc;
@@ -22,6 +22,13 @@ pub fn check(image: &[u8]) -> Owners {
     check_inodes(&reader, &names);
     check_blocks(&reader, &owners);
     owners
+}
+
+/// Asserts that no two findings of a check are equal.
+pub fn assert_distinct(report: &ext4::Report) {
+    let mut seen = HashSet::new();
+    let repeated = report.findings.iter().find(|&finding| !seen.insert(finding));
+    assert_eq!(repeated, None, "{report:#?}");
 }
 
 /// Names of each inode that has one, and one for each directory's `.` and each `..` in it.
