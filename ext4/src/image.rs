@@ -1,5 +1,6 @@
 //! [`Image`]: positioned writes to the output. It takes the content of files and sealed structures, nothing else.
 
+use std::error::Error;
 use std::io::{self, Read};
 use std::mem;
 use std::ops::Range;
@@ -189,7 +190,7 @@ impl<O: Output> Image<O> {
 
     fn set_len(&mut self, len: u64) -> Result<(), FormatError> {
         self.output.set_len(len).map_err(|source| {
-            if source.get_ref().is_some_and(|inner| inner.is::<IsDevice>()) {
+            if source.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<IsDevice>) {
                 FormatError::IsDevice
             } else {
                 failed(ImageAction::Resize, len)(source)

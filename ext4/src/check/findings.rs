@@ -1,6 +1,6 @@
 //! Findings of a check, and the report of them.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::{Problem, Severity, StopReason};
@@ -10,7 +10,7 @@ use crate::read::{Structure, StructureKind};
 const MAX_LISTED: usize = 1000;
 
 /// Something that is wrong with a file system.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub struct Finding {
     /// The structure that is wrong.
@@ -61,7 +61,7 @@ pub(super) struct Findings {
     report: Report,
     /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is met
     /// on the way to the journal's inode, and again among all descriptors.
-    listed: HashSet<Finding>,
+    listed: BTreeSet<Finding>,
     /// Number of findings, with repetitions.
     count: u64,
     /// The check ended early, and further findings mean nothing.

@@ -10,7 +10,7 @@ const PART_BLOCKS: u64 = 1 << 15;
 const MAX_RUNS: usize = 512;
 
 /// The use of a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BlockRole {
     /// The block bitmap of a group.

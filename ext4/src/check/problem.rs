@@ -51,7 +51,7 @@ macro_rules! problems {
         /// `expected` what follows from the rest of it. `ino` is the number of an inode, `block`
         /// that of a block of the image, `logical` that of a block of the file; `name` has the
         /// bytes of a name. Sizes are in bytes if their name does not say another unit.
-        #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+        #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[expect(missing_docs, reason = "the fields that all variants share are described once")]
         #[non_exhaustive]
         pub enum Problem {

@@ -9,11 +9,11 @@ const DISK_VERSION: u32 = 1;
 /// The identifier of an entry that names nobody (`ACL_UNDEFINED_ID`).
 const UNDEFINED_ID: u32 = u32::MAX;
 
-/// Entries of an ACL of the system calls' form (version 2, entries of 8 bytes: `posix_acl_xattr_entry`), each with its
-/// permissions.
+/// Entries of an ACL of the system calls' form (version 2, entries of 8 bytes:
+/// `posix_acl_xattr_entry`), each with its permissions.
 ///
-/// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which says why; so is one without
-/// entries, which it takes for the wish to have none.
+/// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which
+/// says why. So is an ACL without entries, by which the kernel removes what there is.
 pub(crate) fn decode(value: &[u8]) -> Result<Vec<(AclTag, u16)>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
     if u32::from_le_bytes(*version) != VERSION {
@@ -59,8 +59,8 @@ pub(crate) fn encode(entries: impl Iterator<Item = (AclTag, u16)>) -> Vec<u8> {
     value
 }
 
-/// An ACL of the system calls' form in that of the disk (version 1, an identifier only where there is one to name:
-/// `ext4_acl_entry`), with the errors of [`decode`].
+/// An ACL of the system calls' form in that of the disk (version 1, an identifier only where there
+/// is one to name: `ext4_acl_entry`), with the errors of [`decode`].
 pub(crate) fn to_disk(value: &[u8]) -> Result<Box<[u8]>, &'static str> {
     let mut disk = DISK_VERSION.to_le_bytes().to_vec();
     for (tag, permissions) in decode(value)? {

@@ -1,6 +1,6 @@
 //! What must hold of every image, checked in memory, by the crate's own check and by this one: each block has one owner or is free and zero, and all counts are right.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
 use std::ops::Range;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ pub fn check(image: &[u8]) -> Owners {
 
 /// Asserts that no two findings of a check are equal.
 pub fn assert_distinct(report: &ext4::Report) {
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let repeated = report.findings.iter().find(|&finding| !seen.insert(finding));
     assert_eq!(repeated, None, "{report:#?}");
 }

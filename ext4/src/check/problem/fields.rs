@@ -4,7 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 /// Why a check ended early: an image of few bytes could make it take any time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum StopReason {
     /// More than 1,000 group descriptors are damaged.
@@ -28,7 +28,7 @@ impl fmt::Display for StopReason {
 impl Error for StopReason {}
 
 /// A property of an inode that takes a feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum InodeFeature {
     /// An extent tree (`extent`).
@@ -73,7 +73,7 @@ impl fmt::Display for InodeFeature {
 impl Error for InodeFeature {}
 
 /// A fault of a quota file. Blocks are those of the file, of 1 KiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "fields are numbers of blocks, or as they are called")]
 #[non_exhaustive]
 pub enum QuotaProblem {
@@ -128,7 +128,7 @@ impl fmt::Display for QuotaProblem {
 impl Error for QuotaProblem {}
 
 /// The unit of a bitmap.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BitmapUnit {
     /// Blocks.
