@@ -10,10 +10,8 @@
 use std::error::Error;
 use std::{io, thread};
 
-use microagent::layer::cancel::Cancel;
-use microagent::layer::events::Events;
-use microagent::layer::failure::Failure as _;
 use microagent::rootfs::{BuildOptions, Event, build};
+use microagent::{Cancel, Events, Failure as _};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);

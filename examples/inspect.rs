@@ -5,11 +5,10 @@
 
 use std::error::Error;
 use std::io;
-use std::path::Path;
 
+use microagent::Cancel;
 use microagent::ext4::FileType;
 use microagent::inspect::Disk;
-use microagent::layer::cancel::Cancel;
 use microagent::verify::verify;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -17,10 +16,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image = arguments.next().ok_or("usage: inspect <image> [<path>]")?;
     let path = arguments.next().unwrap_or_else(|| "/".to_owned());
 
-    for finding in verify(Path::new(&image), None, &Cancel::new())?.report.findings {
+    for finding in verify(&image, None, &Cancel::new())?.report.findings {
         println!("{finding}");
     }
-    let disk = Disk::open(Path::new(&image))?;
+    let disk = Disk::open(&image)?;
     if let Some(provenance) = disk.provenance()? {
         println!("built from {}", provenance.digest);
     }

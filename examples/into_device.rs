@@ -6,8 +6,8 @@
 use std::error::Error;
 use std::fs::File;
 
+use microagent::Cancel;
 use microagent::ext4::{DeviceOutput, Size};
-use microagent::layer::cancel::Cancel;
 use microagent::rootfs::{BuildOptions, build_into};
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -50,14 +50,14 @@ pub struct DiffOptions {
 /// [`DiffError`] if one of them is no ext4 file system, a damaged or unknown one, or the
 /// differences are not taken; [`DiffError::Cancelled`] once it is cancelled.
 pub fn diff(
-    a: &Path,
-    b: &Path,
+    a: impl AsRef<Path>,
+    b: impl AsRef<Path>,
     options: DiffOptions,
     cancel: &Cancel,
     found: &mut dyn FnMut(&Difference) -> io::Result<()>,
 ) -> Result<bool, DiffError> {
     let mut compare = || {
-        let (mut a, mut b) = (Side::open(a, cancel)?, Side::open(b, cancel)?);
+        let (mut a, mut b) = (Side::open(a.as_ref(), cancel)?, Side::open(b.as_ref(), cancel)?);
         if bytes::are_same(&mut a, &mut b)? {
             return Ok(true);
         }

@@ -3,9 +3,9 @@
 //! ```
 //! use std::io::Read as _;
 //!
+//! use microagent::Cancel;
 //! use microagent::ext4::Size;
 //! use microagent::inspect::Disk;
-//! use microagent::layer::cancel::Cancel;
 //! use microagent::rootfs::{BuildOptions, build_into};
 //!
 //! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?);
@@ -72,7 +72,7 @@ impl Disk {
     /// # Errors
     ///
     /// [`InspectError`] if there is no file, or no file system in it.
-    pub fn open(path: &Path) -> Result<Self, InspectError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, InspectError> {
         Self::open_until(path, &Cancel::new())
     }
 
@@ -82,7 +82,8 @@ impl Disk {
     /// # Errors
     ///
     /// As [`Disk::open`].
-    pub fn open_until(path: &Path, cancel: &Cancel) -> Result<Self, InspectError> {
+    pub fn open_until(path: impl AsRef<Path>, cancel: &Cancel) -> Result<Self, InspectError> {
+        let path = path.as_ref();
         let file = open_disk(path).map_err(|error| InspectError::new(Some(path), InspectReason::Open(error)))?;
         Self::read(file, Some(path), cancel)
     }

@@ -2,8 +2,8 @@
 //! or `mke2fs`. The same image and options always give the same bytes.
 //!
 //! ```
+//! use microagent::Cancel;
 //! use microagent::ext4::{Reader, Size};
-//! use microagent::layer::cancel::Cancel;
 //! use microagent::rootfs::{BuildOptions, build_into};
 //!
 //! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?);
@@ -40,14 +40,14 @@
 //!
 //! Each function has an error of its own, such as [`BuildError`](error::BuildError), with the facts
 //! in its variants and the causes in `source()`. All implement
-//! [`Failure`](layer::failure::Failure): `kind()` is for programs, `hint()` for users.
+//! [`Failure`]: `kind()` is for programs, `hint()` for users.
 //!
 //! # Threads and runtimes
 //!
 //! Functions block their thread, and work inside of an asynchronous runtime: call
 //! [`rootfs::build_async`] there, and the others with `spawn_blocking` or the like. A
-//! [`Cancel`](layer::cancel::Cancel) ends them within moments, and
-//! [`BuildOptions::events`](rootfs::BuildOptions::events) reports phases, progress and warnings. No
+//! [`Cancel`] ends them within moments, and [`BuildOptions::events`](rootfs::BuildOptions::events)
+//! reports phases, progress and warnings. No
 //! function handles signals or writes to standard output or error. The environment names proxies
 //! and, by [`BuildOptions::new`](rootfs::BuildOptions::new), the home directory.
 //!
@@ -83,5 +83,8 @@ pub mod rootfs;
 pub mod stage;
 pub mod verify;
 
+pub use layer::cancel::{Cancel, Cancelled};
+pub use layer::events::Events;
+pub use layer::failure::{ErrorKind, Failure, Hint};
 // In the version that the types of this crate are of.
 pub use {ext4, layer, oci, uuid};

@@ -24,7 +24,7 @@ use std::time::Instant;
 use ext4::{Fit, FormatError, Formatter, Options, Output, Size, Summary};
 use tracing::{debug, info};
 
-use crate::error::{BuildError, LayerFailure};
+use crate::error::LayerFailure;
 use crate::guest::{Guest, GuestError};
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
@@ -36,6 +36,7 @@ use pipeline::{ImageLayers, Pipeline};
 use stages::Stages;
 use write_back::WriteBack;
 
+pub use crate::error::BuildError;
 pub use background::build_async;
 pub use event::{Event, Phase};
 pub use options::{BuildOptions, default_state_dir};
@@ -71,7 +72,7 @@ pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) 
 /// use std::fs::File;
 ///
 /// use ext4::{DeviceOutput, Size};
-/// use layer::cancel::Cancel;
+/// use microagent::Cancel;
 /// use microagent::rootfs::{BuildOptions, build_into};
 ///
 /// let device = File::options().read(true).write(true).open("/dev/loop0")?;

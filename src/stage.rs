@@ -63,8 +63,8 @@ pub(crate) struct Staged {
 ///
 /// [`StageError`] if something is there already or cannot be made, or the image cannot be read, or
 /// it is cancelled.
-pub fn export(image: impl ReadAt, directory: &Path, cancel: &Cancel) -> Result<(), StageError> {
-    let mut stage = Stage::begin(directory)?;
+pub fn export(image: impl ReadAt, directory: impl AsRef<Path>, cancel: &Cancel) -> Result<(), StageError> {
+    let mut stage = Stage::begin(directory.as_ref())?;
     stage.export(image, cancel)?;
     stage.publish()?;
     stage.keep();

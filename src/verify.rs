@@ -56,7 +56,8 @@ impl Verdict {
 ///
 /// [`InspectError`] if the file cannot be read, or holds no file system that this program knows, or
 /// it is cancelled.
-pub fn verify(path: &Path, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
+pub fn verify(path: impl AsRef<Path>, digest: Option<&Digest>, cancel: &Cancel) -> Result<Verdict, InspectError> {
+    let path = path.as_ref();
     let verify = || {
         let file = host::open_disk(path).map_err(InspectReason::Open)?;
         let size_bytes = ReadAt::size(&file).map_err(InspectReason::Open)?;

@@ -557,14 +557,14 @@ fn whatever_reads_an_image_can_be_cancelled() {
     let cancel = Cancel::new();
     let disk = Disk::open_until(b, &cancel).unwrap();
     let directory = tempfile::tempdir().unwrap();
-    disk.copy(b"/other", &directory.path().join("copy")).unwrap();
+    disk.copy(b"/other", directory.path().join("copy")).unwrap();
     let mut content = disk.content(b"/other").unwrap();
     cancel.cancel();
     let error = content.read(&mut [0]).unwrap_err();
     assert!(Cancelled::caused(&error), "{error:?}");
     let error = disk.list(b"/").unwrap_err();
     assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
-    let error = disk.copy(b"/other", &directory.path().join("other")).unwrap_err();
+    let error = disk.copy(b"/other", directory.path().join("other")).unwrap_err();
     assert!(Cancelled::caused(&error), "{error:?}");
     assert_eq!(error.kind(), ErrorKind::Transient);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);

@@ -183,7 +183,7 @@ fn errors_of_a_reader_name_no_path() {
     assert!(matches!(error.reason, InspectReason::Path { .. }), "{error:?}");
     assert!(text(error).ends_with(": connection reset"));
     let directory = tempfile::tempdir().unwrap();
-    let error = disk.copy(b"/etc/motd", &directory.path().join("copy")).unwrap_err();
+    let error = disk.copy(b"/etc/motd", directory.path().join("copy")).unwrap_err();
     assert!(matches!(error, CopyError::Inspect(_)), "{error:?}");
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
 }

@@ -44,7 +44,7 @@ impl Algorithm {
 /// The digest of some content: `sha256:` and 64, or `sha512:` and 128, lower case hexadecimal digits.
 ///
 /// JSON has it as this text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Digest {
     algorithm: Algorithm,
@@ -109,6 +109,12 @@ impl Digest {
             expected: self.clone(),
             actual,
         })
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Digest({self})")
     }
 }
 

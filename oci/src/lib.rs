@@ -37,7 +37,8 @@
 //! # Threads and runtimes
 //!
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
-//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like.
+//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like. TLS has a
+//! crypto provider of its own, and no process-wide one is set or asked for.
 //!
 //! # Events
 //!
@@ -126,6 +127,7 @@ use remote::Remote;
 use resolve::Announce;
 use scratch::Scratch;
 use section::Section;
+use serde::Serialize;
 use tarball::Tarball;
 
 /// An image for one platform.
@@ -221,8 +223,8 @@ impl Layer {
     }
 }
 
-/// An image that a reference names, as its index lists it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// An image that a reference names, as its index lists it. JSON has the three as members.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ListedImage {
     /// The platform; `None` where neither the index nor the image names one.

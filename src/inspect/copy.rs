@@ -80,7 +80,8 @@ impl<R: ReadAt> Disk<R> {
     /// # Errors
     ///
     /// [`CopyError`]; then an existing file is as it was.
-    pub fn copy(&self, path: &[u8], to: &Path) -> Result<u64, CopyError> {
+    pub fn copy(&self, path: &[u8], to: impl AsRef<Path>) -> Result<u64, CopyError> {
+        let to = to.as_ref();
         let cancel = self.cancel.clone();
         let content = self.content(path)?;
         let size = content.size_bytes();

@@ -13,7 +13,8 @@ use layer::cancel::Cancel;
 
 /// Builds a disk image as [`build`] does, on a thread of its own. Needs no particular runtime.
 ///
-/// Dropping the future cancels the build, which then ends within moments, and leaves nothing.
+/// The build begins when the future is first polled. Dropping the future cancels the build, which
+/// then ends within moments, and leaves nothing.
 ///
 /// ```
 /// use microagent::rootfs::{BuildOptions, build_async};
@@ -35,6 +36,10 @@ use layer::cancel::Cancel;
 /// # Errors
 ///
 /// As [`build`]; [`BuildError::Output`] when there can be no more threads.
+///
+/// # Panics
+///
+/// If the listener to events does.
 pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> Result<Report, BuildError> {
     let output = output.into();
     let cancel = CancelOnDrop(Cancel::new());

@@ -22,7 +22,7 @@ use oci::{Cache, Platform, Reference};
 ///
 /// ```no_run
 /// use ext4::Size;
-/// use layer::cancel::Cancel;
+/// use microagent::Cancel;
 /// use microagent::rootfs::{BuildOptions, build};
 ///
 /// let mut options = BuildOptions::new("oci:layout:latest".parse()?);

@@ -72,8 +72,8 @@ fn the_library_gives_the_json_of_the_command() {
     let pair = pair((FILES, &[]), (other, &["--label", "root"]));
     let mut found = Vec::new();
     let same = diff(
-        &pair.path("one"),
-        &pair.path("two"),
+        pair.path("one"),
+        pair.path("two"),
         DiffOptions::default(),
         &Cancel::new(),
         &mut |difference| {

@@ -60,7 +60,7 @@ fn each_problem_is_a_line_and_all_of_them_a_failure() {
 
     let output = verify(&scene, &["--mode", "ax"]);
     assert_eq!(json(stderr(&output))["error"]["kind"], "permanent");
-    let verdict = microagent::verify::verify(&scene.output(), None, &Cancel::new()).unwrap();
+    let verdict = microagent::verify::verify(scene.output(), None, &Cancel::new()).unwrap();
     assert_eq!(stdout(&output), serde_json::to_string(&verdict).unwrap() + "\n");
     let problems = json(stdout(&output))["problems"].clone();
     let expected = serde_json::json!({
@@ -98,7 +98,7 @@ fn the_digest_is_that_of_the_whole_file() {
     let problems = json(stdout(&output))["problems"].clone();
     let members = ["structure", "structure_kind", "code", "severity"].map(|member| problems[0][member].clone());
     assert_eq!(members, ["the file", "file", "digest-mismatch", "error"]);
-    let verdict = microagent::verify::verify(&scene.output(), Some(&digest), &Cancel::new()).unwrap();
+    let verdict = microagent::verify::verify(scene.output(), Some(&digest), &Cancel::new()).unwrap();
     assert_eq!(
         stdout(&output),
         serde_json::to_string(&verdict).unwrap() + "\n",
