@@ -8,6 +8,7 @@ if [ "${1:-}" = quick ]; then
 fi
 cd "$(dirname "$0")/.."
 root=$PWD
+mkdir -p "$root/target"
 work=$(mktemp -d "$root/target/twice.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 one=$work/one
