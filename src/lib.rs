@@ -20,9 +20,9 @@
 //! ```
 //!
 //! [`rootfs::build`] writes a file instead, which appears when it is whole, and
-//! [`rootfs::build_async`] does so on a thread of its own. The programs in `examples/` show progress
-//! and cancellation (`build.rs`), a block device (`into_device.rs`), and looking into an image
-//! (`inspect.rs`).
+//! [`rootfs::build_async`] does so on a thread of its own. The programs in `examples/` show
+//! progress and cancellation (`build.rs`), a block device (`into_device.rs`), and looking into an
+//! image (`inspect.rs`).
 //!
 //! # Modules
 //!
@@ -53,8 +53,9 @@
 //!
 //! # Events
 //!
-//! The crates emit [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and set no
-//! subscriber: decisions and timings at level info, requests at debug, pieces of downloads at trace.
+//! The crates emit [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and set
+//! no subscriber: decisions and timings at level info, requests at debug, pieces of downloads at
+//! trace.
 //!
 //! # Speed of development builds
 //!

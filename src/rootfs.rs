@@ -64,8 +64,8 @@ pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) 
 /// bytes that [`build`] gives a file; on a failure, it is left as it is then.
 ///
 /// A [`DeviceOutput`](ext4::DeviceOutput) takes [`Size::Fixed`] of its capacity in
-/// [`BuildOptions::file_system`]. If it is too small, [`BuildError::image_too_small`] says how large
-/// it has to be. Options that concern a file are not used: `mke2fs`, `digest`, `keep_stage`,
+/// [`BuildOptions::file_system`]. If it is too small, [`BuildError::image_too_small`] says how
+/// large it has to be. Options that concern a file are not used: `mke2fs`, `digest`, `keep_stage`,
 /// `stage_snapshot` and `sync`. Blocks its thread as [`build`] does.
 ///
 /// ```no_run

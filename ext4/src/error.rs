@@ -48,8 +48,8 @@ pub enum FormatError {
     },
     /// The content does not fit the size that was asked for, or the output.
     NoSpace {
-        /// Smallest size in bytes, in whole MiB, that would hold it with the same options. An output
-        /// of a fixed size has to hold also what is freed later, while it is there.
+        /// Smallest size in bytes, in whole MiB, that would hold it with the same options. An
+        /// output of a fixed size has to hold also what is freed later, while it is there.
         needed: u64,
         /// Size in bytes that was asked for, or the size of the output if that is less.
         available: u64,

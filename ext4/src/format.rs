@@ -98,8 +98,9 @@ impl<O: Output> Formatter<O> {
 
     /// Writes the content of a file: exactly `len` bytes, read from `content`.
     ///
-    /// What does not fit an output with an [`Output::max_len`] is lost without an error here:
-    /// [`Formatter::finish`] fails, and says how large the output has to be for all of the content.
+    /// Content that does not fit an output with an [`Output::max_len`] is lost without an error
+    /// here: [`Formatter::finish`] fails, and says how large the output has to be for all of the
+    /// content.
     ///
     /// # Errors
     ///

@@ -204,8 +204,8 @@ fn is_device(_file: &File) -> bool {
 /// A block device (or any file of a fixed size), all of which is cleared first.
 ///
 /// [`Size::Fixed`](crate::Size::Fixed) of [`DeviceOutput::capacity`] fills the device, and
-/// [`Size::Fit`](crate::Size::Fit) makes the file system no larger than it. While content is written
-/// that is freed later, the device has to hold that too. If it is too small,
+/// [`Size::Fit`](crate::Size::Fit) makes the file system no larger than it. While content is
+/// written that is freed later, the device has to hold that too. If it is too small,
 /// [`FormatError::NoSpace`](crate::FormatError::NoSpace) says in the end how large it has to be.
 ///
 /// On Linux, the feature `fallocate` clears by discarding blocks instead of writing zeros.

@@ -1,4 +1,5 @@
-//! Outputs of a fixed size: what fits is as in memory, and what does not says how large they have to be.
+//! Outputs of a fixed size: what fits is as in memory, and what does not says how large they have
+//! to be.
 
 use std::io::{self, Read as _};
 
@@ -91,7 +92,8 @@ fn fixed(capacity: u64, options: &Options, files: &[File]) -> Built {
     in_memory(capacity, Size::Fixed(capacity), options, files)
 }
 
-/// Asserts that a device of a size is as memory of no fixed size, and returns the size that it needs.
+/// Asserts that a device of a size is as memory of no fixed size, and returns the size that it
+/// needs.
 fn assert_as_in_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
     let expected = in_vec(Size::Fixed(capacity), options, files);
     let found = fixed(capacity, options, files);

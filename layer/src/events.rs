@@ -21,9 +21,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// The listener to events of a type, or none. Clones share it.
 ///
-/// The listener is called on whichever thread has something to report, one call at a time. The work
-/// waits until it returns. It may cancel the work, but must not report to itself, nor panic: a panic
-/// goes on in the work, and fails it.
+/// The listener is called on whichever thread has something to report, one call at a time. The
+/// work waits until it returns. It may cancel the work, but must not report to itself, nor panic:
+/// a panic goes on in the work, and fails it.
 pub struct Events<E>(Option<Arc<Mutex<Listener<E>>>>);
 
 type Listener<E> = dyn FnMut(E) + Send;

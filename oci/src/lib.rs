@@ -37,13 +37,13 @@
 //! # Threads and runtimes
 //!
 //! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
-//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like. TLS has a
-//! crypto provider of its own, and no process-wide one is set or asked for.
+//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like. TLS has
+//! a crypto provider of its own, and no process-wide one is set or asked for.
 //!
 //! # Events
 //!
-//! The crate emits [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and sets no
-//! subscriber: decisions at level info, requests at debug, pieces of downloads at trace.
+//! The crate emits [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and sets
+//! no subscriber: decisions at level info, requests at debug, pieces of downloads at trace.
 
 /// The example of the README, which must hold.
 #[cfg(all(doctest, feature = "registry"))]

@@ -375,7 +375,7 @@ struct Candidate {
     manifest: Manifest,
     config: Config,
     platform: Platform,
-    /// Whether an index or the config says the platform.
+    /// Set if an index or the config names the platform.
     is_said: bool,
     config_platform: Option<String>,
 }

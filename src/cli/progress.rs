@@ -1,4 +1,4 @@
-//! What is shown of a build on its way, on standard error.
+//! Shows a build on its way, on standard error.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -41,13 +41,13 @@ pub(super) struct Display {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the display and the listener share.
+/// State of a display, which its listener fills.
 struct Shared {
     view: View,
     state: Mutex<State>,
 }
 
-/// How a display shows what happens.
+/// Form of a display.
 enum View {
     /// Bars, and above them a line for each warning.
     Bars(MultiProgress),

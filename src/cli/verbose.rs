@@ -23,7 +23,7 @@ const CRATES: [&str; 4] = ["microagent", "oci", "layer", "ext4"];
 /// Name of the field that has the text of an event.
 const MESSAGE: &str = "message";
 
-/// Begins to write the events that `-v`, given so many times, or else `RUST_LOG` asks for. Without
+/// Begins to write the events that `verbosity` times `-v`, or else `RUST_LOG` asks for. Without
 /// both, nothing is set up, and events cost a comparison each.
 ///
 /// # Errors

@@ -72,7 +72,7 @@ pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> R
     result.await.unwrap_or_else(|panic| resume_unwind(panic))
 }
 
-/// What the thread and the future share.
+/// State that the thread and the future share.
 #[derive(Default)]
 struct Shared {
     result: Option<thread::Result<Result<Report, BuildError>>>,

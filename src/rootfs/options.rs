@@ -1,4 +1,4 @@
-//! What to build, with the defaults of the command.
+//! Options of a build, with the defaults of the command.
 
 use std::env;
 use std::num::NonZeroUsize;
@@ -35,25 +35,26 @@ use oci::{Cache, Platform, Reference};
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is one of the flags that users know")]
 pub struct BuildOptions {
-    /// Where the image is.
+    /// The image.
     pub image: Reference,
     /// Platform that the image must be for.
     pub platform: Platform,
-    /// Whether an image that is not pinned by digest is accepted.
+    /// Accepts an image that is not pinned by digest.
     pub allow_mutable: bool,
     /// Directory for temporary files and caches, which need not exist yet.
     pub state_dir: PathBuf,
-    /// Bytes of downloads that are kept in the state directory for other builds; more can be there during a build.
+    /// Limit in bytes on the downloads that the state directory keeps for other builds. More can be
+    /// there during a build.
     pub cache_limit: u64,
-    /// Whether the layers are kept in the state directory as they are when they are unpacked, so that a later build need not
-    /// decompress them. They count towards [`BuildOptions::cache_limit`].
+    /// Keeps the unpacked layers in the state directory, so that a later build need not decompress
+    /// them. They count towards [`BuildOptions::cache_limit`].
     pub keep_unpacked: bool,
-    /// How to speak to registries.
+    /// Credentials and transport of registries.
     #[cfg(feature = "registry")]
     pub registry: RegistryOptions,
     /// Reports phases, progress, waits and warnings.
     pub events: Events<Event>,
-    /// What the file system shall be like. Its UUID and hash seed are not taken from here.
+    /// Options of the file system. Its UUID and hash seed are not taken from here.
     pub file_system: Options,
     /// UUID of the file system; without, one that derives from the digest of the manifest.
     pub uuid: Option<Uuid>,
@@ -61,19 +62,21 @@ pub struct BuildOptions {
     pub init: Option<Init>,
     /// Time that all newer times in the image become.
     pub newest: Option<Timestamp>,
-    /// The mke2fs that makes the file system in place of the native writer.
+    /// Path of an mke2fs that makes the file system in place of the native writer.
     pub mke2fs: Option<PathBuf>,
-    /// Whether the report gives the digest of the output.
+    /// Computes the SHA-256 of the output, for the report.
     pub digest: bool,
-    /// Whether the tree of the finished image is exported beside the output, to its path with `.stage` after it.
+    /// Exports the tree of the finished image to the output's path with `.stage` after it.
     pub keep_stage: bool,
     /// Directory to export the tree of the finished image to, at a path where nothing is yet.
     pub stage_snapshot: Option<PathBuf>,
-    /// Threads that read, decompress, hash, apply and write the layers, this one included. They change no byte.
+    /// Threads that read, decompress, hash, apply and write the layers, the calling one included.
+    /// Their number changes no byte.
     pub threads: NonZeroUsize,
-    /// Whether the disk image shall be on the disk when the build is over, whatever happens to the machine then.
+    /// Waits for the disk image to be on the disk (fsync) before it gets its name.
     pub sync: bool,
-    /// What the image may cost. A disk whose size is fixed may be larger, and its layers as large as the disk.
+    /// Limits on what the image costs. A fixed size may be larger than its limit, and the layers
+    /// then as large as the disk.
     pub limits: Limits,
 }
 
@@ -81,8 +84,8 @@ impl BuildOptions {
     /// Creates options for an image, with the defaults of the command.
     ///
     /// That is an image pinned by digest, for Linux on the architecture of this machine, with an
-    /// init at its default path, a native file system that fits its content, one thread a processor,
-    /// an fsync at the end, and [`default_state_dir`]. There are no credentials.
+    /// init at its default path, a native file system that fits its content, one thread a
+    /// processor, an fsync at the end, and [`default_state_dir`]. There are no credentials.
     #[must_use]
     pub fn new(image: Reference) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What was built, for users and programs.
+//! The result of a build, for users and programs.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,9 @@ use oci::{Digest, Platform};
 /// A disk image that was built, and the image that it was built of.
 ///
 /// Serialized, it has the members of the command's JSON but `image_ref`: `resolved_ref`, `digest`,
-/// `platform`, `config_platform` (omitted if there is none), `output_path`, `output_digest`, `format`,
-/// `uuid`, `size_bytes`, `used_bytes`, `inode_count`, `builder`, `builder_phase`, `layer_digests`,
-/// `init_path`, `stage_dir`, `stage_snapshot`.
+/// `platform`, `config_platform` (omitted if there is none), `output_path`, `output_digest`,
+/// `format`, `uuid`, `size_bytes`, `used_bytes`, `inode_count`, `builder`, `builder_phase`,
+/// `layer_digests`, `init_path`, `stage_dir`, `stage_snapshot`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
@@ -30,7 +30,7 @@ pub struct Report {
     pub config_platform: Option<String>,
     /// Its layers, lowest first.
     pub layers: Vec<AppliedLayer>,
-    /// Where in it the init is, if it got one.
+    /// Path of the init in it, if it got one.
     pub init_path: Option<InitPath>,
     /// The file that was written; `None` of [`build_into`](super::build_into).
     pub output_path: Option<PathBuf>,
@@ -40,7 +40,7 @@ pub struct Report {
     pub stage_dir: Option<PathBuf>,
     /// The directory elsewhere with its tree, if that was asked for.
     pub stage_snapshot: Option<PathBuf>,
-    /// What made the file system.
+    /// The program that made the file system.
     pub builder: Builder,
     /// UUID of the file system.
     pub uuid: Uuid,
@@ -63,7 +63,7 @@ impl Report {
     }
 }
 
-/// What makes a file system.
+/// A maker of file systems.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Builder {
@@ -81,9 +81,9 @@ pub struct AppliedLayer {
     pub digest: Digest,
     /// Media type of its blob, as written; empty where nothing says one.
     pub media_type: String,
-    /// How it is compressed, which the media type may say otherwise.
+    /// Its compression, which need not be that of its media type.
     pub compression: Compression,
-    /// What it held.
+    /// Counts of what it held.
     pub summary: LayerSummary,
 }
 

@@ -1,4 +1,4 @@
-//! What users should know of an image that was built all the same.
+//! Warnings about an image that was built all the same.
 
 use std::fmt;
 use std::path::PathBuf;

@@ -94,8 +94,8 @@ fn registry(
     (layout, server)
 }
 
-/// Builds, with credentials for this server, in both modes and with all events. Returns all that was
-/// printed.
+/// Builds, with credentials for this server, in both modes and with all events. Returns all that
+/// was printed.
 fn build(server: &Server, entry: &serde_json::Value, environment: &[(&str, String)]) -> String {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("auth.json");

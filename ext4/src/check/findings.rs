@@ -59,8 +59,8 @@ impl Report {
 #[derive(Default)]
 pub(super) struct Findings {
     report: Report,
-    /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is met
-    /// on the way to the journal's inode, and again among all descriptors.
+    /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is
+    /// met on the way to the journal's inode, and again among all descriptors.
     listed: BTreeSet<Finding>,
     /// Number of findings, with repetitions.
     count: u64,

@@ -12,8 +12,8 @@ const UNDEFINED_ID: u32 = u32::MAX;
 /// Entries of an ACL of the system calls' form (version 2, entries of 8 bytes:
 /// `posix_acl_xattr_entry`), each with its permissions.
 ///
-/// What the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an error, which
-/// says why. So is an ACL without entries, by which the kernel removes what there is.
+/// A value that the kernel would refuse to set (`posix_acl_from_xattr`, `posix_acl_valid`) is an
+/// error, which says why. So is an ACL without entries, by which the kernel removes what there is.
 pub(crate) fn decode(value: &[u8]) -> Result<Vec<(AclTag, u16)>, &'static str> {
     let (version, entries) = value.split_first_chunk::<4>().ok_or("it has no version")?;
     if u32::from_le_bytes(*version) != VERSION {

@@ -145,7 +145,7 @@ impl<'content> Settling<'content> {
         Ok((layout, pinned))
     }
 
-    /// Whether a size would do if only the content that remains had ever been written. If the
+    /// Checks that a size would do if only the content that remains had ever been written. If the
     /// output could not hold all content, it counts also what was freed.
     fn fits(&self, bytes: u64) -> Result<(), Misfit> {
         let mut cursor = Cursor::new(self.geometry_for(bytes));

@@ -107,8 +107,8 @@ impl Acl {
     ///
     /// # Errors
     ///
-    /// [`AclError`] for what the kernel would refuse to set, for an ACL without entries, by which it
-    /// removes what there is, and for one that names a user or a group twice, which the kernel
+    /// [`AclError`] for what the kernel would refuse to set, for an ACL without entries, by which
+    /// it removes what there is, and for one that names a user or a group twice, which the kernel
     /// takes and `acl_check` of libacl does not.
     pub fn decode(value: &[u8]) -> Result<Self, AclError> {
         let mut acl = Self::new(0);

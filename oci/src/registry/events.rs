@@ -17,7 +17,7 @@ use super::secrets::SentSecrets;
 /// whose paths, too, can be good for a download by themselves, so of these it shows the host.
 pub(super) struct Shown<'a> {
     pub(super) url: &'a Url,
-    /// What all that is asked of the registry begins with; `None` for a URL of another server.
+    /// Start of all URLs of the registry's repository; `None` for a URL of another server.
     pub(super) base: Option<&'a Url>,
     /// Secrets that a host or a path may repeat.
     pub(super) sent: &'a SentSecrets,
