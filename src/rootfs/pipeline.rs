@@ -18,7 +18,8 @@
 //!
 //! There are two: the scheduler's, and one in each [`ReadAhead`](read_ahead::ReadAhead). No thread
 //! takes one of them while it holds the other. Under the scheduler's, [`LayerSource::is_local`]
-//! takes the locks of downloads, whose holders take none of these.
+//! takes the locks of downloads, whose holders take none of these. A listener to events is called
+//! with none of these locks held.
 //!
 //! # Who waits for what
 //!
