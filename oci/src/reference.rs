@@ -28,9 +28,18 @@ const OTHER_TRANSPORTS: [&str; 6] = [
     "tarball",
 ];
 
+/// Returns whether what follows this word and a colon is not the port of a registry.
+fn is_transport(word: &str) -> bool {
+    let own = Transport::ALL.into_iter().map(Transport::name);
+    own.chain(["oci", "oci-archive"])
+        .chain(OTHER_TRANSPORTS)
+        .any(|name| name == word)
+}
+
 /// Where an image is.
 ///
-/// Displayed in canonical form: with its registry, without `docker://`.
+/// Displayed in canonical form: with its registry, and with `docker://` only if its host is the name
+/// of another transport.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reference {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use super::ReferenceError;
+use super::{ReferenceError, is_transport};
 use crate::digest::Digest;
 
 /// The longest repository name that Docker and registries accept, in bytes.
@@ -167,6 +167,13 @@ fn is_tag(tag: &str) -> bool {
 
 impl fmt::Display for RegistryReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self
+            .registry
+            .split_once(':')
+            .is_some_and(|(host, _)| is_transport(host))
+        {
+            f.write_str("docker://")?;
+        }
         write!(f, "{}/{}", self.registry, self.repository)?;
         if let Some(tag) = &self.tag {
             write!(f, ":{tag}")?;
@@ -182,6 +189,25 @@ impl fmt::Display for RegistryReference {
 #[cfg(feature = "registry")]
 mod tests {
     use super::*;
+    use crate::Reference;
+
+    #[test]
+    fn a_host_with_the_name_of_a_transport_stays_a_host() {
+        for (text, canonical) in [
+            ("docker://oci:1/n", "docker://oci:1/n:latest"),
+            ("ocI:1/n", "docker://oci:1/n:latest"),
+            ("Docker-Archive:80/n:1", "docker://docker-archive:80/n:1"),
+            ("TAR:80/n:1", "docker://tar:80/n:1"),
+            ("Ostree:80/n:1", "docker://ostree:80/n:1"),
+            ("oci.example:1/n:2", "oci.example:1/n:2"),
+            ("docker://tar", "docker.io/library/tar:latest"),
+        ] {
+            let reference = Reference::parse(text).unwrap();
+            assert!(matches!(reference, Reference::Registry(_)), "{text}");
+            assert_eq!(reference.to_string(), canonical, "{text}");
+            assert_eq!(Reference::parse(canonical).unwrap(), reference, "{text}");
+        }
+    }
 
     #[test]
     fn only_this_machine_is_loopback() {
