@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
-use std::fs::File;
 use std::num::NonZeroUsize;
 
 use ext4::{DeviceOutput, Fit, Output, Size};
@@ -107,6 +106,7 @@ fn a_size_that_fits_the_content_but_not_the_device() {
 #[test]
 #[cfg(target_os = "linux")]
 fn a_block_device_as_a_file_has_a_hint() {
+    use std::fs::File;
     use std::os::unix::fs::FileTypeExt;
     let devices = std::fs::read_dir("/dev").unwrap().flatten();
     let mut devices = devices.filter(|entry| entry.file_type().unwrap().is_block_device());
