@@ -38,8 +38,8 @@ fn is_transport(word: &str) -> bool {
 
 /// Where an image is.
 ///
-/// Displayed in canonical form: with its registry, and with `docker://` only if its host is the name
-/// of another transport.
+/// Displayed in canonical form: with its registry, and with `docker://` only if its host is the
+/// name of another transport.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reference {
