@@ -16,7 +16,6 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
-use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -103,6 +102,8 @@ pub fn build_into(
 struct Build<'a> {
     options: &'a BuildOptions,
     cancel: &'a Cancel,
+    /// Warnings for the report, from the current attempt.
+    warnings: RefCell<Vec<Warning>>,
     /// Warnings that were reported: a build that begins again has the same ones.
     warned: RefCell<HashSet<Warning>>,
     /// The current phase, and when it began.
@@ -117,6 +118,7 @@ impl<'a> Build<'a> {
         Self {
             options,
             cancel,
+            warnings: RefCell::default(),
             warned: RefCell::default(),
             phase: Cell::new(None),
         }
@@ -135,12 +137,13 @@ impl<'a> Build<'a> {
         }
     }
 
-    /// Reports those warnings that were not reported before.
-    fn warn(&self, warnings: &[Warning]) {
+    /// Takes warnings for the report, and reports those that were not reported before.
+    fn warn(&self, warnings: impl IntoIterator<Item = Warning>) {
         for warning in warnings {
             if self.warned.borrow_mut().insert(warning.clone()) {
                 self.options.events.emit(|| Event::Warning(warning.clone()));
             }
+            self.warnings.borrow_mut().push(warning);
         }
     }
 
@@ -155,6 +158,7 @@ impl<'a> Build<'a> {
             if result.as_ref().is_err_and(BuildError::is_repaired) {
                 found.take_if(|(source, _)| !source.is_local());
                 info!("builds again, as a damaged copy of a blob was removed");
+                self.warnings.borrow_mut().clear();
                 result = run(&mut found);
             }
         }
@@ -162,7 +166,9 @@ impl<'a> Build<'a> {
         // It may still be writing to the cache.
         drop(found);
         self.trim_cache();
-        result.map_err(Cancelled::surface)
+        let mut report = result.map_err(Cancelled::surface)?;
+        report.warnings = self.warnings.take();
+        Ok(report)
     }
 
     /// Builds a file once, of the image that was found before, if there is one.
@@ -189,9 +195,7 @@ impl<'a> Build<'a> {
         };
         if !pending.has_holes() {
             let path = output.to_owned();
-            let warning = Warning::NotSparse { path };
-            self.warn(slice::from_ref(&warning));
-            report.warnings.push(warning);
+            self.warn([Warning::NotSparse { path }]);
         }
         if options.sync {
             self.begin(Phase::Sync);
@@ -234,7 +238,7 @@ impl<'a> Build<'a> {
             layers
         };
         let (source, image) = found.as_ref().expect("it was pulled");
-        let mut warnings = self.check_image(source, image);
+        self.warn_of_image(source, image);
 
         let guest = options.init.as_ref().map(|init| Guest::new(init, image));
         let guest = guest.transpose()?;
@@ -279,7 +283,6 @@ impl<'a> Build<'a> {
             };
             Self::finish(rootfs, max).map(|summary| (applied, summary))
         })?;
-        warnings.extend(applied.iter().flat_map(AppliedLayer::warnings));
         let report = Report {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
@@ -296,22 +299,20 @@ impl<'a> Build<'a> {
             size_bytes: summary.size_bytes,
             used_bytes: summary.used_bytes,
             inode_count: summary.inode_count,
-            warnings,
+            warnings: Vec::new(),
         };
         Ok((report, format))
     }
 
     /// Reports what is unexpected of an image before its layers are read.
-    fn check_image(&self, source: &Source, image: &Image) -> Vec<Warning> {
+    fn warn_of_image(&self, source: &Source, image: &Image) {
         let config = image.config_platform.as_ref().map(|config| Warning::ConfigPlatform {
             listed: image.platform.clone(),
             config: config.clone(),
         });
         let helper = source.unasked_helper().cloned().map(Warning::UnaskedHelper);
         let platform = Warning::of_platform(&self.options.platform, &image.platform);
-        let warnings: Vec<_> = [platform, config, helper].into_iter().flatten().collect();
-        self.warn(&warnings);
-        warnings
+        self.warn([platform, config, helper].into_iter().flatten());
     }
 
     /// Has mke2fs make what the native writer made.
@@ -420,7 +421,7 @@ impl<'a> Build<'a> {
             match self.apply_layer(layers, pipeline, index, rootfs) {
                 Ok(layer) => {
                     let layer = AppliedLayer { digest, ..layer };
-                    self.warn(&layer.warnings());
+                    self.warn(layer.warnings());
                     applied.push(layer);
                 }
                 Err(failure) => {

@@ -118,7 +118,7 @@ impl InvalidLoginTarget {
 /// An entry of a credentials file, without what is secret in it.
 ///
 /// Its JSON is that of the command `microagent registry ls`:
-/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"ghcr.io","user":"me"}`, the user
+/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"r.example","user":"me"}`, the user
 /// `null` where there is none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
