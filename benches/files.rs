@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use ext4::{Formatter, Options};
-use layer::{LayerOptions, Rootfs};
+use layer::{LayerOptions, RootfsBuilder};
 use support::nowhere::Nowhere;
 use tar::{EntryType, Header};
 
@@ -80,7 +80,7 @@ fn measure_apart(file_count: u64) -> (f64, u64) {
 fn measure(file_count: u64) -> (f64, u64) {
     let start = Instant::now();
     let formatter = Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual");
-    let mut rootfs = Rootfs::new(formatter);
+    let mut rootfs = RootfsBuilder::new(formatter);
     let summary = rootfs
         .apply(BufReader::new(Layer::new(file_count)), &LayerOptions::default())
         .expect("the layer is right");

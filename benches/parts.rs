@@ -9,7 +9,7 @@ use divan::Bencher;
 use divan::counter::BytesCount;
 use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
-use layer::{LayerOptions, Rootfs, decode};
+use layer::{LayerOptions, RootfsBuilder, decode};
 use oci::{Algorithm, Digest};
 use support::nowhere::Nowhere;
 use tar::Header;
@@ -96,7 +96,7 @@ fn hash(bencher: Bencher<'_, '_>) {
 fn apply_and_finish(bencher: Bencher<'_, '_>) {
     let tar = layer();
     bencher.counter(BytesCount::new(tar.len())).bench(|| {
-        let mut rootfs = Rootfs::new(formatter());
+        let mut rootfs = RootfsBuilder::new(formatter());
         rootfs
             .apply(&tar[..], &LayerOptions::default())
             .expect("the layer is right");

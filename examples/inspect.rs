@@ -8,7 +8,7 @@ use std::io;
 
 use microagent::Cancel;
 use microagent::ext4::FileType;
-use microagent::inspect::Disk;
+use microagent::inspect::DiskImage;
 use microagent::verify::verify;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for finding in verify(&image, None, &Cancel::new())?.report.findings {
         println!("{finding}");
     }
-    let disk = Disk::open(&image)?;
+    let disk = DiskImage::open(&image)?;
     if let Some(provenance) = disk.provenance()? {
         println!("built from {}", provenance.digest);
     }

@@ -57,16 +57,16 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
 
 fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Failure> {
     let done = match command {
-        Command::Rootfs {
+        Command::RootfsBuilder {
             command: RootfsCommand::Build(build),
         } => build_rootfs(&build, presentation).map_err(with_usage),
-        Command::Rootfs {
+        Command::RootfsBuilder {
             command: RootfsCommand::Inspect(inspect),
         } => inspect.run(presentation.format),
-        Command::Rootfs {
+        Command::RootfsBuilder {
             command: RootfsCommand::Verify(verify),
         } => verify.run(presentation.format),
-        Command::Rootfs {
+        Command::RootfsBuilder {
             command: RootfsCommand::Diff(diff),
         } => return diff.run(presentation.format),
         Command::Registry { command } => command.run(presentation.format),

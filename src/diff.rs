@@ -26,7 +26,7 @@ use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancelled};
 use layer::text::{harmless, printable};
 
-pub use difference::{Difference, Section};
+pub use difference::{DiffSection, Difference};
 pub use error::{DiffError, DiffReason};
 
 use bytes::{Known, Reason};
@@ -42,7 +42,7 @@ pub struct DiffOptions {
     pub every_place: bool,
 }
 
-/// Compares two disk images, and gives each difference as it is found, in the order of [`Section`] and of paths. Returns whether
+/// Compares two disk images, and gives each difference as it is found, in the order of [`DiffSection`] and of paths. Returns whether
 /// the files have the same bytes: then there is none, and else at least one.
 ///
 /// # Errors
@@ -112,10 +112,10 @@ impl Comparison<'_> {
 
     fn report(&mut self, difference: &Difference) -> Result<(), DiffError> {
         let reason = match difference.section {
-            Section::Superblock => Some(Reason::Superblock),
-            Section::Provenance => Some(Reason::Provenance),
-            Section::Tree => Some(Reason::Tree),
-            Section::Layout | Section::Bytes => None,
+            DiffSection::Superblock => Some(Reason::Superblock),
+            DiffSection::Provenance => Some(Reason::Provenance),
+            DiffSection::Tree => Some(Reason::Tree),
+            DiffSection::Layout | DiffSection::Bytes => None,
         };
         self.known.reasons.extend(reason);
         (self.found)(difference).map_err(DiffError::Report)
@@ -137,7 +137,7 @@ impl Comparison<'_> {
             }
         }
         for ((field, a), (_, b)) in differing {
-            self.report(&Difference::new(Section::Superblock, field).values(a, b))?;
+            self.report(&Difference::new(DiffSection::Superblock, field).values(a, b))?;
         }
         Ok(())
     }
@@ -154,7 +154,7 @@ impl Comparison<'_> {
             ("version", a.version, b.version),
         ] {
             if a != b {
-                self.report(&Difference::new(Section::Provenance, field).values(a, b))?;
+                self.report(&Difference::new(DiffSection::Provenance, field).values(a, b))?;
             }
         }
         Ok(())

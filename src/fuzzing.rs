@@ -3,7 +3,7 @@
 use ext4::Output;
 
 use crate::guest::{Guest, GuestError, Init};
-use layer::Rootfs;
+use layer::RootfsBuilder;
 use oci::Image;
 
 /// Puts the init for an image into a tree.
@@ -11,6 +11,6 @@ use oci::Image;
 /// # Errors
 ///
 /// As a build does.
-pub fn install_init<O: Output>(image: &Image, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+pub fn install_init<O: Output>(image: &Image, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
     Guest::new(&Init::default(), image)?.install(rootfs)
 }

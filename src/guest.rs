@@ -15,8 +15,8 @@ mod tmpfs;
 
 use ext4::Output;
 
-use layer::Rootfs;
-use oci::{Execution, Image};
+use layer::RootfsBuilder;
+use oci::{ExecutionConfig, Image};
 
 pub use error::GuestError;
 pub use path::{InitPath, InitPathError};
@@ -45,7 +45,7 @@ impl Init {
 pub struct Guest<'a> {
     init: &'a Init,
     program: &'static [u8],
-    execution: &'a Execution,
+    execution: &'a ExecutionConfig,
 }
 
 impl<'a> Guest<'a> {
@@ -74,7 +74,7 @@ impl<'a> Guest<'a> {
     /// # Errors
     ///
     /// [`GuestError`]: the image lacks something, or has something in the way.
-    pub fn install<O: Output>(&self, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+    pub fn install<O: Output>(&self, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
         install::install(self, rootfs)
     }
 }

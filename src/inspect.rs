@@ -5,7 +5,7 @@
 //!
 //! use microagent::Cancel;
 //! use microagent::ext4::Size;
-//! use microagent::inspect::Disk;
+//! use microagent::inspect::DiskImage;
 //! use microagent::rootfs::{BuildOptions, build_into};
 //!
 //! let mut options = BuildOptions::new("oci:examples/hello:latest".parse()?);
@@ -16,7 +16,7 @@
 //! build_into(&options, &mut image, &Cancel::new())?;
 //!
 //! // A disk owns its reader; this one is a reference.
-//! let disk = Disk::new(&image)?;
+//! let disk = DiskImage::new(&image)?;
 //! let mut text = String::new();
 //! disk.content(b"/etc/motd")?.read_to_string(&mut text)?;
 //! assert!(!text.is_empty());
@@ -46,27 +46,27 @@ use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable};
 use oci::host::open_disk;
 
-pub use content::Content;
+pub use content::FileContent;
 pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
-pub use listed::Listed;
-pub use summary::Summary;
+pub use listed::ListedEntry;
+pub use summary::DiskSummary;
 
 /// A disk image that is looked into.
-pub struct Disk<R = File> {
+pub struct DiskImage<R = File> {
     path: Option<PathBuf>,
     reader: Arc<Reader<Cancellable<R>>>,
     cancel: Cancel,
 }
 
-impl<R> fmt::Debug for Disk<R> {
+impl<R> fmt::Debug for DiskImage<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Disk");
+        let mut shown = f.debug_struct("DiskImage");
         shown.field("path", &self.path).finish_non_exhaustive()
     }
 }
 
-impl Disk {
+impl DiskImage {
     /// Opens a disk image, and reads its superblock, and its journal if that was not replayed.
     ///
     /// # Errors
@@ -76,12 +76,12 @@ impl Disk {
         Self::open_until(path, &Cancel::new())
     }
 
-    /// As [`Disk::open`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
+    /// As [`DiskImage::open`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
     /// cancelled.
     ///
     /// # Errors
     ///
-    /// As [`Disk::open`].
+    /// As [`DiskImage::open`].
     pub fn open_until(path: impl AsRef<Path>, cancel: &Cancel) -> Result<Self, InspectError> {
         let path = path.as_ref();
         let file = open_disk(path).map_err(|error| InspectError::new(Some(path), InspectReason::Open(error)))?;
@@ -89,7 +89,7 @@ impl Disk {
     }
 }
 
-impl<R: ReadAt> Disk<R> {
+impl<R: ReadAt> DiskImage<R> {
     /// Looks into a disk image in memory, in a part of a file, or behind anything else that gives
     /// bytes by position. Reads its superblock, and its journal if that was not replayed.
     ///
@@ -100,12 +100,12 @@ impl<R: ReadAt> Disk<R> {
         Self::new_until(reader, &Cancel::new())
     }
 
-    /// As [`Disk::new`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
+    /// As [`DiskImage::new`]. Reading anything of it fails with [`InspectReason::Cancelled`] once it is
     /// cancelled.
     ///
     /// # Errors
     ///
-    /// As [`Disk::new`].
+    /// As [`DiskImage::new`].
     pub fn new_until(reader: R, cancel: &Cancel) -> Result<Self, InspectError> {
         Self::read(reader, None, cancel)
     }
@@ -152,7 +152,7 @@ impl<R: ReadAt> Disk<R> {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such path, or the file system is damaged or unknown.
-    pub fn list(&self, path: &[u8]) -> Result<Vec<Listed>, InspectError> {
+    pub fn list(&self, path: &[u8]) -> Result<Vec<ListedEntry>, InspectError> {
         let list = || {
             let named = self.reader.lookup(path, Follow::No)?;
             let directory = match named.file_type {
@@ -179,22 +179,22 @@ impl<R: ReadAt> Disk<R> {
     /// # Errors
     ///
     /// [`InspectError`] if there is no such file, or the file system is damaged or unknown.
-    pub fn content(&self, path: &[u8]) -> Result<Content<R>, InspectError> {
+    pub fn content(&self, path: &[u8]) -> Result<FileContent<R>, InspectError> {
         let open = || {
             // The file that this opens borrows the reader.
             let inode = self.reader.open_file(path)?.inode().clone();
             Ok(read::File::new(Arc::clone(&self.reader), &inode)?)
         };
         let file = open().map_err(|source| at(self.path.as_deref(), path, source))?;
-        Ok(Content::new(self.path.clone(), path, file))
+        Ok(FileContent::new(self.path.clone(), path, file))
     }
 
-    fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<Listed, ReadError> {
+    fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<ListedEntry, ReadError> {
         let target = match inode.file_type {
             FileType::Symlink => Some(self.reader.read_link(&inode)?),
             _ => None,
         };
-        Ok(Listed { name, inode, target })
+        Ok(ListedEntry { name, inode, target })
     }
 }
 

@@ -28,7 +28,7 @@ use crate::guest::{Guest, GuestError};
 use crate::mke2fs::{self, Mke2fs, Programs};
 use crate::provenance::Provenance;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
-use layer::{LayerOptions, Limits, Rootfs};
+use layer::{LayerOptions, Limits, RootfsBuilder};
 use oci::{Cache, Image, ImageError, Layer, Platform, Reference, Source, SourceOptions};
 use output::Pending;
 use pipeline::{ImageLayers, Pipeline};
@@ -39,7 +39,7 @@ pub use crate::error::BuildError;
 pub use background::build_async;
 pub use event::{Event, Phase};
 pub use options::{BuildOptions, default_state_dir};
-pub use report::{AppliedLayer, Builder, Report};
+pub use report::{AppliedLayer, BuildReport, Builder};
 pub use warning::Warning;
 
 /// How often a build begins anew because a copy of a blob in the state directory was damaged: each time, one goes.
@@ -54,7 +54,7 @@ const MAX_REPAIRS: usize = 100;
 /// # Errors
 ///
 /// [`BuildError`], by stage; [`BuildError::Cancelled`] once it is cancelled.
-pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) -> Result<Report, BuildError> {
+pub fn build(options: &BuildOptions, output: impl AsRef<Path>, cancel: &Cancel) -> Result<BuildReport, BuildError> {
     let build = Build::new(options, cancel);
     build.until_repaired(|found| build.build_file(output.as_ref(), found))
 }
@@ -89,7 +89,7 @@ pub fn build_into(
     options: &BuildOptions,
     output: &mut (impl Output + Send),
     cancel: &Cancel,
-) -> Result<Report, BuildError> {
+) -> Result<BuildReport, BuildError> {
     let build = Build::new(options, cancel);
     build.until_repaired(|found| {
         build.refuse_mutable()?;
@@ -150,8 +150,8 @@ impl<'a> Build<'a> {
     /// Builds, and again as long as that only removed a damaged copy of a blob.
     fn until_repaired(
         &self,
-        mut run: impl FnMut(&mut Option<Found>) -> Result<Report, BuildError>,
-    ) -> Result<Report, BuildError> {
+        mut run: impl FnMut(&mut Option<Found>) -> Result<BuildReport, BuildError>,
+    ) -> Result<BuildReport, BuildError> {
         let mut found = None;
         let mut result = run(&mut found);
         for _ in 0..MAX_REPAIRS {
@@ -172,7 +172,7 @@ impl<'a> Build<'a> {
     }
 
     /// Builds a file once, of the image that was found before, if there is one.
-    fn build_file(&self, output: &Path, found: &mut Option<Found>) -> Result<Report, BuildError> {
+    fn build_file(&self, output: &Path, found: &mut Option<Found>) -> Result<BuildReport, BuildError> {
         let options = self.options;
         self.refuse_mutable()?;
         let (file, pending) = Pending::create(output)?;
@@ -226,7 +226,7 @@ impl<'a> Build<'a> {
         found: &mut Option<Found>,
         output: &mut O,
         write_back: &AtomicBool,
-    ) -> Result<(Report, Options), BuildError> {
+    ) -> Result<(BuildReport, Options), BuildError> {
         let options = self.options;
         let layers = if let Some((source, image)) = found {
             let layers = source.prefetch(&image.layers);
@@ -266,7 +266,7 @@ impl<'a> Build<'a> {
         let pipeline = Pipeline::new(&layers, disk, options.threads, self.cancel);
         let (applied, summary) = pipeline.run(|| {
             let formatter = Formatter::new(&pipeline, format.clone())?;
-            let mut rootfs = Rootfs::with_limits(formatter, limits);
+            let mut rootfs = RootfsBuilder::with_limits(formatter, limits);
             let applied = self.apply_layers(&layers, &pipeline, &image.layers, &mut rootfs, write_back)?;
             if let Some(guest) = &guest {
                 match guest.install(&mut rootfs) {
@@ -283,7 +283,7 @@ impl<'a> Build<'a> {
             };
             Self::finish(rootfs, max).map(|summary| (applied, summary))
         })?;
-        let report = Report {
+        let report = BuildReport {
             resolved_ref: image.resolved_ref.clone(),
             digest: image.digest.clone(),
             platform: image.platform.clone(),
@@ -336,7 +336,7 @@ impl<'a> Build<'a> {
     }
 
     /// Completes the file system, whose size may be what fits the content up to `max` bytes.
-    fn finish<O: Output>(rootfs: Rootfs<O>, max: Option<u64>) -> Result<Summary, BuildError> {
+    fn finish<O: Output>(rootfs: RootfsBuilder<O>, max: Option<u64>) -> Result<Summary, BuildError> {
         let finished = rootfs.formatter.finish(rootfs.tree);
         finished
             .map(|(_, summary)| summary)
@@ -408,7 +408,7 @@ impl<'a> Build<'a> {
         layers: &ImageLayers<'_>,
         pipeline: &Pipeline<'_, impl Output + Send>,
         listed: &[Layer],
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut RootfsBuilder<O>,
         write_back: &AtomicBool,
     ) -> Result<Vec<AppliedLayer>, BuildError> {
         let mut applied = Vec::with_capacity(listed.len());
@@ -443,7 +443,7 @@ impl<'a> Build<'a> {
         layers: &ImageLayers<'_>,
         pipeline: &Pipeline<'_, impl Output + Send>,
         index: usize,
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut RootfsBuilder<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let (source, layer) = (layers.source, &layers.layers[index]);
         let applied = self.apply_tar(layers, pipeline, index, rootfs);
@@ -452,17 +452,17 @@ impl<'a> Build<'a> {
         }
         // What is wrong with the content may come from a damaged blob, so that has the first word, after the source.
         let end = pipeline.end(index);
-        source.finish(layer)?;
+        source.wait_downloaded(layer)?;
         if let Err(error) = end.read {
             // A cancellation says nothing of the copy.
-            if !Cancelled::caused(&error) && source.forget(layer)? {
+            if !Cancelled::caused(&error) && source.evict(layer)? {
                 return Err(LayerFailure::UnreadableCopy(error));
             }
             return applied.and(Err(LayerFailure::Read(error)));
         }
         match end.verdict {
             Ok(()) => applied,
-            Err(error) if source.forget(layer)? => Err(LayerFailure::Copy(error)),
+            Err(error) if source.evict(layer)? => Err(LayerFailure::Copy(error)),
             Err(error) => Err(LayerFailure::Blob(error)),
         }
     }
@@ -473,7 +473,7 @@ impl<'a> Build<'a> {
         layers: &ImageLayers<'_>,
         pipeline: &Pipeline<'_, impl Output + Send>,
         index: usize,
-        rootfs: &mut Rootfs<O>,
+        rootfs: &mut RootfsBuilder<O>,
     ) -> Result<AppliedLayer, LayerFailure> {
         let begun = Instant::now();
         let mut tar = pipeline.open(index)?;

@@ -26,7 +26,7 @@ use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, Scratch, parent_of};
+use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, TempDirectory, parent_of};
 pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
@@ -34,7 +34,7 @@ pub(crate) use zeros::write_sparsely;
 pub(crate) struct Stage {
     target: PathBuf,
     tree: Staged,
-    directory: Scratch,
+    directory: TempDirectory,
     description: Description,
 }
 
@@ -93,7 +93,7 @@ impl Stage {
                 }
             }
             let (file, new) = NewFile::create(&description_of(&target), ANY_FILE).map_err(failed)?;
-            let directory = Scratch::create(&target).map_err(failed)?;
+            let directory = TempDirectory::create(&target).map_err(failed)?;
             Ok(Self {
                 tree: Staged::new(directory.directory()).map_err(failed)?,
                 directory,

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ext4::{Finding, ReadAt, ReadError, Report, Severity};
+use ext4::{CheckReport, Finding, ReadAt, ReadError, Severity};
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 use tracing::info;
@@ -35,7 +35,7 @@ pub struct Verdict {
     /// Path of the disk image; `None` of a reader.
     pub path: Option<PathBuf>,
     /// All that is wrong with its file system.
-    pub report: Report,
+    pub report: CheckReport,
     /// Size of the file in bytes.
     pub size_bytes: u64,
     /// The digest that was expected, if it is another than that of the file.

@@ -10,8 +10,8 @@ use std::slice;
 use ext4::{BlockSize, Device, Kind, Label, Options, Size, Timestamp};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure as _};
-use microagent::diff::{DiffError, DiffOptions, DiffReason, Difference, Section, diff};
-use microagent::inspect::{Disk, InspectReason};
+use microagent::diff::{DiffError, DiffOptions, DiffReason, DiffSection, Difference, diff};
+use microagent::inspect::{DiskImage, InspectReason};
 use microagent::verify::verify;
 use oci::{Algorithm, Digest};
 use sample::{Change, Sample, changed, options, permissions, sample};
@@ -38,7 +38,7 @@ fn differences(a: &NamedTempFile, b: &NamedTempFile) -> Vec<Difference> {
 fn tree_lines(differences: &[Difference]) -> Vec<String> {
     let in_tree = differences
         .iter()
-        .filter(|difference| difference.section == Section::Tree);
+        .filter(|difference| difference.section == DiffSection::Tree);
     let line = |difference: &Difference| {
         let value = |value: &Option<String>| value.clone().unwrap_or_default();
         let count = difference.count.map(|count| format!(" ({count})"));
@@ -54,7 +54,7 @@ fn tree_lines(differences: &[Difference]) -> Vec<String> {
     in_tree.map(line).collect()
 }
 
-fn fields(differences: &[Difference], section: Section) -> Vec<&str> {
+fn fields(differences: &[Difference], section: DiffSection) -> Vec<&str> {
     let in_section = differences.iter().filter(|difference| difference.section == section);
     in_section.map(|difference| &*difference.field).collect()
 }
@@ -238,7 +238,7 @@ fn holes_are_compared_as_the_zeros_that_they_are() {
     });
     let found = differences(&with_hole, &without);
     assert_eq!(tree_lines(&found), [] as [&str; 0], "the files hold the same");
-    assert!(fields(&found, Section::Layout).contains(&"extents"));
+    assert!(fields(&found, DiffSection::Layout).contains(&"extents"));
 }
 
 /// A change to the options.
@@ -261,9 +261,9 @@ fn options_are_fields_of_the_superblock() {
         let mut options = options();
         change(&mut options);
         let found = differences(&before, &sample(options).finish());
-        assert_eq!(fields(&found, Section::Superblock), *expected);
+        assert_eq!(fields(&found, DiffSection::Superblock), *expected);
         assert_eq!(tree_lines(&found), [] as [&str; 0]);
-        assert_eq!(fields(&found, Section::Layout), [] as [&str; 0]);
+        assert_eq!(fields(&found, DiffSection::Layout), [] as [&str; 0]);
     }
     let larger = sample(Options {
         size: Size::Fixed(32 << 20),
@@ -272,10 +272,10 @@ fn options_are_fields_of_the_superblock() {
     });
     let found = differences(&before, &larger.finish());
     for field in ["blocks_count", "log_block_size", "blocks_per_group"] {
-        assert!(fields(&found, Section::Superblock).contains(&field), "{field}");
+        assert!(fields(&found, DiffSection::Superblock).contains(&field), "{field}");
     }
     assert_eq!(tree_lines(&found), [] as [&str; 0]);
-    assert_eq!(fields(&found, Section::Bytes), ["file size"]);
+    assert_eq!(fields(&found, DiffSection::Bytes), ["file size"]);
 }
 
 #[test]
@@ -288,11 +288,11 @@ fn the_same_tree_in_other_places_differs_in_its_layout_alone() {
         sample.finish()
     });
     let found = differences(&one, &other);
-    assert_eq!(fields(&found, Section::Tree), [] as [&str; 0]);
+    assert_eq!(fields(&found, DiffSection::Tree), [] as [&str; 0]);
     let extents = &found[0];
     assert_eq!(
         (extents.section, &*extents.field, extents.count),
-        (Section::Layout, "extents", Some(2))
+        (DiffSection::Layout, "extents", Some(2))
     );
     assert_eq!(extents.excerpt.len(), 4);
     assert!(extents.excerpt[0].starts_with("-/x: 0+1@"), "{:?}", extents.excerpt);
@@ -334,7 +334,7 @@ fn bytes_that_belong_to_no_file_are_named_by_what_they_belong_to() {
     ] {
         let after = patched(&bytes, position, patch);
         let found = differences(&before, &after);
-        assert_eq!(fields(&found, Section::Bytes), expected);
+        assert_eq!(fields(&found, DiffSection::Bytes), expected);
         assert_eq!(found.len(), expected.len(), "{found:?}");
         let excerpt = found.last().unwrap().excerpt.join("\n");
         let shown = format!("{:02x} {:02x} {:02x}", patch[0], patch[1], patch[2]);
@@ -543,7 +543,7 @@ fn whatever_reads_an_image_can_be_cancelled() {
         let error = verify(a, digest, &cancelled).unwrap_err();
         assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
     }
-    let error = Disk::open_until(a, &cancelled).err().unwrap();
+    let error = DiskImage::open_until(a, &cancelled).err().unwrap();
     assert!(matches!(error.reason, InspectReason::Cancelled(_)), "{error:?}");
 
     let cancel = Cancel::new();
@@ -555,7 +555,7 @@ fn whatever_reads_an_image_can_be_cancelled() {
     assert!(matches!(error, DiffError::Cancelled(_)), "{error:?}");
 
     let cancel = Cancel::new();
-    let disk = Disk::open_until(b, &cancel).unwrap();
+    let disk = DiskImage::open_until(b, &cancel).unwrap();
     let directory = tempfile::tempdir().unwrap();
     disk.copy(b"/other", directory.path().join("copy")).unwrap();
     let mut content = disk.content(b"/other").unwrap();

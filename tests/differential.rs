@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
-use layer::{LayerError, LayerOptions, Rootfs};
+use layer::{LayerError, LayerOptions, RootfsBuilder};
 
 use containerd::Containerd;
 use support::kernel::Mount;
@@ -248,7 +248,7 @@ fn apply(image: &Path, tars: &[Vec<u8>]) -> Result<(), (usize, Box<LayerError>)>
         journal: Journal::None,
         ..Options::new([7; 16])
     };
-    let mut rootfs = Rootfs::new(Formatter::new(file, options).unwrap());
+    let mut rootfs = RootfsBuilder::new(Formatter::new(file, options).unwrap());
     for (index, tar) in tars.iter().enumerate() {
         let applied = rootfs.apply(&tar[..], &LayerOptions::default());
         applied.map_err(|error| (index, Box::new(error)))?;

@@ -26,9 +26,9 @@ use std::path::{Path, PathBuf};
 
 use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size, Timestamp};
 use layer::cancel::Cancel;
-use microagent::diff::{DiffOptions, Section, diff};
+use microagent::diff::{DiffOptions, DiffSection, diff};
 use microagent::guest::Init;
-use microagent::rootfs::{BuildOptions, Report, build, build_into};
+use microagent::rootfs::{BuildOptions, BuildReport, build, build_into};
 use oci::{Platform, Reference};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -229,7 +229,7 @@ impl Stored {
 }
 
 /// Builds an image with the options of all cases, changed, and gives it to a look.
-fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOnce(&Path, &Report) -> T) -> T {
+fn built<T>(reference: &str, architecture: &str, change: Change, look: impl FnOnce(&Path, &BuildReport) -> T) -> T {
     built_by(1, reference, architecture, change, look)
 }
 
@@ -239,7 +239,7 @@ fn built_by<T>(
     reference: &str,
     architecture: &str,
     change: Change,
-    look: impl FnOnce(&Path, &Report) -> T,
+    look: impl FnOnce(&Path, &BuildReport) -> T,
 ) -> T {
     let directory = TempDir::new().unwrap();
     let output = directory.path().join("image.ext4");
@@ -388,7 +388,7 @@ fn only_identity_sets_the_same_layers_apart_that_are_compressed_otherwise() {
                             DiffOptions::default(),
                             &Cancel::new(),
                             &mut |difference| {
-                                if difference.section != Section::Bytes {
+                                if difference.section != DiffSection::Bytes {
                                     fields.insert(difference.field.clone());
                                 }
                                 Ok(())

@@ -15,7 +15,7 @@ const ADVERSARIES: [&str; 4] = [
 /// Tests as `file::function`, one list for each of the adversaries. An empty list is an empty cell.
 const GUARANTEES: [(&str, [&[&str]; 4]); 5] = [
     (
-        "Verified",
+        "VerifyingReader",
         [
             &["tests/cli/failures.rs::a_damaged_blob_is_named_whatever_its_bytes_break"],
             &[

@@ -36,7 +36,7 @@ mod whiteouts;
 mod wrappings;
 
 use ext4::{Fit, Formatter, Journal, Options, Size};
-use layer::{LayerError, LayerOptions, LayerSummary, Rootfs};
+use layer::{LayerError, LayerOptions, LayerSummary, RootfsBuilder};
 
 /// Makes a test of each line: a name, layers, and the tree that they make or the error that they are.
 macro_rules! cases {
@@ -53,7 +53,7 @@ macro_rules! cases {
 pub(crate) use cases;
 
 /// An empty file system that takes no more room than it needs.
-pub(crate) fn empty() -> Rootfs<Vec<u8>> {
+pub(crate) fn empty() -> RootfsBuilder<Vec<u8>> {
     let options = Options {
         size: Size::Fit(Fit {
             free: 0,
@@ -65,7 +65,7 @@ pub(crate) fn empty() -> Rootfs<Vec<u8>> {
         growth: false,
         ..Options::new([7; 16])
     };
-    Rootfs::new(Formatter::new(Vec::new(), options).unwrap())
+    RootfsBuilder::new(Formatter::new(Vec::new(), options).unwrap())
 }
 
 /// Applies tars one after the other, and shows the tree that they make.

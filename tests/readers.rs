@@ -10,7 +10,7 @@ use std::thread;
 use ext4::{ReadAt, Size};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure as _};
-use microagent::inspect::{CopyError, Disk, InspectError, InspectReason};
+use microagent::inspect::{CopyError, DiskImage, InspectError, InspectReason};
 use microagent::rootfs::{BuildOptions, build_into};
 use microagent::verify::{verify, verify_reader};
 use oci::{Algorithm, Digest};
@@ -93,7 +93,7 @@ fn store(bytes: &[u8], requests: usize) -> Store<'_> {
 }
 
 /// Everything that a disk says of itself and of a directory, as JSON, and a file of it.
-fn seen<R: ReadAt>(disk: &Disk<R>) -> (serde_json::Value, String, Vec<u8>, Vec<u8>) {
+fn seen<R: ReadAt>(disk: &DiskImage<R>) -> (serde_json::Value, String, Vec<u8>, Vec<u8>) {
     let mut summary = serde_json::to_value(disk.summary().unwrap()).unwrap();
     summary.as_object_mut().unwrap().remove("path");
     let listed = serde_json::to_string(&disk.list(b"/etc").unwrap()).unwrap();
@@ -111,24 +111,24 @@ fn a_disk_is_the_same_wherever_its_bytes_are() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("hello.ext4");
     fs::write(&path, &image).unwrap();
-    let disk = Disk::open(&path).unwrap();
+    let disk = DiskImage::open(&path).unwrap();
     assert_eq!(disk.summary().unwrap().path, Some(path));
     let expected = seen(&disk);
     assert!(expected.1.contains(r#""name":"motd","type":"file""#), "{}", expected.1);
     assert!(!expected.2.is_empty());
     assert_eq!(expected.2, expected.3);
-    assert_eq!(seen(&Disk::new(&image).unwrap()), expected);
-    assert_eq!(seen(&Disk::new(Part::of(&image)).unwrap()), expected);
-    assert_eq!(seen(&Disk::new(store(&image, usize::MAX)).unwrap()), expected);
-    let disk = Disk::new(image).unwrap();
+    assert_eq!(seen(&DiskImage::new(&image).unwrap()), expected);
+    assert_eq!(seen(&DiskImage::new(Part::of(&image)).unwrap()), expected);
+    assert_eq!(seen(&DiskImage::new(store(&image, usize::MAX)).unwrap()), expected);
+    let disk = DiskImage::new(image).unwrap();
     assert_eq!(seen(&disk), expected);
     assert_eq!(disk.summary().unwrap().path, None);
 }
 
 #[test]
 fn files_that_are_open_at_once_outlive_their_disk() {
-    let disk = Disk::new(hello()).unwrap();
-    let read = |mut content: microagent::inspect::Content<Vec<u8>>| {
+    let disk = DiskImage::new(hello()).unwrap();
+    let read = |mut content: microagent::inspect::FileContent<Vec<u8>>| {
         let mut bytes = Vec::new();
         content.read_to_end(&mut bytes).map(|_| bytes).unwrap()
     };
@@ -156,28 +156,28 @@ fn errors_of_a_reader_name_no_path() {
         assert_eq!(error.image, None);
         chain(&error)
     };
-    let nothing = Disk::new(&[0_u8; 4096][..]).unwrap_err();
+    let nothing = DiskImage::new(&[0_u8; 4096][..]).unwrap_err();
     assert_eq!(
         text(nothing),
         "could not look into the disk image: not an ext2, ext3 or ext4 file system"
     );
     let image = hello();
-    let disk = Disk::new(&image).unwrap();
+    let disk = DiskImage::new(&image).unwrap();
     assert_eq!(
         text(disk.list(b"/nothing").unwrap_err()),
         "could not look into the disk image: could not read \"/nothing\" in it: there is no such file or directory"
     );
 
-    let lost = Disk::new(store(&image, 0)).unwrap_err();
+    let lost = DiskImage::new(store(&image, 0)).unwrap_err();
     assert_eq!(lost.kind(), ErrorKind::from(io::ErrorKind::ConnectionReset));
     let expected = "could not look into the disk image: could not read the image at byte 1024: connection reset";
     assert_eq!(text(lost), expected);
     // The requests of opening the file, and none for its content.
     let requests = (1..1000).find(|&requests| {
-        let opened = Disk::new(store(&image, requests)).map(|disk| disk.content(b"/etc/motd"));
+        let opened = DiskImage::new(store(&image, requests)).map(|disk| disk.content(b"/etc/motd"));
         opened.is_ok_and(|content| content.is_ok())
     });
-    let disk = Disk::new(store(&image, requests.unwrap())).unwrap();
+    let disk = DiskImage::new(store(&image, requests.unwrap())).unwrap();
     let error = disk.content(b"/etc/motd").unwrap().read(&mut [0]).unwrap_err();
     let error = error.downcast::<InspectError>().unwrap();
     assert!(matches!(error.reason, InspectReason::Path { .. }), "{error:?}");
@@ -192,7 +192,7 @@ fn errors_of_a_reader_name_no_path() {
 fn a_reader_can_be_cancelled() {
     let image = hello();
     let cancel = Cancel::new();
-    let disk = Disk::new_until(&image, &cancel).unwrap();
+    let disk = DiskImage::new_until(&image, &cancel).unwrap();
     let mut content = disk.content(b"/etc/motd").unwrap();
     cancel.cancel();
     let error = content.read(&mut [0]).unwrap_err();
@@ -200,7 +200,7 @@ fn a_reader_can_be_cancelled() {
     let digest = Digest::of(Algorithm::Sha256, &image);
     for error in [
         disk.list(b"/").unwrap_err(),
-        Disk::new_until(&image, &cancel).unwrap_err(),
+        DiskImage::new_until(&image, &cancel).unwrap_err(),
         verify_reader(&image, None, &cancel).unwrap_err(),
         verify_reader(&image, Some(&digest), &cancel).unwrap_err(),
     ] {

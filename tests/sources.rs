@@ -37,7 +37,8 @@ use std::sync::{Arc, Mutex};
 use layer::cancel::Cancel;
 use layer::events::Events;
 use oci::{
-    Event, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions, Verified,
+    Event, Image, ImageError, Layer, Platform, Progress, Reference, RegistryOptions, Source, SourceOptions,
+    VerifyingReader,
 };
 use tempfile::TempDir;
 
@@ -126,10 +127,10 @@ fn rootfs_build(reference: &str, out: &Path, state: &Path) -> Command {
 
 /// The verified bytes of a layer.
 fn read(source: &Source, layer: &Layer) -> Result<Vec<u8>, ImageError> {
-    let mut blob = Verified::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
+    let mut blob = VerifyingReader::new(source.blob(layer)?, layer.digest.clone(), Some(layer.size));
     let mut content = Vec::new();
     let read = blob.read_to_end(&mut content);
-    source.finish(layer)?;
+    source.wait_downloaded(layer)?;
     read.unwrap();
     blob.finish().unwrap();
     Ok(content)

@@ -32,7 +32,7 @@ mod values;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
-pub use findings::{Finding, Report};
+pub use findings::{CheckReport, Finding};
 pub use ownership::BlockRole;
 pub use problem::{BitmapUnit, InodeFeature, Problem, QuotaProblem, Severity, StopReason};
 
@@ -78,7 +78,7 @@ const MAX_ZEROS: u32 = 1000;
 /// [`ReadError::NotExt4`], [`ReadError::Unsupported`] for features that this crate does not know,
 /// [`ReadError::FastCommits`] if those were not replayed, and [`ReadError::Input`] if the image
 /// does not give its bytes. All that is wrong with a file system is a [`Finding`] instead.
-pub fn check<R: ReadAt>(input: R) -> Result<Report, ReadError> {
+pub fn check<R: ReadAt>(input: R) -> Result<CheckReport, ReadError> {
     let len = input.size().map_err(|source| ReadError::Input { offset: 0, source })?;
     let mut reader = Reader::new(input);
     let superblock = reader.read_superblock()?;

@@ -9,7 +9,7 @@ use crate::units::{BlockNr, BlockRange, Extent};
 /// `Clone`: each block belongs to one file, and hard links share an inode by construction. The
 /// default is the content of an empty file, of any image.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Data {
+pub struct FileData {
     len: u64,
     content: Content,
     /// The formatter that wrote it; none for an empty file, and for what a formatter makes for
@@ -31,7 +31,7 @@ impl Default for Content {
     }
 }
 
-impl Data {
+impl FileData {
     /// Size of the content in bytes, holes included.
     #[must_use]
     pub fn len(&self) -> u64 {

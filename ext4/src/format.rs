@@ -1,6 +1,6 @@
 //! [`Formatter`]: stream content, then write the metadata, step by step.
 
-mod content;
+mod data_reader;
 mod finish;
 mod large_values;
 mod settle;
@@ -12,7 +12,7 @@ use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
-use crate::data::Data;
+use crate::data::FileData;
 use crate::disk::extent::MAX_FILE_BLOCKS;
 use crate::disk::inode::MAX_INLINE_DATA;
 use crate::encode::directory::Blocks;
@@ -29,7 +29,7 @@ use crate::place::geometry::Geometry;
 use crate::place::size::MIB;
 use crate::tree::{Tree, Xattrs};
 
-pub use content::Content;
+pub use data_reader::DataReader;
 
 /// Writes one file system, from its first byte to its last.
 ///
@@ -106,7 +106,7 @@ impl<O: Output> Formatter<O> {
     ///
     /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if the content is to blame, [`FormatError::Image`] if
     /// the output is, [`FormatError::FileTooLarge`].
-    pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<Data, FormatError> {
+    pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<FileData, FormatError> {
         if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
             return Ok(read_inline(content, len)?.written_by(self.origin));
         }
@@ -119,8 +119,13 @@ impl<O: Output> Formatter<O> {
     /// # Errors
     ///
     /// As [`Formatter::write_data`], and [`FormatError::InvalidRange`].
-    pub fn write_sparse(&mut self, content: impl Read, len: u64, ranges: &[Range<u64>]) -> Result<Data, FormatError> {
-        let mut data = Data::with_len(self.checked_len(len)?);
+    pub fn write_sparse(
+        &mut self,
+        content: impl Read,
+        len: u64,
+        ranges: &[Range<u64>],
+    ) -> Result<FileData, FormatError> {
+        let mut data = FileData::with_len(self.checked_len(len)?);
         sparse::check(ranges, len)?;
         let mut content = sparse::Filled::new(content, ranges);
         for segment in sparse::segments(ranges, u64::from(self.options.block_size.bytes())) {
@@ -142,7 +147,7 @@ impl<O: Output> Formatter<O> {
     /// [`FormatError::ForeignData`], [`FormatError::NoSpace`] if the output could not hold the
     /// content, with what it needs for all that was written so far, and [`FormatError::Image`] if
     /// what was written cannot be completed; reading gives the errors of the output.
-    pub fn read_data<'a>(&'a mut self, data: &'a Data) -> Result<Content<'a, O>, FormatError> {
+    pub fn read_data<'a>(&'a mut self, data: &'a FileData) -> Result<DataReader<'a, O>, FormatError> {
         if !data.is_from(self.origin) {
             return Err(FormatError::ForeignData { path: None });
         }
@@ -160,7 +165,7 @@ impl<O: Output> Formatter<O> {
                 });
             }
         }
-        Ok(Content::new(&mut self.image, data))
+        Ok(DataReader::new(&mut self.image, data))
     }
 
     /// Checks that the attributes of a file fit, which [`Formatter::finish`] finds out in the end: who adds files one after the
@@ -203,7 +208,7 @@ impl<O: Output> Formatter<O> {
     /// The same happens to all content that no file of the tree has in the end, such as that which
     /// ended too early. Content of another formatter stays where it is, and [`Formatter::finish`]
     /// fails with [`FormatError::ForeignData`].
-    pub fn free(&mut self, data: Data) {
+    pub fn free(&mut self, data: FileData) {
         if !data.is_from(self.origin) {
             self.freed_foreign = true;
             return;
@@ -225,8 +230,8 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Writes content to blocks, however small it is.
-    fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<Data, FormatError> {
-        let mut data = Data::with_len(self.checked_len(len)?);
+    fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<FileData, FormatError> {
+        let mut data = FileData::with_len(self.checked_len(len)?);
         self.write_range(&mut data, 0, &mut content, len)?;
         Ok(data)
     }
@@ -243,7 +248,7 @@ impl<O: Output> Formatter<O> {
     /// Writes `len` bytes that begin at a block's start, `offset` bytes into the file.
     fn write_range(
         &mut self,
-        data: &mut Data,
+        data: &mut FileData,
         offset: u64,
         content: &mut impl Read,
         len: u64,
@@ -272,7 +277,7 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Writes the blocks of a directory.
-    fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<Data, FormatError> {
+    fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<FileData, FormatError> {
         let data = self.cursor.take_data(blocks.block_count());
         let mut places = data.extents().iter().flat_map(|extent| extent.range().blocks());
         blocks.encode(context, |block| {
@@ -284,7 +289,7 @@ impl<O: Output> Formatter<O> {
 }
 
 /// Content so small that the inode holds it.
-fn read_inline(content: impl Read, len: u64) -> Result<Data, FormatError> {
+fn read_inline(content: impl Read, len: u64) -> Result<FileData, FormatError> {
     let mut bytes = Vec::new();
     content
         .take(len)
@@ -294,5 +299,5 @@ fn read_inline(content: impl Read, len: u64) -> Result<Data, FormatError> {
     if actual < len {
         return Err(FormatError::ContentTooShort { expected: len, actual });
     }
-    Ok(Data::in_inode(bytes.into()))
+    Ok(FileData::in_inode(bytes.into()))
 }

@@ -204,7 +204,7 @@ impl<O: Output> Image<O> {
             return Ok(());
         }
         self.output
-            .clear(offset, len)
+            .discard(offset, len)
             .map_err(failed(ImageAction::Clear, offset))
     }
 
@@ -342,8 +342,8 @@ mod tests {
             Ok(vec![7; 7])
         }
 
-        fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-            Output::clear(self.catch_up()?, offset, len)
+        fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+            Output::discard(self.catch_up()?, offset, len)
         }
 
         fn set_len(&mut self, len: u64) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Writes ext4 file systems, byte for byte reproducible: a tree and its contents in, a clean image
 //! out; and reads and checks any. No mke2fs, no mount, no privileges, no `unsafe`.
 //!
-//! A [`Formatter`] streams the content of files to its final blocks; a [`Tree`] takes names, metadata and the [`Data`] that
+//! A [`Formatter`] streams the content of files to its final blocks; a [`Tree`] takes names, metadata and the [`FileData`] that
 //! the formatter gave back as proof; [`Formatter::finish`] writes the rest. The same calls with the same [`Options`] give the
 //! same bytes, whenever and wherever.
 //!
@@ -145,12 +145,12 @@ mod tree;
 mod units;
 
 pub use check::{
-    BitmapUnit, BlockRole, Finding, InodeFeature, Problem, QuotaProblem, Report, Severity, StopReason, check,
+    BitmapUnit, BlockRole, CheckReport, Finding, InodeFeature, Problem, QuotaProblem, Severity, StopReason, check,
 };
-pub use data::Data;
+pub use data::FileData;
 pub use error::{FormatError, ImageAction};
 pub use file_type::FileType;
-pub use format::{Content, Formatter, Summary};
+pub use format::{DataReader, Formatter, Summary};
 pub use options::{BOOT_AREA_LEN, Fit, Inodes, Journal, Label, Options, Size};
 pub use output::{DeviceOutput, Output};
 pub use read::{ReadError, Reader, Structure, StructureKind};

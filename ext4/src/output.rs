@@ -45,7 +45,7 @@ pub trait Output {
     /// # Errors
     ///
     /// That of the place.
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()>;
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()>;
 
     /// Sets the size in bytes: what lies beyond it is lost, and a larger one grows the place with
     /// zeros.
@@ -78,8 +78,8 @@ macro_rules! forward {
                 (**self).write_parts(buffer, parts, offset)
             }
 
-            fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-                (**self).clear(offset, len)
+            fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+                (**self).discard(offset, len)
             }
 
             fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -112,7 +112,7 @@ impl Output for Vec<u8> {
         Ok(())
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         let end = usize::try_from(offset + len).map_or(self.len(), |end| end.min(self.len()));
         let start = usize::try_from(offset).map_or(end, |start| start.min(end));
         self[start..end].fill(0);
@@ -155,7 +155,7 @@ impl Output for File {
         self.write_all(bytes)
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         if punch(self, offset, len)? {
             return Ok(());
         }
@@ -259,7 +259,7 @@ impl Output for DeviceOutput {
         self.file.write_at(bytes, offset)
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         clear_device(&mut self.file, offset, len.min(self.len.saturating_sub(offset)))
     }
 
@@ -267,7 +267,7 @@ impl Output for DeviceOutput {
         if len > self.capacity {
             return Err(io::ErrorKind::StorageFull.into());
         }
-        self.clear(len, u64::MAX - len)?;
+        self.discard(len, u64::MAX - len)?;
         self.len = len;
         Ok(())
     }

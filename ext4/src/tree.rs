@@ -7,7 +7,7 @@ mod metadata;
 use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
 use std::mem;
 
-use crate::data::Data;
+use crate::data::FileData;
 use crate::file_type::FileType;
 use crate::origin::Origin;
 
@@ -123,7 +123,7 @@ pub enum Kind {
     /// A directory.
     Directory(Directory),
     /// A regular file; its content is in the image already.
-    File(Data),
+    File(FileData),
     /// A symbolic link and its target.
     Symlink(Box<[u8]>),
     /// A character device.
@@ -382,7 +382,7 @@ impl Tree {
     /// # Errors
     ///
     /// [`TreeError::NoSuchInode`], [`TreeError::NotADirectory`] and [`TreeError::NotFound`].
-    pub fn remove(&mut self, directory: InodeId, name: &[u8]) -> Result<Vec<Data>, TreeError> {
+    pub fn remove(&mut self, directory: InodeId, name: &[u8]) -> Result<Vec<FileData>, TreeError> {
         let parent = self.directory_mut(directory)?;
         let removed = parent.entries.remove(name).ok_or(TreeError::NotFound)?;
         let removed = InodeId::new(removed, self.origin);
@@ -427,7 +427,7 @@ impl Tree {
 
     /// Removes the inodes that are held and have no name, and returns their contents. The others
     /// are held no longer.
-    pub fn release(&mut self) -> Vec<Data> {
+    pub fn release(&mut self) -> Vec<FileData> {
         let held = mem::take(&mut self.held).into_iter();
         let nameless = held.filter_map(|id| self.inodes[id.index as usize].take_if(|inode| inode.links == 0));
         let kinds = nameless.map(|inode| inode.kind);
@@ -460,7 +460,7 @@ impl Tree {
     }
 
     /// Contents of all files, and the inodes that have them.
-    pub(crate) fn contents(&self) -> impl Iterator<Item = (InodeId, &Data)> {
+    pub(crate) fn contents(&self) -> impl Iterator<Item = (InodeId, &FileData)> {
         (0..)
             .zip(&self.inodes)
             .filter_map(|(index, inode)| match &inode.as_deref()?.kind {
@@ -470,7 +470,7 @@ impl Tree {
     }
 
     /// Contents of all files.
-    pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = &mut Data> {
+    pub(crate) fn contents_mut(&mut self) -> impl Iterator<Item = &mut FileData> {
         self.inodes
             .iter_mut()
             .flatten()

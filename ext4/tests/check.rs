@@ -4,8 +4,8 @@ use std::io::Cursor;
 use std::time::{Duration, Instant};
 
 use ext4::{
-    BlockSize, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Problem, ReadError,
-    Reader, Report, Severity, Size, Structure, StructureKind, Tree, check,
+    BlockSize, CheckReport, Directory, Finding, Formatter, InodeId, Inodes, Journal, Kind, Metadata, Options, Problem,
+    ReadError, Reader, Severity, Size, Structure, StructureKind, Tree, check,
 };
 
 /// An image with every kind of structure.
@@ -75,7 +75,7 @@ fn findings(image: &[u8]) -> Vec<Finding> {
 }
 
 /// Checks an image, and that each finding is there once.
-fn checked(image: &[u8]) -> Result<Report, ReadError> {
+fn checked(image: &[u8]) -> Result<CheckReport, ReadError> {
     let report = check(Cursor::new(image))?;
     support::check::assert_distinct(&report);
     Ok(report)

@@ -40,9 +40,9 @@ impl Output for Memory {
         self.bytes.write_at(bytes, offset)
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.assert_within(offset, len);
-        Output::clear(&mut self.bytes, offset, len)
+        Output::discard(&mut self.bytes, offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {

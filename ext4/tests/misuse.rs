@@ -7,8 +7,8 @@ use std::io;
 use std::ops::Range;
 
 use ext4::{
-    BlockSize, Data, Device, Directory, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Label, Metadata,
-    Options, Reader, Size, Timestamp, Tree, TreeError, Xattrs,
+    BlockSize, Device, Directory, FileData, Fit, FormatError, Formatter, InodeId, Inodes, Journal, Kind, Label,
+    Metadata, Options, Reader, Size, Timestamp, Tree, TreeError, Xattrs,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -42,7 +42,7 @@ fn foreign_path<T>(result: Result<T, FormatError>) -> Option<String> {
 }
 
 /// Writes one content.
-type Make = fn(&mut Formatter<Vec<u8>>) -> Data;
+type Make = fn(&mut Formatter<Vec<u8>>) -> FileData;
 
 #[test]
 fn content_of_another_formatter_is_an_error_in_finish() {
@@ -99,8 +99,8 @@ fn content_that_was_removed_goes_back_into_any_tree_of_its_formatter() {
     let removed = first.remove(InodeId::ROOT, b"file").unwrap().pop().unwrap();
     insert(&mut second, InodeId::ROOT, "moved", Kind::File(removed)).unwrap();
     // Content by default is that of an empty file.
-    insert(&mut second, InodeId::ROOT, "empty", Kind::File(Data::default())).unwrap();
-    formatter.free(Data::default());
+    insert(&mut second, InodeId::ROOT, "empty", Kind::File(FileData::default())).unwrap();
+    formatter.free(FileData::default());
     let (image, _) = formatter.finish(second).unwrap();
     support::check::check(&image);
 }
@@ -354,7 +354,7 @@ proptest! {
         let device = Device { major: small(10), minor: small(11) };
         let kinds = [
             Kind::Directory(Directory::new()),
-            Kind::File(Data::default()),
+            Kind::File(FileData::default()),
             Kind::Symlink(bytes.clone().into()),
             Kind::CharDevice(device),
             Kind::BlockDevice(device),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufReader, Read, Write};
 
 use ext4::{Device, FileType, Fit, Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size};
-use layer::{LayerOptions, Rootfs, decode};
+use layer::{LayerOptions, RootfsBuilder, decode};
 
 use crate::e2fsck;
 use crate::memory::{CAPACITY, Memory};
@@ -41,7 +41,7 @@ pub fn run(bytes: &[u8]) {
 }
 
 /// A file system without files.
-pub(crate) fn empty() -> Rootfs<Memory> {
+pub(crate) fn empty() -> RootfsBuilder<Memory> {
     let options = Options {
         size: Size::Fit(Fit {
             free: 0,
@@ -53,7 +53,7 @@ pub(crate) fn empty() -> Rootfs<Memory> {
         growth: false,
         ..Options::new([7; 16])
     };
-    Rootfs::new(Formatter::new(Memory::default(), options).expect("the size is not fixed"))
+    RootfsBuilder::new(Formatter::new(Memory::default(), options).expect("the size is not fixed"))
 }
 
 /// Makes every checksum right that a header of ustar, GNU or PAX might have.
@@ -110,7 +110,7 @@ struct Found {
 }
 
 /// Makes the image if it can be, and holds it against the tree.
-pub(crate) fn finish(mut rootfs: Rootfs<Memory>) {
+pub(crate) fn finish(mut rootfs: RootfsBuilder<Memory>) {
     let expected = expected(&mut rootfs);
     let Ok((image, _)) = rootfs.formatter.finish(rootfs.tree) else {
         return;
@@ -133,7 +133,7 @@ pub(crate) fn finish(mut rootfs: Rootfs<Memory>) {
 }
 
 /// All paths of a tree.
-fn expected(rootfs: &mut Rootfs<Memory>) -> BTreeMap<Vec<u8>, Found> {
+fn expected(rootfs: &mut RootfsBuilder<Memory>) -> BTreeMap<Vec<u8>, Found> {
     let mut found = BTreeMap::new();
     let mut pending = vec![(Vec::new(), InodeId::ROOT)];
     while let Some((path, id)) = pending.pop() {

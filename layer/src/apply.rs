@@ -11,9 +11,9 @@
 
 use std::io::Read;
 
-use ext4::{Data, Directory, FormatError, InodeId, Kind, Metadata, Output, Tree};
+use ext4::{Directory, FileData, FormatError, InodeId, Kind, Metadata, Output, Tree};
 
-use super::Rootfs;
+use super::RootfsBuilder;
 use super::change::{Change, Node};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::path::RelativePath;
@@ -62,7 +62,7 @@ impl Placement {
 
 /// One layer while it is read.
 pub(super) struct Applier<'a, O> {
-    rootfs: &'a mut Rootfs<O>,
+    rootfs: &'a mut RootfsBuilder<O>,
     /// Set if lower layers left no entry: there is nothing to hide, and nothing to wait for.
     is_lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
@@ -71,7 +71,7 @@ pub(super) struct Applier<'a, O> {
 }
 
 impl<'a, O: Output> Applier<'a, O> {
-    pub(super) fn new(rootfs: &'a mut Rootfs<O>) -> Self {
+    pub(super) fn new(rootfs: &'a mut RootfsBuilder<O>) -> Self {
         let root = rootfs.tree.inode(InodeId::ROOT).directory();
         Self {
             is_lowest: root.is_some_and(|root| root.entries().len() == 0),
@@ -136,7 +136,7 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
     /// for links that would themselves replace their target.
     fn hide(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
-        let Rootfs { tree, budget, .. } = &mut *self.rootfs;
+        let RootfsBuilder { tree, budget, .. } = &mut *self.rootfs;
         for placement in &mut self.placements {
             if let Placed::Link { target, hidden } = &mut placement.node
                 && !target.starts_with(&path_of(&placement.position))
@@ -325,7 +325,7 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    fn free(&mut self, contents: Vec<Data>) {
+    fn free(&mut self, contents: Vec<FileData>) {
         for data in contents {
             self.rootfs.formatter.free(data);
         }
@@ -366,7 +366,7 @@ fn implied() -> Metadata {
 }
 
 /// Tells content that could not be read from an image that could not be written.
-fn written(result: Result<Data, FormatError>) -> Result<Data, LayerErrorKind> {
+fn written(result: Result<FileData, FormatError>) -> Result<FileData, LayerErrorKind> {
     result.map_err(|error| match error {
         FormatError::Content(source) => LayerErrorKind::Read(source),
         FormatError::ContentTooShort { expected, actual } => LayerErrorKind::Truncated {

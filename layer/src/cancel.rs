@@ -266,9 +266,9 @@ impl<O: Output> Output for Cancellable<O> {
         self.inner.write_at(bytes, offset)
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.cancel.check()?;
-        self.inner.clear(offset, len)
+        self.inner.discard(offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
@@ -440,7 +440,7 @@ mod tests {
 
         cancel.cancel();
         output.write_at(b"behind", 0).unwrap_err();
-        output.clear(0, 6).unwrap_err();
+        output.discard(0, 6).unwrap_err();
         output.set_len(0).unwrap_err();
         assert_eq!(output.into_inner(), b"before");
     }

@@ -152,9 +152,9 @@ impl<R: BufRead> Decoder<R> {
 
     /// What the members of a gzip stream, which has come to its end, say that their checksum is; none if there is none, or it was
     /// verified.
-    pub fn checksum(&self) -> Option<SaidChecksum> {
+    pub fn checksum(&self) -> Option<DeclaredChecksum> {
         match &self.stream {
-            Stream::Gzip(members) => Some(SaidChecksum {
+            Stream::Gzip(members) => Some(DeclaredChecksum {
                 crc: members.checksum()?,
                 read: members.read_count(),
                 written: self.written,
@@ -209,7 +209,7 @@ pub struct Checksum(u32);
 
 /// The CRC-32 that a gzip stream says its content has, and how long both are.
 #[derive(Debug, Clone, Copy)]
-pub struct SaidChecksum {
+pub struct DeclaredChecksum {
     crc: u32,
     read: u64,
     written: u64,
@@ -226,7 +226,7 @@ impl Checksum {
     /// # Errors
     ///
     /// [`DecodeError::Stream`] if it is another one.
-    pub fn expect(self, said: SaidChecksum) -> Result<(), DecodeError> {
+    pub fn expect(self, said: DeclaredChecksum) -> Result<(), DecodeError> {
         if self.0 == said.crc {
             return Ok(());
         }

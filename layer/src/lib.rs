@@ -2,7 +2,7 @@
 //!
 //! ```
 //! use ext4::{Formatter, Options, Reader, Size};
-//! use layer::{LayerOptions, Rootfs, decode};
+//! use layer::{LayerOptions, RootfsBuilder, decode};
 //!
 //! let mut tar = tar::Builder::new(Vec::new());
 //! let mut header = tar::Header::new_gnu();
@@ -12,7 +12,7 @@
 //! let blob = tar.into_inner()?;
 //!
 //! let options = Options { size: Size::Fixed(16 << 20), ..Options::new([7; 16]) };
-//! let mut rootfs = Rootfs::new(Formatter::new(Vec::new(), options)?);
+//! let mut rootfs = RootfsBuilder::new(Formatter::new(Vec::new(), options)?);
 //! // Compressed or not; the media type is not asked.
 //! let tar = decode(&blob[..], "")?;
 //! rootfs.apply(std::io::BufReader::new(tar), &LayerOptions::default())?;
@@ -21,7 +21,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The way of a layer: [`decode()`] undoes the compression, and [`Rootfs::apply`] reads the tar entry by entry, finds out what
+//! The way of a layer: [`decode()`] undoes the compression, and [`RootfsBuilder::apply`] reads the tar entry by entry, finds out what
 //! each changes, and changes the tree. Nothing of a layer ever touches the file system of the host.
 //!
 //! # Whiteouts
@@ -79,7 +79,7 @@ use std::io::BufRead;
 
 use ext4::{Formatter, Output, Timestamp, Tree};
 
-pub use self::decode::{Checksum, MAX_WINDOW, SaidChecksum};
+pub use self::decode::{Checksum, DeclaredChecksum, MAX_WINDOW};
 pub use self::decode::{Compression, DecodeError, Decoder, StreamFault, StreamPart, decode};
 pub use self::error::{LayerError, LayerErrorKind, Position};
 pub use self::limits::Limits;
@@ -94,7 +94,7 @@ use self::tar::Archive;
 use crate::cancel::{Cancel, Cancellable, Cancelled};
 
 /// The file system of an image, as far as its layers were applied.
-pub struct Rootfs<O> {
+pub struct RootfsBuilder<O> {
     /// Names, inodes and metadata.
     pub tree: Tree,
     /// The contents of the files in the tree.
@@ -102,9 +102,9 @@ pub struct Rootfs<O> {
     budget: Budget,
 }
 
-impl<O> fmt::Debug for Rootfs<O> {
+impl<O> fmt::Debug for RootfsBuilder<O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Rootfs");
+        let mut shown = f.debug_struct("RootfsBuilder");
         shown.field("formatter", &self.formatter).finish_non_exhaustive()
     }
 }
@@ -138,7 +138,7 @@ pub struct LayerSummary {
     pub data_after_end: bool,
 }
 
-impl<O: Output> Rootfs<O> {
+impl<O: Output> RootfsBuilder<O> {
     /// A file system of nothing but the root directory, for layers within the default [`Limits`].
     #[must_use]
     pub fn new(formatter: Formatter<O>) -> Self {

@@ -10,7 +10,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use ext4::{Data, Directory, Inode, InodeId, Kind, Tree};
+use ext4::{Directory, FileData, Inode, InodeId, Kind, Tree};
 
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
@@ -43,7 +43,7 @@ pub(super) fn hide<'a>(
     tree: &mut Tree,
     budget: &mut Budget,
     cancel: &Cancel,
-) -> Result<Vec<Data>, LayerError> {
+) -> Result<Vec<FileData>, LayerError> {
     let mut hidden = Vec::new();
     let mut behind_symlinks = Vec::new();
     for (position, whiteout) in whiteouts {
@@ -105,7 +105,7 @@ fn find(
 }
 
 /// Removes what whiteouts hide. One may have removed what another hides too.
-fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<Data> {
+fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<FileData> {
     let mut unreachable = Vec::new();
     for hidden in hidden {
         let (directory, names) = match hidden {

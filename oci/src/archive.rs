@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::ImageError;
-use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::file_range::{FileError, FileRange};
+use super::spool::Spool;
 use index::{IndexError, Member, clean, index};
 use layer::{Compression, decode};
 
@@ -37,7 +37,7 @@ pub(super) struct Archive {
 impl Archive {
     /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
     /// `scratch`.
-    pub(super) fn open(path: &Path, scratch: &Scratch) -> Result<Self, ImageError> {
+    pub(super) fn open(path: &Path, scratch: &Spool) -> Result<Self, ImageError> {
         let whole = plain(path, scratch)?;
         let mut reader = BufReader::new(whole);
         let members = index(&mut reader).map_err(|error| {
@@ -61,12 +61,12 @@ impl Archive {
     }
 
     /// A file in it, through links if need be.
-    pub(super) fn get(&self, name: &str) -> Option<Section> {
+    pub(super) fn get(&self, name: &str) -> Option<FileRange> {
         let mut name = clean(name);
         for _ in 0..MAX_LINKS {
             match self.members.get(&name)? {
                 Member::File { start, len } => {
-                    return Some(Section::new(Arc::clone(&self.file), *start, *len));
+                    return Some(FileRange::new(Arc::clone(&self.file), *start, *len));
                 }
                 Member::Link(target) => name.clone_from(target),
             }
@@ -76,8 +76,8 @@ impl Archive {
 }
 
 /// Opens a tar that may be compressed, as one that is not.
-fn plain(path: &Path, scratch: &Scratch) -> Result<Section, ImageError> {
-    let mut section = Section::open(path)?;
+fn plain(path: &Path, scratch: &Spool) -> Result<FileRange, ImageError> {
+    let mut section = FileRange::open(path)?;
     let decode_failed = |source| ArchiveError::Decode {
         path: path.to_owned(),
         source,
@@ -105,7 +105,7 @@ mod tests {
     fn archive(tar: &[u8]) -> Result<Archive, ImageError> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(tar).unwrap();
-        Archive::open(file.path(), &Scratch::new(Path::new(""), 1 << 20, &Cancel::new()))
+        Archive::open(file.path(), &Spool::new(Path::new(""), 1 << 20, &Cancel::new()))
     }
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {

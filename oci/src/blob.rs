@@ -3,10 +3,10 @@
 use std::fmt;
 use std::io::{self, BufReader, Read};
 
+use super::file_range::FileRange;
 use super::progress::LayerReporter;
 #[cfg(feature = "registry")]
 use super::registry::Growing;
-use super::section::Section;
 use layer::Decoder;
 
 /// The bytes of a layer as they are at the source, compressed or not.
@@ -18,14 +18,14 @@ pub struct Blob {
 
 /// Where they come from.
 pub(super) enum Bytes {
-    Section(Section),
+    FileRange(FileRange),
     #[cfg(feature = "registry")]
     Growing(Growing),
     /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
     /// that decompressed.
-    Decoded(Section, Box<Decoder<BufReader<Section>>>),
+    Decoded(FileRange, Box<Decoder<BufReader<FileRange>>>),
     /// Of an archive as it holds them.
-    Packed(Section),
+    Packed(FileRange),
 }
 
 impl Blob {
@@ -40,7 +40,7 @@ impl Blob {
     /// Takes the first `size` bytes of a file for a blob.
     #[must_use]
     pub fn of_file(file: std::fs::File, size: u64) -> Self {
-        Self::new(Bytes::Section(Section::whole(file, size)), None)
+        Self::new(Bytes::FileRange(FileRange::whole(file, size)), None)
     }
 
     /// The blob as it is stored, which for some archives is compressed where the manifest says
@@ -55,17 +55,17 @@ impl Blob {
     }
 
     /// Returns whether others hash its bytes: the download that
-    /// [`Source::finish`](super::Source::finish) asks, or the decoder.
+    /// [`Source::wait_downloaded`](super::Source::wait_downloaded) asks, or the decoder.
     #[must_use]
     pub fn is_hashed_elsewhere(&self) -> bool {
-        !matches!(self.bytes, Bytes::Section(_) | Bytes::Decoded(..))
+        !matches!(self.bytes, Bytes::FileRange(_) | Bytes::Decoded(..))
     }
 }
 
 impl fmt::Debug for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Section(section) | Self::Packed(section) => section.fmt(f),
+            Self::FileRange(section) | Self::Packed(section) => section.fmt(f),
             #[cfg(feature = "registry")]
             Self::Growing(growing) => growing.fmt(f),
             Self::Decoded(..) => f.write_str("Decoded"),
@@ -76,7 +76,7 @@ impl fmt::Debug for Bytes {
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.bytes {
-            Bytes::Section(section) | Bytes::Packed(section) => section.read(buffer),
+            Bytes::FileRange(section) | Bytes::Packed(section) => section.read(buffer),
             #[cfg(feature = "registry")]
             Bytes::Growing(growing) => growing.read(buffer),
             Bytes::Decoded(_, decoder) => decoder.read(buffer),

@@ -40,7 +40,7 @@ pub use cache::{Cache, CacheEntry, CacheReport};
 #[cfg(feature = "registry")]
 pub(super) use download::{Begin, LockActivity};
 pub use error::StoreError;
-pub use keep::Keep;
+pub use keep::TarCacheWriter;
 #[cfg(feature = "registry")]
 pub(super) use partial::Partial;
 

@@ -20,15 +20,15 @@ pub struct Config {
     /// When the image was made, in the form of RFC 3339, as written.
     pub created: Option<String>,
     /// How to run a container of the image.
-    pub execution: Execution,
+    pub execution: ExecutionConfig,
     /// What the root file system is made of.
-    pub rootfs: Rootfs,
+    pub rootfs: RootfsConfig,
 }
 
 /// How to run a container of an image. Empty is what the image leaves to others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Execution {
+pub struct ExecutionConfig {
     /// User or uid, with or without group or gid: `user`, `uid:gid`, …
     pub user: String,
     /// Environment, `NAME=value` each.
@@ -48,7 +48,7 @@ pub struct Execution {
 /// What a root file system is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Rootfs {
+pub struct RootfsConfig {
     kind: String,
     /// Digests of the uncompressed layers, lowest first.
     pub diff_ids: Vec<Digest>,
@@ -69,8 +69,8 @@ impl Config {
             architecture: object.get_or_default("architecture", json::text)?,
             variant: object.get("variant", json::text)?,
             created: object.get("created", json::text)?,
-            execution: object.get_or_default("config", Execution::read)?,
-            rootfs: object.need("rootfs", Rootfs::read)?,
+            execution: object.get_or_default("config", ExecutionConfig::read)?,
+            rootfs: object.need("rootfs", RootfsConfig::read)?,
         };
         if !is_layers(&config.rootfs.kind) {
             return Err(ManifestError::RootfsType {
@@ -104,8 +104,8 @@ impl Config {
             architecture: platform.architecture.clone(),
             variant: platform.variant.clone(),
             created: None,
-            execution: Execution::default(),
-            rootfs: Rootfs {
+            execution: ExecutionConfig::default(),
+            rootfs: RootfsConfig {
                 kind: "layers".to_owned(),
                 diff_ids: vec![diff_id],
             },
@@ -150,7 +150,7 @@ impl Config {
     }
 }
 
-impl Execution {
+impl ExecutionConfig {
     fn read(value: &json::Value) -> Result<Self, json::Error> {
         let object = json::object(value)?;
         for name in ["ExposedPorts", "Volumes"] {
@@ -168,7 +168,7 @@ impl Execution {
     }
 }
 
-impl Rootfs {
+impl RootfsConfig {
     fn read(value: &json::Value) -> Result<Self, json::Error> {
         let object = json::object(value)?;
         Ok(Self {
@@ -213,7 +213,7 @@ mod tests {
             "architecture": "amd64", "os": "linux", "config": null, "rootfs": {"type": "layers", "diff_ids": null}
         });
         let config = Config::parse(scratch.to_string().as_bytes()).unwrap();
-        assert_eq!(config.execution, Execution::default());
+        assert_eq!(config.execution, ExecutionConfig::default());
         assert!(config.rootfs.diff_ids.is_empty());
     }
 
@@ -257,7 +257,7 @@ mod tests {
             "rootfs": {"type": "layers", "diff_ids": null}
         });
         let config = Config::parse(nothing.to_string().as_bytes()).unwrap();
-        assert_eq!(config.execution, Execution::default());
+        assert_eq!(config.execution, ExecutionConfig::default());
         config_of(&json!({"history": [null], "config": {"Env": [null], "Labels": {"a": null}}})).unwrap();
     }
 

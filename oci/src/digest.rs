@@ -279,14 +279,14 @@ fn hex(bytes: &[u8]) -> String {
 
 /// What is known of some content before it comes, and what came of it so far.
 #[derive(Debug)]
-pub struct Check {
+pub struct DigestVerifier {
     expected: Digest,
     size: Option<u64>,
     hasher: Hasher,
     seen: u64,
 }
 
-impl Check {
+impl DigestVerifier {
     /// Expects a digest, and a size in bytes if it is known.
     #[must_use]
     pub fn new(expected: Digest, size: Option<u64>) -> Self {
@@ -345,20 +345,20 @@ impl Check {
 
 /// A reader that hashes what is read through it and knows what digest, and what size, it must come to.
 ///
-/// Bytes are handed on before they are known to be right: only [`Verified::finish`] says so. What comes beyond the
+/// Bytes are handed on before they are known to be right: only [`VerifyingReader::finish`] says so. What comes beyond the
 /// expected size is an error at once, an [`io::Error`] of kind [`io::ErrorKind::InvalidData`] around a [`DigestError`].
 #[derive(Debug)]
-pub struct Verified<R> {
+pub struct VerifyingReader<R> {
     reader: R,
-    check: Check,
+    check: DigestVerifier,
 }
 
-impl<R: Read> Verified<R> {
+impl<R: Read> VerifyingReader<R> {
     /// Reads from `reader` what should have `digest`, and `size` bytes where that is known.
     pub fn new(reader: R, digest: Digest, size: Option<u64>) -> Self {
         Self {
             reader,
-            check: Check::new(digest, size),
+            check: DigestVerifier::new(digest, size),
         }
     }
 
@@ -373,7 +373,7 @@ impl<R: Read> Verified<R> {
 
     /// Demands that all was read, no more, no less, and had the digest; gives the reader back.
     ///
-    /// Reads nothing itself: after a decoder that may stop before the end, [`Verified::drain`] first.
+    /// Reads nothing itself: after a decoder that may stop before the end, [`VerifyingReader::drain`] first.
     ///
     /// # Errors
     ///
@@ -384,7 +384,7 @@ impl<R: Read> Verified<R> {
     }
 }
 
-impl<R: Read> Read for Verified<R> {
+impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         self.check.within_size().map_err(invalid)?;
@@ -470,7 +470,7 @@ mod tests {
     #[test]
     fn right_content_gives_its_reader_back() {
         for size in [None, Some(3)] {
-            let mut verified = Verified::new(&b"abc"[..], digest(ABC), size);
+            let mut verified = VerifyingReader::new(&b"abc"[..], digest(ABC), size);
             let mut content = Vec::new();
             verified.read_to_end(&mut content).unwrap();
             assert_eq!(content, b"abc");
@@ -480,7 +480,7 @@ mod tests {
 
     #[test]
     fn other_bytes_are_a_digest_mismatch() {
-        let mut verified = Verified::new(&b"abd"[..], digest(ABC), Some(3));
+        let mut verified = VerifyingReader::new(&b"abd"[..], digest(ABC), Some(3));
         assert_eq!(verified.drain().unwrap(), 3);
         let actual = Digest::of(Algorithm::Sha256, b"abd");
         assert_eq!(
@@ -495,7 +495,7 @@ mod tests {
     #[test]
     fn surplus_bytes_fail_as_they_arrive_and_for_good() {
         let endless = io::repeat(b'a');
-        let mut verified = Verified::new(endless, digest(ABC), Some(3));
+        let mut verified = VerifyingReader::new(endless, digest(ABC), Some(3));
         let mut buffer = [0; 2];
         assert_eq!(verified.read(&mut buffer).unwrap(), 2);
         for _ in 0..2 {
@@ -512,13 +512,13 @@ mod tests {
 
     #[test]
     fn content_that_was_not_read_to_its_end_does_not_pass() {
-        let mut verified = Verified::new(&b"abc"[..], digest(ABC), Some(3));
+        let mut verified = VerifyingReader::new(&b"abc"[..], digest(ABC), Some(3));
         verified.read_exact(&mut [0; 2]).unwrap();
         assert_eq!(
             verified.finish().err(),
             Some(DigestError::SizeMismatch { expected: 3, actual: 2 })
         );
-        let unread = Verified::new(&b"abc"[..], digest(ABC), None);
+        let unread = VerifyingReader::new(&b"abc"[..], digest(ABC), None);
         assert!(matches!(
             unread.finish().err(),
             Some(DigestError::DigestMismatch { .. })

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
+use super::file_range::{FileError, FileRange};
 use super::reference::{Choice, LocalReference};
-use super::section::{FileError, Section};
 use super::{Bytes, Fetched, Local, Root};
 
 /// A directory with a manifest, and blobs named by their hashes.
@@ -35,7 +35,7 @@ impl Directory {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
-    Section::open(path)?.document(path)
+    FileRange::open(path)?.document(path)
 }
 
 impl Local for Directory {
@@ -73,7 +73,7 @@ impl Local for Directory {
     }
 
     fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
-        let section = Section::open(&self.file(digest))?;
+        let section = FileRange::open(&self.file(digest))?;
         if section.len() != size {
             let actual = section.len();
             return Err(ImageError::content(
@@ -81,6 +81,6 @@ impl Local for Directory {
                 DigestError::SizeMismatch { expected: size, actual },
             ));
         }
-        Ok(Bytes::Section(section))
+        Ok(Bytes::FileRange(section))
     }
 }

@@ -15,11 +15,11 @@ use super::archive::{Archive, ArchiveError};
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
+use super::file_range::{FileError, FileRange};
 use super::json;
 use super::manifest::{Entry, ManifestError};
 use super::reference::{Choice, LocalReference, RegistryReference};
-use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::spool::Spool;
 use super::{Bytes, Fetched, Local, Root};
 use layer::{Compression, decode};
 
@@ -47,7 +47,7 @@ struct Image {
 }
 
 struct Layer {
-    section: Section,
+    section: FileRange,
     /// Uncompressed, as docker writes them; others also do otherwise.
     size: u64,
     is_compressed: bool,
@@ -81,7 +81,7 @@ impl Saved {
 
 impl DockerArchive {
     /// Opens an archive, and finds the image that the reference means.
-    pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LocalReference, scratch: &Spool) -> Result<Self, ImageError> {
         let archive = Archive::open(&reference.path, scratch)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
@@ -176,13 +176,13 @@ impl Image {
 /// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
 /// for more bytes than are kept of any archive.
 struct Sizes<'a> {
-    scratch: &'a Scratch,
+    scratch: &'a Spool,
     known: BTreeMap<String, u64>,
     total: u64,
 }
 
 impl<'a> Sizes<'a> {
-    fn new(scratch: &'a Scratch) -> Self {
+    fn new(scratch: &'a Spool) -> Self {
         Self {
             scratch,
             known: BTreeMap::new(),
@@ -264,7 +264,7 @@ impl Local for DockerArchive {
             ));
         }
         if !layer.is_compressed {
-            return Ok(Bytes::Section(layer.section.clone()));
+            return Ok(Bytes::FileRange(layer.section.clone()));
         }
         let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Layer {
             path: self.path.clone(),

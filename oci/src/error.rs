@@ -9,13 +9,13 @@ use super::auth::AuthError;
 use super::blobs::StoreError;
 use super::digest::{Digest, DigestError};
 use super::docker_archive::DockerArchiveError;
+use super::file_range::FileError;
 use super::layout::LayoutError;
 use super::listing::Listing;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 #[cfg(feature = "registry")]
 use super::registry::RegistryError;
-use super::section::FileError;
 use layer::DecodeError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};

@@ -8,7 +8,7 @@
 //!   a FIFO, and without touching a device.
 //! - A [`Directory`] is reached through no symlink that another user owns. Its entries are opened
 //!   through no symlink at all.
-//! - A [`NewFile`] gets its name when it is complete, and a [`Scratch`] directory when the caller
+//! - A [`NewFile`] gets its name when it is complete, and a [`TempDirectory`] directory when the caller
 //!   asks for it. Both prove afterwards that the name is theirs.
 //!
 //! Windows has no such neighbours as long as nobody grants them access: there, paths are used.
@@ -16,7 +16,7 @@
 mod directory;
 mod entry;
 mod new_file;
-mod scratch;
+mod temp_directory;
 mod untrusted;
 
 use std::fs::File;
@@ -26,7 +26,7 @@ use std::path::Path;
 pub use directory::{Access, Directory, parent_of};
 pub use entry::{Entry, EntryKind, Identity};
 pub use new_file::{NewFile, Replace};
-pub use scratch::Scratch;
+pub use temp_directory::TempDirectory;
 pub use untrusted::{Untrusted, kind_of};
 
 use layer::failure::Hint;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::blob::Blob;
-use super::digest::Verified;
+use super::digest::VerifyingReader;
 use super::error::ImageError;
 use super::{Layer, Source};
 use layer::{Compression, DecodeError, Decoder, decode};
@@ -16,7 +16,7 @@ pub struct LayerTar<'a> {
     source: &'a Source,
     layer: Layer,
     compression: Compression,
-    tar: BufReader<Verified<Decoder<BufReader<Verified<Blob>>>>>,
+    tar: BufReader<VerifyingReader<Decoder<BufReader<VerifyingReader<Blob>>>>>,
 }
 
 impl fmt::Debug for LayerTar<'_> {
@@ -33,13 +33,13 @@ impl Source {
     ///
     /// Those of [`Source::blob`], and [`ImageError::Decode`].
     pub fn tar(&self, layer: &Layer) -> Result<LayerTar<'_>, ImageError> {
-        let blob = Verified::new(self.blob(layer)?, layer.digest.clone(), Some(layer.size));
+        let blob = VerifyingReader::new(self.blob(layer)?, layer.digest.clone(), Some(layer.size));
         let decoder = decode(BufReader::new(blob), &layer.media_type).map_err(|source| failed(layer, source))?;
         Ok(LayerTar {
             source: self,
             layer: layer.clone(),
             compression: decoder.compression(),
-            tar: BufReader::new(Verified::new(decoder, layer.diff_id.clone(), None)),
+            tar: BufReader::new(VerifyingReader::new(decoder, layer.diff_id.clone(), None)),
         })
     }
 }
@@ -57,7 +57,7 @@ impl LayerTar<'_> {
     /// # Errors
     ///
     /// [`ImageError::Decode`] when the rest cannot be read, [`ImageError::Content`] when a digest
-    /// or the size of the blob is another, and those of [`Source::finish`].
+    /// or the size of the blob is another, and those of [`Source::wait_downloaded`].
     pub fn finish(mut self) -> Result<(), ImageError> {
         let layer = &self.layer;
         let unreadable = |error| failed(layer, DecodeError::Read(error));
@@ -68,7 +68,7 @@ impl LayerTar<'_> {
         blob.drain().map_err(unreadable)?;
         let blob = blob.finish();
         blob.map_err(|error| ImageError::content(&layer.digest, error))?;
-        self.source.finish(layer)
+        self.source.wait_downloaded(layer)
     }
 }
 

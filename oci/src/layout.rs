@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use super::archive::Archive;
 use super::digest::{Digest, DigestError};
 use super::error::ImageError;
+use super::file_range::{FileError, FileRange};
 use super::json;
 use super::manifest::{Document, Entry, ManifestError};
 use super::reference::{LayoutReference, Version};
-use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::spool::Spool;
 use super::{Bytes, Fetched, Local, Platform, Root};
 
 pub use error::LayoutError;
@@ -31,10 +31,10 @@ enum Files {
 
 impl Files {
     /// Opens a regular file.
-    fn open(&self, name: &str) -> Result<Section, FileError> {
+    fn open(&self, name: &str) -> Result<FileRange, FileError> {
         let path = self.path(name);
         match self {
-            Self::Directory(_) => Section::open(&path),
+            Self::Directory(_) => FileRange::open(&path),
             Self::Archive(archive) => archive.get(name).ok_or_else(|| FileError::Read {
                 path,
                 source: io::ErrorKind::NotFound.into(),
@@ -61,7 +61,7 @@ fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
 impl Layout {
     /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `scratch`, if need
     /// be.
-    pub(super) fn open(reference: &LayoutReference, scratch: &Scratch) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LayoutReference, scratch: &Spool) -> Result<Self, ImageError> {
         let LayoutReference {
             directory,
             is_archive,
@@ -106,7 +106,7 @@ impl Layout {
         }
     }
 
-    fn open_blob(&self, digest: &Digest) -> Result<(Section, PathBuf), ImageError> {
+    fn open_blob(&self, digest: &Digest) -> Result<(FileRange, PathBuf), ImageError> {
         let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
         match self.files.open(&name) {
             Ok(file) => Ok((file, self.files.path(&name))),
@@ -174,7 +174,7 @@ impl Local for Layout {
                 DigestError::SizeMismatch { expected: size, actual },
             ));
         }
-        Ok(Bytes::Section(file))
+        Ok(Bytes::FileRange(file))
     }
 }
 

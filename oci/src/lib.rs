@@ -60,6 +60,7 @@ mod digest;
 mod directory;
 mod docker_archive;
 mod error;
+mod file_range;
 #[cfg(all(fuzzing, feature = "registry"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -79,8 +80,7 @@ mod registry;
 #[cfg_attr(not(feature = "registry"), path = "remote/absent.rs")]
 mod remote;
 mod resolve;
-mod scratch;
-mod section;
+mod spool;
 mod tarball;
 
 use std::fmt;
@@ -92,30 +92,31 @@ pub use archive::ArchiveError;
 #[cfg(feature = "registry")]
 pub use auth::{AuthError, AuthFile, AuthFiles, Credentials, InvalidLoginTarget, Login, LoginTarget, Secret};
 pub use blob::Blob;
-pub use blobs::Keep;
+pub use blobs::TarCacheWriter;
 pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};
-pub use config::{Config, Execution, Rootfs};
-pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, Verified};
-pub use digest::{Check, next_data};
+pub use config::{Config, ExecutionConfig, RootfsConfig};
+pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, VerifyingReader};
+pub use digest::{DigestVerifier, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
+pub use file_range::FileError;
 pub use helper::Helper;
 pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
 pub use platform::{Platform, PlatformError};
-pub use progress::{Awaited, Event, LayerProgress, Progress, Wait};
+pub use progress::{Event, LayerProgress, Progress, Wait, WaitReason};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
 #[cfg(feature = "registry")]
 pub use registry::{
     CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
 };
-pub use section::FileError;
 
 use blob::Bytes;
 use blobs::BlobStore;
 use directory::Directory;
 use docker_archive::DockerArchive;
+use file_range::FileRange;
 use layer::Limits;
 use layer::cancel::{Cancel, Cancelled};
 use layer::events::Events;
@@ -125,9 +126,8 @@ use progress::Reporter;
 use reference::Transport;
 use remote::Remote;
 use resolve::Announce;
-use scratch::Scratch;
-use section::Section;
 use serde::Serialize;
+use spool::Spool;
 use tarball::Tarball;
 
 /// An image for one platform.
@@ -162,7 +162,7 @@ pub struct Layer {
     /// The digest of the tar archive in the blob.
     pub diff_id: Digest,
     /// The blob, if it is a tar that the state directory has kept, in place of what the manifest lists.
-    kept: Option<Kept>,
+    cached_tar: Option<CachedTar>,
 }
 
 /// What a manifest says of a blob.
@@ -183,15 +183,15 @@ impl BlobRef {
 
 /// A file that stays readable whatever becomes of its name.
 #[derive(Debug, Clone)]
-struct Kept(Arc<File>);
+struct CachedTar(Arc<File>);
 
-impl PartialEq for Kept {
+impl PartialEq for CachedTar {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for Kept {}
+impl Eq for CachedTar {}
 
 impl Image {
     /// An image without layers, of a config that its caller has.
@@ -212,7 +212,7 @@ impl Layer {
     /// Whether the blob is the tar, as the state directory has kept it.
     #[must_use]
     pub fn is_unpacked(&self) -> bool {
-        self.kept.is_some()
+        self.cached_tar.is_some()
     }
 
     fn blob_ref(&self) -> BlobRef {
@@ -321,7 +321,7 @@ impl Source {
             .keep_unpacked
             .then(|| BlobStore::open(&options.state_dir))
             .transpose()?;
-        let scratch = Scratch::new(&options.state_dir, options.max_download, &options.cancel);
+        let scratch = Spool::new(&options.state_dir, options.max_download, &options.cancel);
         let reporter = Reporter::new(&options.events);
         let place = Self::find(reference, options, &scratch, &reporter);
         Ok(Self {
@@ -335,7 +335,7 @@ impl Source {
     fn find(
         reference: &Reference,
         options: &SourceOptions,
-        scratch: &Scratch,
+        scratch: &Spool,
         reporter: &Reporter,
     ) -> Result<Place, ImageError> {
         Ok(match reference {
@@ -439,14 +439,14 @@ impl Source {
     }
 
     /// The layers as they are best read: those whose tar was kept, from there.
-    fn unpacked(&self, layers: &[Layer]) -> Vec<Layer> {
+    fn with_cached_tars(&self, layers: &[Layer]) -> Vec<Layer> {
         let unpacked = |layer: &Layer| {
             let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
             tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, size, "uses the tar that was kept");
             Some(Layer {
                 digest: layer.diff_id.clone(),
                 size,
-                kept: Some(Kept(Arc::new(file))),
+                cached_tar: Some(CachedTar(Arc::new(file))),
                 ..layer.clone()
             })
         };
@@ -458,9 +458,9 @@ impl Source {
 
     /// Begins to keep the tar of a layer, if that is wanted and nobody has done so.
     #[must_use]
-    pub fn keep(&self, layer: &Layer) -> Option<Keep> {
+    pub fn cache_tar(&self, layer: &Layer) -> Option<TarCacheWriter> {
         let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
-        let keep = Keep::begin(store, &layer.diff_id)?;
+        let keep = TarCacheWriter::begin(store, &layer.diff_id)?;
         tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "keeps the tar");
         Some(keep)
     }
@@ -473,7 +473,7 @@ impl Source {
     /// [`ImageError::DownloadTooLarge`] when there is more to download than may be; [`ImageError::Store`] when the state directory
     /// cannot be read.
     pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
-        let layers = self.unpacked(layers);
+        let layers = self.with_cached_tars(layers);
         let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
         self.reporter.begin(&blobs);
         let listed: Vec<_> = layers
@@ -497,16 +497,16 @@ impl Source {
 
     /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
     ///
-    /// Nothing that is read is held against digest and size yet: read it through [`Verified`], and [`Source::forget`]
-    /// it if it turns out wrong. [`Source::finish`] says why reading it failed, and that the download is complete.
+    /// Nothing that is read is held against digest and size yet: read it through [`VerifyingReader`], and [`Source::evict`]
+    /// it if it turns out wrong. [`Source::wait_downloaded`] says why reading it failed, and that the download is complete.
     ///
     /// # Errors
     ///
     /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
     /// at the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        let bytes = match (&layer.kept, &self.place) {
-            (Some(Kept(file)), _) => Bytes::Section(Section::new(Arc::clone(file), 0, layer.size)),
+        let bytes = match (&layer.cached_tar, &self.place) {
+            (Some(CachedTar(file)), _) => Bytes::FileRange(FileRange::new(Arc::clone(file), 0, layer.size)),
             (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
             (None, Place::Registry(remote)) => remote.blob(layer, &self.reporter)?,
         };
@@ -520,9 +520,9 @@ impl Source {
     ///
     /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
     /// that the manifest names.
-    pub fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+    pub fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         if let Place::Registry(remote) = &self.place {
-            remote.finish(layer)?;
+            remote.wait_downloaded(layer)?;
         }
         if let Some(layer) = self.reporter.layer(&layer.digest) {
             layer.done();
@@ -538,7 +538,7 @@ impl Source {
     /// # Errors
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
-    pub fn forget(&self, layer: &Layer) -> Result<bool, ImageError> {
+    pub fn evict(&self, layer: &Layer) -> Result<bool, ImageError> {
         let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
         let store = match &self.place {
             Place::Local(_) => kept_in,
@@ -553,17 +553,17 @@ impl Source {
 
     /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
     #[must_use]
-    pub fn is_here(&self, layer: &Layer) -> bool {
+    pub fn is_downloaded(&self, layer: &Layer) -> bool {
         match &self.place {
             Place::Local(_) => true,
-            Place::Registry(remote) => remote.is_here(&layer.digest),
+            Place::Registry(remote) => remote.is_downloaded(&layer.digest),
         }
     }
 
     /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
-    pub fn abandon(&self) {
+    pub fn cancel_downloads(&self) {
         if let Place::Registry(remote) = &self.place {
-            remote.abandon();
+            remote.cancel_downloads();
         }
     }
 

@@ -63,13 +63,13 @@ pub struct LayerProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     number: u64,
-    awaited: Awaited,
+    awaited: WaitReason,
 }
 
 /// The end of a wait.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Awaited {
+pub enum WaitReason {
     /// The next attempt, after one that failed in a way that may pass.
     Attempt {
         /// Host and port of the server.
@@ -179,7 +179,7 @@ impl Wait {
 
     /// Returns the end of the wait.
     #[must_use]
-    pub fn awaited(&self) -> &Awaited {
+    pub fn awaited(&self) -> &WaitReason {
         &self.awaited
     }
 }

@@ -5,11 +5,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::blobs::BlobStore;
 use super::digest::Digest;
+use super::file_range::FileRange;
 use super::helper::Helper;
 use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
-use super::section::Section;
 use super::{BlobRef, Bytes, Fetched, ImageError, Layer, SourceOptions};
 
 /// A registry, and the store of what comes from it.
@@ -50,15 +50,15 @@ impl Remote {
     }
 
     /// Whether no download of a blob is under way.
-    pub(super) fn is_here(&self, digest: &Digest) -> bool {
+    pub(super) fn is_downloaded(&self, digest: &Digest) -> bool {
         let downloads = self.downloads();
         downloads.get(digest).is_none_or(|download| download.is_done())
     }
 
     /// Makes whoever waits for bytes give up.
-    pub(super) fn abandon(&self) {
+    pub(super) fn cancel_downloads(&self) {
         for download in self.downloads().values() {
-            download.abandon();
+            download.cancel();
         }
     }
 
@@ -160,7 +160,7 @@ impl Remote {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Bytes::Section(Section::whole(file, layer.size))),
+                    Some(file) => return Ok(Bytes::FileRange(FileRange::whole(file, layer.size))),
                     None => self.download(&[layer.blob_ref()], reporter)?,
                 }
                 continue;
@@ -177,7 +177,7 @@ impl Remote {
         }
     }
 
-    pub(super) fn finish(&self, layer: &Layer) -> Result<(), ImageError> {
+    pub(super) fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         let download = self.downloads().remove(&layer.digest);
         download.map_or(Ok(()), |download| download.finish())
     }

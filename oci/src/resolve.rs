@@ -462,7 +462,7 @@ pub(super) fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, 
             ..
         } = layer;
         Layer {
-            kept: None,
+            cached_tar: None,
             digest,
             size,
             media_type,

@@ -4,11 +4,11 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveError;
-use super::digest::{Algorithm, Digest, Verified};
+use super::digest::{Algorithm, Digest, VerifyingReader};
 use super::error::ImageError;
+use super::file_range::{FileError, FileRange};
 use super::reference::{Choice, LocalReference};
-use super::scratch::Scratch;
-use super::section::{FileError, Section};
+use super::spool::Spool;
 use super::{Bytes, Layer, Local, Root};
 use layer::{Compression, decode};
 
@@ -18,14 +18,14 @@ const STANDARD_INPUT: &str = "-";
 /// A tar whose digest is known.
 pub(super) struct Tarball {
     path: PathBuf,
-    section: Section,
+    section: FileRange,
     digest: Digest,
     diff_id: Digest,
 }
 
 impl Tarball {
     /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `scratch`.
-    pub(super) fn open(reference: &LocalReference, scratch: &Scratch) -> Result<Self, ImageError> {
+    pub(super) fn open(reference: &LocalReference, scratch: &Spool) -> Result<Self, ImageError> {
         let is_input = reference.path.as_os_str() == STANDARD_INPUT;
         // What errors call it.
         let path = if is_input {
@@ -36,7 +36,7 @@ impl Tarball {
         let section = if is_input {
             scratch.spool_input(path)?
         } else {
-            Section::open(path)?
+            FileRange::open(path)?
         };
         let read = |source| FileError::Read {
             path: path.to_owned(),
@@ -45,7 +45,7 @@ impl Tarball {
         let whole = || scratch.cancellable(section.clone());
         let digest = match &reference.choice {
             Some(Choice::Digest(pinned)) => {
-                let mut whole = Verified::new(whole(), pinned.clone(), None);
+                let mut whole = VerifyingReader::new(whole(), pinned.clone(), None);
                 whole.drain().map_err(read)?;
                 whole.finish().map_err(|source| ImageError::content(pinned, source))?;
                 pinned.clone()
@@ -76,7 +76,7 @@ impl Tarball {
 impl Local for Tarball {
     fn root(&self) -> Result<Root, ImageError> {
         Ok(Root::Layer(Layer {
-            kept: None,
+            cached_tar: None,
             digest: self.digest.clone(),
             size: self.section.len(),
             media_type: String::new(),
@@ -90,6 +90,6 @@ impl Local for Tarball {
     }
 
     fn blob(&self, _digest: &Digest, _size: u64) -> Result<Bytes, ImageError> {
-        Ok(Bytes::Section(self.section.clone()))
+        Ok(Bytes::FileRange(self.section.clone()))
     }
 }

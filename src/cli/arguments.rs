@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Root file systems: ext4 disk images made from OCI images
-    Rootfs {
+    RootfsBuilder {
         #[command(subcommand)]
         command: RootfsCommand,
     },
@@ -321,7 +321,7 @@ mod tests {
     fn flags_default_to_the_options_of_the_library() {
         let arguments = ["microagent", "rootfs", "build", "--image", "oci:x", "--out", "y"];
         let arguments = Arguments::try_parse_from(arguments).unwrap();
-        let Command::Rootfs {
+        let Command::RootfsBuilder {
             command: RootfsCommand::Build(build),
         } = arguments.command
         else {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use layer::cancel::Cancel;
-use microagent::diff::{DiffError, DiffOptions, Difference, Section, diff};
+use microagent::diff::{DiffError, DiffOptions, DiffSection, Difference, diff};
 
 use super::failure::Failure;
 use super::presentation::Format;
@@ -108,7 +108,7 @@ struct Text<W> {
     /// Of the two disk images.
     names: [String; 2],
     /// What the last line was about: a section, and a path in the images.
-    place: Option<(Section, Option<Vec<u8>>)>,
+    place: Option<(DiffSection, Option<Vec<u8>>)>,
 }
 
 impl<W: Write> Text<W> {
@@ -186,10 +186,10 @@ impl<W: Write> Text<W> {
 }
 
 /// A number of differences in words.
-fn counted(section: Section, count: u64) -> String {
+fn counted(section: DiffSection, count: u64) -> String {
     let unit = match (section, count) {
-        (Section::Bytes, 1) => "byte",
-        (Section::Bytes, _) => "bytes",
+        (DiffSection::Bytes, 1) => "byte",
+        (DiffSection::Bytes, _) => "bytes",
         (_, 1) => "differs",
         _ => "differ",
     };

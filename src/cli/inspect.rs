@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use ext4::read::Inode;
 use layer::text::printable;
-use microagent::inspect::{Content, Disk, Listed, Summary};
+use microagent::inspect::{DiskImage, DiskSummary, FileContent, ListedEntry};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -77,8 +77,8 @@ impl Inspect {
             .map_err(Failure::Report)
     }
 
-    fn open(&self) -> Result<Disk, Failure> {
-        Disk::open(&self.image).map_err(Failure::Inspect)
+    fn open(&self) -> Result<DiskImage, Failure> {
+        DiskImage::open(&self.image).map_err(Failure::Inspect)
     }
 
     /// Copies a file, and returns its size in bytes. The other commands leave nothing behind, so a
@@ -89,7 +89,7 @@ impl Inspect {
             Some(status) => Failure::Signal { status },
             None => failure,
         };
-        let disk = Disk::open_until(&self.image, signals.cancel());
+        let disk = DiskImage::open_until(&self.image, signals.cancel());
         let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
         copied.map_err(|error| failed(Failure::Copy(error)))
@@ -100,7 +100,7 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_encoded_bytes()
 }
 
-fn summary(path: &Path, summary: &Summary, format: Format) -> io::Result<String> {
+fn summary(path: &Path, summary: &DiskSummary, format: Format) -> io::Result<String> {
     if format == Format::Json {
         return Ok(serde_json::to_string(summary)? + "\n");
     }
@@ -148,10 +148,10 @@ fn summary(path: &Path, summary: &Summary, format: Format) -> io::Result<String>
 #[derive(Serialize)]
 struct JsonListing<'a> {
     path: String,
-    entries: &'a [Listed],
+    entries: &'a [ListedEntry],
 }
 
-fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String> {
+fn listing(path: &Path, entries: &[ListedEntry], format: Format) -> io::Result<String> {
     if format == Format::Json {
         let json = JsonListing {
             path: path.to_string_lossy().into_owned(),
@@ -183,7 +183,7 @@ fn listing(path: &Path, entries: &[Listed], format: Format) -> io::Result<String
     Ok(text)
 }
 
-fn cat(mut content: Content) -> Result<(), Failure> {
+fn cat(mut content: FileContent) -> Result<(), Failure> {
     let mut buffer = vec![0; 128 << 10];
     let mut stdout = io::stdout().lock();
     let mut copy = || loop {

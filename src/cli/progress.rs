@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use layer::cancel::Cancel;
 use layer::events::Events;
 use microagent::rootfs::{Event, Phase, Warning};
-use oci::{Awaited, LayerProgress, Progress, Wait};
+use oci::{LayerProgress, Progress, Wait, WaitReason};
 
 use super::presentation::Mode;
 use super::verbose;
@@ -142,10 +142,10 @@ impl Shared {
         }
     }
 
-    fn show_wait(&self, awaited: &Awaited) {
+    fn show_wait(&self, awaited: &WaitReason) {
         let text = || wait_text(awaited, Instant::now());
         match (&self.view, awaited) {
-            (View::Bars(all), Awaited::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
+            (View::Bars(all), WaitReason::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
             (View::Lines, _) => print(&format!("progress: {}", text())),
             (View::Notes, _) => print(&format!("note: {}", text())),
             // Bars have a line of its own as long as it lasts.
@@ -219,17 +219,17 @@ fn print_lines(shared: &Shared, ended: &Cancel) {
 }
 
 /// Returns who is waited for, how long, and in which attempt.
-fn wait_text(awaited: &Awaited, now: Instant) -> String {
+fn wait_text(awaited: &WaitReason, now: Instant) -> String {
     match awaited {
-        Awaited::Attempt { host, at, number, of } => {
+        WaitReason::Attempt { host, at, number, of } => {
             let left = at.saturating_duration_since(now).as_secs_f64().ceil();
             format!("{host} will be asked again in {left} s, in attempt {number} of {of}")
         }
-        Awaited::Answer { host, since } => {
+        WaitReason::Answer { host, since } => {
             let waited = now.saturating_duration_since(*since).as_secs();
             format!("{host} has not answered for {waited} s")
         }
-        Awaited::Lock { digest, path } => format!(
+        WaitReason::Lock { digest, path } => format!(
             "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
             path.display()
         ),
@@ -302,7 +302,7 @@ impl Bars {
         let now = Instant::now();
         let waits = waits
             .iter()
-            .filter(|wait| !matches!(wait.awaited(), Awaited::Lock { .. }));
+            .filter(|wait| !matches!(wait.awaited(), WaitReason::Lock { .. }));
         let waits: BTreeMap<_, _> = waits.map(|wait| (wait.number(), wait.awaited())).collect();
         for (number, awaited) in &waits {
             let line = self.servers.entry(*number).or_insert_with(|| {
@@ -351,8 +351,8 @@ impl Bars {
 
 /// What is downloaded, and once all is, what is applied.
 fn show(bar: &ProgressBar, layer: &LayerProgress) {
-    let is_here = layer.downloaded() == layer.size();
-    let (position, message) = match (is_here, layer.applied()) {
+    let is_downloaded = layer.downloaded() == layer.size();
+    let (position, message) = match (is_downloaded, layer.applied()) {
         (false, _) => (layer.downloaded(), "downloading"),
         (true, 0) => (layer.downloaded(), "waiting"),
         (true, applied) => (applied, "applying"),
@@ -392,7 +392,7 @@ mod tests {
         let now = Instant::now();
         let after = |millis| now + Duration::from_millis(millis);
         let host = || "r.example:5000".to_owned();
-        let attempt = |at| Awaited::Attempt {
+        let attempt = |at| WaitReason::Attempt {
             host: host(),
             at,
             number: 2,
@@ -403,7 +403,7 @@ mod tests {
         assert_eq!(wait_text(&attempt(after(29_001)), now), again);
         let due = "r.example:5000 will be asked again in 0 s, in attempt 2 of 5";
         assert_eq!(wait_text(&attempt(now), after(1)), due);
-        let answer = Awaited::Answer {
+        let answer = WaitReason::Answer {
             host: host(),
             since: now,
         };

@@ -5,18 +5,18 @@ use std::io::{self, Write as _};
 use std::path::Path;
 
 use layer::text::harmless;
-use microagent::rootfs::Report;
+use microagent::rootfs::BuildReport;
 use serde::Serialize;
 
 use super::presentation::Format;
 
-/// The form of a [`Report`] for programs.
+/// The form of a [`BuildReport`] for programs.
 #[derive(Serialize)]
 struct Json<'a> {
     /// The image as it was asked for.
     image_ref: &'a str,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a BuildReport,
 }
 
 /// Prints the report of an image, which was asked for as `image_ref`, on standard output.
@@ -24,7 +24,7 @@ struct Json<'a> {
 /// # Errors
 ///
 /// Those of standard output, besides that nobody reads it.
-pub(super) fn print(report: &Report, image_ref: &str, format: Format) -> io::Result<()> {
+pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Json => json(report, image_ref)?,
         Format::Text => text(report),
@@ -45,16 +45,16 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
     }
 }
 
-fn json(report: &Report, image_ref: &str) -> io::Result<String> {
+fn json(report: &BuildReport, image_ref: &str) -> io::Result<String> {
     Ok(serde_json::to_string(&Json { image_ref, report })? + "\n")
 }
 
 /// The file that was written.
-fn output_path(report: &Report) -> &Path {
+fn output_path(report: &BuildReport) -> &Path {
     report.output_path.as_deref().expect("the command builds files")
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &BuildReport) -> String {
     let layers = report.layers.len();
     let mut text = format!("built {}\n", output_path(report).display());
     for (name, value) in [

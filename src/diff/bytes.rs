@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 
-use super::difference::{Difference, Section};
+use super::difference::{DiffSection, Difference};
 use super::error::DiffError;
 use super::excerpt::{self, ROW};
 use super::holes::Holes;
@@ -153,7 +153,7 @@ pub(super) fn compare(a: &mut Side, b: &mut Side, known: &Known) -> Result<Vec<D
             }
             _ => false,
         };
-        let mut difference = Difference::new(Section::Bytes, kind.to_string());
+        let mut difference = Difference::new(DiffSection::Bytes, kind.to_string());
         difference.count = Some(found.bytes);
         if !is_derived {
             difference.excerpt = found.shown;
@@ -164,7 +164,7 @@ pub(super) fn compare(a: &mut Side, b: &mut Side, known: &Known) -> Result<Vec<D
     if a.holes.len() != b.holes.len() {
         let sizes = [a.holes.len(), b.holes.len()].map(|len| Some(len.to_string()));
         let [a, b] = sizes;
-        differences.insert(0, Difference::new(Section::Bytes, "file size").values(a, b));
+        differences.insert(0, Difference::new(DiffSection::Bytes, "file size").values(a, b));
     }
     Ok(differences)
 }

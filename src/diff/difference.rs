@@ -17,7 +17,7 @@ use layer::text::printable;
 #[non_exhaustive]
 pub struct Difference {
     /// What part of the images it is in.
-    pub section: Section,
+    pub section: DiffSection,
     /// Absolute path in the images, for what belongs to a file.
     #[serde(serialize_with = "as_text")]
     pub path: Option<Vec<u8>>,
@@ -46,7 +46,7 @@ fn as_text<S: Serializer>(path: &Option<Vec<u8>>, serializer: S) -> Result<S::Ok
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
-pub enum Section {
+pub enum DiffSection {
     /// The options of the file system, and what it counts.
     Superblock,
     /// What an image says of where it comes from.
@@ -59,7 +59,7 @@ pub enum Section {
     Bytes,
 }
 
-impl Section {
+impl DiffSection {
     /// Its name: `superblock`, `provenance`, `tree`, `layout` or `bytes`.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -75,7 +75,7 @@ impl Section {
 
 impl Difference {
     /// A field with another value.
-    pub(super) fn new(section: Section, field: impl Into<String>) -> Self {
+    pub(super) fn new(section: DiffSection, field: impl Into<String>) -> Self {
         Self {
             section,
             path: None,

@@ -3,7 +3,7 @@
 use ext4::BlockNr;
 use ext4::read::{Extent, InodeBlocks};
 
-use super::difference::{Difference, Section};
+use super::difference::{DiffSection, Difference};
 use super::owners::{Table, TableKind};
 use super::side::Side;
 
@@ -36,7 +36,7 @@ impl Tally {
         self.count == 0
     }
 
-    pub(super) fn into_difference(self, section: Section, field: &str) -> Option<Difference> {
+    pub(super) fn into_difference(self, section: DiffSection, field: &str) -> Option<Difference> {
         if self.is_empty() {
             return None;
         }
@@ -170,7 +170,7 @@ impl Layout {
             ("group tables", self.tables),
         ];
         let fields = fields.into_iter();
-        fields.filter_map(|(field, tally)| tally.into_difference(Section::Layout, field))
+        fields.filter_map(|(field, tally)| tally.into_difference(DiffSection::Layout, field))
     }
 }
 

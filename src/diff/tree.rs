@@ -8,7 +8,7 @@ use ext4::{FileType, Ino};
 
 use super::Comparison;
 use super::content;
-use super::difference::{Difference, Section};
+use super::difference::{DiffSection, Difference};
 use super::error::{DiffError, DiffReason};
 use super::layout;
 use super::metadata;
@@ -97,7 +97,7 @@ impl Comparison<'_> {
         let inode = side.inode(entry.ino)?;
         let below = count_below(side, &inode)?;
         let kind = Some(inode.file_type.to_string());
-        let difference = Difference::new(Section::Tree, "type").at(name.path());
+        let difference = Difference::new(DiffSection::Tree, "type").at(name.path());
         let mut difference = match which {
             Which::A => difference.values(kind, None),
             Which::B => difference.values(None, kind),
@@ -120,7 +120,7 @@ impl Comparison<'_> {
                 count_below(side, inode)?;
             }
             let kind = |inode: &Inode| Some(inode.file_type.to_string());
-            let difference = Difference::new(Section::Tree, "type").at(name.path());
+            let difference = Difference::new(DiffSection::Tree, "type").at(name.path());
             return self.report(&difference.values(kind(&a), kind(&b)));
         }
         let (a_places, b_places) = (self.a.meet(&a)?, self.b.meet(&b)?);
@@ -135,7 +135,7 @@ impl Comparison<'_> {
                 Some(first) if *first != name => Some(printable(&first.path())),
                 _ => None,
             };
-            let difference = Difference::new(Section::Tree, "hard link to").at(name.path());
+            let difference = Difference::new(DiffSection::Tree, "hard link to").at(name.path());
             self.report(&difference.values(target(&firsts.0), target(&firsts.1)))?;
         }
         self.compare_metadata(&name, &a, &b)?;
@@ -175,7 +175,7 @@ impl Comparison<'_> {
             self.known.inodes.insert(a.ino.get());
         }
         for (field, a, b) in fields {
-            self.report(&Difference::new(Section::Tree, field).at(name.path()).values(a, b))?;
+            self.report(&Difference::new(DiffSection::Tree, field).at(name.path()).values(a, b))?;
         }
         Ok(())
     }
@@ -188,7 +188,9 @@ impl Comparison<'_> {
         self.known.contents.insert(a.ino.get());
         self.known.inodes.insert(a.ino.get());
         let [a, b] = differing.digests.map(|digest| digest.map(|digest| digest.to_string()));
-        let mut difference = Difference::new(Section::Tree, "content").at(name.path()).values(a, b);
+        let mut difference = Difference::new(DiffSection::Tree, "content")
+            .at(name.path())
+            .values(a, b);
         difference.offset = Some(differing.offset);
         difference.excerpt = differing.excerpt;
         self.report(&difference)
@@ -201,7 +203,7 @@ impl Comparison<'_> {
         self.layout.add(&printable(&name.path()), moved);
         if self.options.every_place {
             for (field, a, b) in moved {
-                let difference = Difference::new(Section::Layout, *field).at(name.path());
+                let difference = Difference::new(DiffSection::Layout, *field).at(name.path());
                 self.report(&difference.values(a.clone(), b.clone()))?;
             }
         }

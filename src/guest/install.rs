@@ -12,7 +12,7 @@ use super::process::Process;
 use super::program::{Configuration, configured};
 use super::{Guest, accounts, tmpfs};
 use layer::text::printable;
-use layer::{Rootfs, resolve};
+use layer::{RootfsBuilder, resolve};
 
 /// Largest passwd(5) or group(5) that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;
@@ -32,7 +32,7 @@ const MOUNT_POINTS: [(&CStr, u16); 5] = [
 ];
 
 /// Puts the init into the file system of an image whose layers are all there.
-pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> Result<(), GuestError> {
+pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
     if guest.init.exec.is_some() && !find(&rootfs.tree, b"bin/sh")?.is_some_and(|id| is_program(&rootfs.tree, id)) {
         return Err(GuestError::NoShell);
     }
@@ -78,7 +78,7 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut Rootfs<O>) -> R
 }
 
 /// Puts the program where it belongs; whatever is there gives way, unless it is a directory.
-fn put<O: Output>(rootfs: &mut Rootfs<O>, guest: &Guest<'_>, program: &[u8]) -> Result<InodeId, GuestError> {
+fn put<O: Output>(rootfs: &mut RootfsBuilder<O>, guest: &Guest<'_>, program: &[u8]) -> Result<InodeId, GuestError> {
     let (parent, name) = guest.init.path.split();
     let parent = directory(&mut rootfs.tree, parent, DIRECTORY_MODE)?;
     if let Some(existing) = rootfs.tree.lookup(parent, name) {
@@ -142,7 +142,7 @@ fn is_program(tree: &Tree, id: InodeId) -> bool {
 }
 
 /// The content of a file; what is no file has none.
-fn read<O: Output>(rootfs: &mut Rootfs<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
+fn read<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
     let mut content = Vec::new();
     let Some(id) = find(&rootfs.tree, path.as_bytes())? else {
         return Ok(content);

@@ -7,7 +7,7 @@ use ext4::MAX_NAME_LEN;
 
 use super::error::GuestError;
 use super::{Init, signal};
-use oci::Execution;
+use oci::ExecutionConfig;
 
 const SHELL: &str = "/bin/sh";
 /// What Docker, containerd and podman set without a `PATH` in the config.
@@ -40,7 +40,7 @@ pub(super) struct Process {
 
 impl Process {
     /// The process of an image, or that of a command in its shell.
-    pub(super) fn new(init: &Init, execution: &Execution, home: &[u8]) -> Result<Self, GuestError> {
+    pub(super) fn new(init: &Init, execution: &ExecutionConfig, home: &[u8]) -> Result<Self, GuestError> {
         let arguments = init.exec.as_ref().map_or_else(
             || {
                 execution

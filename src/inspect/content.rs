@@ -18,11 +18,11 @@ const CHUNK: usize = 1 << 20;
 
 /// A regular file of a disk image, open for reading.
 ///
-/// Any number can be open at once. Each shares the reader with the [`Disk`](super::Disk), so that
+/// Any number can be open at once. Each shares the reader with the [`DiskImage`](super::DiskImage), so that
 /// it can outlive the disk, and go to another thread.
 ///
 /// Where it cannot be read, the [`io::Error`] is an [`InspectError`](super::InspectError) inside.
-pub struct Content<R = File> {
+pub struct FileContent<R = File> {
     /// Path of the disk image, if it has one.
     image: Option<PathBuf>,
     path: Vec<u8>,
@@ -32,14 +32,14 @@ pub struct Content<R = File> {
 /// A file that shares the reader with the disk.
 type SharedFile<R> = read::File<Arc<Reader<Cancellable<R>>>>;
 
-impl<R> fmt::Debug for Content<R> {
+impl<R> fmt::Debug for FileContent<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Content");
+        let mut shown = f.debug_struct("FileContent");
         shown.field("file", &self.file).finish_non_exhaustive()
     }
 }
 
-impl<R: ReadAt> Content<R> {
+impl<R: ReadAt> FileContent<R> {
     pub(super) fn new(image: Option<PathBuf>, path: &[u8], file: SharedFile<R>) -> Self {
         let path = path.to_vec();
         Self { image, path, file }
@@ -80,13 +80,13 @@ impl<R: ReadAt> Content<R> {
     }
 }
 
-impl<R: ReadAt> Read for Content<R> {
+impl<R: ReadAt> Read for FileContent<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.file.read(buffer).map_err(|error| self.failed(error))
     }
 }
 
-impl<R: ReadAt> Seek for Content<R> {
+impl<R: ReadAt> Seek for FileContent<R> {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.file.seek(to)
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ext4::ReadAt;
 
-use super::{Content, Disk, InspectError};
+use super::{DiskImage, FileContent, InspectError};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
@@ -73,7 +73,7 @@ impl Failure for CopyError {
     }
 }
 
-impl<R: ReadAt> Disk<R> {
+impl<R: ReadAt> DiskImage<R> {
     /// Copies a regular file to a file of the host, which it replaces once it is complete, and
     /// returns its size in bytes. Zeros become holes. Symlinks are followed inside the disk image.
     ///
@@ -101,7 +101,7 @@ impl<R: ReadAt> Disk<R> {
     }
 }
 
-fn write(content: &Content<impl ReadAt>, to: &Path, cancel: &Cancel) -> io::Result<()> {
+fn write(content: &FileContent<impl ReadAt>, to: &Path, cancel: &Cancel) -> io::Result<()> {
     let mode = content.mode();
     // Nobody else reads it before it has its own mode.
     let (mut file, new) = NewFile::create(to, 0o600)?;

@@ -20,7 +20,7 @@ use serde::{Serialize, Serializer};
 /// | `target` | the target of a symlink, else `null` |
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Listed {
+pub struct ListedEntry {
     /// Its name: any bytes but `/` and NUL.
     pub name: Vec<u8>,
     /// Its inode: type, mode, owner, size, links, times, device.
@@ -29,10 +29,10 @@ pub struct Listed {
     pub target: Option<Vec<u8>>,
 }
 
-impl Serialize for Listed {
+impl Serialize for ListedEntry {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { name, inode, target } = self;
-        let mut json = serializer.serialize_struct("Listed", 8)?;
+        let mut json = serializer.serialize_struct("ListedEntry", 8)?;
         json.serialize_field("name", &String::from_utf8_lossy(name))?;
         json.serialize_field("type", &inode.file_type.to_string())?;
         json.serialize_field("mode", &format!("{:04o}", inode.mode))?;

@@ -7,7 +7,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-use super::{Disk, InspectError};
+use super::{DiskImage, InspectError};
 use crate::provenance::Provenance;
 
 /// Size, free space, label and origin of a disk image.
@@ -17,7 +17,7 @@ use crate::provenance::Provenance;
 /// of digits. Bytes of the path and the label that are not UTF-8 become U+FFFD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Summary {
+pub struct DiskSummary {
     /// Path of the disk image; `None` of a reader.
     pub path: Option<PathBuf>,
     /// UUID of the file system.
@@ -44,16 +44,16 @@ pub struct Summary {
     pub provenance: Option<Provenance>,
 }
 
-impl<R: ReadAt> Disk<R> {
+impl<R: ReadAt> DiskImage<R> {
     /// Returns what the superblock and the provenance say of the whole disk image.
     ///
     /// # Errors
     ///
-    /// As [`Disk::provenance`].
-    pub fn summary(&self) -> Result<Summary, InspectError> {
+    /// As [`DiskImage::provenance`].
+    pub fn summary(&self) -> Result<DiskSummary, InspectError> {
         let info = self.info();
         let used = info.block_count.saturating_sub(info.free_block_count);
-        Ok(Summary {
+        Ok(DiskSummary {
             path: self.path.clone(),
             uuid: Uuid::from_bytes(info.uuid),
             label: info.label,
@@ -70,10 +70,10 @@ impl<R: ReadAt> Disk<R> {
     }
 }
 
-impl Serialize for Summary {
+impl Serialize for DiskSummary {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let path = self.path.as_deref().map(Path::to_string_lossy);
-        let mut json = serializer.serialize_struct("Summary", 13)?;
+        let mut json = serializer.serialize_struct("DiskSummary", 13)?;
         json.serialize_field("path", &path)?;
         json.serialize_field("format", "ext4")?;
         json.serialize_field("uuid", &self.uuid.to_string())?;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 use std::thread;
 
-use super::{BuildOptions, Report, build};
+use super::{BuildOptions, BuildReport, build};
 use crate::error::{BuildError, OutputAction};
 use layer::cancel::Cancel;
 
@@ -40,7 +40,7 @@ use layer::cancel::Cancel;
 /// # Panics
 ///
 /// If the listener to events does.
-pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> Result<Report, BuildError> {
+pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> Result<BuildReport, BuildError> {
     let output = output.into();
     let cancel = CancelOnDrop(Cancel::new());
     let shared = Arc::new(Mutex::new(Shared::default()));
@@ -75,7 +75,7 @@ pub async fn build_async(options: BuildOptions, output: impl Into<PathBuf>) -> R
 /// State that the thread and the future share.
 #[derive(Default)]
 struct Shared {
-    result: Option<thread::Result<Result<Report, BuildError>>>,
+    result: Option<thread::Result<Result<BuildReport, BuildError>>>,
     waker: Option<Waker>,
 }
 

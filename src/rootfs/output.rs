@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::holes;
 use crate::error::{BuildError, OutputAction};
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, NewFile, Replace, Scratch, Untrusted};
+use oci::host::{ANY_FILE, Directory, NewFile, Replace, TempDirectory, Untrusted};
 use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
@@ -67,8 +67,8 @@ impl Pending {
     /// # Errors
     ///
     /// [`BuildError::Output`].
-    pub(super) fn scratch(&self) -> Result<Scratch, BuildError> {
-        Scratch::create(&self.target).map_err(failed(OutputAction::Create, &self.target))
+    pub(super) fn scratch(&self) -> Result<TempDirectory, BuildError> {
+        TempDirectory::create(&self.target).map_err(failed(OutputAction::Create, &self.target))
     }
 
     /// Waits until the content of the file is on the disk.

@@ -19,7 +19,7 @@ use oci::{Digest, Platform};
 /// `layer_digests`, `init_path`, `stage_dir`, `stage_snapshot`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct BuildReport {
     /// The image that was used, pinned by digest.
     pub resolved_ref: String,
     /// Digest of its manifest.
@@ -54,7 +54,7 @@ pub struct Report {
     pub warnings: Vec<Warning>,
 }
 
-impl Report {
+impl BuildReport {
     /// Takes the measures of another file system of the same image.
     pub(super) fn measure(&mut self, summary: Summary) {
         self.size_bytes = summary.size_bytes;
@@ -122,7 +122,7 @@ impl AppliedLayer {
     }
 }
 
-/// The form of a [`Report`] for programs.
+/// The form of a [`BuildReport`] for programs.
 #[derive(Serialize)]
 struct Json<'a> {
     resolved_ref: &'a str,
@@ -145,7 +145,7 @@ struct Json<'a> {
     stage_snapshot: Option<String>,
 }
 
-impl Serialize for Report {
+impl Serialize for BuildReport {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let json = Json {

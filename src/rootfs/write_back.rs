@@ -75,8 +75,8 @@ impl Output for WriteBack {
         Ok(())
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.file.clear(offset, len)
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.file.discard(offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use microagent::inspect::Disk;
+use microagent::inspect::DiskImage;
 
 use super::scene::{Scene, failure, json, microagent, names, stderr, stdout};
 
@@ -93,7 +93,7 @@ fn the_library_gives_the_json_of_the_command() {
         file(tar, "etc/motd", 0o640, b"welcome\n");
         link(tar, "etc/link", "motd");
     });
-    let disk = Disk::open(scene.output()).unwrap();
+    let disk = DiskImage::open(scene.output()).unwrap();
     let printed = |arguments: &[&str]| stdout(&inspect(&scene, arguments).output().unwrap()).to_owned();
     let summary = serde_json::to_string(&disk.summary().unwrap()).unwrap();
     assert_eq!(printed(&["--json"]), summary + "\n");

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use layer::cancel::Cancel;
-use microagent::diff::{DiffOptions, Section, diff};
+use microagent::diff::{DiffOptions, DiffSection, diff};
 use serde_json::Value;
 use support::hostile::hostile_layout;
 use support::kernel::Mount;
@@ -43,7 +43,7 @@ fn assert_equal(native: &Path, made: &Path) {
         DiffOptions::default(),
         &Cancel::new(),
         &mut |difference| {
-            assert_ne!(difference.section, Section::Tree, "{difference:?}");
+            assert_ne!(difference.section, DiffSection::Tree, "{difference:?}");
             Ok(())
         },
     )

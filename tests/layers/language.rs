@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use ext4::{Directory, Inode, InodeId, Kind, Timestamp};
 use ext4_view::{Ext4, PathBuf};
-use layer::Rootfs;
+use layer::RootfsBuilder;
 
 use support::tar::Entry;
 use support::tools::assert_clean_where_installed;
@@ -86,7 +86,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Writes the image, and shows its tree, sorted: metadata as they went in, contents as another reader finds them.
-pub(crate) fn show(mut rootfs: Rootfs<Vec<u8>>) -> Vec<String> {
+pub(crate) fn show(mut rootfs: RootfsBuilder<Vec<u8>>) -> Vec<String> {
     let mut paths = Vec::new();
     let mut pending = vec![(InodeId::ROOT, Vec::new())];
     while let Some((id, path)) = pending.pop() {

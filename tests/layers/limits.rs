@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read};
 
 use ext4::{Fit, Formatter, InodeId, Journal, Options, Size};
 use layer::cancel::Cancel;
-use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, Rootfs, decode};
+use layer::{LayerError, LayerErrorKind, LayerOptions, Limits, RootfsBuilder, decode};
 
 use crate::layers::{empty, language, message};
 use support::tar::{BLOCK, Entry, Header, archive};
@@ -14,7 +14,7 @@ const XATTR_COST: u64 = 256;
 
 /// Applies layers within limits.
 fn apply_within(limits: Limits, layers: &[&str]) -> Result<(), LayerError> {
-    let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+    let mut rootfs = RootfsBuilder::with_limits(empty().formatter, limits);
     for layer in layers {
         rootfs.apply(&archive(&language::entries(layer))[..], &LayerOptions::default())?;
     }
@@ -169,7 +169,7 @@ fn an_entry_may_fill_the_limit_to_the_last_byte() {
             size: size as u64,
             ..Limits::default()
         };
-        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        let mut rootfs = RootfsBuilder::with_limits(empty().formatter, limits);
         rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
     };
     apply(tar.len()).unwrap();
@@ -194,7 +194,7 @@ fn ranges_of_sparse_files_count_as_blocks() {
             size,
             ..Limits::default()
         };
-        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        let mut rootfs = RootfsBuilder::with_limits(empty().formatter, limits);
         rootfs.apply(&tar[..], &LayerOptions::default()).map(drop)
     };
     apply(1000 * 4096 + tar.len() as u64).unwrap();
@@ -216,7 +216,7 @@ fn compression_bombs_are_defused() {
             size: 100 << 20,
             ..Limits::default()
         };
-        let mut rootfs = Rootfs::with_limits(empty().formatter, limits);
+        let mut rootfs = RootfsBuilder::with_limits(empty().formatter, limits);
         let tar = decode(&blob[..], "application/vnd.oci.image.layer.v1.tar+zstd").unwrap();
         let error = rootfs.apply(BufReader::new(tar), &LayerOptions::default()).unwrap_err();
         assert!(matches!(error.kind, LayerErrorKind::TooLarge { .. }));
@@ -282,7 +282,7 @@ fn no_directory_is_too_deep_for_the_stack() {
         journal: Journal::None,
         ..Options::new([7; 16])
     };
-    let rootfs = move || Rootfs::new(Formatter::new(Vec::new(), options.clone()).unwrap());
+    let rootfs = move || RootfsBuilder::new(Formatter::new(Vec::new(), options.clone()).unwrap());
     let run = move || {
         let mut deep = rootfs();
         deep.apply(&lower[..], &LayerOptions::default()).unwrap();

@@ -8,7 +8,7 @@ use layer::cancel::Cancel;
 use layer::events::Events;
 use microagent::error::BuildError;
 use microagent::rootfs::{BuildOptions, Event, Phase, Warning, build, build_into};
-use oci::{Awaited, Reference};
+use oci::{Reference, WaitReason};
 
 use crate::sources::linux;
 use crate::sources::store::{image, tar};
@@ -41,7 +41,7 @@ fn options(reference: &str, directory: &Path) -> (BuildOptions, Arc<Mutex<Vec<Se
                     Seen::Progress([progress.size(), progress.downloaded(), progress.applied()])
                 }
                 Event::Waiting(wait) => {
-                    assert!(matches!(wait.awaited(), Awaited::Attempt { number: 2, of: 5, .. }));
+                    assert!(matches!(wait.awaited(), WaitReason::Attempt { number: 2, of: 5, .. }));
                     Seen::Waiting
                 }
                 Event::Warning(warning) => Seen::Warning(warning),

@@ -92,7 +92,7 @@ fn an_image_is_pulled_once_and_then_read_from_the_store() {
         "another size is fetched again"
     );
     fs::write(&stored, CONTENT.to_uppercase()).unwrap();
-    source.forget(layer).unwrap();
+    source.evict(layer).unwrap();
     assert_eq!(read(&source, layer).unwrap(), CONTENT.as_bytes());
     assert_eq!(server.count(&layer_digest()), 3);
 }

@@ -40,14 +40,14 @@ impl fmt::Display for Finding {
 /// All that is wrong with a file system; nothing if it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
+pub struct CheckReport {
     /// The first 1,000 findings, each once. If the check ended early, the last one says why.
     pub findings: Vec<Finding>,
     /// Number of findings that are not listed.
     pub more: u64,
 }
 
-impl Report {
+impl CheckReport {
     /// Returns whether nothing was found.
     #[must_use]
     pub fn is_clean(&self) -> bool {
@@ -58,7 +58,7 @@ impl Report {
 /// The findings of a check under way.
 #[derive(Default)]
 pub(super) struct Findings {
-    report: Report,
+    report: CheckReport,
     /// Those that are listed. Structures are read by more than one pass: a damaged descriptor is
     /// met on the way to the journal's inode, and again among all descriptors.
     listed: BTreeSet<Finding>,
@@ -115,7 +115,7 @@ impl Findings {
         self.count
     }
 
-    pub(super) fn into_report(self) -> Report {
+    pub(super) fn into_report(self) -> CheckReport {
         self.report
     }
 }

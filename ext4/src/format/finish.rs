@@ -8,7 +8,7 @@ use super::shared_xattrs::SharedXattrs;
 use super::tables::Tables;
 use super::{Formatter, Summary};
 use crate::checksum::Seed;
-use crate::data::Data;
+use crate::data::FileData;
 use crate::disk::hash::NameHasher;
 use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, block_of, device_block};
 use crate::encode::directory::Blocks;
@@ -85,7 +85,7 @@ fn add_lost_found(tree: &mut Tree) -> Option<InodeId> {
 }
 
 /// The content of a file, or what was made for a directory or a symlink.
-fn content_of<'data>(inode: &'data Inode, made: Option<&'data Data>) -> Option<&'data Data> {
+fn content_of<'data>(inode: &'data Inode, made: Option<&'data FileData>) -> Option<&'data FileData> {
     match inode.kind() {
         Kind::File(data) => Some(data),
         _ => made,
@@ -100,7 +100,7 @@ struct Finish<O> {
     lost_found: Option<InodeId>,
     seed: Seed,
     /// Blocks of directories, and of symlinks whose targets do not fit into their inodes.
-    content: BTreeMap<InodeId, Data>,
+    content: BTreeMap<InodeId, FileData>,
     /// Directories that have an index, and whether it needs `large_dir`.
     indexed: BTreeMap<InodeId, bool>,
     xattrs: SharedXattrs,
@@ -127,7 +127,7 @@ impl<O: Output> Finish<O> {
                     let may_be_inline =
                         self.formatter.options.inline_data && id != InodeId::ROOT && Some(id) != self.lost_found;
                     if let Some(content) = inline::directory(&entries, &context).filter(|_| may_be_inline) {
-                        self.content.insert(id, Data::in_inode(content));
+                        self.content.insert(id, FileData::in_inode(content));
                         continue;
                     }
                     let blocks = Blocks::plan(entries, context.block_size.blocks(min_len), &context)
@@ -181,7 +181,7 @@ impl<O: Output> Finish<O> {
 
     fn split_xattrs(&self, id: InodeId, values: &mut LargeValues) -> Result<xattrs::Split, FormatError> {
         let options = &self.formatter.options;
-        let inline = content_of(self.tree.inode(id), self.content.get(&id)).and_then(Data::inline);
+        let inline = content_of(self.tree.inode(id), self.content.get(&id)).and_then(FileData::inline);
         let inline_rest = inline.map(|content| content.get(BLOCK_LEN..).unwrap_or_default());
         let xattrs = &self.tree.inode(id).metadata.xattrs;
         let value_inode = |value: &[u8]| options.large_xattrs.then(|| values.inode_of(value));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checksum::{Seed, value_hash};
-use crate::data::Data;
+use crate::data::FileData;
 use crate::encode::xattrs::ValueInode;
 use crate::units::Ino;
 
@@ -53,7 +53,7 @@ impl LargeValues {
 /// A value whose content is in the image.
 pub(super) struct WrittenValue {
     pub(super) inode: ValueInode,
-    pub(super) data: Data,
+    pub(super) data: FileData,
     /// How many entries refer to it.
     pub(super) references: u32,
 }

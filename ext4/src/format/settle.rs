@@ -1,6 +1,6 @@
 //! Settling down: the size of the file system, the place of its tables, and whether content has to move for that.
 
-use crate::data::Data;
+use crate::data::FileData;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
 use crate::error::FormatError;
@@ -49,7 +49,7 @@ pub(super) struct Settling<'content> {
     options: &'content Options,
     geometry: Geometry,
     /// In the order of their blocks.
-    contents: Vec<&'content mut Data>,
+    contents: Vec<&'content mut FileData>,
     content_blocks: u64,
     xattr_blocks: u64,
     inode_count: u32,
@@ -62,7 +62,7 @@ impl<'content> Settling<'content> {
     pub(super) fn new(
         options: &'content Options,
         geometry: Geometry,
-        contents: impl Iterator<Item = &'content mut Data>,
+        contents: impl Iterator<Item = &'content mut FileData>,
         xattr_blocks: u64,
         inode_count: u32,
     ) -> Self {

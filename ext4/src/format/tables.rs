@@ -4,7 +4,7 @@ use super::Formatter;
 use super::large_values::WrittenValue;
 use super::settle::Pinned;
 use crate::checksum::Seed;
-use crate::data::Data;
+use crate::data::FileData;
 use crate::disk::group_desc::{self, GroupDesc};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, block_of};
 use crate::disk::journal::JournalSuperblock;
@@ -46,7 +46,7 @@ impl<'format, O: Output> Tables<'format, O> {
     pub(super) fn write_content(
         &mut self,
         ino: Ino,
-        data: &Data,
+        data: &FileData,
         body: &mut Body,
         nodes: &mut Pinned,
     ) -> Result<(), FormatError> {

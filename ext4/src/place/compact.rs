@@ -5,18 +5,18 @@
 
 use super::cursor::Cursor;
 use super::geometry::Geometry;
-use crate::data::Data;
+use crate::data::FileData;
 use crate::units::{BlockNr, BlockRange, Extent};
 
 /// Contents in the order of their blocks; those without any are left out.
-pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut Data>) -> Vec<&'data mut Data> {
+pub(crate) fn in_order<'data>(contents: impl Iterator<Item = &'data mut FileData>) -> Vec<&'data mut FileData> {
     let mut contents: Vec<_> = contents.filter(|data| !data.extents().is_empty()).collect();
     contents.sort_unstable_by_key(|data| data.extents()[0].start);
     contents
 }
 
 /// Blocks before `end` that none of the contents has, ascending.
-pub(crate) fn gaps(contents: &[&mut Data], geometry: Geometry, end: BlockNr) -> Vec<BlockRange> {
+pub(crate) fn gaps(contents: &[&mut FileData], geometry: Geometry, end: BlockNr) -> Vec<BlockRange> {
     let mut cursor = Cursor::new(geometry);
     let mut gaps = Vec::new();
     for extent in contents.iter().flat_map(|data| data.extents()) {
@@ -35,7 +35,7 @@ pub(crate) struct Move {
 }
 
 /// Gives content the place that is the cursor's next, and says what has to be copied for that, in this order.
-pub(crate) fn place(data: &mut Data, cursor: &mut Cursor) -> Vec<Move> {
+pub(crate) fn place(data: &mut FileData, cursor: &mut Cursor) -> Vec<Move> {
     let mut moves = Vec::new();
     for extent in data.take_extents() {
         for (part, to) in parts(extent, cursor) {
@@ -47,8 +47,8 @@ pub(crate) fn place(data: &mut Data, cursor: &mut Cursor) -> Vec<Move> {
 }
 
 /// Extents that content would have at the place that is the cursor's next.
-pub(crate) fn extent_count(data: &Data, cursor: &mut Cursor) -> usize {
-    let mut placed = Data::default();
+pub(crate) fn extent_count(data: &FileData, cursor: &mut Cursor) -> usize {
+    let mut placed = FileData::default();
     for &extent in data.extents() {
         for (part, to) in parts(extent, cursor) {
             placed.push(part.logical, to.start, to.count);

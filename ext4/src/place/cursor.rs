@@ -1,7 +1,7 @@
 //! [`Cursor`]: blocks in ascending order, around the copies of the superblock.
 
 use super::geometry::{Geometry, next_copy};
-use crate::data::Data;
+use crate::data::FileData;
 use crate::units::{BlockNr, BlockRange};
 
 /// Gives out blocks in ascending order and never gives one back.
@@ -65,8 +65,8 @@ impl Cursor {
     }
 
     /// The next blocks, so many, for the content of an inode that fills them.
-    pub(crate) fn take_data(&mut self, count: u64) -> Data {
-        let mut data = Data::with_len(count << self.geometry.block_size.log2());
+    pub(crate) fn take_data(&mut self, count: u64) -> FileData {
+        let mut data = FileData::with_len(count << self.geometry.block_size.log2());
         let mut logical = 0;
         for run in self.take_all(count) {
             data.push(logical, run.start, run.count);

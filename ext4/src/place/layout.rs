@@ -3,7 +3,7 @@
 
 use super::cursor::Cursor;
 use super::geometry::{Geometry, copies};
-use crate::data::Data;
+use crate::data::FileData;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
 use crate::disk::journal::MIN_BLOCKS;
@@ -53,7 +53,7 @@ pub(crate) struct Layout {
     /// The block that lists the reserved descriptor blocks.
     pub(crate) resize_map: Option<BlockNr>,
     /// Content of the journal's inode.
-    pub(crate) journal: Option<Data>,
+    pub(crate) journal: Option<FileData>,
     /// Blocks of the journal's extent tree.
     pub(crate) journal_nodes: Vec<BlockNr>,
     /// After all that is in use.

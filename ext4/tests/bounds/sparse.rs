@@ -79,7 +79,7 @@ impl Output for Sparse {
         Ok(())
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         // Here only what was written is ever cleared, and little of it.
         self.put(offset, &vec![0; usize::try_from(len).expect("a part of memory")]);
         Ok(())

@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::slice;
 
-use ext4::{BlockSize, Data, Formatter, InodeId, Kind, Options, Output, Size, Tree};
+use ext4::{BlockSize, FileData, Formatter, InodeId, Kind, Options, Output, Size, Tree};
 
 use crate::judge::{MIB, Setup, image_file};
 use support::tools;
@@ -58,7 +58,7 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
 }
 
 /// Content of one block.
-fn small_secret<O: Output>(formatter: &mut Formatter<O>) -> Data {
+fn small_secret<O: Output>(formatter: &mut Formatter<O>) -> FileData {
     let secret = MARKER.repeat(20);
     formatter.write_data(&secret[..], secret.len() as u64).unwrap()
 }

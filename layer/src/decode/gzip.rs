@@ -54,7 +54,7 @@ enum Place {
 /// What becomes of the CRC-32 of each member.
 enum Checksums {
     /// It is held against that of the content, which for this member is so far this.
-    Verified(u32),
+    VerifyingReader(u32),
     /// It is taken for right. That of all that the members hold is then this.
     Believed(u32),
 }
@@ -70,7 +70,7 @@ impl<R: BufRead> Members<R> {
             blob,
             deflate: Decompress::new(false),
             place: Place::Between,
-            checksums: Checksums::Verified(0),
+            checksums: Checksums::VerifyingReader(0),
         }
     }
 
@@ -82,7 +82,7 @@ impl<R: BufRead> Members<R> {
     /// The CRC-32 that everything must have that was read up to the end of a member, if that is the reader's business.
     pub(super) fn checksum(&self) -> Option<u32> {
         match self.checksums {
-            Checksums::Verified(_) => None,
+            Checksums::VerifyingReader(_) => None,
             Checksums::Believed(all) => Some(all),
         }
     }
@@ -122,7 +122,7 @@ impl<R: BufRead> Members<R> {
             _ => return Err(Stop::Fault(StreamFault::Trailing)),
         }
         self.deflate.reset(false);
-        if let Checksums::Verified(crc) = &mut self.checksums {
+        if let Checksums::VerifyingReader(crc) = &mut self.checksums {
             *crc = 0;
         }
         self.place = Place::Data;
@@ -141,7 +141,7 @@ impl<R: BufRead> Members<R> {
         let read = index(self.deflate.total_in() - before_in);
         let written = index(self.deflate.total_out() - before_out);
         self.blob.consume(read);
-        if let Checksums::Verified(crc) = &mut self.checksums {
+        if let Checksums::VerifyingReader(crc) = &mut self.checksums {
             *crc = crc32(*crc, &buffer[..written]);
         }
         match status {
@@ -161,8 +161,8 @@ impl<R: BufRead> Members<R> {
         let [expected, len] = trailer.map(u32::from_le_bytes);
         let whole_len = self.deflate.total_out();
         match &mut self.checksums {
-            Checksums::Verified(crc) if *crc != expected => return Err(Stop::Fault(StreamFault::Checksum)),
-            Checksums::Verified(_) => {}
+            Checksums::VerifyingReader(crc) if *crc != expected => return Err(Stop::Fault(StreamFault::Checksum)),
+            Checksums::VerifyingReader(_) => {}
             Checksums::Believed(all) => *all = crc32_combine(*all, expected, whole_len),
         }
         // `ISIZE` is modulo 2^32.

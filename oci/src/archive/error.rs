@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{MAX_MEMBERS, MAX_NAMES_LEN};
-use crate::section::MAKE_ARCHIVE_AGAIN;
+use crate::file_range::MAKE_ARCHIVE_AGAIN;
 use layer::DecodeError;
 use layer::failure::{ErrorKind, Failure, Hint};
 

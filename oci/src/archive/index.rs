@@ -7,7 +7,7 @@ use std::mem;
 use tar::{EntryType, Header};
 
 use super::{MAX_MEMBERS, MAX_NAMES_LEN};
-use crate::section::Section;
+use crate::file_range::FileRange;
 use layer::{LayerErrorKind, pax};
 
 /// Size of a block of a tar in bytes.
@@ -50,7 +50,7 @@ impl From<io::Error> for IndexError {
 }
 
 /// Reads the headers of a tar. Of members with the same name, the last counts.
-pub(super) fn index(tar: &mut BufReader<Section>) -> Result<BTreeMap<String, Member>, IndexError> {
+pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, Member>, IndexError> {
     let len = tar.get_ref().len();
     let mut members = BTreeMap::new();
     let mut described = Described::default();

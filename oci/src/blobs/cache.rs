@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 use super::{
     ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, found, incoming, is_unusable, partial_name, remove_entry,
 };
-use crate::digest::{Algorithm, Digest, Verified};
+use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
 use layer::cancel::{Cancel, Cancellable, Cancelled};
 use layer::text::harmless;
@@ -259,7 +259,7 @@ impl Cache {
             Err(error) if is_unusable(&error) => return Ok(true),
             Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
         };
-        let mut blob = Verified::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
+        let mut blob = VerifyingReader::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
         match blob.drain() {
             Err(source) if Cancelled::caused(&source) => Err(StoreError::read(folder.path().join(name(entry)), source)),
             // An unreadable blob is as good as damaged: the disk will not get better.

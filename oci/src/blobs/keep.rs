@@ -6,18 +6,18 @@ use super::BlobStore;
 use super::incoming::Incoming;
 use crate::digest::Digest;
 
-/// A tar on its way into the store. It stays only if [`Keep::commit`] is called.
+/// A tar on its way into the store. It stays only if [`TarCacheWriter::commit`] is called.
 ///
 /// It is for the convenience of later builds: whatever goes wrong with it, a full disk for example, only means that there is none.
-pub struct Keep(Option<Incoming>);
+pub struct TarCacheWriter(Option<Incoming>);
 
-impl fmt::Debug for Keep {
+impl fmt::Debug for TarCacheWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Keep").finish_non_exhaustive()
+        f.debug_struct("TarCacheWriter").finish_non_exhaustive()
     }
 }
 
-impl Keep {
+impl TarCacheWriter {
     /// Begins to keep a blob, unless the store has it or somebody else writes it.
     pub(crate) fn begin(store: &BlobStore, digest: &Digest) -> Option<Self> {
         if store.has_entry(digest) || Incoming::is_begun(store, digest) {

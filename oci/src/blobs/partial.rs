@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 
 use super::{StoreError, partial_name, remove};
-use crate::digest::{Check, Digest};
+use crate::digest::{Digest, DigestVerifier};
 use crate::error::ImageError;
 use crate::host::{Access, Directory};
 use layer::cancel::Cancel;
@@ -19,7 +19,7 @@ pub(crate) struct Partial {
     /// The directory that it is in, and that the blob will be in.
     folder: Directory,
     digest: Digest,
-    check: Check,
+    check: DigestVerifier,
     /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
     is_resumed: bool,
     /// Released when this is dropped.
@@ -37,7 +37,7 @@ impl Partial {
     ) -> Result<Self, StoreError> {
         let open = || {
             let mut file = folder.open_file(partial_name(digest), Access::Create)?;
-            let mut check = Check::new(digest.clone(), Some(size));
+            let mut check = DigestVerifier::new(digest.clone(), Some(size));
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
             }
@@ -127,7 +127,7 @@ fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError 
 }
 
 /// Reads a file to its end, where writing goes on.
-fn hash(file: &mut File, check: &mut Check, cancel: &Cancel) -> io::Result<()> {
+fn hash(file: &mut File, check: &mut DigestVerifier, cancel: &Cancel) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER_LEN];
     loop {
         cancel.check()?;

@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Awaited, Event, LayerReporter, Reporter, Wait};
+use super::{Event, LayerReporter, Reporter, Wait, WaitReason};
 
 /// Number of the next wait.
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Reporter {
     /// Begins a wait, which ends when the result is dropped.
-    pub(crate) fn wait(&self, awaited: Awaited) -> Waiting {
+    pub(crate) fn wait(&self, awaited: WaitReason) -> Waiting {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let wait = Wait { number, awaited };
         self.progress.lock_waits().insert(number, wait.clone());
@@ -55,7 +55,7 @@ mod tests {
         let reporter = Reporter::default();
         let wait = |host: &str| {
             let (host, since) = (host.to_owned(), Instant::now());
-            reporter.wait(Awaited::Answer { host, since })
+            reporter.wait(WaitReason::Answer { host, since })
         };
         let (first, second) = (wait("one"), wait("two"));
         // The layers become known in the middle of it.

@@ -14,7 +14,7 @@ use super::http::Http;
 use super::retry::Retries;
 use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
 use crate::digest::{Digest, DigestError};
-use crate::progress::{Awaited, LayerReporter, Reporter, Waiting};
+use crate::progress::{LayerReporter, Reporter, WaitReason, Waiting};
 use crate::{BlobRef, ImageError};
 use layer::cancel::{Cancel, Cancelled};
 
@@ -34,7 +34,7 @@ pub(crate) struct Download {
     phase: Mutex<Phase>,
     changed: Condvar,
     /// Whether nobody wants it any more.
-    is_abandoned: AtomicBool,
+    is_cancelled: AtomicBool,
     progress: Option<LayerReporter>,
 }
 
@@ -65,7 +65,7 @@ impl Download {
             blob,
             phase: Mutex::new(Phase::Waiting),
             changed: Condvar::new(),
-            is_abandoned: AtomicBool::new(false),
+            is_cancelled: AtomicBool::new(false),
             progress,
         });
         (Arc::clone(&download), Duty(download))
@@ -77,16 +77,16 @@ impl Download {
     }
 
     /// Makes whoever waits for it give up.
-    pub(crate) fn abandon(&self) {
+    pub(crate) fn cancel(&self) {
         let _phase = self.lock();
-        self.is_abandoned.store(true, Ordering::Relaxed);
+        self.is_cancelled.store(true, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
     /// Waits until there is something to read.
     pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
-        if self.is_abandoned.load(Ordering::Relaxed) {
+        if self.is_cancelled.load(Ordering::Relaxed) {
             return Err(Cancelled.into());
         }
         let BlobRef { digest, size } = &self.blob;
@@ -134,7 +134,7 @@ impl Download {
     fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
         self.changed
             .wait_while(self.lock(), |phase| {
-                waiting(phase) && !self.is_abandoned.load(Ordering::Relaxed)
+                waiting(phase) && !self.is_cancelled.load(Ordering::Relaxed)
             })
             .unwrap_or_else(PoisonError::into_inner)
     }
@@ -311,7 +311,7 @@ impl LockWait {
         reporter: &Reporter,
     ) -> Result<(), StoreError> {
         if self.shown.is_none() && self.begun.elapsed() >= timeouts.notice {
-            self.shown = Some(reporter.wait(Awaited::Lock {
+            self.shown = Some(reporter.wait(WaitReason::Lock {
                 digest: digest.clone(),
                 path: store.lock_path(digest),
             }));

@@ -10,7 +10,7 @@ use tracing::info;
 use super::RegistryError;
 use super::events::whole;
 use super::server::Asked;
-use crate::progress::{Awaited, Reporter};
+use crate::progress::{Reporter, WaitReason};
 
 /// How often a request is made that fails in a way that may pass.
 const ATTEMPTS: u32 = 5;
@@ -65,7 +65,7 @@ impl Retries {
             of = ATTEMPTS,
             "pauses before another attempt"
         );
-        let next = Awaited::Attempt {
+        let next = WaitReason::Attempt {
             host: error.host().to_owned(),
             at: Instant::now() + wait,
             number: ATTEMPTS - self.left,
@@ -96,7 +96,7 @@ pub(super) async fn shown<T>(
         shown = shown.filter(|(known, _)| *known == since);
         if shown.is_none() && since.elapsed() >= after {
             let host = host();
-            shown = Some((since, reporter.wait(Awaited::Answer { host, since })));
+            shown = Some((since, reporter.wait(WaitReason::Answer { host, since })));
         }
     }
 }
@@ -164,7 +164,7 @@ mod tests {
         let mut retries = Retries::new(FIRST_BACKOFF);
         retries.wait_after(&busy(None)).unwrap();
         let waits = runtime.block_on(async || watch(retries, busy(Some(30))).await).unwrap();
-        let Awaited::Attempt {
+        let WaitReason::Attempt {
             host,
             at,
             number: 3,
@@ -197,7 +197,7 @@ mod tests {
             sleep(AFTER * 3).await;
             let waits = progress.waits();
             let (host, since) = (host(), asked.since());
-            assert_eq!(waits[0].awaited(), &Awaited::Answer { host, since });
+            assert_eq!(waits[0].awaited(), &WaitReason::Answer { host, since });
             asked.hear();
             sleep(AFTER * 3).await;
             assert_ne!(progress.waits(), waits);

@@ -26,11 +26,11 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn is_here(&self, _: &Digest) -> bool {
+    pub(super) fn is_downloaded(&self, _: &Digest) -> bool {
         match *self {}
     }
 
-    pub(super) fn abandon(&self) {
+    pub(super) fn cancel_downloads(&self) {
         match *self {}
     }
 
@@ -54,7 +54,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn finish(&self, _: &Layer) -> Result<(), ImageError> {
+    pub(super) fn wait_downloaded(&self, _: &Layer) -> Result<(), ImageError> {
         match *self {}
     }
 }
@@ -78,7 +78,7 @@ mod tests {
         let (image, layers) = source.pull(&platform).unwrap();
         assert!(!layers.is_empty());
         assert_eq!(layers, image.layers);
-        source.finish(&layers[0]).unwrap();
+        source.wait_downloaded(&layers[0]).unwrap();
 
         let error = open("localhost:5000/image").err().unwrap();
         assert_eq!(error.kind(), ErrorKind::Unsupported);

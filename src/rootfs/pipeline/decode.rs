@@ -8,7 +8,7 @@ use super::chunk::Chunk;
 use super::read_ahead::{ReadAhead, ReadAheadReader};
 use super::stages::{BlobEnd, LayerSource, TarDecoder};
 use crate::error::LayerFailure;
-use layer::{Compression, SaidChecksum};
+use layer::{Compression, DeclaredChecksum};
 
 /// Opens a blob, and undoes its compression.
 pub(super) struct Decode<'a> {
@@ -38,7 +38,7 @@ pub(super) enum Decoded {
     /// More of the tar, perhaps; for more, a window of this many bytes must be granted.
     Window(u64),
     /// The last of the tar, and what the blob says of all of it; or the part before an error.
-    TarEnd(io::Result<Option<SaidChecksum>>),
+    TarEnd(io::Result<Option<DeclaredChecksum>>),
     /// All of the blob was read.
     BlobEnd(BlobEnd),
 }

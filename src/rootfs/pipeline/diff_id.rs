@@ -4,16 +4,16 @@
 use std::io;
 
 use super::stages::TarCheck;
-use layer::{Checksum, SaidChecksum};
-use oci::{Check, DigestError, Keep, Layer, Source};
+use layer::{Checksum, DeclaredChecksum};
+use oci::{DigestError, DigestVerifier, Layer, Source, TarCacheWriter};
 
 /// Hashes a tar, and keeps it if the source does.
 pub(super) struct DiffIdCheck<'a> {
     source: &'a Source,
     layer: &'a Layer,
     /// `None` if the tar is the blob, which is hashed as such.
-    check: Option<Check>,
-    keep: Option<Keep>,
+    check: Option<DigestVerifier>,
+    keep: Option<TarCacheWriter>,
     begun: bool,
     /// CRC-32 of the tar so far, if the blob is compressed with gzip.
     checksum: Option<Checksum>,
@@ -25,7 +25,7 @@ impl<'a> DiffIdCheck<'a> {
         Self {
             source,
             layer,
-            check: (!is_blob).then(|| Check::new(layer.diff_id.clone(), None)),
+            check: (!is_blob).then(|| DigestVerifier::new(layer.diff_id.clone(), None)),
             keep: None,
             begun: false,
             checksum: None,
@@ -41,7 +41,7 @@ impl TarCheck for DiffIdCheck<'_> {
     fn update(&mut self, bytes: &[u8]) {
         if !self.begun {
             self.begun = true;
-            self.keep = self.source.keep(self.layer);
+            self.keep = self.source.cache_tar(self.layer);
         }
         if let Some(checksum) = &mut self.checksum {
             checksum.update(bytes);
@@ -54,7 +54,7 @@ impl TarCheck for DiffIdCheck<'_> {
         }
     }
 
-    fn expect(&self, said: Option<SaidChecksum>) -> io::Result<()> {
+    fn expect(&self, said: Option<DeclaredChecksum>) -> io::Result<()> {
         match self.checksum.zip(said) {
             Some((checksum, said)) => Ok(checksum.expect(said)?),
             None => Ok(()),

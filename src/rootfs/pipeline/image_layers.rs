@@ -7,8 +7,8 @@ use super::diff_id::DiffIdCheck;
 use super::stages::{BlobEnd, BlobReader, LayerSource, OpenTar, TarCheck, TarDecoder};
 use crate::error::LayerFailure;
 use layer::cancel::{Cancel, Cancellable, Cancelled};
-use layer::{Compression, Decoder, SaidChecksum};
-use oci::{Blob, Check, Layer, Source};
+use layer::{Compression, DeclaredChecksum, Decoder};
+use oci::{Blob, DigestVerifier, Layer, Source};
 
 /// The layers of an image as a source has them.
 pub(in crate::rootfs) struct ImageLayers<'a> {
@@ -41,11 +41,11 @@ impl LayerSource for ImageLayers<'_> {
     }
 
     fn is_local(&self, index: usize) -> bool {
-        self.source.is_here(&self.layers[index])
+        self.source.is_downloaded(&self.layers[index])
     }
 
     fn cancel_downloads(&self) {
-        self.source.abandon();
+        self.source.cancel_downloads();
     }
 
     fn open(&self, index: usize) -> Result<Box<dyn BlobReader>, LayerFailure> {
@@ -53,7 +53,7 @@ impl LayerSource for ImageLayers<'_> {
         // A second compression, of an archive that holds the layer, is undone by the decoder too,
         // so that its memory counts.
         let blob = self.source.blob(layer)?.packed();
-        let check = Check::new(layer.digest.clone(), Some(layer.size));
+        let check = DigestVerifier::new(layer.digest.clone(), Some(layer.size));
         Ok(Box::new(HashedBlob::new(blob, check, self.cancel)))
     }
 
@@ -83,7 +83,7 @@ impl<R: BufRead + Send> TarDecoder for Decoder<R> {
         Decoder::wanted_window(self)
     }
 
-    fn checksum(&self) -> Option<SaidChecksum> {
+    fn checksum(&self) -> Option<DeclaredChecksum> {
         Decoder::checksum(self)
     }
 }
@@ -91,13 +91,13 @@ impl<R: BufRead + Send> TarDecoder for Decoder<R> {
 /// A blob, and its hash so far unless something else computes it.
 struct HashedBlob {
     blob: Cancellable<Blob>,
-    check: Option<Check>,
+    check: Option<DigestVerifier>,
     /// Why there is no more of the blob, if that is not because it ended.
     failure: Option<io::Error>,
 }
 
 impl HashedBlob {
-    fn new(blob: Blob, check: Check, cancel: &Cancel) -> Self {
+    fn new(blob: Blob, check: DigestVerifier, cancel: &Cancel) -> Self {
         Self {
             check: (!blob.is_hashed_elsewhere()).then_some(check),
             blob: Cancellable::new(blob, cancel),
@@ -132,7 +132,7 @@ impl BlobReader for HashedBlob {
     fn end(self: Box<Self>) -> BlobEnd {
         BlobEnd {
             read: self.failure.map_or(Ok(()), Err),
-            verdict: self.check.map_or(Ok(()), Check::finish),
+            verdict: self.check.map_or(Ok(()), DigestVerifier::finish),
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
 
     /// Reads a blob of ten bytes to its end.
     fn read(file: File, cancelled: bool) -> (io::Result<usize>, BlobEnd) {
-        let check = Check::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
+        let check = DigestVerifier::new(Digest::of(Algorithm::Sha256, &[0; 10]), Some(10));
         let cancel = Cancel::new();
         if cancelled {
             cancel.cancel();

@@ -51,7 +51,7 @@ use super::read_ahead::ReadAhead;
 use super::stages::{BlobEnd, LayerSource, TarCheck};
 use super::windows::{Claim, WINDOW_SHARE};
 use crate::error::LayerFailure;
-use layer::{Compression, SaidChecksum};
+use layer::{Compression, DeclaredChecksum};
 
 /// Chunks that the layers above leave to a layer: 8 MiB.
 const RESERVE: usize = if cfg!(test) { 1 } else { 32 };
@@ -74,7 +74,7 @@ pub(super) struct LayerTask<'a> {
     /// Result of opening the blob, until the owner takes it.
     opened: Option<Result<Compression, LayerFailure>>,
     /// End of the tar, behind all chunks, and the checksum that the blob says.
-    tar_end: Option<io::Result<Option<SaidChecksum>>>,
+    tar_end: Option<io::Result<Option<DeclaredChecksum>>>,
     /// End of the blob.
     end: Option<BlobEnd>,
     /// Memory for the window of the decoder.

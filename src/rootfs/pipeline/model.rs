@@ -76,7 +76,7 @@ fn apply_all(image: &Image, pipeline: &Pipeline<'_, impl Output + Send>) -> Resu
     let discarded = image.layers[0].len;
     let finish = |output: &mut &Pipeline<'_, _>| {
         if discarded > 0 {
-            output.clear(0, discarded as u64)?;
+            output.discard(0, discarded as u64)?;
             image.queued.fetch_add(1, Ordering::Relaxed);
             output.write_at(b"!", 0)?;
         }

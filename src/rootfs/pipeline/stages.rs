@@ -5,7 +5,7 @@
 use std::io::{self, BufRead, Read};
 
 use crate::error::LayerFailure;
-use layer::{Compression, SaidChecksum};
+use layer::{Compression, DeclaredChecksum};
 use oci::DigestError;
 
 /// The layers of an image, lowest first.
@@ -68,7 +68,7 @@ pub(in crate::rootfs) trait TarDecoder: Read + Send {
     fn wanted_window(&self) -> Option<u64>;
 
     /// Returns what the blob says of the tar that was read to its end.
-    fn checksum(&self) -> Option<SaidChecksum>;
+    fn checksum(&self) -> Option<DeclaredChecksum>;
 }
 
 /// Check of a tar: what is computed of it, and compared.
@@ -80,7 +80,7 @@ pub(in crate::rootfs) trait TarCheck: Send {
     fn update(&mut self, bytes: &[u8]);
 
     /// Compares all bytes with what the blob says of them, if it says anything.
-    fn expect(&self, said: Option<SaidChecksum>) -> io::Result<()>;
+    fn expect(&self, said: Option<DeclaredChecksum>) -> io::Result<()>;
 
     /// Compares all bytes with the digest in the config.
     fn finish(self: Box<Self>) -> Result<(), DigestError>;

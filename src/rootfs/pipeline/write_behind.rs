@@ -169,7 +169,7 @@ impl<O: Output> InFlight<O> {
             }
             WriteRequest::Discard(ranges) => {
                 let mut ranges = ranges.iter();
-                ranges.try_for_each(|&(offset, len)| self.output.clear(offset, len))
+                ranges.try_for_each(|&(offset, len)| self.output.discard(offset, len))
             }
         };
         self
@@ -199,7 +199,7 @@ impl<O: Output + Send> Output for &Pipeline<'_, O> {
             .update(|work| work.writes.write(buffer, parts.to_vec(), offset))
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
         self.scheduler.update(|work| work.writes.discard(offset, len))
     }
 
@@ -304,7 +304,7 @@ mod tests {
                 assert_eq!(offset, 0, "written after an error");
                 Err(io::ErrorKind::StorageFull.into())
             }
-            fn clear(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
+            fn discard(&mut self, _offset: u64, _len: u64) -> io::Result<()> {
                 unreachable!("discarded after an error")
             }
             fn set_len(&mut self, _len: u64) -> io::Result<()> {

@@ -25,7 +25,7 @@ pub fn check(image: &[u8]) -> Owners {
 }
 
 /// Asserts that no two findings of a check are equal.
-pub fn assert_distinct(report: &ext4::Report) {
+pub fn assert_distinct(report: &ext4::CheckReport) {
     let mut seen = BTreeSet::new();
     let repeated = report.findings.iter().find(|&finding| !seen.insert(finding));
     assert_eq!(repeated, None, "{report:#?}");

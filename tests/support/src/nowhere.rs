@@ -16,7 +16,7 @@ impl Output for Nowhere {
         Ok(())
     }
 
-    fn clear(&mut self, _: u64, _: u64) -> io::Result<()> {
+    fn discard(&mut self, _: u64, _: u64) -> io::Result<()> {
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use crate::rootfs::pipeline::windows::{WINDOW_SHARE, WINDOW_SHARES};
 use crate::rootfs::pipeline::work::CHUNKS_PER_LAYER;
 use crate::rootfs::pipeline::{MAX_OPEN, write_behind};
 use layer::cancel::{Cancel, Cancelled};
-use layer::{Compression, SaidChecksum};
+use layer::{Compression, DeclaredChecksum};
 use oci::{DigestError, ImageError};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -322,7 +322,7 @@ impl TarDecoder for FakeDecoder {
         (self.at >= packed.window_from && self.granted < packed.window).then_some(packed.window)
     }
 
-    fn checksum(&self) -> Option<SaidChecksum> {
+    fn checksum(&self) -> Option<DeclaredChecksum> {
         None
     }
 }
@@ -348,7 +348,7 @@ impl TarCheck for FakeCheck<'_> {
         self.bytes.extend(bytes);
     }
 
-    fn expect(&self, _said: Option<SaidChecksum>) -> io::Result<()> {
+    fn expect(&self, _said: Option<DeclaredChecksum>) -> io::Result<()> {
         match &self.failure {
             Some(error) => Err(io::Error::other(error.to_string())),
             None => Ok(()),
@@ -393,8 +393,8 @@ impl Output for FakeOutput {
         self.bytes.write_at(bytes, offset)
     }
 
-    fn clear(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        Output::clear(&mut self.bytes, offset, len)
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        Output::discard(&mut self.bytes, offset, len)
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {

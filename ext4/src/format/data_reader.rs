@@ -3,28 +3,28 @@
 use std::fmt;
 use std::io::{self, Read};
 
-use crate::data::Data;
+use crate::data::FileData;
 use crate::image::Image;
 use crate::output::Output;
 use crate::units::Extent;
 
 /// The content of a file while the image is still being written.
-pub struct Content<'a, O> {
+pub struct DataReader<'a, O> {
     image: &'a mut Image<O>,
-    data: &'a Data,
+    data: &'a FileData,
     position: u64,
 }
 
-impl<O> fmt::Debug for Content<'_, O> {
+impl<O> fmt::Debug for DataReader<'_, O> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Content");
+        let mut shown = f.debug_struct("DataReader");
         shown.field("position", &self.position).finish_non_exhaustive()
     }
 }
 
-impl<'a, O> Content<'a, O> {
+impl<'a, O> DataReader<'a, O> {
     /// Content of which all blocks can be read.
-    pub(super) fn new(image: &'a mut Image<O>, data: &'a Data) -> Self {
+    pub(super) fn new(image: &'a mut Image<O>, data: &'a FileData) -> Self {
         Self {
             image,
             data,
@@ -33,7 +33,7 @@ impl<'a, O> Content<'a, O> {
     }
 }
 
-impl<O: Output> Read for Content<'_, O> {
+impl<O: Output> Read for DataReader<'_, O> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if let Some(inline) = self.data.inline() {
             let start = usize::try_from(self.position).expect("inline content is short");
@@ -71,7 +71,7 @@ mod tests {
     use crate::format::Formatter;
     use crate::options::Options;
 
-    fn read(formatter: &mut Formatter<Vec<u8>>, data: &Data) -> Vec<u8> {
+    fn read(formatter: &mut Formatter<Vec<u8>>, data: &FileData) -> Vec<u8> {
         let mut content = Vec::new();
         formatter
             .read_data(data)

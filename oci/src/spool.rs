@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write, stdin};
 use std::path::{Path, PathBuf};
 
-use super::section::{FileError, Section};
+use super::file_range::{FileError, FileRange};
 use crate::host::Directory;
 use layer::cancel::{Cancel, Cancellable, Cancelled, ThreadedReader};
 
@@ -13,7 +13,7 @@ const BUFFER_LEN: usize = 128 << 10;
 
 /// Where such files are, and what ends the making of one.
 #[derive(Debug, Clone)]
-pub(super) struct Scratch {
+pub(super) struct Spool {
     place: Place,
     max_len: u64,
     cancel: Cancel,
@@ -75,7 +75,7 @@ fn create_in(directory: &Directory) -> io::Result<File> {
     tempfile::tempfile_in(directory.path())
 }
 
-impl Scratch {
+impl Spool {
     /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
     /// many bytes at most.
     pub(super) fn new(state_dir: &Path, max_len: u64, cancel: &Cancel) -> Self {
@@ -92,14 +92,14 @@ impl Scratch {
     }
 
     /// All that a reader gives, which errors call `path`.
-    pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<Section, FileError> {
+    pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<FileRange, FileError> {
         let mut reader = self.cancellable(reader);
         let mut file = self.place.create()?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut len = 0;
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(Section::whole(file, len)),
+                Ok(0) => return Ok(FileRange::whole(file, len)),
                 Ok(count) => {
                     len += count as u64;
                     if len > self.max_len {
@@ -119,7 +119,7 @@ impl Scratch {
     }
 
     /// All of standard input, however long it takes to come.
-    pub(super) fn spool_input(&self, path: &Path) -> Result<Section, FileError> {
+    pub(super) fn spool_input(&self, path: &Path) -> Result<FileRange, FileError> {
         let input = ThreadedReader::new(stdin(), &self.cancel).map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
@@ -157,9 +157,9 @@ mod tests {
         }
     }
 
-    fn scratch() -> (tempfile::TempDir, Cancel, Scratch) {
+    fn scratch() -> (tempfile::TempDir, Cancel, Spool) {
         let (state, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
-        let scratch = Scratch::new(state.path(), 1 << 20, &cancel);
+        let scratch = Spool::new(state.path(), 1 << 20, &cancel);
         (state, cancel, scratch)
     }
 

@@ -9,16 +9,16 @@ use super::{Directory, Identity, Untrusted, parent_of};
 /// A directory that only this user can enter, under a hidden name. It is removed when this is
 /// dropped, with the files and empty directories in it.
 #[derive(Debug)]
-pub struct Scratch {
+pub struct TempDirectory {
     parent: Directory,
     hidden: OsString,
-    /// The name that [`Scratch::rename`] gave it.
+    /// The name that [`TempDirectory::rename`] gave it.
     given: Option<OsString>,
     directory: Directory,
     kept: bool,
 }
 
-impl Scratch {
+impl TempDirectory {
     /// Makes one beside a path.
     ///
     /// # Errors
@@ -43,7 +43,7 @@ impl Scratch {
         &self.directory
     }
 
-    /// Gives it a name that nothing has, with which it is removed unless [`Scratch::keep`] follows.
+    /// Gives it a name that nothing has, with which it is removed unless [`TempDirectory::keep`] follows.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
+impl Drop for TempDirectory {
     fn drop(&mut self) {
         if self.kept {
             return;
@@ -121,7 +121,7 @@ mod tests {
     fn a_directory_goes_with_its_files_unless_it_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("target");
-        let mut scratch = Scratch::create(&target).unwrap();
+        let mut scratch = TempDirectory::create(&target).unwrap();
         scratch.directory().create_new("file", 0o600).unwrap();
         scratch.directory().make_private("empty").unwrap();
         scratch.rename("target".into()).unwrap();
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 
         fs::create_dir(&target).unwrap();
-        let mut scratch = Scratch::create(&target).unwrap();
+        let mut scratch = TempDirectory::create(&target).unwrap();
         let error = scratch.rename("target".into()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
         scratch.keep();
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn a_directory_that_takes_its_place_is_neither_renamed_nor_removed() {
         let home = tempfile::tempdir().unwrap();
-        let mut scratch = Scratch::create(&home.path().join("target")).unwrap();
+        let mut scratch = TempDirectory::create(&home.path().join("target")).unwrap();
         let hidden = home.path().join(scratch.name());
         fs::rename(&hidden, home.path().join("stolen")).unwrap();
         fs::create_dir(&hidden).unwrap();

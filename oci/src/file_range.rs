@@ -16,14 +16,14 @@ pub(super) use error::MAKE_ARCHIVE_AGAIN;
 
 /// A part of a file, read independently of others.
 #[derive(Debug, Clone)]
-pub(super) struct Section {
+pub(super) struct FileRange {
     file: Arc<File>,
     start: u64,
     len: u64,
     position: u64,
 }
 
-impl Section {
+impl FileRange {
     /// A whole regular file. A FIFO or device is an error, and is not waited for.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let failed = |source| FileError::Read {
@@ -82,7 +82,7 @@ impl Section {
     }
 }
 
-impl Read for Section {
+impl Read for FileRange {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.len - self.position;
         let len = usize::try_from(left).map_or(buffer.len(), |left| left.min(buffer.len()));
@@ -92,7 +92,7 @@ impl Read for Section {
     }
 }
 
-impl Seek for Section {
+impl Seek for FileRange {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         let position = match to {
             SeekFrom::Start(position) => Some(position),
