@@ -59,9 +59,10 @@ msrv:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Spelling, and shell scripts
+# Spelling, the width and the habits of prose, and shell scripts
 prose:
     typos
+    .ci/prose
     shellcheck .ci/run .ci/nightly benches/*.sh tests/rig/*.sh release/*.sh
 
 # Licences, duplicates and sources of the dependencies
