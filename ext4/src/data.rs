@@ -11,7 +11,7 @@ use crate::units::{BlockNr, BlockRange, Extent};
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct FileData {
     len: u64,
-    content: Content,
+    storage: Storage,
     /// The formatter that wrote it; none for an empty file, and for what a formatter makes for
     /// itself.
     origin: Origin,
@@ -19,13 +19,13 @@ pub struct FileData {
 
 /// Place of the bytes.
 #[derive(Debug, PartialEq, Eq)]
-enum Content {
+enum Storage {
     Blocks(Vec<Extent>),
     /// Bytes that need no block, because the inode will hold them; at least one.
     Inline(Box<[u8]>),
 }
 
-impl Default for Content {
+impl Default for Storage {
     fn default() -> Self {
         Self::Blocks(Vec::new())
     }
@@ -47,26 +47,26 @@ impl FileData {
     /// Where the blocks are, ascending in both the file and the image.
     #[must_use]
     pub fn extents(&self) -> &[Extent] {
-        match &self.content {
-            Content::Blocks(extents) => extents,
-            Content::Inline(_) => &[],
+        match &self.storage {
+            Storage::Blocks(extents) => extents,
+            Storage::Inline(_) => &[],
         }
     }
 
     /// Content of at least one byte that the inode will hold.
-    pub(crate) fn in_inode(content: Box<[u8]>) -> Self {
+    pub(crate) fn new_inline(content: Box<[u8]>) -> Self {
         Self {
             len: content.len() as u64,
-            content: Content::Inline(content),
+            storage: Storage::Inline(content),
             origin: Origin::NONE,
         }
     }
 
     /// The content, if the inode holds it (`inline_data`).
     pub(crate) fn inline(&self) -> Option<&[u8]> {
-        match &self.content {
-            Content::Blocks(_) => None,
-            Content::Inline(bytes) => Some(bytes),
+        match &self.storage {
+            Storage::Blocks(_) => None,
+            Storage::Inline(bytes) => Some(bytes),
         }
     }
 
@@ -82,7 +82,7 @@ impl FileData {
 
     /// Returns whether an image of this formatter can have it: its own content, and that of an
     /// empty file.
-    pub(crate) fn is_from(&self, origin: Origin) -> bool {
+    pub(crate) fn was_written_by(&self, origin: Origin) -> bool {
         self.origin == origin || (self.origin == Origin::NONE && self.is_empty())
     }
 
@@ -96,8 +96,8 @@ impl FileData {
     /// # Panics
     ///
     /// If the inode will hold the content.
-    pub(crate) fn push(&mut self, logical: u32, start: BlockNr, mut count: u64) {
-        let Content::Blocks(extents) = &mut self.content else {
+    pub(crate) fn push_blocks(&mut self, logical: u32, start: BlockNr, mut count: u64) {
+        let Storage::Blocks(extents) = &mut self.storage else {
             unreachable!("what lies in an inode gets no blocks");
         };
         let mut next = (logical, start);
@@ -121,19 +121,19 @@ impl FileData {
     }
 
     /// The blocks, without the content that is in them.
-    pub(crate) fn into_runs(self) -> impl Iterator<Item = BlockRange> {
-        let extents = match self.content {
-            Content::Blocks(extents) => extents,
-            Content::Inline(_) => Vec::new(),
+    pub(crate) fn into_ranges(self) -> impl Iterator<Item = BlockRange> {
+        let extents = match self.storage {
+            Storage::Blocks(extents) => extents,
+            Storage::Inline(_) => Vec::new(),
         };
         extents.into_iter().map(Extent::range)
     }
 
     /// Takes the place of the extents away, to find another.
     pub(crate) fn take_extents(&mut self) -> Vec<Extent> {
-        match &mut self.content {
-            Content::Blocks(extents) => std::mem::take(extents),
-            Content::Inline(_) => Vec::new(),
+        match &mut self.storage {
+            Storage::Blocks(extents) => std::mem::take(extents),
+            Storage::Inline(_) => Vec::new(),
         }
     }
 }

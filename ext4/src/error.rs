@@ -210,7 +210,7 @@ pub enum ImageAction {
     /// Writing bytes.
     Write,
     /// Making bytes read as zeros.
-    Clear,
+    Discard,
     /// Giving the image its size.
     Resize,
 }
@@ -220,7 +220,7 @@ impl fmt::Display for ImageAction {
         f.write_str(match self {
             Self::Read => "read",
             Self::Write => "write",
-            Self::Clear => "clear",
+            Self::Discard => "discard a range of",
             Self::Resize => "resize",
         })
     }

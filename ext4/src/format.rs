@@ -1,32 +1,32 @@
 //! [`Formatter`]: stream content, then write the metadata, step by step.
 
+mod attribute_blocks;
+mod attribute_inodes;
 mod data_reader;
+mod final_layout;
 mod finish;
-mod large_values;
-mod settle;
-mod shared_xattrs;
 mod sparse;
-mod tables;
+mod table_writer;
 
 use std::fmt;
 use std::io::Read;
 use std::ops::Range;
 
+use crate::block_writer::BlockWriter;
 use crate::data::FileData;
 use crate::disk::extent::MAX_FILE_BLOCKS;
 use crate::disk::inode::MAX_INLINE_DATA;
-use crate::encode::directory::Blocks;
-use crate::encode::entries::Context;
-use crate::encode::xattrs::{self, ValueInode};
+use crate::encode::directory::DirectoryBlocks;
+use crate::encode::entries::DirectoryContext;
+use crate::encode::xattrs::{self, AttributeInode};
 use crate::error::FormatError;
-use crate::image::Image;
+use crate::layout::geometry::Geometry;
+use crate::layout::log_allocator::LogAllocator;
+use crate::layout::pending_discards::PendingDiscards;
+use crate::layout::size::MIB;
 use crate::options::{Options, Size};
 use crate::origin::Origin;
 use crate::output::Output;
-use crate::place::cursor::Cursor;
-use crate::place::freed::Freed;
-use crate::place::geometry::Geometry;
-use crate::place::size::MIB;
 use crate::tree::{Tree, Xattrs};
 
 pub use data_reader::DataReader;
@@ -35,14 +35,14 @@ pub use data_reader::DataReader;
 ///
 /// Content goes straight to its final blocks, before anybody knows how many files there will be; the tables follow.
 pub struct Formatter<O> {
-    image: Image<O>,
+    writer: BlockWriter<O>,
     options: Options,
     geometry: Geometry,
-    cursor: Cursor,
-    freed: Freed,
+    allocator: LogAllocator,
+    pending_discards: PendingDiscards,
     origin: Origin,
     /// Set once [`Formatter::free`] was given content of another formatter.
-    freed_foreign: bool,
+    foreign_data_freed: bool,
 }
 
 impl<O> fmt::Debug for Formatter<O> {
@@ -86,13 +86,13 @@ impl<O: Output> Formatter<O> {
         }
         let geometry = Geometry::new(&options);
         Ok(Self {
-            image: Image::new(output, options.block_size)?,
+            writer: BlockWriter::new(output, options.block_size)?,
             options,
             geometry,
-            cursor: Cursor::new(geometry),
-            freed: Freed::default(),
+            allocator: LogAllocator::new(geometry),
+            pending_discards: PendingDiscards::default(),
             origin: Origin::new(),
-            freed_foreign: false,
+            foreign_data_freed: false,
         })
     }
 
@@ -126,9 +126,9 @@ impl<O: Output> Formatter<O> {
         ranges: &[Range<u64>],
     ) -> Result<FileData, FormatError> {
         let mut data = FileData::with_len(self.checked_len(len)?);
-        sparse::check(ranges, len)?;
-        let mut content = sparse::Filled::new(content, ranges);
-        for segment in sparse::segments(ranges, u64::from(self.options.block_size.bytes())) {
+        sparse::check_ranges(ranges, len)?;
+        let mut content = sparse::ZeroFilled::new(content, ranges);
+        for segment in sparse::block_segments(ranges, u64::from(self.options.block_size.bytes())) {
             content.seek(segment.start);
             self.write_range(
                 &mut data,
@@ -148,11 +148,11 @@ impl<O: Output> Formatter<O> {
     /// content, with what it needs for all that was written so far, and [`FormatError::Image`] if
     /// what was written cannot be completed; reading gives the errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a FileData) -> Result<DataReader<'a, O>, FormatError> {
-        if !data.is_from(self.origin) {
+        if !data.was_written_by(self.origin) {
             return Err(FormatError::ForeignData { path: None });
         }
-        self.image.extend(self.cursor.end())?;
-        if let Some(dropped) = self.image.dropped()?.cloned() {
+        self.writer.extend_to(self.allocator.end())?;
+        if let Some(dropped) = self.writer.dropped()?.cloned() {
             let block_size = self.options.block_size;
             let mut ends = data
                 .extents()
@@ -161,11 +161,11 @@ impl<O: Output> Formatter<O> {
             if ends.any(|end| end > dropped.start) {
                 return Err(FormatError::NoSpace {
                     needed: dropped.end.next_multiple_of(MIB),
-                    available: self.image.max_len(),
+                    available: self.writer.max_len(),
                 });
             }
         }
-        Ok(DataReader::new(&mut self.image, data))
+        Ok(DataReader::new(&mut self.writer, data))
     }
 
     /// Checks that the attributes of a file fit, which [`Formatter::finish`] finds out in the end: who adds files one after the
@@ -177,10 +177,10 @@ impl<O: Output> Formatter<O> {
     ///
     /// [`FormatError::XattrsTooLarge`], [`FormatError::NoNamespace`], [`FormatError::InvalidAcl`].
     pub fn check_xattrs(&self, xattrs: &Xattrs, path: impl FnOnce() -> String) -> Result<(), FormatError> {
-        let value_inode = |_: &[u8]| self.options.large_xattrs.then_some(ValueInode::ANY);
-        match xattrs::split(xattrs, self.options.block_size, None, value_inode) {
+        let attribute_inode = |_: &[u8]| self.options.large_xattrs.then_some(AttributeInode::ANY);
+        match xattrs::distribute(xattrs, self.options.block_size, None, attribute_inode) {
             Ok(_) => Ok(()),
-            Err(error) => Err(error.of(path())),
+            Err(error) => Err(error.for_path(path())),
         }
     }
 
@@ -209,11 +209,11 @@ impl<O: Output> Formatter<O> {
     /// ended too early. Content of another formatter stays where it is, and [`Formatter::finish`]
     /// fails with [`FormatError::ForeignData`].
     pub fn free(&mut self, data: FileData) {
-        if !data.is_from(self.origin) {
-            self.freed_foreign = true;
+        if !data.was_written_by(self.origin) {
+            self.foreign_data_freed = true;
             return;
         }
-        self.freed.add(data.into_runs());
+        self.pending_discards.add(data.into_ranges());
     }
 
     /// Writes all that the tree is besides content, and returns the output.
@@ -254,17 +254,17 @@ impl<O: Output> Formatter<O> {
         len: u64,
     ) -> Result<(), FormatError> {
         // Whoever writes the output may have time for that now.
-        for run in self.freed.batch() {
-            self.image.clear(run)?;
+        for range in self.pending_discards.take_batch() {
+            self.writer.discard(range)?;
         }
         let block_size = self.options.block_size;
         let mut done = 0;
         while done < len {
-            let run = self.cursor.take(block_size.blocks(len - done));
-            let part = (run.count << block_size.log2()).min(len - done);
+            let range = self.allocator.allocate_part(block_size.blocks(len - done));
+            let part = (range.count << block_size.log2()).min(len - done);
             let logical = u32::try_from((offset + done) >> block_size.log2()).expect("the length was checked");
-            data.push(logical, run.start, run.count);
-            let actual = self.image.write_content(run, content, part)?;
+            data.push_blocks(logical, range.start, range.count);
+            let actual = self.writer.write_content(range, content, part)?;
             if actual < part {
                 return Err(FormatError::ContentTooShort {
                     expected: len,
@@ -277,12 +277,16 @@ impl<O: Output> Formatter<O> {
     }
 
     /// Writes the blocks of a directory.
-    fn write_directory(&mut self, blocks: &Blocks<'_>, context: &Context) -> Result<FileData, FormatError> {
-        let data = self.cursor.take_data(blocks.block_count());
-        let mut places = data.extents().iter().flat_map(|extent| extent.range().blocks());
+    fn write_directory(
+        &mut self,
+        blocks: &DirectoryBlocks<'_>,
+        context: &DirectoryContext,
+    ) -> Result<FileData, FormatError> {
+        let data = self.allocator.allocate_data(blocks.block_count());
+        let mut numbers = data.extents().iter().flat_map(|extent| extent.range().blocks());
         blocks.encode(context, |block| {
-            let nr = places.next().expect("as many blocks were planned as are encoded");
-            self.image.write_block(nr, &block)
+            let nr = numbers.next().expect("as many blocks were planned as are encoded");
+            self.writer.write_block(nr, &block)
         })?;
         Ok(data)
     }
@@ -299,5 +303,5 @@ fn read_inline(content: impl Read, len: u64) -> Result<FileData, FormatError> {
     if actual < len {
         return Err(FormatError::ContentTooShort { expected: len, actual });
     }
-    Ok(FileData::in_inode(bytes.into()))
+    Ok(FileData::new_inline(bytes.into()))
 }

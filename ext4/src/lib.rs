@@ -125,6 +125,7 @@ struct Readme;
 #[macro_use]
 extern crate zerocopy_derive;
 
+mod block_writer;
 mod check;
 mod checksum;
 mod data;
@@ -133,11 +134,10 @@ mod encode;
 mod error;
 mod file_type;
 mod format;
-mod image;
+mod layout;
 mod options;
 mod origin;
 mod output;
-mod place;
 pub mod read;
 mod read_at;
 mod seal;

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use zerocopy::IntoBytes;
 
-use super::entries::{Context, Entry, leaf, push};
+use super::entries::{DirectoryContext, DirectoryEntry, encode_leaf, push_entry};
 use crate::disk::dir_entry::{
     DirEntry, INDEX_BLOCK_MASK, INDEX_NODE_ENTRIES, INDEX_ROOT_ENTRIES, IndexCountLimit, IndexEntry, IndexRootInfo,
     MAX_INDEX_LEVELS, MAX_LARGE_INDEX_LEVELS, index_limit,
@@ -23,21 +23,21 @@ const MAX_BLOCKS: usize = INDEX_BLOCK_MASK as usize + 1;
 
 /// One child of a node: the first hash below it, with bit 0 set if the hash before it is the same.
 #[derive(Clone, Copy, Debug)]
-struct Child {
+struct IndexChild {
     hash: u32,
     block: u32,
 }
 
 /// More leaves than an index can lead to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge {
+pub(crate) struct TooManyLeaves {
     leaves: usize,
     max: usize,
 }
 
-impl TooLarge {
+impl TooManyLeaves {
     /// The error for the directory of this path.
-    pub(crate) fn of(self, path: String) -> FormatError {
+    pub(crate) fn for_path(self, path: String) -> FormatError {
         FormatError::DirectoryTooLarge {
             path,
             blocks: self.leaves as u64,
@@ -47,17 +47,17 @@ impl TooLarge {
 }
 
 /// A directory ordered by hash and cut into leaves.
-pub(crate) struct Index<'name> {
-    entries: Vec<(NameHash, Entry<'name>)>,
+pub(crate) struct DirectoryIndex<'name> {
+    entries: Vec<(NameHash, DirectoryEntry<'name>)>,
     /// Entries of each leaf.
     leaves: Vec<Range<usize>>,
     /// Nodes of each level, the root's (which is 1) first.
     levels: Vec<usize>,
 }
 
-impl<'name> Index<'name> {
+impl<'name> DirectoryIndex<'name> {
     /// Orders the entries and fills leaves with them.
-    pub(crate) fn plan(entries: Vec<Entry<'name>>, context: &Context) -> Result<Self, TooLarge> {
+    pub(crate) fn plan(entries: Vec<DirectoryEntry<'name>>, context: &DirectoryContext) -> Result<Self, TooManyLeaves> {
         let mut entries: Vec<_> = entries
             .into_iter()
             .map(|entry| (context.hasher.hash(entry.name), entry))
@@ -77,7 +77,7 @@ impl<'name> Index<'name> {
             }
         }
 
-        let levels = levels(leaves.len(), context.block_size)?;
+        let levels = level_sizes(leaves.len(), context.block_size)?;
         Ok(Self {
             entries,
             leaves,
@@ -86,7 +86,7 @@ impl<'name> Index<'name> {
     }
 
     /// Whether the feature `large_dir` is needed to read it.
-    pub(crate) fn is_large(&self, block_size: BlockSize) -> bool {
+    pub(crate) fn needs_large_dir(&self, block_size: BlockSize) -> bool {
         self.levels.len() > MAX_INDEX_LEVELS || self.block_count() << block_size.log2() > MAX_LEN
     }
 
@@ -97,36 +97,36 @@ impl<'name> Index<'name> {
     /// Hands each block to `write`: the root, the other nodes level by level, the leaves.
     pub(crate) fn encode<E>(
         &self,
-        context: &Context,
+        context: &DirectoryContext,
         mut write: impl FnMut(Sealed<Vec<u8>>) -> Result<(), E>,
     ) -> Result<(), E> {
         let first_leaf = self.levels.iter().sum::<usize>();
-        let mut below: Vec<Child> = (0..self.leaves.len())
+        let mut children: Vec<IndexChild> = (0..self.leaves.len())
             .map(|leaf| self.leaf_child(leaf, first_leaf))
             .collect();
         let mut levels = Vec::new();
         let mut first = first_leaf;
         for &count in self.levels[1..].iter().rev() {
             first -= count;
-            let nodes: Vec<_> = below
+            let nodes: Vec<_> = children
                 .chunks(fanout(INDEX_NODE_ENTRIES, context.block_size))
-                .map(<[Child]>::to_vec)
+                .map(<[IndexChild]>::to_vec)
                 .collect();
-            below = (first..)
+            children = (first..)
                 .zip(&nodes)
-                .map(|(block, children)| Child {
-                    hash: children[0].hash,
-                    block: number(block),
+                .map(|(block, node)| IndexChild {
+                    hash: node[0].hash,
+                    block: block_number(block),
                 })
                 .collect();
             levels.push(nodes);
         }
-        write(root(&below, self.levels.len() - 1, context))?;
+        write(encode_root(&children, self.levels.len() - 1, context))?;
         for children in levels.iter().rev().flatten() {
-            write(node(children, context))?;
+            write(encode_node(children, context))?;
         }
         for range in &self.leaves {
-            write(leaf(
+            write(encode_leaf(
                 self.entries[range.clone()].iter().map(|(_, entry)| entry),
                 context,
             ))?;
@@ -134,22 +134,22 @@ impl<'name> Index<'name> {
         Ok(())
     }
 
-    fn leaf_child(&self, leaf: usize, first_leaf: usize) -> Child {
+    fn leaf_child(&self, leaf: usize, first_leaf: usize) -> IndexChild {
         let start = self.leaves[leaf].start;
         let hash = self.entries[start].0.major;
         let continues = start > 0 && self.entries[start - 1].0.major == hash;
-        Child {
+        IndexChild {
             hash: hash | u32::from(continues),
-            block: number(first_leaf + leaf),
+            block: block_number(first_leaf + leaf),
         }
     }
 }
 
 /// Nodes of each level over so many leaves, the root's first.
-fn levels(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooLarge> {
+fn level_sizes(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooManyLeaves> {
     let max = max_leaves(block_size);
     if leaves > max {
-        return Err(TooLarge { leaves, max });
+        return Err(TooManyLeaves { leaves, max });
     }
     let mut levels = vec![];
     let mut children = leaves;
@@ -178,28 +178,33 @@ fn fanout(header: usize, block_size: BlockSize) -> usize {
     index_limit(header, block_size.len(), true) - 1
 }
 
-fn number(block: usize) -> u32 {
+fn block_number(block: usize) -> u32 {
     u32::try_from(block).expect("a directory has fewer blocks than u32 counts")
 }
 
-fn root(children: &[Child], indirect_levels: usize, context: &Context) -> Sealed<Vec<u8>> {
+fn encode_root(children: &[IndexChild], indirect_levels: usize, context: &DirectoryContext) -> Sealed<Vec<u8>> {
     let mut block = Vec::with_capacity(context.block_size.len());
     let [dot, dot_dot] = context.dots();
-    push(&mut block, &dot, dot.len());
+    push_entry(&mut block, &dot, dot.len());
     // To whom knows no index, all the rest of the block is part of this entry.
-    push(&mut block, &dot_dot, context.block_size.len() - dot.len());
+    push_entry(&mut block, &dot_dot, context.block_size.len() - dot.len());
     let indirect_levels = u8::try_from(indirect_levels).expect("a few levels");
     block.extend_from_slice(IndexRootInfo::new(HASH_HALF_MD4, indirect_levels).as_bytes());
-    finish(block, INDEX_ROOT_ENTRIES, children, context)
+    seal_node(block, INDEX_ROOT_ENTRIES, children, context)
 }
 
-fn node(children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
+fn encode_node(children: &[IndexChild], context: &DirectoryContext) -> Sealed<Vec<u8>> {
     let mut block = Vec::with_capacity(context.block_size.len());
     block.extend_from_slice(DirEntry::unused(context.block_size.len()).as_bytes());
-    finish(block, INDEX_NODE_ENTRIES, children, context)
+    seal_node(block, INDEX_NODE_ENTRIES, children, context)
 }
 
-fn finish(mut block: Vec<u8>, header: usize, children: &[Child], context: &Context) -> Sealed<Vec<u8>> {
+fn seal_node(
+    mut block: Vec<u8>,
+    header: usize,
+    children: &[IndexChild],
+    context: &DirectoryContext,
+) -> Sealed<Vec<u8>> {
     let short = |number: usize| u16::try_from(number).expect("a block has room for fewer than 2^16 entries");
     for child in children {
         block.extend_from_slice(
@@ -229,14 +234,14 @@ mod tests {
         let mut largest = Vec::new();
         for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4, BlockSize::Kib64] {
             let max = max_leaves(block_size);
-            let levels = levels(max, block_size).expect("as many as there can be");
+            let levels = level_sizes(max, block_size).expect("as many as there can be");
             assert!(
                 levels.len() <= 3 && levels.iter().sum::<usize>() + max <= 1 << 28,
                 "{levels:?}"
             );
             assert_eq!(
-                super::levels(max + 1, block_size),
-                Err(TooLarge { leaves: max + 1, max })
+                level_sizes(max + 1, block_size),
+                Err(TooManyLeaves { leaves: max + 1, max })
             );
             largest.push(max);
         }
@@ -247,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_directory_that_is_too_large_is_named() {
-        let error = TooLarge { leaves: 7, max: 6 }.of("/a/b".to_owned());
+        let error = TooManyLeaves { leaves: 7, max: 6 }.for_path("/a/b".to_owned());
         assert_eq!(
             error.to_string(),
             "the names in the directory \"/a/b\" fill 7 blocks; with this block size an index leads to 6 at most"

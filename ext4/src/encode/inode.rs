@@ -9,7 +9,7 @@ use crate::tree::Metadata;
 use crate::units::{BlockNr, BlockSize};
 
 /// What is to be said of an inode besides its metadata.
-pub(crate) struct Body {
+pub(crate) struct InodeFields {
     pub(crate) file_type: FileType,
     pub(crate) links: u16,
     /// Size in bytes.
@@ -23,7 +23,7 @@ pub(crate) struct Body {
     pub(crate) xattrs: [u8; INODE_ROOM],
 }
 
-impl Body {
+impl InodeFields {
     /// An inode of one link with nothing in it.
     pub(crate) fn new(file_type: FileType) -> Self {
         Self {
@@ -43,21 +43,21 @@ impl Body {
 ///
 /// Zero, because nothing sets them: deletion time, generation (so that no image has a random byte),
 /// version, project.
-pub(crate) fn encode(metadata: &Metadata, body: &Body, block_size: BlockSize) -> Inode {
+pub(crate) fn encode(metadata: &Metadata, fields: &InodeFields, block_size: BlockSize) -> Inode {
     let mut inode = Inode {
-        links_count: body.links.into(),
-        flags: body.flags.bits().into(),
-        block: body.block,
+        links_count: fields.links.into(),
+        flags: fields.flags.bits().into(),
+        block: fields.block,
         extra_isize: EXTRA_SIZE.into(),
-        xattrs: body.xattrs,
+        xattrs: fields.xattrs,
         ..Inode::new_zeroed()
     };
-    inode.set_mode(body.file_type, metadata.mode);
+    inode.set_mode(fields.file_type, metadata.mode);
     inode.set_uid(metadata.uid);
     inode.set_gid(metadata.gid);
-    inode.set_size(body.size);
-    inode.set_block_count(body.block_count, block_size);
-    inode.set_file_acl(body.xattr_block.map_or(0, BlockNr::get));
+    inode.set_size(fields.size);
+    inode.set_block_count(fields.block_count, block_size);
+    inode.set_file_acl(fields.xattr_block.map_or(0, BlockNr::get));
     inode.set_atime(metadata.accessed);
     inode.set_ctime(metadata.changed);
     inode.set_mtime(metadata.modified);

@@ -1,26 +1,26 @@
 //! Settling down: the size of the file system, the place of its tables, and whether content has to move for that.
 
+use crate::block_writer::BlockWriter;
 use crate::data::FileData;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
 use crate::error::FormatError;
-use crate::image::Image;
+use crate::layout::compact;
+use crate::layout::geometry::Geometry;
+use crate::layout::log_allocator::LogAllocator;
+use crate::layout::size::smallest_fitting;
+use crate::layout::{DoesNotFit, Layout, Requirements};
 use crate::options::{Fit, Inodes, Options, Size};
 use crate::output::Output;
-use crate::place::compact;
-use crate::place::cursor::Cursor;
-use crate::place::geometry::Geometry;
-use crate::place::layout::{Demand, Layout, Misfit};
-use crate::place::size;
 use crate::units::{BlockNr, BlockRange};
 
 /// Blocks for structures that hold numbers of blocks, or checksums over their own: they cannot move.
-pub(super) struct Pinned(std::vec::IntoIter<BlockNr>);
+pub(super) struct MetadataBlocks(std::vec::IntoIter<BlockNr>);
 
-impl Pinned {
+impl MetadataBlocks {
     /// Sets blocks aside.
-    fn take(cursor: &mut Cursor, count: u64) -> Self {
-        let ranges = cursor.take_all(count).into_iter();
+    fn allocate(allocator: &mut LogAllocator, count: u64) -> Self {
+        let ranges = allocator.allocate(count).into_iter();
         let blocks: Vec<_> = ranges.flat_map(BlockRange::blocks).collect();
         Self(blocks.into_iter())
     }
@@ -37,15 +37,15 @@ impl Pinned {
 }
 
 /// Where everything is.
-pub(super) struct Settled {
+pub(super) struct FinalLayout {
     pub(super) layout: Layout,
-    pub(super) pinned: Pinned,
+    pub(super) metadata_blocks: MetadataBlocks,
     /// Blocks between those of the content, ascending: they hold what was written and is not part of it.
-    pub(super) freed: Vec<BlockRange>,
+    pub(super) unused: Vec<BlockRange>,
 }
 
 /// What is known of the content when all of it has been written.
-pub(super) struct Settling<'content> {
+pub(super) struct WrittenContent<'content> {
     options: &'content Options,
     geometry: Geometry,
     /// In the order of their blocks.
@@ -54,11 +54,11 @@ pub(super) struct Settling<'content> {
     xattr_blocks: u64,
     inode_count: u32,
     /// Blocks that the output has to hold while content is written, if it could not: some of them
-    /// may be freed later.
-    log_blocks: u64,
+    /// may be unused later.
+    dropped_log_blocks: u64,
 }
 
-impl<'content> Settling<'content> {
+impl<'content> WrittenContent<'content> {
     pub(super) fn new(
         options: &'content Options,
         geometry: Geometry,
@@ -66,7 +66,7 @@ impl<'content> Settling<'content> {
         xattr_blocks: u64,
         inode_count: u32,
     ) -> Self {
-        let contents = compact::in_order(contents);
+        let contents = compact::sort_by_block(contents);
         let content_blocks = contents.iter().map(|data| data.block_count()).sum();
         Self {
             options,
@@ -75,107 +75,120 @@ impl<'content> Settling<'content> {
             content_blocks,
             xattr_blocks,
             inode_count,
-            log_blocks: 0,
+            dropped_log_blocks: 0,
         }
     }
 
     /// Finds the layout and sets blocks aside. If the content does not fit where it is, the gaps in it are closed.
-    pub(super) fn settle<O: Output>(
+    pub(super) fn finalize_layout<O: Output>(
         mut self,
-        cursor: &mut Cursor,
-        image: &mut Image<O>,
-    ) -> Result<Settled, FormatError> {
+        allocator: &mut LogAllocator,
+        writer: &mut BlockWriter<O>,
+    ) -> Result<FinalLayout, FormatError> {
         let available = match self.options.size {
             Size::Fixed(bytes) => bytes,
-            Size::Fit(Fit { max, .. }) => max.min(image.max_len()),
+            Size::Fit(Fit { max, .. }) => max.min(writer.max_len()),
         };
-        if let Some(dropped) = image.dropped()? {
+        if let Some(dropped) = writer.dropped()? {
             let end = BlockNr(self.options.block_size.blocks(dropped.end));
-            let passed = Cursor::new(self.geometry).take_until(end);
-            self.log_blocks = passed.iter().map(|run| run.count).sum();
+            let passed = LogAllocator::new(self.geometry).allocate_until(end);
+            self.dropped_log_blocks = passed.iter().map(|range| range.count).sum();
             return Err(self.no_space(available));
         }
         let bytes = match self.options.size {
             Size::Fixed(bytes) => bytes,
             Size::Fit(_) => self
-                .smallest(self.min(), available)
+                .smallest_size(self.min_size(), available)
                 .ok_or_else(|| self.no_space(available))?,
         };
-        if let Ok((layout, pinned)) = self.place(bytes, cursor.clone(), self.node_blocks()) {
-            let freed = compact::gaps(&self.contents, self.geometry, cursor.end());
-            return Ok(Settled { layout, pinned, freed });
+        if let Ok((layout, metadata_blocks)) = self.compute_layout(bytes, allocator.clone(), self.extent_node_blocks())
+        {
+            let unused = compact::gaps(&self.contents, self.geometry, allocator.end());
+            return Ok(FinalLayout {
+                layout,
+                metadata_blocks,
+                unused,
+            });
         }
-        self.fits(bytes).map_err(|_| self.no_space(bytes))?;
+        self.check_fits(bytes).map_err(|_| self.no_space(bytes))?;
 
-        image.extend(cursor.end())?;
-        *cursor = Cursor::new(self.geometry);
+        writer.extend_to(allocator.end())?;
+        *allocator = LogAllocator::new(self.geometry);
         for data in &mut self.contents {
-            for step in compact::place(data, cursor) {
-                image.copy(step)?;
+            for block_move in compact::relocate(data, allocator) {
+                writer.move_blocks(block_move)?;
             }
         }
-        image.truncate(cursor.end())?;
-        let (layout, pinned) = self
-            .place(bytes, cursor.clone(), self.node_blocks())
+        writer.truncate(allocator.end())?;
+        let (layout, metadata_blocks) = self
+            .compute_layout(bytes, allocator.clone(), self.extent_node_blocks())
             .map_err(|_| self.no_space(bytes))?;
-        Ok(Settled {
+        Ok(FinalLayout {
             layout,
-            pinned,
-            freed: Vec::new(),
+            metadata_blocks,
+            unused: Vec::new(),
         })
     }
 
     /// The layout of a size behind what the cursor has passed and so many blocks of extent trees.
-    fn place(&self, bytes: u64, mut cursor: Cursor, node_blocks: u64) -> Result<(Layout, Pinned), Misfit> {
-        let pinned_blocks = self.xattr_blocks + node_blocks;
-        let content_blocks = self.content_blocks + pinned_blocks;
+    fn compute_layout(
+        &self,
+        bytes: u64,
+        mut allocator: LogAllocator,
+        node_blocks: u64,
+    ) -> Result<(Layout, MetadataBlocks), DoesNotFit> {
+        let metadata_block_count = self.xattr_blocks + node_blocks;
+        let content_blocks = self.content_blocks + metadata_block_count;
         let free = self.free_bytes(content_blocks);
         let free_inodes = match self.options.inodes {
             Inodes::PerBytes(ratio) => free / u64::from(ratio.max(1)),
             Inodes::AtLeast(_) => 0,
         };
-        let demand = Demand {
+        let requirements = Requirements {
             inode_count: self.inode_count,
             free_inode_count: u32::try_from(free_inodes).unwrap_or(u32::MAX),
             content_blocks,
             free_blocks: self.options.block_size.blocks(free),
         };
-        let pinned = Pinned::take(&mut cursor, pinned_blocks);
-        let layout = Layout::place(self.options, self.geometry_for(bytes), bytes, cursor, demand)?;
-        Ok((layout, pinned))
+        let metadata_blocks = MetadataBlocks::allocate(&mut allocator, metadata_block_count);
+        let layout = Layout::compute(self.options, self.geometry_for(bytes), bytes, allocator, requirements)?;
+        Ok((layout, metadata_blocks))
     }
 
     /// Checks that a size would do if only the content that remains had ever been written. If the
-    /// output could not hold all content, it counts also what was freed.
-    fn fits(&self, bytes: u64) -> Result<(), Misfit> {
-        let mut cursor = Cursor::new(self.geometry_for(bytes));
-        if self.log_blocks > 0 {
-            let mut cursor = cursor.clone();
-            cursor.take_all(self.log_blocks);
-            let missing_blocks = cursor.end().0.saturating_sub(bytes >> self.options.block_size.log2());
+    /// output could not hold all content, it counts also what was unused.
+    fn check_fits(&self, bytes: u64) -> Result<(), DoesNotFit> {
+        let mut allocator = LogAllocator::new(self.geometry_for(bytes));
+        if self.dropped_log_blocks > 0 {
+            let mut allocator = allocator.clone();
+            allocator.allocate(self.dropped_log_blocks);
+            let missing_blocks = allocator
+                .end()
+                .0
+                .saturating_sub(bytes >> self.options.block_size.log2());
             if missing_blocks > 0 {
-                return Err(Misfit { missing_blocks });
+                return Err(DoesNotFit { missing_blocks });
             }
         }
         let extent_counts = self
             .contents
             .iter()
-            .map(|data| compact::extent_count(data, &mut cursor));
+            .map(|data| compact::relocated_extent_count(data, &mut allocator));
         let node_blocks = extent_counts
             .map(|count| node_blocks(count, self.options.block_size))
             .sum();
-        self.place(bytes, cursor, node_blocks).map(drop)
+        self.compute_layout(bytes, allocator, node_blocks).map(drop)
     }
 
-    fn smallest(&self, min: u64, max: u64) -> Option<u64> {
+    fn smallest_size(&self, min: u64, max: u64) -> Option<u64> {
         let max = max.min(Geometry::max_bytes(self.options));
-        size::smallest(min, max, u64::from(self.options.block_size.bytes()), |bytes| {
-            self.fits(bytes)
+        smallest_fitting(min, max, u64::from(self.options.block_size.bytes()), |bytes| {
+            self.check_fits(bytes)
         })
     }
 
     /// The smallest size that was asked for.
-    fn min(&self) -> u64 {
+    fn min_size(&self) -> u64 {
         match self.options.size {
             Size::Fixed(bytes) => bytes,
             Size::Fit(Fit { min, max, .. }) => min.min(max),
@@ -183,7 +196,7 @@ impl<'content> Settling<'content> {
     }
 
     fn no_space(&self, available: u64) -> FormatError {
-        match self.smallest(available.max(self.min()), u64::MAX) {
+        match self.smallest_size(available.max(self.min_size()), u64::MAX) {
             Some(needed) => FormatError::NoSpace { needed, available },
             None => FormatError::TooLarge {
                 size: available,
@@ -213,7 +226,7 @@ impl<'content> Settling<'content> {
     }
 
     /// Blocks of the extent trees of the contents where they are.
-    fn node_blocks(&self) -> u64 {
+    fn extent_node_blocks(&self) -> u64 {
         self.contents
             .iter()
             .map(|data| node_blocks(data.extents().len(), self.options.block_size))

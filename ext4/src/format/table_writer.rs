@@ -1,41 +1,41 @@
 //! The tables: inodes, bitmaps, group descriptors, the journal's start, superblocks.
 
 use super::Formatter;
-use super::large_values::WrittenValue;
-use super::settle::Pinned;
+use super::attribute_inodes::WrittenValue;
+use super::final_layout::MetadataBlocks;
+use crate::block_writer::BlockWriter;
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::group_desc::{self, GroupDesc};
 use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, block_of};
 use crate::disk::journal::JournalSuperblock;
 use crate::disk::superblock::OFFSET;
-use crate::encode::inode::{self, Body};
-use crate::encode::superblock::{self, Facts};
+use crate::encode::inode::{self, InodeFields};
+use crate::encode::superblock::{self, SuperblockInputs};
 use crate::encode::{extents, groups, resize};
 use crate::error::FormatError;
 use crate::file_type::FileType;
-use crate::image::Image;
+use crate::layout::Layout;
+use crate::layout::free_ranges::FreeRanges;
+use crate::layout::geometry;
 use crate::options::Options;
 use crate::output::Output;
-use crate::place::geometry::copies;
-use crate::place::layout::Layout;
-use crate::place::usage::Usage;
 use crate::seal::{self, Sealed};
 use crate::tree::{Metadata, Timestamp};
 use crate::units::{BlockNr, Ino};
 
 /// The tables of one layout.
-pub(super) struct Tables<'format, O> {
-    image: &'format mut Image<O>,
+pub(super) struct TableWriter<'format, O> {
+    writer: &'format mut BlockWriter<O>,
     options: &'format Options,
     layout: &'format Layout,
     seed: Seed,
 }
 
-impl<'format, O: Output> Tables<'format, O> {
+impl<'format, O: Output> TableWriter<'format, O> {
     pub(super) fn new(formatter: &'format mut Formatter<O>, layout: &'format Layout, seed: Seed) -> Self {
         Self {
-            image: &mut formatter.image,
+            writer: &mut formatter.writer,
             options: &formatter.options,
             layout,
             seed,
@@ -47,34 +47,36 @@ impl<'format, O: Output> Tables<'format, O> {
         &mut self,
         ino: Ino,
         data: &FileData,
-        body: &mut Body,
-        nodes: &mut Pinned,
+        fields: &mut InodeFields,
+        node_blocks: &mut MetadataBlocks,
     ) -> Result<(), FormatError> {
-        body.size = data.len();
+        fields.size = data.len();
         if let Some(content) = data.inline() {
-            body.flags |= InodeFlags::INLINE_DATA;
-            body.block = block_of(&content[..content.len().min(BLOCK_LEN)]);
+            fields.flags |= InodeFlags::INLINE_DATA;
+            fields.block = block_of(&content[..content.len().min(BLOCK_LEN)]);
             return Ok(());
         }
         let block_size = self.options.block_size;
-        let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino, 0), || nodes.next());
-        body.flags |= InodeFlags::EXTENTS;
-        body.block = root;
-        body.block_count += data.block_count() + blocks.len() as u64;
+        let (root, blocks) = extents::encode(data.extents(), block_size, self.seed.of_inode(ino, 0), || {
+            node_blocks.next()
+        });
+        fields.flags |= InodeFlags::EXTENTS;
+        fields.block = root;
+        fields.block_count += data.block_count() + blocks.len() as u64;
         blocks
             .iter()
-            .try_for_each(|(nr, block)| self.image.write_block(*nr, block))
+            .try_for_each(|(nr, block)| self.writer.write_block(*nr, block))
     }
 
     /// Writes an inode to its place.
     pub(super) fn write_inode(&mut self, ino: Ino, inode: Inode) -> Result<(), FormatError> {
-        let place = self.layout.place_of(ino);
+        let location = self.layout.inode_location(ino);
         let inode = inode.seal(self.seed, ino);
-        self.image.write_structure(place.block, place.skip, &inode)
+        self.writer.write_structure(location.block, location.offset, &inode)
     }
 
     /// Writes a reserved inode, which has what no file of the tree asks for.
-    fn write_reserved_inode(&mut self, ino: Ino, body: &Body) -> Result<(), FormatError> {
+    fn write_reserved_inode(&mut self, ino: Ino, fields: &InodeFields) -> Result<(), FormatError> {
         let created = Timestamp::saturating(i64::from(self.options.created), 0);
         let metadata = Metadata {
             mode: 0o600,
@@ -83,19 +85,23 @@ impl<'format, O: Output> Tables<'format, O> {
             changed: created,
             ..Metadata::default()
         };
-        self.write_inode(ino, inode::encode(&metadata, body, self.options.block_size))
+        self.write_inode(ino, inode::encode(&metadata, fields, self.options.block_size))
     }
 
     /// Writes the inode of an attribute's value.
-    pub(super) fn write_value_inode(&mut self, value: &WrittenValue, nodes: &mut Pinned) -> Result<(), FormatError> {
-        let mut body = Body::new(FileType::RegularFile);
-        body.flags = InodeFlags::EA_INODE;
+    pub(super) fn write_value_inode(
+        &mut self,
+        value: &WrittenValue,
+        node_blocks: &mut MetadataBlocks,
+    ) -> Result<(), FormatError> {
+        let mut fields = InodeFields::new(FileType::RegularFile);
+        fields.flags = InodeFlags::EA_INODE;
         let metadata = Metadata {
             mode: 0o600,
             ..Metadata::default()
         };
-        self.write_content(value.inode.ino, &value.data, &mut body, nodes)?;
-        let mut inode = inode::encode(&metadata, &body, self.options.block_size);
+        self.write_content(value.inode.ino, &value.data, &mut fields, node_blocks)?;
+        let mut inode = inode::encode(&metadata, &fields, self.options.block_size);
         inode.set_value(value.inode.hash, value.references);
         self.write_inode(value.inode.ino, inode)
     }
@@ -105,13 +111,13 @@ impl<'format, O: Output> Tables<'format, O> {
         let Some(data) = &self.layout.journal else {
             return Ok(None);
         };
-        let mut body = Body::new(FileType::RegularFile);
-        let mut nodes = Pinned::from_blocks(self.layout.journal_nodes.clone());
-        self.write_content(Ino::JOURNAL, data, &mut body, &mut nodes)?;
-        self.write_reserved_inode(Ino::JOURNAL, &body)?;
+        let mut fields = InodeFields::new(FileType::RegularFile);
+        let mut node_blocks = MetadataBlocks::from_blocks(self.layout.journal_nodes.clone());
+        self.write_content(Ino::JOURNAL, data, &mut fields, &mut node_blocks)?;
+        self.write_reserved_inode(Ino::JOURNAL, &fields)?;
         let superblock = JournalSuperblock::empty(data.block_count(), self.options.block_size).seal();
-        self.image.write_structure(data.extents()[0].start, 0, &superblock)?;
-        Ok(Some((body.block, body.size)))
+        self.writer.write_structure(data.extents()[0].start, 0, &superblock)?;
+        Ok(Some((fields.block, fields.size)))
     }
 
     /// Writes the resize inode and its map, if blocks are reserved for descriptors.
@@ -120,21 +126,21 @@ impl<'format, O: Output> Tables<'format, O> {
             return Ok(());
         };
         let reserved = resize::encode(self.layout, map);
-        let mut body = Body::new(FileType::RegularFile);
-        body.block = reserved.inode_block;
-        body.size = reserved.size;
-        body.block_count = reserved.block_count;
-        self.write_reserved_inode(Ino::RESIZE, &body)?;
+        let mut fields = InodeFields::new(FileType::RegularFile);
+        fields.block = reserved.inode_block;
+        fields.size = reserved.size;
+        fields.block_count = reserved.block_count;
+        self.write_reserved_inode(Ino::RESIZE, &fields)?;
         reserved
             .blocks
             .iter()
-            .try_for_each(|(nr, block)| self.image.write_block(*nr, block))
+            .try_for_each(|(nr, block)| self.writer.write_block(*nr, block))
     }
 
     /// Writes the bitmaps and returns the descriptors of all groups.
     pub(super) fn write_bitmaps(
         &mut self,
-        usage: &Usage,
+        free_ranges: &FreeRanges,
         inode_count: u32,
         directory_counts: &[u32],
     ) -> Result<Vec<Sealed<GroupDesc>>, FormatError> {
@@ -144,16 +150,16 @@ impl<'format, O: Output> Tables<'format, O> {
                 let encoded = groups::encode(
                     group,
                     self.layout,
-                    usage,
+                    free_ranges,
                     inode_count,
                     directory_counts[index],
                     self.seed,
                 );
                 if let Some(bitmap) = &encoded.block_bitmap {
-                    self.image.write_block(self.layout.block_bitmaps[index], bitmap)?;
+                    self.writer.write_block(self.layout.block_bitmaps[index], bitmap)?;
                 }
                 if let Some(bitmap) = &encoded.inode_bitmap {
-                    self.image.write_block(self.layout.inode_bitmaps[index], bitmap)?;
+                    self.writer.write_block(self.layout.inode_bitmaps[index], bitmap)?;
                 }
                 Ok(encoded.descriptor)
             })
@@ -164,24 +170,24 @@ impl<'format, O: Output> Tables<'format, O> {
     /// finished does not mount.
     pub(super) fn write_superblocks(
         &mut self,
-        facts: &Facts,
+        inputs: &SuperblockInputs,
         descriptors: &[Sealed<GroupDesc>],
     ) -> Result<(), FormatError> {
-        let superblock = superblock::encode(self.options, self.layout, facts);
+        let superblock = superblock::encode(self.options, self.layout, inputs);
         let geometry = &self.layout.geometry;
         let boot_area = seal::boot_area(&self.options.boot_area);
-        self.image.write_structure(BlockNr(0), 0, &boot_area)?;
-        let copies: Vec<u64> = copies(u64::from(self.layout.group_count)).collect();
-        for &group in copies.iter().rev() {
+        self.writer.write_structure(BlockNr(0), 0, &boot_area)?;
+        let backup_groups: Vec<u64> = geometry::backup_groups(u64::from(self.layout.group_count)).collect();
+        for &group in backup_groups.iter().rev() {
             let start = geometry.group_start(group);
             for (offset, descriptor) in (0..).step_by(group_desc::SIZE.into()).zip(descriptors) {
-                self.image.write_structure(start + 1, offset, descriptor)?;
+                self.writer.write_structure(start + 1, offset, descriptor)?;
             }
-            let mut copy = superblock.clone();
-            copy.block_group_nr = u16::try_from(group).unwrap_or(u16::MAX).into();
+            let mut backup = superblock.clone();
+            backup.block_group_nr = u16::try_from(group).unwrap_or(u16::MAX).into();
             // The first block holds the boot sector too, unless that has a block of its own.
-            let skip = if start.get() == 0 { OFFSET } else { 0 };
-            self.image.write_structure(start, skip, &copy.seal())?;
+            let offset = if start.get() == 0 { OFFSET } else { 0 };
+            self.writer.write_structure(start, offset, &backup.seal())?;
         }
         Ok(())
     }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::checksum::{Seed, value_hash};
 use crate::data::FileData;
-use crate::encode::xattrs::ValueInode;
+use crate::encode::xattrs::AttributeInode;
 use crate::units::Ino;
 
 /// The values, numbered behind the inodes of the tree.
-pub(super) struct LargeValues {
+pub(super) struct AttributeInodes {
     seed: Seed,
     first: Ino,
-    by_value: BTreeMap<Box<[u8]>, ValueInode>,
+    by_value: BTreeMap<Box<[u8]>, AttributeInode>,
 }
 
-impl LargeValues {
+impl AttributeInodes {
     /// No values yet; the first will be inode `first`.
     pub(super) fn new(seed: Seed, first: Ino) -> Self {
         Self {
@@ -30,11 +30,11 @@ impl LargeValues {
     }
 
     /// The inode of a value, a new one if it has not been seen.
-    pub(super) fn inode_of(&mut self, value: &[u8]) -> ValueInode {
+    pub(super) fn get_or_insert(&mut self, value: &[u8]) -> AttributeInode {
         if let Some(inode) = self.by_value.get(value) {
             return *inode;
         }
-        let inode = ValueInode {
+        let inode = AttributeInode {
             ino: Ino(self.first.get() + self.count()),
             hash: value_hash(value, self.seed),
         };
@@ -43,7 +43,7 @@ impl LargeValues {
     }
 
     /// The values in the order of their inodes.
-    pub(super) fn in_order(&self) -> Vec<(ValueInode, &[u8])> {
+    pub(super) fn by_number(&self) -> Vec<(AttributeInode, &[u8])> {
         let mut values: Vec<_> = self.by_value.iter().map(|(value, &inode)| (inode, &**value)).collect();
         values.sort_unstable();
         values
@@ -52,7 +52,7 @@ impl LargeValues {
 
 /// A value whose content is in the image.
 pub(super) struct WrittenValue {
-    pub(super) inode: ValueInode,
+    pub(super) inode: AttributeInode,
     pub(super) data: FileData,
     /// How many entries refer to it.
     pub(super) references: u32,

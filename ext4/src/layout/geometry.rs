@@ -17,7 +17,7 @@ const GROWTH_FACTOR: u64 = 16;
 pub(crate) struct Geometry {
     pub(crate) block_size: BlockSize,
     /// Blocks that follow each copy of the superblock: group descriptors, and room for more of them.
-    pub(crate) descriptor_room: u64,
+    pub(crate) max_descriptor_blocks: u64,
 }
 
 impl Geometry {
@@ -34,7 +34,7 @@ impl Geometry {
     pub(crate) fn for_size(options: &Options, bytes: u64) -> Self {
         let mut geometry = Self {
             block_size: options.block_size,
-            descriptor_room: 0,
+            max_descriptor_blocks: 0,
         };
         let needed = geometry.descriptor_blocks(bytes);
         let grown = match options.size {
@@ -42,7 +42,7 @@ impl Geometry {
             Size::Fixed(_) => geometry.descriptor_blocks(bytes.saturating_mul(GROWTH_FACTOR).max(ROOM_TO_GROW)),
             Size::Fit(_) => geometry.descriptor_blocks(ROOM_TO_GROW),
         };
-        geometry.descriptor_room = match options.size {
+        geometry.max_descriptor_blocks = match options.size {
             Size::Fixed(_) => grown.clamp(needed, needed + geometry.max_reserved_descriptor_blocks()),
             // How large it becomes is not known: all that can be reserved serves both.
             Size::Fit(_) => grown.max(needed).min(geometry.max_reserved_descriptor_blocks()),
@@ -90,9 +90,10 @@ impl Geometry {
         let mut geometry = Self::new(options);
         if let Size::Fixed(_) = options.size {
             // Half of a group is left to what is contiguous: an inode table.
-            geometry.descriptor_room = geometry.blocks_per_group() / 2 - geometry.max_reserved_descriptor_blocks();
+            geometry.max_descriptor_blocks =
+                geometry.blocks_per_group() / 2 - geometry.max_reserved_descriptor_blocks();
         }
-        let groups = geometry.descriptor_room * geometry.descriptors_per_block();
+        let groups = geometry.max_descriptor_blocks * geometry.descriptors_per_block();
         (geometry.first_block() + groups * geometry.blocks_per_group()) << options.block_size.log2()
     }
 
@@ -113,9 +114,9 @@ impl Geometry {
     }
 
     /// What is reserved at the start of a group: the superblock or its copy, descriptors, and room for more.
-    pub(crate) fn head(&self, group: u64) -> BlockRange {
+    pub(crate) fn backup_area(&self, group: u64) -> BlockRange {
         let count = if has_sparse_backup(group) {
-            1 + self.descriptor_room
+            1 + self.max_descriptor_blocks
         } else {
             0
         };
@@ -127,14 +128,14 @@ impl Geometry {
 }
 
 /// The first group from `group` on that has a copy of the superblock.
-pub(crate) fn next_copy(group: u64) -> u64 {
+pub(crate) fn next_backup_group(group: u64) -> u64 {
     (group..=u64::MAX)
         .find(|&group| has_sparse_backup(group))
         .expect("there are powers of 3 beyond any image")
 }
 
 /// Groups with a copy of the superblock, the first one included.
-pub(crate) fn copies(group_count: u64) -> impl Iterator<Item = u64> {
+pub(crate) fn backup_groups(group_count: u64) -> impl Iterator<Item = u64> {
     (0..group_count).filter(|&group| has_sparse_backup(group))
 }
 
@@ -148,6 +149,6 @@ mod tests {
             size: Size::Fixed(1 << 30),
             ..Options::new([0; 16])
         };
-        assert_eq!(Geometry::new(&options).descriptor_room, 1 + 127);
+        assert_eq!(Geometry::new(&options).max_descriptor_blocks, 1 + 127);
     }
 }

@@ -8,8 +8,8 @@ use std::ops::Range;
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::error::{FormatError, ImageAction};
+use crate::layout::compact::BlockMove;
 use crate::output::{IsDevice, Output};
-use crate::place::compact::Move;
 use crate::seal::Sealed;
 use crate::units::{BlockNr, BlockRange, BlockSize, as_chunks};
 
@@ -21,7 +21,7 @@ const HOLE_LEN: usize = 4096;
 /// The output, behind a buffer that turns what follows one another into large writes and leaves zeros out.
 ///
 /// Each block is written once, to a place that reads as zeros until then, but for what [`Image::copy`] moves.
-pub(crate) struct Image<O> {
+pub(crate) struct BlockWriter<O> {
     output: O,
     block_size: BlockSize,
     /// [`BUFFER_LEN`] bytes, so that none is made zero before it is overwritten.
@@ -37,10 +37,10 @@ pub(crate) struct Image<O> {
     dropped: Option<Range<u64>>,
 }
 
-impl<O: Output> Image<O> {
+impl<O: Output> BlockWriter<O> {
     /// Empties the output: zeros are left out, so that all has to read as zeros at first.
     pub(crate) fn new(output: O, block_size: BlockSize) -> Result<Self, FormatError> {
-        let mut image = Self {
+        let mut writer = Self {
             max_len: output.max_len().unwrap_or(u64::MAX),
             dropped: None,
             output,
@@ -49,22 +49,22 @@ impl<O: Output> Image<O> {
             filled: 0,
             offset: 0,
         };
-        image.set_len(0)?;
-        Ok(image)
+        writer.set_len(0)?;
+        Ok(writer)
     }
 
     /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
     /// how many there were before the content ended.
     pub(crate) fn write_content(
         &mut self,
-        run: BlockRange,
+        range: BlockRange,
         content: &mut impl Read,
         len: u64,
     ) -> Result<u64, FormatError> {
-        self.seek(run.start.offset(self.block_size))?;
+        self.seek(range.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
-            let room = self.room()?;
+            let room = self.free_buffer()?;
             let wanted = usize::try_from(len - done).map_or(room.len(), |rest| rest.min(room.len()));
             match content.read(&mut room[..wanted]) {
                 Ok(0) => return Ok(done),
@@ -101,7 +101,7 @@ impl<O: Output> Image<O> {
     }
 
     /// Makes all before a block readable, even what was never written.
-    pub(crate) fn extend(&mut self, end: BlockNr) -> Result<(), FormatError> {
+    pub(crate) fn extend_to(&mut self, end: BlockNr) -> Result<(), FormatError> {
         self.flush()?;
         self.set_len(end.offset(self.block_size).min(self.max_len))
     }
@@ -133,15 +133,15 @@ impl<O: Output> Image<O> {
     }
 
     /// Moves blocks downwards, over whatever is there.
-    pub(crate) fn copy(&mut self, step: Move) -> Result<(), FormatError> {
+    pub(crate) fn move_blocks(&mut self, block_move: BlockMove) -> Result<(), FormatError> {
         let (from, to) = (
-            step.from.start.offset(self.block_size),
-            step.to.start.offset(self.block_size),
+            block_move.from.start.offset(self.block_size),
+            block_move.to.start.offset(self.block_size),
         );
         let len = if from == to {
             0
         } else {
-            step.to.count << self.block_size.log2()
+            block_move.to.count << self.block_size.log2()
         };
         self.flush()?;
         let mut done = 0;
@@ -151,14 +151,14 @@ impl<O: Output> Image<O> {
             let offset = from + done;
             self.output
                 .read_at(buffer, offset)
-                .map_err(failed(ImageAction::Read, offset))?;
+                .map_err(output_error(ImageAction::Read, offset))?;
             let offset = to + done;
             if is_zero(buffer) {
-                self.clear_bytes(offset, part as u64)?;
+                self.discard_bytes(offset, part as u64)?;
             } else {
                 self.output
                     .write_at(buffer, offset)
-                    .map_err(failed(ImageAction::Write, offset))?;
+                    .map_err(output_error(ImageAction::Write, offset))?;
             }
             done += part as u64;
         }
@@ -166,13 +166,16 @@ impl<O: Output> Image<O> {
     }
 
     /// Makes blocks read as zeros.
-    pub(crate) fn clear(&mut self, run: BlockRange) -> Result<(), FormatError> {
-        let (offset, len) = (run.start.offset(self.block_size), run.count << self.block_size.log2());
+    pub(crate) fn discard(&mut self, range: BlockRange) -> Result<(), FormatError> {
+        let (offset, len) = (
+            range.start.offset(self.block_size),
+            range.count << self.block_size.log2(),
+        );
         let buffered = self.offset..self.offset + self.filled as u64;
         if offset < buffered.end && buffered.start < offset + len {
             self.flush()?;
         }
-        self.clear_bytes(offset, len)
+        self.discard_bytes(offset, len)
     }
 
     /// Cuts all off from a block on.
@@ -193,19 +196,19 @@ impl<O: Output> Image<O> {
             if source.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<IsDevice>) {
                 FormatError::IsDevice
             } else {
-                failed(ImageAction::Resize, len)(source)
+                output_error(ImageAction::Resize, len)(source)
             }
         })
     }
 
-    fn clear_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
+    fn discard_bytes(&mut self, offset: u64, len: u64) -> Result<(), FormatError> {
         let len = len.min(self.max_len.saturating_sub(offset));
         if len == 0 {
             return Ok(());
         }
         self.output
             .discard(offset, len)
-            .map_err(failed(ImageAction::Clear, offset))
+            .map_err(output_error(ImageAction::Discard, offset))
     }
 
     /// Makes an offset the one that is written next.
@@ -219,7 +222,7 @@ impl<O: Output> Image<O> {
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
-            let room = self.room()?;
+            let room = self.free_buffer()?;
             let (now, later) = bytes.split_at(bytes.len().min(room.len()));
             room[..now.len()].copy_from_slice(now);
             self.filled += now.len();
@@ -229,7 +232,7 @@ impl<O: Output> Image<O> {
     }
 
     /// The buffer behind what is to be written, which is not all of it.
-    fn room(&mut self) -> Result<&mut [u8], FormatError> {
+    fn free_buffer(&mut self) -> Result<&mut [u8], FormatError> {
         if self.filled == BUFFER_LEN {
             self.flush()?;
         }
@@ -247,13 +250,13 @@ impl<O: Output> Image<O> {
             self.offset = end;
             return Ok(());
         }
-        let parts = self.parts();
+        let parts = self.data_parts();
         let buffer = mem::take(&mut self.buffer);
         self.buffer = match parts.first() {
             None => buffer,
             Some(first) => {
                 let written = self.output.write_parts(buffer, &parts, offset);
-                written.map_err(failed(ImageAction::Write, offset + first.start as u64))?
+                written.map_err(output_error(ImageAction::Write, offset + first.start as u64))?
             }
         };
         self.buffer.resize(BUFFER_LEN, 0);
@@ -263,7 +266,7 @@ impl<O: Output> Image<O> {
     }
 
     /// What there is between the pages of zeros in the buffer.
-    fn parts(&self) -> Vec<Range<usize>> {
+    fn data_parts(&self) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut start = 0;
         while start < self.filled {
@@ -296,7 +299,7 @@ impl<O: Output> Image<O> {
     }
 }
 
-fn failed(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> FormatError {
+fn output_error(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> FormatError {
     move |source| FormatError::Image { action, offset, source }
 }
 
@@ -313,13 +316,13 @@ mod tests {
 
     /// Writes nothing before it has to, and gives buffers back that are full of something else.
     #[derive(Default)]
-    struct Late {
+    struct DeferredOutput {
         bytes: Vec<u8>,
         waiting: Vec<(Vec<u8>, Vec<Range<usize>>, u64)>,
     }
 
-    impl Late {
-        fn catch_up(&mut self) -> io::Result<&mut Vec<u8>> {
+    impl DeferredOutput {
+        fn write_waiting(&mut self) -> io::Result<&mut Vec<u8>> {
             for (buffer, parts, offset) in self.waiting.drain(..) {
                 self.bytes.write_parts(buffer, &parts, offset)?;
             }
@@ -327,9 +330,9 @@ mod tests {
         }
     }
 
-    impl Output for Late {
+    impl Output for DeferredOutput {
         fn read_at(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-            self.catch_up()?.read_at(buffer, offset)
+            self.write_waiting()?.read_at(buffer, offset)
         }
 
         fn write_at(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -343,33 +346,33 @@ mod tests {
         }
 
         fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-            Output::discard(self.catch_up()?, offset, len)
+            Output::discard(self.write_waiting()?, offset, len)
         }
 
         fn set_len(&mut self, len: u64) -> io::Result<()> {
-            Output::set_len(self.catch_up()?, len)
+            Output::set_len(self.write_waiting()?, len)
         }
     }
 
     fn write_all<O: Output>(output: O) -> O {
-        let mut image = Image::new(output, BlockSize::Kib4).unwrap();
+        let mut writer = BlockWriter::new(output, BlockSize::Kib4).unwrap();
         // Pages of zeros at the start, in the middle and at the end, and a gap.
         for (start, pages) in [(1, [0, 1, 2].repeat(100)), (400, vec![0; 9]), (410, vec![3; 99])] {
             let content: Vec<u8> = pages.iter().flat_map(|&byte| [byte; HOLE_LEN]).collect();
-            let run = BlockRange {
+            let range = BlockRange {
                 start: BlockNr(start),
                 count: pages.len() as u64,
             };
             let len = content.len() as u64 - 5;
-            assert_eq!(image.write_content(run, &mut &content[..], len).unwrap(), len);
+            assert_eq!(writer.write_content(range, &mut &content[..], len).unwrap(), len);
         }
-        image.finish(600 * HOLE_LEN as u64).unwrap()
+        writer.finish(600 * HOLE_LEN as u64).unwrap()
     }
 
     #[test]
     fn an_output_may_keep_the_buffers() {
-        let late = write_all(Late::default());
-        assert!(late.waiting.is_empty());
-        assert!(late.bytes == write_all(Vec::new()));
+        let deferred = write_all(DeferredOutput::default());
+        assert!(deferred.waiting.is_empty());
+        assert!(deferred.bytes == write_all(Vec::new()));
     }
 }

@@ -10,21 +10,21 @@ use crate::units::{BlockNr, BlockSize, Ino};
 
 /// The attributes that need a block, and how many inodes have them.
 #[derive(Default)]
-pub(super) struct SharedXattrs(BTreeMap<Vec<Attribute>, Users>);
+pub(super) struct AttributeBlocks(BTreeMap<Vec<Attribute>, AttributeSet>);
 
 #[derive(Default)]
-struct Users {
-    count: u32,
+struct AttributeSet {
+    inode_count: u32,
     blocks: Vec<BlockNr>,
     /// Inodes that know their block already.
-    served: u32,
+    assigned: u32,
 }
 
-impl SharedXattrs {
+impl AttributeBlocks {
     /// Counts one more inode with these attributes.
-    pub(super) fn add(&mut self, attributes: Vec<Attribute>) {
+    pub(super) fn count_inode(&mut self, attributes: Vec<Attribute>) {
         if !attributes.is_empty() {
-            self.0.entry(attributes).or_default().count += 1;
+            self.0.entry(attributes).or_default().inode_count += 1;
         }
     }
 
@@ -32,39 +32,39 @@ impl SharedXattrs {
     pub(super) fn block_count(&self) -> u64 {
         self.0
             .values()
-            .map(|users| u64::from(users.count.div_ceil(MAX_REFCOUNT)))
+            .map(|set| u64::from(set.inode_count.div_ceil(MAX_REFCOUNT)))
             .sum()
     }
 
     /// Attributes in blocks whose values have inodes of their own, once for each block.
-    pub(super) fn value_inodes(&self) -> impl Iterator<Item = (Ino, u32)> {
-        self.0.iter().flat_map(|(attributes, users)| {
-            let block_count = users.count.div_ceil(MAX_REFCOUNT);
+    pub(super) fn attribute_inodes(&self) -> impl Iterator<Item = (Ino, u32)> {
+        self.0.iter().flat_map(|(attributes, set)| {
+            let block_count = set.inode_count.div_ceil(MAX_REFCOUNT);
             attributes
                 .iter()
-                .filter_map(Attribute::value_inode)
+                .filter_map(Attribute::attribute_inode)
                 .map(move |ino| (ino, block_count))
         })
     }
 
     /// Gives the blocks their places, and makes them.
-    pub(super) fn encode<E>(
+    pub(super) fn write_blocks<E>(
         &mut self,
         block_size: BlockSize,
         seed: Seed,
         mut next_block: impl FnMut() -> BlockNr,
         mut write: impl FnMut(BlockNr, Sealed<Vec<u8>>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (attributes, users) in &mut self.0 {
-            let mut left = users.count;
+        for (attributes, set) in &mut self.0 {
+            let mut left = set.inode_count;
             while left > 0 {
                 let refcount = left.min(MAX_REFCOUNT);
                 let nr = next_block();
                 write(
                     nr,
-                    seal::xattr_block(xattrs::block(attributes, refcount, block_size), seed, nr),
+                    seal::xattr_block(xattrs::encode_block(attributes, refcount, block_size), seed, nr),
                 )?;
-                users.blocks.push(nr);
+                set.blocks.push(nr);
                 left -= refcount;
             }
         }
@@ -72,10 +72,10 @@ impl SharedXattrs {
     }
 
     /// The block for the next inode with these attributes, if they need one.
-    pub(super) fn take(&mut self, attributes: &[Attribute]) -> Option<BlockNr> {
-        let users = self.0.get_mut(attributes)?;
-        let block = users.blocks[(users.served / MAX_REFCOUNT) as usize];
-        users.served += 1;
+    pub(super) fn assign_block(&mut self, attributes: &[Attribute]) -> Option<BlockNr> {
+        let set = self.0.get_mut(attributes)?;
+        let block = set.blocks[(set.assigned / MAX_REFCOUNT) as usize];
+        set.assigned += 1;
         Some(block)
     }
 }

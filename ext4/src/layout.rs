@@ -1,8 +1,16 @@
 //! [`Layout`]: the journal, bitmaps and inode tables, which follow the content, for one size of the
 //! file system.
 
-use super::cursor::Cursor;
-use super::geometry::{Geometry, copies};
+pub(crate) mod compact;
+pub(crate) mod free_ranges;
+pub(crate) mod geometry;
+pub(crate) mod inode_numbers;
+pub(crate) mod log_allocator;
+pub(crate) mod pending_discards;
+pub(crate) mod size;
+
+use self::geometry::{Geometry, backup_groups};
+use self::log_allocator::LogAllocator;
 use crate::data::FileData;
 use crate::disk::extent::node_blocks;
 use crate::disk::inode;
@@ -19,7 +27,7 @@ pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
 /// What a file system has to hold, besides the blocks that the cursor has passed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Demand {
+pub(crate) struct Requirements {
     /// Inodes, the reserved ones included.
     pub(crate) inode_count: u32,
     /// Inodes that shall be free.
@@ -57,55 +65,58 @@ pub(crate) struct Layout {
     /// Blocks of the journal's extent tree.
     pub(crate) journal_nodes: Vec<BlockNr>,
     /// After all that is in use.
-    pub(crate) end: Cursor,
+    pub(crate) allocator: LogAllocator,
     /// Blocks that nothing uses.
     pub(crate) free_blocks: u64,
 }
 
 /// Why a size does not do: so many blocks are missing, at the least.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Misfit {
+pub(crate) struct DoesNotFit {
     pub(crate) missing_blocks: u64,
 }
 
 /// Where an inode lies.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct InodePlace {
+pub(crate) struct InodeLocation {
     pub(crate) group: usize,
     pub(crate) block: BlockNr,
     /// Bytes before it in the block.
-    pub(crate) skip: u64,
+    pub(crate) offset: u64,
 }
 
 impl Layout {
     /// Lays out a file system of `bytes` behind what `cursor` has passed.
-    pub(crate) fn place(
+    pub(crate) fn compute(
         options: &Options,
         geometry: Geometry,
         bytes: u64,
-        mut cursor: Cursor,
-        demand: Demand,
-    ) -> Result<Self, Misfit> {
+        mut allocator: LogAllocator,
+        requirements: Requirements,
+    ) -> Result<Self, DoesNotFit> {
         let block_count = usable_blocks(&geometry, bytes >> geometry.block_size.log2());
         let groups = geometry.group_count(block_count);
-        let short_of = |blocks: u64| Misfit {
+        let short_of = |blocks: u64| DoesNotFit {
             missing_blocks: blocks.saturating_sub(block_count).max(1),
         };
-        if block_count < geometry.head(0).end().0 {
-            return Err(short_of(geometry.head(0).end().0));
+        if block_count < geometry.backup_area(0).end().0 {
+            return Err(short_of(geometry.backup_area(0).end().0));
         }
 
-        let most_inodes = groups * u64::from(geometry.max_inodes_per_group());
-        let wanted_inodes = inode_count(options, bytes, most_inodes, demand);
+        let max_inodes = groups * u64::from(geometry.max_inodes_per_group());
+        let requested_inodes = inode_count(options, bytes, max_inodes, requirements);
         let step = u64::from(geometry.inodes_per_block().max(8));
         // All groups have the same number, and of all inodes there are no more than 32 bits count.
-        let most_in_each = u64::from(u32::MAX) / groups / step * step;
-        let inodes_per_group = wanted_inodes.div_ceil(groups).next_multiple_of(step).min(most_in_each);
-        if groups * inodes_per_group < u64::from(demand.inode_count) {
+        let max_per_group = u64::from(u32::MAX) / groups / step * step;
+        let inodes_per_group = requested_inodes
+            .div_ceil(groups)
+            .next_multiple_of(step)
+            .min(max_per_group);
+        if groups * inodes_per_group < u64::from(requirements.inode_count) {
             return Err(short_of(u64::MAX));
         }
         if inodes_per_group > u64::from(geometry.max_inodes_per_group()) {
-            let groups = wanted_inodes.div_ceil(u64::from(geometry.max_inodes_per_group()));
+            let groups = requested_inodes.div_ceil(u64::from(geometry.max_inodes_per_group()));
             return Err(short_of(
                 (groups - 1) * geometry.blocks_per_group() + geometry.first_block() + 1,
             ));
@@ -114,49 +125,50 @@ impl Layout {
         let table_blocks = u64::from(inodes_per_group / geometry.inodes_per_block());
         let descriptor_blocks = groups.div_ceil(geometry.descriptors_per_block());
         // The resize inode names blocks by 32 bits.
-        let grows = options.growth && block_count <= 1 << 32;
-        let reserved_descriptor_blocks = if grows {
-            geometry.descriptor_room - descriptor_blocks
+        let can_grow = options.growth && block_count <= 1 << 32;
+        let reserved_descriptor_blocks = if can_grow {
+            geometry.max_descriptor_blocks - descriptor_blocks
         } else {
             0
         };
         let journal_blocks = journal_blocks(options, block_count);
         let resize_map_blocks = u64::from(reserved_descriptor_blocks > 0);
 
-        let heads = copies(groups).count() as u64 * (1 + descriptor_blocks + reserved_descriptor_blocks);
+        let backup_area_blocks =
+            backup_groups(groups).count() as u64 * (1 + descriptor_blocks + reserved_descriptor_blocks);
         let used = geometry.first_block()
-            + heads
-            + demand.content_blocks
+            + backup_area_blocks
+            + requirements.content_blocks
             + groups * (2 + table_blocks)
             + journal_blocks
             + resize_map_blocks;
         // Checked by number first: the positions below would take memory for every group of a hopeless size.
-        if used + demand.free_blocks > block_count {
-            return Err(short_of(used + demand.free_blocks));
+        if used + requirements.free_blocks > block_count {
+            return Err(short_of(used + requirements.free_blocks));
         }
 
-        let resize_map = (resize_map_blocks > 0).then(|| cursor.take(1).start);
-        let journal = (journal_blocks > 0).then(|| cursor.take_data(journal_blocks));
+        let resize_map = (resize_map_blocks > 0).then(|| allocator.allocate_block());
+        let journal = (journal_blocks > 0).then(|| allocator.allocate_data(journal_blocks));
         let journal_nodes = journal
             .as_ref()
             .map_or(0, |data| node_blocks(data.extents().len(), geometry.block_size));
         let used = used + journal_nodes;
-        if used + demand.free_blocks > block_count {
-            return Err(short_of(used + demand.free_blocks));
+        if used + requirements.free_blocks > block_count {
+            return Err(short_of(used + requirements.free_blocks));
         }
-        let journal_nodes = (0..journal_nodes).map(|_| cursor.take(1).start).collect();
+        let journal_nodes = (0..journal_nodes).map(|_| allocator.allocate_block()).collect();
         let (mut block_bitmaps, mut inode_bitmaps, mut inode_tables) = (Vec::new(), Vec::new(), Vec::new());
         // resize2fs puts nothing where tables of groups were that it removes (`free_gdp_blocks`):
         // they come last, so that nothing has to move into their place, and those of the first
         // groups before those of others.
         for first in (0..groups).step_by(1 << LOG_GROUPS_PER_FLEX) {
             let count = (groups - first).min(1 << LOG_GROUPS_PER_FLEX);
-            block_bitmaps.extend((0..count).map(|_| cursor.take(1).start));
-            inode_bitmaps.extend((0..count).map(|_| cursor.take(1).start));
-            inode_tables.extend((0..count).map(|_| cursor.take_contiguous(table_blocks).start));
+            block_bitmaps.extend((0..count).map(|_| allocator.allocate_block()));
+            inode_bitmaps.extend((0..count).map(|_| allocator.allocate_block()));
+            inode_tables.extend((0..count).map(|_| allocator.allocate_contiguous(table_blocks).start));
         }
-        if cursor.end().0 > block_count {
-            return Err(short_of(cursor.end().0));
+        if allocator.end().0 > block_count {
+            return Err(short_of(allocator.end().0));
         }
         Ok(Self {
             geometry,
@@ -172,7 +184,7 @@ impl Layout {
             resize_map,
             journal,
             journal_nodes,
-            end: cursor,
+            allocator,
             free_blocks: block_count - used,
         })
     }
@@ -183,15 +195,15 @@ impl Layout {
     }
 
     /// Where an inode lies.
-    pub(crate) fn place_of(&self, ino: Ino) -> InodePlace {
+    pub(crate) fn inode_location(&self, ino: Ino) -> InodeLocation {
         let index = ino.get() - 1;
         let group = (index / self.inodes_per_group) as usize;
         let inodes_per_block = self.geometry.inodes_per_block();
         let index = index % self.inodes_per_group;
-        InodePlace {
+        InodeLocation {
             group,
             block: self.inode_tables[group] + u64::from(index / inodes_per_block),
-            skip: u64::from(index % inodes_per_block * u32::from(inode::SIZE)),
+            offset: u64::from(index % inodes_per_block * u32::from(inode::SIZE)),
         }
     }
 
@@ -205,8 +217,8 @@ impl Layout {
     }
 
     /// What is in use at the start of a group: the superblock or its copy, the descriptors and the reserved ones.
-    pub(crate) fn head_blocks(&self, group: u64) -> u64 {
-        match self.geometry.head(group).count {
+    pub(crate) fn used_backup_area_blocks(&self, group: u64) -> u64 {
+        match self.geometry.backup_area(group).count {
             0 => 0,
             _ => 1 + self.descriptor_blocks + self.reserved_descriptor_blocks,
         }
@@ -218,19 +230,19 @@ fn usable_blocks(geometry: &Geometry, blocks: u64) -> u64 {
     let Some(last) = geometry.group_count(blocks).checked_sub(1) else {
         return blocks;
     };
-    let head = geometry.head(last);
-    if last > 0 && blocks <= head.end().0 {
-        head.start.0
+    let backup_area = geometry.backup_area(last);
+    if last > 0 && blocks <= backup_area.end().0 {
+        backup_area.start.0
     } else {
         blocks
     }
 }
 
 /// Inodes that the options ask for and the content needs. A ratio counts only as far as the groups can have so many.
-fn inode_count(options: &Options, bytes: u64, most: u64, demand: Demand) -> u64 {
-    let needed = u64::from(demand.inode_count) + u64::from(demand.free_inode_count);
+fn inode_count(options: &Options, bytes: u64, max: u64, requirements: Requirements) -> u64 {
+    let needed = u64::from(requirements.inode_count) + u64::from(requirements.free_inode_count);
     let count = match options.inodes {
-        Inodes::PerBytes(ratio) => (bytes / u64::from(ratio.max(1))).min(most).max(needed),
+        Inodes::PerBytes(ratio) => (bytes / u64::from(ratio.max(1))).min(max).max(needed),
         Inodes::AtLeast(count) => needed.max(u64::from(count)),
     };
     count.min(u64::from(u32::MAX))
@@ -268,7 +280,7 @@ mod tests {
     const TIB: u64 = 1 << 40;
 
     /// Inodes of a file system of so many bytes and nothing in it, or what is missing.
-    fn inodes(block_size: BlockSize, bytes: u64, inodes: Inodes, inode_count: u32) -> Result<u64, Misfit> {
+    fn inodes(block_size: BlockSize, bytes: u64, inodes: Inodes, inode_count: u32) -> Result<u64, DoesNotFit> {
         let options = Options {
             size: Size::Fixed(bytes),
             block_size,
@@ -277,13 +289,13 @@ mod tests {
             ..Options::new([7; 16])
         };
         let geometry = Geometry::new(&options);
-        let demand = Demand {
+        let requirements = Requirements {
             inode_count,
             free_inode_count: 0,
             content_blocks: 0,
             free_blocks: 0,
         };
-        let layout = Layout::place(&options, geometry, bytes, Cursor::new(geometry), demand)?;
+        let layout = Layout::compute(&options, geometry, bytes, LogAllocator::new(geometry), requirements)?;
         assert_eq!(
             u64::from(layout.inode_count()),
             u64::from(layout.group_count) * u64::from(layout.inodes_per_group)
@@ -305,12 +317,12 @@ mod tests {
             (BlockSize::Kib64, 256 * TIB),
             (BlockSize::Kib64, 1000 * TIB),
         ] {
-            for wish in [Inodes::default(), Inodes::PerBytes(1), Inodes::AtLeast(u32::MAX)] {
-                let count = inodes(block_size, bytes, wish, 11).expect("it fits");
+            for requested in [Inodes::default(), Inodes::PerBytes(1), Inodes::AtLeast(u32::MAX)] {
+                let count = inodes(block_size, bytes, requested, 11).expect("it fits");
                 // As many as there can be in groups of the same number.
                 assert!(
                     count > u64::from(u32::MAX) / 100 * 99,
-                    "{bytes} bytes, {wish:?}: {count}"
+                    "{bytes} bytes, {requested:?}: {count}"
                 );
             }
         }
@@ -320,8 +332,8 @@ mod tests {
     fn inodes_that_do_not_fit_equal_groups_are_refused() {
         // 2^19 groups of 8,191.99 inodes, in steps of 16.
         let most = (8192 - 16) << 19;
-        for wish in [Inodes::default(), Inodes::AtLeast(0)] {
-            let count = |needed| inodes(BlockSize::Kib4, 64 * TIB, wish, needed);
+        for requested in [Inodes::default(), Inodes::AtLeast(0)] {
+            let count = |needed| inodes(BlockSize::Kib4, 64 * TIB, requested, needed);
             assert_eq!(count(most).expect("it fits"), u64::from(most));
             assert!(count(most + 1).is_err());
         }

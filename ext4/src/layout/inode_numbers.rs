@@ -5,32 +5,32 @@ use crate::tree::{InodeId, Tree};
 use crate::units::Ino;
 
 /// Numbers of all inodes of a tree.
-pub(crate) struct Inodes {
+pub(crate) struct InodeNumbers {
     /// By creation order; 0 for an inode that was removed.
-    numbers: Vec<u32>,
+    by_id: Vec<u32>,
     /// Indexes of inodes, from [`Ino::FIRST`] on; the root is not among them.
     order: Vec<u32>,
     tree: Origin,
 }
 
-impl Inodes {
+impl InodeNumbers {
     /// Numbers a tree. `lost_found`, if the root has it, becomes inode 11, as mke2fs has it.
-    pub(crate) fn number(tree: &Tree, lost_found: Option<InodeId>) -> Self {
-        let mut inodes = Self {
-            numbers: vec![0; tree.slot_count()],
+    pub(crate) fn assign(tree: &Tree, lost_found: Option<InodeId>) -> Self {
+        let mut numbers = Self {
+            by_id: vec![0; tree.slot_count()],
             order: Vec::new(),
             tree: tree.origin(),
         };
-        inodes.numbers[InodeId::ROOT.index() as usize] = Ino::ROOT.0;
+        numbers.by_id[InodeId::ROOT.index() as usize] = Ino::ROOT.0;
         if let Some(id) = lost_found {
-            inodes.assign(id);
+            numbers.assign_next(id);
         }
         let mut pending = vec![InodeId::ROOT];
         while let Some(id) = pending.pop() {
             let directory = tree.inode(id).directory().expect("only directories are pending");
             let first = pending.len();
             for (_, child) in directory.entries() {
-                inodes.assign(child);
+                numbers.assign_next(child);
                 if tree.inode(child).directory().is_some() {
                     pending.push(child);
                 }
@@ -38,11 +38,11 @@ impl Inodes {
             // The last is popped first.
             pending[first..].reverse();
         }
-        inodes
+        numbers
     }
 
-    fn assign(&mut self, id: InodeId) {
-        let number = &mut self.numbers[id.index() as usize];
+    fn assign_next(&mut self, id: InodeId) {
+        let number = &mut self.by_id[id.index() as usize];
         if *number == 0 {
             *number = Ino::FIRST.0 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts");
             self.order.push(id.index());
@@ -51,7 +51,7 @@ impl Inodes {
 
     /// The number of an inode of the tree.
     pub(crate) fn number_of(&self, id: InodeId) -> Ino {
-        Ino(self.numbers[id.index() as usize])
+        Ino(self.by_id[id.index() as usize])
     }
 
     /// All inodes in the order of their numbers, the root first.
