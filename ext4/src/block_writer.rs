@@ -1,4 +1,5 @@
-//! [`Image`]: positioned writes to the output. It takes the content of files and sealed structures, nothing else.
+//! [`BlockWriter`]: buffered writes to the output at block numbers. It accepts the content of
+//! files and sealed structures, nothing else.
 
 use std::error::Error;
 use std::io::{self, Read};
@@ -13,32 +14,33 @@ use crate::output::{IsDevice, Output};
 use crate::seal::Sealed;
 use crate::units::{BlockNr, BlockRange, BlockSize, as_chunks};
 
-/// Bytes that are gathered before they are written.
+/// Size of the write buffer in bytes.
 const BUFFER_LEN: usize = 256 << 10;
-/// Zeros are left out in pieces of this size, in bytes, at offsets that are multiples of it.
+/// Granularity in bytes at which zeros are left out, at offsets that are multiples of it.
 const HOLE_LEN: usize = 4096;
 
-/// The output, behind a buffer that turns what follows one another into large writes and leaves zeros out.
+/// The output, with a buffer that combines adjacent writes and leaves out pages of zeros.
 ///
-/// Each block is written once, to a place that reads as zeros until then, but for what [`Image::copy`] moves.
+/// Each block is written once, where the output reads as zeros until then. The exception are
+/// blocks that [`BlockWriter::move_blocks`] overwrites.
 pub(crate) struct BlockWriter<O> {
     output: O,
     block_size: BlockSize,
-    /// [`BUFFER_LEN`] bytes, so that none is made zero before it is overwritten.
+    /// Always [`BUFFER_LEN`] bytes long, so that it is not zeroed before it is filled.
     buffer: Vec<u8>,
-    /// Bytes of the buffer that are to be written.
+    /// Length in bytes of the data at the start of the buffer.
     filled: usize,
-    /// Where the buffer belongs, in bytes.
+    /// Offset in bytes of the buffer in the output.
     offset: u64,
-    /// Most bytes that the output can hold.
+    /// Maximum size in bytes of the output.
     max_len: u64,
-    /// Bytes that were not written, as the output cannot hold all of them: from the first to the
-    /// last. The image is lost then, but how large the output has to be is known only in the end.
+    /// Range from the first to the last byte that was not written because it exceeds the size of
+    /// the output. The image is then lost, but the required size is only known at the end.
     dropped: Option<Range<u64>>,
 }
 
 impl<O: Output> BlockWriter<O> {
-    /// Empties the output: zeros are left out, so that all has to read as zeros at first.
+    /// Empties the output, so that all of it reads as zeros: zeros are never written.
     pub(crate) fn new(output: O, block_size: BlockSize) -> Result<Self, FormatError> {
         let mut writer = Self {
             max_len: output.max_len().unwrap_or(u64::MAX),
@@ -53,8 +55,9 @@ impl<O: Output> BlockWriter<O> {
         Ok(writer)
     }
 
-    /// Writes the next bytes of a file's content to a run: `len` of them, and zeros up to the end of the last block. Returns
-    /// how many there were before the content ended.
+    /// Writes the next `len` bytes of a file's content to a block range, and zeros up to the end
+    /// of the last block. Returns the number of bytes read, which is less than `len` if the
+    /// content ends early.
     pub(crate) fn write_content(
         &mut self,
         range: BlockRange,
@@ -76,54 +79,55 @@ impl<O: Output> BlockWriter<O> {
                 Err(error) => return Err(FormatError::Content(error)),
             }
         }
-        // The buffer's length is a multiple of the block size, so the padding of a block never exceeds it.
+        // The buffer's length is a multiple of the block size, so the padding fits.
         let padded = self.filled.next_multiple_of(self.block_size.len());
         self.buffer[self.filled..padded].fill(0);
         self.filled = padded;
         Ok(done)
     }
 
-    /// Writes a structure to the start of a block, or so many bytes after it.
+    /// Writes a structure `offset` bytes after the start of a block.
     pub(crate) fn write_structure<T: IntoBytes + Immutable + ?Sized>(
         &mut self,
-        at: BlockNr,
-        skip: u64,
+        block: BlockNr,
+        offset: u64,
         structure: &Sealed<T>,
     ) -> Result<(), FormatError> {
-        self.seek(at.offset(self.block_size) + skip)?;
+        self.seek(block.offset(self.block_size) + offset)?;
         self.append(structure.as_bytes())
     }
 
     /// Writes a whole block.
-    pub(crate) fn write_block(&mut self, at: BlockNr, block: &Sealed<Vec<u8>>) -> Result<(), FormatError> {
-        self.seek(at.offset(self.block_size))?;
+    pub(crate) fn write_block(&mut self, nr: BlockNr, block: &Sealed<Vec<u8>>) -> Result<(), FormatError> {
+        self.seek(nr.offset(self.block_size))?;
         self.append(block.bytes())
     }
 
-    /// Makes all before a block readable, even what was never written.
+    /// Makes everything before the block `end` readable, even what was never written.
     pub(crate) fn extend_to(&mut self, end: BlockNr) -> Result<(), FormatError> {
         self.flush()?;
         self.set_len(end.offset(self.block_size).min(self.max_len))
     }
 
-    /// Most bytes that the output can hold.
+    /// Maximum size in bytes of the output.
     pub(crate) fn max_len(&self) -> u64 {
         self.max_len
     }
 
-    /// Bytes that were lost because the output cannot hold all of them, from the first to the last.
+    /// Flushes the buffer. Returns the range from the first to the last byte that was dropped
+    /// because it exceeds the size of the output.
     pub(crate) fn dropped(&mut self) -> Result<Option<&Range<u64>>, FormatError> {
         self.flush()?;
         Ok(self.dropped.as_ref())
     }
 
-    /// The size of a block.
+    /// Size of a block.
     pub(crate) fn block_size(&self) -> BlockSize {
         self.block_size
     }
 
-    /// Reads what was written, once [`Image::extend`] has seen to it that it can be read. What was
-    /// dropped cannot.
+    /// Reads bytes that were written, after [`BlockWriter::extend_to`] has made them readable.
+    /// Fails for bytes that were dropped.
     pub(crate) fn read(&mut self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let end = offset + buffer.len() as u64;
         if self.dropped.as_ref().is_some_and(|dropped| dropped.start < end) {
@@ -132,7 +136,7 @@ impl<O: Output> BlockWriter<O> {
         self.output.read_at(buffer, offset)
     }
 
-    /// Moves blocks downwards, over whatever is there.
+    /// Moves blocks to lower block numbers, overwriting the blocks there.
     pub(crate) fn move_blocks(&mut self, block_move: BlockMove) -> Result<(), FormatError> {
         let (from, to) = (
             block_move.from.start.offset(self.block_size),
@@ -165,7 +169,7 @@ impl<O: Output> BlockWriter<O> {
         Ok(())
     }
 
-    /// Makes blocks read as zeros.
+    /// Makes blocks read as zeros, and frees their space if the output supports this.
     pub(crate) fn discard(&mut self, range: BlockRange) -> Result<(), FormatError> {
         let (offset, len) = (
             range.start.offset(self.block_size),
@@ -178,13 +182,13 @@ impl<O: Output> BlockWriter<O> {
         self.discard_bytes(offset, len)
     }
 
-    /// Cuts all off from a block on.
-    pub(crate) fn truncate(&mut self, at: BlockNr) -> Result<(), FormatError> {
+    /// Truncates the output before the block `end`.
+    pub(crate) fn truncate(&mut self, end: BlockNr) -> Result<(), FormatError> {
         self.flush()?;
-        self.set_len(at.offset(self.block_size))
+        self.set_len(end.offset(self.block_size))
     }
 
-    /// Writes what is left, gives the image its size in bytes, and returns the output.
+    /// Flushes the buffer, sets the size of the image in bytes, and returns the output.
     pub(crate) fn finish(mut self, len: u64) -> Result<O, FormatError> {
         self.flush()?;
         self.set_len(len)?;
@@ -211,7 +215,7 @@ impl<O: Output> BlockWriter<O> {
             .map_err(output_error(ImageAction::Discard, offset))
     }
 
-    /// Makes an offset the one that is written next.
+    /// Sets the offset of the next write, flushing the buffer unless that continues it.
     fn seek(&mut self, offset: u64) -> Result<(), FormatError> {
         if offset != self.offset + self.filled as u64 {
             self.flush()?;
@@ -231,7 +235,7 @@ impl<O: Output> BlockWriter<O> {
         Ok(())
     }
 
-    /// The buffer behind what is to be written, which is not all of it.
+    /// The free part of the buffer, which is never empty.
     fn free_buffer(&mut self) -> Result<&mut [u8], FormatError> {
         if self.filled == BUFFER_LEN {
             self.flush()?;
@@ -239,8 +243,8 @@ impl<O: Output> BlockWriter<O> {
         Ok(&mut self.buffer[self.filled..])
     }
 
-    /// Writes the buffer without its pages of zeros, and begins the next where it ends. Drops one
-    /// that ends beyond what the output can hold.
+    /// Writes the buffer without its pages of zeros, and empties it. Drops it instead if it ends
+    /// beyond the maximum size of the output.
     fn flush(&mut self) -> Result<(), FormatError> {
         let (offset, end) = (self.offset, self.offset + self.filled as u64);
         if end > self.max_len {
@@ -265,7 +269,7 @@ impl<O: Output> BlockWriter<O> {
         Ok(())
     }
 
-    /// What there is between the pages of zeros in the buffer.
+    /// Ranges of the buffer between the pages of zeros.
     fn data_parts(&self) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
         let mut start = 0;
@@ -289,7 +293,7 @@ impl<O: Output> BlockWriter<O> {
         parts
     }
 
-    /// The buffer from a position on, cut at multiples of [`HOLE_LEN`] of the image.
+    /// The buffered data from a position on, cut at multiples of [`HOLE_LEN`] of the image.
     fn pages(&self, start: usize) -> impl Iterator<Item = &[u8]> {
         let misaligned = usize::try_from((self.offset + start as u64) % HOLE_LEN as u64).expect("less than a page");
         let (first, rest) = self.buffer[start..self.filled].split_at((HOLE_LEN - misaligned).min(self.filled - start));
@@ -303,9 +307,9 @@ fn output_error(action: ImageAction, offset: u64) -> impl FnOnce(io::Error) -> F
     move |source| FormatError::Image { action, offset, source }
 }
 
-/// Whether all bytes are zero.
+/// Returns whether all bytes are zero.
 fn is_zero(bytes: &[u8]) -> bool {
-    // Words, so that it runs at the speed of memory.
+    // In words, for the speed of memory.
     let (words, rest) = as_chunks::<16>(bytes);
     words.iter().all(|word| u128::from_ne_bytes(*word) == 0) && rest.iter().all(|&byte| byte == 0)
 }
@@ -314,7 +318,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    /// Writes nothing before it has to, and gives buffers back that are full of something else.
+    /// Defers writes until it must perform them, and returns buffers with other content.
     #[derive(Default)]
     struct DeferredOutput {
         bytes: Vec<u8>,
@@ -370,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn an_output_may_keep_the_buffers() {
+    fn an_output_may_keep_buffers_and_write_them_later() {
         let deferred = write_all(DeferredOutput::default());
         assert!(deferred.waiting.is_empty());
         assert!(deferred.bytes == write_all(Vec::new()));

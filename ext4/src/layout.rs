@@ -1,5 +1,10 @@
-//! [`Layout`]: the journal, bitmaps and inode tables, which follow the content, for one size of the
-//! file system.
+//! [`Layout`]: the block numbers of the journal, bitmaps and inode tables, which follow the
+//! content, for one size of the file system. This module computes numbers only; it does no I/O.
+//!
+//! `geometry` is what is fixed before the first byte of content, `log_allocator` allocates blocks,
+//! `compact` moves content over freed blocks, `size` finds the smallest size, and `free_ranges`
+//! derives the block bitmaps. The front page of the crate shows the order of everything in an
+//! image.
 
 pub(crate) mod compact;
 pub(crate) mod free_ranges;
@@ -18,75 +23,75 @@ use crate::disk::journal::MIN_BLOCKS;
 use crate::options::{Inodes, Journal, Options};
 use crate::units::{BlockNr, BlockRange, Ino};
 
-/// Most blocks of a journal (mke2fs: 10,240,000).
+/// Maximum length of a journal in blocks (mke2fs: 10,240,000).
 const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 
-/// Groups whose tables lie together, as mke2fs has it, and the kernel allocates from together, as a
-/// power of two (`s_log_groups_per_flex`).
+/// Binary logarithm of the number of groups whose bitmaps and inode tables are adjacent, and in
+/// which the kernel allocates together (`s_log_groups_per_flex`). The value is that of mke2fs.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
-/// What a file system has to hold, besides the blocks that the cursor has passed.
+/// What a file system must hold in addition to the blocks that are already allocated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirements {
-    /// Inodes, the reserved ones included.
+    /// Number of inodes, including the reserved ones.
     pub(crate) inode_count: u32,
-    /// Inodes that shall be free.
+    /// Minimum number of free inodes.
     pub(crate) free_inode_count: u32,
-    /// Blocks that the content occupies, wherever they are.
+    /// Number of blocks that the content occupies, wherever they are.
     pub(crate) content_blocks: u64,
-    /// Blocks that shall be free.
+    /// Minimum number of free blocks.
     pub(crate) free_blocks: u64,
 }
 
-/// Where everything is that is not content.
+/// Block numbers and counts of everything except the content.
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) geometry: Geometry,
-    /// Size in bytes that was asked for; it may end in a few that make no group.
+    /// Requested size in bytes. A rest at its end that is too small for a group is not used.
     pub(crate) bytes: u64,
-    /// Blocks of the file system, the first unused one with 1 KiB blocks included.
+    /// Blocks of the file system, including the unused first one with blocks of 1 KiB.
     pub(crate) block_count: u64,
     pub(crate) group_count: u32,
     pub(crate) inodes_per_group: u32,
-    /// Blocks that the group descriptors fill after each copy of the superblock.
+    /// Blocks of group descriptors after each superblock.
     pub(crate) descriptor_blocks: u64,
-    /// Blocks reserved after them, which the resize inode owns.
+    /// Blocks reserved after the group descriptors, which the resize inode owns.
     pub(crate) reserved_descriptor_blocks: u64,
-    /// By group.
+    /// Block bitmap of each group.
     pub(crate) block_bitmaps: Vec<BlockNr>,
-    /// By group.
+    /// Inode bitmap of each group.
     pub(crate) inode_bitmaps: Vec<BlockNr>,
-    /// First block of the inode table, by group.
+    /// First block of the inode table of each group.
     pub(crate) inode_tables: Vec<BlockNr>,
-    /// The block that lists the reserved descriptor blocks.
+    /// The double-indirect block of the resize inode, which lists the reserved descriptor blocks.
     pub(crate) resize_map: Option<BlockNr>,
-    /// Content of the journal's inode.
+    /// Blocks of the journal, as the content of its inode.
     pub(crate) journal: Option<FileData>,
     /// Blocks of the journal's extent tree.
     pub(crate) journal_nodes: Vec<BlockNr>,
-    /// After all that is in use.
+    /// The allocator after everything in use was allocated.
     pub(crate) allocator: LogAllocator,
-    /// Blocks that nothing uses.
+    /// Number of unused blocks.
     pub(crate) free_blocks: u64,
 }
 
-/// Why a size does not do: so many blocks are missing, at the least.
+/// The content does not fit a size, which lacks at least this number of blocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DoesNotFit {
     pub(crate) missing_blocks: u64,
 }
 
-/// Where an inode lies.
+/// Position of an inode in the inode tables.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InodeLocation {
     pub(crate) group: usize,
     pub(crate) block: BlockNr,
-    /// Bytes before it in the block.
+    /// Offset in bytes from the start of the block.
     pub(crate) offset: u64,
 }
 
 impl Layout {
-    /// Lays out a file system of `bytes` behind what `cursor` has passed.
+    /// Lays out a file system of `bytes` bytes, after the blocks that `allocator` has allocated.
     pub(crate) fn compute(
         options: &Options,
         geometry: Geometry,
@@ -96,35 +101,35 @@ impl Layout {
     ) -> Result<Self, DoesNotFit> {
         let block_count = usable_blocks(&geometry, bytes >> geometry.block_size.log2());
         let groups = geometry.group_count(block_count);
-        let short_of = |blocks: u64| DoesNotFit {
+        let does_not_fit = |blocks: u64| DoesNotFit {
             missing_blocks: blocks.saturating_sub(block_count).max(1),
         };
         if block_count < geometry.backup_area(0).end().0 {
-            return Err(short_of(geometry.backup_area(0).end().0));
+            return Err(does_not_fit(geometry.backup_area(0).end().0));
         }
 
         let max_inodes = groups * u64::from(geometry.max_inodes_per_group());
         let requested_inodes = inode_count(options, bytes, max_inodes, requirements);
         let step = u64::from(geometry.inodes_per_block().max(8));
-        // All groups have the same number, and of all inodes there are no more than 32 bits count.
+        // All groups have the same number of inodes, and their total must fit in 32 bits.
         let max_per_group = u64::from(u32::MAX) / groups / step * step;
         let inodes_per_group = requested_inodes
             .div_ceil(groups)
             .next_multiple_of(step)
             .min(max_per_group);
         if groups * inodes_per_group < u64::from(requirements.inode_count) {
-            return Err(short_of(u64::MAX));
+            return Err(does_not_fit(u64::MAX));
         }
         if inodes_per_group > u64::from(geometry.max_inodes_per_group()) {
             let groups = requested_inodes.div_ceil(u64::from(geometry.max_inodes_per_group()));
-            return Err(short_of(
-                (groups - 1) * geometry.blocks_per_group() + geometry.first_block() + 1,
+            return Err(does_not_fit(
+                (groups - 1) * geometry.blocks_per_group() + geometry.first_data_block() + 1,
             ));
         }
         let inodes_per_group = u32::try_from(inodes_per_group).expect("below the largest number of inodes in a group");
         let table_blocks = u64::from(inodes_per_group / geometry.inodes_per_block());
         let descriptor_blocks = groups.div_ceil(geometry.descriptors_per_block());
-        // The resize inode names blocks by 32 bits.
+        // The resize inode stores block numbers in 32 bits.
         let can_grow = options.growth && block_count <= 1 << 32;
         let reserved_descriptor_blocks = if can_grow {
             geometry.max_descriptor_blocks - descriptor_blocks
@@ -136,15 +141,16 @@ impl Layout {
 
         let backup_area_blocks =
             backup_groups(groups).count() as u64 * (1 + descriptor_blocks + reserved_descriptor_blocks);
-        let used = geometry.first_block()
+        let used = geometry.first_data_block()
             + backup_area_blocks
             + requirements.content_blocks
             + groups * (2 + table_blocks)
             + journal_blocks
             + resize_map_blocks;
-        // Checked by number first: the positions below would take memory for every group of a hopeless size.
+        // Checked before blocks are allocated: the lists of bitmaps and inode tables would take memory
+        // for every group of a size that cannot fit.
         if used + requirements.free_blocks > block_count {
-            return Err(short_of(used + requirements.free_blocks));
+            return Err(does_not_fit(used + requirements.free_blocks));
         }
 
         let resize_map = (resize_map_blocks > 0).then(|| allocator.allocate_block());
@@ -154,13 +160,13 @@ impl Layout {
             .map_or(0, |data| node_blocks(data.extents().len(), geometry.block_size));
         let used = used + journal_nodes;
         if used + requirements.free_blocks > block_count {
-            return Err(short_of(used + requirements.free_blocks));
+            return Err(does_not_fit(used + requirements.free_blocks));
         }
         let journal_nodes = (0..journal_nodes).map(|_| allocator.allocate_block()).collect();
         let (mut block_bitmaps, mut inode_bitmaps, mut inode_tables) = (Vec::new(), Vec::new(), Vec::new());
-        // resize2fs puts nothing where tables of groups were that it removes (`free_gdp_blocks`):
-        // they come last, so that nothing has to move into their place, and those of the first
-        // groups before those of others.
+        // resize2fs does not reuse the blocks of the tables of groups that it removes
+        // (`free_gdp_blocks`). Tables come last, so that nothing has to move to these blocks, and
+        // those of lower groups precede those of higher ones.
         for first in (0..groups).step_by(1 << LOG_GROUPS_PER_FLEX) {
             let count = (groups - first).min(1 << LOG_GROUPS_PER_FLEX);
             block_bitmaps.extend((0..count).map(|_| allocator.allocate_block()));
@@ -168,7 +174,7 @@ impl Layout {
             inode_tables.extend((0..count).map(|_| allocator.allocate_contiguous(table_blocks).start));
         }
         if allocator.end().0 > block_count {
-            return Err(short_of(allocator.end().0));
+            return Err(does_not_fit(allocator.end().0));
         }
         Ok(Self {
             geometry,
@@ -189,12 +195,12 @@ impl Layout {
         })
     }
 
-    /// Inodes of the file system.
+    /// Number of inodes of the file system.
     pub(crate) fn inode_count(&self) -> u32 {
         self.group_count * self.inodes_per_group
     }
 
-    /// Where an inode lies.
+    /// Returns the position of an inode in the inode tables.
     pub(crate) fn inode_location(&self, ino: Ino) -> InodeLocation {
         let index = ino.get() - 1;
         let group = (index / self.inodes_per_group) as usize;
@@ -207,7 +213,7 @@ impl Layout {
         }
     }
 
-    /// Blocks of a group, fewer in the last.
+    /// Blocks of a group; the last group may have fewer.
     pub(crate) fn group_blocks(&self, group: u64) -> BlockRange {
         let start = self.geometry.group_start(group);
         BlockRange {
@@ -216,7 +222,8 @@ impl Layout {
         }
     }
 
-    /// What is in use at the start of a group: the superblock or its copy, the descriptors and the reserved ones.
+    /// Number of blocks in use at the start of a group: the superblock or its backup, group
+    /// descriptors and reserved descriptor blocks.
     pub(crate) fn used_backup_area_blocks(&self, group: u64) -> u64 {
         match self.geometry.backup_area(group).count {
             0 => 0,
@@ -225,7 +232,8 @@ impl Layout {
     }
 }
 
-/// Blocks that a file system can use of so many: a last group that has no room but for its copy of the superblock is left out.
+/// Number of blocks that a file system uses out of `blocks`: a last group that has room for no
+/// more than its backup area is left out.
 fn usable_blocks(geometry: &Geometry, blocks: u64) -> u64 {
     let Some(last) = geometry.group_count(blocks).checked_sub(1) else {
         return blocks;
@@ -238,7 +246,8 @@ fn usable_blocks(geometry: &Geometry, blocks: u64) -> u64 {
     }
 }
 
-/// Inodes that the options ask for and the content needs. A ratio counts only as far as the groups can have so many.
+/// Number of inodes that the options request and the content needs. A ratio is capped at `max`,
+/// the most that the groups can hold.
 fn inode_count(options: &Options, bytes: u64, max: u64, requirements: Requirements) -> u64 {
     let needed = u64::from(requirements.inode_count) + u64::from(requirements.free_inode_count);
     let count = match options.inodes {
@@ -248,7 +257,8 @@ fn inode_count(options: &Options, bytes: u64, max: u64, requirements: Requiremen
     count.min(u64::from(u32::MAX))
 }
 
-/// Blocks of the journal; by default those of mke2fs's table (`ext2fs_default_journal_size`).
+/// Number of blocks of the journal. `Journal::Auto` follows the table of mke2fs
+/// (`ext2fs_default_journal_size`).
 fn journal_blocks(options: &Options, block_count: u64) -> u64 {
     const K: u64 = 1024;
     match options.journal {
@@ -279,8 +289,9 @@ mod tests {
 
     const TIB: u64 = 1 << 40;
 
-    /// Inodes of a file system of so many bytes and nothing in it, or what is missing.
-    fn inodes(block_size: BlockSize, bytes: u64, inodes: Inodes, inode_count: u32) -> Result<u64, DoesNotFit> {
+    /// Returns the number of inodes of an empty file system of `bytes` bytes, or how many blocks
+    /// are missing.
+    fn inode_count_of(block_size: BlockSize, bytes: u64, inodes: Inodes, inode_count: u32) -> Result<u64, DoesNotFit> {
         let options = Options {
             size: Size::Fixed(bytes),
             block_size,
@@ -309,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn no_file_system_has_more_inodes_than_32_bits_count() {
+    fn inode_counts_fit_in_32_bits() {
         for (block_size, bytes) in [
             (BlockSize::Kib4, 64 * TIB),
             (BlockSize::Kib4, 64 * TIB - 4096),
@@ -318,8 +329,8 @@ mod tests {
             (BlockSize::Kib64, 1000 * TIB),
         ] {
             for requested in [Inodes::default(), Inodes::PerBytes(1), Inodes::AtLeast(u32::MAX)] {
-                let count = inodes(block_size, bytes, requested, 11).expect("it fits");
-                // As many as there can be in groups of the same number.
+                let count = inode_count_of(block_size, bytes, requested, 11).expect("it fits");
+                // Close to the maximum: groups of equal size cannot reach it exactly.
                 assert!(
                     count > u64::from(u32::MAX) / 100 * 99,
                     "{bytes} bytes, {requested:?}: {count}"
@@ -330,12 +341,12 @@ mod tests {
 
     #[test]
     fn inodes_that_do_not_fit_equal_groups_are_refused() {
-        // 2^19 groups of 8,191.99 inodes, in steps of 16.
-        let most = (8192 - 16) << 19;
+        // 2^19 groups of 8,191.99 inodes each, rounded down to multiples of 16.
+        let max = (8192 - 16) << 19;
         for requested in [Inodes::default(), Inodes::AtLeast(0)] {
-            let count = |needed| inodes(BlockSize::Kib4, 64 * TIB, requested, needed);
-            assert_eq!(count(most).expect("it fits"), u64::from(most));
-            assert!(count(most + 1).is_err());
+            let count = |needed| inode_count_of(BlockSize::Kib4, 64 * TIB, requested, needed);
+            assert_eq!(count(max).expect("it fits"), u64::from(max));
+            assert!(count(max + 1).is_err());
         }
     }
 }

@@ -255,7 +255,7 @@ mod tests {
         let error = TooManyLeaves { leaves: 7, max: 6 }.for_path("/a/b".to_owned());
         assert_eq!(
             error.to_string(),
-            "the names in the directory \"/a/b\" fill 7 blocks; with this block size an index leads to 6 at most"
+            "the names in the directory \"/a/b\" fill 7 blocks: at most 6 with this block size"
         );
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn encode(options: &Options, layout: &Layout, inputs: &SuperblockInpu
     let mut superblock = Superblock {
         inodes_count: layout.inode_count().into(),
         free_inodes_count: inputs.free_inode_count.into(),
-        first_data_block: lo(geometry.first_block()).into(),
+        first_data_block: lo(geometry.first_data_block()).into(),
         blocks_per_group: blocks_per_group.into(),
         clusters_per_group: blocks_per_group.into(),
         inodes_per_group: layout.inodes_per_group.into(),

@@ -1,21 +1,21 @@
-//! Closing the gaps: content moves down over what was freed, in the order it has.
+//! Compaction: moves content down over freed blocks, in its order.
 //!
-//! The result is what it would have been had only the content that remains ever been written, so whether an image fits a
-//! size does not depend on what passed through it.
+//! The result is the layout that results from writing only the remaining content. So whether an
+//! image fits a size does not depend on content that was written and freed before.
 
 use super::geometry::Geometry;
 use super::log_allocator::LogAllocator;
 use crate::data::FileData;
 use crate::units::{BlockNr, BlockRange, Extent};
 
-/// Contents in the order of their blocks; those without any are left out.
+/// Sorts contents by their first blocks, and leaves out those without blocks.
 pub(crate) fn sort_by_block<'data>(contents: impl Iterator<Item = &'data mut FileData>) -> Vec<&'data mut FileData> {
     let mut contents: Vec<_> = contents.filter(|data| !data.extents().is_empty()).collect();
     contents.sort_unstable_by_key(|data| data.extents()[0].start);
     contents
 }
 
-/// Blocks before `end` that none of the contents has, ascending.
+/// Blocks before `end` that no content occupies, ascending. `contents` must be sorted.
 pub(crate) fn gaps(contents: &[&mut FileData], geometry: Geometry, end: BlockNr) -> Vec<BlockRange> {
     let mut allocator = LogAllocator::new(geometry);
     let mut gaps = Vec::new();
@@ -27,14 +27,15 @@ pub(crate) fn gaps(contents: &[&mut FileData], geometry: Geometry, end: BlockNr)
     gaps
 }
 
-/// One move of contiguous blocks downwards.
+/// Contiguous blocks, and the lower block numbers that they move to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BlockMove {
     pub(crate) from: BlockRange,
     pub(crate) to: BlockRange,
 }
 
-/// Gives content the place that is the cursor's next, and says what has to be copied for that, in this order.
+/// Allocates other blocks for content, and returns the moves of its blocks, to be performed in
+/// this order.
 pub(crate) fn relocate(data: &mut FileData, allocator: &mut LogAllocator) -> Vec<BlockMove> {
     let mut moves = Vec::new();
     for extent in data.take_extents() {
@@ -46,7 +47,7 @@ pub(crate) fn relocate(data: &mut FileData, allocator: &mut LogAllocator) -> Vec
     moves
 }
 
-/// Extents that content would have at the place that is the cursor's next.
+/// Number of extents that content would have after [`relocate`].
 pub(crate) fn relocated_extent_count(data: &FileData, allocator: &mut LogAllocator) -> usize {
     let mut relocated = FileData::default();
     for &extent in data.extents() {
@@ -57,7 +58,7 @@ pub(crate) fn relocated_extent_count(data: &FileData, allocator: &mut LogAllocat
     relocated.extents().len()
 }
 
-/// An extent cut where the cursor meets a copy of the superblock.
+/// Allocates blocks for an extent, and splits it where the allocator skips a backup area.
 fn split_extent(mut extent: Extent, allocator: &mut LogAllocator) -> Vec<(Extent, BlockRange)> {
     allocator
         .allocate(u64::from(extent.count))

@@ -1,4 +1,4 @@
-//! [`Usage`]: which blocks nothing uses, group by group.
+//! [`FreeRanges`]: the free blocks of a file system, from which the block bitmaps are made.
 
 use super::Layout;
 use super::geometry::{backup_groups, next_backup_group};
@@ -6,25 +6,27 @@ use crate::units::{BlockNr, BlockRange};
 
 /// Free blocks of a file system.
 pub(crate) struct FreeRanges {
-    /// Ascending, and no two of them touch.
+    /// Ascending, disjoint and not adjacent.
     ranges: Vec<BlockRange>,
 }
 
 impl FreeRanges {
-    /// What is free: what was freed, what the layout left out, and all after its end.
+    /// Collects the blocks `unused` between content, those that the layout skipped, unused blocks
+    /// in backup areas, and everything after the last block in use.
     pub(crate) fn new(layout: &Layout, unused: &[BlockRange]) -> Self {
         let mut ranges: Vec<BlockRange> = unused.iter().chain(layout.allocator.skipped()).copied().collect();
         let content_end = layout.allocator.end();
         let geometry = &layout.geometry;
         for group in backup_groups(u64::from(layout.group_count)) {
-            // Room for descriptors that are neither there nor reserved.
+            // Blocks at the end of a backup area that are neither descriptors nor reserved.
             let backup_area = geometry.backup_area(group);
             let used = layout.used_backup_area_blocks(group);
             ranges.push(BlockRange {
                 start: backup_area.start + used,
                 count: backup_area.count - used,
             });
-            // All from the copy, or from the end of what is in use, to the next copy.
+            // Everything from this backup area, or from the last block in use, to the next backup
+            // area.
             let next = geometry.group_start(next_backup_group(group + 1));
             ranges.push(between(
                 content_end.max(backup_area.end()),
@@ -36,7 +38,7 @@ impl FreeRanges {
         Self { ranges }
     }
 
-    /// Free blocks within a run, ascending.
+    /// Free blocks within a range, ascending.
     pub(crate) fn within(&self, range: BlockRange) -> impl Iterator<Item = BlockRange> {
         let first = self.ranges.partition_point(|free| free.end() <= range.start);
         self.ranges[first..]
@@ -46,7 +48,7 @@ impl FreeRanges {
     }
 }
 
-/// The blocks from one to before another, none if the other does not come after it.
+/// The blocks from `start` to before `end`; none if `end` is not after `start`.
 fn between(start: BlockNr, end: BlockNr) -> BlockRange {
     BlockRange {
         start,

@@ -1,27 +1,28 @@
-//! [`Cursor`]: blocks in ascending order, around the copies of the superblock.
+//! [`LogAllocator`]: allocates blocks in ascending order, around the backup areas.
 
 use super::geometry::{Geometry, next_backup_group};
 use crate::data::FileData;
 use crate::units::{BlockNr, BlockRange};
 
-/// Gives out blocks in ascending order and never gives one back.
+/// Allocates blocks in ascending order, and never frees one.
 ///
-/// Content is laid down like a log: a file is contiguous but where a copy of the superblock is in its way, and what is freed
-/// is used again only by [moving](super::compact) what follows.
+/// Content is written like a log: a file is contiguous except where a backup area is in its way.
+/// Freed blocks are reused only by [compaction](super::compact), which moves the content that
+/// follows.
 #[derive(Clone, Debug)]
 pub(crate) struct LogAllocator {
     geometry: Geometry,
     next: BlockNr,
-    /// The block after the last one given out.
+    /// The block after the last allocated one.
     end: BlockNr,
-    /// Start of the next copy of the superblock.
+    /// Start of the next backup area.
     next_backup: BlockNr,
-    /// What [`Cursor::take_contiguous`] left out.
+    /// Blocks that [`LogAllocator::allocate_contiguous`] has skipped, ascending.
     skipped: Vec<BlockRange>,
 }
 
 impl LogAllocator {
-    /// Before the first block that can hold content.
+    /// Creates an allocator that starts at the first block that can hold content.
     pub(crate) fn new(geometry: Geometry) -> Self {
         let mut allocator = Self {
             geometry,
@@ -34,17 +35,18 @@ impl LogAllocator {
         allocator
     }
 
-    /// The block after the last one that was given out.
+    /// Returns the block after the last allocated one.
     pub(crate) fn end(&self) -> BlockNr {
         self.end
     }
 
-    /// Free blocks that were left out, ascending.
+    /// Returns the free blocks that were skipped because a contiguous allocation did not fit,
+    /// ascending.
     pub(crate) fn skipped(&self) -> &[BlockRange] {
         &self.skipped
     }
 
-    /// The next blocks, so many, wherever they are.
+    /// Allocates the next `count` blocks, in several ranges where backup areas separate them.
     pub(crate) fn allocate(&mut self, mut count: u64) -> Vec<BlockRange> {
         let mut ranges = Vec::new();
         while count > 0 {
@@ -55,7 +57,7 @@ impl LogAllocator {
         ranges
     }
 
-    /// The next blocks, up to but without the one at `end`.
+    /// Allocates all blocks before `end`.
     pub(crate) fn allocate_until(&mut self, end: BlockNr) -> Vec<BlockRange> {
         let mut ranges = Vec::new();
         while self.next < end {
@@ -64,7 +66,7 @@ impl LogAllocator {
         ranges
     }
 
-    /// The next blocks, so many, for the content of an inode that fills them.
+    /// Allocates the next `count` blocks as the content of an inode that fills them.
     pub(crate) fn allocate_data(&mut self, count: u64) -> FileData {
         let mut data = FileData::with_len(count << self.geometry.block_size.log2());
         let mut logical = 0;
@@ -75,11 +77,13 @@ impl LogAllocator {
         data
     }
 
-    /// The next contiguous blocks: `count` of them, or as many as there are before a copy of the superblock; at least one.
+    /// Allocates the next block.
     pub(crate) fn allocate_block(&mut self) -> BlockNr {
         self.allocate_part(1).start
     }
 
+    /// Allocates the next contiguous blocks: `count`, or fewer if a backup area follows; at least
+    /// one.
     pub(crate) fn allocate_part(&mut self, count: u64) -> BlockRange {
         let range = BlockRange {
             start: self.next,
@@ -91,11 +95,12 @@ impl LogAllocator {
         range
     }
 
-    /// The next `count` blocks that are contiguous; those before a copy of the superblock that are too few are left out.
+    /// Allocates the next `count` blocks that are contiguous, and skips blocks before a backup
+    /// area if they are too few.
     ///
     /// # Panics
     ///
-    /// If no two copies of the superblock are so far apart.
+    /// If no two backup areas are that far apart.
     pub(crate) fn allocate_contiguous(&mut self, count: u64) -> BlockRange {
         if self.next_backup.0 - self.next.0 < count {
             self.skipped.push(BlockRange {
@@ -112,6 +117,7 @@ impl LogAllocator {
         self.allocate_part(count)
     }
 
+    /// Moves the next block behind a backup area that starts there.
     fn skip_backup_areas(&mut self) {
         while self.next == self.next_backup {
             let group = self.geometry.group_of(self.next_backup);

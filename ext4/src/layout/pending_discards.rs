@@ -1,28 +1,29 @@
-//! What is freed while content is still being written.
+//! [`PendingDiscards`]: blocks that were freed while content is still being written.
 
 use std::collections::BTreeMap;
 use std::mem;
 
 use crate::units::{BlockNr, BlockRange};
 
-/// Runs that are cleared together, so that what lies side by side is cleared at once.
+/// Number of ranges that are discarded together, so that adjacent ones are joined.
 const BATCH: usize = 1024;
 
-/// Runs that were discards.
+/// Freed block ranges that are still to be discarded, and those that were.
 #[derive(Default)]
 pub(crate) struct PendingDiscards {
     pending: Vec<BlockRange>,
-    /// Where each run that was cleared begins, and where it ends.
+    /// Start and end of each discarded range.
     discarded: BTreeMap<BlockNr, BlockNr>,
 }
 
 impl PendingDiscards {
-    /// Takes note of runs that were discards.
+    /// Adds freed ranges.
     pub(crate) fn add(&mut self, ranges: impl Iterator<Item = BlockRange>) {
         self.pending.extend(ranges);
     }
 
-    /// The runs to be cleared now, merged; none as long as there are few.
+    /// Returns the ranges to discard now, joined and ascending; empty while fewer than [`BATCH`]
+    /// are pending.
     pub(crate) fn take_batch(&mut self) -> Vec<BlockRange> {
         if self.pending.len() < BATCH {
             return Vec::new();
@@ -34,7 +35,8 @@ impl PendingDiscards {
         ranges
     }
 
-    /// Whether a run was cleared at once. One that was cleared in parts may still take space: parts of a page give none back.
+    /// Returns whether a range was discarded in one piece. If it was discarded in pieces, it may
+    /// still occupy space, because discarding part of a page frees nothing.
     pub(crate) fn was_discarded(&self, range: BlockRange) -> bool {
         let before = self.discarded.range(..=range.start).next_back();
         before.is_some_and(|(_, &end)| end >= range.end())

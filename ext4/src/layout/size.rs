@@ -1,13 +1,15 @@
-//! The smallest size that does.
+//! Search for the smallest size that fits the content.
 
 use super::DoesNotFit;
 
 /// One MiB in bytes.
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// The smallest size in whole MiB, from `min` bytes on and not above `max`, that `fits`.
+/// Returns the smallest size in whole MiB, at least `min` and at most `max` bytes, for which
+/// `fits` succeeds.
 ///
-/// A misfit tells how many blocks are missing at the least, so that no size that would do is passed over.
+/// Sizes are skipped by the number of blocks that [`DoesNotFit`] reports as missing. That number
+/// is a lower bound, so no size that fits is skipped.
 pub(crate) fn smallest_fitting(
     min: u64,
     max: u64,
