@@ -17,7 +17,7 @@ pub struct FileData {
     origin: Origin,
 }
 
-/// Where the content is stored.
+/// Storage of the content.
 #[derive(Debug, PartialEq, Eq)]
 enum Storage {
     Blocks(Vec<Extent>),

@@ -1,4 +1,5 @@
-//! [`Formatter`]: stream content, then write the metadata, step by step.
+//! [`Formatter`]: streams the content of files to the output, then writes everything else
+//! (`format/finish.rs`).
 
 mod attribute_blocks;
 mod attribute_inodes;
@@ -31,9 +32,10 @@ use crate::tree::{Tree, Xattrs};
 
 pub use data_reader::DataReader;
 
-/// Writes one file system, from its first byte to its last.
+/// Writes one file system to an output.
 ///
-/// Content goes straight to its final blocks, before anybody knows how many files there will be; the tables follow.
+/// Content is streamed to its final blocks before the number of files is known.
+/// [`Formatter::finish`] writes directories, inodes and all other metadata after it.
 pub struct Formatter<O> {
     writer: BlockWriter<O>,
     options: Options,
@@ -41,7 +43,7 @@ pub struct Formatter<O> {
     allocator: LogAllocator,
     pending_discards: PendingDiscards,
     origin: Origin,
-    /// Set once [`Formatter::free`] was given content of another formatter.
+    /// Set if [`Formatter::free`] was called with content of another formatter.
     foreign_data_freed: bool,
 }
 
@@ -52,28 +54,30 @@ impl<O> fmt::Debug for Formatter<O> {
     }
 }
 
-/// What was made.
+/// Size and usage of the file system that [`Formatter::finish`] has written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// Size of the file system in bytes.
     pub size_bytes: u64,
-    /// Bytes in use, metadata and journal included.
+    /// Bytes in use, including metadata and the journal.
     pub used_bytes: u64,
-    /// Inodes in use, the 10 reserved ones and `lost+found` included.
+    /// Inodes in use, including the 10 reserved ones and `lost+found`.
     pub inode_count: u32,
 }
 
 impl<O: Output> Formatter<O> {
-    /// Begins a file system on an output, which is emptied: nothing that it held shows through the
-    /// image.
+    /// Starts a file system on an output, and empties the output: none of its previous content
+    /// remains.
     ///
     /// # Errors
     ///
-    /// [`FormatError::TooLarge`] if the size is fixed and no file system can have it, and
-    /// [`FormatError::OutputTooSmall`] if the output cannot hold it; the output is then as it was.
-    /// [`FormatError::IsDevice`] for a block device that is given as a [`File`](std::fs::File):
-    /// [`DeviceOutput`](crate::DeviceOutput) takes one. [`FormatError::Image`] if the output cannot
-    /// be emptied.
+    /// - [`FormatError::TooLarge`] if the size is fixed and larger than any file system with these
+    ///   options. The output is unchanged.
+    /// - [`FormatError::OutputTooSmall`] if the size is fixed and the output cannot hold it. The
+    ///   output is unchanged.
+    /// - [`FormatError::IsDevice`] for a block device that is passed as a [`File`](std::fs::File).
+    ///   Use [`DeviceOutput`](crate::DeviceOutput) instead.
+    /// - [`FormatError::Image`] if the output cannot be emptied.
     pub fn new(output: O, options: Options) -> Result<Self, FormatError> {
         if let Size::Fixed(size) = options.size {
             let max = Geometry::max_bytes(&options);
@@ -98,14 +102,14 @@ impl<O: Output> Formatter<O> {
 
     /// Writes the content of a file: exactly `len` bytes, read from `content`.
     ///
-    /// Content that does not fit an output with an [`Output::max_len`] is lost without an error
-    /// here: [`Formatter::finish`] fails, and says how large the output has to be for all of the
-    /// content.
+    /// Content beyond the [`Output::max_len`] of an output is dropped, which is not an error of
+    /// this function. [`Formatter::finish`] then fails, and its error contains the size that all
+    /// of the content requires.
     ///
     /// # Errors
     ///
-    /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if the content is to blame, [`FormatError::Image`] if
-    /// the output is, [`FormatError::FileTooLarge`].
+    /// [`FormatError::Content`] and [`FormatError::ContentTooShort`] if `content` fails,
+    /// [`FormatError::Image`] if the output fails, [`FormatError::FileTooLarge`].
     pub fn write_data(&mut self, content: impl Read, len: u64) -> Result<FileData, FormatError> {
         if self.options.inline_data && (1..=MAX_INLINE_DATA as u64).contains(&len) {
             return Ok(read_inline(content, len)?.written_by(self.origin));
@@ -113,12 +117,12 @@ impl<O: Output> Formatter<O> {
         Ok(self.write_blocks(content, len)?.written_by(self.origin))
     }
 
-    /// Writes the content of a sparse file of `len` bytes: `content` holds the bytes of `ranges`, one after the other, and
-    /// blocks that are wholly outside them are holes.
+    /// Writes the content of a sparse file of `len` bytes. `content` contains the bytes of all
+    /// `ranges`, one after the other. Blocks entirely outside of the ranges are holes.
     ///
     /// # Errors
     ///
-    /// As [`Formatter::write_data`], and [`FormatError::InvalidRange`].
+    /// Those of [`Formatter::write_data`], and [`FormatError::InvalidRange`].
     pub fn write_sparse(
         &mut self,
         content: impl Read,
@@ -140,13 +144,14 @@ impl<O: Output> Formatter<O> {
         Ok(data.written_by(self.origin))
     }
 
-    /// Reads content back.
+    /// Returns a reader of content that this formatter has written.
     ///
     /// # Errors
     ///
-    /// [`FormatError::ForeignData`], [`FormatError::NoSpace`] if the output could not hold the
-    /// content, with what it needs for all that was written so far, and [`FormatError::Image`] if
-    /// what was written cannot be completed; reading gives the errors of the output.
+    /// [`FormatError::ForeignData`] for content of another formatter. [`FormatError::NoSpace`] if
+    /// the output could not hold the content; the error contains the size that everything written
+    /// so far requires. [`FormatError::Image`] if buffered data cannot be written. The reader
+    /// fails with the errors of the output.
     pub fn read_data<'a>(&'a mut self, data: &'a FileData) -> Result<DataReader<'a, O>, FormatError> {
         if !data.was_written_by(self.origin) {
             return Err(FormatError::ForeignData { path: None });
@@ -168,10 +173,12 @@ impl<O: Output> Formatter<O> {
         Ok(DataReader::new(&mut self.writer, data))
     }
 
-    /// Checks that the attributes of a file fit, which [`Formatter::finish`] finds out in the end: who adds files one after the
-    /// other may want to say at once which one it is. `path` names it in the error.
+    /// Checks that the extended attributes of a file fit. `path` returns the path of the file for
+    /// the error.
     ///
-    /// With [`Options::inline_data`], content may lie where attributes were thought to be, so that they do not fit in the end.
+    /// [`Formatter::finish`] checks this as well. A caller that adds files one by one can call
+    /// this to report the failing file earlier. With [`Options::inline_data`], `finish` may fail
+    /// even so, because content may occupy the same space in the inode.
     ///
     /// # Errors
     ///
@@ -184,13 +191,14 @@ impl<O: Output> Formatter<O> {
         }
     }
 
-    /// Checks that the target of a symlink fits, as [`Formatter::check_xattrs`] does for attributes.
+    /// Checks that the target of a symlink fits, before [`Formatter::finish`] checks it. `path`
+    /// returns the path of the symlink for the error.
     ///
     /// # Errors
     ///
     /// [`FormatError::SymlinkTooLong`].
     pub fn check_target(&self, target: &[u8], path: impl FnOnce() -> String) -> Result<(), FormatError> {
-        // e2fsck pass 1: a target lies in one block, with a NUL after it.
+        // A target must fit in one block with a NUL after it (e2fsck pass 1).
         let max = self.options.block_size.len() - 1;
         if target.len() <= max {
             return Ok(());
@@ -202,12 +210,14 @@ impl<O: Output> Formatter<O> {
         })
     }
 
-    /// Gives content back: its blocks become free, and none of its bytes stays in the image. Of much that is freed, the output gets the
-    /// space back as soon as more is written, and of all in the end.
+    /// Frees content: its blocks become free, and its bytes are removed from the image.
     ///
-    /// The same happens to all content that no file of the tree has in the end, such as that which
-    /// ended too early. Content of another formatter stays where it is, and [`Formatter::finish`]
-    /// fails with [`FormatError::ForeignData`].
+    /// The output discards the blocks in batches when more content is written, and the rest in
+    /// [`Formatter::finish`]. The same happens to content that no file of the final tree has, such
+    /// as content that ended early.
+    ///
+    /// Content of another formatter is not freed, and [`Formatter::finish`] then fails with
+    /// [`FormatError::ForeignData`].
     pub fn free(&mut self, data: FileData) {
         if !data.was_written_by(self.origin) {
             self.foreign_data_freed = true;
@@ -216,26 +226,27 @@ impl<O: Output> Formatter<O> {
         self.pending_discards.add(data.into_ranges());
     }
 
-    /// Writes all that the tree is besides content, and returns the output.
+    /// Writes everything except the content, and returns the output.
     ///
-    /// The root gets a `lost+found` if it has no entry of that name.
+    /// The root gets a directory `lost+found` if it has no entry of this name.
     ///
     /// # Errors
     ///
-    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and those
-    /// that name a file of the tree that ext4 cannot hold.
+    /// [`FormatError::NoSpace`], [`FormatError::Image`], [`FormatError::ForeignData`], and the
+    /// errors for files that ext4 cannot store.
     pub fn finish(self, mut tree: Tree) -> Result<(O, Summary), FormatError> {
         tree.release();
         finish::finish(self, tree)
     }
 
-    /// Writes content to blocks, however small it is.
+    /// Writes content to blocks, even if it is small enough for the inode.
     fn write_blocks(&mut self, mut content: impl Read, len: u64) -> Result<FileData, FormatError> {
         let mut data = FileData::with_len(self.checked_len(len)?);
         self.write_range(&mut data, 0, &mut content, len)?;
         Ok(data)
     }
 
+    /// Returns `len` if a file can have this length in bytes.
     fn checked_len(&self, len: u64) -> Result<u64, FormatError> {
         let max = MAX_FILE_BLOCKS << self.options.block_size.log2();
         if len > max {
@@ -245,7 +256,7 @@ impl<O: Output> Formatter<O> {
         }
     }
 
-    /// Writes `len` bytes that begin at a block's start, `offset` bytes into the file.
+    /// Writes `len` bytes at the offset `offset` of a file, which is the start of a block.
     fn write_range(
         &mut self,
         data: &mut FileData,
@@ -253,7 +264,8 @@ impl<O: Output> Formatter<O> {
         content: &mut impl Read,
         len: u64,
     ) -> Result<(), FormatError> {
-        // Whoever writes the output may have time for that now.
+        // Here, and not in `free`, because an output that writes in the background may have time
+        // now.
         for range in self.pending_discards.take_batch() {
             self.writer.discard(range)?;
         }
@@ -292,7 +304,7 @@ impl<O: Output> Formatter<O> {
     }
 }
 
-/// Content so small that the inode holds it.
+/// Reads content that is small enough for the inode.
 fn read_inline(content: impl Read, len: u64) -> Result<FileData, FormatError> {
     let mut bytes = Vec::new();
     content

@@ -30,7 +30,7 @@ const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 /// which the kernel allocates together (`s_log_groups_per_flex`). The value is that of mke2fs.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
-/// What a file system must hold in addition to the blocks that are already allocated.
+/// Contents that a file system must hold in addition to the blocks that are already allocated.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirements {
     /// Number of inodes, including the reserved ones.
@@ -147,8 +147,8 @@ impl Layout {
             + groups * (2 + table_blocks)
             + journal_blocks
             + resize_map_blocks;
-        // Checked before blocks are allocated: the lists of bitmaps and inode tables would take memory
-        // for every group of a size that cannot fit.
+        // Checked before blocks are allocated: the lists of bitmaps and inode tables would take
+        // memory for every group of a size that cannot fit.
         if used + requirements.free_blocks > block_count {
             return Err(does_not_fit(used + requirements.free_blocks));
         }

@@ -67,13 +67,13 @@
 //! Groups 1, 3, 5 and 7 begin with a backup of blocks 0 to 128; everything else is laid out around
 //! these backups.
 //!
-//! - **Content comes first**, because it is streamed before the number of inodes and blocks is known.
-//!   `flex_bg` allows the bitmaps and inode tables of a group to be in any group.
-//! - **Content is a log.** Blocks are allocated in ascending order and never reused, so each file is
+//! - **Content comes first**, because it is streamed before the number of inodes and blocks is
+//!   known. `flex_bg` allows the bitmaps and inode tables of a group to be in any group.
+//! - **Content is a log.** Blocks are allocated in ascending order and not reused, so each file is
 //!   contiguous except where a backup is in its way. Freed blocks stay free.
 //! - **If the content ends beyond the requested size**, it is moved down over the freed blocks. The
-//!   result is the layout that results from writing the remaining content alone, so whether an image
-//!   fits does not depend on what was written and freed before.
+//!   result is the layout that results from writing the remaining content alone, so whether an
+//!   image fits does not depend on what was written and freed before.
 //! - **Structures that contain block numbers come last**: extent tree nodes, and attribute blocks,
 //!   whose checksum covers their own block number. Nothing moves after they are placed.
 //! - **Blocks of zeros are not written**: they are holes in the file that holds the image.
@@ -93,8 +93,8 @@
 //! - A directory has as many names as an index of three levels can reach: with blocks of 1 KiB, 5
 //!   million names of the greatest length; with 4 KiB, 1.9 billion.
 //! - The extended attributes of a file have about 90 bytes in the inode and one block. With
-//!   [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have attribute inodes of
-//!   their own (Linux 4.13).
+//!   [`Options::large_xattrs`], values of up to 64 KiB that do not fit there have attribute inodes
+//!   of their own (Linux 4.13).
 //! - A file system has at most 2^32 - 1 inodes. Its group descriptors limit its size:
 //!   [`FormatError::TooLarge`] names the largest one.
 //!
@@ -114,8 +114,8 @@
 //!
 //! # Examples
 //!
-//! `examples/from_directory.rs`, `from_memory.rs` and `empty.rs` are whole programs of fewer than 60
-//! lines. The following example writes a sparse file of 1 GiB and reads its extents:
+//! `examples/from_directory.rs`, `from_memory.rs` and `empty.rs` are whole programs of fewer than
+//! 60 lines. The following example writes a sparse file of 1 GiB and reads its extents:
 //!
 //! ```
 //! use ext4::{Formatter, InodeId, Journal, Kind, Metadata, Options, Reader, Size, Tree};

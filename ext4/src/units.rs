@@ -102,7 +102,8 @@ impl Ino {
     pub(crate) const RESIZE: Self = Self(7);
     /// The journal (`EXT4_JOURNAL_INO`).
     pub(crate) const JOURNAL: Self = Self(8);
-    /// The first inode that is not reserved (`EXT4_GOOD_OLD_FIRST_INO`); mke2fs gives it to `lost+found`.
+    /// The first inode that is not reserved (`EXT4_GOOD_OLD_FIRST_INO`). mke2fs uses it for
+    /// `lost+found`.
     pub(crate) const FIRST: Self = Self(11);
 
     /// Creates an inode number.

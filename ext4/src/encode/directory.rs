@@ -1,10 +1,10 @@
-//! Directories: one block of entries, or an index with its leaves.
+//! [`DirectoryBlocks`]: the blocks of a directory, linear or with an index.
 
 use super::entries::{DirectoryContext, DirectoryEntry, encode_leaf};
 use super::index::{DirectoryIndex, TooManyLeaves};
 use crate::seal::Sealed;
 
-/// The blocks of a directory, ready to be made one after the other.
+/// Plan of a directory's blocks, which are encoded one by one.
 pub(crate) enum DirectoryBlocks<'name> {
     /// One block of entries, and empty ones after it.
     Linear {
@@ -16,8 +16,8 @@ pub(crate) enum DirectoryBlocks<'name> {
 }
 
 impl<'name> DirectoryBlocks<'name> {
-    /// Decides how a directory is stored. It has an index as soon as its entries do not fit into one block, and at least
-    /// `min_blocks` blocks if it has none.
+    /// Chooses how a directory is stored: in one block if its entries fit, padded with empty
+    /// blocks up to `min_blocks`, or else with an index.
     pub(crate) fn plan(
         entries: Vec<DirectoryEntry<'name>>,
         min_blocks: u64,
@@ -39,6 +39,7 @@ impl<'name> DirectoryBlocks<'name> {
         }
     }
 
+    /// Total number of blocks.
     pub(crate) fn block_count(&self) -> u64 {
         match self {
             Self::Linear { block_count, .. } => *block_count,
@@ -46,7 +47,7 @@ impl<'name> DirectoryBlocks<'name> {
         }
     }
 
-    /// Hands each block to `write`, in order.
+    /// Passes each block to `write`, in order.
     pub(crate) fn encode<E>(
         &self,
         context: &DirectoryContext,

@@ -1,4 +1,4 @@
-//! Entries of directories, and blocks of them.
+//! Directory entries, and blocks of them.
 
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -9,7 +9,7 @@ use crate::file_type::FileType;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockSize, Ino};
 
-/// A name of a directory.
+/// An entry of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DirectoryEntry<'name> {
     pub(crate) name: &'name [u8],
@@ -18,25 +18,25 @@ pub(crate) struct DirectoryEntry<'name> {
 }
 
 impl DirectoryEntry<'_> {
-    /// Bytes that the entry takes: a multiple of 4.
+    /// Length of the entry in bytes, a multiple of 4.
     pub(crate) fn len(&self) -> usize {
         entry_len(self.name.len())
     }
 }
 
-/// Facts that all blocks of a directory depend on.
+/// Properties of a directory that its blocks depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DirectoryContext {
     pub(crate) ino: Ino,
     pub(crate) parent: Ino,
     pub(crate) block_size: BlockSize,
-    /// Of the directory's inode.
+    /// Checksum seed of the directory's inode.
     pub(crate) seed: Seed,
     pub(crate) hasher: NameHasher,
 }
 
 impl DirectoryContext {
-    /// The entries `.` and `..`.
+    /// Returns the entries `.` and `..`.
     pub(crate) fn dots(&self) -> [DirectoryEntry<'static>; 2] {
         [(&b"."[..], self.ino), (b"..", self.parent)].map(|(name, ino)| DirectoryEntry {
             name,
@@ -45,20 +45,22 @@ impl DirectoryContext {
         })
     }
 
-    /// Bytes of a block before its checksum.
+    /// Length in bytes of a block before its checksum.
     fn len_before_checksum(&self) -> usize {
         self.block_size.len() - size_of::<DirEntryTail>()
     }
 
-    /// Bytes of a block that entries fill at most. tune2fs, which switches `metadata_csum` off and
-    /// on, wants more room behind the last entry than the checksum takes (`rewrite_dir_block`), and
-    /// leaves out a block without it: it cannot be read then.
+    /// Maximum number of bytes of entries in a block.
+    ///
+    /// It is less than the space before the checksum, because tune2fs requires more space after
+    /// the last entry when it turns `metadata_csum` off and on (`rewrite_dir_block`). It skips a
+    /// block without this space, which then has an invalid checksum.
     pub(crate) fn capacity(&self) -> usize {
         self.len_before_checksum() - 4
     }
 }
 
-/// A block of entries, which must fit.
+/// Encodes a block of entries, which must fit.
 pub(crate) fn encode_leaf<'entry, 'name: 'entry>(
     entries: impl Iterator<Item = &'entry DirectoryEntry<'name>>,
     context: &DirectoryContext,
@@ -70,7 +72,7 @@ pub(crate) fn encode_leaf<'entry, 'name: 'entry>(
         last = block.len();
         push_entry(&mut block, entry, entry.len());
     }
-    // The last entry spans all that is left; a block without entries has one that is not in use.
+    // The last entry spans the rest of the block. A block without entries has an unused one.
     if block.is_empty() {
         block.extend_from_slice(DirEntry::unused(len).as_bytes());
     } else {
@@ -82,7 +84,7 @@ pub(crate) fn encode_leaf<'entry, 'name: 'entry>(
     seal::directory_block(block, context.seed)
 }
 
-/// Adds an entry that takes `len` bytes, and pads its name.
+/// Appends an entry of `len` bytes, and pads its name.
 pub(crate) fn push_entry(block: &mut Vec<u8>, entry: &DirectoryEntry<'_>, len: usize) {
     let start = block.len();
     let name_len = u8::try_from(entry.name.len()).expect("a name has at most 255 bytes");

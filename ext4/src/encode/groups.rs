@@ -1,4 +1,4 @@
-//! Group descriptors and the bitmaps that they vouch for.
+//! Group descriptors and bitmaps.
 
 use zerocopy::FromZeros;
 
@@ -9,16 +9,16 @@ use crate::layout::free_ranges::FreeRanges;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockRange};
 
-/// A group, ready to be written. A bitmap that nothing needs is left out, which the descriptor says.
+/// Descriptor and bitmaps of a group. A bitmap that is not required is `None`, and the descriptor
+/// has the matching `UNINIT` flag.
 pub(crate) struct EncodedGroup {
     pub(crate) descriptor: Sealed<GroupDesc>,
     pub(crate) block_bitmap: Option<Sealed<Vec<u8>>>,
     pub(crate) inode_bitmap: Option<Sealed<Vec<u8>>>,
 }
 
-/// One group.
-///
-/// All inodes up to number `inode_count` are in use or reserved; `directory_count` of this group's are directories.
+/// Encodes a group. All inodes up to number `inode_count` are in use or reserved;
+/// `directory_count` of the inodes in this group are directories.
 pub(crate) fn encode(
     group: u32,
     layout: &Layout,
@@ -36,7 +36,7 @@ pub(crate) fn encode(
 
     let mut flags = GroupFlags::INODE_ZEROED;
     flags.set(GroupFlags::INODE_UNINIT, used_inodes == 0);
-    // The bitmap of the last group is always there, for its padding, as mke2fs has it.
+    // As with mke2fs, the last group always has a block bitmap, because of its padding.
     let is_untouched = free_blocks + layout.used_backup_area_blocks(u64::from(group)) == blocks.count;
     flags.set(GroupFlags::BLOCK_UNINIT, is_untouched && group + 1 < layout.group_count);
 
@@ -80,7 +80,7 @@ pub(crate) fn encode(
     }
 }
 
-/// Ones for what is in use and for what is beyond the group.
+/// Encodes a block bitmap: ones for blocks in use, and for bits beyond the group.
 fn block_bitmap(blocks: BlockRange, free: &[BlockRange], block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
     for range in free {
@@ -89,13 +89,14 @@ fn block_bitmap(blocks: BlockRange, free: &[BlockRange], block_size: usize) -> V
     bitmap
 }
 
-/// Ones for the first `used` inodes and for what is beyond the group.
+/// Encodes an inode bitmap: ones for the first `used` inodes, and for bits beyond the group.
 fn inode_bitmap(used: u32, inodes_per_group: u32, block_size: usize) -> Vec<u8> {
     let mut bitmap = vec![0xFF; block_size];
     clear_bits(&mut bitmap, u64::from(used), u64::from(inodes_per_group - used));
     bitmap
 }
 
+/// Clears `count` bits from bit `first` on.
 fn clear_bits(bitmap: &mut [u8], first: u64, count: u64) {
     let (mut bit, end) = (first, first + count);
     while bit < end {

@@ -1,4 +1,5 @@
-//! The index of a directory: a tree of hashes over leaves of entries ("Hash Tree Directories" in the kernel's documentation).
+//! [`DirectoryIndex`]: a tree of hashes over leaves of directory entries ("Hash Tree Directories"
+//! in the kernel's documentation).
 
 use std::ops::Range;
 
@@ -15,20 +16,21 @@ use crate::error::FormatError;
 use crate::seal::{self, Sealed};
 use crate::units::BlockSize;
 
-/// Most bytes without the feature `large_dir`: the high half of the size is not looked at
-/// (`ext4_isize`).
+/// Maximum size in bytes of a directory without the feature `large_dir`, without which the high
+/// half of the size is ignored (`ext4_isize`).
 const MAX_LEN: u64 = u32::MAX as u64;
-/// Most blocks of which nodes can name one.
+/// Number of blocks of a directory that index nodes can refer to.
 const MAX_BLOCKS: usize = INDEX_BLOCK_MASK as usize + 1;
 
-/// One child of a node: the first hash below it, with bit 0 set if the hash before it is the same.
+/// Child of a node. `hash` is the lowest hash below it, with bit 0 set if the previous child ends
+/// with the same hash.
 #[derive(Clone, Copy, Debug)]
 struct IndexChild {
     hash: u32,
     block: u32,
 }
 
-/// More leaves than an index can lead to.
+/// The entries need more leaves than an index can have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooManyLeaves {
     leaves: usize,
@@ -36,7 +38,7 @@ pub(crate) struct TooManyLeaves {
 }
 
 impl TooManyLeaves {
-    /// The error for the directory of this path.
+    /// Returns the error for the directory with this path.
     pub(crate) fn for_path(self, path: String) -> FormatError {
         FormatError::DirectoryTooLarge {
             path,
@@ -46,17 +48,17 @@ impl TooManyLeaves {
     }
 }
 
-/// A directory ordered by hash and cut into leaves.
+/// Plan of an indexed directory: entries ordered by hash and divided into leaves.
 pub(crate) struct DirectoryIndex<'name> {
     entries: Vec<(NameHash, DirectoryEntry<'name>)>,
-    /// Entries of each leaf.
+    /// Entries of each leaf, as a range of indexes.
     leaves: Vec<Range<usize>>,
-    /// Nodes of each level, the root's (which is 1) first.
+    /// Number of nodes of each level, starting with the root's, which is 1.
     levels: Vec<usize>,
 }
 
 impl<'name> DirectoryIndex<'name> {
-    /// Orders the entries and fills leaves with them.
+    /// Sorts the entries by hash, and fills leaves with them.
     pub(crate) fn plan(entries: Vec<DirectoryEntry<'name>>, context: &DirectoryContext) -> Result<Self, TooManyLeaves> {
         let mut entries: Vec<_> = entries
             .into_iter()
@@ -85,16 +87,17 @@ impl<'name> DirectoryIndex<'name> {
         })
     }
 
-    /// Whether the feature `large_dir` is needed to read it.
+    /// Returns whether readers need the feature `large_dir`.
     pub(crate) fn needs_large_dir(&self, block_size: BlockSize) -> bool {
         self.levels.len() > MAX_INDEX_LEVELS || self.block_count() << block_size.log2() > MAX_LEN
     }
 
+    /// Number of blocks, including leaves.
     pub(crate) fn block_count(&self) -> u64 {
         (self.levels.iter().sum::<usize>() + self.leaves.len()) as u64
     }
 
-    /// Hands each block to `write`: the root, the other nodes level by level, the leaves.
+    /// Passes each block to `write`: the root, the other nodes level by level, the leaves.
     pub(crate) fn encode<E>(
         &self,
         context: &DirectoryContext,
@@ -134,6 +137,8 @@ impl<'name> DirectoryIndex<'name> {
         Ok(())
     }
 
+    /// Returns the entry for a leaf in the nodes above it. The first leaf has the block number
+    /// `first_leaf`.
     fn leaf_child(&self, leaf: usize, first_leaf: usize) -> IndexChild {
         let start = self.leaves[leaf].start;
         let hash = self.entries[start].0.major;
@@ -145,7 +150,7 @@ impl<'name> DirectoryIndex<'name> {
     }
 }
 
-/// Nodes of each level over so many leaves, the root's first.
+/// Number of nodes of each level above `leaves` leaves, starting with the root's.
 fn level_sizes(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooManyLeaves> {
     let max = max_leaves(block_size);
     if leaves > max {
@@ -161,19 +166,20 @@ fn level_sizes(leaves: usize, block_size: BlockSize) -> Result<Vec<usize>, TooMa
     Ok(levels)
 }
 
-/// Most leaves of an index.
+/// Maximum number of leaves of an index.
 fn max_leaves(block_size: BlockSize) -> usize {
     let below_root = fanout(INDEX_NODE_ENTRIES, block_size);
     let reached = (1..MAX_LARGE_INDEX_LEVELS).fold(fanout(INDEX_ROOT_ENTRIES, block_size), |reached, _| {
         reached.saturating_mul(below_root)
     });
-    // All nodes are less than a hundredth.
+    // The nodes are fewer than one percent of the blocks.
     reached.min(MAX_BLOCKS / 100 * 99)
 }
 
-/// Most children that a node gets: one fewer than it has room for. `tune2fs`, which computes all
-/// checksums again for another UUID, leaves out a node whose count is its limit, and the directory
-/// cannot be read after that (`rewrite_dir_block`).
+/// Maximum number of children of a node: one fewer than it has room for.
+///
+/// tune2fs updates all checksums when it changes the UUID, but skips a node that is full, which
+/// then has an invalid checksum (`rewrite_dir_block`).
 fn fanout(header: usize, block_size: BlockSize) -> usize {
     index_limit(header, block_size.len(), true) - 1
 }
@@ -182,23 +188,26 @@ fn block_number(block: usize) -> u32 {
     u32::try_from(block).expect("a directory has fewer blocks than u32 counts")
 }
 
+/// Encodes the root, which begins with the entries `.` and `..`.
 fn encode_root(children: &[IndexChild], indirect_levels: usize, context: &DirectoryContext) -> Sealed<Vec<u8>> {
     let mut block = Vec::with_capacity(context.block_size.len());
     let [dot, dot_dot] = context.dots();
     push_entry(&mut block, &dot, dot.len());
-    // To whom knows no index, all the rest of the block is part of this entry.
+    // To readers without support for indexes, this entry spans the rest of the block.
     push_entry(&mut block, &dot_dot, context.block_size.len() - dot.len());
     let indirect_levels = u8::try_from(indirect_levels).expect("a few levels");
     block.extend_from_slice(IndexRootInfo::new(HASH_HALF_MD4, indirect_levels).as_bytes());
     seal_node(block, INDEX_ROOT_ENTRIES, children, context)
 }
 
+/// Encodes a node below the root, which begins with an unused entry.
 fn encode_node(children: &[IndexChild], context: &DirectoryContext) -> Sealed<Vec<u8>> {
     let mut block = Vec::with_capacity(context.block_size.len());
     block.extend_from_slice(DirEntry::unused(context.block_size.len()).as_bytes());
     seal_node(block, INDEX_NODE_ENTRIES, children, context)
 }
 
+/// Appends the children to the `header` bytes of a node, and seals it.
 fn seal_node(
     mut block: Vec<u8>,
     header: usize,
@@ -216,7 +225,7 @@ fn seal_node(
         );
     }
     block.resize(context.block_size.len(), 0);
-    // The first child needs no hash: it has all below the second.
+    // Replaces the hash of the first child, which covers all hashes below the second child's.
     let counts = IndexCountLimit {
         limit: short(index_limit(header, context.block_size.len(), true)).into(),
         count: short(children.len()).into(),
@@ -234,7 +243,7 @@ mod tests {
         let mut largest = Vec::new();
         for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4, BlockSize::Kib64] {
             let max = max_leaves(block_size);
-            let levels = level_sizes(max, block_size).expect("as many as there can be");
+            let levels = level_sizes(max, block_size).expect("the maximum is allowed");
             assert!(
                 levels.len() <= 3 && levels.iter().sum::<usize>() + max <= 1 << 28,
                 "{levels:?}"

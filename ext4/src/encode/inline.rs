@@ -1,4 +1,5 @@
-//! Directories that lie in their inodes ("Inline Directories" in the kernel's documentation).
+//! Inline directories: entries stored in the inode ("Inline Directories" in the kernel's
+//! documentation).
 
 use zerocopy::IntoBytes;
 
@@ -6,10 +7,11 @@ use super::entries::{DirectoryContext, DirectoryEntry, push_entry};
 use crate::disk::dir_entry::{DirEntry, INLINE_PARENT_LEN};
 use crate::disk::inode::{BLOCK_LEN, MAX_INLINE_DATA};
 
-/// Bytes of the first part that entries can fill.
+/// Length in bytes of the entries in `i_block`.
 const FIRST_PART_LEN: usize = BLOCK_LEN - INLINE_PARENT_LEN;
 
-/// The entries of a directory in two parts, one for `i_block` and one for an attribute, if they fit. `.` and `..` have no entry.
+/// Encodes the entries of a directory in two parts, for `i_block` and for an attribute. Returns
+/// `None` if they do not fit. `.` and `..` have no entries.
 pub(crate) fn encode_directory(entries: &[DirectoryEntry<'_>], context: &DirectoryContext) -> Option<Box<[u8]>> {
     let mut filled = 0;
     let first_count = entries
@@ -30,7 +32,8 @@ pub(crate) fn encode_directory(entries: &[DirectoryEntry<'_>], context: &Directo
     Some(bytes.into())
 }
 
-/// Adds entries that take `room` bytes: the last spans what is left, or one that is not in use does.
+/// Appends entries that fill `len` bytes. The last entry spans the rest; without entries, an
+/// unused one does.
 fn push_entries(content: &mut Vec<u8>, entries: &[DirectoryEntry<'_>], len: usize) {
     let end = content.len() + len;
     match entries.split_last() {

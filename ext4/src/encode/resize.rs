@@ -1,5 +1,5 @@
-//! The resize inode, which owns the blocks reserved for group descriptors, so that `resize2fs` finds them
-//! (`ext2fs_create_resize_inode`).
+//! The resize inode, which owns the blocks reserved for group descriptors, where `resize2fs` finds
+//! them (`ext2fs_create_resize_inode`).
 
 use crate::disk::block_map::{self, numbers_per_block, reach};
 use crate::disk::inode::BLOCK_LEN;
@@ -8,19 +8,22 @@ use crate::layout::geometry;
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, lo};
 
-/// The map of reserved blocks: a double-indirect block whose indirect blocks are the reserved blocks of group 0.
+/// The resize inode's block map: a double-indirect block whose indirect blocks are the reserved
+/// descriptor blocks of group 0.
 pub(crate) struct ResizeInode {
-    /// `i_block`: nothing but the double-indirect block.
+    /// `i_block`, which contains only the double-indirect block.
     pub(crate) inode_block: [u8; BLOCK_LEN],
-    /// Size in bytes: all that a double-indirect block can map.
+    /// Size in bytes: the maximum that a double-indirect block can map.
     pub(crate) size: u64,
     /// Blocks in use.
     pub(crate) block_count: u64,
-    /// The map, and the reserved blocks of group 0, each of which lists its backups in the other groups.
+    /// The double-indirect block, and the reserved blocks of group 0. Each of these lists its
+    /// backups in the other groups.
     pub(crate) blocks: Vec<(BlockNr, Sealed<Vec<u8>>)>,
 }
 
-/// The map for a layout that reserves blocks.
+/// Encodes the map for a layout with reserved blocks. `map` is the number of the double-indirect
+/// block.
 pub(crate) fn encode(layout: &Layout, map: BlockNr) -> ResizeInode {
     let geometry = &layout.geometry;
     let block_size = geometry.block_size;
@@ -47,6 +50,7 @@ pub(crate) fn encode(layout: &Layout, map: BlockNr) -> ResizeInode {
     }
 }
 
+/// Encodes a block of `len` bytes that lists block numbers.
 fn indirect_block(blocks: &[u32], len: usize) -> Sealed<Vec<u8>> {
     let mut block = block_map::encode(blocks);
     block.resize(len, 0);

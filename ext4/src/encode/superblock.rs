@@ -1,4 +1,4 @@
-//! The superblock and its copies.
+//! The superblock and its backups.
 
 use zerocopy::FromZeros;
 
@@ -10,21 +10,21 @@ use crate::layout::{LOG_GROUPS_PER_FLEX, Layout};
 use crate::options::Options;
 use crate::units::{Ino, lo};
 
-/// What the superblock says that neither the options nor the layout know.
+/// Properties of the content that the superblock contains, in addition to options and layout.
 pub(crate) struct SuperblockInputs {
     pub(crate) free_inode_count: u32,
-    /// `i_block` and size of the journal.
+    /// `i_block` and size in bytes of the journal.
     pub(crate) journal: Option<([u8; BLOCK_LEN], u64)>,
-    /// Whether a directory's index has more levels than old kernels read.
+    /// A directory needs the feature `large_dir`.
     pub(crate) has_large_directory: bool,
-    /// Whether the value of an attribute has an inode of its own.
+    /// An attribute has its value in an attribute inode.
     pub(crate) has_attribute_inodes: bool,
 }
 
-/// The superblock of group 0, still to be sealed; its copies differ in `block_group_nr`.
+/// Encodes the superblock of group 0 without its checksum. Backups differ in `block_group_nr`.
 ///
-/// Zero, because nothing sets them: what mounts leave behind, quota, RAID, snapshots, multi-mount protection, encryption,
-/// encoding, and the overhead, which the kernel counts.
+/// Zero are the fields that mounting sets, those for quota, RAID, snapshots, multi-mount
+/// protection, encryption and encoding, and the overhead, which the kernel computes.
 pub(crate) fn encode(options: &Options, layout: &Layout, inputs: &SuperblockInputs) -> Superblock {
     let geometry = &layout.geometry;
     let blocks_per_group = u32::try_from(geometry.blocks_per_group()).expect("at most 2^16");
@@ -73,7 +73,7 @@ pub(crate) fn encode(options: &Options, layout: &Layout, inputs: &SuperblockInpu
     superblock
 }
 
-/// Those of `mke2fs -t ext4`, and what the options and the content need.
+/// Features of `mke2fs -t ext4`, and those that the options and the content require.
 fn features(options: &Options, layout: &Layout, inputs: &SuperblockInputs) -> Features {
     let mut features = Features::EXT_ATTR
         | Features::DIR_INDEX

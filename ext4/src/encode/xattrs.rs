@@ -1,5 +1,6 @@
-//! Extended attributes: some in the inode, the others in a block that inodes with the same ones share, and values that are
-//! too large for that in inodes of their own (`ea_inode`).
+//! Extended attributes: some in the inode, the others in a block that inodes with the same
+//! attributes share. Values that are too large for the block are stored in attribute inodes
+//! (`ea_inode`).
 
 use std::cmp::Reverse;
 
@@ -15,7 +16,8 @@ use crate::error::FormatError;
 use crate::tree::Xattrs;
 use crate::units::{BlockSize, Ino};
 
-/// An attribute as the disk has it. The order is that of a block: by namespace, length of the name, name.
+/// An attribute as stored on disk. The order of the fields is the order in a block: by namespace,
+/// length of the name, and name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Attribute {
     name_index: u8,
@@ -24,16 +26,16 @@ pub(crate) struct Attribute {
     value: Value,
 }
 
-/// Where a value is.
+/// Storage of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Value {
-    /// Near its entry.
+    /// In the same inode or block as its entry.
     Local(Box<[u8]>),
-    /// In an inode of its own.
+    /// In an attribute inode.
     Inode { inode: AttributeInode, len: u32 },
 }
 
-/// An inode that holds the value of an attribute.
+/// An inode that stores the value of an attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct AttributeInode {
     pub(crate) ino: Ino,
@@ -42,22 +44,22 @@ pub(crate) struct AttributeInode {
 }
 
 impl AttributeInode {
-    /// One that stands for any, where only sizes matter.
+    /// A placeholder, where only sizes matter.
     pub(crate) const ANY: Self = Self { ino: Ino(0), hash: 0 };
 }
 
 impl Attribute {
-    /// Bytes of the entry and its name.
+    /// Length in bytes of the entry with its name.
     fn entry_len(&self) -> usize {
         entry_len(self.name.len())
     }
 
-    /// All bytes that it takes.
+    /// Length in bytes of the entry and of a local value.
     fn len(&self) -> usize {
         self.entry_len() + self.local_value().len().next_multiple_of(4)
     }
 
-    /// The value, if it is near.
+    /// The value, if it is stored with the entry.
     fn local_value(&self) -> &[u8] {
         match &self.value {
             Value::Local(value) => value,
@@ -65,7 +67,7 @@ impl Attribute {
         }
     }
 
-    /// The inode that holds the value, if it is not near.
+    /// The attribute inode, if it stores the value.
     pub(crate) fn attribute_inode(&self) -> Option<Ino> {
         match &self.value {
             Value::Local(_) => None,
@@ -73,7 +75,8 @@ impl Attribute {
         }
     }
 
-    /// Blocks of that inode; each file that has the attribute counts them as its own (e2fsck pass 1).
+    /// Number of blocks of the attribute inode. Each file with the attribute includes them in its
+    /// block count (e2fsck pass 1).
     pub(crate) fn value_blocks(&self, block_size: BlockSize) -> u64 {
         match &self.value {
             Value::Local(_) => 0,
@@ -90,14 +93,15 @@ impl Attribute {
     }
 }
 
-/// Why attributes cannot be stored.
+/// Reason why attributes cannot be stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum XattrsError {
-    /// A value that is no POSIX ACL under the name of one.
+    /// An attribute with the name of a POSIX ACL has a value that is not one.
     InvalidAcl { name: Vec<u8>, reason: &'static str },
-    /// A name outside of the namespaces of Linux, and no room in the inode: e2fsck calls a block with one corrupt (pass 1).
+    /// A name outside of the namespaces of Linux does not fit in the inode. e2fsck considers a
+    /// block with such a name corrupt (pass 1).
     NoNamespace { name: Vec<u8> },
-    /// More than an inode and a block hold.
+    /// The attributes do not fit in an inode and a block.
     TooLarge {
         largest: Vec<u8>,
         needed: usize,
@@ -106,7 +110,7 @@ pub(crate) enum XattrsError {
 }
 
 impl XattrsError {
-    /// The error as that of a file.
+    /// Returns the error for the file with this path.
     pub(crate) fn for_path(self, path: String) -> FormatError {
         let text = |name: Vec<u8>| String::from_utf8_lossy(&name).into_owned();
         match self {
@@ -130,7 +134,8 @@ impl XattrsError {
     }
 }
 
-/// The attribute whose value is what `i_block` does not hold of the content in an inode (`system.data`).
+/// Returns the attribute `system.data` with the part of inline content that `i_block` does not
+/// hold.
 fn inline_data(rest: &[u8]) -> Attribute {
     let (name_index, name) = INLINE_DATA;
     Attribute {
@@ -141,18 +146,21 @@ fn inline_data(rest: &[u8]) -> Attribute {
     }
 }
 
-/// Where the attributes of an inode go.
+/// Storage of the attributes of an inode.
 #[derive(Debug)]
 pub(crate) struct XattrPlacement {
-    /// What lies in the inode, behind its fields.
+    /// Attributes in the inode, after its fields, as bytes.
     pub(crate) in_inode: [u8; INODE_ROOM],
-    /// What needs a block; empty if nothing does.
+    /// Attributes that need a block; may be empty.
     pub(crate) in_block: Vec<Attribute>,
 }
 
-/// Puts as many attributes into the inode as have room there, in the order of a block, and the others into a block. Where
-/// that is too small, `value_inode` gives the largest values inodes of their own, if it can. If content lies in the inode, what
-/// `i_block` does not hold of it comes first.
+/// Distributes attributes: as many as fit go to the inode, in the order of a block, and the others
+/// to a block.
+///
+/// While the block is too small, `attribute_inode` assigns an attribute inode to the largest
+/// value, or returns `None` if that is not allowed. The rest of inline content precedes all
+/// attributes in the inode.
 pub(crate) fn distribute(
     xattrs: &Xattrs,
     block_size: BlockSize,
@@ -185,12 +193,14 @@ pub(crate) fn distribute(
     let available = block_size.len() - size_of::<XattrHeader>() - TERMINATOR;
     let mut needed = in_block.iter().map(Attribute::len).sum::<usize>();
     if needed > available {
-        // Of those of one length the first, so that the same attributes always become the same block.
+        // The first one of those with the same length, so that the same attributes always result
+        // in the same block.
         let mut by_len: Vec<usize> = (0..in_block.len()).collect();
         by_len.sort_by_key(|&index| Reverse(in_block[index].local_value().len()));
         let mut by_len = by_len.into_iter();
         while needed > available {
-            // Once every value has an inode, the first has none to give away.
+            // If every value has an attribute inode, the first attribute has no local value, which
+            // is an error below.
             let largest = &mut in_block[by_len.next().unwrap_or(0)];
             let value = largest.local_value();
             match attribute_inode(value).filter(|_| (1..=MAX_VALUE_LEN).contains(&value.len())) {
@@ -215,7 +225,7 @@ pub(crate) fn distribute(
     })
 }
 
-/// A block of attributes, without its checksum, which depends on where the block goes.
+/// Encodes a block of attributes without its checksum, which depends on the number of the block.
 pub(crate) fn encode_block(attributes: &[Attribute], refcount: u32, block_size: BlockSize) -> Vec<u8> {
     let header = XattrHeader {
         magic: MAGIC.into(),
@@ -231,19 +241,20 @@ pub(crate) fn encode_block(attributes: &[Attribute], refcount: u32, block_size: 
     block
 }
 
-/// The room in an inode; zeros if there are no attributes.
+/// Encodes the attributes in an inode; zeros without attributes.
 fn encode_in_inode(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
     let mut room = [0; INODE_ROOM];
     if !attributes.is_empty() {
         let magic = MAGIC.to_le_bytes();
         room[..magic.len()].copy_from_slice(&magic);
-        // The kernel writes no hashes here.
+        // The kernel does not store hashes in inodes.
         write_entries(&mut room, magic.len(), magic.len(), attributes, |_| 0);
     }
     room
 }
 
-/// Writes entries upwards from `first` and values downwards from the end; offsets of values count from `base`.
+/// Writes entries upwards from offset `first`, and values downwards from the end. Offsets of
+/// values are relative to `base`.
 fn write_entries(
     room: &mut [u8],
     first: usize,
@@ -277,12 +288,13 @@ fn write_entries(
     }
 }
 
+/// Converts an attribute to its form on disk.
 fn to_attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
     let (short, name_index) = NAMESPACES
         .iter()
         .find_map(|&(namespace, index)| {
             let rest = name.strip_prefix(namespace)?;
-            // An ACL's name is whole; a namespace alone is no name.
+            // The name of an ACL is complete; another namespace must be followed by a name.
             (rest.is_empty() == is_acl(index) || index == 0).then_some((rest, index))
         })
         .expect("the empty prefix matches all");
@@ -303,6 +315,7 @@ fn to_attribute(name: &[u8], value: &[u8]) -> Result<Attribute, XattrsError> {
     })
 }
 
+/// Returns the name of an attribute with its namespace.
 fn full_name(attribute: &Attribute) -> Vec<u8> {
     [namespace(attribute.name_index).unwrap_or_default(), &attribute.name].concat()
 }
@@ -335,7 +348,7 @@ mod tests {
 
     #[test]
     fn many_attributes_of_a_file_are_refused_in_linear_time() {
-        // A sum for each that gets an inode would take hours.
+        // Adding up all lengths again for each moved value would take hours.
         let mut xattrs = Xattrs::default();
         for index in 0..1_000_000 {
             xattrs.set(format!("user.{index:07}").as_bytes(), b"x").unwrap();

@@ -1,4 +1,4 @@
-//! Blocks of extended attributes, each shared by the inodes that have the same ones.
+//! [`AttributeBlocks`]: external attribute blocks, which inodes with the same attributes share.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,28 @@ use crate::encode::xattrs::{self, Attribute};
 use crate::seal::{self, Sealed};
 use crate::units::{BlockNr, BlockSize, Ino};
 
-/// The attributes that need a block, and how many inodes have them.
+/// Sets of attributes that need a block. A block is shared by up to [`MAX_REFCOUNT`] inodes.
 #[derive(Default)]
 pub(super) struct AttributeBlocks(BTreeMap<Vec<Attribute>, AttributeSet>);
 
+/// Use of one set of attributes.
 #[derive(Default)]
 struct AttributeSet {
     inode_count: u32,
     blocks: Vec<BlockNr>,
-    /// Inodes that know their block already.
+    /// Number of inodes that have been assigned a block.
     assigned: u32,
 }
 
 impl AttributeBlocks {
-    /// Counts one more inode with these attributes.
+    /// Counts an inode with these attributes. An empty set needs no block.
     pub(super) fn count_inode(&mut self, attributes: Vec<Attribute>) {
         if !attributes.is_empty() {
             self.0.entry(attributes).or_default().inode_count += 1;
         }
     }
 
-    /// Blocks that all of them need.
+    /// Returns the total number of blocks.
     pub(super) fn block_count(&self) -> u64 {
         self.0
             .values()
@@ -36,7 +37,8 @@ impl AttributeBlocks {
             .sum()
     }
 
-    /// Attributes in blocks whose values have inodes of their own, once for each block.
+    /// Returns the attribute inodes that attributes refer to, each with the number of blocks that
+    /// contain the attribute.
     pub(super) fn attribute_inodes(&self) -> impl Iterator<Item = (Ino, u32)> {
         self.0.iter().flat_map(|(attributes, set)| {
             let block_count = set.inode_count.div_ceil(MAX_REFCOUNT);
@@ -47,7 +49,7 @@ impl AttributeBlocks {
         })
     }
 
-    /// Gives the blocks their places, and makes them.
+    /// Writes all blocks, to the block numbers that `next_block` returns.
     pub(super) fn write_blocks<E>(
         &mut self,
         block_size: BlockSize,
@@ -71,7 +73,8 @@ impl AttributeBlocks {
         Ok(())
     }
 
-    /// The block for the next inode with these attributes, if they need one.
+    /// Returns the block for the next inode with these attributes, or `None` if the set needs no
+    /// block.
     pub(super) fn assign_block(&mut self, attributes: &[Attribute]) -> Option<BlockNr> {
         let set = self.0.get_mut(attributes)?;
         let block = set.blocks[(set.assigned / MAX_REFCOUNT) as usize];

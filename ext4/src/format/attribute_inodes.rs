@@ -1,4 +1,5 @@
-//! Values of extended attributes that have inodes of their own, one for each value, however many attributes have it.
+//! [`AttributeInodes`]: values of extended attributes that are stored in inodes of their own. Each
+//! distinct value has one inode, which all attributes with this value share.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use crate::data::FileData;
 use crate::encode::xattrs::AttributeInode;
 use crate::units::Ino;
 
-/// The values, numbered behind the inodes of the tree.
+/// Values with their attribute inodes, whose numbers follow those of the tree's inodes.
 pub(super) struct AttributeInodes {
     seed: Seed,
     first: Ino,
@@ -15,7 +16,7 @@ pub(super) struct AttributeInodes {
 }
 
 impl AttributeInodes {
-    /// No values yet; the first will be inode `first`.
+    /// Creates an empty map. The first value will get the inode `first`.
     pub(super) fn new(seed: Seed, first: Ino) -> Self {
         Self {
             seed,
@@ -24,12 +25,12 @@ impl AttributeInodes {
         }
     }
 
-    /// How many there are.
+    /// Number of values.
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.by_value.len()).expect("each is in memory")
     }
 
-    /// The inode of a value, a new one if it has not been seen.
+    /// Returns the inode of a value. A new value gets the next number.
     pub(super) fn get_or_insert(&mut self, value: &[u8]) -> AttributeInode {
         if let Some(inode) = self.by_value.get(value) {
             return *inode;
@@ -42,7 +43,7 @@ impl AttributeInodes {
         inode
     }
 
-    /// The values in the order of their inodes.
+    /// Returns the values in the order of their inode numbers.
     pub(super) fn by_number(&self) -> Vec<(AttributeInode, &[u8])> {
         let mut values: Vec<_> = self.by_value.iter().map(|(value, &inode)| (inode, &**value)).collect();
         values.sort_unstable();
@@ -50,10 +51,10 @@ impl AttributeInodes {
     }
 }
 
-/// A value whose content is in the image.
+/// A value that has been written to the image as content of its inode.
 pub(super) struct WrittenValue {
     pub(super) inode: AttributeInode,
     pub(super) data: FileData,
-    /// How many entries refer to it.
+    /// Number of attribute entries that refer to the inode.
     pub(super) references: u32,
 }

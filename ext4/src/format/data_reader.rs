@@ -1,4 +1,4 @@
-//! Content of files, read back from the image.
+//! [`DataReader`]: content of files, read back from an unfinished image.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -8,7 +8,7 @@ use crate::data::FileData;
 use crate::output::Output;
 use crate::units::Extent;
 
-/// The content of a file while the image is still being written.
+/// Reads the content of a file while the image is still being written.
 pub struct DataReader<'a, O> {
     writer: &'a mut BlockWriter<O>,
     data: &'a FileData,
@@ -23,7 +23,7 @@ impl<O> fmt::Debug for DataReader<'_, O> {
 }
 
 impl<'a, O> DataReader<'a, O> {
-    /// Content of which all blocks can be read.
+    /// Creates a reader. All blocks of `data` must be readable.
     pub(super) fn new(writer: &'a mut BlockWriter<O>, data: &'a FileData) -> Self {
         Self {
             writer,
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_back_before_the_image_is_complete() {
+    fn content_is_read_back_before_the_image_is_complete() {
         for inline_data in [false, true] {
             let options = Options {
                 inline_data,

@@ -1,4 +1,5 @@
-//! Settling down: the size of the file system, the place of its tables, and whether content has to move for that.
+//! [`FinalLayout`]: the size of the file system, the position of its tables, and content moved
+//! down if that is required to fit.
 
 use crate::block_writer::BlockWriter;
 use crate::data::FileData;
@@ -14,47 +15,53 @@ use crate::options::{Fit, Inodes, Options, Size};
 use crate::output::Output;
 use crate::units::{BlockNr, BlockRange};
 
-/// Blocks for structures that hold numbers of blocks, or checksums over their own: they cannot move.
+/// Blocks for external attribute blocks and extent tree nodes. Both contain block numbers, or
+/// checksums over their own, so they are allocated after content has reached its final blocks.
 pub(super) struct MetadataBlocks(std::vec::IntoIter<BlockNr>);
 
 impl MetadataBlocks {
-    /// Sets blocks aside.
+    /// Allocates `count` blocks.
     fn allocate(allocator: &mut LogAllocator, count: u64) -> Self {
         let ranges = allocator.allocate(count).into_iter();
         let blocks: Vec<_> = ranges.flat_map(BlockRange::blocks).collect();
         Self(blocks.into_iter())
     }
 
-    /// Blocks that were placed elsewhere.
+    /// Uses blocks that were allocated elsewhere.
     pub(super) fn from_blocks(blocks: Vec<BlockNr>) -> Self {
         Self(blocks.into_iter())
     }
 
-    /// The next of them.
+    /// Returns the next block.
+    ///
+    /// # Panics
+    ///
+    /// If all blocks were used.
     pub(super) fn next(&mut self) -> BlockNr {
         self.0.next().expect("as many blocks were set aside as were counted")
     }
 }
 
-/// Where everything is.
+/// Layout of a file system whose content does not move any more.
 pub(super) struct FinalLayout {
     pub(super) layout: Layout,
     pub(super) metadata_blocks: MetadataBlocks,
-    /// Blocks between those of the content, ascending: they hold what was written and is not part of it.
+    /// Blocks between those of the content, ascending. They may contain bytes of content that was
+    /// freed or ended early.
     pub(super) unused: Vec<BlockRange>,
 }
 
-/// What is known of the content when all of it has been written.
+/// All content of a file system after the last of it was written.
 pub(super) struct WrittenContent<'content> {
     options: &'content Options,
     geometry: Geometry,
-    /// In the order of their blocks.
+    /// Ordered by their first blocks.
     contents: Vec<&'content mut FileData>,
     content_blocks: u64,
     xattr_blocks: u64,
     inode_count: u32,
-    /// Blocks that the output has to hold while content is written, if it could not: some of them
-    /// may be unused later.
+    /// Number of blocks that were allocated for content, if the output could not hold all of them.
+    /// It includes content that was freed later. 0 if everything was written.
     dropped_log_blocks: u64,
 }
 
@@ -79,7 +86,8 @@ impl<'content> WrittenContent<'content> {
         }
     }
 
-    /// Finds the layout and sets blocks aside. If the content does not fit where it is, the gaps in it are closed.
+    /// Finds the size and the layout of the file system, and allocates the metadata blocks. If the
+    /// content does not fit where it is, moves it down over the freed blocks.
     pub(super) fn finalize_layout<O: Output>(
         mut self,
         allocator: &mut LogAllocator,
@@ -130,7 +138,8 @@ impl<'content> WrittenContent<'content> {
         })
     }
 
-    /// The layout of a size behind what the cursor has passed and so many blocks of extent trees.
+    /// Computes the layout for a size, after the blocks that `allocator` has allocated and
+    /// `node_blocks` blocks of extent trees.
     fn compute_layout(
         &self,
         bytes: u64,
@@ -155,8 +164,8 @@ impl<'content> WrittenContent<'content> {
         Ok((layout, metadata_blocks))
     }
 
-    /// Checks that a size would do if only the content that remains had ever been written. If the
-    /// output could not hold all content, it counts also what was unused.
+    /// Checks that a size fits the content as if only the remaining content had been written. If
+    /// the output could not hold all content, the size must also fit what was freed.
     fn check_fits(&self, bytes: u64) -> Result<(), DoesNotFit> {
         let mut allocator = LogAllocator::new(self.geometry_for(bytes));
         if self.dropped_log_blocks > 0 {
@@ -180,6 +189,8 @@ impl<'content> WrittenContent<'content> {
         self.compute_layout(bytes, allocator, node_blocks).map(drop)
     }
 
+    /// Returns the smallest size in bytes from `min` to `max` that fits the content, or `None` if
+    /// none fits.
     fn smallest_size(&self, min: u64, max: u64) -> Option<u64> {
         let max = max.min(Geometry::max_bytes(self.options));
         smallest_fitting(min, max, u64::from(self.options.block_size.bytes()), |bytes| {
@@ -187,7 +198,7 @@ impl<'content> WrittenContent<'content> {
         })
     }
 
-    /// The smallest size that was asked for.
+    /// The requested minimum of the size in bytes.
     fn min_size(&self) -> u64 {
         match self.options.size {
             Size::Fixed(bytes) => bytes,
@@ -195,6 +206,8 @@ impl<'content> WrittenContent<'content> {
         }
     }
 
+    /// Returns the error for content that does not fit `available` bytes, with the smallest size
+    /// that fits.
     fn no_space(&self, available: u64) -> FormatError {
         match self.smallest_size(available.max(self.min_size()), u64::MAX) {
             Some(needed) => FormatError::NoSpace { needed, available },
@@ -205,7 +218,7 @@ impl<'content> WrittenContent<'content> {
         }
     }
 
-    /// What the geometry would have been, had this size been asked for.
+    /// The geometry that results from requesting this size.
     fn geometry_for(&self, bytes: u64) -> Geometry {
         match self.options.size {
             Size::Fixed(_) => Geometry::for_size(self.options, bytes),
@@ -213,7 +226,7 @@ impl<'content> WrittenContent<'content> {
         }
     }
 
-    /// Free space that a size that fits must leave.
+    /// Minimum of free space in bytes for a size that fits the content.
     fn free_bytes(&self, content_blocks: u64) -> u64 {
         match self.options.size {
             Size::Fixed(_) => 0,
@@ -225,7 +238,7 @@ impl<'content> WrittenContent<'content> {
         }
     }
 
-    /// Blocks of the extent trees of the contents where they are.
+    /// Number of blocks of the contents' extent trees, with the present extents.
     fn extent_node_blocks(&self) -> u64 {
         self.contents
             .iter()

@@ -1,4 +1,38 @@
-//! What follows the content: directories, and the tables.
+//! The steps of [`Formatter::finish`], which write everything except the content of files.
+//!
+//! 1. `check_origins`: this formatter wrote all contents of the tree. Nothing has been changed
+//!    yet.
+//! 2. `add_lost_found`, `InodeNumbers::assign`: the tree and its inode numbers are final from here
+//!    on.
+//! 3. `write_directories_and_symlinks`: written after the content of files, in the order of their
+//!    inode numbers. They contain inode numbers but no block numbers, so they can still move. This
+//!    step decides which directories are inline.
+//! 4. `collect_xattrs`: distributes the attributes of each inode between the inode and a block
+//!    (inline content takes precedence in the inode), counts the attribute blocks, and writes
+//!    values with attribute inodes as content. The number of inodes and all content are final from
+//!    here on.
+//! 5. `finalize_layout`: finds the size of the file system. Moves content if it does not fit
+//!    otherwise. Allocates the metadata blocks, then the resize inode's map, the journal, bitmaps
+//!    and inode tables. All block numbers are final from here on.
+//! 6. `discard_unused`: discards the blocks between contents, which may hold freed bytes.
+//! 7. `write_attribute_blocks`: uses the first metadata blocks.
+//! 8. `write_inodes`: writes the inodes of the tree, then the attribute inodes, with their extent
+//!    tree nodes, which use the remaining metadata blocks.
+//! 9. `write_tables`: writes the journal, the resize inode, bitmaps, backups of the superblock and
+//!    descriptors, and the primary superblock last.
+//!
+//! Invariants:
+//!
+//! - Nothing that contains a block number, or whose checksum covers one, is written before step 5.
+//!   Nothing moves after it.
+//! - Each block is written once, where the output reads as zeros until then, except for moves in
+//!   step 5.
+//! - Step 8 distributes the attributes again, with the result of step 4, since both depend only on
+//!   the inode, its inline content and the values seen before. Inodes take their attribute blocks
+//!   in the order in which they were counted.
+//! - Steps 7 and 8 use exactly the metadata blocks that step 5 allocates: the attribute blocks
+//!   counted in step 4, and the nodes that the final extents need. Running out of them is a panic.
+//! - An image does not mount until step 9 is complete, because it has no primary superblock.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +59,11 @@ use crate::output::Output;
 use crate::tree::{Directory, Inode, InodeId, Kind, MAX_LINKS, Metadata, Tree};
 use crate::units::{BlockRange, Ino};
 
-/// Size of `lost+found` in bytes, so that e2fsck finds room there when there is none elsewhere (mke2fs makes it as large).
+/// Size of `lost+found` in bytes, so that e2fsck finds space in it on a full file system.
+/// mke2fs makes it as large.
 const LOST_FOUND_LEN: u64 = 16 << 10;
 
+/// Writes everything except the content of files, in the steps at the head of this module.
 pub(super) fn finish<O: Output>(formatter: Formatter<O>, mut tree: Tree) -> Result<(O, Summary), FormatError> {
     check_origins(&formatter, &tree)?;
     let lost_found = add_lost_found(&mut tree);
@@ -69,7 +105,7 @@ fn check_origins<O>(formatter: &Formatter<O>, tree: &Tree) -> Result<(), FormatE
     }
 }
 
-/// Gives the root a `lost+found` where it has none.
+/// Creates a `lost+found` in the root, unless an entry of this name exists.
 fn add_lost_found(tree: &mut Tree) -> Option<InodeId> {
     let metadata = Metadata {
         mode: 0o700,
@@ -84,7 +120,7 @@ fn add_lost_found(tree: &mut Tree) -> Option<InodeId> {
     .ok()
 }
 
-/// The content of a file, or what was made for a directory or a symlink.
+/// Returns the content of a file, or what was generated for a directory or a symlink.
 fn content_of<'data>(inode: &'data Inode, generated: Option<&'data FileData>) -> Option<&'data FileData> {
     match inode.kind() {
         Kind::File(data) => Some(data),
@@ -92,24 +128,25 @@ fn content_of<'data>(inode: &'data Inode, generated: Option<&'data FileData>) ->
     }
 }
 
-/// The tree on its way to the disk.
+/// State of [`finish`].
 struct Finisher<O> {
     formatter: Formatter<O>,
     tree: Tree,
     inodes: InodeNumbers,
     lost_found: Option<InodeId>,
     seed: Seed,
-    /// Blocks of directories, and of symlinks whose targets do not fit into their inodes.
+    /// Blocks of directories, and of symlinks whose targets do not fit in their inodes.
     generated: BTreeMap<InodeId, FileData>,
-    /// Directories that have an index, and whether it needs `large_dir`.
+    /// Directories with an index, and whether it needs `large_dir`.
     indexed_directories: BTreeMap<InodeId, bool>,
     attribute_blocks: AttributeBlocks,
-    /// In the order of their inodes, which follow those of the tree.
+    /// In the order of their inode numbers, which follow those of the tree.
     written_values: Vec<WrittenValue>,
 }
 
 impl<O: Output> Finisher<O> {
-    /// Writes what holds no number of a block, behind the content of the files, in the order of the inodes.
+    /// Writes directories and long symlink targets after the content of files, in the order of
+    /// their inode numbers.
     fn write_directories_and_symlinks(&mut self) -> Result<(), FormatError> {
         for (ino, id) in self.inodes.iter() {
             let data = match self.tree.inode(id).kind() {
@@ -123,7 +160,8 @@ impl<O: Output> Finisher<O> {
                         hasher: NameHasher::new(&self.formatter.options.hash_seed),
                     };
                     let entries = self.entries(directory);
-                    // The kernel mounts no root without a block (`ext4_fill_super`).
+                    // The kernel does not mount a root directory without a block
+                    // (`ext4_fill_super`).
                     let may_be_inline =
                         self.formatter.options.inline_data && id != InodeId::ROOT && Some(id) != self.lost_found;
                     if let Some(content) = inline::encode_directory(&entries, &context).filter(|_| may_be_inline) {
@@ -149,6 +187,7 @@ impl<O: Output> Finisher<O> {
         Ok(())
     }
 
+    /// Returns the entries of a directory with their inode numbers and types.
     fn entries<'tree>(&self, directory: &'tree Directory) -> Vec<DirectoryEntry<'tree>> {
         let entry = |(name, child)| DirectoryEntry {
             name,
@@ -158,7 +197,7 @@ impl<O: Output> Finisher<O> {
         directory.entries().map(entry).collect()
     }
 
-    /// Counts the blocks of attributes, and writes the values that have inodes of their own.
+    /// Counts the external attribute blocks, and writes the values that have attribute inodes.
     fn collect_xattrs(&mut self) -> Result<AttributeInodes, FormatError> {
         let mut attribute_inodes = AttributeInodes::new(self.seed, Ino(self.inodes.count() + 1));
         for (_, id) in self.inodes.iter() {
@@ -180,6 +219,8 @@ impl<O: Output> Finisher<O> {
         Ok(attribute_inodes)
     }
 
+    /// Distributes the attributes of an inode. Values that get attribute inodes are added to
+    /// `attribute_inodes`.
     fn distribute_xattrs(
         &self,
         id: InodeId,
@@ -194,11 +235,12 @@ impl<O: Output> Finisher<O> {
             .map_err(|error| error.for_path(self.tree.path_of(id)))
     }
 
-    /// Inodes in use or reserved.
+    /// Number of inodes in use or reserved.
     fn inode_count(&self) -> u32 {
         self.inodes.count() + u32::try_from(self.written_values.len()).expect("each is in memory")
     }
 
+    /// Finds the size and the layout, and moves content if required.
     fn finalize_layout(&mut self) -> Result<FinalLayout, FormatError> {
         let inode_count = self.inode_count();
         let Formatter {
@@ -218,7 +260,7 @@ impl<O: Output> Finisher<O> {
         WrittenContent::new(options, *geometry, contents, xattr_blocks, inode_count).finalize_layout(allocator, writer)
     }
 
-    /// Leaves nothing of what was replaced in the image.
+    /// Discards blocks between contents, so that nothing of freed content remains in the image.
     fn discard_unused(&mut self, unused: &[BlockRange]) -> Result<(), FormatError> {
         let Formatter {
             writer,
@@ -229,6 +271,7 @@ impl<O: Output> Finisher<O> {
         rest.try_for_each(|&range| writer.discard(range))
     }
 
+    /// Writes the external attribute blocks.
     fn write_attribute_blocks(&mut self, metadata_blocks: &mut MetadataBlocks) -> Result<(), FormatError> {
         let writer = &mut self.formatter.writer;
         let write = |nr, block| writer.write_block(nr, &block);
@@ -240,7 +283,8 @@ impl<O: Output> Finisher<O> {
         )
     }
 
-    /// Writes the inodes and the blocks of their extent trees, and counts the directories of each group.
+    /// Writes the inodes and their extent tree nodes. Returns the number of directories in each
+    /// group.
     fn write_inodes(
         &mut self,
         layout: &Layout,
@@ -270,19 +314,20 @@ impl<O: Output> Finisher<O> {
         }
         let mut tables = TableWriter::new(&mut self.formatter, layout, self.seed);
         for value in &self.written_values {
-            tables.write_value_inode(value, metadata_blocks)?;
+            tables.write_attribute_inode(value, metadata_blocks)?;
         }
         Ok(directory_counts)
     }
 
-    /// What an inode of the tree holds besides metadata, attributes and content.
+    /// Fields of an inode that come from its kind and links. Content and attributes are added
+    /// later.
     fn initial_fields(&self, id: InodeId) -> InodeFields {
         let inode = self.tree.inode(id);
         let mut fields = InodeFields::new(inode.kind().file_type());
         fields.links = u16::try_from(inode.links()).expect("a tree has at most 65,000 links to a file");
         match inode.kind() {
             Kind::Directory(directory) => {
-                // `dir_nlink`: a count that does not fit is 1.
+                // A link count that does not fit is stored as 1 (`dir_nlink`).
                 let links = directory.subdirectory_count().saturating_add(2);
                 fields.links = u16::try_from(links).ok().filter(|_| links <= MAX_LINKS).unwrap_or(1);
                 fields
@@ -299,7 +344,7 @@ impl<O: Output> Finisher<O> {
         fields
     }
 
-    /// Writes what belongs to no file of the tree, the primary superblock last.
+    /// Writes everything that belongs to no file of the tree, the primary superblock last.
     fn write_tables(
         mut self,
         layout: &Layout,
@@ -324,7 +369,8 @@ impl<O: Output> Finisher<O> {
         let Formatter { writer, options, .. } = formatter;
         let log2 = options.block_size.log2();
         let used_bytes = (layout.block_count - layout.free_blocks) << log2;
-        // To give back its memory takes time, during which an output that is behind can write.
+        // Freeing the tree takes time, during which an output that writes in the background can
+        // proceed.
         drop(tree);
         let output = writer.finish(layout.bytes)?;
         Ok((

@@ -1,4 +1,4 @@
-//! Sparse content: which blocks its data ranges touch, and zeros for what they leave of these.
+//! Sparse files: the blocks that their data ranges touch, filled with zeros around the data.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(super) fn check_ranges(ranges: &[Range<u64>], len: u64) -> Result<(), Format
     Ok(())
 }
 
-/// Whole blocks that hold data, ascending and apart from one another, in bytes.
+/// Returns the whole blocks that contain data, as ascending ranges in bytes that are not adjacent.
 pub(super) fn block_segments(ranges: &[Range<u64>], block_size: u64) -> Vec<Range<u64>> {
     let mut segments: Vec<Range<u64>> = Vec::new();
     for range in ranges.iter().filter(|range| !range.is_empty()) {
@@ -37,10 +37,11 @@ pub(super) fn block_segments(ranges: &[Range<u64>], block_size: u64) -> Vec<Rang
     segments
 }
 
-/// The file's bytes from some position on: the content's within the ranges, zeros between them.
+/// Reads the bytes of a sparse file from a position: those of `content` within the ranges, zeros
+/// between them.
 pub(super) struct ZeroFilled<'ranges, R> {
     content: R,
-    /// Ranges that are not read to their end.
+    /// Ranges that have not been read to their ends.
     ranges: &'ranges [Range<u64>],
     position: u64,
 }
@@ -54,7 +55,7 @@ impl<'ranges, R> ZeroFilled<'ranges, R> {
         }
     }
 
-    /// Passes over a hole.
+    /// Skips a hole.
     pub(super) fn seek(&mut self, position: u64) {
         self.position = position;
     }

@@ -1,4 +1,5 @@
-//! The tables: inodes, bitmaps, group descriptors, the journal's start, superblocks.
+//! [`TableWriter`]: writes inodes, bitmaps, group descriptors, the start of the journal, and
+//! superblocks.
 
 use super::Formatter;
 use super::attribute_inodes::WrittenValue;
@@ -24,7 +25,7 @@ use crate::seal::{self, Sealed};
 use crate::tree::{Metadata, Timestamp};
 use crate::units::{BlockNr, Ino};
 
-/// The tables of one layout.
+/// Writes metadata to the positions of a layout.
 pub(super) struct TableWriter<'format, O> {
     writer: &'format mut BlockWriter<O>,
     options: &'format Options,
@@ -42,7 +43,8 @@ impl<'format, O: Output> TableWriter<'format, O> {
         }
     }
 
-    /// Notes an inode's content in it, and writes the blocks of the extent tree, if the content is not in the inode itself.
+    /// Stores the position of content in the fields of its inode, and writes its extent tree
+    /// nodes. Inline content becomes part of the fields.
     pub(super) fn write_content(
         &mut self,
         ino: Ino,
@@ -68,14 +70,14 @@ impl<'format, O: Output> TableWriter<'format, O> {
             .try_for_each(|(nr, block)| self.writer.write_block(*nr, block))
     }
 
-    /// Writes an inode to its place.
+    /// Writes an inode to its position in the inode table.
     pub(super) fn write_inode(&mut self, ino: Ino, inode: Inode) -> Result<(), FormatError> {
         let location = self.layout.inode_location(ino);
         let inode = inode.seal(self.seed, ino);
         self.writer.write_structure(location.block, location.offset, &inode)
     }
 
-    /// Writes a reserved inode, which has what no file of the tree asks for.
+    /// Writes a reserved inode: mode 0600, owned by root, with the time of creation.
     fn write_reserved_inode(&mut self, ino: Ino, fields: &InodeFields) -> Result<(), FormatError> {
         let created = Timestamp::saturating(i64::from(self.options.created), 0);
         let metadata = Metadata {
@@ -88,8 +90,8 @@ impl<'format, O: Output> TableWriter<'format, O> {
         self.write_inode(ino, inode::encode(&metadata, fields, self.options.block_size))
     }
 
-    /// Writes the inode of an attribute's value.
-    pub(super) fn write_value_inode(
+    /// Writes the attribute inode of a value.
+    pub(super) fn write_attribute_inode(
         &mut self,
         value: &WrittenValue,
         node_blocks: &mut MetadataBlocks,
@@ -106,7 +108,8 @@ impl<'format, O: Output> TableWriter<'format, O> {
         self.write_inode(value.inode.ino, inode)
     }
 
-    /// Writes the journal's inode and first block, and says what the superblock keeps of them.
+    /// Writes the journal's inode and first block. Returns the `i_block` and the size that the
+    /// superblock keeps as a backup, or `None` without a journal.
     pub(super) fn write_journal(&mut self) -> Result<Option<([u8; BLOCK_LEN], u64)>, FormatError> {
         let Some(data) = &self.layout.journal else {
             return Ok(None);
@@ -137,7 +140,7 @@ impl<'format, O: Output> TableWriter<'format, O> {
             .try_for_each(|(nr, block)| self.writer.write_block(*nr, block))
     }
 
-    /// Writes the bitmaps and returns the descriptors of all groups.
+    /// Writes the bitmaps, and returns the descriptors of all groups.
     pub(super) fn write_bitmaps(
         &mut self,
         free_ranges: &FreeRanges,
@@ -166,8 +169,8 @@ impl<'format, O: Output> TableWriter<'format, O> {
             .collect()
     }
 
-    /// Writes the copies of the superblock and of the descriptors, and the superblock itself last: an image that was not
-    /// finished does not mount.
+    /// Writes the boot area and all superblocks and descriptors, the primary superblock last, so
+    /// that an unfinished image does not mount.
     pub(super) fn write_superblocks(
         &mut self,
         inputs: &SuperblockInputs,
@@ -185,7 +188,8 @@ impl<'format, O: Output> TableWriter<'format, O> {
             }
             let mut backup = superblock.clone();
             backup.block_group_nr = u16::try_from(group).unwrap_or(u16::MAX).into();
-            // The first block holds the boot sector too, unless that has a block of its own.
+            // The first block of the image also contains the boot area, except with blocks of 1
+            // KiB.
             let offset = if start.get() == 0 { OFFSET } else { 0 };
             self.writer.write_structure(start, offset, &backup.seal())?;
         }

@@ -46,8 +46,8 @@ pub use crate::disk::acl::AclTag;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Two ACLs are equal if their [entries](Acl::entries) are equal, so a computed mask equals one that
-/// was set.
+/// Two ACLs are equal if their [entries](Acl::entries) are equal, so a computed mask equals one
+/// that was set.
 #[derive(Clone, Debug)]
 pub struct Acl {
     owner: u16,
