@@ -67,9 +67,9 @@ impl<O: Output> BlockWriter<O> {
         self.seek(range.start.offset(self.block_size))?;
         let mut done = 0;
         while done < len {
-            let room = self.free_buffer()?;
-            let wanted = usize::try_from(len - done).map_or(room.len(), |rest| rest.min(room.len()));
-            match content.read(&mut room[..wanted]) {
+            let free = self.free_buffer()?;
+            let wanted = usize::try_from(len - done).map_or(free.len(), |rest| rest.min(free.len()));
+            match content.read(&mut free[..wanted]) {
                 Ok(0) => return Ok(done),
                 Ok(read) => {
                     self.filled += read;
@@ -226,9 +226,9 @@ impl<O: Output> BlockWriter<O> {
 
     fn append(&mut self, mut bytes: &[u8]) -> Result<(), FormatError> {
         while !bytes.is_empty() {
-            let room = self.free_buffer()?;
-            let (now, later) = bytes.split_at(bytes.len().min(room.len()));
-            room[..now.len()].copy_from_slice(now);
+            let free = self.free_buffer()?;
+            let (now, later) = bytes.split_at(bytes.len().min(free.len()));
+            free[..now.len()].copy_from_slice(now);
             self.filled += now.len();
             bytes = later;
         }

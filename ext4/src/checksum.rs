@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn the_crc_16_is_that_of_ansi() {
+    fn crc16_of_the_check_string_is_the_ansi_value() {
         assert_eq!(crc16(0, b"123456789"), 0xBB3D);
     }
 }

@@ -59,7 +59,7 @@ mod tests {
     use crate::disk::extent::node_blocks;
 
     #[test]
-    fn the_blocks_made_are_the_blocks_counted() {
+    fn encode_makes_the_number_of_blocks_that_node_blocks_returns() {
         for count in [0, 1, 4, 5, 84, 85, 336, 337, 84 * 84 * 4, 84 * 84 * 4 + 1] {
             let extents: Vec<_> = (0..count)
                 .map(|index| Extent {

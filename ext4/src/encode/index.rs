@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_is_too_large_is_named() {
+    fn the_error_for_too_many_leaves_contains_the_path() {
         let error = TooManyLeaves { leaves: 7, max: 6 }.for_path("/a/b".to_owned());
         assert_eq!(
             error.to_string(),

@@ -173,13 +173,13 @@ pub(crate) fn distribute(
         .collect::<Result<Vec<_>, _>>()?;
     attributes.sort_unstable();
 
-    let mut room = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
+    let mut free = INODE_ROOM - size_of_val(&MAGIC) - TERMINATOR;
     let mut in_inode = Vec::from_iter(inline_rest.map(inline_data));
-    room -= in_inode.iter().map(Attribute::len).sum::<usize>();
+    free -= in_inode.iter().map(Attribute::len).sum::<usize>();
     let (fitting, mut in_block): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
-        let fits = attribute.len() <= room;
+        let fits = attribute.len() <= free;
         if fits {
-            room -= attribute.len();
+            free -= attribute.len();
         }
         fits
     });
@@ -243,20 +243,20 @@ pub(crate) fn encode_block(attributes: &[Attribute], refcount: u32, block_size: 
 
 /// Encodes the attributes in an inode; zeros without attributes.
 fn encode_in_inode(attributes: &[Attribute]) -> [u8; INODE_ROOM] {
-    let mut room = [0; INODE_ROOM];
+    let mut bytes = [0; INODE_ROOM];
     if !attributes.is_empty() {
         let magic = MAGIC.to_le_bytes();
-        room[..magic.len()].copy_from_slice(&magic);
+        bytes[..magic.len()].copy_from_slice(&magic);
         // The kernel does not store hashes in inodes.
-        write_entries(&mut room, magic.len(), magic.len(), attributes, |_| 0);
+        write_entries(&mut bytes, magic.len(), magic.len(), attributes, |_| 0);
     }
-    room
+    bytes
 }
 
 /// Writes entries upwards from offset `first`, and values downwards from the end. Offsets of
 /// values are relative to `base`.
 fn write_entries(
-    room: &mut [u8],
+    bytes: &mut [u8],
     first: usize,
     base: usize,
     attributes: &[Attribute],
@@ -264,11 +264,11 @@ fn write_entries(
 ) {
     let short = |number: usize| u16::try_from(number).expect("attributes lie in 64 KiB");
     let mut at = first;
-    let mut end = room.len();
+    let mut end = bytes.len();
     for attribute in attributes {
         let value = attribute.local_value();
         end -= value.len().next_multiple_of(4);
-        room[end..end + value.len()].copy_from_slice(value);
+        bytes[end..end + value.len()].copy_from_slice(value);
         let (value_inum, value_size) = match &attribute.value {
             Value::Local(value) => (0, u32::from(short(value.len()))),
             Value::Inode { inode, len } => (inode.ino.get(), *len),
@@ -281,9 +281,9 @@ fn write_entries(
             value_size: value_size.into(),
             hash: hash(attribute).into(),
         };
-        room[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
+        bytes[at..at + size_of::<XattrEntry>()].copy_from_slice(entry.as_bytes());
         let name = at + size_of::<XattrEntry>();
-        room[name..name + attribute.name.len()].copy_from_slice(&attribute.name);
+        bytes[name..name + attribute.name.len()].copy_from_slice(&attribute.name);
         at += attribute.entry_len();
     }
 }
@@ -325,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_attributes_the_largest_get_inodes_and_of_one_length_the_first() {
+    fn the_largest_values_get_attribute_inodes_the_first_among_equals() {
         let mut xattrs = Xattrs::default();
         for (name, len) in [("user.a", 1000), ("user.b", 3000), ("user.c", 3000), ("user.d", 900)] {
             xattrs.set(name.as_bytes(), &vec![1; len]).unwrap();
@@ -357,12 +357,12 @@ mod tests {
         let XattrsError::TooLarge { largest, needed, .. } = error else {
             panic!("{error:?}")
         };
-        assert_eq!(largest, b"user.0000003", "the first that the inode has no room for");
+        assert_eq!(largest, b"user.0000003", "the first one that does not fit in the inode");
         assert_eq!(needed, (1_000_000 - 3) * 24);
     }
 
     #[test]
-    fn a_name_outside_of_the_namespaces_is_for_inodes_alone() {
+    fn names_outside_of_the_namespaces_are_stored_in_inodes_only() {
         let distribute_value = |value: &[u8]| {
             let mut xattrs = Xattrs::default();
             xattrs.set(b"com.apple.note", value).unwrap();

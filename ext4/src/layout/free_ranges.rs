@@ -15,7 +15,7 @@ impl FreeRanges {
     /// in backup areas, and everything after the last block in use.
     pub(crate) fn new(layout: &Layout, unused: &[BlockRange]) -> Self {
         let mut ranges: Vec<BlockRange> = unused.iter().chain(layout.allocator.skipped()).copied().collect();
-        let content_end = layout.allocator.end();
+        let used_end = layout.allocator.end();
         let geometry = &layout.geometry;
         for group in backup_groups(u64::from(layout.group_count)) {
             // Blocks at the end of a backup area that are neither descriptors nor reserved.
@@ -29,7 +29,7 @@ impl FreeRanges {
             // area.
             let next = geometry.group_start(next_backup_group(group + 1));
             ranges.push(between(
-                content_end.max(backup_area.end()),
+                used_end.max(backup_area.end()),
                 next.min(BlockNr(layout.block_count)),
             ));
         }
