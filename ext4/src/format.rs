@@ -297,7 +297,9 @@ impl<O: Output> Formatter<O> {
         let data = self.allocator.allocate_data(blocks.block_count());
         let mut numbers = data.extents().iter().flat_map(|extent| extent.range().blocks());
         blocks.encode(context, |block| {
-            let nr = numbers.next().expect("as many blocks were planned as are encoded");
+            let nr = numbers
+                .next()
+                .expect("the plan has the number of blocks that are encoded");
             self.writer.write_block(nr, &block)
         })?;
         Ok(data)

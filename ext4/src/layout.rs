@@ -30,7 +30,7 @@ const MAX_JOURNAL_BLOCKS: u64 = 10_240_000;
 /// which the kernel allocates together (`s_log_groups_per_flex`). The value is that of mke2fs.
 pub(crate) const LOG_GROUPS_PER_FLEX: u8 = 4;
 
-/// Contents that a file system must hold in addition to the blocks that are already allocated.
+/// Inodes and blocks that a file system must provide.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Requirements {
     /// Number of inodes, including the reserved ones.
@@ -47,7 +47,7 @@ pub(crate) struct Requirements {
 #[derive(Debug)]
 pub(crate) struct Layout {
     pub(crate) geometry: Geometry,
-    /// Requested size in bytes. A rest at its end that is too small for a group is not used.
+    /// Size in bytes. A rest at its end that is too small for a group is not used.
     pub(crate) bytes: u64,
     /// Blocks of the file system, including the unused first one with blocks of 1 KiB.
     pub(crate) block_count: u64,

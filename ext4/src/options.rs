@@ -39,9 +39,9 @@ pub struct Options {
     /// Reserves blocks for more group descriptors, so that the file system can grow
     /// (`resize_inode`).
     pub growth: bool,
-    /// Gives attribute inodes of their own (`ea_inode`, Linux 4.13) to values of extended
-    /// attributes that fit neither the inode nor a block. The feature is set only if the image has
-    /// a value of this kind.
+    /// Stores values of extended attributes that fit neither the inode nor a block in attribute
+    /// inodes (`ea_inode`, Linux 4.13). The feature is set only if the image has a value of this
+    /// kind.
     pub large_xattrs: bool,
     /// Stores files of up to 128 bytes and small directories in their inodes (`inline_data`, Linux
     /// 3.8).

@@ -38,7 +38,7 @@ impl MetadataBlocks {
     ///
     /// If all blocks were used.
     pub(super) fn next(&mut self) -> BlockNr {
-        self.0.next().expect("as many blocks were set aside as were counted")
+        self.0.next().expect("the number of blocks was counted before")
     }
 }
 
