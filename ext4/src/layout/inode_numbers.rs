@@ -1,60 +1,63 @@
-//! Which number each inode gets: the children of a directory side by side, directories in tree order.
+//! [`InodeNumbers`]: assigns inode numbers, the children of a directory side by side, directories
+//! in tree order. A walk through the tree then reads the inode tables front to back.
 
 use crate::origin::Origin;
 use crate::tree::{InodeId, Tree};
 use crate::units::Ino;
 
-/// Numbers of all inodes of a tree.
-pub(crate) struct Inodes {
-    /// By creation order; 0 for an inode that was removed.
-    numbers: Vec<u32>,
-    /// Indexes of inodes, from [`Ino::FIRST`] on; the root is not among them.
+/// Inode numbers of a tree.
+pub(crate) struct InodeNumbers {
+    /// Number of each inode, by its index in creation order; 0 for a removed inode.
+    by_id: Vec<u32>,
+    /// Indexes of inodes in the order of their numbers, from [`Ino::FIRST`]. The root is not
+    /// included.
     order: Vec<u32>,
     tree: Origin,
 }
 
-impl Inodes {
-    /// Numbers a tree. `lost_found`, if the root has it, becomes inode 11, as mke2fs has it.
-    pub(crate) fn number(tree: &Tree, lost_found: Option<InodeId>) -> Self {
-        let mut inodes = Self {
-            numbers: vec![0; tree.slot_count()],
+impl InodeNumbers {
+    /// Numbers the inodes of a tree. `lost_found`, if any, becomes inode 11, as with mke2fs.
+    pub(crate) fn assign(tree: &Tree, lost_found: Option<InodeId>) -> Self {
+        let mut numbers = Self {
+            by_id: vec![0; tree.slot_count()],
             order: Vec::new(),
             tree: tree.origin(),
         };
-        inodes.numbers[InodeId::ROOT.index() as usize] = Ino::ROOT.0;
+        numbers.by_id[InodeId::ROOT.index() as usize] = Ino::ROOT.0;
         if let Some(id) = lost_found {
-            inodes.assign(id);
+            numbers.assign_next(id);
         }
         let mut pending = vec![InodeId::ROOT];
         while let Some(id) = pending.pop() {
             let directory = tree.inode(id).directory().expect("only directories are pending");
             let first = pending.len();
             for (_, child) in directory.entries() {
-                inodes.assign(child);
+                numbers.assign_next(child);
                 if tree.inode(child).directory().is_some() {
                     pending.push(child);
                 }
             }
-            // The last is popped first.
+            // Reversed because the last element is popped first.
             pending[first..].reverse();
         }
-        inodes
+        numbers
     }
 
-    fn assign(&mut self, id: InodeId) {
-        let number = &mut self.numbers[id.index() as usize];
+    /// Assigns the next number to an inode, unless it has one from another hard link.
+    fn assign_next(&mut self, id: InodeId) {
+        let number = &mut self.by_id[id.index() as usize];
         if *number == 0 {
             *number = Ino::FIRST.0 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts");
             self.order.push(id.index());
         }
     }
 
-    /// The number of an inode of the tree.
+    /// Returns the number of an inode of the tree.
     pub(crate) fn number_of(&self, id: InodeId) -> Ino {
-        Ino(self.numbers[id.index() as usize])
+        Ino(self.by_id[id.index() as usize])
     }
 
-    /// All inodes in the order of their numbers, the root first.
+    /// Iterates over the inodes in the order of their numbers, the root first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Ino, InodeId)> {
         let id = |&index| InodeId::new(index, self.tree);
         let rest = (Ino::FIRST.0..)
@@ -63,7 +66,7 @@ impl Inodes {
         std::iter::once((Ino::ROOT, InodeId::ROOT)).chain(rest)
     }
 
-    /// Numbers in use or reserved: all up to the last.
+    /// Number of inodes in use or reserved, which is also the highest number.
     pub(crate) fn count(&self) -> u32 {
         Ino::FIRST.0 - 1 + u32::try_from(self.order.len()).expect("a tree has fewer inodes than u32 counts")
     }
