@@ -9,44 +9,44 @@
 //! be missing. Memory is that of the ranges of blocks in use or of a bit for each block, of some
 //! bytes for each inode in use, and of one directory.
 
-mod attributes;
 mod bitmaps;
+mod claimed_blocks;
 mod directories;
 mod entries;
 mod extents;
 mod findings;
 mod groups;
 mod index;
-mod inode_facts;
 mod inodes;
 mod journal;
-mod names;
+mod links;
 mod orphans;
-mod ownership;
 mod problem;
 mod quota;
 mod resize;
 mod superblock;
-mod values;
+mod used_inodes;
+mod value_inodes;
+mod xattrs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
+pub use claimed_blocks::BlockRole;
 pub use findings::{CheckReport, Finding};
-pub use ownership::BlockRole;
 pub use problem::{BitmapUnit, InodeFeature, Problem, QuotaProblem, Severity, StopReason};
 
 use crate::read::{ReadError, Reader, Structure};
 use crate::read_at::ReadAt;
+use claimed_blocks::ClaimedBlocks;
 use findings::Findings;
 use groups::Group;
-use inode_facts::InodeFacts;
-use names::Names;
-use ownership::Ownership;
+use links::Parents;
+use used_inodes::UsedInodes;
 
 /// Most blocks of zeros among those that should hold something. A few bytes lead to each, and an
 /// image of holes has any number of them.
-const MAX_ZEROS: u32 = 1000;
+const MAX_ZERO_BLOCKS: u32 = 1000;
 
 /// Checks an image: a file, a device, or memory. What a journal holds that was not replayed counts
 /// as if it had been.
@@ -83,16 +83,18 @@ pub fn check<R: ReadAt>(input: R) -> Result<CheckReport, ReadError> {
     let mut reader = Reader::new(input);
     let superblock = reader.read_superblock()?;
     let mut findings = Findings::default();
-    if !superblock::take(&mut reader, superblock, &mut findings)? || !superblock::check(&reader, len, &mut findings)? {
+    if !superblock::load_superblock(&mut reader, superblock, &mut findings)?
+        || !superblock::check_superblock(&reader, len, &mut findings)?
+    {
         return Ok(findings.into_report());
     }
-    let mut check = Check::new(reader, len, findings);
-    check.run()?;
-    Ok(check.findings.into_report())
+    let mut checker = Checker::new(reader, len, findings);
+    checker.run()?;
+    Ok(checker.findings.into_report())
 }
 
 /// A check under way.
-struct Check<R> {
+struct Checker<R> {
     reader: Reader<R>,
     findings: Findings,
     /// Blocks of the file system that the image has.
@@ -100,86 +102,86 @@ struct Check<R> {
     group_count: u32,
     groups: Vec<Group>,
     /// Blocks in use.
-    blocks: Ownership,
+    claimed: ClaimedBlocks,
     /// Blocks of directories whose entries were read: damaged directories may share them, or lead
     /// to one many times.
-    walked: Ownership,
-    inodes: InodeFacts,
-    names: Names,
+    visited: ClaimedBlocks,
+    inodes: UsedInodes,
+    parents: Parents,
     /// Inodes that are said to be orphans.
     orphans: BTreeSet<u32>,
     /// Blocks of attributes, by number.
-    xattr_blocks: BTreeMap<u64, attributes::Sharing>,
+    xattr_blocks: BTreeMap<u64, xattrs::XattrBlockUse>,
     /// Inodes that hold values of attributes, by number.
-    value_inodes: BTreeMap<u32, values::Holding>,
+    value_inodes: BTreeMap<u32, value_inodes::ValueInodeUse>,
     /// Blocks that should hold something, and are zeros.
-    zeros: u32,
+    zero_blocks: u32,
 }
 
-impl<R: ReadAt> Check<R> {
+impl<R: ReadAt> Checker<R> {
     fn new(reader: Reader<R>, len: u64, findings: Findings) -> Self {
         let block_count = reader.block_count().min(len / reader.block_size() as u64);
         let group_count = reader.superblock().group_count(block_count);
-        let inodes = InodeFacts::new(reader.superblock().inodes_per_group.get());
+        let inodes = UsedInodes::new(reader.superblock().inodes_per_group.get());
         Self {
             reader,
             findings,
             block_count,
             group_count,
             groups: Vec::new(),
-            blocks: Ownership::new(block_count),
-            walked: Ownership::new(block_count),
+            claimed: ClaimedBlocks::new(block_count),
+            visited: ClaimedBlocks::new(block_count),
             inodes,
-            names: Names::default(),
+            parents: Parents::default(),
             orphans: BTreeSet::new(),
             xattr_blocks: BTreeMap::new(),
             value_inodes: BTreeMap::new(),
-            zeros: 0,
+            zero_blocks: 0,
         }
     }
 
     /// Checks everything but the superblock.
     fn run(&mut self) -> Result<(), ReadError> {
-        self.journal()?;
-        if !self.groups()? {
+        self.check_journal()?;
+        if !self.check_groups()? {
             return Ok(());
         }
-        self.backups()?;
-        self.journal_backup()?;
-        self.orphans()?;
+        self.check_backups()?;
+        self.check_journal_backup()?;
+        self.collect_orphans()?;
         // Pass 1: inodes, their blocks and attributes.
-        self.inodes()?;
-        self.named_inodes();
-        self.orphans_in_use();
-        self.xattr_blocks_in_use();
-        self.holders_in_use()?;
-        self.quotas()?;
+        self.check_inodes()?;
+        self.check_named_inodes();
+        self.check_orphans();
+        self.check_xattr_block_references();
+        self.check_value_inodes()?;
+        self.check_quotas()?;
         // Pass 2: entries and indexes of directories.
-        self.directories()?;
-        if self.findings.is_over() {
+        self.check_directories()?;
+        if self.findings.is_stopped() {
             return Ok(());
         }
         // Pass 3: each directory has one parent, and is below the root.
-        self.connections();
+        self.check_connections();
         // Pass 4: each inode has as many links as it says.
-        self.link_counts()?;
+        self.check_link_counts()?;
         // Pass 5: the bitmaps and counts are those of the blocks and inodes in use.
-        self.bitmaps()
+        self.check_bitmaps()
     }
 
-    fn find(&mut self, structure: Structure, problem: Problem) {
+    fn report(&mut self, structure: Structure, problem: Problem) {
         self.findings.add(structure, problem);
     }
 
     /// Adds a finding unless something holds.
-    fn expect(&mut self, holds: bool, structure: Structure, problem: Problem) {
-        self.findings.expect(holds, structure, problem);
+    fn require(&mut self, holds: bool, structure: Structure, problem: Problem) {
+        self.findings.require(holds, structure, problem);
     }
 
     /// Reads a block; one that the image does not have is a finding.
-    fn block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+    fn read_block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
         if block == 0 || block >= self.block_count {
-            self.find(structure, Problem::BlockOutside { block });
+            self.report(structure, Problem::BlockOutside { block });
             return Ok(None);
         }
         let mut bytes = vec![0; self.reader.block_size()];
@@ -190,13 +192,13 @@ impl<R: ReadAt> Check<R> {
 
     /// Reads a block that should not be zeros. Too many that are end the check: they take time to
     /// read, and no bytes of the image stand for that.
-    fn filled_block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
-        if self.findings.is_over() {
+    fn read_nonzero_block(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u8>>, ReadError> {
+        if self.findings.is_stopped() {
             return Ok(None);
         }
-        let bytes = self.block(structure, block)?;
-        self.zeros += u32::from(bytes.as_deref().is_some_and(is_zeros));
-        if self.zeros > MAX_ZEROS {
+        let bytes = self.read_block(structure, block)?;
+        self.zero_blocks += u32::from(bytes.as_deref().is_some_and(is_zeros));
+        if self.zero_blocks > MAX_ZERO_BLOCKS {
             self.findings.stop(StopReason::ZeroBlocks);
         }
         Ok(bytes)
@@ -208,7 +210,7 @@ fn is_zeros(bytes: &[u8]) -> bool {
 }
 
 /// Makes a finding of what a reader refuses; an image that does not give its bytes stays an error.
-fn found<T>(
+fn report_unreadable<T>(
     result: Result<T, ReadError>,
     structure: Structure,
     findings: &mut Findings,

@@ -65,12 +65,12 @@ pub(super) struct Findings {
     /// Number of findings, with repetitions.
     count: u64,
     /// The check ended early, and further findings mean nothing.
-    is_over: bool,
+    stopped: bool,
 }
 
 impl Findings {
     pub(super) fn add(&mut self, structure: Structure, problem: Problem) {
-        if self.is_over {
+        if self.stopped {
             return;
         }
         self.count += 1;
@@ -90,24 +90,24 @@ impl Findings {
     /// Ends the check with a finding, which is listed however many there are.
     pub(super) fn stop(&mut self, reason: StopReason) {
         let report = &mut self.report;
-        if !self.is_over && report.findings.len() == MAX_LISTED {
+        if !self.stopped && report.findings.len() == MAX_LISTED {
             report.findings.pop();
             report.more += 1;
         }
         self.add(Structure::Superblock, Problem::CheckStopped { reason });
-        self.is_over = true;
+        self.stopped = true;
     }
 
     /// Adds a finding unless something holds.
-    pub(super) fn expect(&mut self, holds: bool, structure: Structure, problem: Problem) {
+    pub(super) fn require(&mut self, holds: bool, structure: Structure, problem: Problem) {
         if !holds {
             self.add(structure, problem);
         }
     }
 
     /// Returns whether the check ended early.
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Returns the number of findings so far. It grows with each, also with one that is listed.

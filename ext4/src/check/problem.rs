@@ -1,11 +1,11 @@
 //! [`Problem`]: all that a check can find, in one table.
 
-mod fields;
+mod details;
 
 use std::error::Error;
 use std::fmt;
 
-pub use fields::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
+pub use details::{BitmapUnit, InodeFeature, QuotaProblem, StopReason};
 
 use super::BlockRole;
 use crate::read::ReadError;
@@ -14,7 +14,7 @@ use crate::read::ReadError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Severity {
-    /// Names and contents of files do not depend on it: a spare copy, a total that the kernel
+    /// Parents and contents of files do not depend on it: a spare copy, a total that the kernel
     /// counts again, or a field that it does not read.
     Warning,
     /// The kernel or e2fsck may refuse what it concerns, and files may be lost by using it.
@@ -730,7 +730,7 @@ fn shown(name: &[u8]) -> String {
     name.escape_ascii().to_string()
 }
 
-/// Names how many bits are wrong beside the first.
+/// Parents how many bits are wrong beside the first.
 fn more(count: u32) -> String {
     match count {
         1 => String::new(),

@@ -7,8 +7,8 @@ use std::io;
 
 use zerocopy::FromBytes;
 
-use super::index::block_of;
-use super::{Check, Problem, QuotaProblem, is_zeros};
+use super::index::image_block;
+use super::{Checker, Problem, QuotaProblem, is_zeros};
 use crate::disk::block_map::numbers;
 use crate::disk::features::Features;
 use crate::disk::quota::{BLOCK_LEN, Entry, Header, LEAF_ENTRIES, LeafHeader, TREE_DEPTH, TREE_ROOT, VERSION, magic};
@@ -28,7 +28,7 @@ struct QuotaFile {
 }
 
 /// A node of the tree that is to be looked at.
-struct Node {
+struct QuotaNode {
     block: u32,
     /// Levels above it.
     depth: u8,
@@ -36,9 +36,9 @@ struct Node {
     prefix: u32,
 }
 
-impl<R: ReadAt> Check<R> {
+impl<R: ReadAt> Checker<R> {
     /// Checks the quota files that the superblock names.
-    pub(super) fn quotas(&mut self) -> Result<(), ReadError> {
+    pub(super) fn check_quotas(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         if !superblock.has(Features::QUOTA) {
             return Ok(());
@@ -49,15 +49,15 @@ impl<R: ReadAt> Check<R> {
             (superblock.prj_quota_inum.get(), magic::PROJECT),
         ];
         for (ino, magic) in files {
-            if self.inodes.get(ino).is_none() || self.findings.is_over() {
+            if self.inodes.get(ino).is_none() || self.findings.is_stopped() {
                 continue;
             }
             let structure = Structure::Inode { ino };
             let Some(inode) = if_readable(self.reader.read_inode(Ino(ino)))? else {
                 continue;
             };
-            if let Some(problem) = self.quota_file(&inode, magic)? {
-                self.find(structure, Problem::QuotaFileDamaged { problem });
+            if let Some(problem) = self.check_quota_file(&inode, magic)? {
+                self.report(structure, Problem::QuotaFileDamaged { problem });
             }
         }
         Ok(())
@@ -65,7 +65,7 @@ impl<R: ReadAt> Check<R> {
 
     /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
     /// then.
-    fn quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
+    fn check_quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
         if inode.file_type != FileType::RegularFile {
             return Ok(Some(QuotaProblem::NotFile));
         }
@@ -77,7 +77,7 @@ impl<R: ReadAt> Check<R> {
             block_count: u32::MAX,
             seen: BTreeMap::new(),
         };
-        let bytes = self.quota_block(&file, 0)?;
+        let bytes = self.read_quota_block(&file, 0)?;
         let (header, _) = Header::ref_from_prefix(&bytes).expect("a block has room for its header");
         if header.magic.get() != magic || header.version.get() != VERSION {
             return Ok(Some(QuotaProblem::HeaderWrong));
@@ -90,18 +90,18 @@ impl<R: ReadAt> Check<R> {
             return Ok(Some(QuotaProblem::FreeBlockOutside));
         }
         file.block_count = found;
-        self.quota_tree(&mut file)
+        self.check_quota_tree(&mut file)
     }
 
-    fn quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
-        let mut pending = vec![Node {
+    fn check_quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
+        let mut pending = vec![QuotaNode {
             block: TREE_ROOT,
             depth: 0,
             prefix: 0,
         }];
         file.seen.insert(TREE_ROOT, None);
         while let Some(node) = pending.pop() {
-            let bytes = self.quota_block(file, node.block)?;
+            let bytes = self.read_quota_block(file, node.block)?;
             if node.block != TREE_ROOT && is_zeros(&bytes) {
                 return Ok(Some(QuotaProblem::NodeEmpty { block: node.block }));
             }
@@ -116,10 +116,10 @@ impl<R: ReadAt> Check<R> {
                 }
                 let depth = node.depth + 1;
                 let problem = if depth == TREE_DEPTH {
-                    self.quota_leaf(file, block, prefix)?
+                    self.check_quota_leaf(file, block, prefix)?
                 } else {
                     let is_new = file.seen.insert(block, None).is_none();
-                    pending.push(Node { block, depth, prefix });
+                    pending.push(QuotaNode { block, depth, prefix });
                     (!is_new).then_some(QuotaProblem::NodeTwice { block })
                 };
                 if problem.is_some() {
@@ -132,8 +132,13 @@ impl<R: ReadAt> Check<R> {
     }
 
     /// A block of entries, which has to have that of a number.
-    fn quota_leaf(&mut self, file: &mut QuotaFile, block: u32, id: u32) -> Result<Option<QuotaProblem>, ReadError> {
-        let bytes = self.quota_block(file, block)?;
+    fn check_quota_leaf(
+        &mut self,
+        file: &mut QuotaFile,
+        block: u32,
+        id: u32,
+    ) -> Result<Option<QuotaProblem>, ReadError> {
+        let bytes = self.read_quota_block(file, block)?;
         let (header, rest) = LeafHeader::ref_from_prefix(&bytes).expect("a block has room for its header");
         let (entries, _) = as_chunks::<{ size_of::<Entry>() }>(rest);
         let mut used = entries[..LEAF_ENTRIES].iter().filter(|entry| !is_zeros(&entry[..]));
@@ -159,11 +164,11 @@ impl<R: ReadAt> Check<R> {
     }
 
     /// Reads a block of a quota file; a hole of the file is zeros.
-    fn quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
+    fn read_quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
         let mut bytes = [0; BLOCK_LEN];
         let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
         let logical = u32::try_from(at / block_size).expect("blocks are no smaller than 1 KiB");
-        if let Some(found) = block_of(&file.extents, logical).filter(|found| found.get() < self.block_count) {
+        if let Some(found) = image_block(&file.extents, logical).filter(|found| found.get() < self.block_count) {
             let at = self.reader.offset_of_block(found.get()) + at % block_size;
             self.reader.read_at(at, &mut bytes)?;
         }

@@ -41,7 +41,7 @@ pub enum InodeFeature {
     XattrBlock,
     /// Encrypted content or names (`encrypt`).
     Encryption,
-    /// Names whose case does not matter (`casefold`).
+    /// Parents whose case does not matter (`casefold`).
     Casefold,
     /// A file of 2 GiB or more (`large_file`).
     LargeFile {

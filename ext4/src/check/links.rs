@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Check, Problem};
+use super::{Checker, Problem};
 use crate::disk::features::Features;
 use crate::disk::inode::InodeFlags;
 use crate::file_type::FileType;
@@ -13,34 +13,34 @@ use crate::units::Ino;
 
 /// Parents of directories, by the number of the directory.
 #[derive(Default)]
-pub(super) struct Names {
+pub(super) struct Parents {
     /// The directory that has its name.
-    pub(super) parents: BTreeMap<u32, u32>,
+    pub(super) by_entry: BTreeMap<u32, u32>,
     /// Its entry `..`.
-    pub(super) dot_dot: BTreeMap<u32, u32>,
+    pub(super) by_dot_dot: BTreeMap<u32, u32>,
     /// There may be other names, in blocks or inodes that were not checked.
-    pub(super) are_partial: bool,
+    pub(super) incomplete: bool,
 }
 
-impl<R: ReadAt> Check<R> {
+impl<R: ReadAt> Checker<R> {
     /// Compares the parent of each directory with its `..`, and follows the parents up to the root.
-    pub(super) fn connections(&mut self) {
+    pub(super) fn check_connections(&mut self) {
         let root = Ino::ROOT.get();
-        if !self.inodes.get(root).is_some_and(|fact| fact.is_directory()) {
-            self.find(Structure::Inode { ino: root }, Problem::RootMissing);
+        if !self.inodes.get(root).is_some_and(|used| used.is_directory()) {
+            self.report(Structure::Inode { ino: root }, Problem::RootMissing);
         }
-        let names = std::mem::take(&mut self.names);
+        let parents = std::mem::take(&mut self.parents);
         // By directory: its ancestors end at the root.
         let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
-        for (&directory, &found) in &names.dot_dot {
+        for (&directory, &found) in &parents.by_dot_dot {
             let structure = Structure::Inode { ino: directory };
             let parent = if directory == root {
                 Some(root)
             } else {
-                names.parents.get(&directory).copied()
+                parents.by_entry.get(&directory).copied()
             };
             if let Some(expected) = parent.filter(|&parent| parent != found) {
-                self.find(structure, Problem::ParentWrong { found, expected });
+                self.report(structure, Problem::ParentWrong { found, expected });
             }
             let mut path = Vec::new();
             let mut at = directory;
@@ -51,62 +51,62 @@ impl<R: ReadAt> Check<R> {
                 // One that is met again before it is known is in a circle.
                 known.insert(at, false);
                 path.push(at);
-                match names.parents.get(&at) {
+                match parents.by_entry.get(&at) {
                     Some(&parent) => at = parent,
-                    None => break names.are_partial,
+                    None => break parents.incomplete,
                 }
             };
             known.extend(path.into_iter().map(|directory| (directory, reaches)));
-            if !reaches && names.parents.contains_key(&directory) {
-                self.find(structure, Problem::DirectoryUnreachable);
+            if !reaches && parents.by_entry.contains_key(&directory) {
+                self.report(structure, Problem::DirectoryUnreachable);
             }
         }
-        self.names = names;
+        self.parents = parents;
     }
 
     /// Compares the links of each inode with those found.
-    pub(super) fn link_counts(&mut self) -> Result<(), ReadError> {
-        let are_partial = self.names.are_partial;
+    pub(super) fn check_link_counts(&mut self) -> Result<(), ReadError> {
+        let incomplete = self.parents.incomplete;
         let has_dir_nlink = self.reader.superblock().has(Features::DIR_NLINK);
         let numbers: Vec<u32> = self.inodes.numbers().collect();
         for ino in numbers {
-            let Some(fact) = self.inodes.get(ino).copied() else {
+            let Some(used) = self.inodes.get(ino).copied() else {
                 continue;
             };
             let structure = Structure::Inode { ino };
-            if fact.is_foreign {
+            if used.afs {
                 continue;
             }
-            if fact.is_nameless {
-                let is_named = fact.found > 0;
-                self.expect(!is_named, structure, Problem::NameUnexpected);
+            if used.nameless {
+                let is_named = used.links_found > 0;
+                self.require(!is_named, structure, Problem::NameUnexpected);
                 let first = self.reader.superblock().first_ino.get();
-                if ino >= first && !self.value_inodes.contains_key(&ino) && self.is_value(ino)? {
-                    self.find(structure, Problem::XattrValueUnused);
+                if ino >= first && !self.value_inodes.contains_key(&ino) && self.holds_xattr_value(ino)? {
+                    self.report(structure, Problem::XattrValueUnused);
                 }
                 continue;
             }
-            if fact.is_orphan {
-                self.expect(fact.found == 0, structure, Problem::OrphanNamed);
+            if used.orphan {
+                self.require(used.links_found == 0, structure, Problem::OrphanNamed);
                 continue;
             }
-            let has_name = if fact.is_directory() {
-                ino == Ino::ROOT.get() || self.names.parents.contains_key(&ino)
+            let has_name = if used.is_directory() {
+                ino == Ino::ROOT.get() || self.parents.by_entry.contains_key(&ino)
             } else {
-                fact.found > 0
+                used.links_found > 0
             };
-            self.expect(has_name || are_partial, structure, Problem::NameMissing);
+            self.require(has_name || incomplete, structure, Problem::NameMissing);
             let may_have_more =
-                are_partial && (fact.found < fact.links.into() || fact.is_directory() && fact.links == 1);
+                incomplete && (used.links_found < used.links.into() || used.is_directory() && used.links == 1);
             let is_right = if may_have_more {
                 true
-            } else if fact.is_directory() && fact.found > MAX_LINKS {
-                has_dir_nlink && fact.links == 1
+            } else if used.is_directory() && used.links_found > MAX_LINKS {
+                has_dir_nlink && used.links == 1
             } else {
-                u32::from(fact.links) == fact.found || fact.links == 1 && self.was_uncounted(ino)?
+                u32::from(used.links) == used.links_found || used.links == 1 && self.was_uncounted(ino)?
             };
-            let (found, expected) = (fact.links, fact.found);
-            self.expect(is_right, structure, Problem::LinkCountWrong { found, expected });
+            let (found, expected) = (used.links, used.links_found);
+            self.require(is_right, structure, Problem::LinkCountWrong { found, expected });
         }
         Ok(())
     }
@@ -121,7 +121,7 @@ impl<R: ReadAt> Check<R> {
         }))
     }
 
-    fn is_value(&mut self, ino: u32) -> Result<bool, ReadError> {
+    fn holds_xattr_value(&mut self, ino: u32) -> Result<bool, ReadError> {
         let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| checked.flags.contains(InodeFlags::EA_INODE)))
     }

@@ -26,7 +26,7 @@ pub enum BlockRole {
 }
 
 impl BlockRole {
-    /// Names a block that has the role.
+    /// Parents a block that has the role.
     pub(super) fn of_block(self, block: u64) -> String {
         match self {
             Self::Inode => format!("block {block}"),
@@ -51,7 +51,7 @@ impl fmt::Display for BlockRole {
 /// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit
 /// for each block where there are many: an image that is mostly holes may claim all of its blocks
 /// in a few bytes.
-pub(super) struct Ownership {
+pub(super) struct ClaimedBlocks {
     block_count: u64,
     /// By number; those without a block in use are not there.
     parts: BTreeMap<u64, Part>,
@@ -63,7 +63,7 @@ enum Part {
     Bits(Box<[u64; 1 << 9]>),
 }
 
-impl Ownership {
+impl ClaimedBlocks {
     pub(super) fn new(block_count: u64) -> Self {
         Self {
             block_count,
@@ -75,7 +75,7 @@ impl Ownership {
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
         let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
-        for (number, blocks) in split(start, end) {
+        for (number, blocks) in split_by_part(start, end) {
             let part = self.parts.entry(number).or_insert(Part::Runs(Vec::new()));
             let first = part.claim(blocks);
             taken = taken.or(first.map(|first| number * PART_BLOCKS + u64::from(first)));
@@ -91,7 +91,7 @@ impl Ownership {
             part.for_each(|block| {
                 let block = number * PART_BLOCKS + u64::from(block);
                 if (start..end).contains(&block) {
-                    set(&mut bitmap, block - start);
+                    set_bit(&mut bitmap, block - start);
                 }
             });
         }
@@ -162,7 +162,7 @@ impl Part {
 }
 
 /// The parts that blocks are in, and which of each.
-fn split(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
+fn split_by_part(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
     let parts = if start < end {
         start / PART_BLOCKS..end.div_ceil(PART_BLOCKS)
     } else {
@@ -179,7 +179,7 @@ fn split(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>
 }
 
 /// Sets a bit of a bitmap, if it has that.
-pub(super) fn set(bitmap: &mut [u8], index: u64) {
+pub(super) fn set_bit(bitmap: &mut [u8], index: u64) {
     let byte = usize::try_from(index / 8).ok().and_then(|byte| bitmap.get_mut(byte));
     if let Some(byte) = byte {
         *byte |= 1 << (index % 8);
@@ -204,19 +204,19 @@ mod tests {
         };
         // Few long runs, and many short ones.
         for (claims, longest) in [(20, 20_000), (4000, 6)] {
-            let mut ownership = Ownership::new(BLOCKS);
+            let mut claimed = ClaimedBlocks::new(BLOCKS);
             let mut expected = BTreeSet::new();
             for _ in 0..claims {
                 let (start, count) = (random(BLOCKS), random(longest));
                 let blocks = start..(start + count).min(BLOCKS);
                 let taken = blocks.clone().find(|block| expected.contains(block));
-                assert_eq!(ownership.claim(start, count), taken, "{count} blocks from {start}");
+                assert_eq!(claimed.claim(start, count), taken, "{count} blocks from {start}");
                 expected.extend(blocks);
             }
-            let has_bits = ownership.parts.values().any(|part| matches!(part, Part::Bits(_)));
+            let has_bits = claimed.parts.values().any(|part| matches!(part, Part::Bits(_)));
             assert_eq!(has_bits, claims > 100);
             for (start, count) in [(0, 70_000), (40_000, 65), (PART_BLOCKS, 1 << 15)] {
-                let bitmap = ownership.bitmap(start, count);
+                let bitmap = claimed.bitmap(start, count);
                 let bit = |index: u32| bitmap[index as usize / 8] >> (index % 8) & 1 == 1;
                 assert!((0..count).all(|index| bit(index) == expected.contains(&(start + u64::from(index)))));
             }
@@ -225,11 +225,11 @@ mod tests {
 
     #[test]
     fn a_part_that_is_claimed_at_once_is_one_run() {
-        let mut ownership = Ownership::new(1 << 30);
-        assert_eq!(ownership.claim(7, 1 << 25), None);
-        assert_eq!(ownership.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));
-        assert_eq!(ownership.parts.len(), (1 << 10) + 1);
+        let mut claimed = ClaimedBlocks::new(1 << 30);
+        assert_eq!(claimed.claim(7, 1 << 25), None);
+        assert_eq!(claimed.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));
+        assert_eq!(claimed.parts.len(), (1 << 10) + 1);
         let is_run = |part: &Part| matches!(part, Part::Runs(runs) if runs.len() == 1);
-        assert!(ownership.parts.values().all(is_run));
+        assert!(claimed.parts.values().all(is_run));
     }
 }

@@ -4,7 +4,7 @@ use crate::file_type::FileType;
 
 /// Facts of an inode in use.
 #[derive(Clone, Copy)]
-pub(super) struct InodeFact {
+pub(super) struct UsedInode {
     /// Its position in its group.
     pub(super) index: u32,
     /// None if it is unknown: the inode is in use all the same.
@@ -12,28 +12,28 @@ pub(super) struct InodeFact {
     /// Links, by its own count.
     pub(super) links: u16,
     /// Links that were found: names, and for a directory its `.` and the `..` of those in it.
-    pub(super) found: u32,
+    pub(super) links_found: u32,
     /// It needs no name.
-    pub(super) is_nameless: bool,
+    pub(super) nameless: bool,
     /// It is one of AFS, whose names are elsewhere.
-    pub(super) is_foreign: bool,
+    pub(super) afs: bool,
     /// It is an orphan: open when its last name was removed.
-    pub(super) is_orphan: bool,
+    pub(super) orphan: bool,
 }
 
-impl InodeFact {
+impl UsedInode {
     pub(super) fn is_directory(self) -> bool {
         self.file_type == Some(FileType::Directory)
     }
 }
 
 /// Facts of all inodes in use: group by group, in the order of their numbers.
-pub(super) struct InodeFacts {
-    groups: Vec<Vec<InodeFact>>,
+pub(super) struct UsedInodes {
+    groups: Vec<Vec<UsedInode>>,
     per_group: u32,
 }
 
-impl InodeFacts {
+impl UsedInodes {
     pub(super) fn new(per_group: u32) -> Self {
         Self {
             groups: Vec::new(),
@@ -54,17 +54,17 @@ impl InodeFacts {
     }
 
     /// Adds an inode of the last group, whose number is the highest so far.
-    pub(super) fn push(&mut self, fact: InodeFact) {
-        self.groups.last_mut().expect("a group was begun").push(fact);
+    pub(super) fn push(&mut self, used: UsedInode) {
+        self.groups.last_mut().expect("a group was begun").push(used);
     }
 
-    pub(super) fn get(&self, ino: u32) -> Option<&InodeFact> {
+    pub(super) fn get(&self, ino: u32) -> Option<&UsedInode> {
         let (group, index) = self.position(ino)?;
         let facts = self.groups.get(group)?;
         facts.get(index_of(facts, index)?)
     }
 
-    pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut InodeFact> {
+    pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut UsedInode> {
         let (group, index) = self.position(ino)?;
         let facts = self.groups.get_mut(group)?;
         let index = index_of(facts, index)?;
@@ -79,7 +79,7 @@ impl InodeFacts {
     }
 
     /// Facts of a group's inodes in use, in the order of their numbers.
-    pub(super) fn of_group(&self, group: u32) -> impl Iterator<Item = InodeFact> + '_ {
+    pub(super) fn in_group(&self, group: u32) -> impl Iterator<Item = UsedInode> + '_ {
         self.groups.get(group as usize).into_iter().flatten().copied()
     }
 
@@ -88,16 +88,16 @@ impl InodeFacts {
         let per_group = self.per_group;
         (0u32..)
             .zip(&self.groups)
-            .flat_map(move |(group, facts)| facts.iter().map(move |fact| group * per_group + fact.index + 1))
+            .flat_map(move |(group, facts)| facts.iter().map(move |used| group * per_group + used.index + 1))
     }
 }
 
-/// The index of the fact whose inode has a position in its group.
-fn index_of(facts: &[InodeFact], index: u32) -> Option<usize> {
+/// The index of the used whose inode has a position in its group.
+fn index_of(facts: &[UsedInode], index: u32) -> Option<usize> {
     // They are equal in a group without gaps.
-    let dense = facts.get(index as usize).is_some_and(|fact| fact.index == index);
+    let dense = facts.get(index as usize).is_some_and(|used| used.index == index);
     if dense {
         return Some(index as usize);
     }
-    facts.binary_search_by_key(&index, |fact| fact.index).ok()
+    facts.binary_search_by_key(&index, |used| used.index).ok()
 }
