@@ -1,4 +1,4 @@
-//! The bitmaps and counts, compared with the blocks and inodes in use (pass 5 of e2fsck).
+//! Compares the bitmaps and counts with the used blocks and inodes (pass 5 of e2fsck).
 
 use super::claimed_blocks::set_bit;
 use super::{BitmapUnit, Checker, Problem, report_unreadable};
@@ -8,14 +8,15 @@ use crate::disk::group_desc::{GroupFlags, bitmap_csum_mask};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 
-/// A comparison of the first bits of a bitmap.
+/// Result of comparing a bitmap.
 struct Comparison {
     used: u32,
-    /// The first bit that is wrong, and how many are.
+    /// Index of the first wrong bit, and the number of wrong bits.
     wrong: Option<(u32, u32)>,
 }
 
 impl<R: ReadAt> Checker<R> {
+    /// Checks the bitmaps and counts of all groups, and the counts of the superblock.
     pub(super) fn check_bitmaps(&mut self) -> Result<(), ReadError> {
         let (mut free_blocks, mut free_inodes) = (0, 0);
         for group in 0..self.groups.len() {
@@ -24,7 +25,7 @@ impl<R: ReadAt> Checker<R> {
             free_inodes += u64::from(self.check_inode_bitmap(number)?);
         }
         let superblock = self.reader.superblock();
-        // A kernel that had no time to unmount did not write them.
+        // The kernel does not write these counts before a clean unmount.
         if self.reader.superblock().has(Features::NEEDS_RECOVERY) {
             return Ok(());
         }
@@ -37,11 +38,12 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Returns how many blocks of the group are free.
+    /// Checks the block bitmap and the number of free blocks of a group. Returns the number of
+    /// free blocks.
     fn check_block_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let state = &self.groups[group as usize];
         let descriptor = &state.descriptor;
-        let (at, checksum_field) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
+        let (at, stored_checksum) = (descriptor.block_bitmap(), descriptor.block_bitmap_csum());
         let recorded = descriptor.free_blocks();
         let (start, end) = (self.group_start(group), self.group_end(group));
         let count = u32::try_from(end.saturating_sub(start)).unwrap_or(0);
@@ -49,7 +51,7 @@ impl<R: ReadAt> Checker<R> {
         let per_group = self.reader.superblock().blocks_per_group.get();
         let is_written = !state.flags.contains(GroupFlags::BLOCK_UNINIT);
         let bitmap = if is_written {
-            self.read_bitmap(structure, at, checksum_field, per_group)?
+            self.read_bitmap(structure, at, stored_checksum, per_group)?
         } else {
             Some(self.initial_block_bitmap(group))
         };
@@ -64,8 +66,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(expected)
     }
 
-    /// The bitmap of a group in which nothing is in use but what every group has: its copies, and
-    /// its own bitmaps and table.
+    /// Returns the block bitmap of a group without content: only its backup, its own bitmaps and
+    /// its own inode table are in use.
     fn initial_block_bitmap(&self, group: u32) -> Vec<u8> {
         let mut bitmap = vec![0; self.reader.block_size()];
         let (start, end) = (self.group_start(group), self.group_end(group));
@@ -85,18 +87,19 @@ impl<R: ReadAt> Checker<R> {
         bitmap
     }
 
-    /// Returns how many inodes of the group are free.
+    /// Checks the inode bitmap and the numbers of free inodes and directories of a group. Returns
+    /// the number of free inodes.
     fn check_inode_bitmap(&mut self, group: u32) -> Result<u32, ReadError> {
         let state = &self.groups[group as usize];
         let descriptor = &state.descriptor;
-        let (at, checksum_field) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
+        let (at, stored_checksum) = (descriptor.inode_bitmap(), descriptor.inode_bitmap_csum());
         let (recorded, recorded_directories) = (descriptor.free_inodes(), descriptor.used_dirs());
         let is_unknown = state.inodes_unknown;
         let structure = Structure::InodeBitmap { group };
         let per_group = self.reader.superblock().inodes_per_group.get();
         let is_written = !state.flags.contains(GroupFlags::INODE_UNINIT);
         let bitmap = if is_written {
-            self.read_bitmap(structure, at, checksum_field, per_group)?
+            self.read_bitmap(structure, at, stored_checksum, per_group)?
         } else {
             None
         };
@@ -136,15 +139,16 @@ impl<R: ReadAt> Checker<R> {
         Ok(free)
     }
 
-    /// Reads a bitmap, and verifies the checksum_field over its first bits.
+    /// Reads a bitmap, and compares the checksum of its first `bits` bits with that in the
+    /// descriptor.
     fn read_bitmap(
         &mut self,
         structure: Structure,
         at: u64,
-        checksum_field: u32,
+        stored_checksum: u32,
         bits: u32,
     ) -> Result<Option<Vec<u8>>, ReadError> {
-        // One that is out of place was found before.
+        // A misplaced bitmap was reported before.
         if at == 0 || at >= self.block_count {
             return Ok(None);
         }
@@ -156,7 +160,7 @@ impl<R: ReadAt> Checker<R> {
             let covered = &block[..(bits as usize / 8).min(block.len())];
             let expected = checksum::bitmap(covered, seed);
             let mask = bitmap_csum_mask(self.reader.descriptor_size());
-            if checksum_field & mask != expected & mask {
+            if stored_checksum & mask != expected & mask {
                 self.report(structure, Problem::ChecksumWrong);
             }
         }
@@ -170,7 +174,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// All bits of the block after the first `count` must be set.
+    /// Checks that all bits after the first `count` are set.
     fn check_padding(&mut self, structure: Structure, bitmap: &[u8], count: u32) {
         let whole = count.next_multiple_of(8);
         let bytes = bitmap.get(whole as usize / 8..).unwrap_or_default();
@@ -179,7 +183,8 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// Compares the first bits of a bitmap with those that they should be.
+/// Compares the first `count` bits of a bitmap with the expected ones. `None` is a bitmap that is
+/// unreadable or was never written.
 fn compare(bitmap: Option<&[u8]>, expected: &[u8], count: u32) -> Comparison {
     let used = expected.iter().map(|byte| byte.count_ones()).sum();
     let mut comparison = Comparison { used, wrong: None };

@@ -1,36 +1,36 @@
-//! Blocks in use, each of which belongs to one structure.
+//! [`ClaimedBlocks`]: the used blocks of an image, each of which may belong to one structure only.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Blocks of one part, whose numbers within it have 16 bits.
+/// Number of blocks of a part. Numbers within a part have 16 bits.
 const PART_BLOCKS: u64 = 1 << 15;
-/// Most runs of a part, before a bit for each block takes less memory.
+/// Maximum number of runs of a part. With more, a bit for each block takes less memory.
 const MAX_RUNS: usize = 512;
 
-/// The use of a block.
+/// Use of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BlockRole {
-    /// The block bitmap of a group.
+    /// Block bitmap of a group.
     BlockBitmap,
-    /// The inode bitmap of a group.
+    /// Inode bitmap of a group.
     InodeBitmap,
-    /// The inode table of a group.
+    /// Inode table of a group.
     InodeTable,
-    /// Multiple-mount protection.
+    /// Block for multiple-mount protection.
     Mmp,
     /// Content, extent tree, block map or attributes of an inode.
     Inode,
 }
 
 impl BlockRole {
-    /// Parents a block that has the role.
+    /// Describes a block that has the role.
     pub(super) fn of_block(self, block: u64) -> String {
         match self {
             Self::Inode => format!("block {block}"),
-            Self::Mmp => format!("block {block}, by which two hosts notice each other,"),
+            Self::Mmp => format!("block {block} for multiple-mount protection"),
             _ => format!("block {block} of its {self}"),
         }
     }
@@ -48,17 +48,17 @@ impl fmt::Display for BlockRole {
     }
 }
 
-/// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit
-/// for each block where there are many: an image that is mostly holes may claim all of its blocks
-/// in a few bytes.
+/// Set of claimed blocks. Its memory is proportional to the claimed runs, or to the number of
+/// blocks if there are many runs: an image of mostly holes may claim all of its blocks in a few
+/// bytes.
 pub(super) struct ClaimedBlocks {
     block_count: u64,
-    /// By number; those without a block in use are not there.
+    /// By number. A part without a claimed block is missing.
     parts: BTreeMap<u64, Part>,
 }
 
 enum Part {
-    /// First and last block of each run, ascending; no two touch.
+    /// First and last block of each run, ascending. No two runs touch.
     Runs(Vec<(u16, u16)>),
     Bits(Box<[u64; 1 << 9]>),
 }
@@ -71,7 +71,8 @@ impl ClaimedBlocks {
         }
     }
 
-    /// Claims blocks of the image. Returns the first that was claimed before.
+    /// Claims blocks. Blocks beyond the end of the image are ignored. Returns the first block that
+    /// was claimed before.
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
         let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
@@ -83,7 +84,7 @@ impl ClaimedBlocks {
         taken
     }
 
-    /// A bit for each of `count` blocks, as a block bitmap has it.
+    /// Returns a bit for each of `count` blocks, as in a block bitmap.
     pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
         let end = start + u64::from(count);
         let mut bitmap = vec![0; (count as usize).div_ceil(8)];
@@ -100,12 +101,12 @@ impl ClaimedBlocks {
 }
 
 impl Part {
-    /// Claims blocks. Returns the first that was claimed before.
+    /// Claims blocks of the part. Returns the first block that was claimed before.
     fn claim(&mut self, blocks: RangeInclusive<u16>) -> Option<u16> {
         let (first, last) = blocks.into_inner();
         match self {
             Self::Runs(runs) => {
-                // Those that touch or overlap it become one with it.
+                // Merge with the runs that touch or overlap the claimed one.
                 let from = runs.partition_point(|run| run.1 + 1 < first);
                 let to = runs.partition_point(|run| run.0 <= last + 1);
                 let touched = &runs[from..to];
@@ -161,7 +162,7 @@ impl Part {
     }
 }
 
-/// The parts that blocks are in, and which of each.
+/// Splits a range of blocks by part. Returns the number of each part, and the blocks within it.
 fn split_by_part(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
     let parts = if start < end {
         start / PART_BLOCKS..end.div_ceil(PART_BLOCKS)
@@ -178,7 +179,7 @@ fn split_by_part(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclus
     })
 }
 
-/// Sets a bit of a bitmap, if it has that.
+/// Sets a bit of a bitmap. An index beyond its end is ignored.
 pub(super) fn set_bit(bitmap: &mut [u8], index: u64) {
     let byte = usize::try_from(index / 8).ok().and_then(|byte| bitmap.get_mut(byte));
     if let Some(byte) = byte {
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_claimed_is_taken_and_nothing_else() {
+    fn only_claimed_blocks_are_taken() {
         const BLOCKS: u64 = 3 * PART_BLOCKS + 100;
         let mut seed = 1_u64;
         let mut random = |end: u64| {
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_claimed_at_once_is_one_run() {
+    fn a_long_claim_is_one_run_in_each_part() {
         let mut claimed = ClaimedBlocks::new(1 << 30);
         assert_eq!(claimed.claim(7, 1 << 25), None);
         assert_eq!(claimed.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));

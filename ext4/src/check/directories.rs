@@ -1,4 +1,4 @@
-//! Blocks of directories, one after the other (pass 2 of e2fsck).
+//! Checks directories block by block (pass 2 of e2fsck).
 
 use super::entries::CheckedDirectory;
 use super::index::DirectoryIndex;
@@ -11,8 +11,9 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
-/// Most blocks of a directory that may be zero_blocks. Nobody writes such a block, even one of 64 KiB,
-/// for which zero_blocks are a length (`ext4_rec_len_to_disk`), and holes have any number of them.
+/// Maximum number of blocks of zeros in a directory. Nothing writes such a block, not even one of
+/// 64 KiB, where a length of zero stands for the whole block (`ext4_rec_len_to_disk`). An image of
+/// holes can have any number of them.
 const MAX_ZERO_BLOCKS: u32 = 16;
 
 impl<R: ReadAt> Checker<R> {
@@ -53,7 +54,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Checks entries in the inode: the number of the parent, then two parts that no entry crosses.
+    /// Checks an inline directory: the inode number of the parent, then two parts that no entry
+    /// crosses.
     fn check_inline_directory(
         &mut self,
         checked: &CheckedInode,
@@ -66,7 +68,7 @@ impl<R: ReadAt> Checker<R> {
                 .filter(|&len| len <= checked.bytes.len());
             let len = len.ok_or(ReadError::Inode {
                 ino: checked.ino.get(),
-                what: "it is too small for its content",
+                what: "its size exceeds its inline content",
             })?;
             self.reader.read_prefix(&inode, len)
         });
@@ -84,7 +86,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Counts the links that `.` and `..` are.
+    /// Counts the links of the entries `.` and `..`, and checks that the parent is a directory.
     pub(super) fn count_dot_links(&mut self, directory: Ino, parent: u32, structure: Structure) {
         if let Some(used) = self.inodes.get_mut(directory.get()) {
             used.links_found += 1;
@@ -139,6 +141,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
+    /// Verifies the checksum of a block of the index.
     fn verify_index_node(&mut self, directory: &CheckedDirectory, structure: Structure, bytes: &[u8], is_root: bool) {
         let entries = index_entries(bytes, is_root);
         let is_right = match (directory.seed, entries) {
@@ -151,6 +154,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
+    /// Checks a block of entries and its checksum.
     fn check_entry_block(
         &mut self,
         structure: Structure,
@@ -172,7 +176,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Compares the hashes of the names in a leaf with the range that the index gives it.
+    /// Checks that the hashes of the names in a leaf are in the leaf's range in the index.
     fn check_leaf_range(
         &mut self,
         structure: Structure,
@@ -185,7 +189,7 @@ impl<R: ReadAt> Checker<R> {
         };
         let is_right = smallest >= range.first & !1
             && range.next.is_none_or(|next| {
-                // The next block goes on with the same hash if the lowest bit says so.
+                // If the lowest bit is set, names with the same hash continue in the next block.
                 if next & 1 == 1 {
                     largest <= next & !1
                 } else {

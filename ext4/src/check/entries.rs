@@ -1,4 +1,4 @@
-//! Entries of directories (`check_dir_block` of e2fsck).
+//! Checks the entries of directories (`check_dir_block` of e2fsck).
 
 use super::{Checker, Problem};
 use crate::checksum::Seed;
@@ -10,23 +10,23 @@ use crate::read::Structure;
 use crate::read_at::ReadAt;
 use crate::units::{Ino, join};
 
-/// A directory whose blocks are being checked.
+/// Directory under check.
 pub(super) struct CheckedDirectory {
     pub(super) ino: Ino,
-    /// Seed of its blocks' checksums, if they have any.
+    /// Seed of the checksums of its blocks, if they have any.
     pub(super) seed: Option<Seed>,
-    /// Two hashes of each name, to find names that are there twice; not those of the index, which
-    /// may be weak.
+    /// Two hashes of each name, to find duplicate names. The hash of the index may be weak, so it
+    /// is not used here.
     pub(super) fingerprints: Vec<(u64, u32)>,
-    /// Hash of names in its index, if it has one.
+    /// Hash of names in the index, if there is one.
     pub(super) hasher: Option<NameHasher>,
-    /// Smallest and largest hash of a name in the last block.
+    /// Smallest and largest hash of a name in the current block.
     pub(super) hash_range: Option<(u32, u32)>,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// Checks the first block of a directory: `.` and `..`, and the others, unless the root of an
-    /// index lies there.
+    /// Checks the first block of a directory: `.` and `..`, and the other entries, unless the
+    /// block is the root of an index.
     pub(super) fn check_first_block(
         &mut self,
         structure: Structure,
@@ -55,10 +55,11 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
+    /// Checks the entries in a part of a block.
     pub(super) fn check_entries(&mut self, structure: Structure, directory: &mut CheckedDirectory, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
-            // The checksum of the block looks like an entry.
+            // The checksum of the block has the form of an entry.
             if rest.len() == size_of::<DirEntryTail>() && directory.seed.is_some() && DirEntryTail::of(rest).is_some() {
                 return;
             }
@@ -72,7 +73,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Takes the first entry off.
+    /// Splits the first entry off `bytes`, or reports that its length is invalid.
     fn split_entry<'a>(
         &mut self,
         structure: Structure,
@@ -86,14 +87,14 @@ impl<R: ReadAt> Checker<R> {
         taken
     }
 
-    /// Returns whether the type of an entry is that of its inode. Zero says that it is not known,
-    /// as Hurd writes it: then e2fsck and the kernel look at the inode.
+    /// Returns whether the type in an entry is right for its inode. Zero is an unknown type, which
+    /// Hurd writes: e2fsck and the kernel read the type from the inode then.
     fn entry_type_ok(&self, found: u8, file_type: Option<FileType>) -> bool {
         let has_types = self.reader.superblock().has(Features::FILETYPE);
         found == 0 || has_types && file_type.map(FileType::entry_type) == Some(found)
     }
 
-    /// Checks the type of `.` or `..`.
+    /// Checks the type in the entry `.` or `..`.
     fn check_dot_type(&mut self, structure: Structure, entry: &ParsedEntry<'_>) {
         let is_right = self.entry_type_ok(entry.file_type, Some(FileType::Directory));
         if !is_right {
@@ -102,6 +103,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
+    /// Checks an entry in use, and counts the link to its inode.
     fn check_entry(&mut self, structure: Structure, directory: &mut CheckedDirectory, entry: &ParsedEntry<'_>) {
         let cannot_be = entry.name.is_empty()
             || entry.name == b"."
@@ -136,17 +138,17 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// An entry of a directory.
+/// Entry of a directory.
 struct ParsedEntry<'a> {
     ino: u32,
     len: usize,
     name: &'a [u8],
     file_type: u8,
-    /// A zero follows the name, as e2fsck wants it of `.` and `..`.
+    /// A NUL follows the name. e2fsck requires it for `.` and `..`.
     terminated: bool,
 }
 
-/// Takes the first entry off a part of a directory, whose blocks have `block_len` bytes.
+/// Splits the first entry off `bytes`, which are part of a block of `block_len` bytes.
 fn split_first_entry(bytes: &[u8], block_len: usize) -> Option<(ParsedEntry<'_>, &[u8])> {
     let (entry, room, rest) = DirEntry::split(bytes, block_len)?;
     let name = entry.name(room)?;
@@ -161,6 +163,7 @@ fn split_first_entry(bytes: &[u8], block_len: usize) -> Option<(ParsedEntry<'_>,
 }
 
 impl CheckedDirectory {
+    /// Records the hashes of a name.
     fn add_name(&mut self, name: &[u8]) {
         let hash = NameHasher::new(&[0; 16]).hash(name);
         let both = join(hash.minor, hash.major);

@@ -1,5 +1,5 @@
-//! Contents: extent trees and block maps, the blocks that they take, and whether the size of the
-//! file fits them.
+//! Checks the content of files: extent trees and block maps, the blocks that they claim, and the
+//! file size.
 
 use super::inodes::CheckedInode;
 use super::{Checker, Problem, report_unreadable};
@@ -12,23 +12,23 @@ use crate::read_at::ReadAt;
 use crate::tree::MAX_TARGET_LEN;
 use crate::units::Extent;
 
-/// The blocks of an inode.
+/// Blocks that an inode maps.
 #[derive(Default)]
 pub(super) struct FileBlocks {
-    /// All of them, with those that hold numbers of others.
+    /// Number of claimed blocks, including nodes and indirect blocks.
     pub(super) count: u64,
-    /// The block of the file behind its last one.
+    /// The block of the file after its last mapped one.
     end: u64,
-    /// The same without those that were never written to.
+    /// The block of the file after its last written one.
     written_end: u64,
-    /// Some were never written to.
+    /// Set if some blocks are unwritten.
     has_unwritten: bool,
     /// Extents of the content, ascending.
     pub(super) extents: Vec<Extent>,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// Takes the blocks of an inode, and returns how many they are.
+    /// Checks the content of an inode. Returns the number of blocks that it takes.
     pub(super) fn check_content(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         if checked.flags.contains(InodeFlags::INLINE_DATA) {
             self.check_inline_content(checked)?;
@@ -75,7 +75,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(visitor.blocks)
     }
 
-    /// Content in the inode: `i_block`, and the value of an attribute.
+    /// Checks the size of inline content: `i_block`, and the value of an attribute.
     fn check_inline_content(&mut self, checked: &CheckedInode) -> Result<(), ReadError> {
         let structure = checked.structure();
         let rest = self
@@ -90,8 +90,7 @@ impl<R: ReadAt> Checker<R> {
             return Ok(());
         };
         let (size, room) = (checked.size, BLOCK_LEN as u64 + len);
-        // A file may end before its attribute does, where a write came to less than there was to
-        // be.
+        // A file may be shorter than its attribute allows, after a write that was cut short.
         let is_right = match checked.file_type() {
             Some(FileType::RegularFile) => size <= room,
             _ => size == room,
@@ -100,6 +99,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
+    /// Checks that a symlink target in `i_block` has the length of the file size.
     fn check_fast_symlink(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let size = checked.size;
@@ -108,7 +108,7 @@ impl<R: ReadAt> Checker<R> {
         self.require(is_right, structure, Problem::SymlinkTargetLengthWrong { size });
     }
 
-    /// Compares the size of a file with its blocks (`check_blocks` of e2fsck).
+    /// Checks that the size of a file matches its blocks (`check_blocks` of e2fsck).
     fn check_size(&mut self, checked: &CheckedInode, blocks: &FileBlocks) -> Result<(), ReadError> {
         let structure = checked.structure();
         let block_size = self.reader.block_size() as u64;
@@ -146,7 +146,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Bytes that extents or a map reach.
+    /// Returns the maximum size in bytes of a file with extents, or with a block map.
     pub(super) fn max_file_size(&self, checked: &CheckedInode) -> u64 {
         let block_size = self.reader.block_size() as u64;
         if checked.flags.contains(InodeFlags::EXTENTS) {
@@ -157,8 +157,8 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// Takes the blocks of an inode, and makes any fault a finding; or leaves out what was taken
-/// before, in silence.
+/// Visitor that collects the blocks of an inode. With `claims`, it claims them and reports every
+/// fault. Otherwise, it skips blocks that were listed before, and reports nothing.
 struct BlockVisitor<'a, R> {
     checker: &'a mut Checker<R>,
     checked: &'a CheckedInode,
@@ -178,7 +178,7 @@ impl<R: ReadAt> MapVisitor for BlockVisitor<'_, R> {
         let structure = node.structure(self.checked.ino);
         let checker = &mut *self.checker;
         if self.claims {
-            // One that belongs to something else is not looked into, which also ends circles.
+            // A node that belongs to another structure is not read. That also ends cycles.
             let before = checker.findings.count();
             if !checker.claim_blocks(structure, node.block, 1) || checker.findings.count() > before {
                 return Ok(None);
@@ -199,7 +199,7 @@ impl<R: ReadAt> MapVisitor for BlockVisitor<'_, R> {
         } else {
             start != 0 && start + count <= checker.block_count && checker.visited.claim(start, count).is_none()
         };
-        // A tree reaches as far as it says, even with blocks that cannot be.
+        // The extents of a tree determine its end even if their blocks are invalid.
         if self.is_tree || is_taken {
             blocks.end = u64::from(extent.logical) + count;
             if is_written {

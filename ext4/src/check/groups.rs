@@ -1,5 +1,5 @@
-//! Block groups: their descriptors, what these point to, and the backups of both
-//! (`check_super_block` of e2fsck).
+//! Checks block groups: their descriptors, the bitmaps and inode tables that these point to, and
+//! the backups of the superblock and the descriptors (`check_super_block` of e2fsck).
 
 use zerocopy::FromBytes;
 
@@ -12,36 +12,38 @@ use crate::read::checksums::{ChecksumMode, superblock_checksum_ok};
 use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 
-/// Most descriptors that may be damaged. Each group takes time and memory, and an image that is
-/// mostly holes has any number of descriptors that are zeros.
+/// Maximum number of damaged descriptors. Each group takes time and memory, and an image of mostly
+/// holes can have any number of descriptors of zeros.
 const MAX_DAMAGED_GROUPS: u32 = 1000;
 
-/// A group, as far as its descriptor is believed.
+/// Group of the file system, with the parts of its descriptor that can be trusted.
 pub(super) struct Group {
     pub(super) descriptor: GroupDesc,
-    /// Inodes at the end of the table that were never used; zero if that is not known for certain.
+    /// Number of inodes at the end of the table that were never used. Zero if the descriptor
+    /// cannot be trusted.
     pub(super) unused_inodes: u32,
-    /// Parts that are not written; none if that is not known for certain.
+    /// Parts that were never written. Empty if the descriptor cannot be trusted.
     pub(super) flags: GroupFlags,
-    /// Nothing is known of its inodes: its table is nowhere, or that of another group.
+    /// Set if the inodes of the group are unknown: its table is outside of the image, or is the
+    /// table of another group.
     pub(super) inodes_unknown: bool,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// First block of a group.
+    /// Returns the first block of a group.
     pub(super) fn group_start(&self, group: u32) -> u64 {
         self.reader.superblock().group_start(group)
     }
 
-    /// The block after the last one of a group.
+    /// Returns the block after the last one of a group.
     pub(super) fn group_end(&self, group: u32) -> u64 {
         let superblock = self.reader.superblock();
         let end = superblock.group_start(group) + u64::from(superblock.blocks_per_group.get());
         end.min(self.block_count)
     }
 
-    /// Reads the descriptors, and claims all blocks that do not belong to an inode. Returns whether
-    /// the rest can be checked.
+    /// Reads the descriptors, and claims all blocks that do not belong to an inode. Returns
+    /// whether the rest of the image can be checked.
     pub(super) fn check_groups(&mut self) -> Result<bool, ReadError> {
         if !self.check_descriptors()? {
             return Ok(false);
@@ -82,9 +84,9 @@ impl<R: ReadAt> Checker<R> {
         Ok(true)
     }
 
-    /// Reads all descriptors that are in the image. Returns whether the rest can be checked: no
-    /// image has more good descriptors than bytes, and with too many damaged ones it is no file
-    /// system.
+    /// Reads all descriptors in the image. Returns whether the rest of the image can be checked.
+    /// That takes an image with few damaged descriptors; the number of good ones is limited by the
+    /// size of the image.
     fn check_descriptors(&mut self) -> Result<bool, ReadError> {
         let checksum_mode = self.reader.checksum_mode();
         let has_checksums = !matches!(checksum_mode, ChecksumMode::None);
@@ -113,7 +115,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(true)
     }
 
-    /// Reads a block of descriptors. Returns it with the group of the first.
+    /// Reads a block of descriptors. Returns it with the number of its first group.
     fn read_descriptor_block(&mut self, index: u64) -> Result<Option<(u32, Vec<u8>)>, ReadError> {
         let per_block = (self.reader.block_size() / self.reader.descriptor_size()) as u64;
         let Ok(group) = u32::try_from(index * per_block) else {
@@ -124,8 +126,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(bytes.map(|bytes| (group, bytes)))
     }
 
-    /// Checks a descriptor. What it says of parts that were never written is believed if its
-    /// checksum is right.
+    /// Checks a descriptor. Its flags and counts of parts that were never written are trusted only
+    /// if it has a checksum and that is right.
     fn check_descriptor(&mut self, group: u32, descriptor: GroupDesc, is_right: bool, has_checksums: bool) -> Group {
         let is_trusted = is_right && has_checksums;
         let structure = Structure::GroupDescriptor { group };
@@ -146,8 +148,8 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Claims the blocks of a bitmap or a table, which may lie in any group with `flex_bg`. Returns
-    /// whether they can be there, and belong to nothing else.
+    /// Claims the blocks of a bitmap or an inode table, which may lie in any group with `flex_bg`.
+    /// Returns whether they are in a valid place and do not belong to another structure.
     fn claim_group_blocks(&mut self, group: u32, role: BlockRole, start: u64, count: u64) -> bool {
         let structure = Structure::GroupDescriptor { group };
         let (first, end) = if self.reader.superblock().has(Features::FLEX_BG) {
@@ -166,8 +168,9 @@ impl<R: ReadAt> Checker<R> {
         true
     }
 
-    /// Checks the backups of the superblock and the descriptors. The kernel does not keep counts in
-    /// them right, nor anything but what a repair needs: so no more is expected of them.
+    /// Checks the backups of the superblock and the descriptors. The kernel updates neither their
+    /// counts nor other fields that a repair does not need, so only the needed fields are
+    /// compared.
     pub(super) fn check_backups(&mut self) -> Result<(), ReadError> {
         for group in 1..self.group_count {
             if !self.reader.superblock().has_backup(group) {
@@ -228,7 +231,7 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// Blocks of the bitmaps and of the inode table.
+/// Returns the first blocks of the bitmaps and of the inode table.
 fn metadata_blocks(descriptor: &GroupDesc) -> [u64; 3] {
     [
         descriptor.block_bitmap(),

@@ -1,4 +1,5 @@
-//! The index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of e2fsck).
+//! Checks the index of a directory: a tree of hashes over blocks of entries (`parse_int_node` of
+//! e2fsck).
 
 use std::collections::BTreeMap;
 
@@ -17,17 +18,18 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Extent};
 
-/// Hashes of the names below a node.
+/// Range of the hashes of the names below an index entry.
 #[derive(Clone, Copy)]
 pub(super) struct HashRange {
     pub(super) first: u32,
-    /// First hash of the next node; none for the last.
+    /// First hash of the next entry, or `None` for the last.
     pub(super) next: Option<u32>,
 }
 
-/// The blocks of a directory, by its index.
+/// Blocks of a directory according to its index.
 pub(super) struct DirectoryIndex {
-    /// By block of the directory; none for one that is part of the index.
+    /// By block of the directory: the hashes of the names in a leaf, or `None` for a block of the
+    /// index.
     blocks: BTreeMap<u32, Option<HashRange>>,
 }
 
@@ -37,13 +39,14 @@ impl DirectoryIndex {
         matches!(self.blocks.get(&logical), Some(None))
     }
 
+    /// Returns the hashes of the names in a leaf, or `None` if the block is not a leaf.
     pub(super) fn leaf_range(&self, logical: u32) -> Option<HashRange> {
         self.blocks.get(&logical).copied().flatten()
     }
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// Checks the nodes of an index, from its root, which is the directory's first block.
+    /// Checks the nodes of an index. Its root is in the first block of the directory.
     pub(super) fn check_index(
         &mut self,
         structure: Structure,
@@ -109,8 +112,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(Some(index))
     }
 
-    /// Checks a node. Returns the blocks below it: each with the hashes below it, and the levels of
-    /// nodes below that, or none if it is a leaf.
+    /// Checks a node. Returns the blocks that its entries lead to, each with its range of hashes
+    /// and with the levels of nodes below it. The levels are `None` for a leaf.
     fn check_index_node(
         &mut self,
         structure: Structure,
@@ -140,7 +143,7 @@ impl<R: ReadAt> Checker<R> {
         let entries = <[IndexEntry]>::ref_from_bytes(entries).expect("entries have their length");
         let mut below: Vec<(u32, HashRange, Option<u8>)> = Vec::with_capacity(count);
         for (position, entry) in entries.iter().enumerate() {
-            // The first has no hash: it has all from where the node begins.
+            // The first entry has no hash. Its range begins where the range of the node begins.
             let first = if position == 0 { range.first } else { entry.hash.get() };
             let is_right = below.last().is_none_or(|(_, last, _)| last.first <= first)
                 && range.next.is_none_or(|next| first & !1 <= next & !1);
@@ -152,7 +155,7 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// The block of the image that holds a block of a file.
+/// Returns the block of the image that holds a block of a file.
 pub(super) fn image_block(extents: &[Extent], logical: u32) -> Option<BlockNr> {
     let after = extents.partition_point(|extent| extent.logical <= logical);
     let extent = extents.get(after.checked_sub(1)?)?;

@@ -1,4 +1,4 @@
-//! Inodes, in the order of their numbers (pass 1 of e2fsck).
+//! Checks inodes in the order of their numbers (pass 1 of e2fsck).
 
 use super::claimed_blocks::ClaimedBlocks;
 use super::used_inodes::UsedInode;
@@ -24,21 +24,21 @@ const BOOT_LOADER: u32 = 5;
 const RESIZE: u32 = Ino::RESIZE.0;
 const JOURNAL: u32 = Ino::JOURNAL.0;
 
-/// Reserved inodes that are files, and have no name.
+/// Reserved inodes that are files without a name.
 const NAMELESS: [u32; 6] = [BAD_BLOCKS, USER_QUOTA, GROUP_QUOTA, BOOT_LOADER, RESIZE, JOURNAL];
 
-/// Most bytes of an inode table that are read at once.
+/// Maximum number of bytes of an inode table that are read at once.
 const CHUNK_LEN: usize = 1 << 20;
 
-/// An inode under check.
+/// Inode under check.
 pub(super) struct CheckedInode {
     pub(super) ino: Ino,
     pub(super) inode: Inode,
     pub(super) flags: InodeFlags,
     pub(super) size: u64,
-    /// Offset of the room for attributes, behind the fields.
+    /// Offset in bytes of the space for attributes, after the fields.
     pub(super) fields_end: usize,
-    /// All its bytes.
+    /// All bytes of the inode.
     pub(super) bytes: Vec<u8>,
 }
 
@@ -63,15 +63,17 @@ impl CheckedInode {
         self.inode.file_type()
     }
 
-    /// Room for attributes behind the fields; empty if these reach out of the inode.
+    /// Returns the space for attributes after the fields. It is empty if the fields exceed the
+    /// inode.
     pub(super) fn xattr_area(&self) -> &[u8] {
         self.bytes.get(self.fields_end..).unwrap_or_default()
     }
 }
 
 impl<R: ReadAt> Checker<R> {
+    /// Checks the inodes of all groups.
     pub(super) fn check_inodes(&mut self) -> Result<(), ReadError> {
-        // Damaged descriptors may name one table many times: then it is that of the first.
+        // Damaged descriptors may share a table. It belongs to the first of their groups.
         let mut tables = ClaimedBlocks::new(self.block_count);
         let len = self.reader.superblock().inode_table_blocks();
         for group in 0..self.groups.len() {
@@ -94,13 +96,13 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Returns whether an inode is in a group whose inodes are not known.
+    /// Returns whether an inode is in a group whose inodes are unknown.
     pub(super) fn is_in_unknown_group(&self, ino: u32) -> bool {
         let group = self.inodes.position(ino).and_then(|(group, _)| self.groups.get(group));
         group.is_some_and(|group| group.inodes_unknown)
     }
 
-    /// Checks the inodes of a group that were ever used.
+    /// Checks the inodes of a group, except those that were never used.
     fn check_inode_table(&mut self, group: u32) -> Result<(), ReadError> {
         let state = &self.groups[group as usize];
         let (table, per_group) = (state.descriptor.inode_table(), self.inodes.per_group());
@@ -132,14 +134,15 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
+    /// Checks an inode, and adds it to the used ones if it is in use.
     fn check_inode(&mut self, ino: Ino, bytes: Vec<u8>) -> Result<(), ReadError> {
         let checked = CheckedInode::new(ino, bytes);
         self.check_fields_and_checksum(&checked);
         let superblock = self.reader.superblock();
         let (links, mode) = (checked.inode.links(), checked.inode.mode.get());
         let is_reserved = ino.get() < superblock.first_inode() && ino != Ino::ROOT;
-        // Of those that are reserved, some have a use by their number alone, and others by the
-        // superblock.
+        // Some reserved inodes have a purpose by their number alone. The superblock names the
+        // others that have one.
         let may_be_file = matches!(ino.get(), BOOT_LOADER | RESIZE) || superblock.named_inodes().contains(&ino.get());
         self.require(
             !is_reserved || may_be_file || mode == 0,
@@ -151,14 +154,14 @@ impl<R: ReadAt> Checker<R> {
         }
         let is_orphan = links == 0 && mode != 0 && self.orphans.contains(&ino.get());
         let is_unused = links == 0 && !(is_reserved && mode != 0) && !is_orphan;
-        // A reserved inode without a mode is not in use, whatever else is in it.
+        // A reserved inode without a mode is unused, whatever its other fields are.
         if is_unused || is_reserved && mode == 0 && !may_be_file {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.report(checked.structure(), Problem::DeletionTimeMissing);
             }
             let is_time = !self.has_orphan_link_as_dtime(&checked);
             self.require(is_time, checked.structure(), Problem::OrphanLinkStale);
-            // The list of bad blocks is in use without looking like it; whatever is reserved may
+            // The bad blocks inode owns its blocks although it looks unused. Reserved inodes may
             // have attributes.
             if ino.get() == BAD_BLOCKS {
                 self.claim_mapped_blocks(&checked)?;
@@ -183,7 +186,7 @@ impl<R: ReadAt> Checker<R> {
         self.check_used_inode(&checked)
     }
 
-    /// Checks that the inodes are in use that the superblock names.
+    /// Checks that the inodes that the superblock names are in use.
     pub(super) fn check_named_inodes(&mut self) {
         let superblock = self.reader.superblock();
         let has_resize = superblock.has(Features::RESIZE_INODE);
@@ -195,7 +198,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Checks an inode that has a use by its number, or none.
+    /// Checks a reserved inode, which has a fixed purpose or none.
     fn check_reserved_inode(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let (ino, inode, flags) = (checked.ino.get(), &checked.inode, checked.flags);
@@ -208,7 +211,7 @@ impl<R: ReadAt> Checker<R> {
             },
         );
         if ino == BAD_BLOCKS {
-            // Only the low halves are looked at.
+            // e2fsck only reads the low halves.
             let has_owner = inode.uid.get() != 0 || inode.gid.get() != 0;
             let has_more = flags.contains(InodeFlags::INLINE_DATA) || inode.file_acl_lo.get() != 0;
             self.require(
@@ -222,7 +225,7 @@ impl<R: ReadAt> Checker<R> {
         let is_named = superblock.named_inodes().contains(&ino);
         let has_resize = superblock.has(Features::RESIZE_INODE);
         let has_block = match ino {
-            // Only the first is looked at.
+            // e2fsck only reads the first block number.
             USER_QUOTA | GROUP_QUOTA | JOURNAL if !is_named => inode.links() != 0 || inode.block_map()[0] != 0,
             RESIZE if !has_resize => inode.block_map().iter().any(|&block| block != 0),
             _ => false,
@@ -235,7 +238,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Checks the length of the fields, and the checksum.
+    /// Checks the length of the fields, and verifies the checksum.
     fn check_fields_and_checksum(&mut self, checked: &CheckedInode) {
         let (inode, structure) = (&checked.inode, checked.structure());
         let bytes = inode.extra_isize.get();
@@ -249,8 +252,8 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Returns whether the time of deletion is the number of the next inode in a list of orphans.
-    /// They can be told apart unless a clock stood at the epoch.
+    /// Returns whether the time of deletion is the number of the next inode in the orphan list. It
+    /// cannot be mistaken for a time unless a clock was set to 1970.
     fn has_orphan_link_as_dtime(&self, checked: &CheckedInode) -> bool {
         let superblock = self.reader.superblock();
         let count = superblock.inodes_count.get();
@@ -286,14 +289,15 @@ impl<R: ReadAt> Checker<R> {
             self.require(size == 0, structure, Problem::SizeWithoutContent { size });
             0
         };
-        // Nobody counts bad blocks.
+        // The block count of the bad blocks inode is not maintained.
         if !is_bad_blocks {
             self.check_block_count(checked, attributes + content);
         }
         Ok(())
     }
 
-    /// Checks flags and high halves of numbers against the features, and the type.
+    /// Checks flags and high halves against the features of the file system and the type of the
+    /// inode.
     fn check_feature_flags(&mut self, checked: &CheckedInode) {
         let structure = checked.structure();
         let features = self.reader.superblock().features();
@@ -333,7 +337,7 @@ impl<R: ReadAt> Checker<R> {
         self.require(!has_index || may_have_index, structure, Problem::IndexUnexpected);
     }
 
-    /// Checks sizes that take features.
+    /// Checks sizes that need a feature.
     fn check_large_size(&mut self, checked: &CheckedInode) {
         const LARGE: u64 = 1 << 31;
         let superblock = self.reader.superblock();
@@ -377,7 +381,7 @@ impl<R: ReadAt> Checker<R> {
         self.require(has_huge || !is_huge, structure, Problem::InodeBlocksTooLarge);
     }
 
-    /// Reads an inode again, which was checked before.
+    /// Reads an inode again that was checked before.
     pub(super) fn reread_inode(&mut self, ino: Ino) -> Result<Option<CheckedInode>, ReadError> {
         let position = self.inodes.position(ino.get()).and_then(|(group, index)| {
             let table = self.groups.get(group)?.descriptor.inode_table();
@@ -394,8 +398,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(read.map(|()| CheckedInode::new(ino, bytes)))
     }
 
-    /// Claims blocks for a structure. They must be in the image, and not belong to anything else.
-    /// Returns whether they are in the image.
+    /// Claims blocks for a structure of an inode. Reports blocks outside of the image, and blocks
+    /// that belong to another structure. Returns whether the blocks are in the image.
     pub(super) fn claim_blocks(&mut self, structure: Structure, start: BlockNr, count: u64) -> bool {
         let (start, end) = (start.get(), start.get().saturating_add(count));
         let first = u64::from(self.reader.superblock().first_data_block.get()).max(1);

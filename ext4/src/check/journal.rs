@@ -1,4 +1,4 @@
-//! The journal: its superblock, and what it holds if it was not replayed.
+//! Checks the journal: its superblock, and whether it should be empty.
 
 use super::{Checker, Problem, report_unreadable};
 use crate::disk::features::Features;
@@ -10,13 +10,14 @@ use crate::read_at::ReadAt;
 use crate::units::{Ino, signed};
 
 impl<R: ReadAt> Checker<R> {
+    /// Checks whether the file system may have a journal, and the journal's superblock.
     pub(super) fn check_journal(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = superblock.journal_inum.get();
         let has_journal = superblock.has(Features::HAS_JOURNAL);
         let structure = Structure::Journal;
         if !has_journal {
-            // The number of its device alone is no fault.
+            // A device number alone is not a fault.
             let is_elsewhere = superblock.journal_uuid != [0; 16];
             self.require(ino == 0, Structure::Superblock, Problem::JournalInodeUnexpected { ino });
             self.require(!is_elsewhere, Structure::Superblock, Problem::JournalDeviceUnexpected);
@@ -47,8 +48,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Checks the superblock's copy of the journal's map and size, by which e2fsck finds a journal
-    /// whose inode is lost.
+    /// Checks the superblock's copy of the journal's block map and size. e2fsck uses it to find a
+    /// journal whose inode is lost.
     pub(super) fn check_journal_backup(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let (backup, journal) = (superblock.journal_backup(), superblock.journal_inum.get());
@@ -67,10 +68,10 @@ impl<R: ReadAt> Checker<R> {
         let inode = self.reader.read_inode(ino)?;
         let damaged = |what| Err(ReadError::Journal { what });
         if inode.file_type != FileType::RegularFile || inode.links != 1 {
-            return damaged("its inode is not a file with one link");
+            return damaged("its inode is not a regular file with one link");
         }
         if inode.size < u64::from(MIN_BLOCKS) * self.reader.block_size() as u64 {
-            return damaged("it is too short");
+            return damaged("it has fewer than 1,024 blocks");
         }
         let extents = self.reader.extents(&inode)?;
         JournalLog::open(&self.reader, extents, inode.size)

@@ -1,4 +1,4 @@
-//! Connections of directories and counts of links (passes 3 and 4 of e2fsck).
+//! Checks the connections of directories and the link counts (passes 3 and 4 of e2fsck).
 
 use std::collections::BTreeMap;
 
@@ -14,23 +14,24 @@ use crate::units::Ino;
 /// Parents of directories, by the number of the directory.
 #[derive(Default)]
 pub(super) struct Parents {
-    /// The directory that has its name.
+    /// The directory with an entry for it.
     pub(super) by_entry: BTreeMap<u32, u32>,
-    /// Its entry `..`.
+    /// The directory that its entry `..` names.
     pub(super) by_dot_dot: BTreeMap<u32, u32>,
-    /// There may be other names, in blocks or inodes that were not checked.
+    /// Set if other entries may exist, in blocks or inodes that were not checked.
     pub(super) incomplete: bool,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// Compares the parent of each directory with its `..`, and follows the parents up to the root.
+    /// Checks that `..` of each directory names its parent, and that each directory is reachable
+    /// from the root.
     pub(super) fn check_connections(&mut self) {
         let root = Ino::ROOT.get();
         if !self.inodes.get(root).is_some_and(|used| used.is_directory()) {
             self.report(Structure::Inode { ino: root }, Problem::RootMissing);
         }
         let parents = std::mem::take(&mut self.parents);
-        // By directory: its ancestors end at the root.
+        // By directory: whether its ancestors lead to the root.
         let mut known: BTreeMap<u32, bool> = BTreeMap::from([(root, true)]);
         for (&directory, &found) in &parents.by_dot_dot {
             let structure = Structure::Inode { ino: directory };
@@ -48,7 +49,7 @@ impl<R: ReadAt> Checker<R> {
                 if let Some(&reaches) = known.get(&at) {
                     break reaches;
                 }
-                // One that is met again before it is known is in a circle.
+                // A directory that is visited again before its result is known is in a cycle.
                 known.insert(at, false);
                 path.push(at);
                 match parents.by_entry.get(&at) {
@@ -64,7 +65,7 @@ impl<R: ReadAt> Checker<R> {
         self.parents = parents;
     }
 
-    /// Compares the links of each inode with those found.
+    /// Compares the link count of each inode with the links found.
     pub(super) fn check_link_counts(&mut self) -> Result<(), ReadError> {
         let incomplete = self.parents.incomplete;
         let has_dir_nlink = self.reader.superblock().has(Features::DIR_NLINK);
@@ -111,8 +112,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Returns whether a directory may have had more links than the kernel counts, and lost some:
-    /// it does not count them again then.
+    /// Returns whether a directory may have had more links than the kernel can count. The kernel
+    /// then keeps its link count at 1, even if it loses links.
     fn was_uncounted(&mut self, ino: u32) -> Result<bool, ReadError> {
         let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| {

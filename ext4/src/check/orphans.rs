@@ -1,5 +1,5 @@
-//! Orphans: files that were open without a name, or were being cut, when the power went
-//! (`release_orphan_inodes` of e2fsck). They are in a list, or in a file of their numbers.
+//! Checks orphans: files that were open without a name, or were being truncated, at the time of a
+//! crash (`release_orphan_inodes` of e2fsck). They are in a list, or in a file of their numbers.
 
 use zerocopy::FromBytes;
 
@@ -13,6 +13,7 @@ use crate::read_at::ReadAt;
 use crate::units::{BlockNr, Ino};
 
 impl<R: ReadAt> Checker<R> {
+    /// Reads the orphan list and the orphan file.
     pub(super) fn collect_orphans(&mut self) -> Result<(), ReadError> {
         self.read_orphan_list()?;
         if self.reader.superblock().has(Features::ORPHAN_FILE) {
@@ -21,7 +22,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Follows the list: each inode names the next where others say when they were deleted.
+    /// Reads the orphan list: the time of deletion of each inode is the number of the next inode.
     fn read_orphan_list(&mut self) -> Result<(), ReadError> {
         let mut next = self.reader.superblock().last_orphan.get();
         let mut structure = Structure::Superblock;
@@ -35,6 +36,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
+    /// Reads the inode numbers in the orphan file.
     fn read_orphan_file(&mut self) -> Result<(), ReadError> {
         let superblock = self.reader.superblock();
         let ino = Ino(superblock.orphan_file_inum.get());
@@ -63,7 +65,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Reads a block of the file: numbers of inodes, or zeros. Returns whether it is one.
+    /// Reads a block of the orphan file: inode numbers, with zeros between them. Returns whether
+    /// the block is valid.
     fn read_orphan_block(
         &mut self,
         structure: Structure,
@@ -87,7 +90,7 @@ impl<R: ReadAt> Checker<R> {
         true
     }
 
-    /// Adds an orphan. Returns whether it can be one.
+    /// Adds an orphan. Returns whether it is valid and new.
     fn add_orphan(&mut self, structure: Structure, ino: u32) -> bool {
         let superblock = self.reader.superblock();
         let files = superblock.first_inode()..=superblock.inodes_count.get();
@@ -100,7 +103,7 @@ impl<R: ReadAt> Checker<R> {
         is_new
     }
 
-    /// Checks that all orphans are in use, once the inodes are known.
+    /// Checks that all orphans are in use, once all inodes were checked.
     pub(super) fn check_orphans(&mut self) {
         for &ino in &self.orphans {
             let is_used = self.inodes.get(ino).is_some() || self.is_in_unknown_group(ino);

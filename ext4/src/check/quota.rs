@@ -1,6 +1,6 @@
-//! Quota files: a header, and a tree that leads from each user, group or project to its usage and
-//! limits (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). The usage itself is not compared with
-//! the files.
+//! Checks quota files: a header, and a tree that leads from each user, group or project to its
+//! usage and limits (`fs/quota/quota_v2.c`, `fs/quota/quota_tree.c`). Does not compare the usage
+//! with the files.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,22 +17,22 @@ use crate::read::{Inode, ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::{Extent, Ino, as_chunks};
 
-/// A quota file that is being looked at.
+/// Quota file under check.
 struct QuotaFile {
     extents: Vec<Extent>,
-    /// Blocks of 1 KiB, by the header.
+    /// Number of blocks of 1 KiB, according to the header.
     block_count: u32,
-    /// Blocks that the tree led to: `None` for a node, and for a leaf its entries that the tree has
-    /// not led to yet.
+    /// Blocks that the tree leads to: `None` for a node, or for a leaf the number of its entries
+    /// that the tree has not led to yet.
     seen: BTreeMap<u32, Option<u16>>,
 }
 
-/// A node of the tree that is to be looked at.
+/// Node of the tree, to be checked.
 struct QuotaNode {
     block: u32,
-    /// Levels above it.
+    /// Number of levels above it.
     depth: u8,
-    /// First bytes of the numbers below it, one for each level above.
+    /// First bytes of the identifiers below it, one for each level above.
     prefix: u32,
 }
 
@@ -63,8 +63,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(())
     }
 
-    /// Returns what is wrong with a quota file: the first thing, as the rest has little meaning
-    /// then.
+    /// Returns the first problem of a quota file. The rest of a damaged file has little meaning.
     fn check_quota_file(&mut self, inode: &Inode, magic: u32) -> Result<Option<QuotaProblem>, ReadError> {
         if inode.file_type != FileType::RegularFile {
             return Ok(Some(QuotaProblem::NotFile));
@@ -93,6 +92,7 @@ impl<R: ReadAt> Checker<R> {
         self.check_quota_tree(&mut file)
     }
 
+    /// Checks the tree of a quota file.
     fn check_quota_tree(&mut self, file: &mut QuotaFile) -> Result<Option<QuotaProblem>, ReadError> {
         let mut pending = vec![QuotaNode {
             block: TREE_ROOT,
@@ -131,7 +131,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(unreached.map(|(&block, _)| QuotaProblem::EntriesUnreached { block }))
     }
 
-    /// A block of entries, which has to have that of a number.
+    /// Checks a block of entries, which must have an entry for `id`.
     fn check_quota_leaf(
         &mut self,
         file: &mut QuotaFile,
@@ -163,7 +163,7 @@ impl<R: ReadAt> Checker<R> {
         }
     }
 
-    /// Reads a block of a quota file; a hole of the file is zeros.
+    /// Reads a block of a quota file. A hole reads as zeros.
     fn read_quota_block(&mut self, file: &QuotaFile, block: u32) -> Result<[u8; BLOCK_LEN], ReadError> {
         let mut bytes = [0; BLOCK_LEN];
         let (at, block_size) = (u64::from(block) * BLOCK_LEN as u64, self.reader.block_size() as u64);
@@ -176,7 +176,7 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// Returns what was read, unless it is damaged: that was found with the inodes.
+/// Returns the value, or `None` if it is damaged. The damage was reported with the inodes.
 fn if_readable<T>(result: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
     match result {
         Ok(value) => Ok(Some(value)),

@@ -1,4 +1,5 @@
-//! The inode that owns the blocks reserved for group descriptors (`check_resize_inode` of e2fsck).
+//! Checks the resize inode, which owns the blocks reserved for group descriptors
+//! (`check_resize_inode` of e2fsck).
 
 use std::iter;
 
@@ -12,10 +13,9 @@ use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
 impl<R: ReadAt> Checker<R> {
-    /// Checks the map of reserved blocks, and returns how many blocks it has.
+    /// Checks the map of reserved blocks. Returns the number of blocks in it.
     ///
-    /// The reserved blocks themselves belong to the groups that they lie in, and are claimed
-    /// already.
+    /// The reserved blocks belong to the groups that they lie in, and are claimed already.
     pub(super) fn check_resize_inode(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let structure = checked.structure();
         let is_file = checked.file_type() == Some(FileType::RegularFile) && checked.inode.links() == 1;
@@ -43,10 +43,10 @@ impl<R: ReadAt> Checker<R> {
         let reserved = u64::from(superblock.reserved_gdt_blocks.get());
         let count = 1 + reserved * (1 + backups.len() as u64);
         if reserved > found.len() as u64 {
-            // So many cannot be listed, which was found before.
+            // The map has no room for that many. This was reported before.
             return Ok(count);
         }
-        // The first block after the superblock of group 0 is number 0.
+        // Reserved blocks are numbered from the block after the superblock of group 0.
         let start = self.group_start(0) + 1;
         let mut expected = vec![0; found.len()];
         for index in first..first + reserved {
@@ -61,7 +61,7 @@ impl<R: ReadAt> Checker<R> {
             let Some(found) = self.read_block_numbers(structure, block)? else {
                 break;
             };
-            // It lists the blocks of the same index in the groups with backups.
+            // Each reserved block lists the blocks with the same index in the groups with backups.
             let expected: Vec<u64> = backups
                 .iter()
                 .map(|&group| self.group_start(group) + 1 + index)
@@ -73,8 +73,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(count)
     }
 
-    /// Compares the numbers of a block with those expected, after which zeros follow. Returns
-    /// whether they are equal.
+    /// Compares the numbers in a block with the expected ones, which zeros follow. Returns whether
+    /// they are equal.
     fn check_reserved_blocks(
         &mut self,
         structure: Structure,
@@ -91,6 +91,7 @@ impl<R: ReadAt> Checker<R> {
         false
     }
 
+    /// Reads the block numbers in an indirect block.
     fn read_block_numbers(&mut self, structure: Structure, block: u64) -> Result<Option<Vec<u32>>, ReadError> {
         let bytes = self.read_block(structure, block)?;
         Ok(bytes.map(|bytes| numbers(&bytes).collect()))

@@ -1,4 +1,4 @@
-//! The superblock: its fields must make sense together (`check_super_block` of e2fsck).
+//! Checks that the fields of the superblock are consistent (`check_super_block` of e2fsck).
 
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -17,11 +17,11 @@ use crate::units::Ino;
 
 const SUPERBLOCK: Structure = Structure::Superblock;
 
-/// The last version of the hash of names (`DX_HASH_SIPHASH`).
+/// Highest version of the hash of names (`DX_HASH_SIPHASH`).
 const MAX_HASH_VERSION: u8 = 6;
 
-/// Gives the reader the superblock, and has it read through the journal, which may hold another
-/// one. Returns whether there is a superblock that can be checked.
+/// Sets the superblock of the reader, and loads the journal, which may hold a newer superblock.
+/// Returns whether the reader has a usable superblock.
 pub(super) fn load_superblock<R: ReadAt>(
     reader: &mut Reader<R>,
     superblock: Superblock,
@@ -40,7 +40,7 @@ pub(super) fn load_superblock<R: ReadAt>(
     Ok(true)
 }
 
-/// Checks the superblock that counts. Returns whether the rest can be checked.
+/// Checks the current superblock. Returns whether the rest of the image can be checked.
 pub(super) fn check_superblock<R: ReadAt>(
     reader: &Reader<R>,
     len: u64,
@@ -68,7 +68,7 @@ pub(super) fn check_superblock<R: ReadAt>(
     Ok(is_sane)
 }
 
-/// Checks sizes and counts that others depend on, in an image with `available` blocks.
+/// Checks sizes and counts that other structures depend on, in an image of `available` blocks.
 fn check_geometry(superblock: &Superblock, block_len: usize, available: u64, findings: &mut Findings) {
     let mut require = |holds, problem| findings.require(holds, SUPERBLOCK, problem);
     let found = superblock.block_count();
@@ -77,7 +77,7 @@ fn check_geometry(superblock: &Superblock, block_len: usize, available: u64, fin
     let groups = superblock.group_count(found);
     let (found, expected) = (superblock.first_data_block.get(), first_data_block(block_len));
     require(found == expected, Problem::FirstBlockWrong { found, expected });
-    // A bitmap is one block.
+    // A bitmap has one block.
     let bits = block_len * 8;
     let blocks = superblock.blocks_per_group.get();
     let is_right = blocks % 8 == 0 && (8..=bits).contains(&(blocks as usize));
@@ -94,7 +94,7 @@ fn check_geometry(superblock: &Superblock, block_len: usize, available: u64, fin
         u64::from(found) == expected,
         Problem::InodeCountWrong { found, expected },
     );
-    // The field counts with `64bit` alone, and must make sense without.
+    // The field is used with `64bit` alone, but must be valid without it too.
     let bytes = superblock.desc_size.get().into();
     let is_right = bytes == 0 || u64::is_power_of_two(bytes) && bytes <= 1024;
     require(is_right, Problem::DescriptorSizeWrong { bytes });
@@ -112,7 +112,7 @@ fn check_geometry(superblock: &Superblock, block_len: usize, available: u64, fin
     require(is_right, Problem::DescriptorSizeWrong { bytes });
 }
 
-/// Returns whether the descriptors of all groups fit into the first one, where they lie without
+/// Returns whether the descriptors of all groups fit in the first group, where they lie without
 /// `meta_bg`.
 fn has_room_for_descriptors(superblock: &Superblock, block_len: usize) -> bool {
     let size = superblock.descriptor_len();
@@ -163,8 +163,7 @@ fn check_other_fields(superblock: &Superblock, block_len: usize, findings: &mut 
     require(ino == 0 || needs_recovery, Problem::OrphanListNotEmpty { ino });
 }
 
-/// Checks the block by which two hosts notice that both have mounted the file system
-/// (`ext2fs_mmp_read` of e2fsprogs).
+/// Checks the block for multiple-mount protection (`ext2fs_mmp_read` of e2fsprogs).
 fn check_mmp<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &mut Findings) -> Result<(), ReadError> {
     if !superblock.has(Features::MMP) {
         return Ok(());
@@ -191,7 +190,7 @@ fn check_mmp<R: ReadAt>(reader: &Reader<R>, superblock: &Superblock, findings: &
     Ok(())
 }
 
-/// The block of `mmp`, if it is where one can be.
+/// Returns the block for multiple-mount protection, if it is in a valid place.
 pub(super) fn mmp_block(superblock: &Superblock) -> Option<u64> {
     let block = superblock.mmp_block.get();
     let is_possible = block > superblock.first_data_block.get().into() && block < superblock.block_count();

@@ -1,23 +1,24 @@
-//! Facts of each inode in use that later passes need: for names, links and bitmaps.
+//! Used inodes, with the fields that later steps need: for names, links and bitmaps.
 
 use crate::file_type::FileType;
 
-/// Facts of an inode in use.
+/// Inode in use.
 #[derive(Clone, Copy)]
 pub(super) struct UsedInode {
-    /// Its position in its group.
+    /// Position of the inode in its group.
     pub(super) index: u32,
-    /// None if it is unknown: the inode is in use all the same.
+    /// Type of the file, or `None` if it is unknown. The inode is in use nevertheless.
     pub(super) file_type: Option<FileType>,
-    /// Links, by its own count.
+    /// Number of links according to the inode.
     pub(super) links: u16,
-    /// Links that were found: names, and for a directory its `.` and the `..` of those in it.
+    /// Number of links found: names, and for a directory its `.` and the `..` of its
+    /// subdirectories.
     pub(super) links_found: u32,
-    /// It needs no name.
+    /// The inode needs no name.
     pub(super) nameless: bool,
-    /// It is one of AFS, whose names are elsewhere.
+    /// The inode belongs to AFS, which keeps its names elsewhere.
     pub(super) afs: bool,
-    /// It is an orphan: open when its last name was removed.
+    /// The inode is an orphan: it was open when its last name was removed.
     pub(super) orphan: bool,
 }
 
@@ -27,7 +28,7 @@ impl UsedInode {
     }
 }
 
-/// Facts of all inodes in use: group by group, in the order of their numbers.
+/// All inodes in use, by group, in the order of their numbers.
 pub(super) struct UsedInodes {
     groups: Vec<Vec<UsedInode>>,
     per_group: u32,
@@ -45,7 +46,7 @@ impl UsedInodes {
         self.per_group
     }
 
-    /// Goes on with the inodes of the next group.
+    /// Begins the next group. Inodes that are added belong to it.
     pub(super) fn begin_group(&mut self) {
         if let Some(last) = self.groups.last_mut() {
             last.shrink_to_fit();
@@ -53,51 +54,51 @@ impl UsedInodes {
         self.groups.push(Vec::new());
     }
 
-    /// Adds an inode of the last group, whose number is the highest so far.
+    /// Adds an inode to the last group. Its number must be the highest so far.
     pub(super) fn push(&mut self, used: UsedInode) {
         self.groups.last_mut().expect("a group was begun").push(used);
     }
 
     pub(super) fn get(&self, ino: u32) -> Option<&UsedInode> {
         let (group, index) = self.position(ino)?;
-        let facts = self.groups.get(group)?;
-        facts.get(index_of(facts, index)?)
+        let inodes = self.groups.get(group)?;
+        inodes.get(index_of(inodes, index)?)
     }
 
     pub(super) fn get_mut(&mut self, ino: u32) -> Option<&mut UsedInode> {
         let (group, index) = self.position(ino)?;
-        let facts = self.groups.get_mut(group)?;
-        let index = index_of(facts, index)?;
-        facts.get_mut(index)
+        let inodes = self.groups.get_mut(group)?;
+        let index = index_of(inodes, index)?;
+        inodes.get_mut(index)
     }
 
-    /// The group of an inode, which need not exist, and its position in it.
+    /// Returns the group of an inode, which need not exist, and the inode's position in the group.
     pub(super) fn position(&self, ino: u32) -> Option<(usize, u32)> {
         let index = ino.checked_sub(1)?;
         let group = index.checked_div(self.per_group)?;
         Some((group as usize, index % self.per_group))
     }
 
-    /// Facts of a group's inodes in use, in the order of their numbers.
+    /// Returns the used inodes of a group, in the order of their numbers.
     pub(super) fn in_group(&self, group: u32) -> impl Iterator<Item = UsedInode> + '_ {
         self.groups.get(group as usize).into_iter().flatten().copied()
     }
 
-    /// Numbers of all inodes in use.
+    /// Returns the numbers of all used inodes.
     pub(super) fn numbers(&self) -> impl Iterator<Item = u32> + '_ {
         let per_group = self.per_group;
         (0u32..)
             .zip(&self.groups)
-            .flat_map(move |(group, facts)| facts.iter().map(move |used| group * per_group + used.index + 1))
+            .flat_map(move |(group, inodes)| inodes.iter().map(move |used| group * per_group + used.index + 1))
     }
 }
 
-/// The index of the used whose inode has a position in its group.
-fn index_of(facts: &[UsedInode], index: u32) -> Option<usize> {
-    // They are equal in a group without gaps.
-    let dense = facts.get(index as usize).is_some_and(|used| used.index == index);
+/// Returns the index in `inodes` of the inode with a position in its group.
+fn index_of(inodes: &[UsedInode], index: u32) -> Option<usize> {
+    // Index and position are equal if all inodes before this one are in use.
+    let dense = inodes.get(index as usize).is_some_and(|used| used.index == index);
     if dense {
         return Some(index as usize);
     }
-    facts.binary_search_by_key(&index, |used| used.index).ok()
+    inodes.binary_search_by_key(&index, |used| used.index).ok()
 }

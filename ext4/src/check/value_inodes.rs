@@ -1,5 +1,5 @@
-//! Inodes that hold values of extended attributes (`ea_inode`), each of which many attributes may
-//! have.
+//! Checks inodes that hold values of extended attributes (`ea_inode`). Many attributes may share
+//! one of them.
 
 use super::{Checker, Problem, report_unreadable};
 use crate::checksum;
@@ -9,48 +9,49 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::Ino;
 
-/// An inode that holds a value.
+/// Inode that holds the value of an attribute.
 #[derive(Clone, Copy)]
 pub(super) struct ValueInode {
-    /// Its size in bytes.
+    /// Size in bytes.
     pub(super) size: u64,
-    /// The hash of the value, if it can be one.
+    /// Computed hash of the value, or `None` if the inode cannot hold a value.
     pub(super) hash: Option<u32>,
-    /// The inode has that hash.
+    /// The hash in the inode is right, or was not compared.
     hash_ok: bool,
-    /// Inode whose value it is, and its generation, if it was made before value_inodes had hashes and
-    /// counts (`EXT4_XATTR_INODE_GET_PARENT`).
+    /// Number and generation of the inode with the attribute, if this value inode is from before
+    /// value inodes had hashes and counts (`EXT4_XATTR_INODE_GET_PARENT`).
     parent: (u32, u32),
 }
 
 impl ValueInode {
-    /// Returns whether it was made for an inode before value_inodes had hashes and counts.
+    /// Returns whether the value inode names `owner` as its parent, as value inodes did before
+    /// they had hashes and counts.
     fn was_made_for(self, owner: XattrOwner) -> bool {
         self.parent == (owner.ino, owner.generation)
     }
 }
 
-/// An inode with an attribute.
+/// Inode with an attribute.
 #[derive(Clone, Copy)]
 pub(super) struct XattrOwner {
     pub(super) ino: u32,
     pub(super) generation: u32,
 }
 
-/// The use of an inode as the value_inode of a value.
+/// Use of an inode as a value inode.
 #[derive(Default)]
 pub(super) struct ValueInodeUse {
-    /// Attributes that have it.
+    /// Number of attributes with the value.
     found: u32,
-    /// It was made before value_inodes had hashes and counts.
+    /// The inode is from before value inodes had hashes and counts.
     is_legacy: bool,
-    /// None if it cannot be read.
+    /// The inode, or `None` if it cannot be read.
     value_inode: Option<ValueInode>,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// The inode that holds the value of one more attribute, and whether it is an old one of that
-    /// attribute's inode. However many attributes have it, it is read once.
+    /// Counts one more attribute that uses a value inode. Returns the inode, and whether it is a
+    /// legacy one of that attribute's inode. Reads the inode once, however many attributes use it.
     pub(super) fn use_value_inode(
         &mut self,
         ino: u32,
@@ -92,7 +93,7 @@ impl<R: ReadAt> Checker<R> {
         let len = usize::try_from(inode.size)
             .ok()
             .filter(|len| (1..=MAX_VALUE_LEN).contains(len));
-        // One that holds no value is found with those that have it.
+        // An inode that cannot hold a value is reported by its attributes.
         let Some(len) = len.filter(|_| inode.holds_value()) else {
             return Ok(Some(value_inode));
         };
@@ -106,7 +107,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(Some(value_inode))
     }
 
-    /// Checks that the value_inodes are in use, and compares their counts with the attributes.
+    /// Checks that the value inodes are in use, and compares their hashes and reference counts
+    /// with the attributes.
     pub(super) fn check_value_inodes(&mut self) -> Result<(), ReadError> {
         let value_inodes = std::mem::take(&mut self.value_inodes);
         for (&ino, usage) in &value_inodes {

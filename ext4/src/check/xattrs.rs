@@ -1,4 +1,5 @@
-//! Extended attributes: in the inode, in a block that inodes share, and in inodes of their own.
+//! Checks extended attributes: in the inode, in a block that inodes share, and in inodes of their
+//! own.
 
 use std::iter;
 
@@ -16,31 +17,31 @@ use crate::read::{ReadError, Structure};
 use crate::read_at::ReadAt;
 use crate::units::BlockNr;
 
-/// The use of a block of attributes.
+/// Use of a block of attributes by inodes.
 pub(super) struct XattrBlockUse {
-    /// An inode that has it.
+    /// One of the inodes with the block.
     ino: u32,
-    /// Inodes that have it, by its own count.
+    /// Number of inodes with the block, according to its header.
     refcount: u32,
-    /// Inodes that have it.
+    /// Number of inodes with the block, as found.
     found: u32,
-    /// Blocks of its values that have inodes of their own.
+    /// Number of blocks of value inodes that its attributes use.
     value_blocks: u64,
 }
 
-/// A part of the image that holds attributes.
+/// Bytes of the image that hold attributes.
 struct XattrArea<'a> {
     owner: XattrOwner,
     structure: Structure,
     bytes: &'a [u8],
     /// Offset of the first entry in the bytes.
     first: usize,
-    /// It is a block: its entries are in order, and each has a hash.
+    /// Set for a block of attributes. Its entries are ordered, and each has a hash.
     is_block: bool,
 }
 
 impl<R: ReadAt> Checker<R> {
-    /// Checks the attributes of an inode, and returns the number of blocks that they take.
+    /// Checks the attributes of an inode. Returns the number of blocks that they take.
     pub(super) fn check_xattrs(&mut self, checked: &CheckedInode) -> Result<u64, ReadError> {
         let mut blocks = 0;
         let area = checked.xattr_area();
@@ -107,7 +108,8 @@ impl<R: ReadAt> Checker<R> {
         Ok(blocks)
     }
 
-    /// Checks entries and values. Returns the number of blocks of values with inodes of their own.
+    /// Checks entries and their values. Returns the number of blocks of value inodes that they
+    /// use.
     fn check_xattr_entries(&mut self, area: &XattrArea<'_>) -> Result<u64, ReadError> {
         let structure = area.structure;
         let mut blocks = 0;
@@ -154,6 +156,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(blocks)
     }
 
+    /// Checks the name of an attribute, and in a block its order.
     fn check_xattr_name<'a>(
         &mut self,
         area: &XattrArea<'_>,
@@ -174,7 +177,7 @@ impl<R: ReadAt> Checker<R> {
         *last = Some(this);
     }
 
-    /// Checks a value. Returns the hashes that its entry may have.
+    /// Checks a value. Returns the hashes that its entry may have, or `None` if they are unknown.
     fn check_xattr_value(
         &mut self,
         area: &XattrArea<'_>,
@@ -201,14 +204,14 @@ impl<R: ReadAt> Checker<R> {
         if len > 0 {
             values.push((offset, offset + len.next_multiple_of(4)));
         }
-        // Such overlap, and would be read for each entry again.
+        // These values overlap. To hash them for each entry would take too long.
         if values.iter().map(|(start, end)| end - start).sum::<usize>() > area.bytes.len() {
             return Ok(None);
         }
         Ok(Some(hashes(name, &xattr::value_words(value))))
     }
 
-    /// Checks a value in an inode of its own.
+    /// Checks a value in an inode of its own. Adds the number of its blocks to `blocks`.
     fn check_value_in_inode(
         &mut self,
         area: &XattrArea<'_>,
@@ -228,7 +231,7 @@ impl<R: ReadAt> Checker<R> {
             *blocks += value_blocks;
             return Ok(None);
         };
-        // Nor were its blocks counted.
+        // Legacy value inodes are not counted in the owner's blocks.
         *blocks += if is_legacy { 0 } else { value_blocks };
         let (found, expected) = (value_inode.size, len as u64);
         let problem = Problem::XattrValueSizeWrong { ino, found, expected };
@@ -237,7 +240,7 @@ impl<R: ReadAt> Checker<R> {
         Ok(hash.map(|hash| hashes(name, &iter::once(hash))))
     }
 
-    /// Compares the counts of blocks of attributes with the inodes that have them.
+    /// Compares the reference counts of blocks of attributes with the inodes that have them.
     pub(super) fn check_xattr_block_references(&mut self) {
         for (&block, block_use) in &self.xattr_blocks {
             let structure = Structure::XattrBlock {
@@ -251,7 +254,8 @@ impl<R: ReadAt> Checker<R> {
     }
 }
 
-/// The two hashes that an attribute may have: old kernels took the bytes of its name as signed.
+/// Returns the two hashes that an attribute may have: old kernels took the bytes of its name as
+/// signed.
 fn hashes(name: &[u8], words: &(impl Iterator<Item = u32> + Clone)) -> [u32; 2] {
     [NameBytes::Unsigned, NameBytes::Signed].map(|bytes| xattr::entry_hash(name, bytes, words.clone()))
 }
