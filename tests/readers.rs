@@ -165,7 +165,7 @@ fn errors_of_a_reader_name_no_path() {
     let disk = DiskImage::new(&image).unwrap();
     assert_eq!(
         text(disk.list(b"/nothing").unwrap_err()),
-        "could not look into the disk image: could not read \"/nothing\" in it: there is no such file or directory"
+        "could not look into the disk image: could not read \"/nothing\" in it: no such file or directory"
     );
 
     let lost = DiskImage::new(store(&image, 0)).unwrap_err();

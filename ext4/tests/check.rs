@@ -120,7 +120,10 @@ fn a_finding_says_what_is_wrong_and_where() {
     let said: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
     assert_eq!(
         said,
-        ["inode 2: its checksum is wrong", "inode 2: it has 4 links, and says 5"]
+        [
+            "inode 2: its checksum is wrong",
+            "inode 2: the link count is 5, should be 4"
+        ]
     );
     assert_eq!(report.more, 0);
     for (finding, problem, code) in [

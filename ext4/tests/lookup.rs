@@ -218,7 +218,10 @@ fn a_directory_in_itself_ends_a_walk() {
         .collect();
     assert_eq!(
         errors,
-        [format!("inode {} is damaged: it is a directory in two places", a.get())]
+        [format!(
+            "inode {} is damaged: it is a directory with two names",
+            a.get()
+        )]
     );
     assert_eq!(
         outcome(

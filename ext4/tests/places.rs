@@ -5,7 +5,8 @@
 use std::collections::BTreeSet;
 use std::io::Cursor;
 
-use ext4::read::{InodeBlocks, fields};
+use ext4::read::InodeBlocks;
+use ext4::read::superblock_fields::superblock_fields;
 use ext4::{BlockRange, BlockSize, Ino, Options, Reader, Size};
 
 use support::content::Content;
@@ -82,7 +83,7 @@ fn every_block_in_use_belongs_to_something() {
 #[test]
 fn fields_of_the_superblock_are_those_that_it_has() {
     let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
-    let fields = |image: &[u8]| fields::superblock(&Reader::open(Cursor::new(image)).unwrap());
+    let fields = |image: &[u8]| superblock_fields(&Reader::open(Cursor::new(image)).unwrap());
     let before = fields(&image);
     let value = |name: &str| before.iter().find(|(field, _)| *field == name).unwrap().1.clone();
     assert_eq!(value("uuid"), "61207575-6964-206f-6620-612074657374");
@@ -97,7 +98,7 @@ fn fields_of_the_superblock_are_those_that_it_has() {
         let mut other = image.clone();
         other[1024 + at] ^= 1;
         if let Ok(reader) = Reader::open(Cursor::new(&other)) {
-            assert_ne!(fields::superblock(&reader), before, "byte {at:#x} is in no field");
+            assert_ne!(superblock_fields(&reader), before, "byte {at:#x} is in no field");
             found += 1;
         }
     }

@@ -1,7 +1,7 @@
 //! Where things are: counted, with the first few of each kind.
 
 use ext4::BlockNr;
-use ext4::read::{Extent, InodeBlocks};
+use ext4::read::{FileExtent, InodeBlocks};
 
 use super::difference::{DiffSection, Difference};
 use super::owners::{Table, TableKind};
@@ -81,7 +81,7 @@ pub(super) fn moved((a_ino, a): (u32, &InodeBlocks), (b_ino, b): (u32, &InodeBlo
 }
 
 /// Extents from one on: the first block in the file, their number, and the first block in the image.
-fn extents(extents: &[Extent], from: usize) -> String {
+fn extents(extents: &[FileExtent], from: usize) -> String {
     let shown = extents[from..].iter().take(SHOWN_EXTENTS).map(|extent| {
         let unwritten = if extent.unwritten { " unwritten" } else { "" };
         format!(

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use ext4::read::fields::{self, Fields};
+use ext4::read::superblock_fields::{SuperblockFields, superblock_fields};
 use ext4::read::{self, DirEntry, Inode, InodeBlocks, SuperblockInfo};
 use ext4::{BlockNr, BlockRange, FileType, Ino, ReadError, Reader, Xattrs};
 
@@ -100,8 +100,8 @@ impl Side {
         read(&self.reader).map_err(|error| DiffError::new(&self.path, error))
     }
 
-    pub(super) fn superblock_fields(&self) -> Fields {
-        fields::superblock(&self.reader)
+    pub(super) fn superblock_fields(&self) -> SuperblockFields {
+        superblock_fields(&self.reader)
     }
 
     pub(super) fn inode(&self, ino: Ino) -> Result<Inode, DiffError> {

@@ -1,7 +1,7 @@
 //! The resize inode, which owns the blocks reserved for group descriptors, where `resize2fs` finds
 //! them (`ext2fs_create_resize_inode`).
 
-use crate::disk::block_map::{self, numbers_per_block, reach};
+use crate::disk::block_map::{self, numbers_per_block, reachable_blocks};
 use crate::disk::inode::BLOCK_LEN;
 use crate::layout::Layout;
 use crate::layout::geometry;
@@ -44,7 +44,7 @@ pub(crate) fn encode(layout: &Layout, map: BlockNr) -> ResizeInode {
     blocks.insert(0, (map, indirect_block(&numbers, block_size.len())));
     ResizeInode {
         inode_block: block_map::double_indirect_root(lo(map.get())),
-        size: reach(2, block_size.len()) << block_size.log2(),
+        size: reachable_blocks(2, block_size.len()) << block_size.log2(),
         block_count: 1 + layout.reserved_descriptor_blocks * (1 + backup_groups.len() as u64),
         blocks,
     }

@@ -44,7 +44,7 @@ use super::{Formatter, Summary};
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::hash::NameHasher;
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, block_of, device_block};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, i_block_from, device_block};
 use crate::encode::directory::DirectoryBlocks;
 use crate::encode::entries::{DirectoryContext, DirectoryEntry};
 use crate::encode::inline;
@@ -336,7 +336,7 @@ impl<O: Output> Finisher<O> {
             }
             Kind::Symlink(target) if target.len() <= MAX_FAST_SYMLINK => {
                 fields.size = target.len() as u64;
-                fields.block = block_of(target);
+                fields.block = i_block_from(target);
             }
             Kind::CharDevice(device) | Kind::BlockDevice(device) => fields.block = device_block(*device),
             Kind::File(_) | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => {}

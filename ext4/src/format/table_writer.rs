@@ -8,7 +8,7 @@ use crate::block_writer::BlockWriter;
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::group_desc::{self, GroupDesc};
-use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, block_of};
+use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, i_block_from};
 use crate::disk::journal::JournalSuperblock;
 use crate::disk::superblock::OFFSET;
 use crate::encode::inode::{self, InodeFields};
@@ -55,7 +55,7 @@ impl<'format, O: Output> TableWriter<'format, O> {
         fields.size = data.len();
         if let Some(content) = data.inline() {
             fields.flags |= InodeFlags::INLINE_DATA;
-            fields.block = block_of(&content[..content.len().min(BLOCK_LEN)]);
+            fields.block = i_block_from(&content[..content.len().min(BLOCK_LEN)]);
             return Ok(());
         }
         let block_size = self.options.block_size;

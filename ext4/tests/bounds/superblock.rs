@@ -47,7 +47,7 @@ fn use_all(image: &Sparse) {
     let read = || -> Result<(), ReadError> {
         let reader = Reader::open(image)?;
         assert!(reader.info().block_size >= 1024);
-        assert!(!ext4::read::fields::superblock(&reader).is_empty());
+        assert!(!ext4::read::superblock_fields::superblock_fields(&reader).is_empty());
         let root = reader.root()?;
         reader.read_dir(&root)?;
         reader.blocks(&root)?;

@@ -1,36 +1,36 @@
-//! Blocks in use, each of which belongs to one structure.
+//! [`ClaimedBlocks`]: the used blocks of an image, each of which may belong to one structure only.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-/// Blocks of one part, whose numbers within it have 16 bits.
+/// Number of blocks of a part. Numbers within a part have 16 bits.
 const PART_BLOCKS: u64 = 1 << 15;
-/// Most runs of a part, before a bit for each block takes less memory.
+/// Maximum number of runs of a part. With more, a bit for each block takes less memory.
 const MAX_RUNS: usize = 512;
 
-/// The use of a block.
+/// Use of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum BlockRole {
-    /// The block bitmap of a group.
+    /// Block bitmap of a group.
     BlockBitmap,
-    /// The inode bitmap of a group.
+    /// Inode bitmap of a group.
     InodeBitmap,
-    /// The inode table of a group.
+    /// Inode table of a group.
     InodeTable,
-    /// Multiple-mount protection.
+    /// Block for multiple-mount protection.
     Mmp,
     /// Content, extent tree, block map or attributes of an inode.
     Inode,
 }
 
 impl BlockRole {
-    /// Names a block that has the role.
+    /// Describes a block that has the role.
     pub(super) fn of_block(self, block: u64) -> String {
         match self {
             Self::Inode => format!("block {block}"),
-            Self::Mmp => format!("block {block}, by which two hosts notice each other,"),
+            Self::Mmp => format!("block {block} for multiple-mount protection"),
             _ => format!("block {block} of its {self}"),
         }
     }
@@ -48,22 +48,22 @@ impl fmt::Display for BlockRole {
     }
 }
 
-/// The blocks of the image that are in use. Memory is that of the runs that were claimed, or a bit
-/// for each block where there are many: an image that is mostly holes may claim all of its blocks
-/// in a few bytes.
-pub(super) struct Ownership {
+/// Set of claimed blocks. Its memory is proportional to the claimed runs, or to the number of
+/// blocks if there are many runs: an image of mostly holes may claim all of its blocks in a few
+/// bytes.
+pub(super) struct ClaimedBlocks {
     block_count: u64,
-    /// By number; those without a block in use are not there.
+    /// By number. A part without a claimed block is missing.
     parts: BTreeMap<u64, Part>,
 }
 
 enum Part {
-    /// First and last block of each run, ascending; no two touch.
+    /// First and last block of each run, ascending. No two runs touch.
     Runs(Vec<(u16, u16)>),
     Bits(Box<[u64; 1 << 9]>),
 }
 
-impl Ownership {
+impl ClaimedBlocks {
     pub(super) fn new(block_count: u64) -> Self {
         Self {
             block_count,
@@ -71,11 +71,12 @@ impl Ownership {
         }
     }
 
-    /// Claims blocks of the image. Returns the first that was claimed before.
+    /// Claims blocks. Blocks beyond the end of the image are ignored. Returns the first block that
+    /// was claimed before.
     pub(super) fn claim(&mut self, start: u64, count: u64) -> Option<u64> {
         let end = start.saturating_add(count).min(self.block_count);
         let mut taken = None;
-        for (number, blocks) in split(start, end) {
+        for (number, blocks) in split_by_part(start, end) {
             let part = self.parts.entry(number).or_insert(Part::Runs(Vec::new()));
             let first = part.claim(blocks);
             taken = taken.or(first.map(|first| number * PART_BLOCKS + u64::from(first)));
@@ -83,7 +84,7 @@ impl Ownership {
         taken
     }
 
-    /// A bit for each of `count` blocks, as a block bitmap has it.
+    /// Returns a bit for each of `count` blocks, as in a block bitmap.
     pub(super) fn bitmap(&self, start: u64, count: u32) -> Vec<u8> {
         let end = start + u64::from(count);
         let mut bitmap = vec![0; (count as usize).div_ceil(8)];
@@ -91,7 +92,7 @@ impl Ownership {
             part.for_each(|block| {
                 let block = number * PART_BLOCKS + u64::from(block);
                 if (start..end).contains(&block) {
-                    set(&mut bitmap, block - start);
+                    set_bit(&mut bitmap, block - start);
                 }
             });
         }
@@ -100,12 +101,12 @@ impl Ownership {
 }
 
 impl Part {
-    /// Claims blocks. Returns the first that was claimed before.
+    /// Claims blocks of the part. Returns the first block that was claimed before.
     fn claim(&mut self, blocks: RangeInclusive<u16>) -> Option<u16> {
         let (first, last) = blocks.into_inner();
         match self {
             Self::Runs(runs) => {
-                // Those that touch or overlap it become one with it.
+                // Merge with the runs that touch or overlap the claimed one.
                 let from = runs.partition_point(|run| run.1 + 1 < first);
                 let to = runs.partition_point(|run| run.0 <= last + 1);
                 let touched = &runs[from..to];
@@ -161,8 +162,8 @@ impl Part {
     }
 }
 
-/// The parts that blocks are in, and which of each.
-fn split(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
+/// Splits a range of blocks by part. Returns the number of each part, and the blocks within it.
+fn split_by_part(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>)> {
     let parts = if start < end {
         start / PART_BLOCKS..end.div_ceil(PART_BLOCKS)
     } else {
@@ -178,8 +179,8 @@ fn split(start: u64, end: u64) -> impl Iterator<Item = (u64, RangeInclusive<u16>
     })
 }
 
-/// Sets a bit of a bitmap, if it has that.
-pub(super) fn set(bitmap: &mut [u8], index: u64) {
+/// Sets a bit of a bitmap. An index beyond its end is ignored.
+pub(super) fn set_bit(bitmap: &mut [u8], index: u64) {
     let byte = usize::try_from(index / 8).ok().and_then(|byte| bitmap.get_mut(byte));
     if let Some(byte) = byte {
         *byte |= 1 << (index % 8);
@@ -193,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_claimed_is_taken_and_nothing_else() {
+    fn only_claimed_blocks_are_taken() {
         const BLOCKS: u64 = 3 * PART_BLOCKS + 100;
         let mut seed = 1_u64;
         let mut random = |end: u64| {
@@ -204,19 +205,19 @@ mod tests {
         };
         // Few long runs, and many short ones.
         for (claims, longest) in [(20, 20_000), (4000, 6)] {
-            let mut ownership = Ownership::new(BLOCKS);
+            let mut claimed = ClaimedBlocks::new(BLOCKS);
             let mut expected = BTreeSet::new();
             for _ in 0..claims {
                 let (start, count) = (random(BLOCKS), random(longest));
                 let blocks = start..(start + count).min(BLOCKS);
                 let taken = blocks.clone().find(|block| expected.contains(block));
-                assert_eq!(ownership.claim(start, count), taken, "{count} blocks from {start}");
+                assert_eq!(claimed.claim(start, count), taken, "{count} blocks from {start}");
                 expected.extend(blocks);
             }
-            let has_bits = ownership.parts.values().any(|part| matches!(part, Part::Bits(_)));
+            let has_bits = claimed.parts.values().any(|part| matches!(part, Part::Bits(_)));
             assert_eq!(has_bits, claims > 100);
             for (start, count) in [(0, 70_000), (40_000, 65), (PART_BLOCKS, 1 << 15)] {
-                let bitmap = ownership.bitmap(start, count);
+                let bitmap = claimed.bitmap(start, count);
                 let bit = |index: u32| bitmap[index as usize / 8] >> (index % 8) & 1 == 1;
                 assert!((0..count).all(|index| bit(index) == expected.contains(&(start + u64::from(index)))));
             }
@@ -224,12 +225,12 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_is_claimed_at_once_is_one_run() {
-        let mut ownership = Ownership::new(1 << 30);
-        assert_eq!(ownership.claim(7, 1 << 25), None);
-        assert_eq!(ownership.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));
-        assert_eq!(ownership.parts.len(), (1 << 10) + 1);
+    fn a_long_claim_is_one_run_in_each_part() {
+        let mut claimed = ClaimedBlocks::new(1 << 30);
+        assert_eq!(claimed.claim(7, 1 << 25), None);
+        assert_eq!(claimed.claim((1 << 25) + 6, 5), Some((1 << 25) + 6));
+        assert_eq!(claimed.parts.len(), (1 << 10) + 1);
         let is_run = |part: &Part| matches!(part, Part::Runs(runs) if runs.len() == 1);
-        assert!(ownership.parts.values().all(is_run));
+        assert!(claimed.parts.values().all(is_run));
     }
 }

@@ -1,4 +1,4 @@
-//! The fields of the superblock, for the comparison of images of this workspace. Not part of the
+//! Fields of the superblock as text, for comparing images within this workspace. Not part of the
 //! stable interface: names, order and forms change without notice.
 
 use std::fmt::Write as _;
@@ -10,12 +10,12 @@ use crate::disk::block_map::ROOT_NUMBERS;
 use crate::disk::features::Features;
 use crate::units::join;
 
-/// Fields of a structure by their kernel names without the prefix, and their values as text.
-pub type Fields = Vec<(&'static str, String)>;
+/// Fields by their kernel names without the prefix, with their values as text.
+pub type SuperblockFields = Vec<(&'static str, String)>;
 
-/// Returns all fields of the superblock; numbers that it keeps in two parts are one.
+/// Returns all fields of the superblock. A number that is split into two fields is one.
 #[must_use]
-pub fn superblock<R>(reader: &Reader<R>) -> Fields {
+pub fn superblock_fields<R>(reader: &Reader<R>) -> SuperblockFields {
     let superblock = &reader.superblock;
     let features = [
         ("feature_compat", Features::ALL_COMPAT),
@@ -73,7 +73,8 @@ fn uuid(bytes: &[u8; 16]) -> String {
     text
 }
 
-/// Text up to its first NUL; what is no UTF-8, follows the NUL, or is a control character, makes it hexadecimal.
+/// Returns text up to its first NUL, or all bytes in hexadecimal if they contain invalid UTF-8, a
+/// control character, or other bytes after the NUL.
 fn text(bytes: &[u8]) -> String {
     let len = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
     match std::str::from_utf8(&bytes[..len]) {
