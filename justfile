@@ -99,7 +99,7 @@ differential from to:
 
 # Images damaged by the seeds from..to, eleven of each, before e2fsck and our own check
 damage from to:
-    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- what_e2fsck_finds_in_damaged_images
+    REQUIRE_ORACLES=1 DAMAGE_SEEDS={{ from }}..{{ to }} cargo test --package microagent-ext4 --test oracle -- check_finds_the_damage_that_e2fsck_finds
 
 # Builds of which each system call fails once, with each of three errors, before what they leave
 faults:

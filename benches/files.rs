@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use ext4::{Formatter, Options};
 use layer::{LayerOptions, RootfsBuilder};
-use support::nowhere::Nowhere;
+use support::null_output::NullOutput;
 use tar::{EntryType, Header};
 
 const ROWS: [u64; 3] = [10_000, 100_000, 1_000_000];
@@ -79,7 +79,7 @@ fn measure_apart(file_count: u64) -> (f64, u64) {
 
 fn measure(file_count: u64) -> (f64, u64) {
     let start = Instant::now();
-    let formatter = Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual");
+    let formatter = Formatter::new(NullOutput, Options::new([7; 16])).expect("the options are usual");
     let mut rootfs = RootfsBuilder::new(formatter);
     let summary = rootfs
         .apply(BufReader::new(Layer::new(file_count)), &LayerOptions::default())

@@ -11,7 +11,7 @@ use ext4::{Formatter, Options};
 use flate2::write::GzEncoder;
 use layer::{LayerOptions, RootfsBuilder, decode};
 use oci::{Algorithm, Digest};
-use support::nowhere::Nowhere;
+use support::null_output::NullOutput;
 use tar::Header;
 
 const SMALL_FILES: usize = 8192;
@@ -128,6 +128,6 @@ fn write_small_files(bencher: Bencher<'_, '_>) {
     });
 }
 
-fn formatter() -> Formatter<Nowhere> {
-    Formatter::new(Nowhere, Options::new([7; 16])).expect("the options are usual")
+fn formatter() -> Formatter<NullOutput> {
+    Formatter::new(NullOutput, Options::new([7; 16])).expect("the options are usual")
 }

@@ -14,8 +14,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use support::model::Build;
-use support::nowhere::Nowhere;
-use support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use support::null_output::NullOutput;
+use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 
 fn options() -> Options {
     Options {
@@ -33,7 +33,7 @@ fn insert(tree: &mut Tree, directory: InodeId, name: &str, kind: Kind) -> Result
 }
 
 /// The path that the error of a content of another formatter names.
-fn foreign_path<T>(result: Result<T, FormatError>) -> Option<String> {
+fn foreign_data_path<T>(result: Result<T, FormatError>) -> Option<String> {
     match result {
         Err(FormatError::ForeignData { path }) => path,
         Err(error) => panic!("{error}"),
@@ -42,12 +42,12 @@ fn foreign_path<T>(result: Result<T, FormatError>) -> Option<String> {
 }
 
 /// Writes one content.
-type Make = fn(&mut Formatter<Vec<u8>>) -> FileData;
+type WriteContent = fn(&mut Formatter<Vec<u8>>) -> FileData;
 
 #[test]
 fn content_of_another_formatter_is_an_error_in_finish() {
     let content = b"content";
-    let contents: [Make; 3] = [
+    let contents: [WriteContent; 3] = [
         |formatter| formatter.write_data(&b"content"[..], 7).unwrap(),
         // No blocks, but perhaps more than this block size has numbers for.
         |formatter| formatter.write_sparse(io::empty(), 1 << 40, &[]).unwrap(),
@@ -60,14 +60,17 @@ fn content_of_another_formatter_is_an_error_in_finish() {
             formatter.write_data(&b"in the inode"[..], 12).unwrap()
         },
     ];
-    for make in contents {
+    for write in contents {
         let (mut formatter, mut other) = (formatter(), formatter());
         let mut tree = Tree::default();
         let own = formatter.write_data(&content[..], 7).unwrap();
         insert(&mut tree, InodeId::ROOT, "own", Kind::File(own)).unwrap();
         let directory = insert(&mut tree, InodeId::ROOT, "etc", Kind::Directory(Directory::new())).unwrap();
-        insert(&mut tree, directory, "foreign", Kind::File(make(&mut other))).unwrap();
-        assert_eq!(foreign_path(formatter.finish(tree)).as_deref(), Some("/etc/foreign"));
+        insert(&mut tree, directory, "foreign", Kind::File(write(&mut other))).unwrap();
+        assert_eq!(
+            foreign_data_path(formatter.finish(tree)).as_deref(),
+            Some("/etc/foreign")
+        );
     }
 }
 
@@ -77,21 +80,21 @@ fn a_tree_of_another_formatter_is_an_error_in_finish() {
     let mut tree = Tree::default();
     let data = one.write_data(&b"content"[..], 7).unwrap();
     insert(&mut tree, InodeId::ROOT, "file", Kind::File(data)).unwrap();
-    assert_eq!(foreign_path(other.finish(tree)).as_deref(), Some("/file"));
+    assert_eq!(foreign_data_path(other.finish(tree)).as_deref(), Some("/file"));
 }
 
 #[test]
 fn content_of_another_formatter_is_neither_read_nor_freed() {
     let (mut one, mut other) = (formatter(), formatter());
     let data = one.write_data(&b"content"[..], 7).unwrap();
-    assert_eq!(foreign_path(other.read_data(&data)), None);
+    assert_eq!(foreign_data_path(other.read_data(&data)), None);
     other.free(data);
-    assert_eq!(foreign_path(other.finish(Tree::default())), None);
+    assert_eq!(foreign_data_path(other.finish(Tree::default())), None);
     one.finish(Tree::default()).unwrap();
 }
 
 #[test]
-fn content_that_was_removed_goes_back_into_any_tree_of_its_formatter() {
+fn removed_content_can_go_into_any_tree_of_its_formatter() {
     let mut formatter = formatter();
     let (mut first, mut second) = (Tree::default(), Tree::default());
     let data = formatter.write_data(&b"content"[..], 7).unwrap();
@@ -123,17 +126,17 @@ fn trees_and_formatters_made_before_change_no_byte() {
 }
 
 #[test]
-fn an_inode_of_another_image_makes_no_panic_in_a_reader() {
+fn an_inode_of_another_image_causes_no_panic_in_a_reader() {
     let image = |put: fn(&mut Build<Vec<u8>>), change: fn(&mut Options)| {
-        let mut options = fitting();
+        let mut options = fit_options();
         change(&mut options);
         let mut build = Build::new(Vec::new(), options).unwrap();
         put(&mut build);
         build.finish().unwrap().0
     };
     let images = [
-        image(put_one_of_each, |_| {}),
-        image(put_one_of_each, |options| options.inline_data = true),
+        image(put_every_kind, |_| {}),
+        image(put_every_kind, |options| options.inline_data = true),
         image(put_indexed_directory, |options| options.block_size = BlockSize::Kib1),
         image(|_| {}, |options| options.size = Size::Fixed(5 << 20)),
     ];
@@ -297,12 +300,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_options_and_no_content_make_a_panic(
+    fn no_options_and_no_content_cause_a_panic(
         options in any_options(),
         lengths in vec((number(), vec((number(), number()), 0..4)), 0..6),
         content in vec(any::<u8>(), 0..200),
     ) {
-        let Ok(mut formatter) = Formatter::new(Nowhere, options) else {
+        let Ok(mut formatter) = Formatter::new(NullOutput, options) else {
             return Ok(());
         };
         let mut tree = Tree::default();
@@ -328,7 +331,7 @@ proptest! {
     }
 
     #[test]
-    fn no_metadata_makes_a_panic(
+    fn no_metadata_causes_a_panic(
         numbers in vec(number(), 16),
         bytes in vec(any::<u8>(), 0..400),
         text in ".{0,20}",

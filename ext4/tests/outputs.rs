@@ -24,8 +24,8 @@ fn options() -> Options {
 /// Makes an image with a file, of which some content passes through.
 fn make<O: Output>(output: O, options: Options) -> O {
     let mut build = Build::new(output, options).unwrap();
-    build.file("passes", Content::dense(1, 300_000));
-    build.file(
+    build.add_file("passes", Content::dense(1, 300_000));
+    build.add_file(
         "stays",
         Content::sparse(2, 3_000_000, vec![5_000..9_000, 2_000_000..2_100_000]),
     );
@@ -155,7 +155,7 @@ fn a_device_keeps_its_size_when_the_content_does_not_fit() {
 
 #[test]
 #[cfg(unix)]
-fn what_cannot_be_emptied_is_refused_at_once() {
+fn a_file_that_cannot_be_truncated_is_refused_at_once() {
     let read_only = tempfile::NamedTempFile::new().unwrap();
     for output in [open(Path::new("/dev/null")), File::open(read_only.path()).unwrap()] {
         let error = Formatter::new(output, options()).err().unwrap();
@@ -174,7 +174,7 @@ fn what_cannot_be_emptied_is_refused_at_once() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn a_block_device_as_a_file_is_refused_as_one() {
+fn a_block_device_opened_as_a_file_is_refused_as_a_device() {
     let devices = fs::read_dir("/dev").unwrap();
     let is_device = |entry: &fs::DirEntry| {
         use std::os::unix::fs::FileTypeExt;
@@ -191,7 +191,7 @@ fn a_block_device_as_a_file_is_refused_as_one() {
 }
 
 #[test]
-fn the_content_of_a_formatter_that_was_dropped_is_gone() {
+fn content_of_a_dropped_formatter_is_gone() {
     let image = tempfile::NamedTempFile::new().unwrap();
     let mut formatter = Formatter::new(open(image.path()), options()).unwrap();
     formatter.write_data(io::repeat(0xAA), 9 * MIB).unwrap();

@@ -64,7 +64,7 @@ fn put(bytes: &mut [u8], at: usize, number: u32) {
 }
 
 /// Findings in an image whose quota file for users has this content.
-fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
+fn quota_problems(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
     let options = Options {
         size: Size::Fixed(4 << 20),
         block_size,
@@ -96,9 +96,9 @@ fn found(content: &[u8], block_size: BlockSize) -> Vec<QuotaProblem> {
 }
 
 #[test]
-fn a_good_quota_file_is_no_finding() {
+fn a_valid_quota_file_is_clean() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib4] {
-        assert_eq!(found(&quota_file(), block_size), []);
+        assert_eq!(quota_problems(&quota_file(), block_size), []);
     }
 }
 
@@ -160,20 +160,20 @@ fn each_fault_of_a_quota_file_is_found() {
         if what == "an entry that nothing leads to" {
             put(&mut file, last + 8, 5);
         }
-        assert_eq!(found(&file, BlockSize::Kib1), [expected], "{what}");
+        assert_eq!(quota_problems(&file, BlockSize::Kib1), [expected], "{what}");
     }
 }
 
 #[test]
-fn no_byte_of_a_quota_file_makes_a_panic() {
+fn no_byte_of_a_quota_file_causes_a_panic() {
     let good = quota_file();
-    let mut faults = 0;
+    let mut problems = 0;
     for at in (0..32).chain((BLOCK..good.len()).filter(|&at| good[at] != 0)) {
         for value in [0, 1, 0x7F, 0xFF] {
             let mut file = good.clone();
             file[at] = value;
-            faults += found(&file, BlockSize::Kib1).len();
+            problems += quota_problems(&file, BlockSize::Kib1).len();
         }
     }
-    assert!(faults > 50, "{faults}");
+    assert!(problems > 50, "{problems}");
 }

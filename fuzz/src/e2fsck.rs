@@ -8,7 +8,7 @@ use std::{env, fs, process};
 const LATER: &str = "12884901887";
 
 /// Has e2fsck look at an image, and panics if it says anything, with the image left in `TMPDIR`.
-pub(crate) fn judge(image: &[u8]) {
+pub(crate) fn assert_clean(image: &[u8]) {
     let Some(program) = env::var_os("E2FSCK") else {
         return;
     };

@@ -116,7 +116,7 @@ pub(crate) fn finish(mut rootfs: RootfsBuilder<Memory>) {
         return;
     };
     check(&image.bytes);
-    e2fsck::judge(&image.bytes);
+    e2fsck::assert_clean(&image.bytes);
     let mut found = found(&image.bytes);
     if !expected.contains_key(&b"lost+found"[..]) {
         found.remove(&b"lost+found"[..]);

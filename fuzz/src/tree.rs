@@ -11,7 +11,7 @@ use crate::memory::{CAPACITY, Memory};
 use support::content::Content;
 use support::model::{Build, Model, Node};
 use support::operations::{Operation, apply};
-use support::readback::{assert_found, assert_read_back, assert_viewed, is_viewable};
+use support::readback::{assert_read_back, assert_read_by_crate, assert_read_by_ext4_view, is_readable_by_ext4_view};
 
 /// Most operations of a sequence.
 const MAX_OPERATIONS: usize = 60;
@@ -42,9 +42,9 @@ pub fn run(input: Input) {
         Ok((image, _, model)) => {
             assert_read_back(&image, &model);
             if !inline {
-                assert_found(&image, &model);
-                if is_viewable(&model) && !has_value_inodes(&image) {
-                    assert_viewed(&image, &model);
+                assert_read_by_crate(&image, &model);
+                if is_readable_by_ext4_view(&model) && !has_value_inodes(&image) {
+                    assert_read_by_ext4_view(&image, &model);
                 }
             }
         }
@@ -75,7 +75,7 @@ fn make(output: Memory, options: Options, operations: &[Operation]) -> Result<(V
     }
     let (output, summary, model) = build.finish()?;
     assert_eq!(output.bytes.len() as u64, summary.size_bytes, "the size of the image");
-    e2fsck::judge(&output.bytes);
+    e2fsck::assert_clean(&output.bytes);
     Ok((output.bytes, summary, model))
 }
 
@@ -172,11 +172,11 @@ fn push_operation(
         0..=6 => Operation::Put(at(bytes)?, name(bytes)?, metadata(bytes)?, node(bytes, room)?),
         7 => Operation::Link(at(bytes)?, at(bytes)?, name(bytes)?),
         8 => Operation::Rename(at(bytes)?, at(bytes)?, name(bytes)?),
-        9 => Operation::Describe(at(bytes)?, metadata(bytes)?),
+        9 => Operation::SetMetadata(at(bytes)?, metadata(bytes)?),
         10 | 11 => Operation::Remove(at(bytes)?),
-        12 => Operation::Discard(content(bytes, room)?, bytes.arbitrary()?),
-        13 => Operation::BreakOff(content(bytes, room)?),
-        14 => Operation::Misuse(at(bytes)?, at(bytes)?),
+        12 => Operation::WriteUnused(content(bytes, room)?, bytes.arbitrary()?),
+        13 => Operation::WriteTooLittle(content(bytes, room)?),
+        14 => Operation::CallInvalidly(at(bytes)?, at(bytes)?),
         // A crowd, for directories with an index.
         _ => {
             let directory = at(bytes)?;

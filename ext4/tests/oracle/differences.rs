@@ -5,7 +5,7 @@ use std::fs::File;
 
 use ext4::{Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::tools;
 
@@ -67,7 +67,7 @@ fn differing(mib: u64) -> BTreeSet<String> {
         ..Options::new(*b"oracle of images")
     };
     let (ours, theirs) = (image_file(), image_file());
-    judge::build(
+    setup::build(
         &ours,
         &Setup {
             name: "default",
@@ -88,7 +88,7 @@ fn differing(mib: u64) -> BTreeSet<String> {
     // mke2fs set them, Debian's does not.
     let features = "^metadata_csum_seed,^orphan_file";
     let arguments = ["-q", "-F", "-t", "ext4", "-U", uuid, "-E", &hash_seed, "-O", features];
-    tools::print("mke2fs", &arguments, &theirs);
+    tools::stdout("mke2fs", &arguments, &theirs);
     let (ours, theirs) = (tools::superblock_fields(&ours), tools::superblock_fields(&theirs));
     let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
     names

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ext4::{BlockSize, Fit, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::kernel::{self, Mount};
 use support::model::{Build, Model};
@@ -37,7 +37,7 @@ fn setups() -> Vec<Setup> {
 
 /// Makes an image and gives its file 16 times the size.
 fn build_and_extend(image: &Path, setup: &Setup) -> Model {
-    let (summary, model) = judge::build(image, setup, shapes::churn).unwrap();
+    let (summary, model) = setup::build(image, setup, shapes::churn).unwrap();
     let file = File::options().write(true).open(image).unwrap();
     file.set_len(16 * summary.size_bytes).unwrap();
     model
@@ -63,7 +63,7 @@ fn an_image_grows_to_16_times_its_size_offline() {
         let resized = tools::run::<&str>("resize2fs", &[], &image);
         assert!(resized.status.success(), "{}: {}", setup.name, tools::text(&resized));
         assert_grown(&image, &setup);
-        if !kernel::is_missing() {
+        if !kernel::cannot_mount() {
             let mount = Mount::new(&image);
             kernel::assert_equal(&model, mount.path(), setup.block_size());
             kernel::exercise(&model, mount.path());
@@ -75,7 +75,7 @@ fn an_image_grows_to_16_times_its_size_offline() {
 
 #[test]
 fn a_mounted_image_grows_to_16_times_its_size() {
-    if tools::are_missing(&["e2fsck", "resize2fs", "dumpe2fs"]) || kernel::is_missing() || kernel::cannot_grow() {
+    if tools::are_missing(&["e2fsck", "resize2fs", "dumpe2fs"]) || kernel::cannot_mount() || kernel::cannot_grow() {
         return;
     }
     for setup in setups() {
@@ -97,7 +97,7 @@ fn a_default_image_grows_to_a_tebibyte() {
     }
     let setup = Setup::small("1 TiB", |options| options.size = Size::Fit(Fit::default()));
     let image = image_file();
-    judge::build(&image, &setup, shapes::one_file).unwrap();
+    setup::build(&image, &setup, shapes::one_file).unwrap();
     File::options()
         .write(true)
         .open(&image)
@@ -134,11 +134,11 @@ fn an_image_shrinks_to_its_content() {
     let shapes: [fn(&mut Build<File>, u64); 2] = [shapes::one_file, shapes::churn];
     for (setup, shape) in setups.iter().flat_map(|setup| shapes.map(|shape| (setup, shape))) {
         let image = image_file();
-        let (_, model) = judge::build(&image, setup, shape).unwrap();
+        let (_, model) = setup::build(&image, setup, shape).unwrap();
         let resized = tools::run("resize2fs", &["-M"], &image);
         assert!(resized.status.success(), "{}: {}", setup.name, tools::text(&resized));
         tools::assert_clean(&image, setup.name);
-        if !kernel::is_missing() {
+        if !kernel::cannot_mount() {
             let mount = Mount::read_only(&image);
             kernel::assert_equal(&model, mount.path(), setup.block_size());
             mount.unmount();

@@ -7,10 +7,10 @@ use std::os::unix::fs::FileExt;
 
 use ext4::{BlockSize, Journal};
 
-use crate::judge::image_file;
+use crate::setup::image_file;
 use support::model::Build;
 use support::reader::{JOURNAL, Reader};
-use support::samples::{fitting, put_indexed_directory, put_one_of_each};
+use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 use support::{check, tools};
 
 /// Bytes that are changed in each structure, evenly spread.
@@ -50,11 +50,11 @@ fn e2fsck_notices_a_changed_bit_of_metadata() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let mut options = fitting();
+    let mut options = fit_options();
     options.block_size = BlockSize::Kib1;
     options.journal = Journal::Bytes(1 << 20);
     let mut build = Build::new(Vec::new(), options).unwrap();
-    put_one_of_each(&mut build);
+    put_every_kind(&mut build);
     put_indexed_directory(&mut build);
     let (image, ..) = build.finish().unwrap();
     let reader = Reader::new(&image);
@@ -76,7 +76,7 @@ fn e2fsck_notices_a_changed_bit_of_metadata() {
             let bit = at % 8;
             file.write_all_at(&[byte ^ 1 << bit], at).unwrap();
             tried += 1;
-            if tools::complaint(&path).is_none() {
+            if tools::problems(&path).is_none() {
                 unnoticed.push(format!("{structure}, {} bytes in, bit {bit}", at - offsets[0]));
             }
             file.write_all_at(&[byte], at).unwrap();

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::chown;
 
-use crate::judge::{MIB, image_file};
+use crate::setup::{MIB, image_file};
 use support::tools;
 
 #[test]
@@ -26,7 +26,7 @@ fn quota_files_of_many_owners_are_clean() {
         File::create(&image).unwrap().set_len(64 * MIB).unwrap();
         let mut arguments = vec!["-q", "-F", "-t", "ext4", "-b", block_size, "-O", "quota,project", "-d"];
         arguments.push(tree.path().to_str().unwrap());
-        tools::print("mke2fs", &arguments, &image);
+        tools::stdout("mke2fs", &arguments, &image);
         // Old versions of mke2fs count before they copy, and of e2fsck before they make room for
         // what they write.
         let is_counted = || tools::run("e2fsck", &["-fy"], &image).status.code() == Some(0);

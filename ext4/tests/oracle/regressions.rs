@@ -13,8 +13,8 @@ use std::thread;
 
 use ext4::ReadError;
 
-use support::program::rig;
-use support::skip::{say, skip};
+use support::program::rig_directory;
+use support::skip::{print_uncaptured, skip};
 use support::tools;
 
 /// Longest output of e2fsck that is read, in bytes: with `-n`, it can go on for ever.
@@ -76,18 +76,18 @@ enum Verdict {
 }
 
 /// The verdicts of both on an image.
-struct Judged {
+struct Verdicts {
     name: String,
     ours: Verdict,
     theirs: Verdict,
     /// Words of the one that calls it faulty.
-    complaint: String,
+    problem: String,
 }
 
-impl Judged {
+impl Verdicts {
     fn of(image: &Path) -> Self {
         let name = image.file_name().unwrap().to_str().unwrap().to_owned();
-        let (ours, our_complaint) = match ext4::check(File::open(image).unwrap()) {
+        let (ours, our_problem) = match ext4::check(File::open(image).unwrap()) {
             Ok(report) => match report.findings.first() {
                 None => (Verdict::Clean, String::new()),
                 Some(first) => (Verdict::Faulty, first.to_string()),
@@ -97,38 +97,38 @@ impl Judged {
             }
             Err(error) => (Verdict::Faulty, error.to_string()),
         };
-        let their_complaint = their_complaint(image);
-        let theirs = their_complaint.as_ref().map_or(Verdict::Clean, |_| Verdict::Faulty);
+        let their_problem = their_problem(image);
+        let theirs = their_problem.as_ref().map_or(Verdict::Clean, |_| Verdict::Faulty);
         Self {
             name,
             ours,
             theirs,
-            complaint: their_complaint.unwrap_or(our_complaint),
+            problem: their_problem.unwrap_or(our_problem),
         }
     }
 
     /// Returns whether one calls it clean, and the other faulty.
-    fn is_disputed(&self) -> bool {
+    fn differ(&self) -> bool {
         self.ours != Verdict::Unsupported && self.ours != self.theirs
     }
 }
 
 /// Returns what e2fsck finds, with the journal replayed first, which `-n` does not do.
-fn their_complaint(image: &Path) -> Option<String> {
-    let (is_right, text) = e2fsck(&["-fn"], image);
+fn their_problem(image: &Path) -> Option<String> {
+    let (clean, text) = e2fsck(&["-fn"], image);
     if !text.contains("skipping journal recovery") {
-        return (!is_right).then_some(text);
+        return (!clean).then_some(text);
     }
     let copy = tools::copy_of(image);
-    let (is_right, text) = e2fsck(&["-y", "-E", "journal_only"], &copy);
-    if !is_right {
+    let (clean, text) = e2fsck(&["-y", "-E", "journal_only"], &copy);
+    if !clean {
         return Some(text);
     }
-    let (is_right, text) = e2fsck(&["-fn"], &copy);
-    (!is_right).then_some(text)
+    let (clean, text) = e2fsck(&["-fn"], &copy);
+    (!clean).then_some(text)
 }
 
-/// Returns whether e2fsck has nothing to say, and what it says. Its clock is at the end, so that no
+/// Returns whether e2fsck has nothing to print_uncaptured, and what it says. Its clock is at the end, so that no
 /// time is in the future.
 fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
     let mut child = tools::command("e2fsck")
@@ -140,12 +140,12 @@ fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     // Closed at the end of this, which ends a process that says more.
     let stdout = child.stdout.take().unwrap();
-    stdout.take(MAX_OUTPUT).read_to_end(&mut said).unwrap();
+    stdout.take(MAX_OUTPUT).read_to_end(&mut output).unwrap();
     let status = child.wait().unwrap();
-    let said = String::from_utf8_lossy(&said);
+    let output = String::from_utf8_lossy(&output);
     let is_harmless = |line: &str| {
         line.is_empty()
             || line.starts_with("Pass ")
@@ -154,50 +154,50 @@ fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
             || line.contains(": clean, ")
             || line.contains(" files (") && line.ends_with(" blocks")
     };
-    let said: Vec<&str> = said.lines().filter(|line| !is_harmless(line)).collect();
-    let is_right = status.code() == Some(0) && said.is_empty();
-    (is_right, format!("{status}: {}", said.join("; ")))
+    let output: Vec<&str> = output.lines().filter(|line| !is_harmless(line)).collect();
+    let clean = status.code() == Some(0) && output.is_empty();
+    (clean, format!("{status}: {}", output.join("; ")))
 }
 
 /// Lets both judge all images, on two threads.
-fn judge_all(images: &[PathBuf]) -> Vec<Judged> {
-    let judged = Mutex::new(Vec::new());
+fn compare_all(images: &[PathBuf]) -> Vec<Verdicts> {
+    let verdicts = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
                 while let Some(image) = images.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let verdict = Judged::of(image);
-                    judged.lock().unwrap().push(verdict);
+                    let verdict = Verdicts::of(image);
+                    verdicts.lock().unwrap().push(verdict);
                 }
             });
         }
     });
-    let mut judged = judged.into_inner().unwrap();
-    judged.sort_by(|a, b| a.name.cmp(&b.name));
-    judged
+    let mut verdicts = verdicts.into_inner().unwrap();
+    verdicts.sort_by(|a, b| a.name.cmp(&b.name));
+    verdicts
 }
 
 #[test]
-fn e2fsprogs_regression_images_are_judged_as_by_e2fsck() {
+fn e2fsprogs_regression_images_get_the_verdict_of_e2fsck() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let Ok(directory) = fs::read_dir(rig().join("e2fsprogs")) else {
+    let Ok(directory) = fs::read_dir(rig_directory().join("e2fsprogs")) else {
         return skip("tests/rig/e2fsprogs-images.sh was not run");
     };
     let images: Vec<_> = directory.map(|entry| entry.unwrap().path()).collect();
-    let judged = judge_all(&images);
+    let verdicts = compare_all(&images);
     let mut counts: BTreeMap<(Verdict, Verdict), usize> = BTreeMap::new();
     let mut wrong = String::new();
     let mut unused: BTreeMap<&str, &str> = REASONS.iter().copied().collect();
-    for one in &judged {
+    for one in &verdicts {
         *counts.entry((one.ours, one.theirs)).or_default() += 1;
-        if one.is_disputed() && unused.remove(&one.name[..]).is_none() {
-            let complaint: String = one.complaint.chars().take(500).collect();
+        if one.differ() && unused.remove(&one.name[..]).is_none() {
+            let problem: String = one.problem.chars().take(500).collect();
             writeln!(
                 wrong,
-                "{}: ours {:?}, e2fsck's {:?}: {complaint}",
+                "{}: ours {:?}, e2fsck's {:?}: {problem}",
                 one.name, one.ours, one.theirs
             )
             .unwrap();
@@ -211,10 +211,10 @@ fn e2fsprogs_regression_images_are_judged_as_by_e2fsck() {
         .unwrap();
     }
     let count = |ours, theirs| counts.get(&(ours, theirs)).copied().unwrap_or(0);
-    say(&format!(
+    print_uncaptured(&format!(
         "e2fsprogs' regression images, {} of them: both clean {}, both faulty {}, missed {}, false alarms {}, \
          unsupported {} (of which e2fsck calls {} clean)\n",
-        judged.len(),
+        verdicts.len(),
         count(Verdict::Clean, Verdict::Clean),
         count(Verdict::Faulty, Verdict::Faulty),
         count(Verdict::Clean, Verdict::Faulty),
@@ -223,7 +223,7 @@ fn e2fsprogs_regression_images_are_judged_as_by_e2fsck() {
         count(Verdict::Unsupported, Verdict::Clean),
     ));
     for (name, reason) in REASONS {
-        say(&format!("  {name}: {reason}\n"));
+        print_uncaptured(&format!("  {name}: {reason}\n"));
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(count(Verdict::Faulty, Verdict::Faulty) > 100, "too few damaged images");

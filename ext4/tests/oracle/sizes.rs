@@ -5,7 +5,7 @@ use std::path::Path;
 
 use ext4::{BlockSize, FormatError, Inodes, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file, judge};
+use crate::setup::{self, MIB, Setup, assert_clean_and_usable, image_file};
 use support::content::Content;
 use support::model::Build;
 use support::skip::skip;
@@ -17,7 +17,10 @@ fn build(image: &Path, bytes: u64, change: impl FnOnce(&mut Options)) -> Result<
         options.size = Size::Fixed(bytes);
         change(options);
     });
-    judge::build(image, &setup, |build, _| build.file("file", Content::dense(1, 5000))).map(drop)
+    setup::build(image, &setup, |build, _| {
+        build.add_file("file", Content::dense(1, 5000))
+    })
+    .map(drop)
 }
 
 #[test]
@@ -91,14 +94,14 @@ fn a_file_system_that_is_exactly_full_is_clean_and_can_lose_names() {
             options.block_size = block_size;
             options.size = Size::Fixed(mib * MIB);
         });
-        let fill = |len| move |build: &mut Build<File>, _| build.file("file", Content::dense(1, len));
+        let fill = |len| move |build: &mut Build<File>, _| build.add_file("file", Content::dense(1, len));
         let image = image_file();
-        let (empty, _) = judge::build(&image, &setup, fill(0)).unwrap();
+        let (empty, _) = setup::build(&image, &setup, fill(0)).unwrap();
         let free = empty.size_bytes - empty.used_bytes;
-        let (summary, _) = judge::build(&image, &setup, fill(free)).unwrap();
+        let (summary, _) = setup::build(&image, &setup, fill(free)).unwrap();
         assert_eq!(summary.used_bytes, summary.size_bytes);
-        judge(std::slice::from_ref(&setup), fill(free));
-        let error = judge::build(&image, &setup, fill(free + 1)).unwrap_err();
+        assert_clean_and_usable(std::slice::from_ref(&setup), fill(free));
+        let error = setup::build(&image, &setup, fill(free + 1)).unwrap_err();
         assert!(matches!(error, FormatError::NoSpace { .. }), "{error}");
     }
 }

@@ -7,7 +7,7 @@ use std::slice;
 
 use ext4::{BlockSize, FileData, Formatter, InodeId, Kind, Options, Output, Size, Tree};
 
-use crate::judge::{MIB, Setup, image_file};
+use crate::setup::{MIB, Setup, image_file};
 use support::tools;
 
 /// What no image may hold.
@@ -40,7 +40,7 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
         formatter.free(sparse);
     }
     // More than are cleared together, and with every second one that lies beside it only later.
-    let secrets = (0..5_000).map(|_| small_secret(&mut formatter)).enumerate();
+    let secrets = (0..5_000).map(|_| write_small_secret(&mut formatter)).enumerate();
     let (first, second): (Vec<_>, Vec<_>) = secrets.partition(|(number, _)| number % 2 == 0);
     for half in [first, second] {
         for (_, secret) in half {
@@ -58,12 +58,12 @@ fn build_with_secrets<O: Output>(output: O, block_size: BlockSize, size: Option<
 }
 
 /// Content of one block.
-fn small_secret<O: Output>(formatter: &mut Formatter<O>) -> FileData {
+fn write_small_secret<O: Output>(formatter: &mut Formatter<O>) -> FileData {
     let secret = MARKER.repeat(20);
     formatter.write_data(&secret[..], secret.len() as u64).unwrap()
 }
 
-fn holds_marker(bytes: &[u8]) -> bool {
+fn contains_marker(bytes: &[u8]) -> bool {
     // A quarter of it would be too much already.
     bytes.windows(8).any(|window| window == &MARKER[..8])
 }
@@ -81,7 +81,7 @@ fn freed_content_is_nowhere_in_the_image() {
         for block_size in BLOCK_SIZES {
             let image = build_with_secrets(Vec::new(), block_size, size);
             assert!(image.windows(8).any(|window| window == b"kkkkkkkk"));
-            assert!(!holds_marker(&image), "{size:?}");
+            assert!(!contains_marker(&image), "{size:?}");
         }
     }
 }
@@ -99,7 +99,7 @@ fn freed_content_takes_no_space_on_the_host() {
         file.sync_all().unwrap();
         let mut bytes = Vec::new();
         File::open(&path).unwrap().read_to_end(&mut bytes).unwrap();
-        assert!(!holds_marker(&bytes), "{size:?}");
+        assert!(!contains_marker(&bytes), "{size:?}");
         let pages = bytes
             .chunks(4096)
             .filter(|page| page.iter().any(|&byte| byte != 0))
@@ -122,7 +122,7 @@ fn space_of_many_freed_files_is_given_back_before_the_end() {
     let file = File::options().read(true).write(true).open(&path).unwrap();
     let on_host = || fs::metadata(&path).unwrap().blocks() * 512;
     let mut formatter = Formatter::new(file, Options::new([7; 16])).unwrap();
-    let secrets: Vec<_> = (0..2_000).map(|_| small_secret(&mut formatter)).collect();
+    let secrets: Vec<_> = (0..2_000).map(|_| write_small_secret(&mut formatter)).collect();
     let before = on_host();
     assert!(before > 7 * MIB, "{before}");
     for secret in secrets {

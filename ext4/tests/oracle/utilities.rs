@@ -7,13 +7,13 @@ use std::thread;
 
 use ext4::{BlockSize, Journal, Options, Size};
 
-use crate::judge::{self, MIB, Setup, image_file};
+use crate::setup::{self, MIB, Setup, image_file};
 use crate::shapes;
 use support::content::Content;
 use support::kernel::{self, Mount};
 use support::listing::tree_of;
 use support::model::{Build, Node, permissions};
-use support::skip::say;
+use support::skip::print_uncaptured;
 use support::tools;
 
 /// Scripts for `sh -e` by name. `$image` is a copy of the image, `$tree` a copy of its tree, `$out`
@@ -208,21 +208,21 @@ fn setups() -> Vec<Setup> {
 
 /// Files of many sizes, one of many extents, gaps, a symlink, and large directories.
 fn tree(build: &mut Build<File>, block_size: u64) {
-    build.directory("churn");
+    build.add_directory("churn");
     for number in 0..40 {
-        build.file(
+        build.add_file(
             format!("churn/{number}"),
             Content::dense(number, (number * 7_919) % 90_000),
         );
     }
-    build.file("extents", Content::in_extents(1, 300, block_size));
-    build.file("passes", Content::dense(7, 3_000_000));
-    build.file("stays", Content::dense(8, 3_000_000));
+    build.add_file("extents", Content::in_extents(1, 300, block_size));
+    build.add_file("passes", Content::dense(7, 3_000_000));
+    build.add_file("stays", Content::dense(8, 3_000_000));
     build.remove("passes");
     let target = Node::Symlink(b"churn/1".to_vec());
     build.put("link", permissions(0o777), target).unwrap();
-    build.directory("large");
-    build.file("large/file", Content::dense(9, 10));
+    build.add_directory("large");
+    build.add_file("large/file", Content::dense(9, 10));
     // With blocks of 1 KiB, more leaves than the root of an index leads to.
     for number in 0..(block_size - 40) / 8 * (block_size / 264) {
         if number < 1_000 {
@@ -280,7 +280,7 @@ fn outcome(image: &Path, tree: &Path, script: &str) -> (Outcome, String) {
 
 fn compare(setup: &Setup) -> Vec<String> {
     let ours = image_file();
-    judge::build(&ours, setup, tree).unwrap();
+    setup::build(&ours, setup, tree).unwrap();
     let mount = Mount::read_only(&ours);
     let copied = tempfile::tempdir().unwrap();
     let copy = tools::output(
@@ -299,7 +299,7 @@ fn compare(setup: &Setup) -> Vec<String> {
         let (our_outcome, our_text) = outcome(&ours, copied.path(), script);
         let (their_outcome, their_text) = outcome(&theirs, copied.path(), script);
         if our_outcome != GOOD || their_outcome != GOOD {
-            say(&format!(
+            print_uncaptured(&format!(
                 "{}: {name}: ours {our_outcome:?}, mke2fs's {their_outcome:?}\n",
                 setup.name
             ));
@@ -317,7 +317,7 @@ fn compare(setup: &Setup) -> Vec<String> {
 #[test]
 fn programs_do_the_same_to_our_images_and_to_those_of_mke2fs() {
     let programs = ["mke2fs", "tune2fs", "resize2fs", "grub-fstest", "7z", "fls", "fuse2fs"];
-    if tools::are_missing(&programs) || kernel::is_missing() {
+    if tools::are_missing(&programs) || kernel::cannot_mount() {
         return;
     }
     let setups = setups();

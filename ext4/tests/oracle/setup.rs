@@ -117,11 +117,11 @@ pub(crate) fn image_file() -> tempfile::TempPath {
 
 /// Makes an image with each of the setups and asserts that e2fsck and the kernel have nothing against it, before and after
 /// it was used.
-pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
+pub(crate) fn assert_clean_and_usable(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let can_mount = !kernel::is_missing();
+    let can_mount = !kernel::cannot_mount();
     for setup in setups {
         let image = image_file();
         let (_, model) = build(&image, setup, &shape).unwrap();
@@ -141,7 +141,7 @@ pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
 
 #[test]
 fn a_tool_that_hangs_is_not_waited_for() {
-    let sleep = |seconds: &str, limit| tools::within(tools::command("sleep").arg(seconds), limit).unwrap();
+    let sleep = |seconds: &str, limit| tools::output_within(tools::command("sleep").arg(seconds), limit).unwrap();
     assert!(sleep("60", Duration::from_millis(200)).is_none());
     assert!(sleep("0", Duration::from_mins(1)).is_some());
 }
