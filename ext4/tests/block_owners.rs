@@ -1,4 +1,5 @@
-//! Which blocks belong to what, as a [`Reader`] says it, is what the images' own checker found out.
+//! Compares the blocks that a [`Reader`] attributes to structures and files with the result of an
+//! independent check.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +13,8 @@ use support::content::Content;
 use support::model::{Build, Node, permissions};
 use support::samples::{fit_options, put_every_kind, put_indexed_directory, tiny_options};
 
-/// All blocks that a reader knows to belong to something; a block that belongs to two things is there once.
+/// Returns all blocks that a reader attributes to a structure or a file. A block with two owners is
+/// included once.
 fn owned_blocks(image: &[u8]) -> BTreeSet<u64> {
     let reader = Reader::open(Cursor::new(image)).unwrap();
     let one = |start| BlockRange { start, count: 1 };
@@ -42,7 +44,7 @@ fn owned_blocks(image: &[u8]) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Attributes with inodes of their own, extents in nodes, a journal, reserved descriptors.
+/// Adds attribute inodes, extent nodes, and files of each kind.
 fn put_every_structure(build: &mut Build<Vec<u8>>) {
     put_every_kind(build);
     put_indexed_directory(build);
@@ -71,7 +73,7 @@ fn every_block_in_use_has_an_owner() {
         let image = build.finish().unwrap().0;
         let known: BTreeSet<u64> = support::check::check(&image).into_keys().collect();
         let mut owned = owned_blocks(&image);
-        // With blocks of 1 KiB the boot area is a block of its own.
+        // With blocks of 1 KiB, the boot area is a block of its own.
         owned.extend(known.contains(&0).then_some(0));
         assert_eq!(owned, known);
     }
@@ -88,7 +90,8 @@ fn every_byte_of_the_superblock_is_in_a_field() {
     assert_eq!(value("uuid"), "61207575-6964-206f-6620-612074657374");
     assert_eq!((&*value("volume_name"), &*value("blocks_count")), ("tiny", "64"));
 
-    // Every byte of it is in one of them, or makes it no file system: without checksums, so that any byte may be another.
+    // A change of any byte changes a field, or makes the superblock invalid. Without checksums,
+    // other bytes are accepted.
     let mut image = image;
     image[1024 + 0x65] &= !4;
     let before = fields(&image);
@@ -103,15 +106,15 @@ fn every_byte_of_the_superblock_is_in_a_field() {
     }
     assert!(found > 1000, "{found}");
 
-    // s_last_mounted, as no terminal should obey it.
+    // `s_last_mounted`: control characters are not printed as they are.
     image[1024 + 0x88..][..3].copy_from_slice(b"\x1b[m");
     let values = fields(&image);
     let (_, value) = values.iter().find(|(field, _)| *field == "last_mounted").unwrap();
     assert_eq!(*value, format!("1b5b6d{}", "0".repeat(2 * 61)));
 }
 
-/// With `sparse_super2`, a superblock lies in the first group and in the two that the superblock
-/// names.
+/// With `sparse_super2`, copies of the superblock are in the first group and in the two groups that
+/// the superblock names.
 #[test]
 fn sparse_super2_backups_are_in_the_groups_that_the_superblock_names() {
     let options = Options {

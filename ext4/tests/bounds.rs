@@ -1,4 +1,5 @@
-//! What [`ext4::check()`] costs: no more than the bytes that an image really has, whatever it claims.
+//! Limits on what [`ext4::check()`] reads: a small multiple of the bytes that an image contains,
+//! whatever sizes it claims.
 
 mod sparse;
 mod superblock;
@@ -12,10 +13,10 @@ use ext4::{
 
 use sparse::SparseImage;
 
-/// Size of the blocks of the images here, in bytes.
+/// Block size of most images here, in bytes.
 const BLOCK: u64 = 1024;
 
-/// Makes an image of so many bytes in blocks of 1 KiB.
+/// Makes an image of `bytes` bytes, in blocks of 1 KiB.
 fn image(bytes: u64, fill: impl FnOnce(&mut Formatter<SparseImage>, &mut Tree)) -> SparseImage {
     image_with(bytes, BlockSize::Kib1, 0, fill)
 }
@@ -39,7 +40,8 @@ fn image_with(
     formatter.finish(tree).expect("it fits").0
 }
 
-/// The same without checksums, which would say all that is to be said.
+/// Turns off checksums, so that the check looks at damaged structures and does not only report
+/// their checksum.
 fn without_checksums(mut image: SparseImage) -> SparseImage {
     let features = image.get(1024 + 0x65, 1);
     image.put(1024 + 0x65, &[features[0] & !4]);
@@ -52,12 +54,12 @@ fn add_directory(tree: &mut Tree, name: &str) -> InodeId {
         .expect("a new name")
 }
 
-/// Size of an image's blocks in bytes.
+/// Block size of an image, in bytes.
 fn block_len(image: &SparseImage) -> u64 {
     BLOCK << image.u32_at(1024 + 0x18)
 }
 
-/// Where an inode is.
+/// Offset of an inode in the image, in bytes.
 fn inode_offset(image: &SparseImage, ino: u32) -> u64 {
     let per_group = image.u32_at(1024 + 0x28);
     let (group, index) = ((ino - 1) / per_group, (ino - 1) % per_group);
@@ -67,7 +69,7 @@ fn inode_offset(image: &SparseImage, ino: u32) -> u64 {
     u64::from(table) * block + u64::from(index) * 256
 }
 
-/// The number of an inode that the root has.
+/// Inode number of an entry of the root directory.
 fn ino_of(image: &SparseImage, name: &str) -> u32 {
     let reader = Reader::open(image.clone().with_read_budget(u64::MAX)).expect("it is an image");
     let root = reader.root().expect("there is a root");
@@ -76,14 +78,14 @@ fn ino_of(image: &SparseImage, name: &str) -> u32 {
     entry.expect("it was added").ino.get()
 }
 
-/// A node of an extent tree: its header, and its entries.
+/// Encodes a node of an extent tree: header and entries.
 fn extent_node(max: u16, depth: u16, entries: &[[u8; 12]]) -> Vec<u8> {
     let count = u16::try_from(entries.len()).expect("they fit into a block");
     let header = [0xF30A, count, max, depth, 0, 0].map(u16::to_le_bytes);
     [&header.concat(), entries.as_flattened()].concat()
 }
 
-/// An entry that leads to a node, which has the blocks of the file from one on.
+/// Encodes an index entry: the node in `block` covers the file from block `logical` on.
 fn index_entry(logical: u32, block: u32) -> [u8; 12] {
     let mut entry = [0; 12];
     entry[..4].copy_from_slice(&logical.to_le_bytes());
@@ -91,7 +93,7 @@ fn index_entry(logical: u32, block: u32) -> [u8; 12] {
     entry
 }
 
-/// An extent.
+/// Encodes an extent.
 fn leaf_entry(logical: u32, count: u16, block: u32) -> [u8; 12] {
     let mut entry = [0; 12];
     entry[..4].copy_from_slice(&logical.to_le_bytes());
@@ -100,13 +102,14 @@ fn leaf_entry(logical: u32, count: u16, block: u32) -> [u8; 12] {
     entry
 }
 
-/// What a check finds, which may read no more than so many times the bytes that the image really has.
+/// Returns the findings of a check that may read at most `times` times the bytes that the image
+/// contains.
 fn findings(image: SparseImage, times: u64) -> Vec<Finding> {
     let budget = times * image.written_len();
     findings_within(image, budget)
 }
 
-/// The same, and it may read 1,001 blocks of zeros too.
+/// Returns the findings of a check that may also read 1,001 zero blocks.
 fn findings_with_zero_blocks(image: SparseImage, times: u64) -> Vec<Finding> {
     let budget = times * image.written_len() + 1001 * block_len(&image);
     findings_within(image, budget)
@@ -117,25 +120,25 @@ fn findings_within(image: SparseImage, budget: u64) -> Vec<Finding> {
     report.findings
 }
 
-/// Returns whether one of the findings has a code.
+/// Returns whether a finding has a code.
 fn has_code(findings: &[Finding], code: &str) -> bool {
     findings.iter().any(|finding| finding.problem.code() == code)
 }
 
-/// Returns whether the check ended early for a reason.
+/// Returns whether the check stopped early for a reason.
 fn check_stopped(findings: &[Finding], reason: StopReason) -> bool {
     let last = findings.last();
     last.is_some_and(|last| last.problem == Problem::CheckStopped { reason })
 }
 
-/// Sets the size of a file, which is in bytes, in its inode.
+/// Sets the size of a file in its inode, in bytes.
 fn set_size(image: &mut SparseImage, at: u64, size: u64) {
     let [lo, hi] = [size & 0xFFFF_FFFF, size >> 32].map(|half| u32::try_from(half).expect("32 bits"));
     image.put(at + 4, &lo.to_le_bytes());
     image.put(at + 0x6C, &hi.to_le_bytes());
 }
 
-/// The last blocks of an image, which are free.
+/// Number of the first of the last `count` blocks, which are free.
 fn first_of_last_blocks(image: &SparseImage, count: u64) -> u32 {
     u32::try_from(image.len / BLOCK - count).expect("a small image")
 }
@@ -210,7 +213,7 @@ fn blocks_shared_by_many_directories_are_read_once() {
     }));
     let large = ino_of(&image, "large");
     let inode = image.get(inode_offset(&image, large), 256);
-    // Directories follow each other.
+    // The inodes of the directories are consecutive.
     for ino in large + 1..large + 500 {
         let at = inode_offset(&image, ino);
         image.put(at, &inode);
@@ -225,10 +228,10 @@ fn a_value_shared_by_many_attributes_is_read_once() {
             let mut metadata = Metadata::default();
             let xattrs = &mut metadata.xattrs;
             xattrs.set(b"user.large", &vec![b'x'; 60_000]).expect("a good name");
-            // Each has a block of its own.
+            // A small attribute that differs keeps the inodes from sharing a block.
             let other = format!("user.{number:0>200}");
             xattrs.set(other.as_bytes(), b"").expect("a good name");
-            let data = formatter.write_data(&b""[..], 0).expect("nothing fits");
+            let data = formatter.write_data(&b""[..], 0).expect("an empty file fits");
             let name = number.to_string();
             tree.insert(InodeId::ROOT, name.as_bytes(), metadata, Kind::File(data))
                 .expect("a new name");
@@ -246,7 +249,7 @@ fn a_directory_of_zero_blocks_is_not_read_to_its_end() {
         let len = block_len(&image);
         let at = inode_offset(&image, ino_of(&image, "directory"));
         let leaf = u32::try_from(image.len / len - 10).expect("a small image");
-        // Behind its own first block.
+        // After its own first block.
         let own = leaf_entry(0, 1, image.u32_at(at + 0x28 + 20));
         let first = leaf - (80 << 15).min(leaf / 2);
         let count = (leaf - first) >> 15;
@@ -256,9 +259,9 @@ fn a_directory_of_zero_blocks_is_not_read_to_its_end() {
         image.put(u64::from(leaf) * len, &extent_node(room, 0, &extents));
         image.put(at + 0x28, &extent_node(4, 1, &[index_entry(0, leaf)]));
         set_size(&mut image, at, (1 + (u64::from(count) << 15)) * len);
-        // The tables of its groups are looked at too.
+        // The check also reads the bitmaps and inode tables of the groups.
         let found = findings(image, 50);
-        // Those of 32,768 groups leave no room for others.
+        // With 1 KiB blocks, findings about the 32,768 groups fill the list.
         let is_listed = found.len() < 1000;
         assert!(
             !is_listed || has_code(&found, "directory-check-stopped"),
@@ -361,7 +364,7 @@ fn an_inode_table_shared_by_many_groups_is_read_once() {
     let groups = 128;
     let mut image = without_checksums(image_with(groups << 23, BlockSize::Kib1, 1 << 18, |_, _| {}));
     let first = image.get(2 * BLOCK, 64);
-    // All inodes but those that are reserved are in use.
+    // All inodes are in use, besides the reserved ones.
     let table = u64::from(image.u32_at(2 * BLOCK + 8));
     let per_group = image.u32_at(1024 + 0x28);
     let mut fifo = [0; 256];
@@ -383,7 +386,7 @@ fn an_inode_table_shared_by_many_groups_is_read_once() {
         "{:?}",
         found.last()
     );
-    // What is not read is not said to be missing.
+    // A group that was not read has no finding about its contents.
     assert!(
         !found
             .iter()
@@ -401,7 +404,7 @@ fn inodes_of_a_misplaced_table_are_not_reported_missing() {
         }
     }));
     assert!(image.u32_at(1024 + 0x28) < 2000);
-    // That of group 1.
+    // The inode table of group 1.
     image.put(2 * BLOCK + 64 + 8, &[0; 4]);
     let found = findings(image, 3);
     let misplaced = Problem::GroupBlockMisplaced {
@@ -425,7 +428,7 @@ fn the_check_stops_after_too_many_misplaced_groups() {
     assert!(check_stopped(&found, StopReason::MisplacedGroups), "{:?}", found.last());
 }
 
-/// An image in which 1,000 values have inodes of their own, and where these are.
+/// Returns an image with 1,000 attribute inodes, and their offsets.
 fn with_values() -> (SparseImage, Vec<u64>) {
     let image = without_checksums(image(32 << 20, |formatter, tree| {
         for number in 0..1000 {
@@ -435,7 +438,7 @@ fn with_values() -> (SparseImage, Vec<u64>) {
                 .xattrs
                 .set(b"user.large", value.as_bytes())
                 .expect("a good name");
-            let data = formatter.write_data(&b""[..], 0).expect("nothing fits");
+            let data = formatter.write_data(&b""[..], 0).expect("an empty file fits");
             let name = number.to_string();
             tree.insert(InodeId::ROOT, name.as_bytes(), metadata, Kind::File(data))
                 .expect("a new name");
@@ -451,7 +454,7 @@ fn with_values() -> (SparseImage, Vec<u64>) {
 #[test]
 fn a_block_map_shared_by_many_values_is_read_up_to_the_size_of_a_value() {
     let (mut image, holders) = with_values();
-    // No extents, but a double-indirect block with 255 blocks of numbers, which many blocks have.
+    // No extents, but a double-indirect block that leads to 255 blocks of block numbers.
     let map = first_of_last_blocks(&image, 300);
     let numbers: Vec<u8> = (1..256).flat_map(|number| (map + number).to_le_bytes()).collect();
     image.put(u64::from(map) * BLOCK, &numbers);
@@ -493,7 +496,7 @@ fn inodes_without_the_value_flag_are_not_read_as_values() {
     for at in holders.into_iter().take(100) {
         let flags = image.get(at + 0x22, 1);
         image.put(at + 0x22, &[flags[0] & !0x20]);
-        // What would be the hash of its value.
+        // The field that would hold the hash of the value.
         image.put(at + 8, &[0; 4]);
     }
     let found = findings(image, 2);

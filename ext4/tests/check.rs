@@ -1,4 +1,4 @@
-//! What [`ext4::check()`] makes of damage of any kind: an answer, and soon.
+//! Damage of every kind: [`ext4::check()`] reports it, quickly and without a panic.
 
 use std::io::Cursor;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use ext4::{
     ReadError, Reader, Severity, Size, Structure, StructureKind, Tree, check,
 };
 
-/// An image with every kind of structure.
+/// Makes an image with every kind of structure.
 fn image(inline_data: bool) -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(3 << 20),
@@ -50,13 +50,14 @@ fn image(inline_data: bool) -> Vec<u8> {
     formatter.finish(tree).expect("3 MiB hold it").0
 }
 
-/// The same without checksums, which would say all that is to be said.
+/// Turns off checksums, so that the check looks at damaged structures and does not only report
+/// their checksum.
 fn without_checksums(mut image: Vec<u8>) -> Vec<u8> {
     image[1024 + 0x65] &= !4;
     image
 }
 
-/// Where the root's inode is: the first with four links.
+/// Offset of the root's inode: the first with four links.
 fn root_offset(image: &[u8]) -> usize {
     let reader = Reader::open(Cursor::new(image)).expect("it is an image");
     assert_eq!(reader.root().expect("there is a root").links, 4);
@@ -64,7 +65,8 @@ fn root_offset(image: &[u8]) -> usize {
     (0..image.len()).step_by(256).find(is_root).expect("the root")
 }
 
-/// Where the journal's superblock is: the only one with the journal's magic number and a version.
+/// Offset of the journal's superblock: the only block with the journal's magic number and a
+/// version.
 fn journal_offset(image: &[u8]) -> usize {
     let is_journal = |at: &usize| image[*at..at + 8] == [0xC0, 0x3B, 0x39, 0x98, 0, 0, 0, 4];
     (0..image.len()).step_by(1024).find(is_journal).expect("the journal")
@@ -74,20 +76,20 @@ fn findings(image: &[u8]) -> Vec<Finding> {
     check_distinct(image).expect("it is a file system").findings
 }
 
-/// Checks an image, and that each finding is there once.
+/// Checks an image, and asserts that no finding is repeated.
 fn check_distinct(image: &[u8]) -> Result<CheckReport, ReadError> {
     let report = check(Cursor::new(image))?;
     support::check::assert_distinct(&report);
     Ok(report)
 }
 
-/// Returns whether a structure has a problem.
+/// Returns whether the check finds a problem in a structure.
 fn has(image: &[u8], structure: Structure, problem: &Problem) -> bool {
     let mut findings = findings(image).into_iter();
     findings.any(|finding| finding.structure == structure && finding.problem == *problem)
 }
 
-/// Problems of an image that another one does not have.
+/// Returns the problems of an image that another image does not have.
 fn new_problems(old: &[u8], image: &[u8]) -> Vec<Problem> {
     let [old, new] = [old, image].map(findings);
     let new = new.into_iter().filter(|finding| !old.contains(finding));
@@ -202,7 +204,7 @@ fn no_value_in_the_superblock_makes_the_check_slow() {
             let mut image = good.clone();
             image[at..at + 4].copy_from_slice(&number.to_le_bytes());
             let begun = Instant::now();
-            // Which numbers are refused is asked elsewhere.
+            // Other tests check which values are refused.
             let _ = check_distinct(&image);
             let took = begun.elapsed();
             assert!(
@@ -303,7 +305,7 @@ fn bitmap_bits_after_the_last_block_of_a_group_must_be_set() {
         let bitmap = groups.expect("it is an image")[0].block_bitmap;
         let block = usize::try_from(bitmap.get()).expect("a small image");
         let block_len = block_size.bytes() as usize;
-        // The last byte of 64 KiB is behind all blocks that a group can have.
+        // A group of 64 KiB blocks ends long before the last byte of its bitmap.
         image[(block + 1) * block_len - 1] = 0x7F;
         let image = without_checksums(image);
         assert!(has(
@@ -393,7 +395,8 @@ fn a_damaged_descriptor_is_reported_once() {
     };
     let formatter = Formatter::new(Vec::new(), options).expect("16 MiB are a file system");
     let (mut image, _) = formatter.finish(Tree::default()).expect("there is room");
-    // Its checksum, by which the journal's inode is looked for, and then all groups.
+    // The descriptor's checksum. The check reads the descriptor twice: to find the journal, and
+    // with all groups.
     image[4096 + 30] ^= 1;
     let messages: Vec<_> = findings(&image).iter().map(ToString::to_string).collect();
     assert_eq!(messages, ["the descriptor of group 0: its checksum is wrong"]);
@@ -443,7 +446,8 @@ fn no_damage_causes_a_panic() {
     }
 }
 
-/// An image with a directory of more than 40 blocks and 400 names, and where the blocks are that have only names.
+/// Makes an image with a directory of more than 40 blocks and 400 names. Returns the offsets of its
+/// leaf blocks, too.
 fn with_a_large_directory() -> (Vec<u8>, Vec<usize>) {
     let options = Options {
         size: Size::Fixed(3 << 20),
@@ -467,7 +471,7 @@ fn with_a_large_directory() -> (Vec<u8>, Vec<usize>) {
     (image, leaves)
 }
 
-/// Returns how many findings have a code.
+/// Returns the number of findings with a code.
 fn count(image: &[u8], code: &str) -> usize {
     let findings = findings(image);
     findings.iter().filter(|finding| finding.problem.code() == code).count()
@@ -481,7 +485,7 @@ fn damaged_blocks_of_a_directory_do_not_hide_the_others() {
         let block = &mut image[at..at + 1024];
         let is_name = |bytes: &&[u8]| bytes.starts_with(b"a fifo") || bytes.starts_with(b"lost+found");
         lost += block.windows(10).filter(is_name).count();
-        // The length of the first entry.
+        // `rec_len` of the first entry.
         block[4] = 3;
     }
     assert!(lost < 350, "{lost}");

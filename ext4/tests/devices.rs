@@ -1,5 +1,5 @@
-//! Outputs of a fixed size: what fits is as in memory, and what does not says how large they have
-//! to be.
+//! Outputs of a fixed size: an image that fits is that of a growing output, and an error names the
+//! size that suffices.
 
 use std::io::{self, Read as _};
 
@@ -12,7 +12,7 @@ use super::exact_sizes::{File, build_into, file, options};
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// FixedMemory of a fixed size, beyond which nothing may be used.
+/// Memory of a fixed size. An access beyond it panics.
 struct FixedMemory {
     bytes: Vec<u8>,
     capacity: u64,
@@ -55,7 +55,7 @@ impl Output for FixedMemory {
     }
 }
 
-/// An image, or the bytes that it needs and those that it has.
+/// An image, or the bytes needed and available.
 type Built = Result<Vec<u8>, (u64, u64)>;
 
 fn result_of<O>(result: Result<(O, ext4::Summary), FormatError>, bytes: impl FnOnce(O) -> Vec<u8>) -> Built {
@@ -74,7 +74,7 @@ fn build_in_vec(size: Size, options: &Options, files: &[File]) -> Built {
     result_of(build_into(Vec::new(), options, files, true), |bytes| bytes)
 }
 
-/// Builds in memory of a fixed size, behind each kind of pointer.
+/// Builds in memory of a fixed size, through each kind of pointer to it.
 fn build_in_memory(capacity: u64, size: Size, options: &Options, files: &[File]) -> Built {
     let options = Options {
         size,
@@ -92,8 +92,8 @@ fn build_fixed(capacity: u64, options: &Options, files: &[File]) -> Built {
     build_in_memory(capacity, Size::Fixed(capacity), options, files)
 }
 
-/// Asserts that a device of a size is as memory of no fixed size, and returns the size that it
-/// needs.
+/// Asserts that a device of a size gets the same image, or the same error, as a `Vec`. Returns the
+/// size that suffices.
 fn assert_like_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
     let expected = build_in_vec(Size::Fixed(capacity), options, files);
     let found = build_fixed(capacity, options, files);
@@ -113,7 +113,7 @@ fn assert_like_vec(capacity: u64, options: &Options, files: &[File]) -> u64 {
             }
             needed
         }
-        (Err(expected), Ok(_)) => panic!("{capacity} bytes are enough, and {expected:?} in memory"),
+        (Err(expected), Ok(_)) => panic!("{capacity} bytes suffice, but a Vec gives {expected:?}"),
     }
 }
 
@@ -132,7 +132,7 @@ proptest! {
             let needed = assert_like_vec(capacity, &options, &files);
             prop_assert!(needed >= capacity);
         }
-        // The largest that is named, with a larger room for descriptors.
+        // The largest size that an error names: its group descriptors may take more room.
         let enough = assert_like_vec(enough - MIB, &options, &files);
         prop_assert_eq!(build_fixed(enough, &options, &files), build_in_vec(Size::Fixed(enough), &options, &files));
         prop_assert!(build_fixed(enough, &options, &files).is_ok());

@@ -1,4 +1,4 @@
-//! Tiny images as text: every structure by its name, and its bytes but for zeros.
+//! Snapshots of tiny images as text: the name and the bytes of every structure.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -8,8 +8,8 @@ use support::check;
 use support::model::Build;
 use support::samples::{put_every_kind, put_indexed_directory, tiny_options};
 
-/// The structures of an image, with offsets in the image; lines of zeros are left out, and `*` stands for lines like the one
-/// before.
+/// Formats the structures of an image, with offsets. Omits lines of zeros, and prints `*` for lines
+/// that repeat the previous one.
 fn dump(image: &[u8]) -> String {
     let mut text = format!("{} bytes\n", image.len());
     let mut last_name = String::new();
@@ -34,7 +34,7 @@ fn dump(image: &[u8]) -> String {
     text
 }
 
-/// An offset, 16 bytes, and what of them can be printed.
+/// Formats an offset, 16 bytes in hexadecimal, and their printable characters.
 fn dump_line(offset: u64, line: &[u8]) -> String {
     let hex = |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     let hex: Vec<String> = line.chunks(4).map(hex).collect();

@@ -1,4 +1,4 @@
-//! Sizes are exact: what an image needs is what its final content needs, to the MiB, whatever passed through.
+//! The needed size is exact to the MiB: content that is freed again does not count.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,7 +14,7 @@ use support::check;
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// A file that stays, or freed through.
+/// A file that stays in the tree, or is removed and freed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct File {
     pub(super) len: u64,
@@ -23,7 +23,7 @@ pub(super) struct File {
     pub(super) freed: bool,
 }
 
-/// Makes an image of a fixed size with files, those that pass through included or left out.
+/// Makes an image of a fixed size. `with_freed` includes the files that are freed.
 fn build(options: &Options, bytes: u64, files: &[File], with_freed: bool) -> Result<(Vec<u8>, Summary), FormatError> {
     let options = Options {
         size: Size::Fixed(bytes),
@@ -57,7 +57,7 @@ pub(super) fn build_into<O: Output>(
         let name = number.to_string().into_bytes();
         tree.insert(InodeId::ROOT, &name, Metadata::default(), Kind::File(data))
             .unwrap();
-        // In the middle of the others, so that there are gaps.
+        // Freed between the other files, which leaves a gap.
         if file.freed {
             for data in tree.remove(InodeId::ROOT, &name).unwrap() {
                 formatter.free(data);
@@ -67,7 +67,7 @@ pub(super) fn build_into<O: Output>(
     formatter.finish(tree)
 }
 
-/// The size that the error of a size that is too small names.
+/// Returns the needed size that the error for a size names.
 fn needed(options: &Options, bytes: u64, files: &[File]) -> u64 {
     match build(options, bytes, files, true) {
         Err(FormatError::NoSpace { needed, available }) => {
@@ -79,7 +79,7 @@ fn needed(options: &Options, bytes: u64, files: &[File]) -> u64 {
     }
 }
 
-/// Asserts that the smallest size that builds is the one that every smaller size names, and returns it.
+/// Asserts that smaller sizes name the smallest one that builds, and returns that.
 fn assert_exact_size(options: &Options, files: &[File]) -> u64 {
     let smallest = needed(options, 0, files);
     assert_eq!(smallest % MIB, 0);
@@ -130,7 +130,8 @@ proptest! {
 
 #[test]
 fn needed_sizes_are_exact_at_the_edges_of_groups() {
-    // Groups of 8 MiB; the content grows by less than a block of descriptors, over some edges with and without a copy.
+    // Groups of 8 MiB. The content grows by less than a block of descriptors, across edges with and
+    // without a backup superblock.
     for growth in [true, false] {
         let options = Options {
             block_size: BlockSize::Kib1,

@@ -1,4 +1,4 @@
-//! Digests of images of fixed trees. One that changes needs a line "Image bytes" in the changelog.
+//! Digests of images of fixed trees. A change of one needs an "Image bytes" line in the changelog.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use support::content::Content;
 use support::model::Build;
 use support::samples::{fit_options, put_every_kind, put_indexed_directory, tiny_options};
 
-/// A digest, and how the image that has it is made.
+/// A digest, and the options and the tree of its image.
 type Golden = (&'static str, fn() -> Options, fn(&mut Build<Vec<u8>>));
 
 const GOLDEN: [Golden; 7] = [
@@ -56,7 +56,7 @@ fn with(change: fn(&mut Options)) -> Options {
     options
 }
 
-/// Attributes that need inodes of their own.
+/// Adds attributes whose values need inodes of their own.
 fn put_large_values(build: &mut Build<Vec<u8>>) {
     for name in ["a", "b"] {
         let mut metadata = support::model::permissions(0o644);
@@ -65,7 +65,7 @@ fn put_large_values(build: &mut Build<Vec<u8>>) {
     }
 }
 
-/// So much that what is left of it has to move.
+/// Adds files, then removes most. The rest has to move to fit into the size.
 fn put_and_free(build: &mut Build<Vec<u8>>) {
     for number in 0..20 {
         build.add_file(format!("{number}"), Content::dense(number, 600_000));

@@ -16,7 +16,7 @@ fn formatter() -> Formatter<Vec<u8>> {
     Formatter::new(Vec::new(), options).unwrap()
 }
 
-/// A tree with a directory `d` and a file `d/a`.
+/// Makes a tree with a directory `d` and a file `d/a`.
 fn tree(formatter: &mut Formatter<Vec<u8>>) -> (Tree, InodeId) {
     let mut tree = Tree::default();
     let mut insert = |directory, name: &[u8], kind| tree.insert(directory, name, Metadata::default(), kind).unwrap();
@@ -64,7 +64,7 @@ fn an_inode_that_is_only_held_is_not_in_the_image() {
         if hold {
             tree.hold(file).unwrap();
         }
-        // Content that no file has in the end is freed.
+        // Drops the content: `finish` frees what no file has.
         drop(tree.remove(InodeId::ROOT, b"d").unwrap());
         formatter.finish(tree).unwrap().0
     };

@@ -1,4 +1,4 @@
-//! What a [`Reader`] makes of journals that were not replayed.
+//! Journals that were not replayed, as a [`Reader`] overlays them.
 
 mod writer;
 
@@ -11,12 +11,13 @@ use ext4::{
 
 use writer::{BLOCK, JournalChecksums, JournalWriter, Transaction};
 
-/// An image with an empty journal and a file of three blocks, and where these are.
+/// Makes an image with an empty journal and a file of three blocks. Returns the number of the first
+/// block, too.
 fn image() -> (Vec<u8>, u32) {
     image_with_journal(1 << 20)
 }
 
-/// The same with a journal of a length in bytes.
+/// Makes such an image with a journal of `len` bytes.
 fn image_with_journal(len: u64) -> (Vec<u8>, u32) {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -48,7 +49,7 @@ fn new(number: u8) -> Vec<u8> {
     vec![b'A' + number; BLOCK]
 }
 
-/// The blocks of the file.
+/// Reads the blocks of the file.
 fn read(image: &[u8]) -> Result<Vec<Vec<u8>>, ReadError> {
     let reader = Reader::open(Cursor::new(image))?;
     let root = reader.root()?;
@@ -138,7 +139,7 @@ fn revoked_blocks_are_ignored_unless_written_again() {
             contents: &contents,
             ..Transaction::default()
         });
-        // What is revoked by a transaction that is not complete is not.
+        // Revocations of an incomplete transaction do not count.
         journal.transaction(&Transaction {
             revoked: &[block + 2],
             incomplete: true,
@@ -186,8 +187,8 @@ fn transactions_before_the_first_sequence_number_are_ignored() {
     }
 }
 
-/// Reads a journal with one complete transaction, number 5, and the head of fast
-/// commits in a block behind its ring, which belong to another transaction.
+/// Reads a journal with a complete transaction, number 5, and a fast commit of transaction
+/// `transaction` in block `block` of the `blocks` blocks after its ring.
 fn with_fast_commit(
     checksums: JournalChecksums,
     blocks: u32,
@@ -273,7 +274,8 @@ fn too_many_revoked_blocks_are_an_error_even_in_an_incomplete_transaction() {
     }
 }
 
-/// The blocks of the first transaction, which holds one block and revokes another: tags, content, revoked blocks, commit.
+/// Reads an image with a damaged block of its first transaction. The journal has tags in block 1,
+/// content in block 2, a revoke block in block 3, and a commit block in block 4.
 fn read_damaged(checksums: JournalChecksums, damage: u32) -> Result<Vec<Vec<u8>>, ReadError> {
     let (image, block) = image();
     let mut journal = JournalWriter::new(&image, checksums, true, 1, 5);
@@ -333,7 +335,7 @@ fn a_transaction_with_a_wrong_checksum_and_an_older_time_is_ignored() {
 fn no_damaged_journal_causes_a_panic_or_an_endless_loop() {
     let (image, block) = image();
     for (checksums, with_64bit) in FORMS {
-        // So many transactions that the journal is full of them.
+        // Enough transactions to fill the journal.
         let mut journal = JournalWriter::new(&image, checksums, with_64bit, 1, 5);
         for _ in 0..journal.len() / 3 {
             let contents = [(block, new(0))];
@@ -361,7 +363,8 @@ fn no_damaged_journal_causes_a_panic_or_an_endless_loop() {
     }
 }
 
-/// The same with a superblock in its journal that has a changed field, and perhaps the right checksum for it.
+/// Returns an image with a superblock in its journal that has a changed field, and a correct
+/// checksum or not.
 fn with_superblock(image: &[u8], at: usize, bytes: &[u8], valid_checksum: bool) -> Vec<u8> {
     let mut journal = JournalWriter::new(image, JournalChecksums::V3, true, 1, 5);
     let mut superblock = journal.superblock();
@@ -406,7 +409,7 @@ fn a_superblock_in_the_journal_replaces_the_one_in_place() {
 #[test]
 fn no_superblock_in_a_journal_causes_a_panic() {
     let (good, _) = image();
-    // Sizes, counts, features and numbers of inodes.
+    // Sizes, counts, features and inode numbers.
     for at in (0..0x68)
         .chain(0xCC..0xD0)
         .chain(0xE0..0xEC)

@@ -1,4 +1,4 @@
-//! The reader as programs use it: paths, open files, walks, and many threads at once.
+//! The reader's interface for programs: paths, open files, walks, and use by many threads.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -9,7 +9,7 @@ use std::thread;
 use ext4::read::{File, FileType, Follow, LookupError, ReadAt, ReadSeek, Reader};
 use ext4::{Directory, Formatter, Ino, InodeId, Journal, Kind, Metadata, Options, Size, Tree};
 
-/// A file system of symlinks, with a file of 13 bytes at `/a/b/file`.
+/// Makes an image with many symlinks, and a file of 13 bytes at `/a/b/file`.
 fn image() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(8 << 20),
@@ -55,7 +55,7 @@ fn image() -> Vec<u8> {
     formatter.finish(tree).unwrap().0
 }
 
-/// Result of a lookup: the type of the inode, or the failure and the way to it.
+/// Describes the result of a lookup: the file type, or the failure and the path where it occurred.
 fn describe(result: Result<FileType, LookupError>) -> String {
     let at = |text: &str, path: Vec<u8>| format!("{text} {}", String::from_utf8(path).unwrap());
     match result {
@@ -142,7 +142,7 @@ fn several_open_files_are_read_at_any_offset() {
     let mut expected = vec![0; len];
     expected[..4].copy_from_slice(b"head");
     expected[len - 4..].copy_from_slice(b"tail");
-    // Blocks, holes, their borders, the end, and beyond.
+    // Blocks, holes, their borders, the end of the file, and beyond it.
     for start in [
         0,
         1,
@@ -204,7 +204,7 @@ fn a_walk_is_sorted_by_name() {
 #[test]
 fn a_walk_ends_at_a_directory_that_contains_itself() {
     let mut image = image();
-    // Without checksums, `/a/b/c` becomes `/a`.
+    // Turns `/a/b/c` into a second entry of `/a`, without checksums.
     image[1024 + 0x65] &= !4;
     let a = Reader::open(&image).unwrap().lookup(b"/a", Follow::Yes).unwrap().ino;
     let entry = |name: &[u8]| [&[u8::try_from(name.len()).unwrap(), 2], name].concat();
@@ -230,7 +230,7 @@ fn a_walk_ends_at_a_directory_that_contains_itself() {
     );
 }
 
-/// All contents and targets, in the order of a walk.
+/// Reads all contents and symlink targets, in the order of a walk.
 fn contents<R: ReadAt>(reader: &Reader<R>) -> Vec<(Ino, Vec<u8>)> {
     let read = |found: Result<(Vec<u8>, _), _>| {
         let (path, inode): (_, ext4::read::Inode) = found.unwrap();

@@ -1,5 +1,5 @@
-//! Calls that make no sense, each of which is an error and changes nothing: contents and
-//! identifiers of others, numbers at the ends of their ranges.
+//! Invalid calls, each of which fails and changes nothing: contents and identifiers of other trees
+//! and formatters, numbers at the ends of their ranges.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -32,7 +32,7 @@ fn insert(tree: &mut Tree, directory: InodeId, name: &str, kind: Kind) -> Result
     tree.insert(directory, name.as_bytes(), Metadata::default(), kind)
 }
 
-/// The path that the error of a content of another formatter names.
+/// Returns the path in the error for content of another formatter.
 fn foreign_data_path<T>(result: Result<T, FormatError>) -> Option<String> {
     match result {
         Err(FormatError::ForeignData { path }) => path,
@@ -41,7 +41,7 @@ fn foreign_data_path<T>(result: Result<T, FormatError>) -> Option<String> {
     }
 }
 
-/// Writes one content.
+/// Writes the content of a file.
 type WriteContent = fn(&mut Formatter<Vec<u8>>) -> FileData;
 
 #[test]
@@ -49,7 +49,7 @@ fn content_of_another_formatter_is_an_error_in_finish() {
     let content = b"content";
     let contents: [WriteContent; 3] = [
         |formatter| formatter.write_data(&b"content"[..], 7).unwrap(),
-        // No blocks, but perhaps more than this block size has numbers for.
+        // Has no blocks, but a length that may be too large for this block size.
         |formatter| formatter.write_sparse(io::empty(), 1 << 40, &[]).unwrap(),
         |_| {
             let options = Options {
@@ -101,7 +101,7 @@ fn removed_content_can_go_into_any_tree_of_its_formatter() {
     insert(&mut first, InodeId::ROOT, "file", Kind::File(data)).unwrap();
     let removed = first.remove(InodeId::ROOT, b"file").unwrap().pop().unwrap();
     insert(&mut second, InodeId::ROOT, "moved", Kind::File(removed)).unwrap();
-    // Content by default is that of an empty file.
+    // The default content is that of an empty file.
     insert(&mut second, InodeId::ROOT, "empty", Kind::File(FileData::default())).unwrap();
     formatter.free(FileData::default());
     let (image, _) = formatter.finish(second).unwrap();
@@ -165,7 +165,7 @@ fn an_inode_of_another_image_causes_no_panic_in_a_reader() {
     }
 }
 
-/// One call of a tree, with the numbers of identifiers among those of both trees.
+/// A call of a tree. Numbers select among the inodes of both trees.
 #[derive(Clone, Debug)]
 enum Call {
     Insert(usize, u8, bool),
@@ -221,7 +221,7 @@ proptest! {
             match (&result, missing) {
                 (Err(TreeError::NoSuchInode { id }), Some((missing, _))) => assert_eq!(id, missing),
                 (Err(TreeError::NoSuchInode { .. }), None) => panic!("{used:?} are there"),
-                // A directory as a target comes before the directory that the name goes to.
+                // The target is checked before the directory that gets the name.
                 (Err(TreeError::LinkToDirectory), _) | (_, None) => {}
                 (_, Some(missing)) => panic!("{missing:?} is in another tree or none: {result:?}"),
             }
@@ -268,7 +268,7 @@ fn any_options() -> impl Strategy<Value = Options> {
     (block_size, size, inodes, journal, flags, any::<u8>(), small()).prop_map(
         |(block_size, size, inodes, journal, (growth, large_xattrs, inline_data), reserved_percent, created)| Options {
             block_size,
-            // The tables of more than 32 GiB in small blocks take long, and much memory.
+            // Sizes above 32 GiB in 1 KiB blocks have tables that take much time and memory.
             size: bounded(size, u64::from(block_size.bytes()) << 25),
             inodes,
             journal,
@@ -282,7 +282,7 @@ fn any_options() -> impl Strategy<Value = Options> {
     )
 }
 
-/// A size that is either no more than a limit, or more than any file system can have.
+/// Reduces sizes below 2^58 modulo a limit. Larger ones exceed every file system, and stay.
 fn bounded(size: Size, limit: u64) -> Size {
     let bound = |bytes: u64| if bytes < 1 << 58 { bytes % limit } else { bytes };
     match size {

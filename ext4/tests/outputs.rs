@@ -1,4 +1,4 @@
-//! Outputs that are not empty at first, or cannot be written at an offset.
+//! Outputs that are not empty at first, or that do not allow writes at an offset.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -21,7 +21,7 @@ fn options() -> Options {
     }
 }
 
-/// Makes an image with a file, of which some content passes through.
+/// Makes an image with one file, after another was removed.
 fn make<O: Output>(output: O, options: Options) -> O {
     let mut build = Build::new(output, options).unwrap();
     build.add_file("passes", Content::dense(1, 300_000));
@@ -43,7 +43,8 @@ fn open(path: &Path) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
-/// Earlier contents of an output: bytes of both lengths, and an image of another size.
+/// Earlier contents of an output: a few bytes, more bytes than the image, another image, and the
+/// same image.
 fn contents() -> Vec<Vec<u8>> {
     let other = Options {
         size: Size::Fixed(40 * MIB),
@@ -98,7 +99,7 @@ fn a_device_that_holds_something_is_cleared() {
     };
     assert_image("new");
 
-    // The output of one image, given to a formatter of the next.
+    // Passes the output of one image to the formatter of the next.
     let other = Options {
         size: Size::Fixed(20 * MIB),
         ..Options::new([9; 16])
@@ -181,7 +182,7 @@ fn a_block_device_opened_as_a_file_is_refused_as_a_device() {
         entry.file_type().unwrap().is_block_device()
     };
     let mut devices = devices.flatten().filter(is_device);
-    // A resize needs a file open for writing, and fails with this one too: nothing is changed.
+    // A resize of a file opened for reading fails as well, so the device is not changed.
     let Some(device) = devices.find_map(|device| File::open(device.path()).ok()) else {
         support::skip::skip_on_this_machine("there is no block device that can be opened");
         return;

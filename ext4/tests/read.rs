@@ -1,4 +1,4 @@
-//! What a [`Reader`] makes of images: of those that the formatter writes, and of damaged ones.
+//! The [`Reader`] on images of the formatter, and on damaged ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Cursor;
@@ -23,7 +23,7 @@ fn metadata(mode: u16) -> Metadata {
     metadata
 }
 
-/// An image with one file of each kind.
+/// Makes an image with one file of each kind.
 fn sample() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -200,7 +200,7 @@ fn inline_files_and_directories_are_read() {
     assert!(names(&reader, &found["nothing"]).is_empty());
 }
 
-/// An image whose files and directories lie in their inodes.
+/// Makes an image whose files and directories are inline.
 fn inline_sample() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -250,7 +250,7 @@ fn bytes_without_a_file_system_are_an_error() {
     }
 }
 
-/// Reads all there is to read, and counts the inodes.
+/// Reads everything, and returns the number of inodes.
 fn read_all(image: &[u8]) -> Result<usize, ReadError> {
     let reader = Reader::open(Cursor::new(image))?;
     let _ = reader.info();
@@ -290,7 +290,7 @@ fn no_damage_causes_a_panic() {
     }
 }
 
-/// An image in which every kind of structure has a checksum.
+/// Makes an image in which every kind of structure has a checksum.
 fn checksummed_image() -> Vec<u8> {
     let options = Options {
         size: Size::Fixed(16 << 20),
@@ -327,7 +327,7 @@ fn a_wrong_checksum_names_its_structure() {
     let mut image = checksummed_image();
     read_all(&image).expect("nothing is wrong with it");
     let mut found = BTreeSet::new();
-    // Only what is not content, and not empty.
+    // Skips file contents and empty blocks.
     let blocks = image.chunks(1024).enumerate().skip(1);
     let blocks = blocks.filter(|(_, block)| block.iter().any(|&byte| byte != block[0]));
     let blocks: Vec<_> = blocks.map(|(number, _)| number).collect();
@@ -385,9 +385,9 @@ fn a_value_inode_is_verified_by_its_hash() {
     );
 }
 
-/// How often damage to every so many bytes that mean something is noticed.
+/// Damages every `step`th byte that is not zero, and returns how often the reader fails.
 fn count_detected(good: &[u8], step: usize) -> usize {
-    // Every byte that is not zero means something: each is damaged once, in one of four ways.
+    // Each byte is damaged once, in one of four ways.
     let offsets: Vec<_> = (1024..good.len()).filter(|&at| good[at] != 0).collect();
     let mut damaged = good.to_vec();
     let mut failures = 0;

@@ -1,4 +1,4 @@
-//! Random trees, made by random sequences of operations, read back by readers that share no code with the crate.
+//! Random trees from random operations, read back by readers that share no code with the crate.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,7 +11,7 @@ use support::model::{Build, Model, Node};
 use support::operations::{Operation, apply};
 use support::readback::{assert_read_back, assert_read_by_crate, assert_read_by_ext4_view};
 
-/// A step with values of extended attributes up to a length.
+/// An operation, with attribute values of up to `max_value_len` bytes.
 fn operation(max_value_len: usize) -> impl Strategy<Value = Operation> {
     prop_oneof![
         12 => (any::<usize>(), name(), metadata(max_value_len), node()).prop_map(|(at, name, metadata, node)| Operation::Put(at, name, metadata, node)),
@@ -25,7 +25,8 @@ fn operation(max_value_len: usize) -> impl Strategy<Value = Operation> {
     ]
 }
 
-/// Few short names, so that they meet; some long ones, so that directories need more than one block.
+/// Few short names, so that they collide, and some long ones, so that directories take several
+/// blocks.
 fn name() -> impl Strategy<Value = Vec<u8>> {
     let byte = any::<u8>().prop_filter("a byte of a name", |&byte| byte != 0 && byte != b'/');
     prop_oneof![
@@ -39,7 +40,8 @@ fn name() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn metadata(max_value_len: usize) -> impl Strategy<Value = Metadata> {
-    // ext4-view 1.0 reads only seconds whose low half is not negative; fuzzing and the oracles see to the others.
+    // ext4-view 1.0 refuses times whose low half is negative. Fuzz targets and the oracles cover
+    // these.
     let time = || {
         (0_i64..4, 0_i64..1 << 31, 0_u32..1_000_000_000)
             .prop_map(|(high, low, nanoseconds)| Timestamp::saturating((high << 32) + low, nanoseconds))

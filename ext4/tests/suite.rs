@@ -1,4 +1,4 @@
-//! The tests of the crate that need Rust alone.
+//! Tests of the crate that need only Rust. Tests that need tools or the kernel are in `oracle`.
 
 mod block_owners;
 mod boot_area;

@@ -1,4 +1,4 @@
-//! Images in memory that are mostly holes, and of which no more may be read than is allowed.
+//! Sparse images in memory, with a limit on the bytes that may be read.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -6,13 +6,13 @@ use std::io;
 
 use ext4::{Output, ReadAt};
 
-/// Bytes that are kept together.
+/// Unit of allocation, in bytes.
 const PAGE_LEN: usize = 4096;
 
-/// An image of which only what was written takes memory.
+/// An image that allocates memory only for what is written.
 #[derive(Clone, Default)]
 pub(crate) struct SparseImage {
-    /// By number.
+    /// Contents by page number.
     pages: BTreeMap<u64, Vec<u8>>,
     pub(crate) len: u64,
     /// Bytes that may still be read.
@@ -20,12 +20,12 @@ pub(crate) struct SparseImage {
 }
 
 impl SparseImage {
-    /// Bytes that were ever written.
+    /// Returns the bytes allocated for what was written.
     pub(crate) fn written_len(&self) -> u64 {
         (self.pages.len() * PAGE_LEN) as u64
     }
 
-    /// Lets so many bytes be read, and panics at more.
+    /// Allows `bytes` bytes to be read. Reading more panics.
     pub(crate) fn with_read_budget(self, bytes: u64) -> Self {
         self.budget.set(bytes);
         self
@@ -62,7 +62,7 @@ impl SparseImage {
     }
 }
 
-/// The number of the page that a byte is in, and where in it.
+/// Returns the number of the page that contains a byte, and the offset in the page.
 fn locate(at: u64) -> (u64, usize) {
     let within = usize::try_from(at % PAGE_LEN as u64).expect("less than a page");
     (at / PAGE_LEN as u64, within)
@@ -80,7 +80,7 @@ impl Output for SparseImage {
     }
 
     fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        // Here only what was written is ever cleared, and little of it.
+        // In these tests, only written ranges are discarded, and they are small.
         self.put(offset, &vec![0; usize::try_from(len).expect("a part of memory")]);
         Ok(())
     }
@@ -94,11 +94,7 @@ impl Output for SparseImage {
 impl ReadAt for SparseImage {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         let count = self.len.saturating_sub(offset).min(buffer.len() as u64);
-        let left = self
-            .budget
-            .get()
-            .checked_sub(count)
-            .expect("no more is read than may be");
+        let left = self.budget.get().checked_sub(count).expect("the read budget suffices");
         self.budget.set(left);
         if count < buffer.len() as u64 {
             return Err(io::ErrorKind::UnexpectedEof.into());

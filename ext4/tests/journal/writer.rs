@@ -1,11 +1,12 @@
-//! Journals as the kernel writes them, of every form, into images that have an empty one.
+//! Writes journals of every format, as the kernel does, into images with an empty one.
 
-/// Size of the blocks of the images here, in bytes.
+/// Block size of the images here, in bytes.
 pub(crate) const BLOCK: usize = 1024;
 const MAGIC: [u8; 4] = 0xC03B_3998_u32.to_be_bytes();
 const UUID: [u8; 16] = *b"of the journal!!";
 
-/// How a journal is summed up.
+/// Checksums of a journal (`JBD2_FEATURE_COMPAT_CHECKSUM`, `JBD2_FEATURE_INCOMPAT_CSUM_V2` and
+/// `_V3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum JournalChecksums {
     None,
@@ -14,7 +15,7 @@ pub(crate) enum JournalChecksums {
     V3,
 }
 
-/// What one transaction holds of blocks of the file system: new contents, and those whose older ones mean nothing.
+/// A transaction: new contents of blocks, and blocks whose older contents are revoked.
 #[derive(Default)]
 pub(crate) struct Transaction<'a> {
     pub(crate) contents: &'a [(u32, Vec<u8>)],
@@ -25,7 +26,7 @@ pub(crate) struct Transaction<'a> {
 /// A journal that is being written.
 pub(crate) struct JournalWriter {
     image: Vec<u8>,
-    /// First byte of the journal in the image.
+    /// Offset of the journal in the image, in bytes.
     start: usize,
     len: u32,
     checksums: JournalChecksums,
@@ -34,14 +35,14 @@ pub(crate) struct JournalWriter {
     next: u32,
     sequence: u32,
     v1_checksum: u32,
-    /// When the next transaction is committed.
+    /// Time of the next commit, in seconds.
     pub(crate) time: u64,
-    /// Blocks at the end that fast commits have.
+    /// Number of blocks at the end that are reserved for fast commits.
     fast_commit_blocks: u32,
 }
 
 impl JournalWriter {
-    /// Begins a journal at one of its blocks, with a transaction of this number.
+    /// Starts a journal at block `first`, with transaction number `sequence`.
     pub(crate) fn new(image: &[u8], checksums: JournalChecksums, with_64bit: bool, first: u32, sequence: u32) -> Self {
         let mut image = image.to_vec();
         let head = [MAGIC, 4u32.to_be_bytes()].concat();
@@ -70,11 +71,12 @@ impl JournalWriter {
         }
     }
 
-    /// Gives blocks at the end to fast commits, and writes the head of one into one of them.
+    /// Reserves `blocks` blocks at the end for fast commits, and writes the head of one into block
+    /// `block` of them.
     pub(crate) fn add_fast_commit(&mut self, blocks: u32, block: u32, transaction: u32) {
         self.fast_commit_blocks = blocks;
         self.len -= blocks;
-        // A tag and a length, features, and the transaction that they belong to.
+        // Tag and length, features, and transaction number.
         let head = [8 << 16 | 9, 0, transaction].map(u32::to_le_bytes).concat();
         let at = self.len + block;
         self.block(at)[..head.len()].copy_from_slice(&head);
@@ -84,13 +86,13 @@ impl JournalWriter {
         self.len
     }
 
-    /// The bytes of a block of the journal.
+    /// Bytes of a block of the journal.
     pub(crate) fn block(&mut self, block: u32) -> &mut [u8] {
         let at = self.start + block as usize * BLOCK;
         &mut self.image[at..at + BLOCK]
     }
 
-    /// The superblock of the file system.
+    /// Returns the superblock of the file system.
     pub(crate) fn superblock(&self) -> Vec<u8> {
         self.image[1024..2048].to_vec()
     }
@@ -118,7 +120,7 @@ impl JournalWriter {
         [MAGIC, block_type.to_be_bytes(), self.sequence.to_be_bytes()].concat()
     }
 
-    /// A block of tags or of revoked blocks, with its checksum.
+    /// Appends a descriptor block or revoke block, with its checksum.
     fn append_with_checksum(&mut self, mut content: Vec<u8>) {
         content.resize(BLOCK, 0);
         if self.has_block_checksums() {
@@ -211,7 +213,7 @@ impl JournalWriter {
         self.append(&content);
     }
 
-    /// Writes the journal's superblock, and gives the image back. The first transaction has this number.
+    /// Writes the journal's superblock, which names the first transaction, and returns the image.
     pub(crate) fn finish(mut self, sequence: u32) -> Vec<u8> {
         let (compat, incompat) = match self.checksums {
             JournalChecksums::None => (0, 1),
@@ -239,7 +241,7 @@ impl JournalWriter {
     }
 }
 
-/// The content as the journal has it, which must not begin with its magic number.
+/// Escapes the content of a block, which must not begin with the journal's magic number.
 fn escape(content: &[u8]) -> (Vec<u8>, bool) {
     let mut content = content.to_vec();
     let escaped = content.starts_with(&MAGIC);

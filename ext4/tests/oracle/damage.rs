@@ -1,4 +1,4 @@
-//! Damaged images: what e2fsck finds in them, [`ext4::check()`] finds too.
+//! Damaged images: [`ext4::check()`] finds a problem wherever e2fsck does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -14,7 +14,7 @@ use crate::shapes;
 use support::skip::print_uncaptured;
 use support::tools;
 
-/// Images of ours: what they hold beside the default.
+/// Setups for images of the crate.
 fn our_setups() -> Vec<Setup> {
     let small = |name, change: fn(&mut ext4::Options)| {
         Setup::small(name, |options| {
@@ -41,7 +41,7 @@ fn our_setups() -> Vec<Setup> {
     ]
 }
 
-/// Features of mke2fs, with checksums of each kind.
+/// Features of images of mke2fs, with checksums of each kind.
 const FEATURES: [&str; 6] = [
     "metadata_csum",
     "metadata_csum_seed,inline_data",
@@ -51,7 +51,8 @@ const FEATURES: [&str; 6] = [
     "^has_journal,^resize_inode,^metadata_csum",
 ];
 
-/// Makes an image by mke2fs: directories, files of up to 22 blocks, links of all kinds, and names enough for an index.
+/// Makes an image with mke2fs: directories, files of up to 25 KiB, links of all kinds, and enough
+/// names for an index.
 fn make_with_mke2fs(image: &Path, features: &str) {
     let tree = tempfile::tempdir().unwrap();
     for directory in 0..8 {
@@ -77,7 +78,7 @@ fn make_with_mke2fs(image: &Path, features: &str) {
     ];
     arguments.push(tree.path().to_str().unwrap());
     tools::stdout("mke2fs", &arguments, image);
-    // An index, which mke2fs does not make.
+    // Adds the index, which mke2fs does not make.
     let ordered = tools::run("e2fsck", &["-fyD"], image);
     assert!(
         ordered.status.code().is_some_and(|code| code <= 1),
@@ -86,7 +87,7 @@ fn make_with_mke2fs(image: &Path, features: &str) {
     );
 }
 
-/// A sequence of numbers that looks random (`SplitMix64`).
+/// Pseudorandom number generator (`SplitMix64`).
 struct Random(u64);
 
 impl Random {
@@ -102,14 +103,14 @@ impl Random {
     }
 }
 
-/// What was found by whom.
+/// Counts of images in which both, neither or one of e2fsck and [`ext4::check()`] found a problem.
 #[derive(Default)]
 struct Tally {
     both: u32,
     neither: u32,
-    /// Only by e2fsck: the seed, and what it says.
+    /// Found by e2fsck alone: the damage, and e2fsck's output.
     missed: Vec<String>,
-    /// Only by us, by the kind of the first structure, and its problem.
+    /// Found by the check alone: counts by the first structure and problem.
     ours: BTreeMap<String, u32>,
 }
 
@@ -138,13 +139,13 @@ impl Tally {
     fn summary(&self) -> String {
         let ours: u32 = self.ours.values().sum();
         let mut text = format!(
-            "both {}, neither {}, only e2fsck {}, only we {ours}\n",
+            "both {}, neither {}, only e2fsck {}, only ext4::check {ours}\n",
             self.both,
             self.neither,
             self.missed.len()
         );
         for (kind, count) in &self.ours {
-            writeln!(text, "  only we, {count} times: {kind}").unwrap();
+            writeln!(text, "  only ext4::check, {count} times: {kind}").unwrap();
         }
         for missed in &self.missed {
             writeln!(text, "  only e2fsck: {missed}").unwrap();
@@ -153,10 +154,10 @@ impl Tally {
     }
 }
 
-/// Damages an image, lets both judge it, and mends it again, for each seed.
+/// For each seed, damages an image, runs both on it, and restores it.
 fn tally_damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) {
     let bytes = fs::read(image).unwrap();
-    // What is neither one byte alone nor text: metadata, and little content.
+    // Blocks that are neither uniform nor text: metadata, and little content.
     let is_text = |byte: &u8| matches!(byte, b'\n' | b' '..=b'~') || !byte.is_ascii();
     let blocks = bytes
         .chunks(1024)
@@ -188,9 +189,12 @@ fn tally_damage(image: &Path, name: &str, seeds: Range<u64>, tally: &mut Tally) 
     }
 }
 
-/// The seeds for each image: few, or those that `DAMAGE_SEEDS=from..to` says.
+/// Seeds for each image: `DAMAGE_SEEDS=from..to`, or the first 60.
 fn seeds() -> Range<u64> {
-    #[expect(clippy::disallowed_methods, reason = "how much is tested is no matter of the image")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the variable selects tests, and does not affect images"
+    )]
     let range = std::env::var("DAMAGE_SEEDS").ok();
     range.map_or(0..60, |range| {
         let (from, to) = range.split_once("..").expect("from..to");
@@ -235,8 +239,9 @@ fn check_finds_the_damaged_fields_that_e2fsck_finds_without_a_journal() {
     tally_damaged_fields("^metadata_csum,^64bit,^has_journal,^resize_inode");
 }
 
-/// Changes each bit of the flags of each kind of inode, a bit of each other byte of its first fields,
-/// of the superblock and of a descriptor, without checksums that would find them all.
+/// Flips each bit of the flags, and a bit of each other byte, in the first fields of an inode of
+/// each kind, in the superblock and in a group descriptor. The images have no checksums, which
+/// would detect every change.
 fn tally_damaged_fields(features: &str) {
     if tools::are_missing(&["e2fsck", "mke2fs", "dumpe2fs"]) {
         return;
@@ -252,18 +257,18 @@ fn tally_damaged_fields(features: &str) {
         let inode = table + (u64::from(ino) - 1) * 256;
         (format!("inode {ino}"), inode..inode + 0x80, 0x20..0x24)
     });
-    // Its features are flags.
+    // The flags of the superblock are its features.
     let superblock = ("superblock".to_owned(), 1024..2048, 0x5C..0x68);
     let descriptor = ("descriptor".to_owned(), 2048..2048 + 64, 0x12..0x13);
     for (structure, range, flags) in inodes.chain([superblock, descriptor]) {
         for at in 0..range.end - range.start {
-            // Only e2fsck has a clock by which a mount or a write is in the future.
+            // Times of the last mount and write: only e2fsck compares them with the clock.
             if structure == "superblock" && (0x2C..0x34).contains(&at) {
                 continue;
             }
             let changes = if flags.contains(&at) { 0..8 } else { 7..8 };
             for bit in changes {
-                // That there is something to replay is no fault.
+                // `needs_recovery` is not a problem.
                 if structure == "superblock" && (at, bit) == (0x60, 2) {
                     continue;
                 }
@@ -280,7 +285,7 @@ fn tally_damaged_fields(features: &str) {
     assert!(tally.missed.is_empty(), "{}", tally.summary());
 }
 
-/// The reserved inodes, and one of each kind of file.
+/// Returns the reserved inodes, and one inode of each file type.
 fn inodes_of_each_kind(image: &Path) -> Vec<u32> {
     let reader = Reader::open(File::open(image).unwrap()).unwrap();
     let root = reader.root().unwrap();
@@ -300,7 +305,7 @@ fn inodes_of_each_kind(image: &Path) -> Vec<u32> {
     (1..11).chain(found).collect()
 }
 
-/// Where the inodes are of the first group, which is the only one.
+/// Offset of the inode table of the only group, in bytes.
 fn inode_table_offset(image: &Path) -> u64 {
     let groups = tools::stdout("dumpe2fs", &[""; 0], image);
     let line = groups

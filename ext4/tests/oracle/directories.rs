@@ -1,4 +1,4 @@
-//! Directories that ask the most of an index: the largest, the deepest, and names whose hashes are the same.
+//! Large directories: most names, most levels of an index, and names with the same hash.
 
 use std::fs::File;
 
@@ -10,9 +10,9 @@ use support::content::Content;
 use support::model::Build;
 use support::tools;
 
-/// Names of one hash with the seed of [`Setup::small`]: this, up to their last 11 bytes.
+/// Common prefix of names that have the same hash with the seed of [`Setup::small`].
 const COLLIDING_PREFIX: [u8; 244] = [b'c'; 244];
-/// The ends of the names.
+/// Last 11 bytes of these names.
 const COLLIDING: [&[u8; 11]; 8] = [
     b"ccc5922a489",
     b"cce1d0c3166",
@@ -50,7 +50,8 @@ fn a_directory_of_65_000_links_still_counts_them() {
 fn an_index_of_three_levels_finds_every_name() {
     let setup = Setup::small("three levels", |options| options.block_size = BlockSize::Kib1);
     let shape = |build: &mut Build<File>, _| {
-        // Three names fill a leaf; the root has 123 nodes below it, each of which has 126 leaves.
+        // Three names fill a leaf. The root leads to up to 123 nodes, and each node to up to 126
+        // leaves.
         build.add_directory("names");
         build.add_file("names/file", Content::dense(1, 1));
         for number in 0..3 * 124 * 126 {
@@ -71,8 +72,8 @@ fn checksums_of_an_index_are_valid_after_a_change_of_uuid() {
     if tools::are_missing(&["e2fsck", "tune2fs"]) {
         return;
     }
-    // Three names fill a leaf. Leaves around what the root leads to, a node below it, and a root of
-    // nodes.
+    // Three names fill a leaf. The numbers of leaves are around the capacity of the root, of a node
+    // below it, and of a root of nodes.
     for leaves in [
         121,
         122,
@@ -135,7 +136,7 @@ fn a_directory_of_a_million_names_finds_every_one() {
 
 #[test]
 fn names_of_one_hash_are_found_in_every_leaf_that_they_fill() {
-    // The leaf in which they begin differs with the names before them.
+    // The number of other names determines the leaf in which the colliding ones begin.
     for others in 40..48 {
         for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
             let setup = Setup::small("names of one hash", |options| options.block_size = block_size);
@@ -153,12 +154,12 @@ fn an_index_marks_leaves_that_continue_the_hash_of_the_previous_one() {
     let image = image_file();
     build(&image, &setup, |build, _| put_colliding(build, 40)).unwrap();
     let index = tools::stdout("debugfs", &["-R", "htree_dump /names"], &image);
-    // Eight names at three in a leaf begin at most one leaf that does not go on with their hash.
+    // Eight names, three to a leaf, spread over three or four leaves. The first is not marked.
     let marked = index.matches("Hash 0x55555555,").count();
     assert!((2..=3).contains(&marked), "{index:.2000}");
 }
 
-/// A directory with other names, and all that collide.
+/// Adds a directory of `others` other names and all that collide.
 fn put_colliding(build: &mut Build<File>, others: u32) {
     build.add_directory("names");
     build.add_file("names/file", Content::dense(1, 1));

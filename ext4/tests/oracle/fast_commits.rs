@@ -1,4 +1,4 @@
-//! Fast commits: the kernel says in the journal what to change, without the blocks.
+//! Fast commits: the kernel logs operations in the journal instead of blocks.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,7 +9,7 @@ use crate::setup::{MIB, image_file};
 use support::kernel::{self, Mount};
 use support::tools;
 
-/// Names in the root directory, but for `lost+found`.
+/// Names in the root directory, without `lost+found`.
 fn names(image: &std::path::Path) -> Result<Vec<String>, ReadError> {
     let reader = Reader::open(File::open(image).unwrap())?;
     let root = reader.root()?;
@@ -30,7 +30,7 @@ fn fast_commits_are_refused_until_a_transaction_or_a_mount_replaces_them() {
         tools::stdout("mke2fs", &arguments, &image);
         let mount = Mount::new(&image);
         fs::write(mount.path().join("first"), b"first").unwrap();
-        // A whole transaction, without which there are no fast commits.
+        // The first commit is a full transaction; fast commits follow it.
         mount.sync();
         let mut file = File::create(mount.path().join("second")).unwrap();
         file.write_all(b"second").unwrap();

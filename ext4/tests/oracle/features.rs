@@ -1,4 +1,4 @@
-//! Features that our images do not have: what e2fsck makes of them, [`ext4::check()`] does too.
+//! Features that images of this crate do not have: [`ext4::check()`] treats them as e2fsck does.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -9,8 +9,8 @@ use ext4::{BlockSize, InodeFeature, Problem};
 use crate::setup::{self, MIB, Setup, image_file};
 use support::tools;
 
-/// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory with two others, and one with so many that they
-/// have an index.
+/// Makes an image with features of mke2fs: a file of 20,000 bytes, a directory `few` with two
+/// directories, and `many` with 300 directories and an index.
 fn make_with_mke2fs(features: &str) -> tempfile::TempPath {
     let tree = tempfile::tempdir().unwrap();
     fs::write(tree.path().join("file"), vec![b'x'; 20_000]).unwrap();
@@ -24,7 +24,7 @@ fn make_with_mke2fs(features: &str) -> tempfile::TempPath {
     let root = tree.path().to_str().unwrap();
     let arguments = ["-q", "-F", "-t", "ext4", "-b", "1024", "-O", features, "-d", root];
     tools::stdout("mke2fs", &arguments, &image);
-    // The index, which mke2fs does not make.
+    // Adds the index, which mke2fs does not make.
     let ordered = tools::run("e2fsck", &["-fyD"], &image);
     assert!(
         ordered.status.code().is_some_and(|code| code <= 1),
@@ -34,7 +34,8 @@ fn make_with_mke2fs(features: &str) -> tempfile::TempPath {
     image
 }
 
-/// Makes the same with `mmp`, which comes last: programs wait ten seconds before they write to it.
+/// Makes such an image with `mmp`. The feature is added last, since programs wait ten seconds
+/// before they write to an image that has it.
 fn make_with_mmp(features: &str) -> tempfile::TempPath {
     let image = make_with_mke2fs(features);
     tools::stdout("tune2fs", &["-O", "mmp"], &image);
@@ -47,14 +48,14 @@ fn set_inode_field(image: &Path, name: &str, field: &str, value: &str) {
     tools::stdout("debugfs", &["-w", "-R", &request], image);
 }
 
-/// Asserts that both call an image faulty.
+/// Asserts that e2fsck and [`ext4::check()`] both find a problem.
 fn assert_faulty(image: &Path, what: &str) {
     assert!(tools::e2fsck_errors(image).is_some(), "{what}");
     let report = ext4::check(File::open(image).unwrap()).unwrap();
     assert!(!report.is_clean(), "{what}");
 }
 
-/// Asserts that both call an image faulty, or that both call it clean.
+/// Asserts that both find a problem, or that neither does.
 fn assert_agreed(image: &Path, faulty: bool, what: &str) {
     if faulty {
         assert_faulty(image, what);
@@ -162,7 +163,7 @@ fn the_mmp_block_has_a_checksum() {
         ("^metadata_csum", false),
     ] {
         let image = make_with_mmp(features);
-        // In the name of the host, and in the checksum.
+        // In the host name, and in the checksum.
         for within in [20, 1023] {
             let copy = tools::copy_of(&image);
             change_byte(&copy, mmp_block(&copy) * 1024 + within, |byte| byte ^ 1);
@@ -178,7 +179,8 @@ fn an_invalid_mmp_sequence_number_is_found() {
     }
     let image = make_with_mmp("^metadata_csum");
     let number = mmp_block(&image) * 1024 + 4;
-    // From `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, to one less, which is none, and to `EXT4_MMP_SEQ_FSCK`.
+    // `mmp_seq`: `EXT4_MMP_SEQ_CLEAN`, 0xFF4D4D50, less one is not a valid number, and 0xE24D4D50
+    // is `EXT4_MMP_SEQ_FSCK`.
     change_byte(&image, number, |byte| byte - 1);
     assert_faulty(&image, "unknown");
     change_byte(&image, number, |byte| byte + 1);
@@ -186,7 +188,7 @@ fn an_invalid_mmp_sequence_number_is_found() {
     assert_faulty(&image, "e2fsck");
 }
 
-/// The block that belongs to `mmp`.
+/// Number of the MMP block.
 fn mmp_block(image: &Path) -> u64 {
     tools::superblock_field(image, "MMP block number").parse().unwrap()
 }
@@ -198,7 +200,8 @@ fn change_byte(image: &Path, at: u64, to: impl Fn(u8) -> u8) {
     file.write_all_at(&[to(byte[0])], at).unwrap();
 }
 
-/// Makes an image with a file of so many bytes, which are a hole, and one with an attribute of so many.
+/// Makes an image with a file of `size` bytes, which are a hole, and one with an attribute of
+/// `attribute` bytes.
 fn make_with_large_file(features: &str, size: u64, attribute: usize) -> tempfile::TempPath {
     let tree = tempfile::tempdir().unwrap();
     File::create(tree.path().join("large")).unwrap().set_len(size).unwrap();
@@ -214,7 +217,8 @@ fn make_with_large_file(features: &str, size: u64, attribute: usize) -> tempfile
     image
 }
 
-/// Asserts that a clean image is faulty without a feature, or that it is not.
+/// Asserts that a clean image becomes faulty without a feature, or stays clean if that is not
+/// needed.
 fn assert_feature_needed(image: &Path, feature: &str, needed: bool, what: &str) {
     tools::assert_clean(image, what);
     tools::stdout("debugfs", &["-w", "-R", &format!("feature ^{feature}")], image);
@@ -226,7 +230,7 @@ fn a_file_of_2_gibibytes_needs_large_file() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    // An inode for the blocks that are reserved for descriptors counts as a large file.
+    // The resize inode counts as a large file.
     for (features, size, is_large) in [
         ("^resize_inode", 1 << 31, true),
         ("^resize_inode", (1 << 31) - 1, false),
@@ -254,7 +258,7 @@ fn a_directory_of_4_gibibytes_needs_large_dir() {
     if tools::are_missing(&["e2fsck", "mke2fs", "debugfs"]) {
         return;
     }
-    // It has no such blocks, which both find too.
+    // The directory has no blocks at that size, which is another problem for both.
     for (features, is_missing) in [("^large_dir", true), ("large_dir", false)] {
         let image = make_with_mke2fs(features);
         set_inode_field(&image, "few", "size", "0x100000400");
@@ -278,7 +282,7 @@ fn the_hash_of_inline_data_is_zero_or_correct() {
     let image = make_with_large_file("inline_data,^metadata_csum", 0, 0);
     tools::assert_clean(&image, "no hash");
     let bytes = fs::read(&image).unwrap();
-    // The name of the attribute follows its hash.
+    // The attribute's name follows its hash.
     let name = bytes.windows(8).position(|bytes| bytes == b"data\0\0\0\0");
     let hash = name.unwrap() as u64 - 4;
     change_byte(&image, hash, |_| 1);

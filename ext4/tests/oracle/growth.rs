@@ -1,4 +1,4 @@
-//! File systems that grow, by resize2fs and by the kernel.
+//! Growing and shrinking images, with resize2fs and in the kernel.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +11,7 @@ use support::kernel::{self, Mount};
 use support::model::{Build, Model};
 use support::tools;
 
-/// File systems with room to grow, from the smallest to the default.
+/// File systems that can grow, from a small one to the default.
 fn setups() -> Vec<Setup> {
     let fixed = |block_size, mib| {
         move |options: &mut Options| {
@@ -35,7 +35,7 @@ fn setups() -> Vec<Setup> {
     ]
 }
 
-/// Makes an image and gives its file 16 times the size.
+/// Makes an image, and extends its file to 16 times the size.
 fn build_and_extend(image: &Path, setup: &Setup) -> Model {
     let (summary, model) = setup::build(image, setup, shapes::churn).unwrap();
     let file = File::options().write(true).open(image).unwrap();
@@ -48,7 +48,7 @@ fn assert_grown(image: &Path, setup: &Setup) {
     let blocks = tools::superblock_field(image, "Block count");
     let size = blocks.parse::<u64>().unwrap() * setup.block_size();
     let expected = image.metadata().unwrap().len();
-    // A last group with no room but for its copy of the superblock is left out.
+    // resize2fs omits a last group without room for more than its metadata.
     assert!(expected - size < 8 * MIB, "{}: {size} of {expected} bytes", setup.name);
 }
 
@@ -114,7 +114,7 @@ fn an_image_shrinks_to_its_content() {
     if tools::are_missing(&["e2fsck", "resize2fs"]) {
         return;
     }
-    // Tables of many groups, and content that needs few.
+    // Inode tables of many groups, and content that needs few groups.
     let fixed = |block_size, mib, journal| {
         move |options: &mut Options| {
             options.block_size = block_size;

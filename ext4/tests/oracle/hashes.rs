@@ -1,4 +1,4 @@
-//! Indexes by each hash that e2fsck knows.
+//! Directory indexes with each hash that e2fsck knows.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -9,14 +9,14 @@ use std::path::Path;
 use crate::setup::{MIB, image_file};
 use support::tools;
 
-/// Hashes, by their numbers on disk.
+/// Names of hashes, by their number on disk.
 const HASHES: [&str; 3] = ["legacy", "half_md4", "tea"];
-/// `s_flags`: bytes of names are taken as signed, or as unsigned.
+/// Values of `s_flags`: the hash takes bytes of names as signed, or as unsigned.
 const SIGNS: [u8; 2] = [1, 2];
-/// Where `s_flags` is in the image.
+/// Offset of `s_flags` in the image, in bytes.
 const FLAGS: u64 = 1024 + 0x160;
 
-/// An image with a directory of many names, half of which are not ASCII.
+/// Makes an image with a directory of 400 names, half of which are not ASCII.
 fn make_image(image: &Path) {
     let tree = tempfile::tempdir().unwrap();
     let many = tree.path().join("many");
@@ -33,7 +33,7 @@ fn make_image(image: &Path) {
     tools::stdout("mke2fs", &arguments, image);
 }
 
-/// Where the number of the hash is, in the root of the index.
+/// Offset of the hash's number in the root of the index, in bytes.
 fn version_at(image: &Path) -> u64 {
     let blocks = tools::stdout("debugfs", &["-R", "blocks /many"], image);
     let first: u64 = blocks.split_whitespace().next().unwrap().parse().unwrap();

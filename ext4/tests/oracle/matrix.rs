@@ -1,4 +1,4 @@
-//! Every shape with every setup.
+//! Every shape of a tree with every setup of an image.
 
 use crate::setup::{Setup, assert_clean_and_usable};
 use crate::shapes;

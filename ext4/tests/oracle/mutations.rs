@@ -1,4 +1,4 @@
-//! The oracle's own test: e2fsck must notice when a bit of metadata is not what it was.
+//! Test of the oracle itself: e2fsck notices a flipped bit of metadata.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -13,10 +13,10 @@ use support::reader::{JOURNAL, Reader};
 use support::samples::{fit_options, put_every_kind, put_indexed_directory};
 use support::{check, tools};
 
-/// Bytes that are changed in each structure, evenly spread.
+/// Number of bytes to change in each structure, evenly spread.
 const SAMPLES: usize = 14;
 
-/// The bytes of a structure that say something, and that e2fsck 1.47 looks at.
+/// Returns the bytes of a structure that have a meaning and that e2fsck 1.47 checks.
 fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u64> {
     let first = |len| range.start..range.start + len;
     let (descriptors, reserved) = reader.descriptor_blocks();
@@ -24,17 +24,20 @@ fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u6
         let ino = ino.parse().unwrap();
         let is_start = reader.blocks(ino).extents[0].start * reader.block_size() == range.start;
         return match ino {
-            // Of the journal its magic number and version; it is the kernel that compares its length with the inode's.
+            // Magic number and version of the journal. Its length is compared with the inode's by
+            // the kernel, but not by e2fsck.
             JOURNAL if is_start => first(8),
-            // The sum over an index node leaves out what its entries do not fill: here, all but two of them.
+            // The checksum of an index node does not cover the room after its entries. Here, there
+            // are two.
             ino if reader.is_indexed(ino) && is_start => first(24 + 8 + 2 * 8),
             ino if reader.is_directory(ino) => range,
-            // Contents of files are nobody's to check.
+            // Contents of files have no checksum.
             _ => first(0),
         };
     }
     match structure {
-        // Nobody's, and a list of its likes in other groups, of which there are none.
+        // The boot block has no checksum. The reserved blocks list their backups in other groups,
+        // and this image has one group.
         "boot block" | "reserved descriptors of group 0" => first(0),
         "descriptors of group 0" => first(64 * reader.group_count()),
         // `check_resize_inode` compares the first quarter.

@@ -1,4 +1,4 @@
-//! Lists of orphans: files that were open without a name, or were being cut, when the power went.
+//! Orphans: files that were open without a name, or were being truncated, at a power cut.
 
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -10,12 +10,12 @@ use crate::setup::{MIB, image_file};
 use support::kernel::{self, Mount};
 use support::tools;
 
-/// A list, and what makes it.
+/// An orphan list to write into an image.
 struct OrphanList {
     name: &'static str,
     valid: bool,
     head: u32,
-    /// What inodes 12, 13 and 14, which have no name, give as the next.
+    /// Next inode in the entries of inodes 12, 13 and 14, which have no name.
     next: [u32; 3],
 }
 
@@ -42,7 +42,7 @@ impl OrphanList {
     }
 }
 
-/// A file system of so many MiB by mke2fs.
+/// Makes a file system of `mib` MiB with mke2fs.
 fn make_with_mke2fs(mib: u64, features: &str, more: &[&str]) -> TempPath {
     let image = image_file();
     File::create(&image).unwrap().set_len(mib * MIB).unwrap();
@@ -51,7 +51,7 @@ fn make_with_mke2fs(mib: u64, features: &str, more: &[&str]) -> TempPath {
     image
 }
 
-/// Makes an image of four files, of which three lose their names, and of which one more is being cut.
+/// Makes an image of four files. Three lose their names, and the fourth is being truncated.
 fn make_image(features: &str, list: &OrphanList) -> TempPath {
     let tree = tempfile::tempdir().unwrap();
     for name in ["a", "b", "c", "d"] {
@@ -71,7 +71,7 @@ fn make_image(features: &str, list: &OrphanList) -> TempPath {
         &format!("sif <12> dtime @{first}"),
         &format!("sif <13> dtime @{second}"),
         &format!("sif <14> dtime @{third}"),
-        // It has a name, and is the first in the list.
+        // The fourth file has a name. The list begins with it.
         &format!("sif <15> dtime @{}", list.head),
         "ssv last_orphan 15",
         "feature needs_recovery",
@@ -81,7 +81,7 @@ fn make_image(features: &str, list: &OrphanList) -> TempPath {
     image
 }
 
-/// What e2fsck says while it mends an image, but for what it does with a list that is right.
+/// Returns the output of a repair by e2fsck, without the lines that it prints for a valid list.
 fn unexpected_repairs(image: &Path) -> Option<String> {
     let repaired = tools::copy_of(image);
     let output = tools::text(&tools::run("e2fsck", &["-fy"], &repaired));
@@ -154,7 +154,7 @@ fn open_without_a_name(features: &str) {
     assert!(report.is_clean(), "{report:#?}");
 }
 
-/// What is damaged in a file of orphans: what it is called, bytes from the start of a block, and what is written there.
+/// Damage to an orphan file: a name, the offset in a block, and the bytes to write there.
 const DAMAGE: [(&str, u64, &[u8]); 4] = [
     ("an entry", 0, &[14]),
     ("the last entry", 1012, &[14]),
@@ -175,7 +175,7 @@ fn a_damaged_orphan_file_is_found() {
         let file = File::options().read(true).write(true).open(&image).unwrap();
         for &block in [blocks.first(), blocks.last()].into_iter().flatten() {
             for (what, at, bytes) in DAMAGE {
-                // Without checksums of all there is none here.
+                // Without metadata checksums, this one is unused too.
                 if what == "the checksum" && features.contains("^metadata_csum") {
                     continue;
                 }

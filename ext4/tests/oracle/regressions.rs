@@ -1,5 +1,5 @@
-//! The images of e2fsprogs' own regression tests, damaged and repaired: [`ext4::check()`] finds a
-//! fault where `e2fsck -fn` does.
+//! Images of e2fsprogs' own regression tests, damaged and repaired: [`ext4::check()`] finds a
+//! problem where `e2fsck -fn` does.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,21 +17,21 @@ use support::program::rig_directory;
 use support::skip::{print_uncaptured, skip};
 use support::tools;
 
-/// Longest output of e2fsck that is read, in bytes: with `-n`, it can go on for ever.
+/// Limit on the output of e2fsck that is read, in bytes: with `-n`, it may never end.
 const MAX_OUTPUT: u64 = 1 << 20;
 
 /// Images that only one of the two calls faulty, and why.
 const REASONS: &[(&str, &str)] = &[
-    // Left out by the check, as its documentation says.
+    // Not checked, as documented.
     ("f_quota.0", "usage in quota files is not compared"),
     ("f_jnl_32bit.0", COUNTS),
     ("f_jnl_64bit.0", COUNTS),
     ("j_recover_csum3_64bit.1", COUNTS),
     (
         "f_pre_1970_date_encoding.1",
-        "times that e2fsck takes for wrongly written ones",
+        "e2fsck takes these times for wrongly encoded ones",
     ),
-    // Found by the check, as its documentation says.
+    // Found by the check alone, as documented.
     ("r_min_itable.0", COPIES),
     ("f_uninit_restart_fsck.2", COPIES),
     ("t_dangerous.6", MAP),
@@ -41,46 +41,46 @@ const REASONS: &[(&str, &str)] = &[
     ("j_corrupt_revoke_rcount.0", REVOKED),
     (
         "f_ea_inode_self_ref.2",
-        "Linux refuses a name of an inode with the flag of values",
+        "Linux refuses a directory entry that leads to an attribute inode",
     ),
-    // Not looked at by e2fsck.
+    // Not checked by e2fsck.
     (
         "f_bad_disconnected_inode.2",
-        "the reserved inodes 9 and 10 hold anything",
+        "e2fsck does not check the reserved inodes 9 and 10",
     ),
     ("f_badtable.2", BAD_BLOCKS),
     ("f_bbinode.2", BAD_BLOCKS),
     (
         "f_inlinedata_repair.2",
-        "two inodes have a block of attributes that says it has one",
+        "two inodes share an attribute block whose reference count is one",
     ),
     (
         "f_resize_inode.10",
-        "e2fsck looks at a quarter of the blocks reserved for descriptors",
+        "e2fsck checks only a quarter of the blocks reserved for descriptors",
     ),
 ];
 
-const COUNTS: &str = "an unclean superblock's counts are not compared: the kernel counts again";
+const COUNTS: &str = "counts of a superblock that was not unmounted cleanly are not compared: the kernel counts again";
 const COPIES: &str = "backups of the superblock and descriptors are damaged";
-const MAP: &str = "the superblock's copy of the journal's map is damaged";
-const REVOKED: &str = "more revoked blocks than there is room for: Linux 6.18 refuses to mount it";
-const BAD_BLOCKS: &str = "e2fsck leaves out parts of inode tables that are listed as bad blocks";
+const MAP: &str = "the superblock's backup of the journal's block map is damaged";
+const REVOKED: &str = "more revoked blocks than fit into a revoke block: Linux 6.18 refuses to mount it";
+const BAD_BLOCKS: &str = "e2fsck skips parts of inode tables that are listed as bad blocks";
 
 /// A verdict on an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Verdict {
     Clean,
     Faulty,
-    /// Features that are not known, or fast commits.
+    /// Has features that the check does not know, or fast commits.
     Unsupported,
 }
 
-/// The verdicts of both on an image.
+/// Verdicts of the check and of e2fsck on an image.
 struct Verdicts {
     name: String,
     ours: Verdict,
     theirs: Verdict,
-    /// Words of the one that calls it faulty.
+    /// First problem of e2fsck, or else of the check.
     problem: String,
 }
 
@@ -107,13 +107,14 @@ impl Verdicts {
         }
     }
 
-    /// Returns whether one calls it clean, and the other faulty.
+    /// Returns whether one verdict is clean and the other faulty.
     fn differ(&self) -> bool {
         self.ours != Verdict::Unsupported && self.ours != self.theirs
     }
 }
 
-/// Returns what e2fsck finds, with the journal replayed first, which `-n` does not do.
+/// Returns the problems that e2fsck finds after a replay of the journal, which `-n` alone does not
+/// do.
 fn their_problem(image: &Path) -> Option<String> {
     let (clean, text) = e2fsck(&["-fn"], image);
     if !text.contains("skipping journal recovery") {
@@ -128,8 +129,8 @@ fn their_problem(image: &Path) -> Option<String> {
     (!clean).then_some(text)
 }
 
-/// Returns whether e2fsck has nothing to print_uncaptured, and what it says. Its clock is at the end, so that no
-/// time is in the future.
+/// Returns whether e2fsck finds no problem, and its output. Its clock is set to the maximum, so
+/// that no time is in the future.
 fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
     let mut child = tools::command("e2fsck")
         .env("E2FSCK_TIME", u32::MAX.to_string())
@@ -141,7 +142,7 @@ fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
         .spawn()
         .unwrap();
     let mut output = Vec::new();
-    // Closed at the end of this, which ends a process that says more.
+    // Dropping the pipe ends a process that prints more.
     let stdout = child.stdout.take().unwrap();
     stdout.take(MAX_OUTPUT).read_to_end(&mut output).unwrap();
     let status = child.wait().unwrap();
@@ -159,7 +160,7 @@ fn e2fsck(arguments: &[&str], image: &Path) -> (bool, String) {
     (clean, format!("{status}: {}", output.join("; ")))
 }
 
-/// Lets both judge all images, on two threads.
+/// Gets both verdicts on all images, on two threads.
 fn compare_all(images: &[PathBuf]) -> Vec<Verdicts> {
     let verdicts = Mutex::new(Vec::new());
     let next = AtomicUsize::new(0);
@@ -204,16 +205,12 @@ fn e2fsprogs_regression_images_get_the_verdict_of_e2fsck() {
         }
     }
     for name in unused.keys() {
-        writeln!(
-            wrong,
-            "{name}: nobody calls it faulty alone, and there is a reason for it"
-        )
-        .unwrap();
+        writeln!(wrong, "{name}: REASONS lists it, but the verdicts do not differ").unwrap();
     }
     let count = |ours, theirs| counts.get(&(ours, theirs)).copied().unwrap_or(0);
     print_uncaptured(&format!(
         "e2fsprogs' regression images, {} of them: both clean {}, both faulty {}, missed {}, false alarms {}, \
-         unsupported {} (of which e2fsck calls {} clean)\n",
+         unsupported {} ({} of them clean for e2fsck)\n",
         verdicts.len(),
         count(Verdict::Clean, Verdict::Clean),
         count(Verdict::Faulty, Verdict::Faulty),

@@ -1,4 +1,4 @@
-//! The journal after a power cut.
+//! Journals after a power cut.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -13,7 +13,8 @@ use support::kernel::{self, Mount};
 use support::listing::listing;
 use support::tools;
 
-/// What an image would be, had the power failed: a copy of it while it is mounted, with transactions in its journal only.
+/// Copies an image while it is mounted, as a power cut would leave it: transactions are in its
+/// journal only.
 #[test]
 fn a_journal_is_replayed_after_a_power_cut() {
     if tools::are_missing(&["e2fsck", "dumpe2fs"]) || kernel::cannot_mount() {
@@ -33,7 +34,7 @@ fn a_journal_is_replayed_after_a_power_cut() {
         for number in 0..50 {
             fs::write(mount.path().join(format!("last/{number}")), [number; 3000]).unwrap();
         }
-        // What is synced has to survive; it is in the journal, and nowhere else for certain.
+        // Synced data must survive. Only the journal is certain to contain it.
         mount.sync();
         let for_kernel = tools::copy_of(&image);
         let for_e2fsck = tools::copy_of(&image);
@@ -61,7 +62,7 @@ fn a_journal_is_replayed_after_a_power_cut() {
     }
 }
 
-/// Sets of features of mke2fs that a [`ext4::Reader`] reads, with and without checksums.
+/// Features of mke2fs that an [`ext4::Reader`] supports, with and without checksums.
 const FEATURES: [&str; 6] = [
     "metadata_csum",
     "metadata_csum_seed",
@@ -83,7 +84,7 @@ fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
         tools::stdout("mke2fs", &arguments, &image);
         let mount = Mount::new(&image);
         let file = mount.path().join("file");
-        // More than the numbers of a double-indirect block reach.
+        // Blocks beyond the reach of a double-indirect block.
         fs::write(&file, vec![b'x'; 400 << 10]).unwrap();
         let long = File::create(mount.path().join("long")).unwrap();
         for block in [0, 11, 12, 267, 268, 300, 65_803, 65_804, 70_000] {
@@ -115,7 +116,7 @@ fn the_reader_reads_what_the_kernel_wrote_with_and_without_checksums() {
     }
 }
 
-/// File systems of mke2fs and how they are mounted: all forms that a journal has.
+/// Features and mount options that cover all formats of a journal.
 const JOURNALS: [(&str, &str); 6] = [
     ("has_journal", "noatime"),
     ("^metadata_csum", "noatime"),
@@ -125,8 +126,8 @@ const JOURNALS: [(&str, &str); 6] = [
     ("^64bit,^extent,^flex_bg", "noatime"),
 ];
 
-/// Makes, changes and removes files, so that the journal begins anew, and fills the rest, so that blocks of directories become
-/// content.
+/// Makes, changes and removes files until the journal wraps around, then fills the disk, so that
+/// blocks of directories become file content.
 fn fill_journal_and_disk(root: &Path) {
     for round in 0..40u8 {
         let directory = root.join(format!("round {round}"));
@@ -135,7 +136,7 @@ fn fill_journal_and_disk(root: &Path) {
             let name = format!("{number:0>100}");
             fs::write(directory.join(name), vec![round; number]).unwrap();
         }
-        // Its blocks begin like those of the journal.
+        // These blocks begin with the magic number of the journal.
         let block = [&0xC03B_3998_u32.to_be_bytes()[..], &[round; 1020]].concat();
         fs::write(root.join(format!("like {round}")), block.repeat(200)).unwrap();
         kernel::sync(root);
@@ -199,7 +200,7 @@ fn a_damaged_backup_of_the_journal_map_is_found() {
     tools::stdout("mke2fs", &arguments, &image);
     tools::assert_clean(&image, "unchanged");
     let file = File::options().read(true).write(true).open(&image).unwrap();
-    // All 60 bytes of `s_jnl_blocks` that e2fsck looks at, which it does before it mends, and only then.
+    // All 60 bytes of `s_jnl_blocks`. e2fsck checks them only when it repairs.
     for at in (1024 + 0x10C..1024 + 0x10C + 60).step_by(7) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();

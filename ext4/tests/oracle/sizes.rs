@@ -1,4 +1,5 @@
-//! File systems of every size: the smallest, those at the edges of groups and of copies of the superblock, the largest.
+//! File systems of every size: the smallest, those at the edges of groups and backup superblocks,
+//! the largest.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,7 +12,7 @@ use support::model::Build;
 use support::skip::skip;
 use support::tools;
 
-/// Makes an image of exactly so many bytes with one short file.
+/// Makes an image of `bytes` bytes with one short file.
 fn build(image: &Path, bytes: u64, change: impl FnOnce(&mut Options)) -> Result<(), FormatError> {
     let setup = Setup::small("of a size", |options| {
         options.size = Size::Fixed(bytes);
@@ -32,7 +33,8 @@ fn sizes_around_the_edges_of_groups_and_copies_are_clean() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib2, BlockSize::Kib4] {
         let block = u64::from(block_size.bytes());
         let first_block = u64::from(block_size == BlockSize::Kib1);
-        // The first groups, some without a copy, and the first powers of 5 and 7 of their own.
+        // The first groups, some without a backup superblock, and groups around the first powers of
+        // 5 and 7.
         for group in [1, 2, 3, 4, 7, 8, 25, 26, 49] {
             let edge = first_block + group * 8 * block;
             for growth in [true, false] {
@@ -111,7 +113,7 @@ fn sizes_beyond_32_bits_of_blocks_are_clean() {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    // Files on ext4 end before 16 TiB; those in memory do not.
+    // Files on ext4 end before 16 TiB, and files in tmpfs do not.
     let Ok(image) = tempfile::NamedTempFile::new_in("/dev/shm") else {
         skip("/dev/shm does not take files of 16 TiB");
         return;

@@ -1,5 +1,5 @@
-//! Programs that users run on a disk: each does the same to our image and to mke2fs's of the same
-//! tree.
+//! Programs that people run on disks: each has the same effect on our image and on mke2fs's of the
+//! same tree.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -16,8 +16,8 @@ use support::model::{Build, Node, permissions};
 use support::skip::print_uncaptured;
 use support::tools;
 
-/// Scripts for `sh -e` by name. `$image` is a copy of the image, `$tree` a copy of its tree, `$out`
-/// a path for anything, and `$mnt` an empty directory.
+/// Names and scripts for `sh -e`. `$image` is a copy of the image, `$tree` a copy of its tree,
+/// `$out` a path for any file, and `$mnt` an empty directory.
 const CASES: &[(&str, &str)] = &[
     ("tune2fs -L", "tune2fs -L other $image"),
     ("tune2fs -U", "tune2fs -U random $image"),
@@ -173,17 +173,17 @@ const CASES: &[(&str, &str)] = &[
     ),
 ];
 
-/// Outcome of a case.
+/// Outcome of a script.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     exit_code: Option<i32>,
-    /// Exit code of `e2fsck -fn` after it.
+    /// Exit code of `e2fsck -fn` after the script.
     e2fsck: Option<i32>,
-    /// Set if there are the same files with the same contents.
+    /// Set if the files and their contents did not change.
     same_tree: bool,
 }
 
-/// As it should be, whatever comes of the other image.
+/// The ideal outcome, which passes whatever the script does to the other image.
 const GOOD: Outcome = Outcome {
     exit_code: Some(0),
     e2fsck: Some(0),
@@ -206,7 +206,7 @@ fn setups() -> Vec<Setup> {
     ]
 }
 
-/// Files of many sizes, one of many extents, gaps, a symlink, and large directories.
+/// Files of many sizes, a file of many extents, gaps, a symlink, and large directories.
 fn tree(build: &mut Build<File>, block_size: u64) {
     build.add_directory("churn");
     for number in 0..40 {
@@ -223,7 +223,7 @@ fn tree(build: &mut Build<File>, block_size: u64) {
     build.put("link", permissions(0o777), target).unwrap();
     build.add_directory("large");
     build.add_file("large/file", Content::dense(9, 10));
-    // With blocks of 1 KiB, more leaves than the root of an index leads to.
+    // With blocks of 1 KiB, more leaves than the root of an index has room for.
     for number in 0..(block_size - 40) / 8 * (block_size / 264) {
         if number < 1_000 {
             build.link(format!("large/{number:x>255}"), "large/file");
@@ -232,7 +232,7 @@ fn tree(build: &mut Build<File>, block_size: u64) {
     shapes::nested_directories(build, block_size);
 }
 
-/// Makes mke2fs's image of a tree that is at a path, like another image.
+/// Makes an image of a tree with mke2fs, with the size, inodes, UUID and features of another image.
 fn mke2fs(like: &Path, tree: &Path, setup: &Setup) -> tempfile::TempPath {
     let image = image_file();
     let fields = tools::superblock_fields(like);
@@ -267,7 +267,7 @@ fn outcome(image: &Path, tree: &Path, script: &str) -> (Outcome, String) {
         .env("out", scratch.path().join("out"))
         .env("mnt", &mount);
     let output = tools::output(&mut command);
-    // A script that failed leaves it mounted.
+    // A script that failed may leave it mounted.
     tools::output(tools::command("umount").arg("-q").arg(&mount));
     let e2fsck = tools::run("e2fsck", &["-fn"], &copy);
     let outcome = Outcome {
