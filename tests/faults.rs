@@ -26,8 +26,8 @@ use support::layout::TestLayout;
 use support::program::{program, succeed, target_directory};
 use support::server::Server;
 use support::single_image::{Layout, digest};
-use support::skip::{say, skip};
-use support::wait::is_soon;
+use support::skip::{print_uncaptured, skip};
+use support::wait::eventually;
 
 /// Errors that a call fails with.
 const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "ENOMEM"];
@@ -161,7 +161,7 @@ impl Scenario<'_> {
             .stderr(File::create(&stderr).unwrap());
         // strace would leave the command behind.
         let mut child = command.process_group(0).spawn().unwrap();
-        if !is_soon(|| child.try_wait().unwrap().is_some()) {
+        if !eventually(|| child.try_wait().unwrap().is_some()) {
             let group = format!("-{}", child.id());
             succeed(Command::new("kill").args(["-KILL", "--", &group]));
             child.wait().unwrap();
@@ -223,7 +223,7 @@ impl Scenario<'_> {
             bad.len(),
             bad.join("\n")
         );
-        say(&format!("{name}: {count} of {} faults\n", all.len()));
+        print_uncaptured(&format!("{name}: {count} of {} faults\n", all.len()));
     }
 }
 

@@ -12,7 +12,7 @@ use crate::sources::archives::archive;
 use crate::sources::store::{Builds, tar};
 use crate::sources::{chain, linux, resolve};
 use support::layout::{CONFIG, LAYER, MANIFEST, TestLayout, config, digest, for_platform, manifest};
-use support::server::{Reply, Server, stored};
+use support::server::{Reply, Server, stored_reply};
 
 /// An image for linux/amd64 with one layer, whose config and manifest are changed.
 fn changed(layout: &TestLayout, edit_config: impl Fn(&mut Value), edit: impl Fn(&mut Value)) -> Value {
@@ -96,7 +96,7 @@ fn a_registry_may_call_a_manifest_anything() {
     for content_type in ["text/plain", "application/json; charset=utf-8", "binary/octet-stream"] {
         for entry in [&image, &index] {
             let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(entry).to_owned());
-            let server = Server::start(move |request, _| match stored(&blobs, &latest, request) {
+            let server = Server::start(move |request, _| match stored_reply(&blobs, &latest, request) {
                 Reply::Answer { status, body, .. } => Reply::Answer {
                     status,
                     headers: vec![("Content-Type", content_type.to_owned())],

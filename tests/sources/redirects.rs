@@ -15,7 +15,7 @@ use crate::sources::tokens::{PAIR, credentials};
 use crate::sources::{State, chain};
 use support::registry::{has_tools, make_certificates};
 use support::server::{Reply, Request, Server};
-use support::wait::is_soon;
+use support::wait::eventually;
 
 fn redirect(to: impl Into<String>) -> Reply {
     Reply::status(307).with("Location", to)
@@ -236,7 +236,7 @@ impl TlsServer {
             directory,
         };
         let answers = || TcpStream::connect(address).is_ok();
-        assert!(is_soon(answers), "openssl s_server does not answer");
+        assert!(eventually(answers), "openssl s_server does not answer");
         server
     }
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::sources::faults::{layer_digest, one_image};
 use crate::sources::rootfs_build;
 use support::layout::TestLayout;
-use support::server::{Reply, Request, Server, stored};
+use support::server::{Reply, Request, Server, stored_reply};
 
 const USER: &str = "someone";
 const PASSWORD: &str = "pa\"ss:w0rd+f00d";
@@ -351,7 +351,7 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
     let blobs = one_image();
     let path = blobs.0.path().join("blobs/sha256");
     let store = Server::start(move |request, _| match request.authorization() {
-        None => stored(&path, "", request),
+        None => stored_reply(&path, "", request),
         Some(_) => Reply::status(400),
     });
     let to = format!("http://someone:pa55-f00d@{}/{}", store.address, layer_digest());

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::sources::rootfs_build;
 use support::layout::{TestLayout, digest};
-use support::server::{Reply, Server, stored};
+use support::server::{Reply, Server, stored_reply};
 
 /// The architecture of every image here.
 const PLATFORM: &str = "linux/amd64";
@@ -176,7 +176,7 @@ fn builds_that_are_killed_leave_what_the_next_one_goes_on_with() {
                 return Some(Reply::Stall { announced, body });
             }
             Some(Reply::Slow {
-                reply: Box::new(stored(&blobs, "", request)),
+                reply: Box::new(stored_reply(&blobs, "", request)),
                 pause: Duration::from_millis(20),
             })
         }
@@ -220,7 +220,7 @@ fn builds_at_once_share_what_they_download() {
     ];
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, "", request)),
+        reply: Box::new(stored_reply(&blobs, "", request)),
         pause: Duration::from_millis(10),
     });
     let builds = Builds::new();
@@ -251,7 +251,7 @@ fn the_cache_keeps_to_its_limit_while_builds_share_it() {
     let image = image(&layout, &names);
     let blobs = layout.path().join("blobs/sha256");
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, "", request)),
+        reply: Box::new(stored_reply(&blobs, "", request)),
         pause: Duration::from_millis(5),
     });
     let builds = Builds::new();
@@ -347,7 +347,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
     let image = image(&layout, &["one", "two"]);
     let (blobs, latest) = (layout.path().join("blobs/sha256"), digest(&image).to_owned());
     let server = Server::start(move |request, _| Reply::Slow {
-        reply: Box::new(stored(&blobs, &latest, request)),
+        reply: Box::new(stored_reply(&blobs, &latest, request)),
         pause: Duration::from_millis(if request.path.contains("/manifests/") { 0 } else { 70 }),
     });
     let reference = server.reference(&format!("@{}", digest(&image)));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::sources::faults::{CONTENT, answer, layer_digest, one_image, pull, registry_error};
 use crate::sources::{State, chain};
 use support::layout::TestLayout;
-use support::server::{Reply, Request, Server, stored};
+use support::server::{Reply, Request, Server, stored_reply};
 
 /// `user:secret-f00d` in base64.
 pub(crate) const PAIR: &str = "dXNlcjpzZWNyZXQtZjAwZA==";
@@ -182,7 +182,7 @@ fn a_token_that_has_expired_is_fetched_anew() {
 fn redirects_to_a_blob_store_carry_no_credentials() {
     let (layout, image) = one_image();
     let blobs = layout.path().join("blobs/sha256");
-    let store = Server::start(move |request, _| stored(&blobs, "", request));
+    let store = Server::start(move |request, _| stored_reply(&blobs, "", request));
     let elsewhere = format!("http://{}/signed/{}", store.address, layer_digest());
     let server = Server::of(&layout, &image, move |request, _| match request.authorization() {
         None => Some(Reply::status(401).with("WWW-Authenticate", "Basic realm=\"x\"")),

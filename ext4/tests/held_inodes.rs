@@ -16,7 +16,7 @@ fn formatter() -> Formatter<Vec<u8>> {
     Formatter::new(Vec::new(), options).unwrap()
 }
 
-/// A tree with a directory `d` and a file `d/a`.
+/// Makes a tree with a directory `d` and a file `d/a`.
 fn tree(formatter: &mut Formatter<Vec<u8>>) -> (Tree, InodeId) {
     let mut tree = Tree::default();
     let mut insert = |directory, name: &[u8], kind| tree.insert(directory, name, Metadata::default(), kind).unwrap();
@@ -44,7 +44,7 @@ fn a_held_inode_outlives_its_names_and_can_be_linked_again() {
 }
 
 #[test]
-fn releasing_gives_the_contents_back_that_no_name_leads_to() {
+fn release_returns_the_contents_of_inodes_without_a_name() {
     let mut formatter = formatter();
     let (mut tree, file) = tree(&mut formatter);
     tree.hold(file).unwrap();
@@ -57,14 +57,14 @@ fn releasing_gives_the_contents_back_that_no_name_leads_to() {
 }
 
 #[test]
-fn an_image_has_no_inode_that_is_only_held() {
+fn an_inode_that_is_only_held_is_not_in_the_image() {
     let image = |hold: bool| {
         let mut formatter = formatter();
         let (mut tree, file) = tree(&mut formatter);
         if hold {
             tree.hold(file).unwrap();
         }
-        // Content that no file has in the end is freed.
+        // Drops the content: `finish` frees what no file has.
         drop(tree.remove(InodeId::ROOT, b"d").unwrap());
         formatter.finish(tree).unwrap().0
     };

@@ -1,48 +1,49 @@
-//! Journals as the kernel writes them, of every form, into images that have an empty one.
+//! Writes journals of every format, as the kernel does, into images with an empty one.
 
-/// Size of the blocks of the images here, in bytes.
+/// Block size of the images here, in bytes.
 pub(crate) const BLOCK: usize = 1024;
 const MAGIC: [u8; 4] = 0xC03B_3998_u32.to_be_bytes();
 const UUID: [u8; 16] = *b"of the journal!!";
 
-/// How a journal is summed up.
+/// Checksums of a journal (`JBD2_FEATURE_COMPAT_CHECKSUM`, `JBD2_FEATURE_INCOMPAT_CSUM_V2` and
+/// `_V3`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sums {
+pub(crate) enum JournalChecksums {
     None,
     V1,
     V2,
     V3,
 }
 
-/// What one transaction holds of blocks of the file system: new contents, and those whose older ones mean nothing.
+/// A transaction: new contents of blocks, and blocks whose older contents are revoked.
 #[derive(Default)]
 pub(crate) struct Transaction<'a> {
     pub(crate) contents: &'a [(u32, Vec<u8>)],
     pub(crate) revoked: &'a [u32],
-    pub(crate) is_incomplete: bool,
+    pub(crate) incomplete: bool,
 }
 
 /// A journal that is being written.
-pub(crate) struct Log {
+pub(crate) struct JournalWriter {
     image: Vec<u8>,
-    /// First byte of the journal in the image.
+    /// Offset of the journal in the image, in bytes.
     start: usize,
     len: u32,
-    sums: Sums,
-    is_wide: bool,
+    checksums: JournalChecksums,
+    with_64bit: bool,
     first: u32,
     next: u32,
     sequence: u32,
-    v1: u32,
-    /// When the next transaction is committed.
+    v1_checksum: u32,
+    /// Time of the next commit, in seconds.
     pub(crate) time: u64,
-    /// Blocks at the end that fast commits have.
+    /// Number of blocks at the end that are reserved for fast commits.
     fast_commit_blocks: u32,
 }
 
-impl Log {
-    /// Begins a journal at one of its blocks, with a transaction of this number.
-    pub(crate) fn new(image: &[u8], sums: Sums, is_wide: bool, first: u32, sequence: u32) -> Self {
+impl JournalWriter {
+    /// Starts a journal at block `first`, with transaction number `sequence`.
+    pub(crate) fn new(image: &[u8], checksums: JournalChecksums, with_64bit: bool, first: u32, sequence: u32) -> Self {
         let mut image = image.to_vec();
         let head = [MAGIC, 4u32.to_be_bytes()].concat();
         let start = image
@@ -59,22 +60,23 @@ impl Log {
             image,
             start,
             len,
-            sums,
-            is_wide,
+            checksums,
+            with_64bit,
             first,
             next: first,
             sequence,
-            v1: !0,
+            v1_checksum: !0,
             time: 1_000_000,
             fast_commit_blocks: 0,
         }
     }
 
-    /// Gives blocks at the end to fast commits, and writes the head of one into one of them.
-    pub(crate) fn fast_commit(&mut self, blocks: u32, block: u32, transaction: u32) {
+    /// Reserves `blocks` blocks at the end for fast commits, and writes the head of one into block
+    /// `block` of them.
+    pub(crate) fn add_fast_commit(&mut self, blocks: u32, block: u32, transaction: u32) {
         self.fast_commit_blocks = blocks;
         self.len -= blocks;
-        // A tag and a length, features, and the transaction that they belong to.
+        // Tag and length, features, and transaction number.
         let head = [8 << 16 | 9, 0, transaction].map(u32::to_le_bytes).concat();
         let at = self.len + block;
         self.block(at)[..head.len()].copy_from_slice(&head);
@@ -84,13 +86,13 @@ impl Log {
         self.len
     }
 
-    /// The bytes of a block of the journal.
+    /// Bytes of a block of the journal.
     pub(crate) fn block(&mut self, block: u32) -> &mut [u8] {
         let at = self.start + block as usize * BLOCK;
         &mut self.image[at..at + BLOCK]
     }
 
-    /// The superblock of the file system.
+    /// Returns the superblock of the file system.
     pub(crate) fn superblock(&self) -> Vec<u8> {
         self.image[1024..2048].to_vec()
     }
@@ -103,11 +105,11 @@ impl Log {
         crc(!0, &UUID)
     }
 
-    fn has_block_sums(&self) -> bool {
-        matches!(self.sums, Sums::V2 | Sums::V3)
+    fn has_block_checksums(&self) -> bool {
+        matches!(self.checksums, JournalChecksums::V2 | JournalChecksums::V3)
     }
 
-    fn put(&mut self, content: &[u8]) {
+    fn append(&mut self, content: &[u8]) {
         let next = self.next;
         self.block(next)[..content.len()].copy_from_slice(content);
         self.block(next)[content.len()..].fill(0);
@@ -118,53 +120,53 @@ impl Log {
         [MAGIC, block_type.to_be_bytes(), self.sequence.to_be_bytes()].concat()
     }
 
-    /// A block of tags or of revoked blocks, with its checksum.
-    fn put_with_tail(&mut self, mut content: Vec<u8>) {
+    /// Appends a descriptor block or revoke block, with its checksum.
+    fn append_with_checksum(&mut self, mut content: Vec<u8>) {
         content.resize(BLOCK, 0);
-        if self.has_block_sums() {
+        if self.has_block_checksums() {
             let sum = crc(Self::seed(), &content);
             content[BLOCK - 4..].copy_from_slice(&sum.to_be_bytes());
         }
         if content[7] == 1 {
-            self.v1 = crc32_be(self.v1, &content);
+            self.v1_checksum = crc32_be(self.v1_checksum, &content);
         }
-        self.put(&content);
+        self.append(&content);
     }
 
     pub(crate) fn transaction(&mut self, transaction: &Transaction<'_>) {
-        self.v1 = !0;
+        self.v1_checksum = !0;
         if !transaction.contents.is_empty() {
             let mut tags = self.header(1);
-            let escaped: Vec<_> = transaction
+            let contents: Vec<_> = transaction
                 .contents
                 .iter()
                 .map(|(_, content)| escape(content))
                 .collect();
-            for (index, ((block, _), (content, is_escaped))) in transaction.contents.iter().zip(&escaped).enumerate() {
+            for (index, ((block, _), (content, escaped))) in transaction.contents.iter().zip(&contents).enumerate() {
                 let is_last = index + 1 == transaction.contents.len();
-                let flags = u32::from(*is_escaped) | if index > 0 { 2 } else { 0 } | if is_last { 8 } else { 0 };
+                let flags = u32::from(*escaped) | if index > 0 { 2 } else { 0 } | if is_last { 8 } else { 0 };
                 let sum = crc(crc(Self::seed(), &self.sequence.to_be_bytes()), content);
                 self.push_tag(&mut tags, *block, flags, sum);
                 if index == 0 {
                     tags.extend(UUID);
                 }
             }
-            self.put_with_tail(tags);
-            for (content, _) in escaped {
-                self.v1 = crc32_be(self.v1, &content);
-                self.put(&content);
+            self.append_with_checksum(tags);
+            for (content, _) in contents {
+                self.v1_checksum = crc32_be(self.v1_checksum, &content);
+                self.append(&content);
             }
         }
         if !transaction.revoked.is_empty() {
-            let width = if self.is_wide { 8 } else { 4 };
+            let width = if self.with_64bit { 8 } else { 4 };
             let len = u32::try_from(16 + transaction.revoked.len() * width).expect("a few");
             let mut content = [self.header(5), len.to_be_bytes().to_vec()].concat();
             for block in transaction.revoked {
                 content.extend(&u64::from(*block).to_be_bytes()[8 - width..]);
             }
-            self.put_with_tail(content);
+            self.append_with_checksum(content);
         }
-        if !transaction.is_incomplete {
+        if !transaction.incomplete {
             self.commit();
         }
         self.sequence = self.sequence.wrapping_add(1);
@@ -172,23 +174,23 @@ impl Log {
 
     fn push_tag(&self, tags: &mut Vec<u8>, block: u32, flags: u32, sum: u32) {
         tags.extend(block.to_be_bytes());
-        if self.sums == Sums::V3 {
+        if self.checksums == JournalChecksums::V3 {
             tags.extend(flags.to_be_bytes());
             tags.extend([0; 4]);
             tags.extend(sum.to_be_bytes());
             return;
         }
-        let short = if self.sums == Sums::V2 {
+        let short = if self.checksums == JournalChecksums::V2 {
             &sum.to_be_bytes()[2..]
         } else {
             &[0; 2]
         };
         tags.extend(short);
         tags.extend(&flags.to_be_bytes()[2..]);
-        if self.is_wide {
+        if self.with_64bit {
             tags.extend([0; 4]);
         }
-        if self.sums == Sums::V2 {
+        if self.checksums == JournalChecksums::V2 {
             tags.extend([0; 2]);
         }
     }
@@ -197,31 +199,32 @@ impl Log {
         let mut content = self.header(2);
         content.resize(BLOCK, 0);
         content[48..56].copy_from_slice(&self.time.to_be_bytes());
-        match self.sums {
-            Sums::None => {}
-            Sums::V1 => {
+        match self.checksums {
+            JournalChecksums::None => {}
+            JournalChecksums::V1 => {
                 content[12..14].copy_from_slice(&[1, 4]);
-                content[16..20].copy_from_slice(&self.v1.to_be_bytes());
+                content[16..20].copy_from_slice(&self.v1_checksum.to_be_bytes());
             }
-            Sums::V2 | Sums::V3 => {
+            JournalChecksums::V2 | JournalChecksums::V3 => {
                 let sum = crc(Self::seed(), &content);
                 content[16..20].copy_from_slice(&sum.to_be_bytes());
             }
         }
-        self.put(&content);
+        self.append(&content);
     }
 
-    /// Writes the journal's superblock, and gives the image back. The first transaction has this number.
+    /// Writes the journal's superblock, which names the first transaction, and returns the image.
     pub(crate) fn finish(mut self, sequence: u32) -> Vec<u8> {
-        let (compat, incompat) = match self.sums {
-            Sums::None => (0, 1),
-            Sums::V1 => (1, 1),
-            Sums::V2 => (0, 1 | 8),
-            Sums::V3 => (0, 1 | 16),
+        let (compat, incompat) = match self.checksums {
+            JournalChecksums::None => (0, 1),
+            JournalChecksums::V1 => (1, 1),
+            JournalChecksums::V2 => (0, 1 | 8),
+            JournalChecksums::V3 => (0, 1 | 16),
         };
         let fast_commit_blocks = self.fast_commit_blocks;
-        let incompat: u32 = incompat | if self.is_wide { 2 } else { 0 } | if fast_commit_blocks > 0 { 32 } else { 0 };
-        let (first, has_sums) = (self.first, self.has_block_sums());
+        let incompat: u32 =
+            incompat | if self.with_64bit { 2 } else { 0 } | if fast_commit_blocks > 0 { 32 } else { 0 };
+        let (first, has_sums) = (self.first, self.has_block_checksums());
         let superblock = self.block(0);
         superblock[0x18..0x1C].copy_from_slice(&sequence.to_be_bytes());
         superblock[0x1C..0x20].copy_from_slice(&first.to_be_bytes());
@@ -238,14 +241,14 @@ impl Log {
     }
 }
 
-/// The content as the journal has it, which must not begin with its magic number.
+/// Escapes the content of a block, which must not begin with the journal's magic number.
 fn escape(content: &[u8]) -> (Vec<u8>, bool) {
     let mut content = content.to_vec();
-    let is_escaped = content.starts_with(&MAGIC);
-    if is_escaped {
+    let escaped = content.starts_with(&MAGIC);
+    if escaped {
         content[..4].fill(0);
     }
-    (content, is_escaped)
+    (content, escaped)
 }
 
 /// CRC32C without the final inversion.

@@ -1,13 +1,13 @@
-//! An output that keeps nothing.
+//! An output that discards everything.
 
 use std::io;
 
 use ext4::Output;
 
-/// Where images go that nobody wants.
-pub struct Nowhere;
+/// Accepts all writes and discards them. Reading fails.
+pub struct NullOutput;
 
-impl Output for Nowhere {
+impl Output for NullOutput {
     fn read_at(&mut self, _: &mut [u8], _: u64) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }

@@ -1,4 +1,5 @@
-//! Which blocks belong to what, as a [`Reader`] says it, is what the images' own checker found out.
+//! Compares the blocks that a [`Reader`] attributes to structures and files with the result of an
+//! independent check.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -11,10 +12,11 @@ use ext4::{BlockRange, BlockSize, Ino, Options, Reader, Size};
 
 use support::content::Content;
 use support::model::{Build, Node, permissions};
-use support::samples::{fitting, put_indexed_directory, put_one_of_each, tiny};
+use support::samples::{fit_options, put_every_kind, put_indexed_directory, tiny_options};
 
-/// All blocks that a reader knows to belong to something; a block that belongs to two things is there once.
-fn owned(image: &[u8]) -> BTreeSet<u64> {
+/// Returns all blocks that a reader attributes to a structure or a file. A block with two owners is
+/// included once.
+fn owned_blocks(image: &[u8]) -> BTreeSet<u64> {
     let reader = Reader::open(Cursor::new(image)).unwrap();
     let one = |start| BlockRange { start, count: 1 };
     let mut blocks = Vec::new();
@@ -43,11 +45,11 @@ fn owned(image: &[u8]) -> BTreeSet<u64> {
         .collect()
 }
 
-/// Attributes with inodes of their own, extents in nodes, a journal, reserved descriptors.
-fn put_much(build: &mut Build<Vec<u8>>) {
-    put_one_of_each(build);
+/// Adds attribute inodes, extent nodes, and files of each kind.
+fn put_every_structure(build: &mut Build<Vec<u8>>) {
+    put_every_kind(build);
     put_indexed_directory(build);
-    build.file("extents", Content::in_extents(5, 400, 4096));
+    build.add_file("extents", Content::in_extents(5, 400, 4096));
     for name in ["a", "b"] {
         let mut metadata = permissions(0o644);
         metadata.xattrs.set(b"user.large", &[b'l'; 9000]).unwrap();
@@ -56,7 +58,7 @@ fn put_much(build: &mut Build<Vec<u8>>) {
 }
 
 #[test]
-fn every_block_in_use_belongs_to_something() {
+fn every_block_in_use_has_an_owner() {
     type Change = fn(&mut Options);
     let changes: [Change; 4] = [
         |_| {},
@@ -65,31 +67,32 @@ fn every_block_in_use_belongs_to_something() {
         |options| options.size = Size::Fixed(300 << 20),
     ];
     for change in changes {
-        let mut options = fitting();
+        let mut options = fit_options();
         change(&mut options);
         let mut build = Build::new(Vec::new(), options).unwrap();
-        put_much(&mut build);
+        put_every_structure(&mut build);
         let image = build.finish().unwrap().0;
         let known: BTreeSet<u64> = support::check::check(&image).into_keys().collect();
-        let mut owned = owned(&image);
-        // With blocks of 1 KiB the boot area is a block of its own.
+        let mut owned = owned_blocks(&image);
+        // With blocks of 1 KiB, the boot area is a block of its own.
         owned.extend(known.contains(&0).then_some(0));
         assert_eq!(owned, known);
     }
-    let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
-    assert!(owned(&image).contains(&1));
+    let image = Build::new(Vec::new(), tiny_options(64)).unwrap().finish().unwrap().0;
+    assert!(owned_blocks(&image).contains(&1));
 }
 
 #[test]
-fn fields_of_the_superblock_are_those_that_it_has() {
-    let image = Build::new(Vec::new(), tiny(64)).unwrap().finish().unwrap().0;
+fn every_byte_of_the_superblock_is_in_a_field() {
+    let image = Build::new(Vec::new(), tiny_options(64)).unwrap().finish().unwrap().0;
     let fields = |image: &[u8]| superblock_fields(&Reader::open(Cursor::new(image)).unwrap());
     let before = fields(&image);
     let value = |name: &str| before.iter().find(|(field, _)| *field == name).unwrap().1.clone();
     assert_eq!(value("uuid"), "61207575-6964-206f-6620-612074657374");
     assert_eq!((&*value("volume_name"), &*value("blocks_count")), ("tiny", "64"));
 
-    // Every byte of it is in one of them, or makes it no file system: without checksums, so that any byte may be another.
+    // A change of any byte changes a field, or makes the superblock invalid. Without checksums,
+    // other bytes are accepted.
     let mut image = image;
     image[1024 + 0x65] &= !4;
     let before = fields(&image);
@@ -104,17 +107,17 @@ fn fields_of_the_superblock_are_those_that_it_has() {
     }
     assert!(found > 1000, "{found}");
 
-    // s_last_mounted, as no terminal should obey it.
+    // `s_last_mounted`: control characters are not printed as they are.
     image[1024 + 0x88..][..3].copy_from_slice(b"\x1b[m");
     let values = fields(&image);
     let (_, value) = values.iter().find(|(field, _)| *field == "last_mounted").unwrap();
     assert_eq!(*value, format!("1b5b6d{}", "0".repeat(2 * 61)));
 }
 
-/// With `sparse_super2`, a superblock lies in the first group and in the two that the superblock
-/// names.
+/// With `sparse_super2`, copies of the superblock are in the first group and in the two groups that
+/// the superblock names.
 #[test]
-fn superblocks_lie_where_sparse_super2_says() {
+fn sparse_super2_backups_are_in_the_groups_that_the_superblock_names() {
     let options = Options {
         size: Size::Fixed(40 << 20),
         block_size: BlockSize::Kib1,

@@ -1,4 +1,4 @@
-//! Sizes are exact: what an image needs is what its final content needs, to the MiB, whatever passed through.
+//! The needed size is exact to the MiB: content that is freed again does not count.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -14,22 +14,22 @@ use support::check;
 /// One MiB in bytes.
 const MIB: u64 = 1 << 20;
 
-/// A file that stays, or passes through.
+/// A file that stays in the tree, or is removed and freed.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct File {
     pub(super) len: u64,
     /// Data in every other block only.
-    pub(super) is_sparse: bool,
-    pub(super) passes: bool,
+    pub(super) sparse: bool,
+    pub(super) freed: bool,
 }
 
-/// Makes an image of a fixed size with files, those that pass through included or left out.
-fn build(options: &Options, bytes: u64, files: &[File], with_passing: bool) -> Result<(Vec<u8>, Summary), FormatError> {
+/// Makes an image of a fixed size. `with_freed` includes the files that are freed.
+fn build(options: &Options, bytes: u64, files: &[File], with_freed: bool) -> Result<(Vec<u8>, Summary), FormatError> {
     let options = Options {
         size: Size::Fixed(bytes),
         ..options.clone()
     };
-    build_into(Vec::new(), options, files, with_passing)
+    build_into(Vec::new(), options, files, with_freed)
 }
 
 /// Makes an image in an output.
@@ -37,17 +37,17 @@ pub(super) fn build_into<O: Output>(
     output: O,
     options: Options,
     files: &[File],
-    with_passing: bool,
+    with_freed: bool,
 ) -> Result<(O, Summary), FormatError> {
     let block_size = u64::from(options.block_size.bytes());
     let mut formatter = Formatter::new(output, options)?;
     let mut tree = Tree::default();
     for (number, file) in files.iter().enumerate() {
-        if file.passes && !with_passing {
+        if file.freed && !with_freed {
             continue;
         }
         let content = std::io::repeat(1);
-        let data = if file.is_sparse {
+        let data = if file.sparse {
             let ranges = (0..file.len / block_size / 2).map(|index| 2 * index * block_size);
             let ranges: Vec<_> = ranges.map(|start| start..start + block_size).collect();
             formatter.write_sparse(content, file.len, &ranges)?
@@ -57,8 +57,8 @@ pub(super) fn build_into<O: Output>(
         let name = number.to_string().into_bytes();
         tree.insert(InodeId::ROOT, &name, Metadata::default(), Kind::File(data))
             .unwrap();
-        // In the middle of the others, so that there are gaps.
-        if file.passes {
+        // Freed between the other files, which leaves a gap.
+        if file.freed {
             for data in tree.remove(InodeId::ROOT, &name).unwrap() {
                 formatter.free(data);
             }
@@ -67,7 +67,7 @@ pub(super) fn build_into<O: Output>(
     formatter.finish(tree)
 }
 
-/// The size that the error of a size that is too small names.
+/// Returns the needed size that the error for a size names.
 fn needed(options: &Options, bytes: u64, files: &[File]) -> u64 {
     match build(options, bytes, files, true) {
         Err(FormatError::NoSpace { needed, available }) => {
@@ -79,8 +79,8 @@ fn needed(options: &Options, bytes: u64, files: &[File]) -> u64 {
     }
 }
 
-/// Asserts that the smallest size that builds is the one that every smaller size names, and returns it.
-fn assert_exact(options: &Options, files: &[File]) -> u64 {
+/// Asserts that smaller sizes name the smallest one that builds, and returns that.
+fn assert_exact_size(options: &Options, files: &[File]) -> u64 {
     let smallest = needed(options, 0, files);
     assert_eq!(smallest % MIB, 0);
     for mib in [1, 2, 4].into_iter().filter(|mib| mib * MIB < smallest) {
@@ -100,7 +100,7 @@ fn assert_exact(options: &Options, files: &[File]) -> u64 {
 
 pub(super) fn file() -> impl Strategy<Value = File> {
     let len = prop_oneof![0_u64..10_000, 0_u64..2_000_000];
-    (len, any::<bool>(), any::<bool>()).prop_map(|(len, is_sparse, passes)| File { len, is_sparse, passes })
+    (len, any::<bool>(), any::<bool>()).prop_map(|(len, sparse, freed)| File { len, sparse, freed })
 }
 
 pub(super) fn options() -> impl Strategy<Value = Options> {
@@ -120,17 +120,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn the_smallest_size_that_builds_is_the_one_that_every_smaller_one_names(
+    fn every_size_that_is_too_small_names_the_smallest_that_builds(
         options in options(),
         files in vec(file(), 0..24),
     ) {
-        assert_exact(&options, &files);
+        assert_exact_size(&options, &files);
     }
 }
 
 #[test]
-fn sizes_are_exact_at_the_edges_of_groups() {
-    // Groups of 8 MiB; the content grows by less than a block of descriptors, over some edges with and without a copy.
+fn needed_sizes_are_exact_at_the_edges_of_groups() {
+    // Groups of 8 MiB. The content grows by less than a block of descriptors, across edges with and
+    // without a backup superblock.
     for growth in [true, false] {
         let options = Options {
             block_size: BlockSize::Kib1,
@@ -143,23 +144,23 @@ fn sizes_are_exact_at_the_edges_of_groups() {
                 let files = [
                     File {
                         len: MIB,
-                        is_sparse: false,
-                        passes: true,
+                        sparse: false,
+                        freed: true,
                     },
                     File {
                         len: edge * 8 * MIB - (kib << 10),
-                        is_sparse: false,
-                        passes: false,
+                        sparse: false,
+                        freed: false,
                     },
                 ];
-                assert_exact(&options, &files);
+                assert_exact_size(&options, &files);
             }
         }
     }
 }
 
 #[test]
-fn one_byte_more_than_fits_does_not() {
+fn one_byte_more_than_the_free_space_needs_one_mebibyte_more() {
     for block_size in [BlockSize::Kib1, BlockSize::Kib4] {
         let options = Options {
             block_size,
@@ -168,8 +169,8 @@ fn one_byte_more_than_fits_does_not() {
         let file = |len| {
             [File {
                 len,
-                is_sparse: false,
-                passes: false,
+                sparse: false,
+                freed: false,
             }]
         };
         let (_, empty) = build(&options, 20 * MIB, &file(0), true).unwrap();
@@ -181,7 +182,7 @@ fn one_byte_more_than_fits_does_not() {
 }
 
 #[test]
-fn a_smallest_size_beyond_the_largest_counts_as_the_largest() {
+fn a_minimum_above_the_maximum_counts_as_the_maximum() {
     for (min, max, expected) in [
         (8 << 20, 4 << 20, 4 << 20),
         (u64::MAX, 4 << 20, 4 << 20),
@@ -204,7 +205,7 @@ fn a_smallest_size_beyond_the_largest_counts_as_the_largest() {
 }
 
 #[test]
-fn no_more_than_half_of_the_blocks_are_reserved() {
+fn at_most_half_of_the_blocks_are_reserved() {
     for (percent, expected) in [(50, 512), (51, 512), (255, 512)] {
         let options = Options {
             size: Size::Fixed(4 << 20),

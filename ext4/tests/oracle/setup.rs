@@ -1,4 +1,5 @@
-//! One image from its first byte to the last word of e2fsck.
+//! Options of test images, and the main test: build an image, check it, mount it, use it, check it
+//! again.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,11 +14,12 @@ use support::tools;
 /// One MiB in bytes.
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// Smallest journal in bytes that images with content in inodes may have where the kernel writes to them: Linux 6.18 can wait
-/// for ever for room in a small one, and with it all that syncs or unmounts.
+/// Smallest journal of images with `inline_data` that the kernel writes to, in bytes. With a
+/// smaller one, Linux 6.18 can wait for room in the journal forever, which blocks every sync and
+/// unmount.
 const SAFE_JOURNAL: u64 = 64 * MIB;
 
-/// Options to make an image with.
+/// Named options of an image.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) name: &'static str,
@@ -25,7 +27,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// The default but for some changes, in no more space than the content needs and 16 MiB.
+    /// Default options with changes, for a size of the content and 16 MiB.
     pub(crate) fn small(name: &'static str, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             size: Size::Fit(Fit {
@@ -40,7 +42,7 @@ impl Setup {
         Self { name, options }
     }
 
-    /// One of each kind.
+    /// Returns setups that together cover the options.
     pub(crate) fn all() -> Vec<Self> {
         vec![
             Self {
@@ -77,7 +79,7 @@ impl Setup {
         ]
     }
 
-    /// Whether no kernel stops for ever when it writes to the image.
+    /// Returns whether a kernel can write to the image without the risk of [`SAFE_JOURNAL`].
     fn is_safe_to_use(&self) -> bool {
         let Options {
             inline_data, journal, ..
@@ -90,7 +92,7 @@ impl Setup {
     }
 }
 
-/// Makes an image in a file. The shape is told the size of a block in bytes.
+/// Makes an image in a file. `shape` gets the builder and the block size in bytes.
 pub(crate) fn build(
     image: &Path,
     setup: &Setup,
@@ -110,24 +112,24 @@ pub(crate) fn build(
     Ok((summary, model))
 }
 
-/// An empty file for an image.
+/// Creates an empty file for an image.
 pub(crate) fn image_file() -> tempfile::TempPath {
     tempfile::NamedTempFile::new().unwrap().into_temp_path()
 }
 
-/// Makes an image with each of the setups and asserts that e2fsck and the kernel have nothing against it, before and after
-/// it was used.
-pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
+/// Makes an image with each setup, and asserts that e2fsck and the kernel find no problem in it,
+/// before and after the kernel changes files.
+pub(crate) fn assert_clean_and_usable(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
     if tools::are_missing(&["e2fsck"]) {
         return;
     }
-    let can_mount = !kernel::is_missing();
+    let can_mount = !kernel::cannot_mount();
     for setup in setups {
         let image = image_file();
         let (_, model) = build(&image, setup, &shape).unwrap();
         tools::assert_clean(&image, setup.name);
         tools::assert_optimizable(&image, setup.name);
-        // Kernels before 6.15 mount no blocks that are larger than a page.
+        // Kernels before 6.15 do not mount blocks larger than a page.
         if can_mount && setup.options.block_size != BlockSize::Kib64 {
             assert!(setup.is_safe_to_use(), "{}: the kernel may hang", setup.name);
             let mount = Mount::new(&image);
@@ -141,7 +143,7 @@ pub(crate) fn judge(setups: &[Setup], shape: impl Fn(&mut Build<File>, u64)) {
 
 #[test]
 fn a_tool_that_hangs_is_not_waited_for() {
-    let sleep = |seconds: &str, limit| tools::within(tools::command("sleep").arg(seconds), limit).unwrap();
+    let sleep = |seconds: &str, limit| tools::output_within(tools::command("sleep").arg(seconds), limit).unwrap();
     assert!(sleep("60", Duration::from_millis(200)).is_none());
     assert!(sleep("0", Duration::from_mins(1)).is_some());
 }
