@@ -5,10 +5,10 @@
 //! it shows then, and not on a console.
 
 mod accounts;
+mod command;
 mod error;
 mod install;
 mod path;
-mod process;
 mod program;
 mod signal;
 mod tmpfs;
@@ -55,7 +55,7 @@ impl<'a> Guest<'a> {
     ///
     /// [`GuestError::Platform`] and [`GuestError::NoCommand`]: what shows before any layer is there.
     pub fn new(init: &'a Init, image: &'a Image) -> Result<Self, GuestError> {
-        let program = program::program(&image.platform).ok_or_else(|| GuestError::Platform {
+        let program = program::prebuilt_program(&image.platform).ok_or_else(|| GuestError::Platform {
             platform: Box::new(image.platform.clone()),
         })?;
         let execution = &image.config.execution;
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
     use oci::{Config, Platform};
 
-    fn refused(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
+    fn refusal(architecture: &str, execution: &serde_json::Value, exec: Option<Vec<u8>>) -> Option<GuestError> {
         let config = json!({
             "os": "linux", "architecture": architecture, "config": execution, "rootfs": {"type": "layers"}
         });
@@ -103,13 +103,13 @@ mod tests {
     #[test]
     fn what_cannot_boot_is_refused_before_any_layer_is_read() {
         let command = json!({"Cmd": ["x"]});
-        assert!(refused("amd64", &command, None).is_none() && refused("arm64", &command, None).is_none());
-        let error = refused("riscv64", &command, None).unwrap();
+        assert!(refusal("amd64", &command, None).is_none() && refusal("arm64", &command, None).is_none());
+        let error = refusal("riscv64", &command, None).unwrap();
         assert!(matches!(error, GuestError::Platform { platform } if platform.architecture == "riscv64"));
         assert!(matches!(
-            refused("amd64", &json!({}), None),
+            refusal("amd64", &json!({}), None),
             Some(GuestError::NoCommand)
         ));
-        assert!(refused("amd64", &json!({}), Some(b"true".to_vec())).is_none());
+        assert!(refusal("amd64", &json!({}), Some(b"true".to_vec())).is_none());
     }
 }

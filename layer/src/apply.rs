@@ -14,45 +14,45 @@ use std::io::Read;
 use ext4::{Directory, FileData, FormatError, InodeId, Kind, Metadata, Output, Tree};
 
 use super::RootfsBuilder;
-use super::change::{Change, Node};
+use super::change::{Change, NodeKind};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::path::RelativePath;
-use super::resolve::{Resolved, resolve};
+use super::path_resolution::{ResolvedPath, resolve_path};
 use super::whiteouts::{self, Whiteout};
 use crate::cancel::Cancel;
 
 /// Mode of a directory that has no entry of its own.
-const IMPLIED_MODE: u16 = 0o755;
+const IMPLIED_DIRECTORY_MODE: u16 = 0o755;
 
 /// An entry whose content is in the image, until it is placed.
-struct Placement {
+struct PendingEntry {
     position: Position,
-    node: Placed,
+    node: PendingNode,
 }
 
 /// A file or a link that is placed at the path of an entry.
-enum Placed {
+enum PendingNode {
     /// A file of any kind.
-    File { kind: Kind, metadata: Metadata },
+    New { kind: Kind, metadata: Metadata },
     /// One more name of the file at `target`, which may be one that the layer itself hides.
-    Link {
+    HardLink {
         target: RelativePath,
-        hidden: Option<HiddenTarget>,
+        hidden: Option<HiddenLinkTarget>,
     },
 }
 
 /// A file of the lower layers that a hard link names, and which a whiteout of its layer hides.
-struct HiddenTarget {
+struct HiddenLinkTarget {
     id: InodeId,
     /// Length of the targets of all symlinks on the way to it that are left.
-    detour: usize,
+    symlink_bytes: usize,
 }
 
-impl Placement {
+impl PendingEntry {
     fn is_directory(&self) -> bool {
         matches!(
             self.node,
-            Placed::File {
+            PendingNode::New {
                 kind: Kind::Directory(_),
                 ..
             }
@@ -64,47 +64,47 @@ impl Placement {
 pub(super) struct Applier<'a, O> {
     rootfs: &'a mut RootfsBuilder<O>,
     /// Set if lower layers left no entry: there is nothing to hide, and nothing to wait for.
-    is_lowest: bool,
+    lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
     /// The last entry of the tar first, once they are placed.
-    placements: Vec<Placement>,
+    pending: Vec<PendingEntry>,
 }
 
 impl<'a, O: Output> Applier<'a, O> {
     pub(super) fn new(rootfs: &'a mut RootfsBuilder<O>) -> Self {
         let root = rootfs.tree.inode(InodeId::ROOT).directory();
         Self {
-            is_lowest: root.is_some_and(|root| root.entries().len() == 0),
+            lowest: root.is_some_and(|root| root.entries().len() == 0),
             rootfs,
             whiteouts: Vec::new(),
-            placements: Vec::new(),
+            pending: Vec::new(),
         }
     }
 
     /// Counts a change, writes the content of the file that it puts, and keeps the rest until
     /// [`Self::finish`].
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
-        self.rootfs.budget.charge_entry(change.metadata_len())?;
+        self.rootfs.budget.count_entry(change.metadata_len())?;
         let (path, node) = match change {
             Change::Put { path, node, metadata } => {
-                self.check(&path, &node, &metadata)?;
-                let kind = self.write(node, content)?;
-                (path, Placed::File { kind, metadata })
+                self.check_fits(&path, &node, &metadata)?;
+                let kind = self.write_content(node, content)?;
+                (path, PendingNode::New { kind, metadata })
             }
-            Change::Link { path, target } => (path, Placed::Link { target, hidden: None }),
+            Change::Link { path, target } => (path, PendingNode::HardLink { target, hidden: None }),
             Change::Hide(whiteout) => {
-                if !self.is_lowest {
+                if !self.lowest {
                     reserve(&mut self.whiteouts)?;
                     self.whiteouts.push((position, whiteout));
                 }
                 return Ok(());
             }
         };
-        if self.is_lowest {
+        if self.lowest {
             self.place(&path, node)
         } else {
-            reserve(&mut self.placements)?;
-            self.placements.push(Placement { position, node });
+            reserve(&mut self.pending)?;
+            self.pending.push(PendingEntry { position, node });
             Ok(())
         }
     }
@@ -112,20 +112,20 @@ impl<'a, O: Output> Applier<'a, O> {
     /// Applies what was added.
     pub(super) fn finish(mut self, cancel: &Cancel) -> Result<(), LayerError> {
         if !self.whiteouts.is_empty() {
-            self.hide(cancel)?;
+            self.apply_whiteouts(cancel)?;
         }
-        self.placements.reverse();
-        while let Some(placement) = self.placements.pop() {
-            let Placement { position, node } = placement;
-            let path = path_of(&position);
+        self.pending.reverse();
+        while let Some(entry) = self.pending.pop() {
+            let PendingEntry { position, node } = entry;
+            let path = entry_path(&position);
             let placed = cancel
                 .check()
                 .map_err(LayerErrorKind::from)
                 .and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
             // The tree grows by what the list loses, so the list must not stay as large as it was.
-            if self.placements.len() < self.placements.capacity() / 2 {
-                self.placements.shrink_to_fit();
+            if self.pending.len() < self.pending.capacity() / 2 {
+                self.pending.shrink_to_fit();
             }
         }
         let unreachable = self.rootfs.tree.release();
@@ -135,38 +135,32 @@ impl<'a, O: Output> Applier<'a, O> {
 
     /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
     /// for links that would themselves replace their target.
-    fn hide(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
+    fn apply_whiteouts(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
         let RootfsBuilder { tree, budget, .. } = &mut *self.rootfs;
-        for placement in &mut self.placements {
-            if let Placed::Link { target, hidden } = &mut placement.node
-                && !target.starts_with(&path_of(&placement.position))
-                && let Some((found, detour)) = find(tree, target)
+        for entry in &mut self.pending {
+            if let PendingNode::HardLink { target, hidden } = &mut entry.node
+                && !target.starts_with(&entry_path(&entry.position))
+                && let Some((found, symlink_bytes)) = find_link_target(tree, target)
             {
-                let charged = cancel
+                let counted = cancel
                     .check()
                     .map_err(LayerErrorKind::from)
-                    .and_then(|()| budget.charge(detour));
-                charged.map_err(|kind| placement.position.error(kind))?;
+                    .and_then(|()| budget.count_metadata(symlink_bytes));
+                counted.map_err(|kind| entry.position.error(kind))?;
                 if let Some(id) = found.filter(|&id| tree.hold(id).is_ok()) {
-                    *hidden = Some(HiddenTarget { id, detour });
+                    *hidden = Some(HiddenLinkTarget { id, symlink_bytes });
                 }
             }
         }
-        let placements = self.placements.iter();
-        let placed = placements.map(|placement| {
-            (
-                &placement.position,
-                path_of(&placement.position),
-                placement.is_directory(),
-            )
-        });
-        let unreachable = whiteouts::hide(&self.whiteouts, placed, tree, budget, cancel)?;
-        for placement in &mut self.placements {
-            if let Placed::Link { target, hidden } = &mut placement.node
-                && let Some(HiddenTarget { id, .. }) = *hidden
+        let pending = self.pending.iter();
+        let placed = pending.map(|entry| (&entry.position, entry_path(&entry.position), entry.is_directory()));
+        let unreachable = whiteouts::apply(&self.whiteouts, placed, tree, budget, cancel)?;
+        for entry in &mut self.pending {
+            if let PendingNode::HardLink { target, hidden } = &mut entry.node
+                && let Some(HiddenLinkTarget { id, .. }) = *hidden
             {
-                *hidden = match find(tree, target) {
-                    Some((None, detour)) => Some(HiddenTarget { id, detour }),
+                *hidden = match find_link_target(tree, target) {
+                    Some((None, symlink_bytes)) => Some(HiddenLinkTarget { id, symlink_bytes }),
                     _ => None,
                 };
             }
@@ -176,8 +170,8 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 
     /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
-    fn check(&self, path: &RelativePath, node: &Node, metadata: &Metadata) -> Result<(), LayerErrorKind> {
-        if path.split().is_none() && !matches!(node, Node::Directory) {
+    fn check_fits(&self, path: &RelativePath, node: &NodeKind, metadata: &Metadata) -> Result<(), LayerErrorKind> {
+        if path.split().is_none() && !matches!(node, NodeKind::Directory) {
             return Err(LayerErrorKind::RootNotADirectory);
         }
         let formatter = &self.rootfs.formatter;
@@ -187,32 +181,32 @@ impl<'a, O: Output> Applier<'a, O> {
             checked.map_err(LayerErrorKind::Unfit)?;
         }
         match node {
-            Node::Symlink(target) => formatter.check_target(target, shown).map_err(LayerErrorKind::Unfit),
+            NodeKind::Symlink(target) => formatter.check_target(target, shown).map_err(LayerErrorKind::Unfit),
             _ => Ok(()),
         }
     }
 
     /// Writes the content of a file into the image.
-    fn write(&mut self, node: Node, content: impl Read) -> Result<Kind, LayerErrorKind> {
+    fn write_content(&mut self, node: NodeKind, content: impl Read) -> Result<Kind, LayerErrorKind> {
         let formatter = &mut self.rootfs.formatter;
         Ok(match node {
-            Node::Directory => Kind::Directory(Directory::new()),
-            Node::File(len) => Kind::File(written(formatter.write_data(content, len))?),
-            Node::SparseFile(map) => {
+            NodeKind::Directory => Kind::Directory(Directory::new()),
+            NodeKind::File(len) => Kind::File(written(formatter.write_data(content, len))?),
+            NodeKind::SparseFile(map) => {
                 let data = formatter.write_sparse(content, map.len, &map.ranges);
                 Kind::File(written(data)?)
             }
-            Node::Symlink(target) => Kind::Symlink(target.into()),
-            Node::CharDevice(device) => Kind::CharDevice(device),
-            Node::BlockDevice(device) => Kind::BlockDevice(device),
-            Node::Fifo => Kind::Fifo,
+            NodeKind::Symlink(target) => Kind::Symlink(target.into()),
+            NodeKind::CharDevice(device) => Kind::CharDevice(device),
+            NodeKind::BlockDevice(device) => Kind::BlockDevice(device),
+            NodeKind::Fifo => Kind::Fifo,
         })
     }
 
-    fn place(&mut self, path: &RelativePath, node: Placed) -> Result<(), LayerErrorKind> {
+    fn place(&mut self, path: &RelativePath, node: PendingNode) -> Result<(), LayerErrorKind> {
         match node {
-            Placed::File { kind, metadata } => self.put(path, kind, metadata),
-            Placed::Link { target, hidden } => self.link(path, &target, hidden.as_ref()),
+            PendingNode::New { kind, metadata } => self.put(path, kind, metadata),
+            PendingNode::HardLink { target, hidden } => self.link(path, &target, hidden.as_ref()),
         }
     }
 
@@ -222,7 +216,7 @@ impl<'a, O: Output> Applier<'a, O> {
             *self.rootfs.tree.metadata_mut(InodeId::ROOT) = metadata;
             return Ok(());
         };
-        let directory = self.make_directory(parent)?;
+        let directory = self.ensure_directory(parent)?;
         if let Some(existing) = self.rootfs.tree.lookup(directory, name) {
             if matches!(kind, Kind::Directory(_)) && self.is_directory(existing) {
                 *self.rootfs.tree.metadata_mut(existing) = metadata;
@@ -238,27 +232,27 @@ impl<'a, O: Output> Applier<'a, O> {
         &mut self,
         path: &RelativePath,
         target: &RelativePath,
-        hidden: Option<&HiddenTarget>,
+        hidden: Option<&HiddenLinkTarget>,
     ) -> Result<(), LayerErrorKind> {
         let target_name = || target.as_bytes().to_vec();
         let Some((parent, name)) = path.split() else {
             return Err(LayerErrorKind::RootNotADirectory);
         };
-        let directory = self.make_directory(parent)?;
+        let directory = self.ensure_directory(parent)?;
         let Some((target_parent, target_base)) = target.split() else {
             return Err(LayerErrorKind::LinkToDirectory { target: target_name() });
         };
-        let Resolved {
+        let ResolvedPath {
             directory: target_directory,
             missing,
-            detour,
+            symlink_bytes,
             ..
-        } = self.resolve(target_parent)?;
+        } = self.resolve_and_count(target_parent)?;
         let next = missing.first().map_or(target_base, |name| name);
         let next = self.rootfs.tree.lookup(target_directory, next);
         let found = next.filter(|_| missing.is_empty());
         // An entry of the layer on the way to the target counts more.
-        let hidden = hidden.filter(|hidden| next.is_none() && hidden.detour == detour);
+        let hidden = hidden.filter(|hidden| next.is_none() && hidden.symlink_bytes == symlink_bytes);
         let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
         };
@@ -273,7 +267,7 @@ impl<'a, O: Output> Applier<'a, O> {
                 self.remove(directory, name)?;
                 // Without what was there, symlinks on the way to the target may lead to another
                 // file.
-                if self.find(target_parent, target_base)? != found {
+                if self.find_entry(target_parent, target_base)? != found {
                     return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
                 }
             }
@@ -285,36 +279,36 @@ impl<'a, O: Output> Applier<'a, O> {
 
     /// Finds how far a path leads. What symlinks make of it counts as metadata: it takes time, and whoever looks at the tree later
     /// holds paths as they are without symlinks, which are no longer.
-    fn resolve(&mut self, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
-        let resolved = resolve(&self.rootfs.tree, path)?;
-        self.rootfs.budget.charge(resolved.detour)?;
+    fn resolve_and_count(&mut self, path: &[u8]) -> Result<ResolvedPath, LayerErrorKind> {
+        let resolved = resolve_path(&self.rootfs.tree, path)?;
+        self.rootfs.budget.count_metadata(resolved.symlink_bytes)?;
         Ok(resolved)
     }
 
     /// Finds an entry. Its directory is found through symlinks; the entry may be one itself.
-    fn find(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
-        let Resolved { directory, missing, .. } = self.resolve(parent)?;
+    fn find_entry(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
+        let ResolvedPath { directory, missing, .. } = self.resolve_and_count(parent)?;
         let entry = self.rootfs.tree.lookup(directory, name);
         Ok(entry.filter(|_| missing.is_empty()))
     }
 
     /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges
     /// layers (umoci does the same; containerd fails if it applies layers to a plain directory).
-    fn make_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
-        let Resolved {
+    fn ensure_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
+        let ResolvedPath {
             mut directory,
             mut path_len,
             missing,
             ..
-        } = self.resolve(path)?;
+        } = self.resolve_and_count(path)?;
         for name in missing {
             if self.rootfs.tree.lookup(directory, &name).is_some() {
                 self.remove(directory, &name)?;
             }
             path_len += name.len() + 1;
-            self.rootfs.budget.charge_entry(path_len - 1)?;
+            self.rootfs.budget.count_entry(path_len - 1)?;
             let kind = Kind::Directory(Directory::new());
-            directory = self.rootfs.tree.insert(directory, &name, implied(), kind)?;
+            directory = self.rootfs.tree.insert(directory, &name, implied_metadata(), kind)?;
         }
         Ok(directory)
     }
@@ -343,24 +337,24 @@ fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
 }
 
 /// Path of an entry, made again of its name: the paths of a million entries take 70 MB.
-fn path_of(position: &Position) -> RelativePath {
+fn entry_path(position: &Position) -> RelativePath {
     let name = position.name.as_deref().unwrap_or_default();
-    RelativePath::clean(name).expect("it was a path when the entry was read")
+    RelativePath::normalize(name).expect("it was a path when the entry was read")
 }
 
 /// Finds an entry by its path, and returns the length of the targets of all symlinks on the way
 /// too; `None` if these lead too far.
-fn find(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
+fn find_link_target(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
     let (parent, name) = path.split()?;
-    let resolved = resolve(tree, parent).ok()?;
+    let resolved = resolve_path(tree, parent).ok()?;
     let id = tree.lookup(resolved.directory, name);
-    Some((id.filter(|_| resolved.missing.is_empty()), resolved.detour))
+    Some((id.filter(|_| resolved.missing.is_empty()), resolved.symlink_bytes))
 }
 
 /// Metadata of a directory without an entry: nothing is known of it, so all is as if it were made by root at the epoch.
-fn implied() -> Metadata {
+fn implied_metadata() -> Metadata {
     Metadata {
-        mode: IMPLIED_MODE,
+        mode: IMPLIED_DIRECTORY_MODE,
         ..Metadata::default()
     }
 }

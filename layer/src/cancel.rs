@@ -106,7 +106,7 @@ impl Cancel {
     /// Waits until the flag is set. May be dropped at any time, and needs no particular runtime.
     pub async fn cancelled(&self) -> Cancelled {
         let registration = self.register();
-        poll_fn(|context| match registration.set(context.waker()) {
+        poll_fn(|context| match registration.set_waker(context.waker()) {
             Ok(()) => Poll::Pending,
             Err(cancelled) => Poll::Ready(cancelled),
         })
@@ -136,7 +136,7 @@ struct Registration {
 
 impl Registration {
     /// Has the waker woken when the flag is set, in place of an earlier one.
-    fn set(&self, waker: &Waker) -> Result<(), Cancelled> {
+    fn set_waker(&self, waker: &Waker) -> Result<(), Cancelled> {
         let replaced = {
             let mut waiters = self.cancel.lock();
             self.cancel.check()?;

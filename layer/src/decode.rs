@@ -1,6 +1,6 @@
 //! Undoes the compression of a layer: gzip, zstd, or none, as its first bytes say.
 
-mod counted;
+mod counting_reader;
 mod error;
 mod frames;
 mod gzip;
@@ -8,12 +8,12 @@ mod gzip;
 use std::fmt;
 use std::io::{self, BufRead, Chain, Cursor, Read};
 
-use counted::Counted;
-use error::Stop;
-use frames::{Frames, begins_frame};
-use gzip::Members;
+use counting_reader::CountingReader;
+use error::StreamError;
+use frames::{ZstdDecoder, begins_frame};
+use gzip::GzipDecoder;
 
-pub(super) use error::DAMAGED;
+pub(super) use error::DAMAGED_HINT;
 pub use error::{DecodeError, StreamFault, StreamPart};
 pub use frames::MAX_WINDOW;
 
@@ -46,7 +46,7 @@ impl Compression {
     /// Returns what the media type of a layer says, the image-spec's or Docker's, and `None` for
     /// other types, which say nothing. It may be a lie: see [`decode()`].
     #[must_use]
-    pub fn announced(media_type: &str) -> Option<Self> {
+    pub fn from_media_type(media_type: &str) -> Option<Self> {
         let media_type = media_type.split(';').next()?.trim().to_ascii_lowercase();
         if !media_type.contains("/vnd.") {
             return None;
@@ -99,13 +99,13 @@ impl<R: BufRead> fmt::Debug for Decoder<R> {
 }
 
 enum Stream<R: BufRead> {
-    None(Peeked<R>),
-    Gzip(Members<Peeked<R>>),
-    Zstd(Frames<Peeked<R>>),
+    None(PeekedReader<R>),
+    Gzip(GzipDecoder<PeekedReader<R>>),
+    Zstd(ZstdDecoder<PeekedReader<R>>),
 }
 
 /// A reader whose first bytes were looked at.
-type Peeked<R> = Chain<Cursor<Vec<u8>>, R>;
+type PeekedReader<R> = Chain<Cursor<Vec<u8>>, R>;
 
 /// Begins to undo the compression of a layer.
 ///
@@ -126,15 +126,15 @@ pub fn decode<R: BufRead>(mut blob: R, media_type: &str) -> Result<Decoder<R>, D
         .take(MAGIC_LEN)
         .read_to_end(&mut magic)
         .map_err(DecodeError::Read)?;
-    if let Some(name) = unsupported(&magic) {
+    if let Some(name) = detect_unsupported(&magic) {
         return Err(DecodeError::Unsupported { name });
     }
-    let compression = compression(&magic);
+    let compression = detect_compression(&magic);
     let blob = Cursor::new(magic).chain(blob);
     let stream = match compression {
         Compression::None => Stream::None(blob),
-        Compression::Gzip => Stream::Gzip(Members::new(Counted::new(blob))),
-        Compression::Zstd => Stream::Zstd(Frames::new(Counted::new(blob))?),
+        Compression::Gzip => Stream::Gzip(GzipDecoder::new(CountingReader::new(blob))),
+        Compression::Zstd => Stream::Zstd(ZstdDecoder::new(CountingReader::new(blob))?),
     };
     Ok(Decoder { stream, written: 0 })
 }
@@ -143,19 +143,19 @@ impl<R: BufRead> Decoder<R> {
     /// Leaves it to the reader to compute the CRC-32 of gzip, which another thread can do: all that was read is to be held against
     /// [`Decoder::checksum`] at its end.
     #[must_use]
-    pub fn believing_checksums(mut self) -> Self {
+    pub fn trusting_checksums(mut self) -> Self {
         if let Stream::Gzip(members) = &mut self.stream {
-            members.believe_checksums();
+            members.trust_checksums();
         }
         self
     }
 
     /// What the members of a gzip stream, which has come to its end, say that their checksum is; none if there is none, or it was
     /// verified.
-    pub fn checksum(&self) -> Option<DeclaredChecksum> {
+    pub fn declared_checksum(&self) -> Option<DeclaredChecksum> {
         match &self.stream {
             Stream::Gzip(members) => Some(DeclaredChecksum {
-                crc: members.checksum()?,
+                crc: members.declared_checksum()?,
                 read: members.read_count(),
                 written: self.written,
             }),
@@ -226,15 +226,15 @@ impl Checksum {
     /// # Errors
     ///
     /// [`DecodeError::Stream`] if it is another one.
-    pub fn expect(self, said: DeclaredChecksum) -> Result<(), DecodeError> {
-        if self.0 == said.crc {
+    pub fn verify(self, declared: DeclaredChecksum) -> Result<(), DecodeError> {
+        if self.0 == declared.crc {
             return Ok(());
         }
         Err(DecodeError::Stream {
             compression: Compression::Gzip,
             fault: StreamFault::Checksum,
-            read: said.read,
-            written: said.written,
+            read: declared.read,
+            written: declared.written,
         })
     }
 }
@@ -251,9 +251,9 @@ impl<R: BufRead> Read for Decoder<R> {
                 self.written += len as u64;
                 Ok(len)
             }
-            Err(Stop::Read(error)) => Err(error),
-            Err(Stop::Decode(error)) => Err(error.into()),
-            Err(Stop::Fault(fault)) => Err(DecodeError::Stream {
+            Err(StreamError::Read(error)) => Err(error),
+            Err(StreamError::Decode(error)) => Err(error.into()),
+            Err(StreamError::Fault(fault)) => Err(DecodeError::Stream {
                 compression: self.compression(),
                 fault,
                 read,
@@ -264,7 +264,7 @@ impl<R: BufRead> Read for Decoder<R> {
     }
 }
 
-fn compression(magic: &[u8]) -> Compression {
+fn detect_compression(magic: &[u8]) -> Compression {
     match magic {
         // No tar is so short as the two that end amid their first field.
         [0x1f, 0x8b, 0x08, ..] | [0x1f, 0x8b] => Compression::Gzip,
@@ -274,7 +274,7 @@ fn compression(magic: &[u8]) -> Compression {
     }
 }
 
-fn unsupported(magic: &[u8]) -> Option<&'static str> {
+fn detect_unsupported(magic: &[u8]) -> Option<&'static str> {
     // The level and the first block are looked at too: "BZh" alone may begin the name of a file.
     if let [b'B', b'Z', b'h', b'1'..=b'9', block @ ..] = magic
         && (block == b"1AY&SY" || block == b"\x17\x72\x45\x38\x50\x90")
@@ -302,7 +302,7 @@ mod tests {
     }
 
     /// A gzip member whose header has a checksum.
-    fn sure_gzip(bytes: &[u8]) -> Vec<u8> {
+    fn gzip_with_header_checksum(bytes: &[u8]) -> Vec<u8> {
         let mut member = gzip(bytes);
         let rest = member.split_off(10);
         member[3] = 2;
@@ -363,7 +363,7 @@ mod tests {
             ),
             (gzip(b"one"), Compression::Gzip, b"one"),
             (gzip(b""), Compression::Gzip, b""),
-            (sure_gzip(b"one"), Compression::Gzip, b"one"),
+            (gzip_with_header_checksum(b"one"), Compression::Gzip, b"one"),
             (
                 [gzip(b"one"), gzip(b""), gzip(b"two"), extra, gzip(b"")].concat(),
                 Compression::Gzip,
@@ -409,7 +409,7 @@ mod tests {
         checksum[crc] ^= 1;
         let mut size = gzip(b"content");
         *size.last_mut().unwrap() ^= 1;
-        let mut header = sure_gzip(b"content");
+        let mut header = gzip_with_header_checksum(b"content");
         header[4] ^= 1;
         let mut flags = gzip(b"content");
         flags[3] = 1 << 5;
@@ -443,15 +443,15 @@ mod tests {
         let members = [&b"one"[..], b"", long.as_bytes(), b"two"];
         let mut content = Vec::new();
         let blob = members.map(gzip).concat();
-        let mut decoder = decode(&blob[..], TAR).unwrap().believing_checksums();
+        let mut decoder = decode(&blob[..], TAR).unwrap().trusting_checksums();
         decoder.read_to_end(&mut content).unwrap();
         assert_eq!(content, members.concat());
         let mut checksum = Checksum::default();
         content.chunks(7).for_each(|part| checksum.update(part));
-        checksum.expect(decoder.checksum().unwrap()).unwrap();
+        checksum.verify(decoder.declared_checksum().unwrap()).unwrap();
         checksum.update(b"more");
-        assert!(checksum.expect(decoder.checksum().unwrap()).is_err());
-        assert!(decode(&blob[..], TAR).unwrap().checksum().is_none());
+        assert!(checksum.verify(decoder.declared_checksum().unwrap()).is_err());
+        assert!(decode(&blob[..], TAR).unwrap().declared_checksum().is_none());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 
 use ext4::{FormatError, TreeError};
 
-use super::decode::{DAMAGED, DecodeError};
+use super::decode::{DAMAGED_HINT, DecodeError};
 use super::text::Printable;
 use crate::cancel::Cancelled;
 use crate::failure::{ErrorKind, Failure, Hint, Setting};
@@ -283,8 +283,8 @@ impl Failure for LayerErrorKind {
         let text = match self {
             Self::Image(error) | Self::Unfit(error) => return error.hint(),
             Self::Tree(error) => return error.hint(),
-            Self::Read(source) => return DecodeError::of(source)?.hint(),
-            Self::Truncated { .. } | Self::Checksum | Self::LoneZeroBlock | Self::NoEntryForExtension => DAMAGED,
+            Self::Read(source) => return DecodeError::from_io(source)?.hint(),
+            Self::Truncated { .. } | Self::Checksum | Self::LoneZeroBlock | Self::NoEntryForExtension => DAMAGED_HINT,
             Self::NotATar => "build the image again with layers that are tar archives, in gzip, zstd or neither",
             Self::UnsupportedType { flag: b'D', .. } => "make the layer without tar's --listed-incremental",
             Self::UnsupportedType { flag: b'M', .. } | Self::OtherVolume { .. } => {

@@ -96,10 +96,10 @@ impl From<io::ErrorKind> for ErrorKind {
 /// It may speak of settings, which each program gives its users under names of its own, such as
 /// flags. [`Hint::naming`] puts these names in. [`Display`](fmt::Display) does without.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Hint(Vec<Part>);
+pub struct Hint(Vec<HintPart>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum HintPart {
     Text(Cow<'static, str>),
     Setting {
         setting: Setting,
@@ -184,7 +184,7 @@ impl Hint {
         named: impl Into<Cow<'static, str>>,
         unnamed: impl Into<Cow<'static, str>>,
     ) -> Self {
-        self.0.push(Part::Setting {
+        self.0.push(HintPart::Setting {
             setting,
             named: named.into(),
             unnamed: unnamed.into(),
@@ -253,8 +253,8 @@ impl Hint {
         let mut text = String::new();
         for part in &self.0 {
             match part {
-                Part::Text(words) => text += words,
-                Part::Setting {
+                HintPart::Text(words) => text += words,
+                HintPart::Setting {
                     setting,
                     named,
                     unnamed,
@@ -270,13 +270,13 @@ impl Hint {
 
 impl From<&'static str> for Hint {
     fn from(text: &'static str) -> Self {
-        Self(vec![Part::Text(text.into())])
+        Self(vec![HintPart::Text(text.into())])
     }
 }
 
 impl From<String> for Hint {
     fn from(text: String) -> Self {
-        Self(vec![Part::Text(text.into())])
+        Self(vec![HintPart::Text(text.into())])
     }
 }
 

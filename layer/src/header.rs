@@ -12,7 +12,7 @@ pub(super) const BLOCK_SIZE: usize = 512;
 pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
 /// A header whose checksum is right.
-pub(super) struct Header {
+pub(super) struct TarHeader {
     block: Box<Block>,
     dialect: Dialect,
 }
@@ -28,12 +28,12 @@ enum Dialect {
     Star,
 }
 
-impl Header {
+impl TarHeader {
     /// Takes a block as a header; `None` if its checksum is wrong.
     pub(super) fn new(bytes: &[u8; BLOCK_SIZE]) -> Option<Self> {
         let mut block = Box::new(Block::new_old());
         *block.as_mut_bytes() = *bytes;
-        let stored = octal(&block.as_old().cksum)?;
+        let stored = parse_octal(&block.as_old().cksum)?;
         // Old tars of Sun summed signed bytes.
         if stored != checksum(bytes, i64::from) && stored != checksum(bytes, |byte| i64::from(byte.cast_signed())) {
             return None;
@@ -54,13 +54,13 @@ impl Header {
 
     /// The name, with the prefix before it.
     pub(super) fn name(&self) -> Vec<u8> {
-        let name = text(&self.block.as_old().name);
+        let name = until_nul(&self.block.as_old().name);
         let prefix = match self.dialect {
-            Dialect::Ustar => text(self.prefix_field(155)),
-            Dialect::Star => text(self.prefix_field(131)),
+            Dialect::Ustar => until_nul(self.prefix_field(155)),
+            Dialect::Star => until_nul(self.prefix_field(131)),
             // Go before 1.8 wrote GNU headers with a prefix over the times (golang.org/issue/12594), and Go reads such a
             // field as one if it holds no times.
-            Dialect::Gnu if self.gnu_times().is_none() => text(self.prefix_field(155)),
+            Dialect::Gnu if self.gnu_times().is_none() => until_nul(self.prefix_field(155)),
             Dialect::Gnu | Dialect::V7 => &[],
         };
         if prefix.is_empty() {
@@ -72,40 +72,40 @@ impl Header {
 
     /// The target of a link.
     pub(super) fn link_name(&self) -> Vec<u8> {
-        text(&self.block.as_old().linkname).to_vec()
+        until_nul(&self.block.as_old().linkname).to_vec()
     }
 
     /// Bytes of content that follow.
     pub(super) fn size(&self) -> Result<u64, LayerErrorKind> {
-        unsigned("size", &self.block.as_old().size)
+        parse_unsigned("size", &self.block.as_old().size)
     }
 
     /// Permission bits; those above are of no meaning (POSIX) and are left away.
     pub(super) fn mode(&self) -> Result<u16, LayerErrorKind> {
-        let mode = number("mode", &self.block.as_old().mode)?;
+        let mode = required_number("mode", &self.block.as_old().mode)?;
         Ok(u16::try_from(mode & 0o7777).expect("12 bits"))
     }
 
     /// Number of the user who owns the file.
     pub(super) fn uid(&self) -> Result<i64, LayerErrorKind> {
-        number("uid", &self.block.as_old().uid)
+        required_number("uid", &self.block.as_old().uid)
     }
 
     /// Number of the group.
     pub(super) fn gid(&self) -> Result<i64, LayerErrorKind> {
-        number("gid", &self.block.as_old().gid)
+        required_number("gid", &self.block.as_old().gid)
     }
 
     /// Time of the last change of the content, in seconds since 1970.
     pub(super) fn modified(&self) -> Result<i64, LayerErrorKind> {
-        number("mtime", &self.block.as_old().mtime)
+        required_number("mtime", &self.block.as_old().mtime)
     }
 
     /// Time of the last access in seconds since 1970, if the dialect has one.
     pub(super) fn accessed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.0,
-            Dialect::Star => parse(&self.block.as_bytes()[476..488]),
+            Dialect::Star => parse_number(&self.block.as_bytes()[476..488]),
             Dialect::V7 | Dialect::Ustar => None,
         }
     }
@@ -114,7 +114,7 @@ impl Header {
     pub(super) fn changed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.1,
-            Dialect::Star => parse(&self.block.as_bytes()[488..500]),
+            Dialect::Star => parse_number(&self.block.as_bytes()[488..500]),
             Dialect::V7 | Dialect::Ustar => None,
         }
     }
@@ -126,8 +126,8 @@ impl Header {
         }
         let bytes = self.block.as_bytes();
         Ok((
-            number("major device number", &bytes[329..337])?,
-            number("minor device number", &bytes[337..345])?,
+            required_number("major device number", &bytes[329..337])?,
+            required_number("minor device number", &bytes[337..345])?,
         ))
     }
 
@@ -146,7 +146,7 @@ impl Header {
             if field[0] == 0 {
                 Some(None)
             } else {
-                parse(field).map(Some)
+                parse_number(field).map(Some)
             }
         };
         let gnu = self.gnu()?;
@@ -155,8 +155,8 @@ impl Header {
 }
 
 /// A number of a header field that cannot be negative.
-pub(super) fn unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErrorKind> {
-    let value = number(name, field)?;
+pub(super) fn parse_unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErrorKind> {
+    let value = required_number(name, field)?;
     u64::try_from(value).map_err(|_| LayerErrorKind::OutOfRange {
         field: name,
         value,
@@ -164,17 +164,17 @@ pub(super) fn unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErr
     })
 }
 
-fn number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKind> {
-    parse(field).ok_or_else(|| LayerErrorKind::NotANumber {
+fn required_number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKind> {
+    parse_number(field).ok_or_else(|| LayerErrorKind::NotANumber {
         field: name,
         value: field.to_vec(),
     })
 }
 
 /// A number in octal digits or, if the highest bit of the first byte is set, in two's complement (GNU's base-256).
-fn parse(field: &[u8]) -> Option<i64> {
+fn parse_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 == 0 {
-        return octal(field);
+        return parse_octal(field);
     }
     // The marker is the highest bit; the sign is the one below it.
     let highest = i128::from((field[0] << 1).cast_signed() >> 1);
@@ -185,12 +185,12 @@ fn parse(field: &[u8]) -> Option<i64> {
 }
 
 /// A number in octal digits, with spaces and NULs on either side; 0 if there is nothing else.
-fn octal(field: &[u8]) -> Option<i64> {
+fn parse_octal(field: &[u8]) -> Option<i64> {
     let start = field
         .iter()
         .position(|byte| !b" \0".contains(byte))
         .unwrap_or(field.len());
-    let digits = text(&field[start..]).trim_ascii_end();
+    let digits = until_nul(&field[start..]).trim_ascii_end();
     digits.iter().try_fold(0, |value: i64, &byte| match byte {
         b'0'..=b'7' => value.checked_mul(8)?.checked_add(i64::from(byte - b'0')),
         _ => None,
@@ -198,7 +198,7 @@ fn octal(field: &[u8]) -> Option<i64> {
 }
 
 /// The bytes before the first NUL.
-pub(super) fn text(field: &[u8]) -> &[u8] {
+pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
@@ -230,7 +230,7 @@ mod tests {
             (b"0x000644", None),
             (b"64 4    ", None),
         ] {
-            assert_eq!(parse(field), expected, "{}", field.escape_ascii());
+            assert_eq!(parse_number(field), expected, "{}", field.escape_ascii());
         }
     }
 
@@ -247,11 +247,11 @@ mod tests {
             (b"\x80\0\0\0\x80\0\0\0\0\0\0\0", None),
             (b"\xbf\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", None),
         ] {
-            assert_eq!(parse(field), expected, "{}", field.escape_ascii());
+            assert_eq!(parse_number(field), expected, "{}", field.escape_ascii());
         }
     }
 
-    fn sealed(mut bytes: [u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> [u8; BLOCK_SIZE] {
+    fn with_checksum(mut bytes: [u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> [u8; BLOCK_SIZE] {
         let sum = checksum(&bytes, value);
         bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         bytes
@@ -261,14 +261,14 @@ mod tests {
     fn both_sums_of_non_ascii_bytes_are_checksums() {
         let mut bytes = [0; BLOCK_SIZE];
         bytes[..4].copy_from_slice(b"\xc3\xa9/x");
-        let unsigned = sealed(bytes, i64::from);
-        let signed = sealed(bytes, |byte| i64::from(byte.cast_signed()));
+        let unsigned = with_checksum(bytes, i64::from);
+        let signed = with_checksum(bytes, |byte| i64::from(byte.cast_signed()));
         assert_ne!(unsigned, signed);
         for block in [unsigned, signed] {
-            assert_eq!(Header::new(&block).unwrap().name(), b"\xc3\xa9/x");
+            assert_eq!(TarHeader::new(&block).unwrap().name(), b"\xc3\xa9/x");
             let mut damaged = block;
             damaged[1] ^= 1;
-            assert!(Header::new(&damaged).is_none());
+            assert!(TarHeader::new(&damaged).is_none());
         }
     }
 
@@ -280,7 +280,7 @@ mod tests {
             bytes[257..257 + magic.len()].copy_from_slice(magic);
             bytes[345..345 + prefix.len()].copy_from_slice(prefix);
             bytes[508..508 + trailer.len()].copy_from_slice(trailer);
-            Header::new(&sealed(bytes, i64::from)).unwrap()
+            TarHeader::new(&with_checksum(bytes, i64::from)).unwrap()
         };
         let long = [b'p'; 155];
         assert_eq!(block(b"", b"", &long).name(), b"name");

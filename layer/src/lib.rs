@@ -67,8 +67,8 @@ mod header;
 mod libarchive;
 mod limits;
 mod path;
+mod path_resolution;
 pub mod pax;
-mod resolve;
 mod sparse;
 mod tar;
 pub mod text;
@@ -84,13 +84,13 @@ pub use self::decode::{Compression, DecodeError, Decoder, StreamFault, StreamPar
 pub use self::error::{LayerError, LayerErrorKind, Position};
 pub use self::limits::Limits;
 
-pub use self::resolve::resolve;
+pub use self::path_resolution::resolve_path;
 pub use self::text::Printable;
 
 use self::apply::Applier;
 use self::change::Change;
 use self::limits::Budget;
-use self::tar::Archive;
+use self::tar::TarReader;
 use crate::cancel::{Cancel, Cancellable, Cancelled};
 
 /// The file system of an image, as far as its layers were applied.
@@ -114,7 +114,7 @@ impl<O> fmt::Debug for RootfsBuilder<O> {
 #[non_exhaustive]
 pub struct LayerOptions {
     /// Newest time that a file can have (`SOURCE_DATE_EPOCH`); later ones become this one.
-    pub newest: Option<Timestamp>,
+    pub max_time: Option<Timestamp>,
     /// Ends the work with [`LayerErrorKind::Cancelled`] when it is set. The default is never set.
     pub cancel: Cancel,
 }
@@ -161,14 +161,14 @@ impl<O: Output> RootfsBuilder<O> {
     ///
     /// [`LayerError`] says where in the layer and what. The tree is then in between, and of no more use.
     pub fn apply(&mut self, tar: impl BufRead, options: &LayerOptions) -> Result<LayerSummary, LayerError> {
-        let meter = self.budget.meter();
-        let mut archive = Archive::new(meter.reader(Cancellable::new(tar, &options.cancel)));
+        let meter = self.budget.size_meter();
+        let mut archive = TarReader::new(meter.reader(Cancellable::new(tar, &options.cancel)));
         let mut summary = LayerSummary::default();
         let mut applier = Applier::new(self);
         let mut read_entries = || {
             while let Some(entry) = archive.next()? {
                 let position = archive.position().clone();
-                meter.check(&entry, position.offset)?;
+                meter.check_entry(&entry, position.offset)?;
                 let change = Change::new(entry, options, &mut summary)?;
                 applier.add(position, change, archive.content())?;
                 summary.entry_count += 1;
@@ -178,11 +178,11 @@ impl<O: Output> RootfsBuilder<O> {
         let result = read_entries();
         let position = archive.position().clone();
         let result = result.and_then(|()| archive.drain());
-        let result = result.map_err(|kind| meter.verdict().err().unwrap_or(kind));
+        let result = result.map_err(|kind| meter.check_read().err().unwrap_or(kind));
         let result = result.map_err(Cancelled::surface);
         summary.data_after_end = result.map_err(|kind| LayerError { position, kind })?;
         applier.finish(&options.cancel)?;
-        self.budget.settle(&meter);
+        self.budget.add_layer(&meter);
         Ok(summary)
     }
 }

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::io::{self, BufRead, Read};
 
 use super::error::LayerErrorKind;
-use super::tar::{Entry, EntryKind};
+use super::tar::{TarEntry, TarEntryKind};
 
 /// What each range of data in a sparse file costs besides its bytes: a block of the disk, and its place in memory.
 const RANGE_COST: u64 = 4096;
@@ -65,7 +65,7 @@ impl Budget {
     }
 
     /// Counts an entry, with the bytes of its metadata.
-    pub(super) fn charge_entry(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+    pub(super) fn count_entry(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
         self.entries += 1;
         if self.entries > self.limits.entries {
             return Err(LayerErrorKind::TooManyEntries {
@@ -73,11 +73,11 @@ impl Budget {
                 max: self.limits.entries,
             });
         }
-        self.charge(metadata)
+        self.count_metadata(metadata)
     }
 
     /// Counts bytes of metadata.
-    pub(super) fn charge(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
+    pub(super) fn count_metadata(&mut self, metadata: usize) -> Result<(), LayerErrorKind> {
         self.metadata = self.metadata.saturating_add(metadata as u64);
         if self.metadata > self.limits.metadata {
             return Err(LayerErrorKind::TooMuchMetadata {
@@ -89,56 +89,56 @@ impl Budget {
     }
 
     /// What counts the bytes of the next layer.
-    pub(super) fn meter(&self) -> Meter {
-        Meter {
-            before: Cell::new(self.size),
+    pub(super) fn size_meter(&self) -> SizeMeter {
+        SizeMeter {
+            base: Cell::new(self.size),
             read: Cell::new(0),
             max: self.limits.size,
         }
     }
 
     /// Adds what a layer had.
-    pub(super) fn settle(&mut self, meter: &Meter) {
-        self.size = meter.size(meter.read.get());
+    pub(super) fn add_layer(&mut self, meter: &SizeMeter) {
+        self.size = meter.total(meter.read.get());
     }
 }
 
 /// Counts the bytes that a layer has when it is unpacked.
-pub(super) struct Meter {
+pub(super) struct SizeMeter {
     /// Bytes of the layers before, and what ranges of sparse files cost.
-    before: Cell<u64>,
+    base: Cell<u64>,
     /// Bytes of this layer, as far as it was read.
     read: Cell<u64>,
     max: u64,
 }
 
-impl Meter {
+impl SizeMeter {
     /// Reads a layer, as far as it may go.
     pub(super) fn reader<R: BufRead>(&self, tar: R) -> impl BufRead {
-        Metered { tar, meter: self }
+        MeteredReader { tar, meter: self }
     }
 
     /// Refuses an entry for which there is no room before any of its content is read; `offset` is that of its header.
-    pub(super) fn check(&self, entry: &Entry, offset: u64) -> Result<(), LayerErrorKind> {
+    pub(super) fn check_entry(&self, entry: &TarEntry, offset: u64) -> Result<(), LayerErrorKind> {
         let len = match &entry.kind {
-            EntryKind::File(len) => *len,
-            EntryKind::SparseFile(map) => {
+            TarEntryKind::File(len) => *len,
+            TarEntryKind::SparseFile(map) => {
                 let cost = map.ranges.len() as u64 * RANGE_COST;
-                self.before.set(self.before.get().saturating_add(cost));
+                self.base.set(self.base.get().saturating_add(cost));
                 map.data_len()
             }
             _ => 0,
         };
-        self.check_read(offset.saturating_add(len))
+        self.check_size(offset.saturating_add(len))
     }
 
     /// The error that is behind all others once there was more to read than was allowed.
-    pub(super) fn verdict(&self) -> Result<(), LayerErrorKind> {
-        self.check_read(self.read.get())
+    pub(super) fn check_read(&self) -> Result<(), LayerErrorKind> {
+        self.check_size(self.read.get())
     }
 
-    fn check_read(&self, read: u64) -> Result<(), LayerErrorKind> {
-        let (len, max) = (self.size(read), self.max);
+    fn check_size(&self, read: u64) -> Result<(), LayerErrorKind> {
+        let (len, max) = (self.total(read), self.max);
         if len > max {
             Err(LayerErrorKind::TooLarge { len, max })
         } else {
@@ -146,17 +146,17 @@ impl Meter {
         }
     }
 
-    fn size(&self, read: u64) -> u64 {
-        self.before.get().saturating_add(read)
+    fn total(&self, read: u64) -> u64 {
+        self.base.get().saturating_add(read)
     }
 }
 
-struct Metered<'a, R> {
+struct MeteredReader<'a, R> {
     tar: R,
-    meter: &'a Meter,
+    meter: &'a SizeMeter,
 }
 
-impl<R: BufRead> Read for Metered<'_, R> {
+impl<R: BufRead> Read for MeteredReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let len = self.fill_buf()?.read(buffer)?;
         self.consume(len);
@@ -164,9 +164,9 @@ impl<R: BufRead> Read for Metered<'_, R> {
     }
 }
 
-impl<R: BufRead> BufRead for Metered<'_, R> {
+impl<R: BufRead> BufRead for MeteredReader<'_, R> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        self.meter.verdict().map_err(io::Error::other)?;
+        self.meter.check_read().map_err(io::Error::other)?;
         self.tar.fill_buf()
     }
 

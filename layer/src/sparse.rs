@@ -5,18 +5,18 @@ use std::ops::Range;
 
 use tar::{GnuExtSparseHeader, GnuHeader, GnuSparseHeader};
 
-use super::decimal::unsigned;
+use super::decimal::parse_unsigned;
 use super::error::LayerErrorKind;
 use super::header::{self, BLOCK_SIZE, MAX_EXTENSION_LEN};
 
 /// A sparse file: its size, and the ranges that have data; the rest are holes.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Map {
+pub(super) struct SparseMap {
     pub(super) len: u64,
     pub(super) ranges: Vec<Range<u64>>,
 }
 
-impl Map {
+impl SparseMap {
     /// A map of offsets and lengths, which may be 0, in ascending order.
     fn new(len: u64, pairs: &[[u64; 2]]) -> Result<Self, LayerErrorKind> {
         let mut ranges = Vec::with_capacity(pairs.len());
@@ -44,9 +44,9 @@ impl Map {
 }
 
 /// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more in each block that follows.
-pub(super) fn read_old(header: &GnuHeader, tar: &mut impl Read) -> Result<Map, LayerErrorKind> {
+pub(super) fn read_gnu_map(header: &GnuHeader, tar: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
     let mut pairs = Vec::new();
-    push_pairs(&mut pairs, &header.sparse)?;
+    push_gnu_pairs(&mut pairs, &header.sparse)?;
     let mut extended = header.isextended[0] != 0;
     let mut len = 0;
     while extended {
@@ -56,18 +56,21 @@ pub(super) fn read_old(header: &GnuHeader, tar: &mut impl Read) -> Result<Map, L
         }
         let mut block = GnuExtSparseHeader::new();
         tar.read_exact(block.as_mut_bytes()).map_err(read_error)?;
-        push_pairs(&mut pairs, block.sparse())?;
+        push_gnu_pairs(&mut pairs, block.sparse())?;
         extended = block.is_extended();
     }
-    Map::new(header::unsigned("size of a sparse file", &header.realsize)?, &pairs)
+    SparseMap::new(
+        header::parse_unsigned("size of a sparse file", &header.realsize)?,
+        &pairs,
+    )
 }
 
-fn push_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(), LayerErrorKind> {
+fn push_gnu_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(), LayerErrorKind> {
     // A field that begins with a NUL ends the list (GNU tar, sparse.c).
     for field in fields.iter().take_while(|field| field.offset[0] != 0) {
         pairs.push([
-            header::unsigned("offset of sparse data", &field.offset)?,
-            header::unsigned("length of sparse data", &field.numbytes)?,
+            header::parse_unsigned("offset of sparse data", &field.offset)?,
+            header::parse_unsigned("length of sparse data", &field.numbytes)?,
         ]);
     }
     Ok(())
@@ -78,7 +81,7 @@ fn push_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Result<(
 /// Format 0.0 repeats `offset` and `numbytes` for each range, 0.1 has them in a list, and 1.0 before the data (GNU tar
 /// manual, "Storing Sparse Files").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Keywords {
+pub(super) struct SparseKeywords {
     /// The name of the file; the path in the header is for tars that do not know the format.
     pub(super) name: Option<Vec<u8>>,
     len: Option<u64>,
@@ -89,10 +92,10 @@ pub(super) struct Keywords {
     list: Vec<u64>,
 }
 
-impl Keywords {
+impl SparseKeywords {
     /// Whether there is a sparse file at all: only a version or a map makes one, and without it the name is none either (Go,
     /// `readGNUSparsePAXHeaders`).
-    pub(super) fn describe_a_file(&self) -> bool {
+    pub(super) fn describe_sparse_file(&self) -> bool {
         self.major.is_some() || self.minor.is_some() || !self.list.is_empty()
     }
 
@@ -103,21 +106,21 @@ impl Keywords {
         };
         match keyword {
             b"name" => self.name = Some(value.to_vec()),
-            b"size" | b"realsize" => self.len = Some(unsigned("GNU.sparse.realsize", value)?),
-            b"major" => self.major = Some(unsigned("GNU.sparse.major", value)?),
-            b"minor" => self.minor = Some(unsigned("GNU.sparse.minor", value)?),
-            b"numblocks" => self.range_count = Some(unsigned("GNU.sparse.numblocks", value)?),
+            b"size" | b"realsize" => self.len = Some(parse_unsigned("GNU.sparse.realsize", value)?),
+            b"major" => self.major = Some(parse_unsigned("GNU.sparse.major", value)?),
+            b"minor" => self.minor = Some(parse_unsigned("GNU.sparse.minor", value)?),
+            b"numblocks" => self.range_count = Some(parse_unsigned("GNU.sparse.numblocks", value)?),
             b"map" => {
                 let numbers = value.split(|&byte| byte == b',').filter(|number| !number.is_empty());
                 self.list = numbers
-                    .map(|number| unsigned("GNU.sparse.map", number))
+                    .map(|number| parse_unsigned("GNU.sparse.map", number))
                     .collect::<Result<_, _>>()?;
             }
             b"offset" | b"numbytes" => {
                 if self.list.len().is_multiple_of(2) != (keyword == b"offset") {
                     return Err(invalid("offsets and lengths that do not alternate"));
                 }
-                self.list.push(unsigned("GNU.sparse.offset", value)?);
+                self.list.push(parse_unsigned("GNU.sparse.offset", value)?);
             }
             _ => return Ok(false),
         }
@@ -125,7 +128,7 @@ impl Keywords {
     }
 
     /// The map, of which that of format 1.0 is read from the content.
-    pub(super) fn map(&self, content: &mut impl Read) -> Result<Map, LayerErrorKind> {
+    pub(super) fn map(&self, content: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
         let len = self.len.ok_or(invalid("no size"))?;
         match (self.major, self.minor) {
             (None | Some(0), None | Some(0 | 1)) => {
@@ -133,9 +136,9 @@ impl Keywords {
                 if !rest.is_empty() || self.range_count.is_some_and(|count| count != pairs.len() as u64) {
                     return Err(invalid("another number of ranges than announced"));
                 }
-                Map::new(len, pairs)
+                SparseMap::new(len, pairs)
             }
-            (Some(1), Some(0)) => Map::new(len, &read_pairs(content)?),
+            (Some(1), Some(0)) => SparseMap::new(len, &read_pairs_of_1_0(content)?),
             _ => Err(invalid("a format other than 0.0, 0.1 and 1.0")),
         }
     }
@@ -143,7 +146,7 @@ impl Keywords {
 
 /// Reads the map at the start of the content: decimal numbers, one a line, the first of which counts the ranges; it is filled
 /// up to whole blocks.
-fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
+fn read_pairs_of_1_0(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
     let mut text = Vec::new();
     let (mut line_count, mut needed) = (0, 1);
     while line_count < needed {
@@ -156,7 +159,7 @@ fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> 
         line_count += block.split(|&byte| byte == b'\n').skip(1).count() as u64;
         if needed == 1 && line_count > 0 {
             let count = text.split(|&byte| byte == b'\n').next().unwrap_or_default();
-            let count = unsigned("number of sparse ranges", count)?;
+            let count = parse_unsigned("number of sparse ranges", count)?;
             needed = count
                 .checked_mul(2)
                 .and_then(|lines| lines.checked_add(1))
@@ -165,7 +168,7 @@ fn read_pairs(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> 
     }
     let range_count = usize::try_from((needed - 1) / 2).expect("so many lines were read");
     let mut lines = text.split(|&byte| byte == b'\n').skip(1);
-    let mut number = || unsigned("sparse range", lines.next().unwrap_or_default());
+    let mut number = || parse_unsigned("sparse range", lines.next().unwrap_or_default());
     (0..range_count).map(|_| Ok([number()?, number()?])).collect()
 }
 

@@ -31,7 +31,7 @@ pub fn harmless(text: &str) -> String {
 }
 
 fn push(text: &mut String, character: char) {
-    if is_obeyed(character) {
+    if is_terminal_control(character) {
         text.extend(character.escape_default());
     } else {
         text.push(character);
@@ -42,7 +42,7 @@ fn push(text: &mut String, character: char) {
 /// separators of lines, and marks that change the direction of the text around them (`Bidi_Control`
 /// of Unicode).
 #[must_use]
-pub fn is_obeyed(character: char) -> bool {
+pub fn is_terminal_control(character: char) -> bool {
     character.is_control()
         || matches!(
             character,
@@ -61,16 +61,16 @@ impl fmt::Debug for Printable<'_> {
 }
 
 /// Bytes at either end that are shown of what is longer than twice that.
-const PRINTABLE_END: usize = 128;
+const SHOWN_END_LEN: usize = 128;
 
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.len() <= 2 * PRINTABLE_END {
+        if self.0.len() <= 2 * SHOWN_END_LEN {
             return escape(self.0, f);
         }
-        escape(&self.0[..PRINTABLE_END], f)?;
-        write!(f, "[… {} bytes …]", self.0.len() - 2 * PRINTABLE_END)?;
-        escape(&self.0[self.0.len() - PRINTABLE_END..], f)
+        escape(&self.0[..SHOWN_END_LEN], f)?;
+        write!(f, "[… {} bytes …]", self.0.len() - 2 * SHOWN_END_LEN)?;
+        escape(&self.0[self.0.len() - SHOWN_END_LEN..], f)
     }
 }
 

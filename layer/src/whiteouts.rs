@@ -15,7 +15,7 @@ use ext4::{Directory, FileData, Inode, InodeId, Kind, Tree};
 use super::error::{LayerError, LayerErrorKind, Position};
 use super::limits::Budget;
 use super::path::RelativePath;
-use super::resolve::{Resolved, resolve, resolve_where};
+use super::path_resolution::{ResolvedPath, resolve_path, resolve_path_where};
 use crate::cancel::Cancel;
 
 /// A whiteout or an opaque marker.
@@ -28,18 +28,18 @@ pub(super) enum Whiteout {
 }
 
 /// The part of a tree that a whiteout hides.
-enum Hidden {
+enum HiddenPart {
     Entry(InodeId, Box<[u8]>),
     Contents(InodeId),
 }
 
 /// Hides what whiteouts name, and returns the contents that no name leads to any more.
 ///
-/// `placed` are the layer's other entries: position, path, and whether it is a directory. What
+/// `entries` are the layer's other entries: position, path, and whether it is a directory. What
 /// symlinks make of paths counts as metadata.
-pub(super) fn hide<'a>(
+pub(super) fn apply<'a>(
     whiteouts: &[(Position, Whiteout)],
-    placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
+    entries: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
     tree: &mut Tree,
     budget: &mut Budget,
     cancel: &Cancel,
@@ -47,10 +47,10 @@ pub(super) fn hide<'a>(
     let mut hidden = Vec::new();
     let mut behind_symlinks = Vec::new();
     for (position, whiteout) in whiteouts {
-        let found = find(whiteout, tree, |_, _| true).and_then(|(found, detour)| {
+        let found = find_hidden(whiteout, tree, |_, _| true).and_then(|(found, symlink_bytes)| {
             cancel.check()?;
-            budget.charge(detour)?;
-            Ok((found, detour))
+            budget.count_metadata(symlink_bytes)?;
+            Ok((found, symlink_bytes))
         });
         match found {
             Ok((found, 0)) => hidden.extend(found),
@@ -58,29 +58,29 @@ pub(super) fn hide<'a>(
             Err(kind) => return Err(position.error(kind)),
         }
     }
-    let mut unreachable = remove(hidden, tree);
+    let mut unreachable = remove_hidden(hidden, tree);
     if !behind_symlinks.is_empty() {
-        let replaced = Replaced::new(placed, tree, budget, cancel)?;
+        let replaced = ReplacedSymlinks::new(entries, tree, budget, cancel)?;
         let mut hidden = Vec::new();
         for (position, whiteout) in behind_symlinks {
             let found = cancel
                 .check()
                 .map_err(LayerErrorKind::from)
-                .and_then(|()| find(whiteout, tree, |directory, name| !replaced.contains(directory, name)));
+                .and_then(|()| find_hidden(whiteout, tree, |directory, name| !replaced.contains(directory, name)));
             hidden.extend(found.map_err(|kind| position.error(kind))?.0);
         }
-        unreachable.extend(remove(hidden, tree));
+        unreachable.extend(remove_hidden(hidden, tree));
     }
     Ok(unreachable)
 }
 
 /// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length
 /// of the targets of all symlinks on the way too.
-fn find(
+fn find_hidden(
     whiteout: &Whiteout,
     tree: &Tree,
     follows: impl Fn(InodeId, &[u8]) -> bool,
-) -> Result<(Option<Hidden>, usize), LayerErrorKind> {
+) -> Result<(Option<HiddenPart>, usize), LayerErrorKind> {
     let (path, name) = match whiteout {
         Whiteout::Entry(path) => match path.split() {
             Some((parent, name)) => (parent, Some(name)),
@@ -88,29 +88,29 @@ fn find(
         },
         Whiteout::Contents(path) => (path.as_bytes(), None),
     };
-    let Resolved {
+    let ResolvedPath {
         directory,
         missing,
-        detour,
+        symlink_bytes,
         ..
-    } = resolve_where(tree, path, follows)?;
+    } = resolve_path_where(tree, path, follows)?;
     let found = match name {
         _ if !missing.is_empty() => None,
         Some(name) => tree
             .lookup(directory, name)
-            .map(|_| Hidden::Entry(directory, name.into())),
-        None => Some(Hidden::Contents(directory)),
+            .map(|_| HiddenPart::Entry(directory, name.into())),
+        None => Some(HiddenPart::Contents(directory)),
     };
-    Ok((found, detour))
+    Ok((found, symlink_bytes))
 }
 
 /// Removes what whiteouts hide. One may have removed what another hides too.
-fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<FileData> {
+fn remove_hidden(hidden: Vec<HiddenPart>, tree: &mut Tree) -> Vec<FileData> {
     let mut unreachable = Vec::new();
     for hidden in hidden {
         let (directory, names) = match hidden {
-            Hidden::Entry(directory, name) => (directory, vec![name]),
-            Hidden::Contents(directory) => (directory, names(directory, tree)),
+            HiddenPart::Entry(directory, name) => (directory, vec![name]),
+            HiddenPart::Contents(directory) => (directory, entry_names(directory, tree)),
         };
         let removed = names.iter().filter_map(|name| tree.remove(directory, name).ok());
         unreachable.extend(removed.flatten());
@@ -119,23 +119,23 @@ fn remove(hidden: Vec<Hidden>, tree: &mut Tree) -> Vec<FileData> {
 }
 
 /// The names of a directory; none if it is gone.
-fn names(directory: InodeId, tree: &Tree) -> Vec<Box<[u8]>> {
+fn entry_names(directory: InodeId, tree: &Tree) -> Vec<Box<[u8]>> {
     let directory = tree.get(directory).and_then(Inode::directory);
     let entries = directory.into_iter().flat_map(Directory::entries);
     entries.map(|(name, _)| name.into()).collect()
 }
 
 /// Symlinks of lower layers that entries of a layer replace.
-struct Replaced {
+struct ReplacedSymlinks {
     /// Their names, by directory.
     symlinks: HashMap<InodeId, HashSet<Box<[u8]>>>,
     /// Directories that are replaced, and all below.
     directories: HashSet<InodeId>,
 }
 
-impl Replaced {
+impl ReplacedSymlinks {
     fn new<'a>(
-        placed: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
+        entries: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
         tree: &Tree,
         budget: &mut Budget,
         cancel: &Cancel,
@@ -144,23 +144,23 @@ impl Replaced {
             symlinks: HashMap::new(),
             directories: HashSet::new(),
         };
-        for (position, path, is_directory) in placed {
+        for (position, path, is_directory) in entries {
             // A path that is wrong is an error when the entry is placed.
             let Some((parent, name)) = path.split() else { continue };
-            let Ok(Resolved {
+            let Ok(ResolvedPath {
                 directory,
                 missing,
-                detour,
+                symlink_bytes,
                 ..
-            }) = resolve(tree, parent)
+            }) = resolve_path(tree, parent)
             else {
                 continue;
             };
-            let charged = cancel
+            let counted = cancel
                 .check()
                 .map_err(LayerErrorKind::from)
-                .and_then(|()| budget.charge(detour));
-            charged.map_err(|kind| position.error(kind))?;
+                .and_then(|()| budget.count_metadata(symlink_bytes));
+            counted.map_err(|kind| position.error(kind))?;
             if missing.is_empty()
                 && let Some(id) = tree.lookup(directory, name)
             {

@@ -15,9 +15,9 @@ const MAX_GROUPS: usize = 65_536;
 
 /// Who a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Credentials {
-    pub(super) user: u32,
-    pub(super) group: u32,
+pub(super) struct ResolvedUser {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
     /// All groups, the first among them, each once.
     pub(super) groups: Vec<u32>,
     /// The user's home directory: `/` for one that the image does not know.
@@ -25,7 +25,7 @@ pub(super) struct Credentials {
 }
 
 /// A line of passwd(5).
-struct User<'a> {
+struct PasswdEntry<'a> {
     name: &'a [u8],
     id: u32,
     group: u32,
@@ -33,7 +33,7 @@ struct User<'a> {
 }
 
 /// A line of group(5).
-struct Group<'a> {
+struct GroupEntry<'a> {
     name: &'a [u8],
     id: u32,
     members: &'a [u8],
@@ -42,19 +42,19 @@ struct Group<'a> {
 /// Finds out who a user is: nobody in particular (root), `user`, `uid`, either with `:group` or `:gid`.
 ///
 /// Without a group, it is that of the user, who then also has the groups that list the name as a member.
-pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Credentials, GuestError> {
+pub(super) fn resolve_user(user: &str, passwd: &[u8], group: &[u8]) -> Result<ResolvedUser, GuestError> {
     let mut parts = user.split(':');
     let (user_part, group_part) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let known = if user_part.is_empty() {
-        users(passwd).find(|known| known.id == 0)
+        passwd_entries(passwd).find(|known| known.id == 0)
     } else {
-        let number = number(user_part);
-        users(passwd).find(|known| known.name == user_part.as_bytes() || Some(known.id) == number)
+        let number = parse_number(user_part);
+        passwd_entries(passwd).find(|known| known.name == user_part.as_bytes() || Some(known.id) == number)
     };
     let (user_id, mut group_id) = match &known {
         Some(known) => (known.id, known.group),
         None if user_part.is_empty() => (0, 0),
-        None => match number(user_part) {
+        None => match parse_number(user_part) {
             Some(id) if id <= MAX_ID => (id, 0),
             Some(_) => return Err(too_large(user, MAX_ID)),
             None if is_number(user_part) => return Err(too_large(user, MAX_ID)),
@@ -67,9 +67,9 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
     };
     let mut groups = Vec::new();
     if !group_part.is_empty() {
-        let number = number(group_part);
+        let number = parse_number(group_part);
         group_id =
-            match self::groups(group).find(|known| known.name == group_part.as_bytes() || Some(known.id) == number) {
+            match group_entries(group).find(|known| known.name == group_part.as_bytes() || Some(known.id) == number) {
                 Some(known) => known.id,
                 None => match number {
                     Some(id) if id <= MAX_ID => id,
@@ -84,8 +84,8 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
             };
     } else if let Some(known) = &known {
         groups.extend(
-            self::groups(group)
-                .filter(|group| group.has(known.name))
+            group_entries(group)
+                .filter(|group| group.has_member(known.name))
                 .map(|group| group.id),
         );
     }
@@ -103,10 +103,12 @@ pub(super) fn credentials(user: &str, passwd: &[u8], group: &[u8]) -> Result<Cre
             max: MAX_GROUPS,
         });
     }
-    let home = users(passwd).find(|known| known.id == user_id).map(|known| known.home);
-    Ok(Credentials {
-        user: user_id,
-        group: group_id,
+    let home = passwd_entries(passwd)
+        .find(|known| known.id == user_id)
+        .map(|known| known.home);
+    Ok(ResolvedUser {
+        uid: user_id,
+        gid: group_id,
         groups,
         home: home.filter(|home| !home.is_empty()).unwrap_or(b"/").to_vec(),
     })
@@ -123,7 +125,7 @@ fn is_number(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn number(text: &str) -> Option<u32> {
+fn parse_number(text: &str) -> Option<u32> {
     is_number(text).then(|| text.parse().ok())?
 }
 
@@ -131,37 +133,37 @@ fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii)
 }
 
-fn users(passwd: &[u8]) -> impl Iterator<Item = User<'_>> {
+fn passwd_entries(passwd: &[u8]) -> impl Iterator<Item = PasswdEntry<'_>> {
     lines(passwd).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
         let name = fields.next()?;
         let mut field = |skipped| fields.nth(skipped);
-        Some(User {
+        Some(PasswdEntry {
             name,
-            id: id(field(1)?)?,
-            group: id(field(0)?)?,
+            id: parse_id(field(1)?)?,
+            group: parse_id(field(0)?)?,
             home: field(1).unwrap_or_default(),
         })
     })
 }
 
-fn groups(group: &[u8]) -> impl Iterator<Item = Group<'_>> {
+fn group_entries(group: &[u8]) -> impl Iterator<Item = GroupEntry<'_>> {
     lines(group).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
-        Some(Group {
+        Some(GroupEntry {
             name: fields.next()?,
-            id: id(fields.nth(1)?)?,
+            id: parse_id(fields.nth(1)?)?,
             members: fields.next().unwrap_or_default(),
         })
     })
 }
 
-fn id(field: &[u8]) -> Option<u32> {
-    number(str::from_utf8(field).ok().filter(|field| !field.is_empty())?)
+fn parse_id(field: &[u8]) -> Option<u32> {
+    parse_number(str::from_utf8(field).ok().filter(|field| !field.is_empty())?)
 }
 
-impl Group<'_> {
-    fn has(&self, name: &[u8]) -> bool {
+impl GroupEntry<'_> {
+    fn has_member(&self, name: &[u8]) -> bool {
         !name.is_empty() && self.members.split(|&byte| byte == b',').any(|member| member == name)
     }
 }
@@ -183,9 +185,9 @@ mod tests {
         twice:x:29:ana\nlarge:x:4294967296:ana\nbin:x:1:root\n";
 
     fn resolved(user: &str) -> (u32, u32, Vec<u32>, String) {
-        let credentials = credentials(user, PASSWD, GROUP).unwrap();
-        let home = String::from_utf8_lossy(&credentials.home).into_owned();
-        (credentials.user, credentials.group, credentials.groups, home)
+        let resolved = resolve_user(user, PASSWD, GROUP).unwrap();
+        let home = String::from_utf8_lossy(&resolved.home).into_owned();
+        (resolved.uid, resolved.gid, resolved.groups, home)
     }
 
     #[test]
@@ -218,14 +220,14 @@ mod tests {
 
     #[test]
     fn without_files_numbers_are_who_they_are() {
-        let nobody = credentials("65534:65533", b"", b"").unwrap();
-        assert_eq!((nobody.user, nobody.group, nobody.groups), (65534, 65533, vec![65533]));
-        assert_eq!(credentials("", b"", b"").unwrap().user, 0);
+        let nobody = resolve_user("65534:65533", b"", b"").unwrap();
+        assert_eq!((nobody.uid, nobody.gid, nobody.groups), (65534, 65533, vec![65533]));
+        assert_eq!(resolve_user("", b"", b"").unwrap().uid, 0);
     }
 
     #[test]
     fn who_is_not_there_is_an_error() {
-        let error = |user: &str| credentials(user, PASSWD, GROUP).unwrap_err();
+        let error = |user: &str| resolve_user(user, PASSWD, GROUP).unwrap_err();
         assert!(matches!(error("eve"), GuestError::UnknownUser { name } if name == "eve"));
         assert!(matches!(error("broken"), GuestError::UnknownUser { .. }));
         assert!(matches!(error("+"), GuestError::UnknownUser { .. }));
@@ -237,7 +239,7 @@ mod tests {
             ("ana", "ana:x:0:4294967295::/:\n", ""),
             ("ana", "ana:x:0:0::/:\n", "all:x:4294967295:ana\n"),
         ] {
-            let error = credentials(user, passwd.as_bytes(), group.as_bytes()).unwrap_err();
+            let error = resolve_user(user, passwd.as_bytes(), group.as_bytes()).unwrap_err();
             assert!(
                 matches!(error, GuestError::IdTooLarge { max: MAX_KERNEL_ID, .. }),
                 "{error}"
@@ -252,7 +254,7 @@ mod tests {
     fn more_groups_than_a_process_can_have_are_an_error() {
         let of = |count: u32| {
             let lines: Vec<_> = (1..=count).map(|id| format!("g{id}:x:{id}:ana")).collect();
-            credentials("ana", b"ana:x:1:0::/:\n", lines.join("\n").as_bytes())
+            resolve_user("ana", b"ana:x:1:0::/:\n", lines.join("\n").as_bytes())
         };
         assert_eq!(of(65_535).unwrap().groups.len(), 65_536);
         let error = of(65_536).unwrap_err();

@@ -9,13 +9,13 @@ use oci::Platform;
 /// Longest part in characters that a message shows of a variable: the whole may have megabytes.
 const MAX_SHOWN: usize = 64;
 
-/// The beginning of a text, as far as a message shows it.
-fn beginning(text: &str) -> String {
-    let mut beginning: String = text.chars().take(MAX_SHOWN).collect();
-    if beginning.len() < text.len() {
-        beginning.push('…');
+/// The shortened of a text, as far as a message shows it.
+fn shorten(text: &str) -> String {
+    let mut shortened: String = text.chars().take(MAX_SHOWN).collect();
+    if shortened.len() < text.len() {
+        shortened.push('…');
     }
-    beginning
+    shortened
 }
 
 /// What an image lacks, or has in the way, to run as a machine.
@@ -35,7 +35,7 @@ pub enum GuestError {
     #[error("there is no shell to run the command: /bin/sh is not an executable file in the image")]
     NoShell,
     /// A variable of the environment without a name or a value.
-    #[error("{:?} in Env is not of the form NAME=value", beginning(entry))]
+    #[error("{:?} in Env is not of the form NAME=value", shorten(entry))]
     Variable {
         /// The entry as the config has it.
         entry: String,
@@ -95,7 +95,7 @@ pub enum GuestError {
     /// A variable of the environment that Linux does not pass to a program.
     #[error(
         "the variable {:?} has {len} bytes, its name included: Linux passes at most {max} to a program",
-        beginning(name)
+        shorten(name)
     )]
     VariableTooLong {
         /// Name of the variable.
@@ -144,7 +144,7 @@ pub enum GuestError {
     },
     /// The path of the init is a directory.
     #[error("the init cannot be at {path}: there is a directory in the image")]
-    Taken {
+    InitPathIsDirectory {
         /// Path in the image.
         path: String,
     },
@@ -185,7 +185,7 @@ impl Failure for GuestError {
         match self {
             Self::Platform { .. } | Self::TooLarge { .. } => ErrorKind::Unsupported,
             Self::NoShell | Self::UnknownUser { .. } | Self::UnknownGroup { .. } => ErrorKind::NotFound,
-            Self::Taken { .. } | Self::RunsItself { .. } => ErrorKind::Conflict,
+            Self::InitPathIsDirectory { .. } | Self::RunsItself { .. } => ErrorKind::Conflict,
             Self::Read { source, .. } => source.kind().into(),
             Self::Image(error) => error.kind(),
             _ => ErrorKind::Permanent,
@@ -211,7 +211,9 @@ impl Failure for GuestError {
             Self::TooManyGroups { .. } => {
                 omit("list the user in fewer groups of the image's /etc/group, or omit the init")
             }
-            Self::Taken { .. } | Self::RunsItself { .. } => Hint::from("name another path").with(Setting::Init),
+            Self::InitPathIsDirectory { .. } | Self::RunsItself { .. } => {
+                Hint::from("name another path").with(Setting::Init)
+            }
             Self::Image(error) => return error.hint(),
             Self::Read { source, .. } => return Hint::on_write(source.kind()),
             Self::Tree(_) => return None,

@@ -12,17 +12,17 @@ const RTMIN: u32 = 34;
 const RTMAX: u32 = 64;
 
 /// The number of a signal: of `SIGTERM`, `TERM` and `15`, `SIGRTMIN+3` and `RTMAX-1`, in any case, as Docker reads it.
-pub(super) fn number(signal: &str) -> Option<u32> {
+pub(super) fn parse_signal(signal: &str) -> Option<u32> {
     if signal.bytes().all(|byte| byte.is_ascii_digit()) {
         return signal.parse().ok().filter(|number| (1..=RTMAX).contains(number));
     }
     let name = signal.to_ascii_uppercase();
     let name = name.strip_prefix("SIG").unwrap_or(&name);
     if let Some(rest) = name.strip_prefix("RTMIN") {
-        return real_time(RTMIN.checked_add(distance(rest, '+')?));
+        return check_real_time(RTMIN.checked_add(parse_offset(rest, '+')?));
     }
     if let Some(rest) = name.strip_prefix("RTMAX") {
-        return real_time(RTMAX.checked_sub(distance(rest, '-')?));
+        return check_real_time(RTMAX.checked_sub(parse_offset(rest, '-')?));
     }
     let aliases = ALIASES.into_iter().find(|(alias, _)| *alias == name);
     let numbered = (1..).zip(NAMES).find(|(_, known)| *known == name);
@@ -30,7 +30,7 @@ pub(super) fn number(signal: &str) -> Option<u32> {
 }
 
 /// What follows `RTMIN` or `RTMAX`: nothing, or a sign and a number.
-fn distance(rest: &str, sign: char) -> Option<u32> {
+fn parse_offset(rest: &str, sign: char) -> Option<u32> {
     if rest.is_empty() {
         return Some(0);
     }
@@ -41,7 +41,7 @@ fn distance(rest: &str, sign: char) -> Option<u32> {
         .then(|| digits.parse().ok())?
 }
 
-fn real_time(number: Option<u32>) -> Option<u32> {
+fn check_real_time(number: Option<u32>) -> Option<u32> {
     number.filter(|number| (RTMIN..=RTMAX).contains(number))
 }
 
@@ -74,7 +74,7 @@ mod tests {
             ("SIGRTMAX-é", None),
             ("SIGNOTHING", None),
         ] {
-            assert_eq!(number(signal), expected, "{signal:?}");
+            assert_eq!(parse_signal(signal), expected, "{signal:?}");
         }
     }
 }

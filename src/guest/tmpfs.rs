@@ -7,7 +7,7 @@ use guest_configuration::{MOUNT, MOUNT_IF_READ_ONLY, RUN, TMP};
 
 /// A directory that the init makes in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Directory {
+pub(super) struct TmpfsDirectory {
     /// Its absolute path.
     pub(super) path: Vec<u8>,
     pub(super) mode: u16,
@@ -32,7 +32,7 @@ pub(super) enum TmpfsMount {
 ///
 /// Images come with directories there (Debian's has /run/lock), which belong into memory too. Files are another matter: a container
 /// shows them, so they stay to be seen as long as the root can be written to.
-pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
+pub(super) fn directories(tree: &Tree) -> Vec<TmpfsDirectory> {
     let mut directories = Vec::new();
     for path in [RUN, TMP].map(CStr::to_bytes) {
         let Some(mount_point) = tree
@@ -54,7 +54,7 @@ pub(super) fn directories(tree: &Tree) -> Vec<Directory> {
                     has_files = true;
                 }
             }
-            directories.push(Directory {
+            directories.push(TmpfsDirectory {
                 path,
                 mode: inode.metadata.mode,
                 user: inode.metadata.uid,
@@ -91,7 +91,7 @@ mod tests {
     }
 
     fn paths(tree: &Tree) -> Vec<(String, u16, TmpfsMount)> {
-        let shown = |directory: Directory| {
+        let shown = |directory: TmpfsDirectory| {
             assert_eq!((directory.user, directory.group), (7, 0));
             (
                 String::from_utf8(directory.path).unwrap(),

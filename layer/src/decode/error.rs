@@ -66,7 +66,7 @@ impl DecodeError {
     /// Returns the error of decompression behind an error of a [`Decoder`](super::Decoder), if it
     /// is one.
     #[must_use]
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_io(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
@@ -99,7 +99,7 @@ impl Failure for DecodeError {
                 fault: StreamFault::Trailing,
                 ..
             } => "build the image again: something was appended to the layer, or a part of it was damaged",
-            Self::Stream { .. } => DAMAGED,
+            Self::Stream { .. } => DAMAGED_HINT,
             Self::WindowTooLarge { .. } => "compress it again with a smaller window: zstd --long=29 or less",
             Self::Dictionary { .. } => "compress it again without a dictionary",
             Self::OutOfMemory { .. } => {
@@ -112,7 +112,7 @@ impl Failure for DecodeError {
 }
 
 /// Advice on a layer that is damaged, although its digest holds.
-pub(crate) const DAMAGED: &str =
+pub(crate) const DAMAGED_HINT: &str =
     "build the image again: the layer was damaged before its digest was taken, so every copy of it is";
 
 impl From<DecodeError> for io::Error {
@@ -183,7 +183,7 @@ impl fmt::Display for StreamPart {
 }
 
 /// The reason why a stream gives no more bytes.
-pub(super) enum Stop {
+pub(super) enum StreamError {
     /// The reader below failed.
     Read(io::Error),
     /// The stream is faulty.
@@ -192,13 +192,13 @@ pub(super) enum Stop {
     Decode(DecodeError),
 }
 
-impl Stop {
+impl StreamError {
     pub(super) fn truncated(inside: StreamPart) -> Self {
         Self::Fault(StreamFault::Truncated { inside })
     }
 }
 
-impl From<io::Error> for Stop {
+impl From<io::Error> for StreamError {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }

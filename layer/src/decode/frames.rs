@@ -8,8 +8,8 @@ use std::io::BufRead;
 use zstd::zstd_safe::zstd_sys::ZSTD_ErrorCode;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
 
-use super::counted::Counted;
-use super::error::{DecodeError, Stop, StreamFault, StreamPart};
+use super::counting_reader::CountingReader;
+use super::error::{DecodeError, StreamError, StreamFault, StreamPart};
 
 /// Largest window, as a power of 2 in bytes: what containerd reads (the default of
 /// klauspost/compress), and `zstd --long=29` writes.
@@ -36,20 +36,20 @@ pub(super) fn begins_frame(bytes: &[u8]) -> bool {
 }
 
 /// The content of all frames, one after the other.
-pub(super) struct Frames<R> {
-    blob: Counted<R>,
+pub(super) struct ZstdDecoder<R> {
+    blob: CountingReader<R>,
     context: DCtx<'static>,
-    place: Place,
+    state: ZstdState,
     /// Largest window in bytes that memory is granted for.
     granted: u64,
 }
 
 /// A place in the stream.
-enum Place {
+enum ZstdState {
     /// Before a frame, or at the end.
     Between,
     /// After the header of a frame whose window needs a grant.
-    Header(Header),
+    Header(FrameHeader),
     /// Amid a frame, whose window has this many bytes; up to the end of its next block, there are
     /// about `hint` compressed bytes.
     Inside { window: u64, hint: usize },
@@ -57,20 +57,20 @@ enum Place {
 
 /// The header of a frame.
 #[derive(Clone, Copy)]
-struct Header {
+struct FrameHeader {
     bytes: [u8; MAX_HEADER_LEN],
     len: usize,
     /// Bytes that must be kept of the content to decode more of it.
     window: u64,
 }
 
-impl<R: BufRead> Frames<R> {
+impl<R: BufRead> ZstdDecoder<R> {
     /// Returns the reader of the compressed bytes.
     pub(super) fn into_inner(self) -> R {
         self.blob.into_inner()
     }
 
-    pub(super) fn new(blob: Counted<R>) -> Result<Self, DecodeError> {
+    pub(super) fn new(blob: CountingReader<R>) -> Result<Self, DecodeError> {
         let none = || DecodeError::OutOfMemory { window: 0 };
         let mut context = DCtx::try_create().ok_or_else(none)?;
         let limited = context.set_parameter(DParameter::WindowLogMax(MAX_WINDOW_LOG));
@@ -78,7 +78,7 @@ impl<R: BufRead> Frames<R> {
         Ok(Self {
             blob,
             context,
-            place: Place::Between,
+            state: ZstdState::Between,
             granted: u64::MAX,
         })
     }
@@ -95,30 +95,30 @@ impl<R: BufRead> Frames<R> {
 
     /// Window in bytes of the frame that waits for a grant, if one does.
     pub(super) fn wanted_window(&self) -> Option<u64> {
-        match &self.place {
-            Place::Header(header) if header.window > self.granted => Some(header.window),
+        match &self.state {
+            ZstdState::Header(header) if header.window > self.granted => Some(header.window),
             _ => None,
         }
     }
 
     /// Decompresses what fits the buffer; returns 0 at the end, and where a frame waits for a
     /// grant.
-    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Stop> {
+    pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         if buffer.is_empty() {
             return Ok(0);
         }
         loop {
-            let len = match self.place {
-                Place::Between => {
+            let len = match self.state {
+                ZstdState::Between => {
                     let Some(header) = self.next_header()? else {
                         return Ok(0);
                     };
-                    self.place = Place::Header(header);
+                    self.state = ZstdState::Header(header);
                     0
                 }
-                Place::Header(header) if header.window > self.granted => return Ok(0),
-                Place::Header(header) => self.begin(&header, buffer)?,
-                Place::Inside { window, hint } => self.decompress(window, hint, buffer)?,
+                ZstdState::Header(header) if header.window > self.granted => return Ok(0),
+                ZstdState::Header(header) => self.start_frame(&header, buffer)?,
+                ZstdState::Inside { window, hint } => self.decompress(window, hint, buffer)?,
             };
             if len > 0 {
                 return Ok(len);
@@ -127,21 +127,21 @@ impl<R: BufRead> Frames<R> {
     }
 
     /// Reads the header of the next frame that is not to be skipped.
-    fn next_header(&mut self) -> Result<Option<Header>, Stop> {
+    fn next_header(&mut self) -> Result<Option<FrameHeader>, StreamError> {
         loop {
             let mut magic = [0; 4];
             let start = self.blob.fill_buf()?;
             if start.is_empty() {
                 return Ok(None);
             }
-            let len = self.blob.take_some(&mut magic)?;
+            let len = self.blob.read_up_to(&mut magic)?;
             match &magic[..len] {
-                magic if !begins_frame(magic) => return Err(Stop::Fault(StreamFault::Trailing)),
-                magic if magic.len() < MAGIC.len() => return Err(Stop::truncated(StreamPart::FrameHeader)),
-                magic if *magic == MAGIC => return self.header().map(Some),
+                magic if !begins_frame(magic) => return Err(StreamError::Fault(StreamFault::Trailing)),
+                magic if magic.len() < MAGIC.len() => return Err(StreamError::truncated(StreamPart::FrameHeader)),
+                magic if *magic == MAGIC => return self.read_header().map(Some),
                 _ => {
                     let mut len = [0; 4];
-                    self.blob.take(&mut len, StreamPart::SkippableFrame)?;
+                    self.blob.read_exact(&mut len, StreamPart::SkippableFrame)?;
                     self.blob
                         .skip(u32::from_le_bytes(len).into(), StreamPart::SkippableFrame)?;
                 }
@@ -150,22 +150,22 @@ impl<R: BufRead> Frames<R> {
     }
 
     /// Reads the header after `Magic_Number`.
-    fn header(&mut self) -> Result<Header, Stop> {
+    fn read_header(&mut self) -> Result<FrameHeader, StreamError> {
         let mut bytes = [0; MAX_HEADER_LEN];
         let mut len = MAGIC.len();
         bytes[..len].copy_from_slice(&MAGIC);
         let mut field = |size: usize| {
             let start = len;
             len += size;
-            self.blob.take(&mut bytes[start..len], StreamPart::FrameHeader)?;
+            self.blob.read_exact(&mut bytes[start..len], StreamPart::FrameHeader)?;
             let mut number = [0; 8];
             number[..size].copy_from_slice(&bytes[start..len]);
-            Ok::<_, Stop>(u64::from_le_bytes(number))
+            Ok::<_, StreamError>(u64::from_le_bytes(number))
         };
         let descriptor = field(1)?;
         let is_single_segment = descriptor & 1 << 5 != 0;
         if descriptor & 1 << 3 != 0 {
-            return Err(Stop::Fault(StreamFault::ReservedBits));
+            return Err(StreamError::Fault(StreamFault::ReservedBits));
         }
         let mut window = 0;
         if !is_single_segment {
@@ -185,13 +185,13 @@ impl<R: BufRead> Frames<R> {
             window = content.expect("a single segment says its length");
         }
         if let Ok(id @ 1..) = u32::try_from(dictionary) {
-            return Err(Stop::Decode(DecodeError::Dictionary { id }));
+            return Err(StreamError::Decode(DecodeError::Dictionary { id }));
         }
         if window > MAX_WINDOW {
             let max = MAX_WINDOW;
-            return Err(Stop::Decode(DecodeError::WindowTooLarge { window, max }));
+            return Err(StreamError::Decode(DecodeError::WindowTooLarge { window, max }));
         }
-        Ok(Header {
+        Ok(FrameHeader {
             bytes,
             len,
             window: content.map_or(window, |content| content.min(window)),
@@ -199,22 +199,22 @@ impl<R: BufRead> Frames<R> {
     }
 
     /// Begins a frame.
-    fn begin(&mut self, header: &Header, buffer: &mut [u8]) -> Result<usize, Stop> {
+    fn start_frame(&mut self, header: &FrameHeader, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let window = header.window;
         let mut input = InBuffer::around(&header.bytes[..header.len]);
         let mut output = OutBuffer::around(buffer);
         let mut hint = 0;
         while input.pos() < header.len {
             let result = self.context.decompress_stream(&mut output, &mut input);
-            hint = result.map_err(|code| stop(code, window))?;
+            hint = result.map_err(|code| zstd_error(code, window))?;
         }
-        self.place = Place::Inside { window, hint };
+        self.state = ZstdState::Inside { window, hint };
         Ok(output.pos())
     }
 
     /// Decompresses what fits the buffer, one block at a time: so that no content is lost to an
     /// error in the next one.
-    fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, Stop> {
+    fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let input = self.blob.fill_buf()?;
         let is_over = input.is_empty();
         let mut input = InBuffer::around(&input[..hint.min(input.len())]);
@@ -222,11 +222,11 @@ impl<R: BufRead> Frames<R> {
         let result = self.context.decompress_stream(&mut output, &mut input);
         let (read, written) = (input.pos(), output.pos());
         if is_over && written == 0 {
-            return Err(Stop::truncated(StreamPart::Frame));
+            return Err(StreamError::truncated(StreamPart::Frame));
         }
-        self.place = match result.map_err(|code| stop(code, window))? {
-            0 => Place::Between,
-            hint => Place::Inside { window, hint },
+        self.state = match result.map_err(|code| zstd_error(code, window))? {
+            0 => ZstdState::Between,
+            hint => ZstdState::Inside { window, hint },
         };
         self.blob.consume(read);
         Ok(written)
@@ -234,15 +234,15 @@ impl<R: BufRead> Frames<R> {
 }
 
 /// The meaning of an error of libzstd.
-fn stop(code: usize, window: u64) -> Stop {
+fn zstd_error(code: usize, window: u64) -> StreamError {
     // An error is the negative of its code (`ZSTD_getErrorCode`).
     let is = |error: ZSTD_ErrorCode| code == (error as usize).wrapping_neg();
     if is(ZSTD_ErrorCode::ZSTD_error_checksum_wrong) {
-        Stop::Fault(StreamFault::Checksum)
+        StreamError::Fault(StreamFault::Checksum)
     } else if is(ZSTD_ErrorCode::ZSTD_error_memory_allocation) {
-        Stop::Decode(DecodeError::OutOfMemory { window })
+        StreamError::Decode(DecodeError::OutOfMemory { window })
     } else {
-        Stop::Fault(StreamFault::Data)
+        StreamError::Fault(StreamFault::Data)
     }
 }
 
@@ -269,13 +269,13 @@ mod tests {
         [&MAGIC, &[0b1110_0000][..], &len.to_le_bytes()].concat()
     }
 
-    fn frames(blob: &[u8]) -> Frames<&[u8]> {
-        Frames::new(Counted::new(blob)).unwrap()
+    fn frames(blob: &[u8]) -> ZstdDecoder<&[u8]> {
+        ZstdDecoder::new(CountingReader::new(blob)).unwrap()
     }
 
     fn error(blob: &[u8]) -> DecodeError {
         match frames(blob).read(&mut [0; 100]) {
-            Err(Stop::Decode(error)) => error,
+            Err(StreamError::Decode(error)) => error,
             _ => panic!("no error of its own"),
         }
     }

@@ -15,7 +15,7 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
 
 /// Longest argument or variable, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
-const MAX_STRING_LEN: usize = 32 * 4096 - 1;
+const MAX_ARGUMENT_LEN: usize = 32 * 4096 - 1;
 /// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the
 /// init has (execve(2), "Limits on size of arguments and environment").
 const MAX_TOTAL_LEN: usize = 2 << 20;
@@ -28,7 +28,7 @@ const MAX_PATH_LEN: usize = 4095;
 
 /// What runs, in which environment; no string holds a NUL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
+pub(super) struct GuestCommand {
     /// The command and its arguments; at least one.
     pub(super) arguments: Vec<Vec<u8>>,
     /// Variables, `NAME=value`, each name once.
@@ -38,7 +38,7 @@ pub(super) struct Process {
     pub(super) stop_signal: u32,
 }
 
-impl Process {
+impl GuestCommand {
     /// The process of an image, or that of a command in its shell.
     pub(super) fn new(init: &Init, execution: &ExecutionConfig, home: &[u8]) -> Result<Self, GuestError> {
         let arguments = init.exec.as_ref().map_or_else(
@@ -54,23 +54,23 @@ impl Process {
         );
         let name = Some(execution.stop_signal.as_str()).filter(|name| !name.is_empty());
         let name = name.unwrap_or(DEFAULT_STOP_SIGNAL);
-        let stop_signal = signal::number(name).ok_or_else(|| GuestError::StopSignal { name: name.to_owned() })?;
+        let stop_signal = signal::parse_signal(name).ok_or_else(|| GuestError::StopSignal { name: name.to_owned() })?;
         // One that is relative begins at the root, as in Docker.
         let working_directory = [b"/", execution.working_dir.trim_start_matches('/').as_bytes()].concat();
-        let process = Self {
+        let command = Self {
             arguments,
-            environment: environment(&execution.env, home)?,
+            environment: build_environment(&execution.env, home)?,
             working_directory,
             stop_signal,
         };
-        process.check_nul()?;
-        process.check_lens()?;
-        Ok(process)
+        command.check_nul()?;
+        command.check_lens()?;
+        Ok(command)
     }
 
     /// Paths of the command, the first first: its own, or those that a name has in the directories
     /// of `PATH`, of which an empty one is the current directory (execvp(3)).
-    fn candidates(&self) -> impl Iterator<Item = Vec<u8>> {
+    fn candidate_paths(&self) -> impl Iterator<Item = Vec<u8>> {
         let command = &self.arguments[0];
         let own = command.contains(&b'/').then(|| command.clone());
         let path = self
@@ -101,28 +101,28 @@ impl Process {
             });
         }
         for (number, argument) in self.arguments.iter().enumerate() {
-            if argument.len() > MAX_STRING_LEN {
+            if argument.len() > MAX_ARGUMENT_LEN {
                 return Err(GuestError::ArgumentTooLong {
                     number,
                     len: argument.len(),
-                    max: MAX_STRING_LEN,
+                    max: MAX_ARGUMENT_LEN,
                 });
             }
         }
         for variable in &self.environment {
-            if variable.len() > MAX_STRING_LEN {
+            if variable.len() > MAX_ARGUMENT_LEN {
                 let name = variable.split(|&byte| byte == b'=').next().unwrap_or_default();
                 return Err(GuestError::VariableTooLong {
                     name: String::from_utf8_lossy(name).into_owned(),
                     len: variable.len(),
-                    max: MAX_STRING_LEN,
+                    max: MAX_ARGUMENT_LEN,
                 });
             }
         }
         let strings = self.arguments.iter().chain(&self.environment);
         let strings = strings.map(|string| string.len() + 1 + ADDRESS_LEN).sum::<usize>();
         // The path counts too, and that of a script twice: its interpreter gets it as an argument.
-        let longest_path = self.candidates().map(|path| path.len()).max().unwrap_or_default();
+        let longest_path = self.candidate_paths().map(|path| path.len()).max().unwrap_or_default();
         check_path("the command in a directory of PATH", longest_path)?;
         let len = strings + 2 * (longest_path + 1) + MAX_SCRIPT_LINE_LEN;
         if len > MAX_TOTAL_LEN {
@@ -162,8 +162,8 @@ fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
 }
 
 /// The config's variables, of which the last of a name counts, a `PATH` and a `HOME`. An empty `HOME` is none, as in runc.
-fn environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
-    let mut variables = Variables::default();
+fn build_environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
+    let mut variables = Environment::default();
     variables.set(b"PATH", DEFAULT_PATH.as_bytes());
     for entry in entries {
         let (name, value) = entry
@@ -181,12 +181,12 @@ fn environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestErr
 
 /// Variables in the order in which each was set first. A config may have a million.
 #[derive(Default)]
-struct Variables<'a> {
+struct Environment<'a> {
     in_order: Vec<(&'a [u8], &'a [u8])>,
     positions: HashMap<&'a [u8], usize>,
 }
 
-impl<'a> Variables<'a> {
+impl<'a> Environment<'a> {
     fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.positions.get(name).map(|&position| self.in_order[position].1)
     }
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use oci::Config;
 
-    fn process(config: serde_json::Value, exec: Option<&[u8]>) -> Result<Process, GuestError> {
+    fn command(config: serde_json::Value, exec: Option<&[u8]>) -> Result<GuestCommand, GuestError> {
         let mut image = json!({"rootfs": {"type": "layers"}});
         image["config"] = config;
         let execution = Config::parse(image.to_string().as_bytes()).unwrap().execution;
@@ -217,24 +217,24 @@ mod tests {
             path: "/init".parse().unwrap(),
             exec: exec.map(<[u8]>::to_vec),
         };
-        Process::new(&init, &execution, b"/home/ana")
+        GuestCommand::new(&init, &execution, b"/home/ana")
     }
 
     #[test]
     fn the_command_is_the_entrypoint_and_its_default_arguments() {
         let config = json!({"Entrypoint": ["/bin/e", "a b"], "Cmd": ["\n$\"'"]});
-        let run = process(config.clone(), None).unwrap();
+        let run = command(config.clone(), None).unwrap();
         assert_eq!(run.arguments, [&b"/bin/e"[..], b"a b", b"\n$\"'"]);
         assert_eq!(run.working_directory, b"/");
         assert_eq!(run.stop_signal, 15);
-        let run = process(config, Some(b"echo \xff")).unwrap();
+        let run = command(config, Some(b"echo \xff")).unwrap();
         assert_eq!(run.arguments, [&b"/bin/sh"[..], b"-c", b"echo \xff"]);
     }
 
     #[test]
     fn the_environment_is_that_of_a_container() {
         let environment = |env: serde_json::Value| {
-            let run = process(json!({"Cmd": ["x"], "Env": env}), None).unwrap();
+            let run = command(json!({"Cmd": ["x"], "Env": env}), None).unwrap();
             String::from_utf8(run.environment.join(&b'|')).unwrap()
         };
         let path = format!("PATH={DEFAULT_PATH}");
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn a_config_that_no_engine_runs_is_an_error() {
         for entry in ["A", "=a", ""] {
-            let error = process(json!({"Cmd": ["x"], "Env": [entry]}), None).unwrap_err();
+            let error = command(json!({"Cmd": ["x"], "Env": [entry]}), None).unwrap_err();
             assert!(matches!(error, GuestError::Variable { .. }), "{entry:?}");
         }
         for config in [
@@ -261,9 +261,9 @@ mod tests {
             json!({"Cmd": ["x"], "Env": ["A=\0"]}),
             json!({"Cmd": ["x"], "WorkingDir": "/\0"}),
         ] {
-            assert!(matches!(process(config, None), Err(GuestError::Nul { .. })));
+            assert!(matches!(command(config, None), Err(GuestError::Nul { .. })));
         }
-        let error = process(json!({"Cmd": ["x"], "StopSignal": "SIGSTOPIT"}), None).unwrap_err();
+        let error = command(json!({"Cmd": ["x"], "StopSignal": "SIGSTOPIT"}), None).unwrap_err();
         assert!(matches!(error, GuestError::StopSignal { name } if name == "SIGSTOPIT"));
     }
 
@@ -271,7 +271,7 @@ mod tests {
     fn a_million_variables_take_no_longer_each_than_one() {
         // A search for each would take minutes.
         let env: Vec<_> = (0..1_000_000).map(|index| format!("{index}=")).collect();
-        let variables = environment(&env, b"/").unwrap();
+        let variables = build_environment(&env, b"/").unwrap();
         assert_eq!(variables.len(), 1_000_002);
         assert_eq!(
             (&variables[1][..], &variables[1_000_000][..]),
@@ -282,7 +282,7 @@ mod tests {
     #[test]
     fn what_execve_refuses_is_an_error() {
         let text = |len: usize| "x".repeat(len);
-        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+        let refused = |config: serde_json::Value| command(config, None).map(drop).map_err(|error| error.to_string());
 
         assert_eq!(refused(json!({"Cmd": ["c", text(131_071)]})), Ok(()));
         let error = refused(json!({"Cmd": ["c", "a", text(131_072)]})).unwrap_err();
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn paths_that_no_system_call_takes_are_errors() {
-        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+        let refused = |config: serde_json::Value| command(config, None).map(drop).map_err(|error| error.to_string());
         let path = |len: usize| format!("/{}", "d/".repeat(len))[..len].to_owned();
         assert_eq!(refused(json!({"Cmd": ["c"], "WorkingDir": path(4095)})), Ok(()));
         let error = refused(json!({"Cmd": ["c"], "WorkingDir": path(4096)})).unwrap_err();
@@ -342,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_name_is_looked_for_in_path() {
-        let candidates = |config| process(config, None).unwrap().candidates().collect::<Vec<_>>();
+        let candidates = |config| command(config, None).unwrap().candidate_paths().collect::<Vec<_>>();
         assert_eq!(
             candidates(json!({"Cmd": ["c"], "Env": ["PATH=/bin::/usr/bin"]})),
             [&b"/bin/c"[..], b"./c", b"/usr/bin/c"]

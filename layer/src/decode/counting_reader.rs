@@ -2,15 +2,15 @@
 
 use std::io::{self, BufRead};
 
-use super::error::{Stop, StreamPart};
+use super::error::{StreamError, StreamPart};
 
 /// A reader that counts the bytes that were taken of it.
-pub(super) struct Counted<R> {
+pub(super) struct CountingReader<R> {
     inner: R,
     count: u64,
 }
 
-impl<R: BufRead> Counted<R> {
+impl<R: BufRead> CountingReader<R> {
     pub(super) fn new(inner: R) -> Self {
         Self { inner, count: 0 }
     }
@@ -43,15 +43,15 @@ impl<R: BufRead> Counted<R> {
     }
 
     /// Takes as many bytes as the buffer has, which belong to this part of the stream.
-    pub(super) fn take(&mut self, buffer: &mut [u8], part: StreamPart) -> Result<(), Stop> {
-        if self.take_some(buffer)? < buffer.len() {
-            return Err(Stop::truncated(part));
+    pub(super) fn read_exact(&mut self, buffer: &mut [u8], part: StreamPart) -> Result<(), StreamError> {
+        if self.read_up_to(buffer)? < buffer.len() {
+            return Err(StreamError::truncated(part));
         }
         Ok(())
     }
 
     /// Takes as many bytes as the buffer has, or all up to the end; returns how many.
-    pub(super) fn take_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) fn read_up_to(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             let available = self.fill_buf()?;
@@ -67,11 +67,11 @@ impl<R: BufRead> Counted<R> {
     }
 
     /// Takes this many bytes of a part of the stream, unseen.
-    pub(super) fn skip(&mut self, mut len: u64, part: StreamPart) -> Result<(), Stop> {
+    pub(super) fn skip(&mut self, mut len: u64, part: StreamPart) -> Result<(), StreamError> {
         while len > 0 {
             let available = self.fill_buf()?.len();
             if available == 0 {
-                return Err(Stop::truncated(part));
+                return Err(StreamError::truncated(part));
             }
             let taken = usize::try_from(len).map_or(available, |len| len.min(available));
             self.consume(taken);

@@ -9,17 +9,17 @@ use super::path::MAX_PATH_LEN;
 const MAX_SYMLINKS: u32 = 255;
 /// Longest way in bytes: the path, and the targets of all symlinks on it. Without this limit, a layer of long symlinks would
 /// take hours.
-const MAX_WAY_LEN: usize = 16 * MAX_PATH_LEN;
+const MAX_FOLLOWED_LEN: usize = 16 * MAX_PATH_LEN;
 
 /// How far a path leads.
 #[derive(Debug)]
-pub struct Resolved {
+pub struct ResolvedPath {
     /// The last directory on the way that exists.
     pub directory: InodeId,
     /// Length of its path in bytes, without symlinks, with a slash after each name.
     pub path_len: usize,
     /// Bytes of the targets of all symlinks on the way.
-    pub detour: usize,
+    pub symlink_bytes: usize,
     /// Names below it that do not exist, or the first of which is no directory.
     pub missing: Vec<Box<[u8]>>,
 }
@@ -32,24 +32,24 @@ pub struct Resolved {
 /// # Errors
 ///
 /// [`LayerErrorKind::SymlinkLoop`] and [`LayerErrorKind::PathTooLong`].
-pub fn resolve(tree: &Tree, path: &[u8]) -> Result<Resolved, LayerErrorKind> {
-    resolve_where(tree, path, |_, _| true)
+pub fn resolve_path(tree: &Tree, path: &[u8]) -> Result<ResolvedPath, LayerErrorKind> {
+    resolve_path_where(tree, path, |_, _| true)
 }
 
-/// As [`resolve`], but follows only those symlinks for which `follows` returns true, given their
+/// As [`resolve_path`], but follows only those symlinks for which `follows` returns true, given their
 /// directory and name. The others count as empty directories.
-pub(super) fn resolve_where(
+pub(super) fn resolve_path_where(
     tree: &Tree,
     path: &[u8],
     follows: impl Fn(InodeId, &[u8]) -> bool,
-) -> Result<Resolved, LayerErrorKind> {
+) -> Result<ResolvedPath, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
     // Of the names from the root to the directory.
     let mut name_lens: Vec<usize> = Vec::new();
     let mut missing: Vec<&[u8]> = Vec::new();
-    let (mut link_count, mut way_len) = (0, path.len());
+    let (mut symlink_count, mut followed_len) = (0, path.len());
     let mut pending: Vec<&[u8]> = Vec::new();
-    push_reversed(&mut pending, path);
+    push_names(&mut pending, path);
     while let Some(name) = pending.pop() {
         match name {
             b"" | b"." => {}
@@ -70,17 +70,17 @@ pub(super) fn resolve_where(
                         name_lens.push(name.len());
                     }
                     Some((_, Kind::Symlink(target))) if follows(directory, name) => {
-                        link_count += 1;
-                        if link_count > MAX_SYMLINKS {
+                        symlink_count += 1;
+                        if symlink_count > MAX_SYMLINKS {
                             return Err(LayerErrorKind::SymlinkLoop { max: MAX_SYMLINKS });
                         }
-                        way_len += target.len();
-                        check_len(way_len, MAX_WAY_LEN)?;
+                        followed_len += target.len();
+                        check_len(followed_len, MAX_FOLLOWED_LEN)?;
                         if target.starts_with(b"/") {
                             directory = InodeId::ROOT;
                             name_lens.clear();
                         }
-                        push_reversed(&mut pending, target);
+                        push_names(&mut pending, target);
                     }
                     _ => missing.push(name),
                 }
@@ -89,15 +89,15 @@ pub(super) fn resolve_where(
     }
     // One entry with a name of a few bytes must not make directories without end.
     check_len(missing.iter().map(|name| name.len() + 1).sum(), MAX_PATH_LEN)?;
-    Ok(Resolved {
+    Ok(ResolvedPath {
         directory,
-        detour: way_len - path.len(),
+        symlink_bytes: followed_len - path.len(),
         path_len: name_lens.iter().map(|len| len + 1).sum(),
         missing: missing.into_iter().map(Box::from).collect(),
     })
 }
 
-fn push_reversed<'a>(pending: &mut Vec<&'a [u8]>, path: &'a [u8]) {
+fn push_names<'a>(pending: &mut Vec<&'a [u8]>, path: &'a [u8]) {
     pending.extend(path.rsplit(|&byte| byte == b'/'));
 }
 
