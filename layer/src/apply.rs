@@ -1,13 +1,35 @@
 //! Applies the changes of one layer to the tree.
 //!
-//! **Whiteouts first.** A layer's whiteouts hide entries of the layers below, and only those:
-//! image-spec `layer.md`, "Whiteouts". So a layer is read to its end before it changes the tree.
-//! Then its whiteouts are applied, to the tree that the lower layers left (see
-//! [`whiteouts`](super::whiteouts)), and after them its other entries, in the order of the tar. The
-//! content of files is written as it comes.
+//! # Order
 //!
-//! The rules are those of the image-spec. If it is silent, they are those of containerd's applier,
-//! and where these contradict overlayfs, those of umoci.
+//! 1. **Read.** [`Applier::add`] takes the entries in the tar's order, up to the end of the tar.
+//!    File contents are written to the image at once. Whiteouts and all other entries go to two
+//!    lists, and the tree stays as the lower layers left it.
+//! 2. **Hold.** The target of each hard link is looked up in the lower tree. Its inode is held, so
+//!    that it survives a whiteout of the same layer.
+//! 3. **Hide.** Whiteouts are applied to the lower tree: see [`whiteouts`](super::whiteouts).
+//! 4. **Place.** The other entries are placed in the tree, in the tar's order.
+//! 5. **Release.** Held inodes that got no new name are dropped, and their contents freed.
+//!
+//! The lowest layer has nothing to hide. Its whiteouts are dropped, and its other entries are
+//! placed as they are read.
+//!
+//! # Invariants
+//!
+//! - A whiteout sees only the lower tree, never an entry of its own layer. So it cannot hide one,
+//!   and the same entries with whiteouts first, last or shuffled give the same bytes.
+//! - An entry is counted against the limits before it is put into a list, so the lists are bounded.
+//!   They shrink as the tree grows.
+//! - Content that was written belongs to a pending entry or to an inode of the tree. Content that
+//!   loses its last name is given back to the formatter at once, or at step 5 if it was held.
+//!
+//! # Why whiteouts wait
+//!
+//! The image-spec demands it twice: whiteouts "MUST only apply to resources in lower/parent layers"
+//! and "regardless of the ordering" (`layer.md`, "Whiteouts"). Appliers that remove entries at once
+//! lose files of layers with another order. An applier that removes at once and remembers the paths
+//! that the layer wrote needs no lists, but it is wrong wherever the same layer changes a symlink
+//! on the way to a whiteout.
 
 use std::io::Read;
 
@@ -21,30 +43,34 @@ use super::path_resolution::{ResolvedPath, resolve_path};
 use super::whiteouts::{self, Whiteout};
 use crate::cancel::Cancel;
 
-/// Mode of a directory that has no entry of its own.
+/// Mode of a directory that no entry describes.
 const IMPLIED_DIRECTORY_MODE: u16 = 0o755;
 
-/// An entry whose content is in the image, until it is placed.
+/// An entry that waits to be placed in the tree. Its content is already in the image.
 struct PendingEntry {
     position: Position,
     node: PendingNode,
 }
 
-/// A file or a link that is placed at the path of an entry.
+/// File or hard link that an entry puts at its path.
 enum PendingNode {
-    /// A file of any kind.
+    /// A new inode: a file, directory, symlink, device or pipe.
     New { kind: Kind, metadata: Metadata },
-    /// One more name of the file at `target`, which may be one that the layer itself hides.
+    /// One more name of the file at `target`.
     HardLink {
         target: RelativePath,
         hidden: Option<HiddenLinkTarget>,
     },
 }
 
-/// A file of the lower layers that a hard link names, and which a whiteout of its layer hides.
+/// A file of the lower layers that a hard link names and that a whiteout of the same layer hides.
+///
+/// The link is made, whatever the order of the two entries. containerd and umoci make it if it
+/// comes before the whiteout, and fail if it comes after.
 struct HiddenLinkTarget {
     id: InodeId,
-    /// Length of the targets of all symlinks on the way to it that are left.
+    /// Length in bytes of the targets of the symlinks on the way to it, once whiteouts are applied.
+    /// A different length when the link is placed means that the layer has replaced one of them.
     symlink_bytes: usize,
 }
 
@@ -60,13 +86,15 @@ impl PendingEntry {
     }
 }
 
-/// One layer while it is read.
+/// Applies one layer: collects its entries, then changes the tree.
 pub(super) struct Applier<'a, O> {
     rootfs: &'a mut RootfsBuilder<O>,
-    /// Set if lower layers left no entry: there is nothing to hide, and nothing to wait for.
+    /// Set if the lower layers left the root empty. There is nothing to hide, and no reason to
+    /// wait.
     lowest: bool,
     whiteouts: Vec<(Position, Whiteout)>,
-    /// The last entry of the tar first, once they are placed.
+    /// Entries in the tar's order. Reversed before they are placed, so that `pop` returns the
+    /// first.
     pending: Vec<PendingEntry>,
 }
 
@@ -81,7 +109,7 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Counts a change, writes the content of the file that it puts, and keeps the rest until
+    /// Counts a change against the limits, writes the content of its file, and keeps the rest for
     /// [`Self::finish`].
     pub(super) fn add(&mut self, position: Position, change: Change, content: impl Read) -> Result<(), LayerErrorKind> {
         self.rootfs.budget.count_entry(change.metadata_len())?;
@@ -109,7 +137,7 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Applies what was added.
+    /// Applies the changes that were added.
     pub(super) fn finish(mut self, cancel: &Cancel) -> Result<(), LayerError> {
         if !self.whiteouts.is_empty() {
             self.apply_whiteouts(cancel)?;
@@ -123,7 +151,7 @@ impl<'a, O: Output> Applier<'a, O> {
                 .map_err(LayerErrorKind::from)
                 .and_then(|()| self.place(&path, node));
             placed.map_err(|kind| LayerError { position, kind })?;
-            // The tree grows by what the list loses, so the list must not stay as large as it was.
+            // The tree grows by what the list loses, so the list must give its memory back.
             if self.pending.len() < self.pending.capacity() / 2 {
                 self.pending.shrink_to_fit();
             }
@@ -133,7 +161,7 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Applies the whiteouts. The files that they hide from hard links of the layer are held, but
+    /// Applies the whiteouts. Holds the files that they hide from hard links of the layer, except
     /// for links that would themselves replace their target.
     fn apply_whiteouts(&mut self, cancel: &Cancel) -> Result<(), LayerError> {
         let RootfsBuilder { tree, budget, .. } = &mut *self.rootfs;
@@ -169,7 +197,9 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Refuses at once what would not fit in the end, when nobody knows any more which layer it came from.
+    /// Checks that the file system has room for the file's attributes or symlink target. The
+    /// formatter would find this out too, but only when it finishes, when the layer and the entry
+    /// are no longer known.
     fn check_fits(&self, path: &RelativePath, node: &NodeKind, metadata: &Metadata) -> Result<(), LayerErrorKind> {
         if path.split().is_none() && !matches!(node, NodeKind::Directory) {
             return Err(LayerErrorKind::RootNotADirectory);
@@ -186,7 +216,7 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Writes the content of a file into the image.
+    /// Writes the content of a file into the image, and returns the kind of its inode.
     fn write_content(&mut self, node: NodeKind, content: impl Read) -> Result<Kind, LayerErrorKind> {
         let formatter = &mut self.rootfs.formatter;
         Ok(match node {
@@ -210,7 +240,8 @@ impl<'a, O: Output> Applier<'a, O> {
         }
     }
 
-    /// Gives a directory that exists new metadata; everything else replaces what is at the path.
+    /// Puts a new inode at a path. An existing directory keeps its entries if the new inode is a
+    /// directory, and gets its metadata. Anything else at the path is replaced.
     fn put(&mut self, path: &RelativePath, kind: Kind, metadata: Metadata) -> Result<(), LayerErrorKind> {
         let Some((parent, name)) = path.split() else {
             *self.rootfs.tree.metadata_mut(InodeId::ROOT) = metadata;
@@ -228,6 +259,7 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
+    /// Adds a hard link at a path. `hidden` is the target if a whiteout of the layer hides it.
     fn link(
         &mut self,
         path: &RelativePath,
@@ -251,7 +283,8 @@ impl<'a, O: Output> Applier<'a, O> {
         let next = missing.first().map_or(target_base, |name| name);
         let next = self.rootfs.tree.lookup(target_directory, next);
         let found = next.filter(|_| missing.is_empty());
-        // An entry of the layer on the way to the target counts more.
+        // An entry of the layer at the target's path, or in place of a symlink on the way to it,
+        // takes precedence over the hidden file.
         let hidden = hidden.filter(|hidden| next.is_none() && hidden.symlink_bytes == symlink_bytes);
         let Some(inode) = found.or(hidden.map(|hidden| hidden.id)) else {
             return Err(LayerErrorKind::LinkTargetMissing { target: target_name() });
@@ -265,8 +298,8 @@ impl<'a, O: Output> Applier<'a, O> {
             Some(existing) if existing == inode => return Ok(()),
             Some(_) => {
                 self.remove(directory, name)?;
-                // Without what was there, symlinks on the way to the target may lead to another
-                // file.
+                // Symlinks on the way to the target may have led through the entry that was
+                // removed, and may now lead to another file.
                 if self.find_entry(target_parent, target_base)? != found {
                     return Err(LayerErrorKind::LinkReplacesTarget { target: target_name() });
                 }
@@ -277,23 +310,33 @@ impl<'a, O: Output> Applier<'a, O> {
         Ok(())
     }
 
-    /// Finds how far a path leads. What symlinks make of it counts as metadata: it takes time, and whoever looks at the tree later
-    /// holds paths as they are without symlinks, which are no longer.
+    /// Resolves a path, and counts the symlink targets on it as metadata. It takes time to follow
+    /// them. Paths without symlinks, which later readers of the tree keep in memory, are no longer
+    /// than what was counted.
     fn resolve_and_count(&mut self, path: &[u8]) -> Result<ResolvedPath, LayerErrorKind> {
         let resolved = resolve_path(&self.rootfs.tree, path)?;
         self.rootfs.budget.count_metadata(resolved.symlink_bytes)?;
         Ok(resolved)
     }
 
-    /// Finds an entry. Its directory is found through symlinks; the entry may be one itself.
+    /// Finds an entry by its parent's path and its name. Symlinks in the parent's path are
+    /// followed; the entry may be a symlink itself.
     fn find_entry(&mut self, parent: &[u8], name: &[u8]) -> Result<Option<InodeId>, LayerErrorKind> {
         let ResolvedPath { directory, missing, .. } = self.resolve_and_count(parent)?;
         let entry = self.rootfs.tree.lookup(directory, name);
         Ok(entry.filter(|_| missing.is_empty()))
     }
 
-    /// Finds a directory, and makes it if it does not exist. A file in its place gives way, as it does when overlayfs merges
-    /// layers (umoci does the same; containerd fails if it applies layers to a plain directory).
+    /// Finds the directory at a path, and makes those on the way that do not exist.
+    ///
+    /// A directory that no entry describes is 0755, owned by root, and dates from the epoch. So is
+    /// a lower directory that a whiteout hides and through which an entry of the layer passes: its
+    /// old owner and mode belong to what the layer removed.
+    ///
+    /// A file in place of a directory gives way. In overlayfs, the directory of the upper layer
+    /// hides the file below, and the layer was made there. To refuse the layer would be to refuse
+    /// images that run everywhere. umoci does the same; containerd fails if it applies layers to a
+    /// plain directory.
     fn ensure_directory(&mut self, path: &[u8]) -> Result<InodeId, LayerErrorKind> {
         let ResolvedPath {
             mut directory,
@@ -330,20 +373,23 @@ impl<'a, O: Output> Applier<'a, O> {
     }
 }
 
-/// Makes room in a list of entries, which may be millions.
+/// Reserves room for one more element. Fails instead of aborting, since a layer may have millions
+/// of entries.
 fn reserve<T>(list: &mut Vec<T>) -> Result<(), LayerErrorKind> {
     let len = (list.len() + 1).saturating_mul(size_of::<T>());
     list.try_reserve(1).map_err(|_| LayerErrorKind::OutOfMemory { len })
 }
 
-/// Path of an entry, made again of its name: the paths of a million entries take 70 MB.
+/// Returns the path of an entry, computed from its name. It is not kept, since the paths of a
+/// million entries take 70 MB.
 fn entry_path(position: &Position) -> RelativePath {
     let name = position.name.as_deref().unwrap_or_default();
     RelativePath::normalize(name).expect("it was a path when the entry was read")
 }
 
-/// Finds an entry by its path, and returns the length of the targets of all symlinks on the way
-/// too; `None` if these lead too far.
+/// Looks up the target of a hard link. Returns its inode, if it exists, and the length in bytes of
+/// the targets of the symlinks on the way. Returns `None` for the root, and if the path cannot be
+/// resolved.
 fn find_link_target(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>, usize)> {
     let (parent, name) = path.split()?;
     let resolved = resolve_path(tree, parent).ok()?;
@@ -351,7 +397,7 @@ fn find_link_target(tree: &Tree, path: &RelativePath) -> Option<(Option<InodeId>
     Some((id.filter(|_| resolved.missing.is_empty()), resolved.symlink_bytes))
 }
 
-/// Metadata of a directory without an entry: nothing is known of it, so all is as if it were made by root at the epoch.
+/// Returns the metadata of a directory that no entry describes.
 fn implied_metadata() -> Metadata {
     Metadata {
         mode: IMPLIED_DIRECTORY_MODE,
@@ -359,7 +405,7 @@ fn implied_metadata() -> Metadata {
     }
 }
 
-/// Tells content that could not be read from an image that could not be written.
+/// Distinguishes content that could not be read from an image that could not be written.
 fn written(result: Result<FileData, FormatError>) -> Result<FileData, LayerErrorKind> {
     result.map_err(|error| match error {
         FormatError::Content(source) => LayerErrorKind::Read(source),

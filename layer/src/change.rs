@@ -1,4 +1,25 @@
-//! What an entry of a tar changes in the tree: it puts something, links it, or hides what lower layers have.
+//! The change that a tar entry makes to the tree: put a file, add a hard link, or hide lower
+//! entries.
+//!
+//! # What is left out
+//!
+//! Nothing is dropped silently. What is left out is counted in [`LayerSummary`], and reported.
+//!
+//! - Attributes that Linux does not allow on the file: `user.*` of symlinks, devices and pipes,
+//!   `system.*` except for ACLs on files that can have one, and all outside of Linux's namespaces,
+//!   such as `com.apple.*`. e2fsck would report the block of the latter as corrupt.
+//! - `trusted.overlay.*` and `user.overlay.*`. overlayfs writes them into the directories that it
+//!   is mounted from, and they get into layers by mistake. An overlay on top of the image would
+//!   fail with them (EPERM, or EIO for `metacopy`).
+//! - ACLs in textual form (`SCHILY.acl.*`), which [`pax`](super::pax) counts: they name users of
+//!   another system, and no engine applies them.
+//!
+//! Other attributes in `trusted.*` and `security.*` stay. An image is a disk and not a container,
+//! and its guest may need them.
+//!
+//! The metadata of a hard link is ignored: owner, mode, times and attributes. The file has them
+//! already, tools write anything there, and an entry that adds a name must not make another file
+//! setuid. The metadata of a whiteout is ignored too, including values that no file can have.
 
 use ext4::{Device, Metadata, Xattrs};
 
@@ -10,44 +31,45 @@ use super::tar::{TarEntry, TarEntryKind};
 use super::whiteouts::Whiteout;
 use super::{LayerOptions, LayerSummary};
 
-/// Prefix of the name of a whiteout (image-spec, layer.md, "Whiteouts").
+/// Prefix of the name of a whiteout (image-spec `layer.md`, "Whiteouts").
 const WHITEOUT_PREFIX: &[u8] = b".wh.";
-/// Name of an opaque marker (image-spec, layer.md, "Opaque Whiteout").
+/// Name of an opaque marker (image-spec `layer.md`, "Opaque Whiteout").
 const OPAQUE_MARKER: &[u8] = b".wh..wh..opq";
-/// Copies of an extended attribute in memory: in the tree, and while the image is completed, in a block or an inode of its own.
+/// Number of copies of an extended attribute in memory: one in the tree, and one in a block or
+/// inode while the image is completed.
 const XATTR_COPIES: usize = 2;
-/// What all of them take besides its name and value, in bytes, as measured.
+/// Memory in bytes that all copies of an attribute take besides its name and value, as measured.
 const XATTR_OVERHEAD: usize = 256;
-/// Longest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
+/// Largest value of an extended attribute in bytes (`XATTR_SIZE_MAX`).
 const MAX_XATTR_LEN: usize = 64 << 10;
 
-/// The ACL of a file.
+/// Attribute with the ACL of a file.
 const ACCESS_ACL: &[u8] = b"system.posix_acl_access";
-/// The ACL of what will be made in a directory.
+/// Attribute with the ACL that new files in a directory inherit.
 const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
-/// What ACLs begin with (`POSIX_ACL_XATTR_VERSION`).
+/// First bytes of an ACL (`POSIX_ACL_XATTR_VERSION`).
 const ACL_VERSION: &[u8] = &2_u32.to_le_bytes();
 
-/// One change to the tree.
+/// A change to the tree.
 #[derive(Debug)]
 pub(super) enum Change {
-    /// Puts a file of any kind, replacing all but a directory by a directory.
+    /// Puts a file at the path. It replaces what is there, unless both are directories.
     Put {
         path: RelativePath,
         node: NodeKind,
         metadata: Metadata,
     },
-    /// Gives the file at `target` one more name.
+    /// Adds a hard link at the path to the file at `target`.
     Link { path: RelativePath, target: RelativePath },
-    /// Hides something of lower layers.
+    /// Hides entries of lower layers.
     Hide(Whiteout),
 }
 
-/// What is put.
+/// Kind of file that a [`Change::Put`] puts.
 #[derive(Debug)]
 pub(super) enum NodeKind {
     Directory,
-    /// A regular file of so many bytes.
+    /// A regular file, with its size in bytes.
     File(u64),
     /// A regular file with holes.
     SparseFile(sparse::SparseMap),
@@ -58,12 +80,12 @@ pub(super) enum NodeKind {
 }
 
 impl Change {
-    /// Finds out what the entry changes; what of it no image can hold is counted in the summary.
+    /// Returns the change that an entry makes. Counts attributes and ACLs that are left out in
+    /// `summary`.
     ///
-    /// The last component of the name alone says whether it is a whiteout, whatever the type and the content of the entry, and
-    /// `.wh..wh.aufs` is one of `.wh.aufs`, which removes nothing (containerd, umoci).
-    ///
-    /// The metadata of a whiteout or a hard link is ignored, even such that no file can have.
+    /// Only the last component of the name decides whether the entry is a whiteout, whatever its
+    /// type and content. `.wh..wh.aufs` is a whiteout of `.wh.aufs`, which removes nothing
+    /// (containerd, umoci).
     pub(super) fn new(
         entry: TarEntry,
         options: &LayerOptions,
@@ -85,7 +107,7 @@ impl Change {
         }
         path.check_lens()?;
         let node = match entry.kind {
-            // The file at the target has its metadata already, and what a link says of it need not be true (umoci).
+            // The metadata of the entry is ignored, as in umoci: the target has its own.
             TarEntryKind::HardLink(target) => {
                 return Ok(Self::Link {
                     path,
@@ -107,7 +129,7 @@ impl Change {
         remove_where(&mut xattrs, is_empty_acl);
         let bounded = |time| options.max_time.map_or(time, |max_time| max_time.min(time));
         let metadata = Metadata {
-            // Linux makes symlinks with this mode and never changes it (symlink(7)).
+            // Linux creates symlinks with this mode and never changes it (symlink(7)).
             mode: if matches!(node, NodeKind::Symlink(_)) {
                 0o777
             } else {
@@ -123,7 +145,7 @@ impl Change {
         Ok(Self::Put { path, node, metadata })
     }
 
-    /// Bytes that memory may have to hold of it, besides what each entry takes.
+    /// Returns the bytes of metadata that the change counts for.
     pub(super) fn metadata_len(&self) -> usize {
         match self {
             Self::Put { path, node, metadata } => {
@@ -139,7 +161,7 @@ impl Change {
     }
 }
 
-/// What attributes take in memory, in bytes.
+/// Returns the memory that attributes take, in bytes.
 fn xattrs_memory_len(xattrs: &Xattrs) -> usize {
     xattrs
         .iter()
@@ -147,6 +169,7 @@ fn xattrs_memory_len(xattrs: &Xattrs) -> usize {
         .sum()
 }
 
+/// Collects the attributes of an entry. The last one of a name wins.
 fn decode_xattrs(encoded: Vec<Xattr>) -> Result<Xattrs, LayerErrorKind> {
     let mut xattrs = Xattrs::default();
     for (name, value) in encoded {
@@ -165,7 +188,7 @@ fn decode_xattrs(encoded: Vec<Xattr>) -> Result<Xattrs, LayerErrorKind> {
     Ok(xattrs)
 }
 
-/// A user or a group. The highest number of 32 bits is none: it means "leave it" (chown(2)).
+/// Checks a uid or gid. The largest 32-bit number is not one: to chown(2) it means "unchanged".
 fn check_owner(field: &'static str, value: i64) -> Result<u32, LayerErrorKind> {
     check_range(field, value, u32::MAX - 1)
 }
@@ -188,7 +211,7 @@ fn check_range(field: &'static str, value: i64, max: u32) -> Result<u32, LayerEr
         })
 }
 
-/// Removes attributes, and returns their number.
+/// Removes the attributes for which `condition` is true, and returns their number.
 fn remove_where(xattrs: &mut Xattrs, condition: impl Fn(&[u8], &[u8]) -> bool) -> u64 {
     let chosen = xattrs.iter().filter(|(name, value)| condition(name, value));
     let names: Vec<Vec<u8>> = chosen.map(|(name, _)| name.to_vec()).collect();
@@ -198,20 +221,20 @@ fn remove_where(xattrs: &mut Xattrs, condition: impl Fn(&[u8], &[u8]) -> bool) -
     names.len() as u64
 }
 
-/// Returns whether overlayfs itself writes the attribute, into the directories that it is mounted
-/// from: with the mount option `userxattr` in `user.overlay.`, else in `trusted.overlay.`
+/// Returns whether overlayfs uses the attribute for itself, in the directories that it is mounted
+/// from: in `user.overlay.*` with the mount option `userxattr`, else in `trusted.overlay.*`
 /// (overlayfs.rst, "User xattr"). An overlay mounted on top of the image would take it for its own.
 fn is_overlayfs_private(name: &[u8], _: &[u8]) -> bool {
     name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.")
 }
 
-/// Returns whether the attribute is an ACL without entries, which setxattr(2) takes for none.
+/// Returns whether the attribute is an ACL without entries, which setxattr(2) treats as no ACL.
 fn is_empty_acl(name: &[u8], value: &[u8]) -> bool {
     matches!(name, ACCESS_ACL | DEFAULT_ACL) && matches!(value, b"" | ACL_VERSION)
 }
 
-/// Whether Linux lets such a file have such an attribute (xattr(7), acl(5)). Of those in `system.`, ACLs alone are stored, and of
-/// another version than 2, it says that it does not support them.
+/// Returns whether Linux allows the attribute on a file of this kind (xattr(7), acl(5)). In
+/// `system.*`, it stores only ACLs, and only those of version 2.
 fn is_allowed_by_linux(name: &[u8], value: &[u8], node: &NodeKind) -> bool {
     let is_in = |namespace: &[u8]| name.len() > namespace.len() && name.starts_with(namespace);
     let is_supported = value

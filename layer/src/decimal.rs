@@ -2,12 +2,12 @@
 
 use super::error::LayerErrorKind;
 
-/// A decimal number without a sign.
+/// Parses a decimal number without a sign.
 pub(super) fn parse_unsigned(field: &'static str, value: &[u8]) -> Result<u64, LayerErrorKind> {
     parse_digits(value).ok_or_else(|| not_a_number(field, value))
 }
 
-/// A decimal number, perhaps with a sign.
+/// Parses a decimal number with an optional sign.
 pub(super) fn parse_integer(field: &'static str, value: &[u8]) -> Result<i64, LayerErrorKind> {
     let (negative, digits) = split_sign(value);
     parse_digits(digits)
@@ -16,7 +16,7 @@ pub(super) fn parse_integer(field: &'static str, value: &[u8]) -> Result<i64, La
         .ok_or_else(|| not_a_number(field, value))
 }
 
-/// Returns whether a number is negative, and the rest of it.
+/// Splits off the sign. Returns whether the number is negative, and the rest.
 pub(super) fn split_sign(value: &[u8]) -> (bool, &[u8]) {
     match value {
         [b'-', rest @ ..] => (true, rest),
@@ -25,7 +25,7 @@ pub(super) fn split_sign(value: &[u8]) -> (bool, &[u8]) {
     }
 }
 
-/// Digits alone; `None` for anything else, and for a number that is too large.
+/// Parses decimal digits. Returns `None` for anything else, and for a number above 64 bits.
 pub(super) fn parse_digits(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
@@ -36,7 +36,7 @@ pub(super) fn parse_digits(digits: &[u8]) -> Option<u64> {
     })
 }
 
-/// The error for a value that is not a number.
+/// Returns the error for a value that is not a number.
 pub(super) fn not_a_number(field: &'static str, value: &[u8]) -> LayerErrorKind {
     LayerErrorKind::NotANumber {
         field,

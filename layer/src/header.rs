@@ -1,17 +1,22 @@
-//! The 512-byte header of a tar entry, in all its dialects: v7, ustar, GNU and star.
+//! The 512-byte header of a tar entry, in the dialects v7, ustar, GNU and star.
+//!
+//! To add a dialect: a variant of [`Dialect`], its magic in [`TarHeader::new`], and a case in each
+//! method of `TarHeader` whose field differs. Its tests belong in `tests/layers/dialects.rs`, which
+//! has the same files in every dialect. What only the dialect's extended headers can say is read in
+//! `pax.rs`.
 
 use tar::{GnuHeader, Header as Block};
 
 use super::error::LayerErrorKind;
 
-/// Size of a block of a tar in bytes.
+/// Size of a tar block in bytes.
 pub(super) const BLOCK_SIZE: usize = 512;
 
-/// Longest extended header, long name or sparse map in bytes, which is also Go's limit
+/// Largest extended header, long name or sparse map in bytes. Go has the same limit
 /// (`maxSpecialFileSize`).
 pub(super) const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
-/// A header whose checksum is right.
+/// A header with a valid checksum.
 pub(super) struct TarHeader {
     block: Box<Block>,
     dialect: Dialect,
@@ -22,14 +27,14 @@ enum Dialect {
     V7,
     /// POSIX.1-1988, and PAX.
     Ustar,
-    /// GNU tar before POSIX: times and sparse maps where ustar has the prefix of the name.
+    /// GNU tar before POSIX: times and a sparse map where ustar has the prefix of the name.
     Gnu,
-    /// ustar as Schily's tar writes it, with a shorter prefix and two times.
+    /// ustar as Schily's tar writes it: a shorter prefix, and two more times.
     Star,
 }
 
 impl TarHeader {
-    /// Takes a block as a header; `None` if its checksum is wrong.
+    /// Reads a block as a header. Returns `None` if its checksum is wrong.
     pub(super) fn new(bytes: &[u8; BLOCK_SIZE]) -> Option<Self> {
         let mut block = Box::new(Block::new_old());
         *block.as_mut_bytes() = *bytes;
@@ -47,19 +52,19 @@ impl TarHeader {
         Some(Self { block, dialect })
     }
 
-    /// The type of the entry.
+    /// Returns the type of the entry (`typeflag`).
     pub(super) fn flag(&self) -> u8 {
         self.block.as_old().linkflag[0]
     }
 
-    /// The name, with the prefix before it.
+    /// Returns the name, including the prefix.
     pub(super) fn name(&self) -> Vec<u8> {
         let name = until_nul(&self.block.as_old().name);
         let prefix = match self.dialect {
             Dialect::Ustar => until_nul(self.prefix_field(155)),
             Dialect::Star => until_nul(self.prefix_field(131)),
-            // Go before 1.8 wrote GNU headers with a prefix over the times (golang.org/issue/12594), and Go reads such a
-            // field as one if it holds no times.
+            // Go before 1.8 wrote GNU headers with a prefix over the times
+            // (golang.org/issue/12594). Go reads the field as a prefix if it does not hold times.
             Dialect::Gnu if self.gnu_times().is_none() => until_nul(self.prefix_field(155)),
             Dialect::Gnu | Dialect::V7 => &[],
         };
@@ -70,38 +75,38 @@ impl TarHeader {
         }
     }
 
-    /// The target of a link.
+    /// Returns the target of a link.
     pub(super) fn link_name(&self) -> Vec<u8> {
         until_nul(&self.block.as_old().linkname).to_vec()
     }
 
-    /// Bytes of content that follow.
+    /// Returns the size of the content in bytes.
     pub(super) fn size(&self) -> Result<u64, LayerErrorKind> {
         parse_unsigned("size", &self.block.as_old().size)
     }
 
-    /// Permission bits; those above are of no meaning (POSIX) and are left away.
+    /// Returns the permission bits. The bits above them mean nothing (POSIX) and are dropped.
     pub(super) fn mode(&self) -> Result<u16, LayerErrorKind> {
         let mode = required_number("mode", &self.block.as_old().mode)?;
         Ok(u16::try_from(mode & 0o7777).expect("12 bits"))
     }
 
-    /// Number of the user who owns the file.
+    /// Returns the uid of the owner.
     pub(super) fn uid(&self) -> Result<i64, LayerErrorKind> {
         required_number("uid", &self.block.as_old().uid)
     }
 
-    /// Number of the group.
+    /// Returns the gid of the group.
     pub(super) fn gid(&self) -> Result<i64, LayerErrorKind> {
         required_number("gid", &self.block.as_old().gid)
     }
 
-    /// Time of the last change of the content, in seconds since 1970.
+    /// Returns the modification time of the content, in seconds since 1970.
     pub(super) fn modified(&self) -> Result<i64, LayerErrorKind> {
         required_number("mtime", &self.block.as_old().mtime)
     }
 
-    /// Time of the last access in seconds since 1970, if the dialect has one.
+    /// Returns the access time in seconds since 1970. Returns `None` in dialects without it.
     pub(super) fn accessed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.0,
@@ -110,7 +115,8 @@ impl TarHeader {
         }
     }
 
-    /// Time of the last change of the inode in seconds since 1970, if the dialect has one.
+    /// Returns the change time of the inode in seconds since 1970. Returns `None` in dialects
+    /// without it.
     pub(super) fn changed(&self) -> Option<i64> {
         match self.dialect {
             Dialect::Gnu => self.gnu_times()?.1,
@@ -119,7 +125,7 @@ impl TarHeader {
         }
     }
 
-    /// Major and minor number of a device; 0 in v7, which has no field for them.
+    /// Returns the major and minor number of a device: 0 in v7, which has no field for them.
     pub(super) fn device(&self) -> Result<(i64, i64), LayerErrorKind> {
         if self.dialect == Dialect::V7 {
             return Ok((0, 0));
@@ -131,7 +137,7 @@ impl TarHeader {
         ))
     }
 
-    /// The header with the fields of GNU tar, if it is one.
+    /// Returns the header with the fields of GNU tar. Returns `None` in other dialects.
     pub(super) fn gnu(&self) -> Option<&GnuHeader> {
         self.block.as_gnu()
     }
@@ -140,7 +146,8 @@ impl TarHeader {
         &self.block.as_bytes()[345..345 + len]
     }
 
-    /// Times of access and change of a GNU header; `None` if the fields hold something else.
+    /// Returns access and change time of a GNU header. Returns `None` if the fields hold something
+    /// else.
     fn gnu_times(&self) -> Option<(Option<i64>, Option<i64>)> {
         let time = |field: &[u8]| {
             if field[0] == 0 {
@@ -154,7 +161,7 @@ impl TarHeader {
     }
 }
 
-/// A number of a header field that cannot be negative.
+/// Reads a header field with a number that cannot be negative.
 pub(super) fn parse_unsigned(name: &'static str, field: &[u8]) -> Result<u64, LayerErrorKind> {
     let value = required_number(name, field)?;
     u64::try_from(value).map_err(|_| LayerErrorKind::OutOfRange {
@@ -164,6 +171,7 @@ pub(super) fn parse_unsigned(name: &'static str, field: &[u8]) -> Result<u64, La
     })
 }
 
+/// Reads a header field with a number.
 fn required_number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKind> {
     parse_number(field).ok_or_else(|| LayerErrorKind::NotANumber {
         field: name,
@@ -171,12 +179,13 @@ fn required_number(name: &'static str, field: &[u8]) -> Result<i64, LayerErrorKi
     })
 }
 
-/// A number in octal digits or, if the highest bit of the first byte is set, in two's complement (GNU's base-256).
+/// Parses octal digits or, if the highest bit of the first byte is set, two's complement (GNU's
+/// base-256).
 fn parse_number(field: &[u8]) -> Option<i64> {
     if field[0] & 0x80 == 0 {
         return parse_octal(field);
     }
-    // The marker is the highest bit; the sign is the one below it.
+    // The highest bit is the marker. The bit below it is the sign.
     let highest = i128::from((field[0] << 1).cast_signed() >> 1);
     let value = field[1..]
         .iter()
@@ -184,7 +193,7 @@ fn parse_number(field: &[u8]) -> Option<i64> {
     i64::try_from(value).ok()
 }
 
-/// A number in octal digits, with spaces and NULs on either side; 0 if there is nothing else.
+/// Parses octal digits with spaces and NULs on either side. A field without digits is 0.
 fn parse_octal(field: &[u8]) -> Option<i64> {
     let start = field
         .iter()
@@ -197,12 +206,12 @@ fn parse_octal(field: &[u8]) -> Option<i64> {
     })
 }
 
-/// The bytes before the first NUL.
+/// Returns the bytes before the first NUL.
 pub(super) fn until_nul(field: &[u8]) -> &[u8] {
     field.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// Sum of the bytes of a header, where those of the checksum itself count as spaces.
+/// Returns the sum of the bytes of a header. Those of the checksum field count as spaces.
 fn checksum(bytes: &[u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> i64 {
     let (before, rest) = bytes.split_at(148);
     let sum: i64 = before.iter().chain(&rest[8..]).map(|&byte| value(byte)).sum();
@@ -251,6 +260,7 @@ mod tests {
         }
     }
 
+    /// Returns the header with its checksum filled in.
     fn with_checksum(mut bytes: [u8; BLOCK_SIZE], value: impl Fn(u8) -> i64) -> [u8; BLOCK_SIZE] {
         let sum = checksum(&bytes, value);
         bytes[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
@@ -258,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn both_sums_of_non_ascii_bytes_are_checksums() {
+    fn signed_and_unsigned_checksums_are_valid() {
         let mut bytes = [0; BLOCK_SIZE];
         bytes[..4].copy_from_slice(b"\xc3\xa9/x");
         let unsigned = with_checksum(bytes, i64::from);

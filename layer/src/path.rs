@@ -1,4 +1,4 @@
-//! Paths inside the image: bytes, without `.`, `..` and NUL.
+//! Paths inside of the image: bytes without `.`, `..` and NUL.
 
 use std::fmt;
 
@@ -7,25 +7,25 @@ use ext4::MAX_NAME_LEN;
 use super::error::LayerErrorKind;
 use super::text::Printable;
 
-/// Longest path in bytes (`PATH_MAX` less its NUL).
+/// Longest path in bytes (`PATH_MAX` without its NUL).
 pub(super) const MAX_PATH_LEN: usize = 4095;
 
-/// A path below the root of the image, as names separated by single slashes; the root itself has none.
+/// A path relative to the root of the image: names separated by single slashes. Empty for the root.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct RelativePath(Vec<u8>);
 
 impl RelativePath {
-    /// Reads the name of an entry or the target of a hard link.
+    /// Normalizes the name of an entry or the target of a hard link.
     ///
-    /// It is cleaned as a string, before any symlink is followed, and `..` at the root stays there, as containerd does it
-    /// (`filepath.Clean`): `/a//b/`, `./a/./b`, `../a/c/../b` are all `a/b`.
+    /// Works on the string alone, before any symlink is followed. `..` at the root stays there, as
+    /// in containerd (`filepath.Clean`): `/a//b/`, `./a/./b` and `../a/c/../b` all become `a/b`.
     pub(super) fn normalize(path: &[u8]) -> Result<Self, LayerErrorKind> {
         let path = Self::normalize_unbounded(path)?;
         path.check_lens()?;
         Ok(path)
     }
 
-    /// As [`RelativePath::normalize`], of a path that may be longer than that of any file.
+    /// Normalizes like [`RelativePath::normalize`], without checking the length of names and path.
     pub(super) fn normalize_unbounded(path: &[u8]) -> Result<Self, LayerErrorKind> {
         if path.contains(&0) {
             return Err(LayerErrorKind::NulInPath { path: path.to_vec() });
@@ -49,7 +49,7 @@ impl RelativePath {
         Ok(Self(normalized))
     }
 
-    /// Refuses a path that no file can have.
+    /// Checks that names and path are no longer than those of a file can be.
     pub(super) fn check_lens(&self) -> Result<(), LayerErrorKind> {
         if self.0.len() > MAX_PATH_LEN {
             return Err(LayerErrorKind::PathTooLong {
@@ -70,18 +70,18 @@ impl RelativePath {
         Ok(())
     }
 
-    /// The path as bytes: empty, or names separated by single slashes.
+    /// Returns the path as bytes: empty, or names separated by single slashes.
     pub(super) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Returns whether it is `other`, or a path below.
+    /// Returns whether the path is `other` or lies below it.
     pub(super) fn starts_with(&self, other: &Self) -> bool {
         let rest = self.0.strip_prefix(&other.0[..]);
         other.0.is_empty() || rest.is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
     }
 
-    /// The path of the directory and the name in it; `None` for the root.
+    /// Returns the path of the parent directory, and the name in it. Returns `None` for the root.
     pub(super) fn split(&self) -> Option<(&[u8], &[u8])> {
         if self.0.is_empty() {
             return None;
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_cleaned_as_containerd_does() {
+    fn names_are_normalized_as_in_containerd() {
         for (path, expected) in [
             ("", ""),
             ("/", ""),

@@ -1,33 +1,35 @@
-//! Finds the directory of a path, following symlinks without ever leaving the root.
+//! Resolves paths in the tree. Symlinks are followed and never lead out of the root.
 
 use ext4::{InodeId, Kind, Tree};
 
 use super::error::LayerErrorKind;
 use super::path::MAX_PATH_LEN;
 
-/// Most symlinks on the way, as in containerd (`fs.RootPath`).
+/// Largest number of symlinks in the resolution of a path, as in containerd (`fs.RootPath`).
 const MAX_SYMLINKS: u32 = 255;
-/// Longest way in bytes: the path, and the targets of all symlinks on it. Without this limit, a layer of long symlinks would
-/// take hours.
+/// Largest number of bytes in the resolution of a path: the path itself and the targets of all
+/// symlinks on it. Without this limit, a layer of long symlinks would take hours.
 const MAX_FOLLOWED_LEN: usize = 16 * MAX_PATH_LEN;
 
-/// How far a path leads.
+/// Result of resolving a path: the last directory that exists, and the names after it.
 #[derive(Debug)]
 pub struct ResolvedPath {
-    /// The last directory on the way that exists.
+    /// Last existing directory on the path.
     pub directory: InodeId,
-    /// Length of its path in bytes, without symlinks, with a slash after each name.
+    /// Length in bytes of that directory's own path, without symlinks, with a slash after each
+    /// name.
     pub path_len: usize,
-    /// Bytes of the targets of all symlinks on the way.
+    /// Length in bytes of the targets of all symlinks on the way.
     pub symlink_bytes: usize,
-    /// Names below it that do not exist, or the first of which is no directory.
+    /// Names after the directory. The first does not exist, or is not a directory.
     pub missing: Vec<Box<[u8]>>,
 }
 
-/// Follows a path from the root, its last component too.
+/// Resolves a path from the root. Symlinks are followed, including the last component.
 ///
-/// An absolute target of a symlink starts at the root again, and `..` at the root stays there. What does not exist, or is no
-/// directory, counts as a directory that is empty, so that `..` leads out of it again.
+/// An absolute target of a symlink starts at the root again, and `..` at the root stays there. A
+/// name that does not exist, or is not a directory, counts as an empty directory, so that `..`
+/// leads out of it again.
 ///
 /// # Errors
 ///
@@ -36,15 +38,16 @@ pub fn resolve_path(tree: &Tree, path: &[u8]) -> Result<ResolvedPath, LayerError
     resolve_path_where(tree, path, |_, _| true)
 }
 
-/// As [`resolve_path`], but follows only those symlinks for which `follows` returns true, given their
-/// directory and name. The others count as empty directories.
+/// Resolves a path like [`resolve_path`], but follows only the symlinks for which `follows` returns
+/// true. `follows` gets the directory and the name of a symlink. Other symlinks count as empty
+/// directories.
 pub(super) fn resolve_path_where(
     tree: &Tree,
     path: &[u8],
     follows: impl Fn(InodeId, &[u8]) -> bool,
 ) -> Result<ResolvedPath, LayerErrorKind> {
     let mut directory = InodeId::ROOT;
-    // Of the names from the root to the directory.
+    // Lengths of the names from the root to `directory`.
     let mut name_lens: Vec<usize> = Vec::new();
     let mut missing: Vec<&[u8]> = Vec::new();
     let (mut symlink_count, mut followed_len) = (0, path.len());
@@ -87,7 +90,7 @@ pub(super) fn resolve_path_where(
             }
         }
     }
-    // One entry with a name of a few bytes must not make directories without end.
+    // An entry with a name of a few bytes must not create an unbounded number of directories.
     check_len(missing.iter().map(|name| name.len() + 1).sum(), MAX_PATH_LEN)?;
     Ok(ResolvedPath {
         directory,
@@ -97,6 +100,7 @@ pub(super) fn resolve_path_where(
     })
 }
 
+/// Pushes the names of a path, last first, so that the first is popped first.
 fn push_names<'a>(pending: &mut Vec<&'a [u8]>, path: &'a [u8]) {
     pending.extend(path.rsplit(|&byte| byte == b'/'));
 }

@@ -1,4 +1,8 @@
-//! Extended headers (PAX): what they say of the entries that follow.
+//! Extended headers (PAX): records that describe the entries that follow.
+//!
+//! A global header holds for all entries that follow, as POSIX says. A global header that gives
+//! every entry the same name, size or attributes is an error: no tool means it, and readers differ
+//! in how they treat it.
 
 use ext4::Timestamp;
 
@@ -7,15 +11,15 @@ use super::error::LayerErrorKind;
 use super::libarchive;
 use super::sparse;
 
-/// Prefix of the extended attributes as star, GNU tar and Go write them.
+/// Prefix of extended attributes as star, GNU tar and Go write them.
 const SCHILY_XATTR: &[u8] = b"SCHILY.xattr.";
-/// Prefix of the extended attributes as libarchive writes them.
+/// Prefix of extended attributes as libarchive writes them.
 const LIBARCHIVE_XATTR: &[u8] = b"LIBARCHIVE.xattr.";
 
-/// NameEscaping in the names of extended attributes, which the writer of a tar decides.
+/// Escapes that a tar's writer uses in the names of extended attributes.
 ///
-/// A keyword ends at its first `=`. GNU tar writes `%3D` for it and `%25` for `%`, and libarchive
-/// escaping names like URLs, in both of its keywords. Go's `archive/tar` (containerd, Docker,
+/// A keyword ends at its first `=`. GNU tar writes `%3D` for `=` and `%25` for `%`. libarchive
+/// escapes names like URLs, in both of its keywords. Go's `archive/tar` (containerd, Docker,
 /// `BuildKit`, umoci) and others escape nothing, and refuse names with `=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NameEscaping {
@@ -25,9 +29,9 @@ pub(super) enum NameEscaping {
 }
 
 impl NameEscaping {
-    /// Tells the writer by the name that it gives the extended header of `dir/file`:
-    /// `dir/PaxHeaders/file` or, before GNU tar 1.30, `dir/PaxHeaders.<pid>/file`;
-    /// `dir/PaxHeader/file`; and Go's `dir/PaxHeaders.0/file`.
+    /// Recognizes the writer by the name that it gives the extended header of `dir/file`: GNU tar
+    /// `dir/PaxHeaders/file` or, before 1.30, `dir/PaxHeaders.<pid>/file`; libarchive
+    /// `dir/PaxHeader/file`; Go `dir/PaxHeaders.0/file`.
     pub(super) fn from_header_name(name: &[u8]) -> Self {
         let mut names = name.rsplit(|&byte| byte == b'/').filter(|name| !name.is_empty());
         match names.nth(1) {
@@ -38,6 +42,7 @@ impl NameEscaping {
         }
     }
 
+    /// Returns the name without escapes.
     fn decode(self, name: &[u8]) -> Vec<u8> {
         match self {
             Self::None => name.to_vec(),
@@ -47,7 +52,7 @@ impl NameEscaping {
     }
 }
 
-/// Undoes `%3D` and `%25`; any other `%` stands for itself.
+/// Decodes `%3D` and `%25`. Any other `%` stands for itself.
 fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
     let mut name = Vec::with_capacity(encoded.len());
     let mut rest = encoded;
@@ -63,10 +68,11 @@ fn decode_gnu_name(encoded: &[u8]) -> Vec<u8> {
     name
 }
 
-/// Name and value of an extended attribute; no value if it could not be decoded.
+/// Name and value of an extended attribute. The value is `None` if it could not be decoded.
 pub(super) type Xattr = (Vec<u8>, Option<Vec<u8>>);
 
-/// What extended headers say of an entry; all that they leave out is in the header itself.
+/// Attributes of an entry from extended headers. Those that are missing come from the entry's own
+/// header.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct PaxAttributes {
     pub(super) path: Option<Vec<u8>>,
@@ -79,19 +85,19 @@ pub(super) struct PaxAttributes {
     pub(super) changed: Option<Timestamp>,
     pub(super) device_major: Option<i64>,
     pub(super) device_minor: Option<i64>,
-    /// The authoritative one of those with the same name last.
+    /// Extended attributes. The last one of a name wins.
     pub(super) xattrs: Vec<Xattr>,
-    /// ACLs in their textual form, of which only the number is known.
+    /// Number of ACLs in textual form. Their contents are not kept.
     pub(super) textual_acls: u64,
     pub(super) sparse: sparse::SparseKeywords,
 }
 
 impl PaxAttributes {
-    /// Reads the records of a header for one entry. They override what is known already, each overrides those of the same
-    /// keyword before it, and one without a value restores what the entry's own header says (POSIX, pax, "pax Extended
-    /// Header").
+    /// Reads the extended header of one entry.
     ///
-    /// Keywords that mean nothing here are ignored, as POSIX demands.
+    /// A record overrides what is known already, and earlier records of its keyword. A record
+    /// without a value restores the value of the entry's own header (POSIX, pax, "pax Extended
+    /// Header"). Unknown keywords are ignored, as POSIX demands.
     pub(super) fn read(&mut self, body: &[u8], escaping: NameEscaping) -> Result<(), LayerErrorKind> {
         let mut libarchive_xattrs = Vec::new();
         let mut xattrs = Vec::new();
@@ -110,7 +116,8 @@ impl PaxAttributes {
         } else {
             NameEscaping::Libarchive
         };
-        // bsdtar writes each attribute in both forms. Go, and so containerd, knows only the second.
+        // bsdtar writes each attribute in both forms. Go, and so containerd, reads only
+        // `SCHILY.xattr.`, which therefore comes last and wins.
         self.xattrs = libarchive_xattrs;
         let xattrs = xattrs.into_iter();
         self.xattrs
@@ -118,9 +125,11 @@ impl PaxAttributes {
         Ok(())
     }
 
-    /// Reads the records of a global header, which hold for all entries that follow unless their own say otherwise.
+    /// Reads a global header. Its records hold for all entries that follow, unless their own
+    /// extended headers override them.
     ///
-    /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for all entries.
+    /// Names, sizes, sparse maps and extended attributes are refused: they cannot be the same for
+    /// all entries.
     pub(super) fn read_global(&mut self, body: &[u8]) -> Result<(), LayerErrorKind> {
         for record in Records::new(body) {
             let (keyword, value) = record?;
@@ -168,12 +177,12 @@ impl PaxAttributes {
     }
 }
 
-/// The records of an extended header, `<length> <keyword>=<value>\n` each.
+/// Iterator over the records of an extended header, `<length> <keyword>=<value>\n` each.
 #[derive(Clone, Debug)]
 pub struct Records<'a>(&'a [u8]);
 
 impl<'a> Records<'a> {
-    /// Reads the body of an extended header.
+    /// Iterates over the records in the body of an extended header.
     #[must_use]
     pub fn new(body: &'a [u8]) -> Self {
         Self(body)
@@ -191,7 +200,7 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
-/// Takes the first record away. Its length says where it ends: values may hold newlines.
+/// Splits off the first record. It ends where its length says, since values may hold newlines.
 fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'static str> {
     let space = records
         .iter()
@@ -199,7 +208,7 @@ fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'st
         .ok_or("a record without a length")?;
     let len = parse_digits(&records[..space])
         .and_then(|len| usize::try_from(len).ok())
-        .ok_or("a length that is no number")?;
+        .ok_or("a length that is not a number")?;
     if len > records.len() {
         return Err("a record that is longer than the header");
     }
@@ -221,7 +230,7 @@ fn split_record<'a>(records: &mut &'a [u8]) -> Result<(&'a [u8], &'a [u8]), &'st
     Ok((&record[..equals], &record[equals + 1..]))
 }
 
-/// `None` for a record without a value.
+/// Parses a value. Returns `None` for a record without a value.
 fn parse_unless_empty<T>(
     value: &[u8],
     parse: impl FnOnce(&[u8]) -> Result<T, LayerErrorKind>,
@@ -242,16 +251,17 @@ fn parse_path(value: &[u8]) -> Result<Option<Vec<u8>>, LayerErrorKind> {
     })
 }
 
-/// Returns the bytes of content that a value says; `None` if it is empty.
+/// Parses the value of the keyword `size`, in bytes. Returns `None` if it is empty.
 ///
 /// # Errors
 ///
-/// [`LayerErrorKind::NotANumber`] for any other text than a decimal number.
+/// [`LayerErrorKind::NotANumber`] for anything but a decimal number.
 pub fn parse_size(value: &[u8]) -> Result<Option<u64>, LayerErrorKind> {
     parse_unless_empty(value, |value| parse_unsigned("size", value))
 }
 
-/// Seconds since 1970, perhaps with a sign and a fraction, of which digits after the ninth are cut off.
+/// Parses seconds since 1970, with an optional sign and fraction. Digits after the ninth are cut
+/// off.
 fn parse_time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerErrorKind> {
     let (negative, number) = split_sign(value);
     let mut parts = number.splitn(2, |&byte| byte == b'.');
@@ -278,7 +288,7 @@ fn parse_time(field: &'static str, value: &[u8]) -> Result<Timestamp, LayerError
 mod tests {
     use super::*;
 
-    /// A record with its length, which counts its own digits.
+    /// Returns a record with its length, which includes the digits of the length.
     fn record(keyword: &str, value: impl AsRef<[u8]>) -> Vec<u8> {
         let rest = [b" ", keyword.as_bytes(), b"=", value.as_ref(), b"\n"].concat();
         let mut len = rest.len();
@@ -350,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn libarchive_attributes_give_way_to_the_other_form() {
+    fn schily_attributes_win_over_libarchive_attributes() {
         let attributes = read(&[
             record("SCHILY.xattr.user.a", "schily"),
             record("LIBARCHIVE.xattr.user.a", "bGliYXJjaGl2ZQ"),

@@ -1,4 +1,4 @@
-//! Sparse files: where their data belongs, in GNU tar's four ways to say so.
+//! Sparse files: maps of data and holes, in the four formats of GNU tar.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -9,7 +9,7 @@ use super::decimal::parse_unsigned;
 use super::error::LayerErrorKind;
 use super::header::{self, BLOCK_SIZE, MAX_EXTENSION_LEN};
 
-/// A sparse file: its size, and the ranges that have data; the rest are holes.
+/// Size of a sparse file, and its ranges with data. The rest are holes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct SparseMap {
     pub(super) len: u64,
@@ -17,7 +17,7 @@ pub(super) struct SparseMap {
 }
 
 impl SparseMap {
-    /// A map of offsets and lengths, which may be 0, in ascending order.
+    /// Creates a map from offsets and lengths in ascending order. A length may be 0.
     fn new(len: u64, pairs: &[[u64; 2]]) -> Result<Self, LayerErrorKind> {
         let mut ranges = Vec::with_capacity(pairs.len());
         let mut previous = 0;
@@ -37,13 +37,14 @@ impl SparseMap {
         Ok(Self { len, ranges })
     }
 
-    /// Bytes of data.
+    /// Returns the number of bytes of data.
     pub(super) fn data_len(&self) -> u64 {
         self.ranges.iter().map(|range| range.end - range.start).sum()
     }
 }
 
-/// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more in each block that follows.
+/// Reads the map of GNU tar's own format (type `S`): up to four ranges in the header, and 21 more
+/// in each block that follows.
 pub(super) fn read_gnu_map(header: &GnuHeader, tar: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
     let mut pairs = Vec::new();
     push_gnu_pairs(&mut pairs, &header.sparse)?;
@@ -76,30 +77,30 @@ fn push_gnu_pairs(pairs: &mut Vec<[u64; 2]>, fields: &[GnuSparseHeader]) -> Resu
     Ok(())
 }
 
-/// What the records of an extended header say of a sparse file.
+/// Records of an extended header that describe a sparse file.
 ///
-/// Format 0.0 repeats `offset` and `numbytes` for each range, 0.1 has them in a list, and 1.0 before the data (GNU tar
-/// manual, "Storing Sparse Files").
+/// Format 0.0 repeats `offset` and `numbytes` for each range, format 0.1 has them in a list, and
+/// format 1.0 has them before the data (GNU tar manual, "Storing Sparse Files").
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct SparseKeywords {
-    /// The name of the file; the path in the header is for tars that do not know the format.
+    /// Name of the file. The path in the header is for readers that do not know the format.
     pub(super) name: Option<Vec<u8>>,
     len: Option<u64>,
     major: Option<u64>,
     minor: Option<u64>,
     range_count: Option<u64>,
-    /// Offsets and lengths by turns.
+    /// Offsets and lengths, alternating.
     list: Vec<u64>,
 }
 
 impl SparseKeywords {
-    /// Whether there is a sparse file at all: only a version or a map makes one, and without it the name is none either (Go,
-    /// `readGNUSparsePAXHeaders`).
+    /// Returns whether the entry is a sparse file. Only a version or a map makes one. Without them,
+    /// the name does not count either (Go, `readGNUSparsePAXHeaders`).
     pub(super) fn describe_sparse_file(&self) -> bool {
         self.major.is_some() || self.minor.is_some() || !self.list.is_empty()
     }
 
-    /// Reads a record and says whether it was one of these.
+    /// Reads a record. Returns false if it is not one of these.
     pub(super) fn read(&mut self, keyword: &[u8], value: &[u8]) -> Result<bool, LayerErrorKind> {
         let Some(keyword) = keyword.strip_prefix(b"GNU.sparse.") else {
             return Ok(false);
@@ -127,7 +128,7 @@ impl SparseKeywords {
         Ok(true)
     }
 
-    /// The map, of which that of format 1.0 is read from the content.
+    /// Returns the map. In format 1.0, it is read from the start of the content.
     pub(super) fn map(&self, content: &mut impl Read) -> Result<SparseMap, LayerErrorKind> {
         let len = self.len.ok_or(invalid("no size"))?;
         match (self.major, self.minor) {
@@ -144,8 +145,8 @@ impl SparseKeywords {
     }
 }
 
-/// Reads the map at the start of the content: decimal numbers, one a line, the first of which counts the ranges; it is filled
-/// up to whole blocks.
+/// Reads the map at the start of the content (format 1.0): decimal numbers, one a line, padded to
+/// whole blocks. The first is the number of ranges.
 fn read_pairs_of_1_0(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErrorKind> {
     let mut text = Vec::new();
     let (mut line_count, mut needed) = (0, 1);
@@ -166,7 +167,7 @@ fn read_pairs_of_1_0(content: &mut impl Read) -> Result<Vec<[u64; 2]>, LayerErro
                 .ok_or(too_long(count))?;
         }
     }
-    let range_count = usize::try_from((needed - 1) / 2).expect("so many lines were read");
+    let range_count = usize::try_from((needed - 1) / 2).expect("each range took a line of the text");
     let mut lines = text.split(|&byte| byte == b'\n').skip(1);
     let mut number = || parse_unsigned("sparse range", lines.next().unwrap_or_default());
     (0..range_count).map(|_| Ok([number()?, number()?])).collect()

@@ -1,8 +1,20 @@
-//! A tar from its first block to its last: headers, what extends them, contents, and the end.
+//! Reads the entries of a tar: headers, extended headers, contents, and the end of the archive.
 //!
-//! The `tar` crate splits PAX records at newlines, believes the first of duplicates, knows no PAX sparse files, gives
-//! directories and links a content, and bounds nothing; so only its types for a header are used here. Where dialects
-//! contradict each other, Go's `archive/tar` decides, with which containerd, moby and umoci read.
+//! Of the `tar` crate, only the types for a header are used. Its reader splits PAX records at
+//! newlines, believes the first of duplicates, does not know PAX sparse files, gives directories
+//! and links a content, and has no limits. Where dialects contradict each other, Go's `archive/tar`
+//! decides: containerd, moby and umoci read with it.
+//!
+//! Data after the end of the archive is read, since the digests of the layer cover it, but ignored.
+//! [`TarReader::drain`] reports it.
+//!
+//! # To add an entry type
+//!
+//! Give it a variant of [`TarEntryKind`], a case in `TarReader::read_kind` or, if it describes the
+//! next entry, in [`TarReader::next`], and remove it from `unsupported_type`. Then add it to
+//! `NodeKind` and `Change::new` in `change.rs`, and to `Applier::write_content` in `apply.rs`. Its
+//! tests belong in `tests/layers/dialects.rs`, and a line on what the references do in the README
+//! there.
 
 use std::io::{self, BufRead, Read};
 use std::mem;
@@ -14,7 +26,7 @@ use super::header::{BLOCK_SIZE, MAX_EXTENSION_LEN, TarHeader, until_nul};
 use super::pax::{NameEscaping, PaxAttributes, Xattr};
 use super::sparse;
 
-/// What the tar says of one file, whether or not a file can be so.
+/// An entry as the tar describes it. Values are not checked for what a file can have.
 #[derive(Debug)]
 pub(super) struct TarEntry {
     pub(super) name: Vec<u8>,
@@ -25,35 +37,37 @@ pub(super) struct TarEntry {
     pub(super) modified: Timestamp,
     pub(super) accessed: Timestamp,
     pub(super) changed: Timestamp,
-    /// The authoritative one of those with the same name last.
+    /// Attributes in the tar's order. The last one of a name wins.
     pub(super) xattrs: Vec<Xattr>,
-    /// ACLs that only a system with the same users could read.
+    /// Number of ACLs in textual form, which are left out.
     pub(super) textual_acls: u64,
 }
 
-/// What an entry is.
+/// Type of an entry, with what only entries of this type have.
 #[derive(Debug)]
 pub(super) enum TarEntryKind {
     Directory,
-    /// A regular file of so many bytes.
+    /// A regular file, with its size in bytes.
     File(u64),
     /// A regular file with holes.
     SparseFile(sparse::SparseMap),
+    /// A hard link, with its target.
     HardLink(Vec<u8>),
+    /// A symlink, with its target.
     Symlink(Vec<u8>),
-    /// A character device: major and minor number.
+    /// A character device, with its major and minor number.
     CharDevice(i64, i64),
-    /// A block device: major and minor number.
+    /// A block device, with its major and minor number.
     BlockDevice(i64, i64),
     Fifo,
 }
 
-/// Reads the entries of a tar one after the other, in memory that does not depend on its size.
+/// Reads the entries of a tar in order, in memory that does not depend on the size of the tar.
 pub(super) struct TarReader<R> {
     tar: OffsetReader<R>,
-    /// Bytes of the current entry's content that were not read yet.
+    /// Bytes of the current entry's content that are still unread.
     content_len: u64,
-    /// What global headers say.
+    /// Attributes from global headers, which hold for all entries that follow.
     global_attributes: PaxAttributes,
     position: Position,
 }
@@ -68,12 +82,13 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Where the current entry is.
+    /// Returns the position of the current entry.
     pub(super) fn position(&self) -> &Position {
         &self.position
     }
 
-    /// The content of the current entry: the data alone if it is a sparse file. It ends early if the tar does.
+    /// Returns a reader of the current entry's content. Of a sparse file, it holds only the data.
+    /// It ends early if the tar does.
     pub(super) fn content(&mut self) -> impl Read {
         Content {
             tar: &mut self.tar,
@@ -81,7 +96,8 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Goes on to the next entry, passing over what is left of the content of this one; `None` at the end of the archive.
+    /// Skips the unread content of the current entry, and reads the next one. Returns `None` at the
+    /// end of the archive.
     pub(super) fn next(&mut self) -> Result<Option<TarEntry>, LayerErrorKind> {
         self.skip_content()?;
         self.position.entry += 1;
@@ -108,7 +124,7 @@ impl<R: BufRead> TarReader<R> {
                 }
                 b'L' => long_name = Some(self.read_extension("a long name", &header)?),
                 b'K' => long_link = Some(self.read_extension("a long link target", &header)?),
-                // The name of the archive itself (tar --label), which GNU tar passes over too.
+                // The label of the archive (tar --label). GNU tar skips it too.
                 b'V' => {
                     self.content_len = header.size()?;
                     self.skip_content()?;
@@ -116,11 +132,13 @@ impl<R: BufRead> TarReader<R> {
                 flag => {
                     let mut attributes = self.global_attributes.clone();
                     if let Some((body, escaping)) = extended {
-                        // What is wrong with them is said of the entry that they describe.
+                        // Errors in the extended header are reported for the entry that it
+                        // describes.
                         self.position.name = Some(header.name());
                         attributes.read(&body, escaping)?;
                     }
-                    // Where both are given, GNU's long name wins, and an empty one is none (Go).
+                    // GNU's long name takes precedence over a PAX path. An empty one does not count
+                    // (Go).
                     let text = |body: Option<Vec<u8>>| {
                         body.map(|body| until_nul(&body).to_vec())
                             .filter(|text| !text.is_empty())
@@ -133,7 +151,8 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Reads to the very end, behind the end of the archive, and says whether there is anything but zeros.
+    /// Reads up to the end of the tar, past the end of the archive. Returns whether anything but
+    /// zeros follows the archive.
     pub(super) fn drain(mut self) -> Result<bool, LayerErrorKind> {
         let mut only_zeros = true;
         let inspect = |bytes: &[u8]| only_zeros = only_zeros && bytes.iter().all(|&byte| byte == 0);
@@ -141,6 +160,7 @@ impl<R: BufRead> TarReader<R> {
         Ok(!only_zeros)
     }
 
+    /// Combines a header with the extended headers before it.
     fn read_entry(
         &mut self,
         flag: u8,
@@ -170,9 +190,10 @@ impl<R: BufRead> TarReader<R> {
         })
     }
 
-    /// Finds out what an entry is.
+    /// Returns the type of an entry.
     ///
-    /// Only files have content, whatever the size of the others says (Go, `isHeaderOnlyType`).
+    /// Only regular files have content, whatever the size in the header of other types (Go,
+    /// `isHeaderOnlyType`).
     fn read_kind(
         &mut self,
         flag: u8,
@@ -200,13 +221,13 @@ impl<R: BufRead> TarReader<R> {
         };
         if attributes.sparse.describe_sparse_file() {
             return Err(LayerErrorKind::InvalidSparseMap {
-                reason: "it is no regular file",
+                reason: "it is not a regular file",
             });
         }
         Ok(kind)
     }
 
-    /// Finds out how much content a regular file has, and where in it holes are.
+    /// Returns a regular file with its size, or with its map of holes. Reads the map.
     fn read_file(
         &mut self,
         flag: u8,
@@ -229,7 +250,8 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Reads the next header; `None` at the end of the archive: two blocks of zeros, or where the tar ends without them.
+    /// Reads the next header. Returns `None` at the end of the archive: at two blocks of zeros, or
+    /// where the tar ends without them.
     fn read_header(&mut self) -> Result<Option<TarHeader>, LayerErrorKind> {
         let Some(block) = self.read_block()? else {
             return Ok(None);
@@ -247,7 +269,7 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Reads a block; `None` if the tar ends before it.
+    /// Reads a block. Returns `None` if the tar ends before it.
     fn read_block(&mut self) -> Result<Option<[u8; BLOCK_SIZE]>, LayerErrorKind> {
         let mut block = [0; BLOCK_SIZE];
         match read_up_to(&mut self.tar, &mut block)? {
@@ -261,7 +283,7 @@ impl<R: BufRead> TarReader<R> {
         }
     }
 
-    /// Reads the body of an entry that describes the next one.
+    /// Reads the body of an extended header or a long name.
     fn read_extension(&mut self, what: &'static str, header: &TarHeader) -> Result<Vec<u8>, LayerErrorKind> {
         let len = header.size()?;
         if len > MAX_EXTENSION_LEN {
@@ -278,7 +300,8 @@ impl<R: BufRead> TarReader<R> {
         Ok(body)
     }
 
-    /// Passes over what is left of the content, and the padding to whole blocks, which the last entry may lack.
+    /// Skips the unread content, and the padding to a whole block. The last entry may lack the
+    /// padding.
     fn skip_content(&mut self) -> Result<(), LayerErrorKind> {
         self.content_len -= skip(&mut self.tar, self.content_len, |_| ())?;
         if self.content_len > 0 {
@@ -297,7 +320,7 @@ impl<R: BufRead> TarReader<R> {
     }
 }
 
-/// Fills the buffer as far as there is something to read.
+/// Reads until the buffer is full or the tar ends. Returns the number of bytes read.
 fn read_up_to(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErrorKind> {
     let mut len = 0;
     while len < buffer.len() {
@@ -311,7 +334,8 @@ fn read_up_to(tar: &mut impl Read, buffer: &mut [u8]) -> Result<usize, LayerErro
     Ok(len)
 }
 
-/// Passes over so many bytes, or as many as there are, and says how many that were.
+/// Skips up to `len` bytes, passes them to `inspect`, and returns their number. It is less than
+/// `len` only at the end of the tar.
 fn skip(tar: &mut impl BufRead, len: u64, mut inspect: impl FnMut(&[u8])) -> Result<u64, LayerErrorKind> {
     let mut done = 0;
     while done < len {
@@ -342,7 +366,7 @@ fn unsupported_type(flag: u8) -> LayerErrorKind {
     LayerErrorKind::UnsupportedType { flag, name }
 }
 
-/// A reader that knows how far it is.
+/// A reader that keeps its offset from the start.
 struct OffsetReader<R> {
     inner: R,
     offset: u64,
@@ -367,7 +391,7 @@ impl<R: BufRead> BufRead for OffsetReader<R> {
     }
 }
 
-/// The content of one entry.
+/// Reader of the content of one entry.
 struct Content<'a, R> {
     tar: &'a mut R,
     len: &'a mut u64,

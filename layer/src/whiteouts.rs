@@ -1,10 +1,14 @@
-//! Hides entries of lower layers, as the whiteouts of a layer say.
+//! Applies the whiteouts of a layer to the tree that the lower layers left.
 //!
-//! A whiteout names an entry of the layers below, and an opaque marker a directory: both are
-//! resolved in the tree that those left. Whiteouts without a symlink on their way come first. The
-//! others follow the symlinks that are then still there, except those that an entry of the layer
-//! replaces, or which are in a directory that one replaces: over `real/f` and `s -> real`, a layer
-//! of `s/`, `s/new` and `s/.wh.f` leaves `real/f` alone.
+//! A whiteout names an entry of the lower layers, and an opaque marker a directory. Whiteouts
+//! without a symlink in their path are applied first. The others then follow the symlinks that are
+//! left. A symlink that stays is followed, as containerd and umoci do when they unpack into a
+//! directory.
+//!
+//! A whiteout hides nothing if its path leads through a symlink that an entry of the layer
+//! replaces, or one in a directory that an entry replaces. Over `real/f` and `s -> real`, a layer
+//! of `s/`, `s/new` and `s/.wh.f` leaves `real/f` alone: the layer has a directory `s` of its own,
+//! so the whiteout cannot have meant `real/f`.
 //!
 //! So the result depends neither on the order of the whiteouts nor on their place in the tar.
 
@@ -27,16 +31,18 @@ pub(super) enum Whiteout {
     Contents(RelativePath),
 }
 
-/// The part of a tree that a whiteout hides.
+/// Part of the tree that a whiteout hides.
 enum HiddenPart {
+    /// One entry, by its directory and name.
     Entry(InodeId, Box<[u8]>),
+    /// All entries of a directory.
     Contents(InodeId),
 }
 
-/// Hides what whiteouts name, and returns the contents that no name leads to any more.
+/// Removes what the whiteouts hide, and returns the contents that lost their last name.
 ///
-/// `entries` are the layer's other entries: position, path, and whether it is a directory. What
-/// symlinks make of paths counts as metadata.
+/// `entries` are the layer's other entries: the position, the path, and whether it is a directory.
+/// Symlink targets on the way are counted as metadata.
 pub(super) fn apply<'a>(
     whiteouts: &[(Position, Whiteout)],
     entries: impl Iterator<Item = (&'a Position, RelativePath, bool)>,
@@ -74,8 +80,10 @@ pub(super) fn apply<'a>(
     Ok(unreachable)
 }
 
-/// Finds what a whiteout hides, `None` if lower layers have nothing there, and returns the length
-/// of the targets of all symlinks on the way too.
+/// Returns the part of the tree that a whiteout hides, `None` if the lower layers have nothing
+/// there, and the length in bytes of the targets of all symlinks on the way.
+///
+/// Only symlinks for which `follows` returns true are followed.
 fn find_hidden(
     whiteout: &Whiteout,
     tree: &Tree,
@@ -104,7 +112,8 @@ fn find_hidden(
     Ok((found, symlink_bytes))
 }
 
-/// Removes what whiteouts hide. One may have removed what another hides too.
+/// Removes the hidden parts, and returns the contents that lost their last name. A part that was
+/// removed with another is skipped.
 fn remove_hidden(hidden: Vec<HiddenPart>, tree: &mut Tree) -> Vec<FileData> {
     let mut unreachable = Vec::new();
     for hidden in hidden {
@@ -118,18 +127,18 @@ fn remove_hidden(hidden: Vec<HiddenPart>, tree: &mut Tree) -> Vec<FileData> {
     unreachable
 }
 
-/// The names of a directory; none if it is gone.
+/// Returns the names in a directory. Empty if the directory was removed.
 fn entry_names(directory: InodeId, tree: &Tree) -> Vec<Box<[u8]>> {
     let directory = tree.get(directory).and_then(Inode::directory);
     let entries = directory.into_iter().flat_map(Directory::entries);
     entries.map(|(name, _)| name.into()).collect()
 }
 
-/// Symlinks of lower layers that entries of a layer replace.
+/// Symlinks of the lower layers that entries of the layer replace.
 struct ReplacedSymlinks {
-    /// Their names, by directory.
+    /// Names of replaced symlinks, by directory.
     symlinks: HashMap<InodeId, HashSet<Box<[u8]>>>,
-    /// Directories that are replaced, and all below.
+    /// Directories that are replaced, and all directories below them.
     directories: HashSet<InodeId>,
 }
 
@@ -145,7 +154,7 @@ impl ReplacedSymlinks {
             directories: HashSet::new(),
         };
         for (position, path, is_directory) in entries {
-            // A path that is wrong is an error when the entry is placed.
+            // A wrong path is reported when the entry is placed.
             let Some((parent, name)) = path.split() else { continue };
             let Ok(ResolvedPath {
                 directory,
@@ -177,7 +186,7 @@ impl ReplacedSymlinks {
     }
 
     fn add_directories(&mut self, directory: InodeId, tree: &Tree) {
-        // A list, not recursion: a hostile tree may be deeper than the stack.
+        // A list instead of recursion: a hostile tree may be deeper than the stack.
         let mut pending = vec![directory];
         while let Some(id) = pending.pop() {
             if let Some(directory) = tree.inode(id).directory()
@@ -188,6 +197,7 @@ impl ReplacedSymlinks {
         }
     }
 
+    /// Returns whether an entry of the layer replaces the symlink of this name, or its directory.
     fn contains(&self, directory: InodeId, name: &[u8]) -> bool {
         let names = self.symlinks.get(&directory);
         self.directories.contains(&directory) || names.is_some_and(|names| names.contains(name))

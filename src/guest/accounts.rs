@@ -1,26 +1,27 @@
-//! Users and groups: who the config's `User` is, by the image's own /etc/passwd and /etc/group.
+//! Resolves the config's `User` with the image's /etc/passwd and /etc/group.
 //!
-//! The rules are those of Docker, containerd and runc (`GetExecUser` of moby/sys/user), except that a line whose numbers are none
-//! is passed over, where they take the numbers for 0, which is root.
+//! The rules are those of Docker, containerd and runc (`GetExecUser` of moby/sys/user), with one
+//! exception: a line with an invalid number is skipped, where they take the number for 0, which is
+//! root.
 
 use super::error::GuestError;
 
-/// Largest number of a user or group (`maxID` of moby/sys/user).
+/// Largest uid or gid that a config may name (`maxID` of moby/sys/user).
 const MAX_ID: u32 = i32::MAX.cast_unsigned();
 
-/// Largest number that the system calls take: the next one means "leave it" (setuid(2)).
+/// Largest uid or gid of Linux. The next number means "unchanged" (setuid(2)).
 const MAX_KERNEL_ID: u32 = u32::MAX - 1;
-/// Most groups of a process (`NGROUPS_MAX`).
+/// Largest number of groups of a process (`NGROUPS_MAX`).
 const MAX_GROUPS: usize = 65_536;
 
-/// Who a process runs as.
+/// User and groups of a process, and the user's home directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ResolvedUser {
     pub(super) uid: u32,
     pub(super) gid: u32,
-    /// All groups, the first among them, each once.
+    /// All groups, each once. The first is `gid`.
     pub(super) groups: Vec<u32>,
-    /// The user's home directory: `/` for one that the image does not know.
+    /// Home directory of the user. `/` if the image does not define the user.
     pub(super) home: Vec<u8>,
 }
 
@@ -39,9 +40,11 @@ struct GroupEntry<'a> {
     members: &'a [u8],
 }
 
-/// Finds out who a user is: nobody in particular (root), `user`, `uid`, either with `:group` or `:gid`.
+/// Resolves a user of the form `user` or `uid`, with an optional `:group` or `:gid`. Empty means
+/// root.
 ///
-/// Without a group, it is that of the user, who then also has the groups that list the name as a member.
+/// Without a group, the user gets the group of the passwd entry, and all groups that list the
+/// user's name as a member.
 pub(super) fn resolve_user(user: &str, passwd: &[u8], group: &[u8]) -> Result<ResolvedUser, GuestError> {
     let mut parts = user.split(':');
     let (user_part, group_part) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -89,7 +92,8 @@ pub(super) fn resolve_user(user: &str, passwd: &[u8], group: &[u8]) -> Result<Re
                 .map(|group| group.id),
         );
     }
-    // Containerd and Docker list the first group too, so that nobody gains anything by leaving it (CVE-2022-36109).
+    // containerd and Docker add the first group too, so that a process cannot gain rights by
+    // leaving it (CVE-2022-36109).
     groups.insert(0, group_id);
     let mut seen = std::collections::BTreeSet::new();
     groups.retain(|&group| seen.insert(group));
@@ -133,6 +137,7 @@ fn lines(file: &[u8]) -> impl Iterator<Item = &[u8]> {
     file.split(|&byte| byte == b'\n').map(<[u8]>::trim_ascii)
 }
 
+/// Iterates over the valid lines of a passwd(5) file.
 fn passwd_entries(passwd: &[u8]) -> impl Iterator<Item = PasswdEntry<'_>> {
     lines(passwd).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
@@ -147,6 +152,7 @@ fn passwd_entries(passwd: &[u8]) -> impl Iterator<Item = PasswdEntry<'_>> {
     })
 }
 
+/// Iterates over the valid lines of a group(5) file.
 fn group_entries(group: &[u8]) -> impl Iterator<Item = GroupEntry<'_>> {
     lines(group).filter_map(|line| {
         let mut fields = line.split(|&byte| byte == b':');
@@ -191,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn users_are_who_container_engines_say_they_are() {
+    fn users_are_resolved_as_in_container_engines() {
         for (user, id, group, groups, home) in [
             ("", 0, 0, &[0, 4, 1][..], "/root"),
             ("root", 0, 0, &[0, 4, 1], "/root"),
@@ -219,14 +225,14 @@ mod tests {
     }
 
     #[test]
-    fn without_files_numbers_are_who_they_are() {
+    fn numbers_need_no_passwd_or_group_file() {
         let nobody = resolve_user("65534:65533", b"", b"").unwrap();
         assert_eq!((nobody.uid, nobody.gid, nobody.groups), (65534, 65533, vec![65533]));
         assert_eq!(resolve_user("", b"", b"").unwrap().uid, 0);
     }
 
     #[test]
-    fn who_is_not_there_is_an_error() {
+    fn unknown_users_and_groups_are_errors() {
         let error = |user: &str| resolve_user(user, PASSWD, GROUP).unwrap_err();
         assert!(matches!(error("eve"), GuestError::UnknownUser { name } if name == "eve"));
         assert!(matches!(error("broken"), GuestError::UnknownUser { .. }));

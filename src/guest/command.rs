@@ -1,4 +1,4 @@
-//! The process that the init starts: what the config says, and what container engines add.
+//! The command that the init starts: its arguments, environment, working directory and stop signal.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,36 +10,37 @@ use super::{Init, signal};
 use oci::ExecutionConfig;
 
 const SHELL: &str = "/bin/sh";
-/// What Docker, containerd and podman set without a `PATH` in the config.
+/// Default of Docker, containerd and podman if the config has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
 
-/// Longest argument or variable, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
+/// Longest argument or variable in bytes, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
 const MAX_ARGUMENT_LEN: usize = 32 * 4096 - 1;
-/// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the
-/// init has (execve(2), "Limits on size of arguments and environment").
+/// Largest size in bytes of arguments, variables and their addresses: a quarter of the 8 MiB of
+/// stack that the init has (execve(2), "Limits on size of arguments and environment").
 const MAX_TOTAL_LEN: usize = 2 << 20;
 /// Bytes of an address, which count since Linux 4.13.
 const ADDRESS_LEN: usize = 8;
 /// Bytes that the first line of a script may add (`BINPRM_BUF_SIZE`), besides its path.
 const MAX_SCRIPT_LINE_LEN: usize = 256;
-/// Longest path that a system call takes, without its NUL (`PATH_MAX`).
+/// Longest path of a system call in bytes, without its NUL (`PATH_MAX`).
 const MAX_PATH_LEN: usize = 4095;
 
-/// What runs, in which environment; no string holds a NUL.
+/// A command with its environment. Its strings do not hold a NUL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct GuestCommand {
-    /// The command and its arguments; at least one.
+    /// The command and its arguments. Not empty.
     pub(super) arguments: Vec<Vec<u8>>,
-    /// Variables, `NAME=value`, each name once.
+    /// Variables in the form `NAME=value`. Each name occurs once.
     pub(super) environment: Vec<Vec<u8>>,
-    /// An absolute path.
+    /// Absolute path.
     pub(super) working_directory: Vec<u8>,
     pub(super) stop_signal: u32,
 }
 
 impl GuestCommand {
-    /// The process of an image, or that of a command in its shell.
+    /// Returns the command of an image, or `init.exec` for the image's shell. `home` is the default
+    /// of `HOME`.
     pub(super) fn new(init: &Init, execution: &ExecutionConfig, home: &[u8]) -> Result<Self, GuestError> {
         let arguments = init.exec.as_ref().map_or_else(
             || {
@@ -55,7 +56,7 @@ impl GuestCommand {
         let name = Some(execution.stop_signal.as_str()).filter(|name| !name.is_empty());
         let name = name.unwrap_or(DEFAULT_STOP_SIGNAL);
         let stop_signal = signal::parse_signal(name).ok_or_else(|| GuestError::StopSignal { name: name.to_owned() })?;
-        // One that is relative begins at the root, as in Docker.
+        // A relative path begins at the root, as in Docker.
         let working_directory = [b"/", execution.working_dir.trim_start_matches('/').as_bytes()].concat();
         let command = Self {
             arguments,
@@ -68,8 +69,9 @@ impl GuestCommand {
         Ok(command)
     }
 
-    /// Paths of the command, the first first: its own, or those that a name has in the directories
-    /// of `PATH`, of which an empty one is the current directory (execvp(3)).
+    /// Returns the paths at which the init looks for the command, in this order: the command itself
+    /// if it is a path, else its name in each directory of `PATH`. An empty directory in `PATH` is
+    /// the current one (execvp(3)).
     fn candidate_paths(&self) -> impl Iterator<Item = Vec<u8>> {
         let command = &self.arguments[0];
         let own = command.contains(&b'/').then(|| command.clone());
@@ -87,7 +89,7 @@ impl GuestCommand {
         own.into_iter().chain(joined)
     }
 
-    /// Refuses what the guest's `execve` and `chdir` would refuse.
+    /// Checks the lengths that `execve` and `chdir` in the guest will check.
     fn check_lens(&self) -> Result<(), GuestError> {
         check_path("the working directory", self.working_directory.len())?;
         let command = &self.arguments[0];
@@ -121,7 +123,7 @@ impl GuestCommand {
         }
         let strings = self.arguments.iter().chain(&self.environment);
         let strings = strings.map(|string| string.len() + 1 + ADDRESS_LEN).sum::<usize>();
-        // The path counts too, and that of a script twice: its interpreter gets it as an argument.
+        // The path counts too, and twice for a script: its interpreter gets it as an argument.
         let longest_path = self.candidate_paths().map(|path| path.len()).max().unwrap_or_default();
         check_path("the command in a directory of PATH", longest_path)?;
         let len = strings + 2 * (longest_path + 1) + MAX_SCRIPT_LINE_LEN;
@@ -134,6 +136,7 @@ impl GuestCommand {
         Ok(())
     }
 
+    /// Checks that no string holds a NUL.
     fn check_nul(&self) -> Result<(), GuestError> {
         let has_nul = |string: &Vec<u8>| string.contains(&0);
         let what = if self.arguments.iter().any(has_nul) {
@@ -149,7 +152,7 @@ impl GuestCommand {
     }
 }
 
-/// Refuses a path that is longer than a system call takes.
+/// Checks that a path is no longer than a system call allows.
 fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
     if len > MAX_PATH_LEN {
         return Err(GuestError::PathTooLong {
@@ -161,7 +164,8 @@ fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
     Ok(())
 }
 
-/// The config's variables, of which the last of a name counts, a `PATH` and a `HOME`. An empty `HOME` is none, as in runc.
+/// Returns the variables of the config, the last of each name, with defaults for `PATH` and `HOME`.
+/// An empty `HOME` counts as unset, as in runc.
 fn build_environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
     let mut variables = Environment::default();
     variables.set(b"PATH", DEFAULT_PATH.as_bytes());
@@ -179,7 +183,8 @@ fn build_environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, Gu
     Ok(variables.map(|(name, value)| [name, b"=", value].concat()).collect())
 }
 
-/// Variables in the order in which each was set first. A config may have a million.
+/// Variables, in the order in which they were set first. Setting one takes constant time: a config
+/// may have a million.
 #[derive(Default)]
 struct Environment<'a> {
     in_order: Vec<(&'a [u8], &'a [u8])>,
@@ -269,7 +274,7 @@ mod tests {
 
     #[test]
     fn a_million_variables_take_no_longer_each_than_one() {
-        // A search for each would take minutes.
+        // A linear search for each would take minutes.
         let env: Vec<_> = (0..1_000_000).map(|index| format!("{index}=")).collect();
         let variables = build_environment(&env, b"/").unwrap();
         assert_eq!(variables.len(), 1_000_002);
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_execve_refuses_is_an_error() {
+    fn arguments_that_execve_refuses_are_errors() {
         let text = |len: usize| "x".repeat(len);
         let refused = |config: serde_json::Value| command(config, None).map(drop).map_err(|error| error.to_string());
 
@@ -302,7 +307,7 @@ mod tests {
         let error = refused(json!({"Cmd": ["c"], "Env": [text(4 << 20)]})).unwrap_err();
         assert!(error.len() < 200, "{error}");
 
-        // Strings of 64 KiB with their NULs and addresses; the rest of 2 MiB is for the program's
+        // Strings of 64 KiB with their NULs and addresses. The rest of 2 MiB is for the program's
         // own and for a script.
         let many = |rest: usize| [vec!["/c".to_owned()], vec![text(65_527); 31], vec![text(rest)]].concat();
         let own =
@@ -311,7 +316,7 @@ mod tests {
         assert_eq!(refused(json!({"Entrypoint": many(left)})), Ok(()));
         let error = refused(json!({"Entrypoint": many(left + 1)})).unwrap_err();
         assert!(error.contains("2097153 bytes") && error.contains("2097152"), "{error}");
-        // Addresses alone.
+        // Addresses alone exceed the limit.
         let error = refused(json!({"Entrypoint": ["/c"], "Cmd": vec![""; 240_000]})).unwrap_err();
         assert!(error.contains("at most 2097152"), "{error}");
     }
@@ -341,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_for_in_path() {
+    fn a_command_name_is_searched_in_path() {
         let candidates = |config| command(config, None).unwrap().candidate_paths().collect::<Vec<_>>();
         assert_eq!(
             candidates(json!({"Cmd": ["c"], "Env": ["PATH=/bin::/usr/bin"]})),

@@ -1,4 +1,4 @@
-//! Puts the init into a tree, and the directories that it needs.
+//! Installs the init in the tree of an image, with the directories that it needs.
 
 use std::ffi::CStr;
 use std::io::Read;
@@ -14,15 +14,15 @@ use super::{Guest, accounts, tmpfs};
 use layer::text::printable;
 use layer::{RootfsBuilder, resolve_path};
 
-/// Largest passwd(5) or group(5) that is read, in bytes.
+/// Largest passwd(5), group(5) or hostname(5) that is read, in bytes.
 const MAX_FILE_LEN: u64 = 16 << 20;
-/// `HOST_NAME_MAX`.
+/// Longest host name in bytes (`HOST_NAME_MAX`).
 const MAX_HOSTNAME_LEN: usize = 64;
-/// What a machine is called whose image has no name for it.
+/// Host name of images without one.
 const DEFAULT_HOSTNAME: &[u8] = b"microagent";
 const DIRECTORY_MODE: u16 = 0o755;
 const PROGRAM_MODE: u16 = 0o755;
-/// Where the init mounts file systems, and the modes of the directories if the image does not have them.
+/// Mount points of the init, with the mode of those that the image lacks.
 const MOUNT_POINTS: [(&CStr, u16); 5] = [
     (PROC, DIRECTORY_MODE),
     (SYS, DIRECTORY_MODE),
@@ -31,7 +31,7 @@ const MOUNT_POINTS: [(&CStr, u16); 5] = [
     (TMP, 0o1777),
 ];
 
-/// Puts the init into the file system of an image whose layers are all there.
+/// Installs the init in the file system of an image whose layers are applied.
 pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O>) -> Result<(), GuestError> {
     if guest.init.exec.is_some()
         && !lookup_path(&rootfs.tree, b"bin/sh")?.is_some_and(|id| is_program(&rootfs.tree, id))
@@ -43,7 +43,8 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O
     let user = accounts::resolve_user(&guest.execution.user, &passwd, &group)?;
     let command = GuestCommand::new(guest.init, guest.execution, &user.home)?;
     let hostname = parse_hostname(&read_file(rootfs, "/etc/hostname")?);
-    // Container engines make them too, and a root that is read-only leaves no other time for it.
+    // Container engines make the mount points too. If the root is read-only, the guest cannot make
+    // them.
     for (path, mode) in MOUNT_POINTS {
         ensure_directory(&mut rootfs.tree, &path.to_bytes()[1..], mode)?;
     }
@@ -65,7 +66,7 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O
             path: guest.init.path.to_string(),
         });
     }
-    // Arguments and variables can hold passwords: they are counted.
+    // Only the numbers of arguments and variables are logged: they can hold passwords.
     info!(
         path = %guest.init.path,
         command = printable(executable),
@@ -79,7 +80,7 @@ pub(super) fn install<O: Output>(guest: &Guest<'_>, rootfs: &mut RootfsBuilder<O
     Ok(())
 }
 
-/// Puts the program where it belongs; whatever is there gives way, unless it is a directory.
+/// Adds the program at the path of the init. It replaces what is there, except for a directory.
 fn insert_init<O: Output>(
     rootfs: &mut RootfsBuilder<O>,
     guest: &Guest<'_>,
@@ -105,7 +106,7 @@ fn insert_init<O: Output>(
     Ok(init)
 }
 
-/// Finds a directory, and makes those on the way that do not exist.
+/// Returns the directory at a path. Makes the missing ones on the way.
 fn ensure_directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, GuestError> {
     let resolved = resolve_path(tree, path).map_err(|source| GuestError::Path {
         path: path.to_vec(),
@@ -134,7 +135,7 @@ fn ensure_directory(tree: &mut Tree, path: &[u8], mode: u16) -> Result<InodeId, 
     Ok(directory)
 }
 
-/// Finds what a path leads to, through symlinks.
+/// Returns the inode that a path leads to through symlinks, if it exists.
 fn lookup_path(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> {
     let resolved = resolve_path(tree, path).map_err(|source| GuestError::Path {
         path: path.to_vec(),
@@ -147,12 +148,13 @@ fn lookup_path(tree: &Tree, path: &[u8]) -> Result<Option<InodeId>, GuestError> 
     })
 }
 
+/// Returns whether an inode is an executable file.
 fn is_program(tree: &Tree, id: InodeId) -> bool {
     let inode = tree.inode(id);
     matches!(inode.kind(), Kind::File(_)) && inode.metadata.mode & 0o111 != 0
 }
 
-/// The content of a file; what is no file has none.
+/// Reads a file. Anything that is missing or not a regular file counts as empty.
 fn read_file<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Result<Vec<u8>, GuestError> {
     let mut content = Vec::new();
     let Some(id) = lookup_path(&rootfs.tree, path.as_bytes())? else {
@@ -174,7 +176,7 @@ fn read_file<O: Output>(rootfs: &mut RootfsBuilder<O>, path: &'static str) -> Re
     Ok(content)
 }
 
-/// The first line of hostname(5), if it is a name.
+/// Returns the first line of hostname(5), or the default if it is not a valid name.
 fn parse_hostname(file: &[u8]) -> Vec<u8> {
     let line = file
         .split(|&byte| byte == b'\n')
@@ -186,7 +188,7 @@ fn parse_hostname(file: &[u8]) -> Vec<u8> {
     if is_name { line } else { DEFAULT_HOSTNAME }.to_vec()
 }
 
-/// Metadata of what no layer has: root's, at the epoch.
+/// Returns metadata of a file that no layer has: owned by root, with times at the epoch.
 fn root_owned_metadata(mode: u16) -> Metadata {
     Metadata {
         mode,

@@ -1,9 +1,10 @@
-//! The init's program, and the segment in it that says what to run.
+//! Appends the configuration to the init's prebuilt program.
 //!
-//! A prebuilt program ends with a segment of its own for the configuration (`guest/init/link.ld`).
-//! It is put in the place of what is there, in the form in which the program uses it
-//! ([`guest_configuration`]). So there is nothing to open at boot, nothing to parse, and no length
-//! that could be too much.
+//! The configuration is the last segment of the program (`guest/init/link.ld`). It has the form in
+//! which the init uses it ([`guest_configuration`]): its addresses are right where the kernel maps
+//! the segment. So the init has no parser and no allocator, and opens no file before /proc is
+//! mounted. No string has a length limit, and any bytes survive, since none are interpreted.
+//! Besides the segment, only its two sizes in the program header change.
 
 use guest_configuration as layout;
 
@@ -12,23 +13,23 @@ use super::command::GuestCommand;
 use super::tmpfs::TmpfsDirectory;
 use oci::Platform;
 
-/// `e_phoff`, `e_phnum` of an ELF header, and the size of a program header (elf(5)).
+/// Offset of the program headers, offset of their number (`e_phnum`), and their size (elf(5)).
 const PROGRAM_HEADERS: usize = 64;
 const PROGRAM_HEADER_COUNT: usize = 56;
 const PROGRAM_HEADER_LEN: usize = 56;
-/// `p_type` and `p_flags` of the segment: `PT_LOAD`, `PF_R`.
+/// `p_type` and `p_flags` of the configuration's segment: `PT_LOAD`, `PF_R`.
 const READ_ONLY_SEGMENT: [u8; 8] = [1, 0, 0, 0, 4, 0, 0, 0];
 
-/// All that the init has to know.
+/// Content of the configuration.
 pub(super) struct Configuration<'a> {
     pub(super) command: &'a GuestCommand,
     pub(super) user: &'a ResolvedUser,
     pub(super) hostname: &'a [u8],
-    /// Directories in memory, each after the one that it is in.
+    /// Directories of all tmpfs, each after its parent.
     pub(super) directories: &'a [TmpfsDirectory],
 }
 
-/// The program for a platform, if there is one.
+/// Returns the prebuilt program for a platform. Returns `None` for a platform without one.
 pub(super) fn prebuilt_program(platform: &Platform) -> Option<&'static [u8]> {
     match (platform.os.as_str(), platform.architecture.as_str()) {
         ("linux", "amd64") => Some(include_bytes!("init/x86_64")),
@@ -37,7 +38,7 @@ pub(super) fn prebuilt_program(platform: &Platform) -> Option<&'static [u8]> {
     }
 }
 
-/// The program with a configuration.
+/// Returns the program with its last segment replaced by a configuration.
 pub(super) fn configured_program(program: &[u8], configuration: &Configuration<'_>) -> Vec<u8> {
     let header = PROGRAM_HEADERS
         + PROGRAM_HEADER_LEN
@@ -62,7 +63,7 @@ pub(super) fn configured_program(program: &[u8], configuration: &Configuration<'
     program
 }
 
-/// The segment while it is put together: what is in it, each thing behind those that it points to, and their addresses.
+/// Builds the segment. Each value comes before the lists that hold its address.
 struct SegmentBuilder {
     address: u64,
     bytes: Vec<u8>,
@@ -76,6 +77,7 @@ impl SegmentBuilder {
         }
     }
 
+    /// Returns the bytes of the segment.
     fn build(mut self, configuration: &Configuration<'_>) -> Vec<u8> {
         let Configuration {
             command,
@@ -103,6 +105,7 @@ impl SegmentBuilder {
         self.bytes
     }
 
+    /// Adds a list of directories, and returns its address.
     fn add_directories(&mut self, directories: &[TmpfsDirectory]) -> u64 {
         let list: Vec<u8> = directories
             .iter()
@@ -120,6 +123,7 @@ impl SegmentBuilder {
         self.add(&list)
     }
 
+    /// Adds strings and a list of their addresses, and returns the address of the list.
     fn add_strings(&mut self, strings: &[Vec<u8>]) -> u64 {
         let mut list: Vec<u8> = strings
             .iter()
@@ -129,7 +133,8 @@ impl SegmentBuilder {
         self.add(&list)
     }
 
-    /// Adds bytes, at an address that is a multiple of 8 as the segment's is, and returns it.
+    /// Adds bytes at the next multiple of 8, and returns their address. The segment's own address
+    /// is a multiple of 8.
     fn add(&mut self, bytes: &[u8]) -> u64 {
         self.bytes.resize(self.bytes.len().next_multiple_of(8), 0);
         let address = self.address + self.bytes.len() as u64;
@@ -137,6 +142,7 @@ impl SegmentBuilder {
         address
     }
 
+    /// Adds a string and its NUL, and returns its address.
     fn add_string(&mut self, string: &[u8]) -> u64 {
         let address = self.address + self.bytes.len() as u64;
         self.bytes.extend(string);
@@ -150,7 +156,7 @@ mod tests {
     use super::super::tmpfs::TmpfsMount;
     use super::*;
 
-    /// What a kernel would map.
+    /// The configuration's segment as the kernel maps it.
     struct MappedSegment {
         address: usize,
         bytes: Vec<u8>,
@@ -180,7 +186,7 @@ mod tests {
         }
     }
 
-    /// The configuration's segment, found the way a loader does it.
+    /// Returns the configuration's segment, found like a loader finds it.
     fn load(program: &[u8]) -> MappedSegment {
         let u64_at = |at: usize| usize::try_from(u64::from_le_bytes(*program[at..].first_chunk().unwrap())).unwrap();
         assert_eq!(program[..5], *b"\x7fELF\x02");

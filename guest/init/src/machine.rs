@@ -1,4 +1,5 @@
-//! What differs between the architectures: where a program begins, how it calls the kernel, and the numbers of the calls.
+//! Architecture-dependent parts: the entry point, the system call instruction, and the numbers of
+//! the system calls.
 
 #[cfg(target_arch = "aarch64")]
 pub(crate) use aarch64::{call, number};

@@ -1,4 +1,4 @@
-//! Reading on a thread of its own.
+//! A reader that reads on a thread of its own.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,10 +10,11 @@ use super::{Cancel, Cancelled, Registration};
 
 type ReadResult = io::Result<Vec<u8>>;
 
-/// A reader that may block without end, such as a pipe, read by a thread of its own: waiting for
-/// its bytes ends when the flag is set.
+/// A reader for an input that may block forever, such as a pipe. A thread of its own reads it, so
+/// that waiting for bytes ends when the flag is set.
 ///
-/// The thread ends with its reader. Once this is dropped, it ends with the next bytes.
+/// The thread ends at the end of the input. If this reader is dropped before, the thread ends with
+/// the next bytes.
 #[derive(Debug)]
 pub struct ThreadedReader {
     chunks: Receiver<ReadResult>,
@@ -24,30 +25,31 @@ pub struct ThreadedReader {
     cancel_waker: Waker,
 }
 
-/// Ends the wait for the next chunk, as long as the thread lives that sends them.
+/// Ends the wait for the next chunk by sending an error, while the thread that sends chunks lives.
 struct CancelWaker(Weak<SyncSender<ReadResult>>);
 
 impl Wake for CancelWaker {
     fn wake(self: Arc<Self>) {
         if let Some(sender) = self.0.upgrade() {
-            // A full channel is not waited for, and the next wait begins with a look at the flag.
+            // If the channel is full, there is nothing to wait for, and the next wait checks the
+            // flag first.
             let _ = sender.try_send(Err(Cancelled.into()));
         }
     }
 }
 
 impl ThreadedReader {
-    /// Length of a chunk in bytes: what a pipe holds on Linux.
+    /// Length of a chunk in bytes: the capacity of a pipe on Linux.
     const CHUNK_LEN: usize = 64 << 10;
 
     /// Number of chunks that are read ahead.
     const MAX_CHUNKS_AHEAD: usize = 8;
 
-    /// Starts a thread that reads.
+    /// Starts a thread that reads `reader`.
     ///
     /// # Errors
     ///
-    /// That of the system, if there can be no other thread.
+    /// The error of the system if the thread cannot be started.
     pub fn new(reader: impl Read + Send + 'static, cancel: &Cancel) -> io::Result<Self> {
         let (sender, chunks) = sync_channel(Self::MAX_CHUNKS_AHEAD);
         let sender = Arc::new(sender);
@@ -64,7 +66,8 @@ impl ThreadedReader {
         })
     }
 
-    /// Sends chunks up to an error or the end, for which an empty one stands, while they are taken.
+    /// Sends chunks up to an error or the end. An empty chunk stands for the end. Returns early
+    /// when the receiver is dropped.
     fn send_all(mut reader: impl Read, sender: &SyncSender<ReadResult>) {
         loop {
             let mut chunk = vec![0; Self::CHUNK_LEN];
@@ -83,10 +86,11 @@ impl ThreadedReader {
         }
     }
 
+    /// Waits for the next chunk.
     fn receive(&self) -> ReadResult {
         self.registration.set_waker(&self.cancel_waker)?;
         let chunk = self.chunks.recv();
-        chunk.map_err(|_| io::Error::other("the thread that read has ended"))?
+        chunk.map_err(|_| io::Error::other("the thread that reads the input has ended"))?
     }
 }
 
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_threaded_reader_gives_all_bytes_and_the_error() {
+    fn a_threaded_reader_returns_all_bytes_and_the_error() {
         struct FailingReader;
         impl Read for FailingReader {
             fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {

@@ -1,7 +1,7 @@
-//! The frames of a zstd stream (RFC 8878).
+//! Decodes the frames of a zstd stream (RFC 8878).
 //!
-//! Their headers are read here, so that it is known how much memory a frame needs before any is
-//! taken.
+//! Frame headers are parsed here, so that the memory that a frame needs is known before it is
+//! allocated.
 
 use std::io::BufRead;
 
@@ -21,11 +21,11 @@ pub const MAX_WINDOW: u64 = 1 << MAX_WINDOW_LOG;
 /// `Magic_Number` of a frame (section 3.1.1).
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// The longest `Frame_Header`, with `Magic_Number` (section 3.1.1.1).
+/// Longest `Frame_Header`, including `Magic_Number` (section 3.1.1.1).
 const MAX_HEADER_LEN: usize = 18;
 
-/// Returns whether these are the first bytes of `Magic_Number` of a frame to decode or to skip
-/// (section 3.1.2), or all of it.
+/// Returns whether the bytes are a prefix of the `Magic_Number` of a frame or of a skippable frame
+/// (section 3.1.2).
 pub(super) fn begins_frame(bytes: &[u8]) -> bool {
     const SKIPPABLE: [u8; 3] = [0x2a, 0x4d, 0x18];
     let is_skippable = match bytes {
@@ -35,32 +35,32 @@ pub(super) fn begins_frame(bytes: &[u8]) -> bool {
     MAGIC.starts_with(bytes) || is_skippable
 }
 
-/// The content of all frames, one after the other.
+/// Decoder of a zstd stream: the content of all frames, one after the other.
 pub(super) struct ZstdDecoder<R> {
     blob: CountingReader<R>,
     context: DCtx<'static>,
     state: ZstdState,
-    /// Largest window in bytes that memory is granted for.
+    /// Largest window in bytes that has a grant.
     granted: u64,
 }
 
-/// A place in the stream.
+/// Position of a [`ZstdDecoder`] in its stream.
 enum ZstdState {
     /// Before a frame, or at the end.
     Between,
-    /// After the header of a frame whose window needs a grant.
+    /// After the header of a frame whose window may need a grant.
     Header(FrameHeader),
-    /// Amid a frame, whose window has this many bytes; up to the end of its next block, there are
-    /// about `hint` compressed bytes.
+    /// Inside of a frame with a window of `window` bytes. Its next block ends after about `hint`
+    /// more compressed bytes.
     Inside { window: u64, hint: usize },
 }
 
-/// The header of a frame.
+/// Header of a frame.
 #[derive(Clone, Copy)]
 struct FrameHeader {
     bytes: [u8; MAX_HEADER_LEN],
     len: usize,
-    /// Bytes that must be kept of the content to decode more of it.
+    /// Bytes of content that the decoder must keep to decode more.
     window: u64,
 }
 
@@ -83,17 +83,18 @@ impl<R: BufRead> ZstdDecoder<R> {
         })
     }
 
-    /// Compressed bytes that were read.
+    /// Returns the number of compressed bytes that were read.
     pub(super) fn read_count(&self) -> u64 {
         self.blob.count()
     }
 
-    /// Grants memory for windows of at most this many bytes.
+    /// Grants memory for windows of at most `max` bytes.
     pub(super) fn grant_window(&mut self, max: u64) {
         self.granted = max;
     }
 
-    /// Window in bytes of the frame that waits for a grant, if one does.
+    /// Returns the window in bytes of the frame that waits for a grant. Returns `None` if none
+    /// does.
     pub(super) fn wanted_window(&self) -> Option<u64> {
         match &self.state {
             ZstdState::Header(header) if header.window > self.granted => Some(header.window),
@@ -101,8 +102,7 @@ impl<R: BufRead> ZstdDecoder<R> {
         }
     }
 
-    /// Decompresses what fits the buffer; returns 0 at the end, and where a frame waits for a
-    /// grant.
+    /// Decompresses into the buffer. Returns 0 at the end, and where a frame waits for a grant.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         if buffer.is_empty() {
             return Ok(0);
@@ -126,7 +126,7 @@ impl<R: BufRead> ZstdDecoder<R> {
         }
     }
 
-    /// Reads the header of the next frame that is not to be skipped.
+    /// Reads the header of the next frame, and skips skippable frames. Returns `None` at the end.
     fn next_header(&mut self) -> Result<Option<FrameHeader>, StreamError> {
         loop {
             let mut magic = [0; 4];
@@ -149,7 +149,7 @@ impl<R: BufRead> ZstdDecoder<R> {
         }
     }
 
-    /// Reads the header after `Magic_Number`.
+    /// Reads the part of a frame's header after `Magic_Number`.
     fn read_header(&mut self) -> Result<FrameHeader, StreamError> {
         let mut bytes = [0; MAX_HEADER_LEN];
         let mut len = MAGIC.len();
@@ -182,7 +182,7 @@ impl<R: BufRead> ZstdDecoder<R> {
             _ => Some(field(8)?),
         };
         if is_single_segment {
-            window = content.expect("a single segment says its length");
+            window = content.expect("the header of a single segment has its length");
         }
         if let Ok(id @ 1..) = u32::try_from(dictionary) {
             return Err(StreamError::Decode(DecodeError::Dictionary { id }));
@@ -198,7 +198,7 @@ impl<R: BufRead> ZstdDecoder<R> {
         })
     }
 
-    /// Begins a frame.
+    /// Passes the header of a frame to the decoder.
     fn start_frame(&mut self, header: &FrameHeader, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let window = header.window;
         let mut input = InBuffer::around(&header.bytes[..header.len]);
@@ -212,8 +212,8 @@ impl<R: BufRead> ZstdDecoder<R> {
         Ok(output.pos())
     }
 
-    /// Decompresses what fits the buffer, one block at a time: so that no content is lost to an
-    /// error in the next one.
+    /// Decompresses into the buffer, one block at a time: an error in a block must not lose the
+    /// content of the one before.
     fn decompress(&mut self, window: u64, hint: usize, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let input = self.blob.fill_buf()?;
         let is_over = input.is_empty();
@@ -233,7 +233,7 @@ impl<R: BufRead> ZstdDecoder<R> {
     }
 }
 
-/// The meaning of an error of libzstd.
+/// Converts an error code of libzstd.
 fn zstd_error(code: usize, window: u64) -> StreamError {
     // An error is the negative of its code (`ZSTD_getErrorCode`).
     let is = |error: ZSTD_ErrorCode| code == (error as usize).wrapping_neg();
@@ -254,7 +254,7 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    /// A frame that asks for a window of this form (`Window_Descriptor`), and needs less.
+    /// Returns a frame with this `Window_Descriptor`, which needs less.
     fn frame(descriptor: u8) -> Vec<u8> {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
         encoder.include_contentsize(false).unwrap();
@@ -264,7 +264,7 @@ mod tests {
         frame
     }
 
-    /// The header of a frame whose window is its content, of this many bytes.
+    /// Returns the header of a frame with a single segment of `len` bytes.
     fn single_segment(len: u64) -> Vec<u8> {
         [&MAGIC, &[0b1110_0000][..], &len.to_le_bytes()].concat()
     }
@@ -319,7 +319,7 @@ mod tests {
         of_window(u64::MAX, &single_segment(u64::MAX));
     }
 
-    /// A decoder keeps no more than all of the content.
+    /// A decoder never keeps more than all of the content.
     #[test]
     fn content_shorter_than_its_window_needs_only_its_length() {
         let mut encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();

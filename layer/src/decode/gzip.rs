@@ -1,4 +1,8 @@
-//! The members of a gzip stream (RFC 1952).
+//! Decodes the members of a gzip stream (RFC 1952).
+//!
+//! Members are parsed here, and a library only inflates their data. So the CRC-32 can be left to
+//! another thread: the decoder is the stage for which all others wait. The CRC-32 of the whole
+//! content follows from those that the members declare.
 
 use std::io::BufRead;
 
@@ -9,18 +13,18 @@ use zlib_rs::crc32::{crc32, crc32_combine};
 use super::counting_reader::CountingReader;
 use super::error::{StreamError, StreamFault, StreamPart};
 
-/// `ID1`, `ID2`, and the only `CM`.
+/// `ID1`, `ID2`, and the only defined `CM`.
 const MAGIC: [u8; 3] = [0x1f, 0x8b, 8];
 
 bitflags! {
-    /// `FLG`: what the header has besides.
+    /// Optional fields of the header (`FLG`).
     #[derive(Clone, Copy)]
     struct Flags: u8 {
-        /// The content may be text, which means nothing.
+        /// The content may be text. Ignored.
         const FTEXT = 1 << 0;
         /// A checksum of the header.
         const FHCRC = 1 << 1;
-        /// Fields, as of eStargz.
+        /// Extra fields, such as those of eStargz.
         const FEXTRA = 1 << 2;
         /// A name that ends with a zero.
         const FNAME = 1 << 3;
@@ -29,10 +33,10 @@ bitflags! {
     }
 }
 
-/// What all members hold, one after the other.
+/// Decoder of a gzip stream: the content of all members, one after the other.
 ///
-/// Zeros after the last one are padding, which GNU gzip and umoci accept too: there are builders that write it. Anything else is
-/// an error: it might be a member that was damaged.
+/// Zeros after the last member are padding: some builders write it, and GNU gzip and umoci accept
+/// it. Anything else after a member is an error, as it might be a damaged member.
 pub(super) struct GzipDecoder<R> {
     blob: CountingReader<R>,
     deflate: Decompress,
@@ -40,22 +44,22 @@ pub(super) struct GzipDecoder<R> {
     crc_mode: CrcMode,
 }
 
-/// A place in the stream.
+/// Position of a [`GzipDecoder`] in its stream.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum GzipState {
     /// Before a member, or at the end.
     Between,
-    /// Amid the deflate data of a member.
+    /// Inside of the deflate data of a member.
     Data,
     /// Before the trailer of a member.
     Trailer,
 }
 
-/// What becomes of the CRC-32 of each member.
+/// Treatment of the CRC-32 that members declare.
 enum CrcMode {
-    /// It is held against that of the content, which for this member is so far this.
+    /// Each member's is compared with that of its content, of which this is the value so far.
     Verify(u32),
-    /// It is taken for right. That of all that the members hold is then this.
+    /// Each member's is trusted. This is the CRC-32 of the content of all members so far.
     Trust(u32),
 }
 
@@ -74,12 +78,14 @@ impl<R: BufRead> GzipDecoder<R> {
         }
     }
 
-    /// Leaves it to the reader to hold all that it has read against [`GzipDecoder::checksum`].
+    /// Does not verify checksums. The caller compares all that it read with
+    /// [`GzipDecoder::declared_checksum`].
     pub(super) fn trust_checksums(&mut self) {
         self.crc_mode = CrcMode::Trust(0);
     }
 
-    /// The CRC-32 that everything must have that was read up to the end of a member, if that is the reader's business.
+    /// Returns the declared CRC-32 of all content up to the end of the last complete member.
+    /// Returns `None` if the decoder verifies checksums itself.
     pub(super) fn declared_checksum(&self) -> Option<u32> {
         match self.crc_mode {
             CrcMode::Verify(_) => None,
@@ -87,12 +93,12 @@ impl<R: BufRead> GzipDecoder<R> {
         }
     }
 
-    /// Compressed bytes that were read.
+    /// Returns the number of compressed bytes that were read.
     pub(super) fn read_count(&self) -> u64 {
         self.blob.count()
     }
 
-    /// Decompresses what fits the buffer; returns 0 at the end.
+    /// Decompresses into the buffer. Returns 0 at the end.
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         if buffer.is_empty() {
             return Ok(0);
@@ -113,7 +119,7 @@ impl<R: BufRead> GzipDecoder<R> {
         }
     }
 
-    /// Begins the next member; returns whether there is one.
+    /// Reads the header of the next member. Returns false at the end of the stream.
     fn start_member(&mut self) -> Result<bool, StreamError> {
         match self.blob.fill_buf()? {
             [] => return Ok(false),
@@ -129,7 +135,7 @@ impl<R: BufRead> GzipDecoder<R> {
         Ok(true)
     }
 
-    /// Decompresses what fits the buffer. No content is lost to an error behind it.
+    /// Inflates into the buffer. Content before an error is returned first.
     fn inflate(&mut self, buffer: &mut [u8]) -> Result<usize, StreamError> {
         let input = self.blob.fill_buf()?;
         if input.is_empty() {
@@ -137,7 +143,7 @@ impl<R: BufRead> GzipDecoder<R> {
         }
         let (before_in, before_out) = (self.deflate.total_in(), self.deflate.total_out());
         let status = self.deflate.decompress(input, buffer, FlushDecompress::None);
-        let index = |total: u64| usize::try_from(total).expect("it is within a buffer");
+        let index = |total: u64| usize::try_from(total).expect("the count is at most the length of a buffer");
         let read = index(self.deflate.total_in() - before_in);
         let written = index(self.deflate.total_out() - before_out);
         self.blob.consume(read);
@@ -154,7 +160,7 @@ impl<R: BufRead> GzipDecoder<R> {
         Ok(written)
     }
 
-    /// Holds what came out of a member against its end.
+    /// Compares the content of a member with its trailer.
     fn end_member(&mut self) -> Result<(), StreamError> {
         let mut trailer = [[0; 4]; 2];
         self.blob
@@ -175,7 +181,7 @@ impl<R: BufRead> GzipDecoder<R> {
     }
 }
 
-/// Reads the header of a member, of which nothing matters.
+/// Reads the header of a member. Its fields are checked, and otherwise ignored.
 fn read_header<R: BufRead>(blob: &mut CountingReader<R>) -> Result<(), StreamError> {
     let mut header = MemberHeader { blob, crc: 0 };
     let mut fixed = [0; 10];
@@ -216,7 +222,7 @@ fn read_header<R: BufRead>(blob: &mut CountingReader<R>) -> Result<(), StreamErr
     Ok(())
 }
 
-/// A header that is being read.
+/// A reader of a member's header, which computes the checksum of the header.
 struct MemberHeader<'a, R> {
     blob: &'a mut CountingReader<R>,
     crc: u32,
@@ -237,7 +243,7 @@ impl<R: BufRead> MemberHeader<'_, R> {
     }
 }
 
-/// Reads zeros to the end.
+/// Reads zeros up to the end of the stream.
 fn skip_padding<R: BufRead>(blob: &mut CountingReader<R>) -> Result<(), StreamError> {
     loop {
         let len = match blob.fill_buf()? {
