@@ -5,8 +5,8 @@
 //! 1. **Read.** [`Applier::add`] takes the entries in the tar's order, up to the end of the tar.
 //!    File contents are written to the image at once. Whiteouts and all other entries go to two
 //!    lists, and the tree stays as the lower layers left it.
-//! 2. **Hold.** The target of each hard link is looked up in the lower tree. Its inode is held, so
-//!    that it survives a whiteout of the same layer.
+//! 2. **Hold.** If the layer has whiteouts, the target of each hard link is looked up in the lower
+//!    tree. Its inode is held, so that it survives a whiteout of the same layer.
 //! 3. **Hide.** Whiteouts are applied to the lower tree: see [`whiteouts`](super::whiteouts).
 //! 4. **Place.** The other entries are placed in the tree, in the tar's order.
 //! 5. **Release.** Held inodes that got no new name are dropped, and their contents freed.

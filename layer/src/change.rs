@@ -7,7 +7,7 @@
 //!
 //! - Attributes that Linux does not allow on the file: `user.*` of symlinks, devices and pipes,
 //!   `system.*` except for ACLs on files that can have one, and all outside of Linux's namespaces,
-//!   such as `com.apple.*`. e2fsck would report the block of the latter as corrupt.
+//!   such as `com.apple.*`. e2fsck would report a block with the latter as corrupt.
 //! - `trusted.overlay.*` and `user.overlay.*`. overlayfs writes them into the directories that it
 //!   is mounted from, and they get into layers by mistake. An overlay on top of the image would
 //!   fail with them (EPERM, or EIO for `metacopy`).

@@ -71,7 +71,7 @@ pub enum LayerErrorKind {
         missing: u64,
     },
     /// The layer does not begin with a tar header.
-    #[error("the layer is not a tar archive, neither plain nor in gzip or zstd")]
+    #[error("the layer is not a tar archive (plain, gzip or zstd)")]
     NotATar,
     /// The checksum of a header is wrong.
     #[error("wrong checksum of a tar header: the layer is damaged")]

@@ -10,8 +10,8 @@ use guest_configuration::Directory;
 #[repr(transparent)]
 pub(crate) struct Configuration(guest_configuration::Configuration);
 
-/// Placeholder at the end of the file, which the builder replaces. A program with the placeholder
-/// does not start: see [`Configuration::get`].
+/// Placeholder at the end of the file, which the builder replaces. A program that still has it
+/// panics: see [`Configuration::get`].
 #[used]
 #[unsafe(link_section = ".configuration")]
 static CONFIGURATION: Configuration = Configuration(guest_configuration::Configuration {
@@ -122,7 +122,7 @@ pub(crate) fn path_of(directory: &Directory) -> &CStr {
 ///
 /// # Safety
 ///
-/// There must be one.
+/// The address must be that of a string.
 unsafe fn string<'a>(address: u64) -> &'a CStr {
     // SAFETY: as promised.
     unsafe { CStr::from_ptr(pointer(address)) }
@@ -132,7 +132,7 @@ unsafe fn string<'a>(address: u64) -> &'a CStr {
 ///
 /// # Safety
 ///
-/// There must be `count` of them.
+/// The address must be that of `count` elements.
 unsafe fn list<'a, T>(address: u64, count: u64) -> &'a [T] {
     // SAFETY: as promised.
     unsafe { slice::from_raw_parts(pointer(address), usize::try_from(count).unwrap_or(0)) }

@@ -24,7 +24,7 @@ mod x86_64 {
     ///
     /// # Safety
     ///
-    /// What the call reads and writes must be there to be read and written.
+    /// The memory that the call reads and writes must be valid for that.
     pub(crate) unsafe fn call(number: usize, arguments: [usize; 5]) -> isize {
         let [first, second, third, fourth, fifth] = arguments;
         let result;
@@ -97,7 +97,7 @@ mod aarch64 {
     ///
     /// # Safety
     ///
-    /// What the call reads and writes must be there to be read and written.
+    /// The memory that the call reads and writes must be valid for that.
     pub(crate) unsafe fn call(number: usize, arguments: [usize; 5]) -> isize {
         let [first, second, third, fourth, fifth] = arguments;
         let result;

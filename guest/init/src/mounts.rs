@@ -53,8 +53,8 @@ fn mount_unless_mounted(kind: &CStr, target: &CStr, flags: usize, options: &CStr
     }
 }
 
-/// Remounts the root writable. The kernel mounts it read-only by default, so that is only kept if
-/// its command line has `ro`.
+/// Remounts the root writable, unless the kernel command line has `ro`. Without a word for either,
+/// the kernel mounts the root read-only.
 fn make_root_writable() {
     if syscall::is_writable(c"/") || files::kernel_command_line_has(b"ro") {
         return;

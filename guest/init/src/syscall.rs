@@ -309,8 +309,8 @@ pub(crate) unsafe fn execute(
         .unwrap_or(Errno::ACCESS)
 }
 
-/// Reaps a child. Returns its number and status, `None` while all live, and an error without
-/// children.
+/// Reaps a child. Returns its number and status, `None` while all children live, and an
+/// error without children.
 pub(crate) fn reap() -> Result<Option<(usize, u32)>, Errno> {
     let mut status = 0_u32;
     let start = ptr::from_mut(&mut status) as usize;
