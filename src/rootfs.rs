@@ -478,7 +478,7 @@ impl<'a> Build<'a> {
         let begun = Instant::now();
         let mut tar = pipeline.open(index)?;
         let mut options = LayerOptions::default();
-        options.newest = self.options.newest;
+        options.max_time = self.options.newest;
         options.cancel = self.cancel.clone();
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();

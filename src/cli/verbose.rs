@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(text.matches("forged").count(), 6, "{text:?}");
         let obeyed: Vec<_> = text
             .chars()
-            .filter(|character| layer::text::is_obeyed(*character))
+            .filter(|character| layer::text::is_terminal_control(*character))
             .collect();
         assert_eq!(obeyed, ['\n', '\n'], "{text:?}");
         assert!(text.contains(r"\u{1b}[2J"), "{text}");

@@ -97,7 +97,7 @@ impl AppliedLayer {
             summary,
         } = self;
         let layer = || digest.clone();
-        let differs = Compression::announced(media_type).is_some_and(|announced| announced != *compression);
+        let differs = Compression::from_media_type(media_type).is_some_and(|announced| announced != *compression);
         let warnings = [
             differs.then(|| Warning::Compression {
                 layer: layer(),

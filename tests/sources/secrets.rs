@@ -361,7 +361,7 @@ fn a_redirect_with_user_and_password_takes_neither_along() {
     });
     let printed = build(&server, &json!({}), &[]);
     assert!(
-        printed.contains("no tar archive"),
+        printed.contains("not a tar archive"),
         "the layer came, and is a text: {printed}"
     );
     assert!(!printed.contains("pa55-f00d"), "{printed}");

@@ -131,7 +131,7 @@ impl Described {
                     match record? {
                         (b"path", value) => self.name = given(value),
                         (b"linkpath", value) => self.target = given(value),
-                        (b"size", value) => self.len = pax::size(value)?,
+                        (b"size", value) => self.len = pax::parse_size(value)?,
                         _ => {}
                     }
                 }

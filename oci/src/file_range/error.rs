@@ -62,7 +62,7 @@ impl Failure for FileError {
             Self::Read { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => "make it readable for you".into(),
                 io::ErrorKind::NotFound => "check the path".into(),
-                _ => match DecodeError::of(source)? {
+                _ => match DecodeError::find_in(source)? {
                     DecodeError::Stream { .. } => MAKE_ARCHIVE_AGAIN.into(),
                     error => return error.hint(),
                 },

@@ -56,7 +56,7 @@ impl TarCheck for DiffIdCheck<'_> {
 
     fn expect(&self, said: Option<DeclaredChecksum>) -> io::Result<()> {
         match self.checksum.zip(said) {
-            Some((checksum, said)) => Ok(checksum.expect(said)?),
+            Some((checksum, said)) => Ok(checksum.verify(said)?),
             None => Ok(()),
         }
     }

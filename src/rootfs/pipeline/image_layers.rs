@@ -60,13 +60,13 @@ impl LayerSource for ImageLayers<'_> {
     fn decoder(&self, index: usize, blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure> {
         let layer = &self.layers[index];
         if layer.is_unpacked() {
-            let compression = Compression::announced(&layer.media_type).unwrap_or(Compression::None);
+            let compression = Compression::from_media_type(&layer.media_type).unwrap_or(Compression::None);
             return Ok((compression, None));
         }
         let decoder = layer::decode(blob, &layer.media_type)?;
         let compression = decoder.compression();
         // The checksums of gzip are computed by the check of the tar.
-        Ok((compression, Some(Box::new(decoder.believing_checksums()))))
+        Ok((compression, Some(Box::new(decoder.trusting_checksums()))))
     }
 
     fn tar_check(&self, index: usize) -> Box<dyn TarCheck + '_> {
@@ -84,7 +84,7 @@ impl<R: BufRead + Send> TarDecoder for Decoder<R> {
     }
 
     fn checksum(&self) -> Option<DeclaredChecksum> {
-        Decoder::checksum(self)
+        Decoder::declared_checksum(self)
     }
 }
 

@@ -1,16 +1,16 @@
-//! Compressed bytes, counted as a decoder takes them.
+//! A reader of compressed bytes for decoders, which counts them.
 
 use std::io::{self, BufRead};
 
-use super::error::{Stop, StreamPart};
+use super::error::{StreamError, StreamPart};
 
-/// A reader that counts the bytes that were taken of it.
-pub(super) struct Counted<R> {
+/// A reader that counts the bytes that were consumed.
+pub(super) struct CountingReader<R> {
     inner: R,
     count: u64,
 }
 
-impl<R: BufRead> Counted<R> {
+impl<R: BufRead> CountingReader<R> {
     pub(super) fn new(inner: R) -> Self {
         Self { inner, count: 0 }
     }
@@ -19,39 +19,40 @@ impl<R: BufRead> Counted<R> {
         self.inner
     }
 
-    /// Bytes that were taken so far.
+    /// Returns the number of bytes consumed so far.
     pub(super) fn count(&self) -> u64 {
         self.count
     }
 
-    /// Returns bytes that come next, none at the end.
+    /// Returns the next bytes, without consuming them. Empty at the end.
     pub(super) fn fill_buf(&mut self) -> io::Result<&[u8]> {
         loop {
             match self.inner.fill_buf() {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                // Asked again, since the borrow checker lets no loop return what it borrows.
+                // Called again, since the borrow checker does not let a loop return what it
+                // borrows.
                 Ok(_) => return self.inner.fill_buf(),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Takes bytes.
+    /// Consumes bytes.
     pub(super) fn consume(&mut self, len: usize) {
         self.inner.consume(len);
         self.count += len as u64;
     }
 
-    /// Takes as many bytes as the buffer has, which belong to this part of the stream.
-    pub(super) fn take(&mut self, buffer: &mut [u8], part: StreamPart) -> Result<(), Stop> {
-        if self.take_some(buffer)? < buffer.len() {
-            return Err(Stop::truncated(part));
+    /// Fills the buffer. Fails with the name of `part` if the stream ends before.
+    pub(super) fn read_exact(&mut self, buffer: &mut [u8], part: StreamPart) -> Result<(), StreamError> {
+        if self.read_up_to(buffer)? < buffer.len() {
+            return Err(StreamError::truncated(part));
         }
         Ok(())
     }
 
-    /// Takes as many bytes as the buffer has, or all up to the end; returns how many.
-    pub(super) fn take_some(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads until the buffer is full or the stream ends. Returns the number of bytes read.
+    pub(super) fn read_up_to(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut filled = 0;
         while filled < buffer.len() {
             let available = self.fill_buf()?;
@@ -66,12 +67,12 @@ impl<R: BufRead> Counted<R> {
         Ok(filled)
     }
 
-    /// Takes this many bytes of a part of the stream, unseen.
-    pub(super) fn skip(&mut self, mut len: u64, part: StreamPart) -> Result<(), Stop> {
+    /// Skips `len` bytes. Fails with the name of `part` if the stream ends before.
+    pub(super) fn skip(&mut self, mut len: u64, part: StreamPart) -> Result<(), StreamError> {
         while len > 0 {
             let available = self.fill_buf()?.len();
             if available == 0 {
-                return Err(Stop::truncated(part));
+                return Err(StreamError::truncated(part));
             }
             let taken = usize::try_from(len).map_or(available, |len| len.min(available));
             self.consume(taken);

@@ -1,4 +1,4 @@
-//! The process that the init starts: what the config says, and what container engines add.
+//! The command that the init starts: its arguments, environment, working directory and stop signal.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -10,36 +10,37 @@ use super::{Init, signal};
 use oci::ExecutionConfig;
 
 const SHELL: &str = "/bin/sh";
-/// What Docker, containerd and podman set without a `PATH` in the config.
+/// Default of Docker, containerd and podman if the config has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const DEFAULT_STOP_SIGNAL: &str = "SIGTERM";
 
-/// Longest argument or variable, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
-const MAX_STRING_LEN: usize = 32 * 4096 - 1;
-/// Most bytes of arguments, variables and their addresses: a quarter of the 8 MiB of stack that the
-/// init has (execve(2), "Limits on size of arguments and environment").
+/// Longest argument or variable in bytes, without its NUL (`MAX_ARG_STRLEN`, 32 pages of 4 KiB).
+const MAX_ARGUMENT_LEN: usize = 32 * 4096 - 1;
+/// Largest size in bytes of arguments, variables and their addresses: a quarter of the 8 MiB of
+/// stack that the init has (execve(2), "Limits on size of arguments and environment").
 const MAX_TOTAL_LEN: usize = 2 << 20;
 /// Bytes of an address, which count since Linux 4.13.
 const ADDRESS_LEN: usize = 8;
 /// Bytes that the first line of a script may add (`BINPRM_BUF_SIZE`), besides its path.
 const MAX_SCRIPT_LINE_LEN: usize = 256;
-/// Longest path that a system call takes, without its NUL (`PATH_MAX`).
+/// Longest path of a system call in bytes, without its NUL (`PATH_MAX`).
 const MAX_PATH_LEN: usize = 4095;
 
-/// What runs, in which environment; no string holds a NUL.
+/// A command with its environment. Its strings do not hold a NUL.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
-    /// The command and its arguments; at least one.
+pub(super) struct GuestCommand {
+    /// The command and its arguments. Not empty.
     pub(super) arguments: Vec<Vec<u8>>,
-    /// Variables, `NAME=value`, each name once.
+    /// Variables in the form `NAME=value`. Each name occurs once.
     pub(super) environment: Vec<Vec<u8>>,
-    /// An absolute path.
+    /// Absolute path.
     pub(super) working_directory: Vec<u8>,
     pub(super) stop_signal: u32,
 }
 
-impl Process {
-    /// The process of an image, or that of a command in its shell.
+impl GuestCommand {
+    /// Returns the command of an image, or `init.exec` for the image's shell. `home` is the default
+    /// of `HOME`.
     pub(super) fn new(init: &Init, execution: &ExecutionConfig, home: &[u8]) -> Result<Self, GuestError> {
         let arguments = init.exec.as_ref().map_or_else(
             || {
@@ -54,23 +55,24 @@ impl Process {
         );
         let name = Some(execution.stop_signal.as_str()).filter(|name| !name.is_empty());
         let name = name.unwrap_or(DEFAULT_STOP_SIGNAL);
-        let stop_signal = signal::number(name).ok_or_else(|| GuestError::StopSignal { name: name.to_owned() })?;
-        // One that is relative begins at the root, as in Docker.
+        let stop_signal = signal::parse_signal(name).ok_or_else(|| GuestError::StopSignal { name: name.to_owned() })?;
+        // A relative path begins at the root, as in Docker.
         let working_directory = [b"/", execution.working_dir.trim_start_matches('/').as_bytes()].concat();
-        let process = Self {
+        let command = Self {
             arguments,
-            environment: environment(&execution.env, home)?,
+            environment: build_environment(&execution.env, home)?,
             working_directory,
             stop_signal,
         };
-        process.check_nul()?;
-        process.check_lens()?;
-        Ok(process)
+        command.check_nul()?;
+        command.check_lens()?;
+        Ok(command)
     }
 
-    /// Paths of the command, the first first: its own, or those that a name has in the directories
-    /// of `PATH`, of which an empty one is the current directory (execvp(3)).
-    fn candidates(&self) -> impl Iterator<Item = Vec<u8>> {
+    /// Returns the paths at which the init looks for the command, in this order: the command itself
+    /// if it is a path, else its name in each directory of `PATH`. An empty directory in `PATH` is
+    /// the current one (execvp(3)).
+    fn candidate_paths(&self) -> impl Iterator<Item = Vec<u8>> {
         let command = &self.arguments[0];
         let own = command.contains(&b'/').then(|| command.clone());
         let path = self
@@ -87,7 +89,7 @@ impl Process {
         own.into_iter().chain(joined)
     }
 
-    /// Refuses what the guest's `execve` and `chdir` would refuse.
+    /// Checks the lengths that `execve` and `chdir` in the guest will check.
     fn check_lens(&self) -> Result<(), GuestError> {
         check_path("the working directory", self.working_directory.len())?;
         let command = &self.arguments[0];
@@ -101,28 +103,28 @@ impl Process {
             });
         }
         for (number, argument) in self.arguments.iter().enumerate() {
-            if argument.len() > MAX_STRING_LEN {
+            if argument.len() > MAX_ARGUMENT_LEN {
                 return Err(GuestError::ArgumentTooLong {
                     number,
                     len: argument.len(),
-                    max: MAX_STRING_LEN,
+                    max: MAX_ARGUMENT_LEN,
                 });
             }
         }
         for variable in &self.environment {
-            if variable.len() > MAX_STRING_LEN {
+            if variable.len() > MAX_ARGUMENT_LEN {
                 let name = variable.split(|&byte| byte == b'=').next().unwrap_or_default();
                 return Err(GuestError::VariableTooLong {
                     name: String::from_utf8_lossy(name).into_owned(),
                     len: variable.len(),
-                    max: MAX_STRING_LEN,
+                    max: MAX_ARGUMENT_LEN,
                 });
             }
         }
         let strings = self.arguments.iter().chain(&self.environment);
         let strings = strings.map(|string| string.len() + 1 + ADDRESS_LEN).sum::<usize>();
-        // The path counts too, and that of a script twice: its interpreter gets it as an argument.
-        let longest_path = self.candidates().map(|path| path.len()).max().unwrap_or_default();
+        // The path counts too, and twice for a script: its interpreter gets it as an argument.
+        let longest_path = self.candidate_paths().map(|path| path.len()).max().unwrap_or_default();
         check_path("the command in a directory of PATH", longest_path)?;
         let len = strings + 2 * (longest_path + 1) + MAX_SCRIPT_LINE_LEN;
         if len > MAX_TOTAL_LEN {
@@ -134,6 +136,7 @@ impl Process {
         Ok(())
     }
 
+    /// Checks that no string holds a NUL.
     fn check_nul(&self) -> Result<(), GuestError> {
         let has_nul = |string: &Vec<u8>| string.contains(&0);
         let what = if self.arguments.iter().any(has_nul) {
@@ -149,7 +152,7 @@ impl Process {
     }
 }
 
-/// Refuses a path that is longer than a system call takes.
+/// Checks that a path is no longer than a system call allows.
 fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
     if len > MAX_PATH_LEN {
         return Err(GuestError::PathTooLong {
@@ -161,9 +164,10 @@ fn check_path(what: &'static str, len: usize) -> Result<(), GuestError> {
     Ok(())
 }
 
-/// The config's variables, of which the last of a name counts, a `PATH` and a `HOME`. An empty `HOME` is none, as in runc.
-fn environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
-    let mut variables = Variables::default();
+/// Returns the variables of the config, the last of each name, with defaults for `PATH` and `HOME`.
+/// An empty `HOME` counts as unset, as in runc.
+fn build_environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestError> {
+    let mut variables = Environment::default();
     variables.set(b"PATH", DEFAULT_PATH.as_bytes());
     for entry in entries {
         let (name, value) = entry
@@ -179,14 +183,15 @@ fn environment(entries: &[String], home: &[u8]) -> Result<Vec<Vec<u8>>, GuestErr
     Ok(variables.map(|(name, value)| [name, b"=", value].concat()).collect())
 }
 
-/// Variables in the order in which each was set first. A config may have a million.
+/// Variables, in the order in which they were set first. Setting one takes constant time: a config
+/// may have a million.
 #[derive(Default)]
-struct Variables<'a> {
+struct Environment<'a> {
     in_order: Vec<(&'a [u8], &'a [u8])>,
     positions: HashMap<&'a [u8], usize>,
 }
 
-impl<'a> Variables<'a> {
+impl<'a> Environment<'a> {
     fn get(&self, name: &[u8]) -> Option<&'a [u8]> {
         self.positions.get(name).map(|&position| self.in_order[position].1)
     }
@@ -209,7 +214,7 @@ mod tests {
     use super::*;
     use oci::Config;
 
-    fn process(config: serde_json::Value, exec: Option<&[u8]>) -> Result<Process, GuestError> {
+    fn command(config: serde_json::Value, exec: Option<&[u8]>) -> Result<GuestCommand, GuestError> {
         let mut image = json!({"rootfs": {"type": "layers"}});
         image["config"] = config;
         let execution = Config::parse(image.to_string().as_bytes()).unwrap().execution;
@@ -217,24 +222,24 @@ mod tests {
             path: "/init".parse().unwrap(),
             exec: exec.map(<[u8]>::to_vec),
         };
-        Process::new(&init, &execution, b"/home/ana")
+        GuestCommand::new(&init, &execution, b"/home/ana")
     }
 
     #[test]
     fn the_command_is_the_entrypoint_and_its_default_arguments() {
         let config = json!({"Entrypoint": ["/bin/e", "a b"], "Cmd": ["\n$\"'"]});
-        let run = process(config.clone(), None).unwrap();
+        let run = command(config.clone(), None).unwrap();
         assert_eq!(run.arguments, [&b"/bin/e"[..], b"a b", b"\n$\"'"]);
         assert_eq!(run.working_directory, b"/");
         assert_eq!(run.stop_signal, 15);
-        let run = process(config, Some(b"echo \xff")).unwrap();
+        let run = command(config, Some(b"echo \xff")).unwrap();
         assert_eq!(run.arguments, [&b"/bin/sh"[..], b"-c", b"echo \xff"]);
     }
 
     #[test]
     fn the_environment_is_that_of_a_container() {
         let environment = |env: serde_json::Value| {
-            let run = process(json!({"Cmd": ["x"], "Env": env}), None).unwrap();
+            let run = command(json!({"Cmd": ["x"], "Env": env}), None).unwrap();
             String::from_utf8(run.environment.join(&b'|')).unwrap()
         };
         let path = format!("PATH={DEFAULT_PATH}");
@@ -253,7 +258,7 @@ mod tests {
     #[test]
     fn a_config_that_no_engine_runs_is_an_error() {
         for entry in ["A", "=a", ""] {
-            let error = process(json!({"Cmd": ["x"], "Env": [entry]}), None).unwrap_err();
+            let error = command(json!({"Cmd": ["x"], "Env": [entry]}), None).unwrap_err();
             assert!(matches!(error, GuestError::Variable { .. }), "{entry:?}");
         }
         for config in [
@@ -261,17 +266,17 @@ mod tests {
             json!({"Cmd": ["x"], "Env": ["A=\0"]}),
             json!({"Cmd": ["x"], "WorkingDir": "/\0"}),
         ] {
-            assert!(matches!(process(config, None), Err(GuestError::Nul { .. })));
+            assert!(matches!(command(config, None), Err(GuestError::Nul { .. })));
         }
-        let error = process(json!({"Cmd": ["x"], "StopSignal": "SIGSTOPIT"}), None).unwrap_err();
+        let error = command(json!({"Cmd": ["x"], "StopSignal": "SIGSTOPIT"}), None).unwrap_err();
         assert!(matches!(error, GuestError::StopSignal { name } if name == "SIGSTOPIT"));
     }
 
     #[test]
     fn a_million_variables_take_no_longer_each_than_one() {
-        // A search for each would take minutes.
+        // A linear search for each would take minutes.
         let env: Vec<_> = (0..1_000_000).map(|index| format!("{index}=")).collect();
-        let variables = environment(&env, b"/").unwrap();
+        let variables = build_environment(&env, b"/").unwrap();
         assert_eq!(variables.len(), 1_000_002);
         assert_eq!(
             (&variables[1][..], &variables[1_000_000][..]),
@@ -280,9 +285,9 @@ mod tests {
     }
 
     #[test]
-    fn what_execve_refuses_is_an_error() {
+    fn arguments_that_execve_refuses_are_errors() {
         let text = |len: usize| "x".repeat(len);
-        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+        let refused = |config: serde_json::Value| command(config, None).map(drop).map_err(|error| error.to_string());
 
         assert_eq!(refused(json!({"Cmd": ["c", text(131_071)]})), Ok(()));
         let error = refused(json!({"Cmd": ["c", "a", text(131_072)]})).unwrap_err();
@@ -302,7 +307,7 @@ mod tests {
         let error = refused(json!({"Cmd": ["c"], "Env": [text(4 << 20)]})).unwrap_err();
         assert!(error.len() < 200, "{error}");
 
-        // Strings of 64 KiB with their NULs and addresses; the rest of 2 MiB is for the program's
+        // Strings of 64 KiB with their NULs and addresses. The rest of 2 MiB is for the program's
         // own and for a script.
         let many = |rest: usize| [vec!["/c".to_owned()], vec![text(65_527); 31], vec![text(rest)]].concat();
         let own =
@@ -311,14 +316,14 @@ mod tests {
         assert_eq!(refused(json!({"Entrypoint": many(left)})), Ok(()));
         let error = refused(json!({"Entrypoint": many(left + 1)})).unwrap_err();
         assert!(error.contains("2097153 bytes") && error.contains("2097152"), "{error}");
-        // Addresses alone.
+        // Addresses alone exceed the limit.
         let error = refused(json!({"Entrypoint": ["/c"], "Cmd": vec![""; 240_000]})).unwrap_err();
         assert!(error.contains("at most 2097152"), "{error}");
     }
 
     #[test]
     fn paths_that_no_system_call_takes_are_errors() {
-        let refused = |config: serde_json::Value| process(config, None).map(drop).map_err(|error| error.to_string());
+        let refused = |config: serde_json::Value| command(config, None).map(drop).map_err(|error| error.to_string());
         let path = |len: usize| format!("/{}", "d/".repeat(len))[..len].to_owned();
         assert_eq!(refused(json!({"Cmd": ["c"], "WorkingDir": path(4095)})), Ok(()));
         let error = refused(json!({"Cmd": ["c"], "WorkingDir": path(4096)})).unwrap_err();
@@ -341,8 +346,8 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_looked_for_in_path() {
-        let candidates = |config| process(config, None).unwrap().candidates().collect::<Vec<_>>();
+    fn a_command_name_is_searched_in_path() {
+        let candidates = |config| command(config, None).unwrap().candidate_paths().collect::<Vec<_>>();
         assert_eq!(
             candidates(json!({"Cmd": ["c"], "Env": ["PATH=/bin::/usr/bin"]})),
             [&b"/bin/c"[..], b"./c", b"/usr/bin/c"]
