@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use super::blob::Bytes;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::reference::{Choice, LocalReference};
-use super::{Bytes, Fetched, Local, Root};
+use super::source::{Fetched, Local, Root};
 
 /// A directory with a manifest, and blobs named by their hashes.
 pub(super) struct Directory {

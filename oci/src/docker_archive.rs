@@ -12,6 +12,7 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use super::archive::{Archive, ArchiveError};
+use super::blob::Bytes;
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
@@ -19,8 +20,8 @@ use super::file_range::{FileError, FileRange};
 use super::json;
 use super::manifest::{Entry, ManifestError};
 use super::reference::{Choice, LocalReference, RegistryReference};
+use super::source::{Fetched, Local, Root};
 use super::spool::Spool;
-use super::{Bytes, Fetched, Local, Root};
 use layer::{Compression, decode};
 
 pub use error::DockerArchiveError;

@@ -6,14 +6,16 @@ use std::io;
 use std::path::PathBuf;
 
 use super::archive::Archive;
+use super::blob::Bytes;
 use super::digest::{Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::json;
 use super::manifest::{Document, Entry, ManifestError};
+use super::platform::Platform;
 use super::reference::{LayoutReference, Version};
+use super::source::{Fetched, Local, Root};
 use super::spool::Spool;
-use super::{Bytes, Fetched, Local, Platform, Root};
 
 pub use error::LayoutError;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::blob::Bytes;
 use super::blobs::BlobStore;
 use super::digest::Digest;
 use super::file_range::FileRange;
@@ -10,7 +11,7 @@ use super::helper::Helper;
 use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
-use super::{BlobRef, Bytes, Fetched, ImageError, Layer, SourceOptions};
+use super::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
 
 /// A registry, and the store of what comes from it.
 pub(super) struct Remote {

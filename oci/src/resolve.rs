@@ -7,7 +7,8 @@ use tracing::{debug, info};
 use super::config::Config;
 use super::manifest::{Descriptor, Document, Entry, Index, Manifest, ManifestError};
 use super::platform::FAR;
-use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, ListedImage, Platform, Root, Source};
+use super::source::Root;
+use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, ListedImage, Platform, Source};
 
 /// How deep indexes may be nested.
 const MAX_DEPTH: usize = 4;

@@ -4,12 +4,14 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveError;
+use super::blob::Bytes;
 use super::digest::{Algorithm, Digest, VerifyingReader};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
+use super::image::Layer;
 use super::reference::{Choice, LocalReference};
+use super::source::{Local, Root};
 use super::spool::Spool;
-use super::{Bytes, Layer, Local, Root};
 use layer::{Compression, decode};
 
 /// The path that means standard input.
