@@ -1,7 +1,7 @@
 //! Archives that hold an image: tars, read where they are, by an index of their members.
 
 mod error;
-mod index;
+mod members;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::spool::Spool;
-use index::{IndexError, Member, clean, index};
 use layer::{Compression, decode};
+use members::{Member, MembersError, normalize_name, read_members};
 
 pub use error::ArchiveError;
 
@@ -36,16 +36,16 @@ pub(super) struct Archive {
 
 impl Archive {
     /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
-    /// `scratch`.
-    pub(super) fn open(path: &Path, scratch: &Spool) -> Result<Self, ImageError> {
-        let whole = plain(path, scratch)?;
+    /// `spool`.
+    pub(super) fn open(path: &Path, spool: &Spool) -> Result<Self, ImageError> {
+        let whole = open_uncompressed(path, spool)?;
         let mut reader = BufReader::new(whole);
-        let members = index(&mut reader).map_err(|error| {
+        let members = read_members(&mut reader).map_err(|error| {
             let path = path.to_owned();
             match error {
-                IndexError::Read(source) => ImageError::from(FileError::Read { path, source }),
-                IndexError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
-                IndexError::TooMany => ArchiveError::TooManyMembers { path }.into(),
+                MembersError::Read(source) => ImageError::from(FileError::Read { path, source }),
+                MembersError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
+                MembersError::TooMany => ArchiveError::TooManyMembers { path }.into(),
             }
         })?;
         Ok(Self {
@@ -61,8 +61,8 @@ impl Archive {
     }
 
     /// A file in it, through links if need be.
-    pub(super) fn get(&self, name: &str) -> Option<FileRange> {
-        let mut name = clean(name);
+    pub(super) fn find_file(&self, name: &str) -> Option<FileRange> {
+        let mut name = normalize_name(name);
         for _ in 0..MAX_LINKS {
             match self.members.get(&name)? {
                 Member::File { start, len } => {
@@ -76,21 +76,21 @@ impl Archive {
 }
 
 /// Opens a tar that may be compressed, as one that is not.
-fn plain(path: &Path, scratch: &Spool) -> Result<FileRange, ImageError> {
-    let mut section = FileRange::open(path)?;
+fn open_uncompressed(path: &Path, spool: &Spool) -> Result<FileRange, ImageError> {
+    let mut range = FileRange::open(path)?;
     let decode_failed = |source| ArchiveError::Decode {
         path: path.to_owned(),
         source,
     };
-    let mut decoder = decode(BufReader::new(&mut section), "").map_err(decode_failed)?;
+    let mut decoder = decode(BufReader::new(&mut range), "").map_err(decode_failed)?;
     if decoder.compression() == Compression::None {
-        section.rewind().map_err(|source| FileError::Read {
+        range.rewind().map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-        return Ok(section);
+        return Ok(range);
     }
-    Ok(scratch.spool(&mut decoder, path)?)
+    Ok(spool.spool(&mut decoder, path)?)
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {
         let mut content = String::new();
-        archive.get(name)?.read_to_string(&mut content).unwrap();
+        archive.find_file(name)?.read_to_string(&mut content).unwrap();
         Some(content)
     }
 

@@ -61,7 +61,7 @@ impl Config {
     ///
     /// [`ManifestError`] when it is not JSON, or not the config of an image.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let text = json::text_of(json);
+        let text = json::lossy_text(json);
         let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         object.get("history", |history| json::list(history, json::object))?;
         let config = Self {
@@ -70,9 +70,9 @@ impl Config {
             variant: object.get("variant", json::text)?,
             created: object.get("created", json::text)?,
             execution: object.get_or_default("config", ExecutionConfig::read)?,
-            rootfs: object.need("rootfs", RootfsConfig::read)?,
+            rootfs: object.require("rootfs", RootfsConfig::read)?,
         };
-        if !is_layers(&config.rootfs.kind) {
+        if !is_layers_type(&config.rootfs.kind) {
             return Err(ManifestError::RootfsType {
                 kind: config.rootfs.kind,
             });
@@ -82,8 +82,8 @@ impl Config {
 
     /// Returns whether a blob is the config of an image, right or wrong: nothing else has a root
     /// file system of layers.
-    pub(super) fn is_likely(json: &[u8]) -> bool {
-        let text = json::text_of(json);
+    pub(super) fn is_image_config(json: &[u8]) -> bool {
+        let text = json::lossy_text(json);
         let Ok(document) = json::document(&text) else {
             return false;
         };
@@ -91,14 +91,14 @@ impl Config {
             config.get("rootfs", |rootfs| {
                 let rootfs = json::object(rootfs)?;
                 let kind = rootfs.get_or_default("type", json::text)?;
-                Ok(is_layers(&kind) && (rootfs.has("type") || rootfs.has("diff_ids")))
+                Ok(is_layers_type(&kind) && (rootfs.contains("type") || rootfs.contains("diff_ids")))
             })
         });
         rootfs == Ok(Some(true))
     }
 
     /// What there is to say of one layer without a config.
-    pub(super) fn of_layer(platform: &Platform, diff_id: Digest) -> Self {
+    pub(super) fn for_single_layer(platform: &Platform, diff_id: Digest) -> Self {
         Self {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
@@ -113,15 +113,15 @@ impl Config {
     }
 
     /// Returns the platform that the image was built for; what the config leaves out is that of
-    /// `otherwise`.
+    /// `fallback`.
     ///
     /// # Errors
     ///
     /// [`ManifestError::Platform`] when it is not one that there can be.
-    pub fn platform(&self, otherwise: &Platform) -> Result<Platform, ManifestError> {
-        let os = if self.os.is_empty() { &otherwise.os } else { &self.os };
+    pub fn platform(&self, fallback: &Platform) -> Result<Platform, ManifestError> {
+        let os = if self.os.is_empty() { &fallback.os } else { &self.os };
         let (architecture, variant) = if self.architecture.is_empty() {
-            (&otherwise.architecture, &otherwise.variant)
+            (&fallback.architecture, &fallback.variant)
         } else {
             (&self.architecture, &self.variant)
         };
@@ -130,7 +130,7 @@ impl Config {
 
     /// Returns the platform that the config names, as written, if it is not `listed`. What it
     /// leaves out contradicts nothing.
-    pub(super) fn other_platform(&self, listed: &Platform) -> Option<String> {
+    pub(super) fn conflicting_platform(&self, listed: &Platform) -> Option<String> {
         let given = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
         let os = given(&self.os).unwrap_or_else(|| listed.os.clone());
         let architecture = given(&self.architecture).unwrap_or_else(|| listed.architecture.clone());
@@ -145,7 +145,7 @@ impl Config {
     }
 
     /// Returns whether the config says all of the platform.
-    pub(super) fn says_platform(&self) -> bool {
+    pub(super) fn names_platform(&self) -> bool {
         !self.os.is_empty() && !self.architecture.is_empty()
     }
 }
@@ -158,9 +158,9 @@ impl ExecutionConfig {
         }
         Ok(Self {
             user: object.get_or_default("User", json::text)?,
-            env: object.get_or_default("Env", json::words)?,
-            entrypoint: object.get_or_default("Entrypoint", json::words)?,
-            cmd: object.get_or_default("Cmd", json::words)?,
+            env: object.get_or_default("Env", json::text_or_list)?,
+            entrypoint: object.get_or_default("Entrypoint", json::text_or_list)?,
+            cmd: object.get_or_default("Cmd", json::text_or_list)?,
             working_dir: object.get_or_default("WorkingDir", json::text)?,
             stop_signal: object.get_or_default("StopSignal", json::text)?,
             labels: object.get_or_default("Labels", |labels| json::map(labels, json::text))?,
@@ -179,7 +179,7 @@ impl RootfsConfig {
 }
 
 /// Returns whether `rootfs.type` is the one that there is, or left out.
-fn is_layers(kind: &str) -> bool {
+fn is_layers_type(kind: &str) -> bool {
     matches!(kind, "" | "layers")
 }
 
@@ -240,7 +240,7 @@ mod tests {
             let config = Config::parse(config.to_string().as_bytes()).unwrap();
             assert_eq!(config.platform(&s390x()).unwrap().to_string(), expected, "{said}");
             let is_said = said["os"] == "Linux";
-            assert_eq!(config.says_platform(), is_said, "{said}");
+            assert_eq!(config.names_platform(), is_said, "{said}");
         }
         let config = Config::parse(br#"{"os": "a b", "rootfs": {"type": "layers"}}"#).unwrap();
         assert!(matches!(config.platform(&s390x()), Err(ManifestError::Platform(_))));
@@ -338,7 +338,7 @@ mod tests {
             (json!({"os": "a b", "architecture": "arm"}), Some("a b/arm")),
         ] {
             let config = config_of(&said).unwrap();
-            assert_eq!(config.other_platform(&listed).as_deref(), expected, "{said}");
+            assert_eq!(config.conflicting_platform(&listed).as_deref(), expected, "{said}");
         }
     }
 

@@ -88,12 +88,12 @@ impl Digest {
     /// # Errors
     ///
     /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
-    pub fn check(&self, content: &[u8], size: Option<u64>) -> Result<(), DigestError> {
+    pub fn verify(&self, content: &[u8], size: Option<u64>) -> Result<(), DigestError> {
         let actual = content.len() as u64;
         if let Some(expected) = size.filter(|&expected| expected != actual) {
             return Err(DigestError::SizeMismatch { expected, actual });
         }
-        self.expect(Self::of(self.algorithm, content))
+        self.verify_equal(Self::of(self.algorithm, content))
     }
 
     /// Demands that this is the digest of some content.
@@ -101,7 +101,7 @@ impl Digest {
     /// # Errors
     ///
     /// [`DigestError::DigestMismatch`].
-    pub fn expect(&self, actual: Self) -> Result<(), DigestError> {
+    pub fn verify_equal(&self, actual: Self) -> Result<(), DigestError> {
         if *self == actual {
             return Ok(());
         }
@@ -283,7 +283,7 @@ pub struct DigestVerifier {
     expected: Digest,
     size: Option<u64>,
     hasher: Hasher,
-    seen: u64,
+    byte_count: u64,
 }
 
 impl DigestVerifier {
@@ -295,7 +295,7 @@ impl DigestVerifier {
             expected,
             size,
             hasher,
-            seen: 0,
+            byte_count: 0,
         }
     }
 
@@ -305,16 +305,16 @@ impl DigestVerifier {
     ///
     /// [`DigestError::SizeMismatch`] with the first bytes beyond the size.
     pub fn update(&mut self, bytes: &[u8]) -> Result<(), DigestError> {
-        self.seen = self.seen.saturating_add(bytes.len() as u64);
-        self.within_size()?;
+        self.byte_count = self.byte_count.saturating_add(bytes.len() as u64);
+        self.check_size()?;
         self.hasher.update(bytes);
         Ok(())
     }
 
     /// Returns how many bytes came so far.
     #[must_use]
-    pub fn seen(&self) -> u64 {
-        self.seen
+    pub fn byte_count(&self) -> u64 {
+        self.byte_count
     }
 
     /// Compares what came with what was expected.
@@ -323,20 +323,20 @@ impl DigestVerifier {
     ///
     /// [`DigestError::SizeMismatch`] and [`DigestError::DigestMismatch`].
     pub fn finish(self) -> Result<(), DigestError> {
-        if let Some(expected) = self.size.filter(|&expected| expected != self.seen) {
+        if let Some(expected) = self.size.filter(|&expected| expected != self.byte_count) {
             return Err(DigestError::SizeMismatch {
                 expected,
-                actual: self.seen,
+                actual: self.byte_count,
             });
         }
-        self.expected.expect(self.hasher.finish())
+        self.expected.verify_equal(self.hasher.finish())
     }
 
-    fn within_size(&self) -> Result<(), DigestError> {
+    fn check_size(&self) -> Result<(), DigestError> {
         match self.size {
-            Some(expected) if self.seen > expected => Err(DigestError::SizeMismatch {
+            Some(expected) if self.byte_count > expected => Err(DigestError::SizeMismatch {
                 expected,
-                actual: self.seen,
+                actual: self.byte_count,
             }),
             _ => Ok(()),
         }
@@ -350,7 +350,7 @@ impl DigestVerifier {
 #[derive(Debug)]
 pub struct VerifyingReader<R> {
     reader: R,
-    check: DigestVerifier,
+    verifier: DigestVerifier,
 }
 
 impl<R: Read> VerifyingReader<R> {
@@ -358,7 +358,7 @@ impl<R: Read> VerifyingReader<R> {
     pub fn new(reader: R, digest: Digest, size: Option<u64>) -> Self {
         Self {
             reader,
-            check: DigestVerifier::new(digest, size),
+            verifier: DigestVerifier::new(digest, size),
         }
     }
 
@@ -379,7 +379,7 @@ impl<R: Read> VerifyingReader<R> {
     ///
     /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
     pub fn finish(self) -> Result<R, DigestError> {
-        self.check.finish()?;
+        self.verifier.finish()?;
         Ok(self.reader)
     }
 }
@@ -387,9 +387,9 @@ impl<R: Read> VerifyingReader<R> {
 impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        self.check.within_size().map_err(invalid)?;
+        self.verifier.check_size().map_err(invalid)?;
         let count = self.reader.read(buffer)?;
-        self.check.update(&buffer[..count]).map_err(invalid)?;
+        self.verifier.update(&buffer[..count]).map_err(invalid)?;
         Ok(count)
     }
 }
@@ -527,13 +527,13 @@ mod tests {
 
     #[test]
     fn check_compares_size_before_digest() {
-        assert_eq!(digest(ABC).check(b"abc", Some(3)), Ok(()));
+        assert_eq!(digest(ABC).verify(b"abc", Some(3)), Ok(()));
         assert_eq!(
-            digest(ABC).check(b"abc", Some(4)),
+            digest(ABC).verify(b"abc", Some(4)),
             Err(DigestError::SizeMismatch { expected: 4, actual: 3 })
         );
         assert!(matches!(
-            digest(ABC).check(b"abd", None),
+            digest(ABC).verify(b"abd", None),
             Err(DigestError::DigestMismatch { .. })
         ));
     }

@@ -1,4 +1,4 @@
-//! Archives of `docker save`: docker's image/spec, "Combined Image JSON + Filesystem Changeset
+//! Archives of `docker save`: docker's image/spec, "Combined ArchivedImage JSON + Filesystem Changeset
 //! Format".
 //!
 //! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte
@@ -12,15 +12,15 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use super::archive::{Archive, ArchiveError};
-use super::blob::Bytes;
+use super::blob::BlobBytes;
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::json;
-use super::manifest::{Entry, ManifestError};
-use super::reference::{Choice, LocalReference, RegistryReference};
-use super::source::{Fetched, Local, Root};
+use super::manifest::{IndexEntry, ManifestError};
+use super::reference::{ImageSelector, LocalReference, RegistryReference};
+use super::source::{LocalImage, RawDocument, ReferenceTarget};
 use super::spool::Spool;
 use layer::{Compression, decode};
 
@@ -29,42 +29,42 @@ pub use error::DockerArchiveError;
 /// Most images that are looked at: each has a config of up to 4 MiB.
 const MAX_IMAGES: usize = 1000;
 
-/// An archive, and the images in it that can be meant: one, or one for each platform.
+/// An archive, and the images in it that can be matching: one, or one for each platform.
 pub(super) struct DockerArchive {
     path: PathBuf,
-    images: Vec<Image>,
+    images: Vec<ArchivedImage>,
     /// All images of the archive, for errors.
-    listing: Vec<String>,
+    all_images: Vec<String>,
 }
 
-struct Image {
+struct ArchivedImage {
     names: Vec<String>,
     /// Without media types of layers: the archive says none.
     manifest: Vec<u8>,
     /// Digest of the manifest that others make of it.
     digest: Digest,
     config: (Digest, Vec<u8>),
-    layers: BTreeMap<Digest, Layer>,
+    layers: BTreeMap<Digest, ArchivedLayer>,
 }
 
-struct Layer {
-    section: FileRange,
+struct ArchivedLayer {
+    range: FileRange,
     /// Uncompressed, as docker writes them; others also do otherwise.
     size: u64,
-    is_compressed: bool,
+    compressed: bool,
 }
 
 /// An image in `manifest.json`.
-struct Saved {
+struct SavedImage {
     config: String,
     repo_tags: Vec<String>,
     layers: Vec<String>,
 }
 
-impl Saved {
+impl SavedImage {
     /// Reads all of `manifest.json`.
     fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
-        let text = json::text_of(manifest);
+        let text = json::lossy_text(manifest);
         let images = json::document(&text).map_err(ManifestError::json)?;
         Ok(json::list(images, Self::read)?)
     }
@@ -73,7 +73,7 @@ impl Saved {
         let object = json::object(value)?;
         let names = |names| json::list(names, json::text);
         Ok(Self {
-            config: object.need("Config", json::text)?,
+            config: object.require("Config", json::text)?,
             repo_tags: object.get_or_default("RepoTags", names)?,
             layers: object.get_or_default("Layers", names)?,
         })
@@ -82,56 +82,60 @@ impl Saved {
 
 impl DockerArchive {
     /// Opens an archive, and finds the image that the reference means.
-    pub(super) fn open(reference: &LocalReference, scratch: &Spool) -> Result<Self, ImageError> {
-        let archive = Archive::open(&reference.path, scratch)?;
+    pub(super) fn open(reference: &LocalReference, spool: &Spool) -> Result<Self, ImageError> {
+        let archive = Archive::open(&reference.path, spool)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
-        let saved = Saved::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
-        let mut found: Vec<Image> = Vec::new();
-        let mut sizes = Sizes::new(scratch);
-        let mut meant = 0;
+        let saved = SavedImage::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
+        let mut found: Vec<ArchivedImage> = Vec::new();
+        let mut sizes = LayerSizes::new(spool);
+        let mut matching = 0;
         for (nr, saved) in saved.iter().enumerate() {
-            if !is_meant(reference.choice.as_ref(), nr, saved) {
+            if !matches_selector(reference.selector.as_ref(), nr, saved) {
                 continue;
             }
-            scratch.check()?;
-            meant += 1;
-            if meant > MAX_IMAGES {
+            spool.check()?;
+            matching += 1;
+            if matching > MAX_IMAGES {
                 return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
             }
-            let image = Image::read(&archive, saved, &mut sizes)?;
-            let is_wanted = match &reference.choice {
-                Some(Choice::Digest(digest)) => *digest == image.digest,
+            let image = ArchivedImage::read(&archive, saved, &mut sizes)?;
+            let is_wanted = match &reference.selector {
+                Some(ImageSelector::Digest(digest)) => *digest == image.digest,
                 _ => true,
             };
             if is_wanted && found.iter().all(|other| other.digest != image.digest) {
                 found.push(image);
             }
         }
-        let listing: Vec<_> = saved.iter().enumerate().map(describe).collect();
+        let all_images: Vec<_> = saved.iter().enumerate().map(describe_image).collect();
         let [first, others @ ..] = &found[..] else {
             return Err(DockerArchiveError::NoSuchImage {
                 path,
-                wanted: reference.choice.as_ref().map(ToString::to_string).unwrap_or_default(),
-                images: listing,
+                wanted: reference.selector.as_ref().map(ToString::to_string).unwrap_or_default(),
+                images: all_images,
             }
             .into());
         };
-        let is_tag = matches!(reference.choice, Some(Choice::Tag(_)));
-        let has_names = |other: &Image| !other.names.is_empty() && other.names == first.names;
+        let is_tag = matches!(reference.selector, Some(ImageSelector::Tag(_)));
+        let has_names = |other: &ArchivedImage| !other.names.is_empty() && other.names == first.names;
         if !is_tag && !others.iter().all(has_names) {
-            return Err(DockerArchiveError::Ambiguous { path, images: listing }.into());
+            return Err(DockerArchiveError::Ambiguous {
+                path,
+                images: all_images,
+            }
+            .into());
         }
         Ok(Self {
             path,
             images: found,
-            listing,
+            all_images,
         })
     }
 }
 
-impl Image {
-    fn read(archive: &Archive, saved: &Saved, sizes: &mut Sizes<'_>) -> Result<Self, ImageError> {
+impl ArchivedImage {
+    fn read(archive: &Archive, saved: &SavedImage, sizes: &mut LayerSizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
         let unusable = |error| ImageError::document(&saved.config, error);
@@ -176,34 +180,34 @@ impl Image {
 
 /// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
 /// for more bytes than are kept of any archive.
-struct Sizes<'a> {
-    scratch: &'a Spool,
+struct LayerSizes<'a> {
+    spool: &'a Spool,
     known: BTreeMap<String, u64>,
     total: u64,
 }
 
-impl<'a> Sizes<'a> {
-    fn new(scratch: &'a Spool) -> Self {
+impl<'a> LayerSizes<'a> {
+    fn new(spool: &'a Spool) -> Self {
         Self {
-            scratch,
+            spool,
             known: BTreeMap::new(),
             total: 0,
         }
     }
 
-    fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
-        let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
+    fn layer(&mut self, archive: &Archive, name: &str) -> Result<ArchivedLayer, ImageError> {
+        let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
-        let whole = BufReader::new(self.scratch.cancellable(section.clone()));
+        let whole = BufReader::new(self.spool.cancellable(range.clone()));
         let decoder = decode(whole, "").map_err(|source| ArchiveError::Layer { path: path(), source })?;
-        let is_compressed = decoder.compression() != Compression::None;
+        let compressed = decoder.compression() != Compression::None;
         let size = match self.known.get(name) {
-            _ if !is_compressed => section.len(),
+            _ if !compressed => range.len(),
             Some(size) => *size,
             None => {
-                let max = self.scratch.max_len();
+                let max = self.spool.max_len();
                 let mut decoder = self
-                    .scratch
+                    .spool
                     .cancellable(decoder)
                     .take((max - self.total).saturating_add(1));
                 let size = io::copy(&mut decoder, &mut io::sink());
@@ -216,30 +220,30 @@ impl<'a> Sizes<'a> {
                 size
             }
         };
-        Ok(Layer {
-            section,
+        Ok(ArchivedLayer {
+            range,
             size,
-            is_compressed,
+            compressed,
         })
     }
 }
 
-impl Local for DockerArchive {
-    fn root(&self) -> Result<Root, ImageError> {
+impl LocalImage for DockerArchive {
+    fn target(&self) -> Result<ReferenceTarget, ImageError> {
         if let [image] = &self.images[..] {
-            return Ok(Root::Document(Fetched {
+            return Ok(ReferenceTarget::Document(RawDocument {
                 digest: image.digest.clone(),
                 media_type: String::new(),
                 json: image.manifest.clone(),
                 platform: None,
             }));
         }
-        let entry = |image: &Image| Entry::unlisted(image.digest.clone(), image.manifest.len() as u64);
-        Ok(Root::OneOf {
+        let entry = |image: &ArchivedImage| IndexEntry::for_manifest(image.digest.clone(), image.manifest.len() as u64);
+        Ok(ReferenceTarget::Candidates {
             images: self.images.iter().map(entry).collect(),
             ambiguous: DockerArchiveError::Ambiguous {
                 path: self.path.clone(),
-                images: self.listing.clone(),
+                images: self.all_images.clone(),
             }
             .into(),
         })
@@ -254,7 +258,7 @@ impl Local for DockerArchive {
         document.cloned().ok_or_else(|| self.missing(digest))
     }
 
-    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+    fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError> {
         let layer = self.images.iter().find_map(|image| image.layers.get(digest));
         let layer = layer.ok_or_else(|| self.missing(digest))?;
         if layer.size != size {
@@ -264,14 +268,14 @@ impl Local for DockerArchive {
                 DigestError::SizeMismatch { expected: size, actual },
             ));
         }
-        if !layer.is_compressed {
-            return Ok(Bytes::FileRange(layer.section.clone()));
+        if !layer.compressed {
+            return Ok(BlobBytes::FileRange(layer.range.clone()));
         }
-        let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Layer {
+        let decoder = decode(BufReader::new(layer.range.clone()), "").map_err(|source| ArchiveError::Layer {
             path: self.path.clone(),
             source,
         })?;
-        Ok(Bytes::Decoded(layer.section.clone(), Box::new(decoder)))
+        Ok(BlobBytes::Decompressed(layer.range.clone(), Box::new(decoder)))
     }
 }
 
@@ -285,12 +289,12 @@ impl DockerArchive {
     }
 }
 
-/// Whether an image may be the one that is meant, as far as its names tell.
-fn is_meant(choice: Option<&Choice>, nr: usize, saved: &Saved) -> bool {
-    match choice {
-        None | Some(Choice::Digest(_)) => true,
-        Some(Choice::Index(index)) => *index == nr,
-        Some(Choice::Tag(tag)) => {
+/// Whether an image may be the one that is matching, as far as its names tell.
+fn matches_selector(selector: Option<&ImageSelector>, nr: usize, saved: &SavedImage) -> bool {
+    match selector {
+        None | Some(ImageSelector::Digest(_)) => true,
+        Some(ImageSelector::Index(index)) => *index == nr,
+        Some(ImageSelector::Tag(tag)) => {
             let wanted = RegistryReference::parse(tag).ok();
             let is_same =
                 |name: &String| name == tag || (wanted.is_some() && RegistryReference::parse(name).ok() == wanted);
@@ -299,7 +303,7 @@ fn is_meant(choice: Option<&Choice>, nr: usize, saved: &Saved) -> bool {
     }
 }
 
-fn describe((nr, saved): (usize, &Saved)) -> String {
+fn describe_image((nr, saved): (usize, &SavedImage)) -> String {
     if saved.repo_tags.is_empty() {
         format!("@{nr}")
     } else {
@@ -312,8 +316,8 @@ fn descriptor(media_type: &str, size: u64, digest: &Digest) -> String {
 }
 
 fn document(archive: &Archive, name: &str) -> Result<Vec<u8>, ImageError> {
-    let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
-    section.document(&archive.path().join(name))
+    let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
+    range.read_document(&archive.path().join(name))
 }
 
 fn missing(archive: &Archive, name: &str) -> ImageError {

@@ -37,7 +37,7 @@ impl FileRange {
             file => file.map_err(failed)?,
         };
         let len = file.metadata().map_err(failed)?.len();
-        Ok(Self::whole(file, len))
+        Ok(Self::prefix(file, len))
     }
 
     /// A part of a file.
@@ -51,7 +51,7 @@ impl FileRange {
     }
 
     /// The first bytes of a file.
-    pub(super) fn whole(file: File, len: u64) -> Self {
+    pub(super) fn prefix(file: File, len: u64) -> Self {
         Self::new(Arc::new(file), 0, len)
     }
 
@@ -61,7 +61,7 @@ impl FileRange {
     }
 
     /// All of it, as the document that errors call so.
-    pub(super) fn document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
+    pub(super) fn read_document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
         if self.len > MAX_DOCUMENT_LEN {
             return Err(ImageError::document(
                 path.display(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::auth::{self, AuthError};
 use super::manifest::{Descriptor, Document};
-use super::resolve::layers;
+use super::resolve::pair_layers;
 use super::{Image, Platform, RegistryReference};
 
 pub use super::registry::fuzzing::{challenge, refusal};
@@ -28,13 +28,13 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     };
     manifest.check_may_be_image().ok()?;
     let config = manifest.read_config(config).ok()?;
-    let otherwise = Platform::new("linux", "amd64", None).ok()?;
+    let fallback = Platform::new("linux", "amd64", None).ok()?;
     Some(Image {
         resolved_ref: String::new(),
         digest: manifest.config.digest.clone(),
-        platform: config.platform(&otherwise).ok()?,
-        config_platform: config.other_platform(&otherwise),
-        layers: layers(manifest, &config).ok()?,
+        platform: config.platform(&fallback).ok()?,
+        config_platform: config.conflicting_platform(&fallback),
+        layers: pair_layers(manifest, &config).ok()?,
         config,
     })
 }

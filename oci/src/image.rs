@@ -92,7 +92,7 @@ impl Image {
 impl Layer {
     /// Whether the blob is the tar, as the state directory has kept it.
     #[must_use]
-    pub fn is_unpacked(&self) -> bool {
+    pub fn is_cached_tar(&self) -> bool {
         self.cached_tar.is_some()
     }
 

@@ -63,7 +63,7 @@ impl<'a> Object<'a> {
     }
 
     /// Reads a member that must be there.
-    pub(super) fn need<T>(&self, name: &str, read: impl FnOnce(&'a Value) -> Result<T, Error>) -> Result<T, Error> {
+    pub(super) fn require<T>(&self, name: &str, read: impl FnOnce(&'a Value) -> Result<T, Error>) -> Result<T, Error> {
         let value = self.get(name, read)?;
         value.ok_or_else(|| Error::new(" is missing").in_member(name))
     }
@@ -77,13 +77,13 @@ impl<'a> Object<'a> {
         self.get(name, read).map(Option::unwrap_or_default)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
 
 /// Returns the text of a document. Bytes that are not UTF-8 become U+FFFD, as in Go.
-pub(super) fn text_of(document: &[u8]) -> Cow<'_, str> {
+pub(super) fn lossy_text(document: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(document)
 }
 
@@ -124,7 +124,7 @@ pub(super) fn list<'a, T>(value: &'a Value, read: impl Fn(&'a Value) -> Result<T
 /// Reads a text; a number, `true` and `false` are the text that they are written as.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.get().as_bytes()[0] {
-        b'{' | b'[' => Err(unlike(value, "a string")),
+        b'{' | b'[' => Err(wrong_type(value, "a string")),
         b'"' => parse(value, b'"', "a string"),
         _ => Ok(value.get().to_owned()),
     }
@@ -132,13 +132,13 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
 
 /// Reads words: a list of texts, or, as Docker reads its `StrSlice`, one of them alone. An empty
 /// one alone is no word.
-pub(super) fn words(value: &Value) -> Result<Vec<String>, Error> {
+pub(super) fn text_or_list(value: &Value) -> Result<Vec<String>, Error> {
     if value.get().starts_with('[') {
         return list(value, text);
     }
     match value.get().as_bytes()[0] {
         b'"' => Ok(Some(text(value)?).filter(|word| !word.is_empty()).into_iter().collect()),
-        _ => Err(unlike(value, "a list of strings")),
+        _ => Err(wrong_type(value, "a list of strings")),
     }
 }
 
@@ -146,7 +146,7 @@ pub(super) fn words(value: &Value) -> Result<Vec<String>, Error> {
 pub(super) fn number(value: &Value) -> Result<u64, Error> {
     let number = value.get();
     if !number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return Err(unlike(value, "a number"));
+        return Err(wrong_type(value, "a number"));
     }
     number
         .parse()
@@ -160,12 +160,12 @@ pub(super) fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, Error
 
 fn parse<'a, T: serde::Deserialize<'a>>(value: &'a Value, first: u8, wanted: &str) -> Result<T, Error> {
     if value.get().as_bytes()[0] != first {
-        return Err(unlike(value, wanted));
+        return Err(wrong_type(value, wanted));
     }
     serde_json::from_str(value.get()).map_err(|error| Error::new(format!(": {error}")))
 }
 
-fn unlike(value: &Value, wanted: &str) -> Error {
+fn wrong_type(value: &Value, wanted: &str) -> Error {
     let found = match value.get().as_bytes()[0] {
         b'{' => "an object",
         b'[' => "a list",
@@ -211,7 +211,7 @@ mod tests {
         ] {
             assert_eq!(read(document, env).unwrap_err(), expected);
         }
-        let size = |document: &Value| object(document)?.need("size", number);
+        let size = |document: &Value| object(document)?.require("size", number);
         for (document, expected) in [
             ("null", "the document is null, not an object"),
             ("{}", "size is missing"),
@@ -241,11 +241,11 @@ mod tests {
             let expected: Result<Vec<_>, _> = expected
                 .map(|words| words.into_iter().map(str::to_owned).collect())
                 .map_err(str::to_owned);
-            assert_eq!(read(value, words), expected, "{value}");
+            assert_eq!(read(value, text_or_list), expected, "{value}");
         }
         assert_eq!(read("1.50", text), Ok("1.50".to_owned()));
         assert_eq!(read("18446744073709551615", number), Ok(u64::MAX));
-        let last = |document: &Value| object(document)?.need("a", text);
+        let last = |document: &Value| object(document)?.require("a", text);
         assert_eq!(
             read(r#"{"a": [], "b": [[[1e999]]], "a": "x"}"#, last),
             Ok("x".to_owned())
@@ -254,6 +254,6 @@ mod tests {
             let deep = format!("{{\"b\": {}1{}}}", open.repeat(100_000), close.repeat(100_000));
             assert_eq!(read(&deep, |value| object(value).map(drop)), Ok(()));
         }
-        assert_eq!(text_of(b"{\"a\": \"\xff\"}"), "{\"a\": \"\u{fffd}\"}");
+        assert_eq!(lossy_text(b"{\"a\": \"\xff\"}"), "{\"a\": \"\u{fffd}\"}");
     }
 }

@@ -56,15 +56,14 @@ mod auth;
 mod blob;
 mod blobs;
 mod config;
+mod credential_helper;
 mod digest;
-mod directory;
 mod docker_archive;
 mod error;
 mod file_range;
 #[cfg(all(fuzzing, feature = "registry"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod helper;
 pub mod host;
 mod image;
 mod json;
@@ -81,6 +80,7 @@ mod registry;
 #[cfg_attr(not(feature = "registry"), path = "remote/absent.rs")]
 mod remote;
 mod resolve;
+mod skopeo_directory;
 mod source;
 mod spool;
 mod tarball;
@@ -92,12 +92,12 @@ pub use blob::Blob;
 pub use blobs::TarCacheWriter;
 pub use blobs::{Cache, CacheEntry, CacheReport, StoreError};
 pub use config::{Config, ExecutionConfig, RootfsConfig};
+pub use credential_helper::CredentialHelper;
 pub use digest::{Algorithm, Digest, DigestError, ParseDigestError, VerifyingReader};
 pub use digest::{DigestVerifier, next_data};
 pub use docker_archive::DockerArchiveError;
 pub use error::ImageError;
 pub use file_range::FileError;
-pub use helper::Helper;
 pub use image::{Image, Layer, ListedImage};
 pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
@@ -112,4 +112,4 @@ pub use registry::{
 pub use source::{Source, SourceOptions};
 
 use image::BlobRef;
-use source::Fetched;
+use source::RawDocument;

@@ -30,8 +30,8 @@ impl Descriptor {
         object.get("annotations", json::object)?;
         Ok(Self {
             media_type: object.get_or_default("mediaType", json::text)?,
-            digest: object.need("digest", json::parsed)?,
-            size: object.need("size", json::number)?,
+            digest: object.require("digest", json::parsed)?,
+            size: object.require("size", json::number)?,
         })
     }
 
@@ -54,16 +54,16 @@ impl Descriptor {
 /// An entry of an index. A fault of it is an error only where it is needed: most entries are for
 /// other platforms.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     descriptor: Result<Descriptor, json::Error>,
     platform: Result<Option<Platform>, json::Error>,
     name: Option<String>,
     may_be_image: bool,
 }
 
-impl Entry {
+impl IndexEntry {
     /// Makes an entry of a manifest that no index lists.
-    pub(super) fn unlisted(digest: Digest, size: u64) -> Self {
+    pub(super) fn for_manifest(digest: Digest, size: u64) -> Self {
         Self {
             descriptor: Ok(Descriptor {
                 media_type: String::new(),
@@ -93,7 +93,7 @@ impl Entry {
         let annotation = |name: &str| text(annotations.as_ref()?, name);
         let media_type = text(&object, "mediaType").unwrap_or_default();
         let artifact_type = text(&object, "artifactType").unwrap_or_default();
-        let is_document = says_nothing(&media_type) || Kind::of(&media_type).is_some();
+        let is_document = is_generic_type(&media_type) || DocumentKind::of(&media_type).is_some();
         // Those of BuildKit (docs/attestations/attestation-storage.md there).
         let is_attestation = annotation("vnd.docker.reference.type").is_some()
             || object.get("platform", |platform| {
@@ -165,14 +165,14 @@ fn platform(value: &json::Value) -> Result<Option<Platform>, json::Error> {
 /// An image index or a Docker manifest list.
 #[derive(Debug)]
 pub(super) struct Index {
-    pub(super) manifests: Vec<Entry>,
+    pub(super) manifests: Vec<IndexEntry>,
 }
 
 impl Index {
     fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
         object.get("annotations", json::object)?;
         let manifests = object.get_or_default("manifests", |manifests| {
-            json::list(manifests, |entry| Ok(Entry::read(entry)))
+            json::list(manifests, |entry| Ok(IndexEntry::read(entry)))
         })?;
         let manifests = manifests.into_iter().enumerate();
         Ok(Self {
@@ -193,7 +193,7 @@ impl Manifest {
     fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
         object.get("annotations", json::object)?;
         Ok(Self {
-            config: object.need("config", Descriptor::read)?,
+            config: object.require("config", Descriptor::read)?,
             layers: object.get_or_default("layers", |layers| json::list(layers, Descriptor::read))?,
             artifact_type: object.get_or_default("artifactType", json::text)?,
         })
@@ -203,10 +203,10 @@ impl Manifest {
     /// layers that are known to be no tar. What media types leave open, [`Manifest::read_config`]
     /// and the first bytes of a layer decide.
     pub(super) fn check_may_be_image(&self) -> Result<(), ManifestError> {
-        if !self.announces_image() && !self.leaves_open() {
+        if !self.has_image_config_type() && !self.config_decides() {
             return Err(self.not_an_image());
         }
-        let is_tar = |layer: &&Descriptor| says_nothing(&layer.media_type) || is_tar_layer(&layer.media_type);
+        let is_tar = |layer: &&Descriptor| is_generic_type(&layer.media_type) || is_tar_layer(&layer.media_type);
         match self.layers.iter().find(|layer| !is_tar(layer)) {
             Some(Descriptor { media_type, .. }) if media_type.ends_with("+encrypted") => {
                 Err(ManifestError::EncryptedLayer {
@@ -221,14 +221,14 @@ impl Manifest {
     }
 
     /// Returns whether the media type of the config is that of images.
-    pub(super) fn announces_image(&self) -> bool {
-        let config = essence(&self.config.media_type);
+    pub(super) fn has_image_config_type(&self) -> bool {
+        let config = without_parameters(&self.config.media_type);
         config == OCI_CONFIG || config == DOCKER_CONFIG
     }
 
     /// Returns whether only the config itself can tell an image from an artifact.
-    fn leaves_open(&self) -> bool {
-        says_nothing(&self.config.media_type) && self.artifact_type.is_empty()
+    fn config_decides(&self) -> bool {
+        is_generic_type(&self.config.media_type) && self.artifact_type.is_empty()
     }
 
     fn not_an_image(&self) -> ManifestError {
@@ -245,7 +245,7 @@ impl Manifest {
     /// Reads the config. One whose media type leaves open what it is must have the form of an
     /// image's.
     pub(super) fn read_config(&self, json: &[u8]) -> Result<Config, ManifestError> {
-        if !self.announces_image() && !Config::is_likely(json) {
+        if !self.has_image_config_type() && !Config::is_image_config(json) {
             return Err(self.not_an_image());
         }
         Config::parse(json)
@@ -253,7 +253,7 @@ impl Manifest {
 }
 
 /// A media type without parameters, in lower case.
-fn essence(media_type: &str) -> String {
+fn without_parameters(media_type: &str) -> String {
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim().to_ascii_lowercase()
 }
@@ -261,8 +261,8 @@ fn essence(media_type: &str) -> String {
 /// Returns whether a media type leaves open what it is the type of. Registries and tools write
 /// `application/octet-stream`, `text/html` or nothing for images too; what belongs to a kind of
 /// artifact is in the tree of a vendor (RFC 6838, section 3.2).
-fn says_nothing(media_type: &str) -> bool {
-    let essence = essence(media_type);
+fn is_generic_type(media_type: &str) -> bool {
+    let essence = without_parameters(media_type);
     let subtype = essence.split_once('/').map_or(essence.as_str(), |(_, subtype)| subtype);
     !subtype.starts_with("vnd.")
 }
@@ -270,7 +270,7 @@ fn says_nothing(media_type: &str) -> bool {
 /// Returns whether a layer has one of the types of layer.md or of Docker. Its bytes show how it is
 /// compressed, not its type.
 fn is_tar_layer(media_type: &str) -> bool {
-    let media_type = essence(media_type);
+    let media_type = without_parameters(media_type);
     let tar = media_type
         .strip_suffix("+gzip")
         .or_else(|| media_type.strip_suffix("+zstd"))
@@ -297,14 +297,14 @@ pub(super) enum Document {
 
 /// Which of the two a media type announces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DocumentKind {
     Index,
     Manifest,
 }
 
-impl Kind {
+impl DocumentKind {
     fn of(media_type: &str) -> Option<Self> {
-        match essence(media_type).as_str() {
+        match without_parameters(media_type).as_str() {
             OCI_INDEX | DOCKER_LIST => Some(Self::Index),
             OCI_MANIFEST | DOCKER_MANIFEST => Some(Self::Manifest),
             _ => None,
@@ -320,13 +320,13 @@ impl Document {
     /// write no `mediaType`; but a document that can be read as both kinds is refused, whichever
     /// was meant (CVE-2021-41190).
     pub(super) fn parse(json: &[u8], announced: &str) -> Result<Self, ManifestError> {
-        let text = json::text_of(json);
+        let text = json::lossy_text(json);
         let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         let version = object.get("schemaVersion", json::number)?;
         let media_type = object.get_or_default("mediaType", json::text)?;
         match version {
             // Manifests that were written by hand may leave it out.
-            None if object.has("fsLayers") => return Err(ManifestError::Schema1),
+            None if object.contains("fsLayers") => return Err(ManifestError::Schema1),
             None | Some(2) => {}
             Some(1) => return Err(ManifestError::Schema1),
             Some(version) => {
@@ -334,13 +334,13 @@ impl Document {
                 return Err(ManifestError::SchemaVersion { version });
             }
         }
-        let has_manifest = object.has("config") || object.has("layers");
-        let kind = match (object.has("manifests"), has_manifest) {
+        let has_manifest = object.contains("config") || object.contains("layers");
+        let kind = match (object.contains("manifests"), has_manifest) {
             (true, true) => return Err(ManifestError::Ambiguous),
-            (true, false) => Kind::Index,
-            (false, true) => Kind::Manifest,
+            (true, false) => DocumentKind::Index,
+            (false, true) => DocumentKind::Manifest,
             (false, false) => {
-                let kind = Kind::of(&media_type).or_else(|| Kind::of(announced));
+                let kind = DocumentKind::of(&media_type).or_else(|| DocumentKind::of(announced));
                 let Some(kind) = kind else {
                     return Err(ManifestError::Unrecognised { media_type });
                 };
@@ -348,16 +348,16 @@ impl Document {
             }
         };
         for media_type in [media_type.as_str(), announced] {
-            if Kind::of(media_type).is_some_and(|said| said != kind) {
+            if DocumentKind::of(media_type).is_some_and(|said| said != kind) {
                 return Err(ManifestError::Ambiguous);
             }
         }
-        if !says_nothing(&media_type) && Kind::of(&media_type).is_none() {
+        if !is_generic_type(&media_type) && DocumentKind::of(&media_type).is_none() {
             return Err(ManifestError::Unrecognised { media_type });
         }
         Ok(match kind {
-            Kind::Index => Self::Index(Index::read(&object)?),
-            Kind::Manifest => Self::Manifest(Box::new(Manifest::read(&object)?)),
+            DocumentKind::Index => Self::Index(Index::read(&object)?),
+            DocumentKind::Manifest => Self::Manifest(Box::new(Manifest::read(&object)?)),
         })
     }
 }
@@ -542,7 +542,7 @@ mod tests {
         assert!(matches!(image_check(&typed), Err(ManifestError::NotAnImage { .. })));
     }
 
-    fn entry(value: Value) -> Entry {
+    fn entry(value: Value) -> IndexEntry {
         let entries = vec![value];
         let index = json!({"manifests": entries});
         match parse(&index, "").unwrap() {

@@ -24,10 +24,10 @@ pub struct Platform {
 }
 
 /// Farther than any older level of the same architecture.
-pub(super) const FAR: u32 = 1 << 20;
+pub(super) const OTHER_ARCHITECTURE: u32 = 1 << 20;
 
 /// Farther than all others that match.
-const FARTHEST: u32 = 2 * FAR;
+const NEWER_LEVEL: u32 = 2 * OTHER_ARCHITECTURE;
 
 impl Platform {
     /// The platform of these names, normalised. An empty variant is none.
@@ -99,7 +99,9 @@ impl Platform {
             return None;
         }
         if self.architecture != offered.architecture {
-            return self.distance_of_32_bits(offered).map(|distance| FAR + distance);
+            return self
+                .distance_of_32_bits(offered)
+                .map(|distance| OTHER_ARCHITECTURE + distance);
         }
         if self.variant == offered.variant {
             return Some(0);
@@ -109,7 +111,7 @@ impl Platform {
             ("arm64", (wanted_major, wanted), (offered_major, offered)) if wanted_major == offered_major => {
                 wanted.checked_sub(offered)
             }
-            ("amd64", (1, 0), (2, 0)) => Some(FARTHEST),
+            ("amd64", (1, 0), (2, 0)) => Some(NEWER_LEVEL),
             ("amd64" | "arm", (wanted, 0), (offered, 0)) => wanted.checked_sub(offered),
             _ => None,
         }

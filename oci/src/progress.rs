@@ -13,7 +13,7 @@ use std::time::Instant;
 use super::Digest;
 
 #[cfg(feature = "registry")]
-pub(super) use downloads::Waiting;
+pub(super) use downloads::WaitGuard;
 pub(super) use reporter::{LayerReporter, Reporter};
 
 /// A report of a source, while an image is found and its layers are downloaded and read.
@@ -28,11 +28,11 @@ pub enum Event {
 
 /// The progress of an image's layers: a live view, which any thread may look at. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Shared>);
+pub struct Progress(Arc<SharedProgress>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedProgress {
+    layers: Mutex<LayerList>,
     /// Waits that go on, by number.
     waits: Mutex<BTreeMap<u64, Wait>>,
     /// Sums over all layers.
@@ -42,11 +42,11 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LayerList {
     layers: Vec<Arc<LayerProgress>>,
     /// Layers of each blob that were not done when they were looked at last, lowest first: a
     /// manifest may list thousands.
-    open: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
+    unfinished: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
 }
 
 /// The progress of a layer.
@@ -63,7 +63,7 @@ pub struct LayerProgress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     number: u64,
-    awaited: WaitReason,
+    reason: WaitReason,
 }
 
 /// The end of a wait.
@@ -129,8 +129,8 @@ impl Progress {
         self.0.applied.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LayerList> {
+        self.0.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_waits(&self) -> MutexGuard<'_, BTreeMap<u64, Wait>> {
@@ -179,7 +179,7 @@ impl Wait {
 
     /// Returns the end of the wait.
     #[must_use]
-    pub fn awaited(&self) -> &WaitReason {
-        &self.awaited
+    pub fn reason(&self) -> &WaitReason {
+        &self.reason
     }
 }

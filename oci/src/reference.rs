@@ -10,16 +10,16 @@ use std::str::FromStr;
 use super::digest::{Digest, ParseDigestError};
 
 pub use layout::LayoutReference;
-pub(super) use layout::Version;
+pub(super) use layout::TagOrDigest;
 pub use local::LocalReference;
-pub(super) use local::{Choice, Transport};
+pub(super) use local::{ImageSelector, Transport};
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
 #[cfg(feature = "registry")]
-pub(super) use registry::{canonical, host_of, is_host, is_loopback};
+pub(super) use registry::{canonical_host, host_of, is_host, is_loopback};
 
 /// Transports of other tools (containers-transports(5)), refused by name: `ostree:x` is no tag of an image `ostree`.
-const OTHER_TRANSPORTS: [&str; 6] = [
+const UNSUPPORTED_TRANSPORTS: [&str; 6] = [
     "docker-daemon",
     "containers-storage",
     "ostree",
@@ -29,10 +29,10 @@ const OTHER_TRANSPORTS: [&str; 6] = [
 ];
 
 /// Returns whether what follows this word and a colon is not the port of a registry.
-fn is_transport(word: &str) -> bool {
+fn is_transport_name(word: &str) -> bool {
     let own = Transport::ALL.into_iter().map(Transport::name);
     own.chain(["oci", "oci-archive"])
-        .chain(OTHER_TRANSPORTS)
+        .chain(UNSUPPORTED_TRANSPORTS)
         .any(|name| name == word)
 }
 
@@ -85,7 +85,10 @@ impl Reference {
         if let Some((scheme, _)) = name.split_once("://") {
             return unknown(&format!("{scheme}://"));
         }
-        if let Some((transport, _)) = text.split_once(':').filter(|(name, _)| OTHER_TRANSPORTS.contains(name)) {
+        if let Some((transport, _)) = text
+            .split_once(':')
+            .filter(|(name, _)| UNSUPPORTED_TRANSPORTS.contains(name))
+        {
             return unknown(&format!("{transport}:"));
         }
         if name.starts_with(['.', '/', '\\', '~']) {
@@ -98,8 +101,8 @@ impl Reference {
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         match self {
-            Self::Layout(layout) => matches!(layout.version, Some(Version::Digest(_))),
-            Self::Local(local) => matches!(local.choice, Some(Choice::Digest(_))),
+            Self::Layout(layout) => matches!(layout.selector, Some(TagOrDigest::Digest(_))),
+            Self::Local(local) => matches!(local.selector, Some(ImageSelector::Digest(_))),
             Self::Registry(registry) => registry.digest.is_some(),
         }
     }
@@ -109,7 +112,7 @@ impl Reference {
     pub(super) fn pinned(&self, digest: &Digest) -> Self {
         match self.clone() {
             Self::Layout(layout) => Self::Layout(LayoutReference {
-                version: Some(Version::Digest(digest.clone())),
+                selector: Some(TagOrDigest::Digest(digest.clone())),
                 ..layout
             }),
             Self::Local(local) => Self::Local(local.pinned(digest)),

@@ -3,28 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use super::blob::Bytes;
+use super::blob::BlobBytes;
 use super::blobs::BlobStore;
+use super::credential_helper::CredentialHelper;
 use super::digest::Digest;
 use super::file_range::FileRange;
-use super::helper::Helper;
 use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
-use super::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
+use super::{BlobRef, ImageError, Layer, RawDocument, SourceOptions};
 
 /// A registry, and the store of what comes from it.
-pub(super) struct Remote {
+pub(super) struct RemoteImage {
     registry: Registry,
     store: BlobStore,
     max_download: u64,
     /// Downloads that were begun and not yet asked about for the last time.
     downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
     /// Document of the reference, once the registry was asked: a tag can move.
-    root: OnceLock<Fetched>,
+    root: OnceLock<RawDocument>,
 }
 
-impl Remote {
+impl RemoteImage {
     /// Sends nothing yet.
     pub(super) fn open(
         reference: &RegistryReference,
@@ -46,7 +46,7 @@ impl Remote {
     }
 
     /// A helper that may have had credentials.
-    pub(super) fn helper(&self) -> Option<&Helper> {
+    pub(super) fn credential_helper(&self) -> Option<&CredentialHelper> {
         self.registry.helper()
     }
 
@@ -65,14 +65,14 @@ impl Remote {
 
     /// Returns the document of the reference. The registry is asked only once; of a pinned one, if
     /// the store does not have it.
-    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+    pub(super) fn root_document(&self) -> Result<RawDocument, ImageError> {
         if let Some(root) = self.root.get() {
             return Ok(root.clone());
         }
         if let Some(digest) = self.registry.pinned()
             && let Some(json) = self.store.document(digest, None)?
         {
-            return Ok(Fetched {
+            return Ok(RawDocument {
                 digest: digest.clone(),
                 media_type: String::new(),
                 json,
@@ -125,21 +125,21 @@ impl Remote {
                 stored.push(blob);
             }
         }
-        self.refuse_too_much(&missing)?;
+        self.check_download_size(&missing)?;
         let digests: Vec<_> = missing.iter().map(|blob| blob.digest.clone()).collect();
         let begun = self.registry.download(missing, &self.store, reporter);
         downloads.extend(digests.into_iter().zip(begun));
         drop(downloads);
         for blob in stored {
-            if let Some(layer) = reporter.layer(&blob.digest) {
-                layer.downloaded(blob.size);
+            if let Some(layer) = reporter.next_layer(&blob.digest) {
+                layer.set_downloaded(blob.size);
             }
         }
         Ok(())
     }
 
     /// Believes no manifest that more than the limit is worth a download.
-    fn refuse_too_much(&self, missing: &[BlobRef]) -> Result<(), ImageError> {
+    fn check_download_size(&self, missing: &[BlobRef]) -> Result<(), ImageError> {
         let mut total = 0_u64;
         for BlobRef { digest, size } in missing {
             total = total.saturating_add(*size);
@@ -155,19 +155,19 @@ impl Remote {
         Ok(())
     }
 
-    pub(super) fn blob(&self, layer: &Layer, reporter: &Reporter) -> Result<Bytes, ImageError> {
+    pub(super) fn blob(&self, layer: &Layer, reporter: &Reporter) -> Result<BlobBytes, ImageError> {
         let digest = &layer.digest;
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Bytes::FileRange(FileRange::whole(file, layer.size))),
+                    Some(file) => return Ok(BlobBytes::FileRange(FileRange::prefix(file, layer.size))),
                     None => self.download(&[layer.blob_ref()], reporter)?,
                 }
                 continue;
             };
             match download.open(&self.store) {
-                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
+                Ok(Opened::Growing(growing)) => return Ok(BlobBytes::Growing(growing)),
                 // If it is gone again, somebody has evicted it, and it is downloaded once more.
                 Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
                 Err(error) => {

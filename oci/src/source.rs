@@ -4,24 +4,24 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::blob::{Blob, Bytes};
+use super::blob::{Blob, BlobBytes};
 use super::blobs::{BlobStore, TarCacheWriter};
+use super::credential_helper::CredentialHelper;
 use super::digest::Digest;
-use super::directory::Directory;
 use super::docker_archive::DockerArchive;
 use super::error::ImageError;
 use super::file_range::FileRange;
-use super::helper::Helper;
 use super::image::{BlobRef, CachedTar, Image, Layer, ListedImage};
-use super::layout::Layout;
-use super::manifest::{Descriptor, Entry};
+use super::layout::ImageLayout;
+use super::manifest::{Descriptor, IndexEntry};
 use super::platform::Platform;
 use super::progress::{Event, Reporter};
 use super::reference::{Reference, Transport};
 #[cfg(feature = "registry")]
 use super::registry::RegistryOptions;
-use super::remote::Remote;
-use super::resolve::{self, Announce};
+use super::remote::RemoteImage;
+use super::resolve::{self, OnLayers};
+use super::skopeo_directory::SkopeoDirectory;
 use super::spool::Spool;
 use super::tarball::Tarball;
 use layer::Limits;
@@ -68,9 +68,9 @@ impl SourceOptions {
 /// Where the image of a reference comes from. Several threads may ask for blobs at once.
 pub struct Source {
     pub(super) reference: Reference,
-    place: Place,
+    origin: Origin,
     /// Where tars of layers are kept, if they shall be.
-    unpacked: Option<BlobStore>,
+    tar_store: Option<BlobStore>,
     reporter: Reporter,
 }
 
@@ -81,21 +81,21 @@ impl fmt::Debug for Source {
     }
 }
 
-enum Place {
-    Local(Box<dyn Local>),
-    Registry(Box<Remote>),
+enum Origin {
+    Local(Box<dyn LocalImage>),
+    Registry(Box<RemoteImage>),
 }
 
 /// Files on this machine that hold an image.
-pub(super) trait Local: Send + Sync {
+pub(super) trait LocalImage: Send + Sync {
     /// Returns the document or documents that the reference names.
-    fn root(&self) -> Result<Root, ImageError>;
+    fn target(&self) -> Result<ReferenceTarget, ImageError>;
 
     /// An index, a manifest or a config.
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
 
     /// The blob of a layer, which must have the right size.
-    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError>;
+    fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError>;
 }
 
 impl Source {
@@ -110,17 +110,17 @@ impl Source {
     /// [`ImageError::NoRegistries`] without the feature `registry`. [`ImageError::Store`] when
     /// another user made the state directory, or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
-        let unpacked = options
+        let tar_store = options
             .keep_unpacked
             .then(|| BlobStore::open(&options.state_dir))
             .transpose()?;
-        let scratch = Spool::new(&options.state_dir, options.max_download, &options.cancel);
+        let spool = Spool::new(&options.state_dir, options.max_download, &options.cancel);
         let reporter = Reporter::new(&options.events);
-        let place = Self::find(reference, options, &scratch, &reporter);
+        let origin = Self::find(reference, options, &spool, &reporter);
         Ok(Self {
             reference: reference.clone(),
-            place: place.map_err(Cancelled::surface)?,
-            unpacked,
+            origin: origin.map_err(Cancelled::surface)?,
+            tar_store,
             reporter,
         })
     }
@@ -128,33 +128,35 @@ impl Source {
     fn find(
         reference: &Reference,
         options: &SourceOptions,
-        scratch: &Spool,
+        spool: &Spool,
         reporter: &Reporter,
-    ) -> Result<Place, ImageError> {
+    ) -> Result<Origin, ImageError> {
         Ok(match reference {
-            Reference::Layout(reference) => Place::Local(Box::new(Layout::open(reference, scratch)?)),
+            Reference::Layout(reference) => Origin::Local(Box::new(ImageLayout::open(reference, spool)?)),
             Reference::Local(reference) => match reference.transport {
-                Transport::DockerArchive => Place::Local(Box::new(DockerArchive::open(reference, scratch)?)),
-                Transport::Directory => Place::Local(Box::new(Directory::new(reference))),
-                Transport::Tarball => Place::Local(Box::new(Tarball::open(reference, scratch)?)),
+                Transport::DockerArchive => Origin::Local(Box::new(DockerArchive::open(reference, spool)?)),
+                Transport::Directory => Origin::Local(Box::new(SkopeoDirectory::new(reference))),
+                Transport::Tarball => Origin::Local(Box::new(Tarball::open(reference, spool)?)),
             },
-            Reference::Registry(reference) => Place::Registry(Box::new(Remote::open(reference, options, reporter)?)),
+            Reference::Registry(reference) => {
+                Origin::Registry(Box::new(RemoteImage::open(reference, options, reporter)?))
+            }
         })
     }
 
     /// A helper that a credentials file leaves the registry's credentials to, and that was not asked.
     #[must_use]
-    pub fn unasked_helper(&self) -> Option<&Helper> {
-        match &self.place {
-            Place::Local(_) => None,
-            Place::Registry(remote) => remote.helper(),
+    pub fn skipped_credential_helper(&self) -> Option<&CredentialHelper> {
+        match &self.origin {
+            Origin::Local(_) => None,
+            Origin::Registry(remote) => remote.credential_helper(),
         }
     }
 
     /// Whether all is on this machine: it may have come through a pipe, and would not come again.
     #[must_use]
     pub fn is_local(&self) -> bool {
-        !matches!(self.place, Place::Registry(_))
+        !matches!(self.origin, Origin::Registry(_))
     }
 
     /// Lists the images that the reference names, in the order of its index. Takes one request, and
@@ -169,7 +171,7 @@ impl Source {
     /// [`ImageError::Document`] and [`ImageError::Content`] when a document cannot be used or
     /// trusted; otherwise what went wrong at the source.
     pub fn platforms(&self) -> Result<Vec<ListedImage>, ImageError> {
-        resolve::listed(self).map_err(Cancelled::surface)
+        resolve::list_images(self).map_err(Cancelled::surface)
     }
 
     /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
@@ -208,17 +210,17 @@ impl Source {
     ///
     /// Those of [`Source::resolve`] and [`Source::prefetch`].
     pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
-        let mut is_begun = false;
+        let mut started = false;
         let image = self.search(platform, &mut |blobs| {
             // Only the config says which tars may have been kept.
-            if self.unpacked.is_some() {
+            if self.tar_store.is_some() {
                 return Ok(());
             }
-            is_begun = true;
-            self.reporter.begin(blobs);
+            started = true;
+            self.reporter.set_layers(blobs);
             self.download(blobs)
         })?;
-        let layers = if is_begun {
+        let layers = if started {
             image.layers.clone()
         } else {
             self.prefetch(&image.layers)?
@@ -227,14 +229,14 @@ impl Source {
     }
 
     /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
-    fn search(&self, platform: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
-        resolve::resolve(self, platform, announce).map_err(Cancelled::surface)
+    fn search(&self, platform: &Platform, on_layers: &mut OnLayers<'_>) -> Result<Image, ImageError> {
+        resolve::resolve(self, platform, on_layers).map_err(Cancelled::surface)
     }
 
     /// The layers as they are best read: those whose tar was kept, from there.
     fn with_cached_tars(&self, layers: &[Layer]) -> Vec<Layer> {
         let unpacked = |layer: &Layer| {
-            let (file, size) = self.unpacked.as_ref()?.find(&layer.diff_id)?;
+            let (file, size) = self.tar_store.as_ref()?.find(&layer.diff_id)?;
             tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, size, "uses the tar that was kept");
             Some(Layer {
                 digest: layer.diff_id.clone(),
@@ -252,7 +254,7 @@ impl Source {
     /// Begins to keep the tar of a layer, if that is wanted and nobody has done so.
     #[must_use]
     pub fn cache_tar(&self, layer: &Layer) -> Option<TarCacheWriter> {
-        let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
+        let store = self.tar_store.as_ref().filter(|_| layer.digest != layer.diff_id)?;
         let keep = TarCacheWriter::begin(store, &layer.diff_id)?;
         tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "keeps the tar");
         Some(keep)
@@ -268,10 +270,10 @@ impl Source {
     pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
         let layers = self.with_cached_tars(layers);
         let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
-        self.reporter.begin(&blobs);
+        self.reporter.set_layers(&blobs);
         let listed: Vec<_> = layers
             .iter()
-            .filter(|layer| !layer.is_unpacked())
+            .filter(|layer| !layer.is_cached_tar())
             .map(Layer::blob_ref)
             .collect();
         self.download(&listed)?;
@@ -279,12 +281,12 @@ impl Source {
     }
 
     fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
-        match &self.place {
-            Place::Local(_) => {
-                self.reporter.downloaded();
+        match &self.origin {
+            Origin::Local(_) => {
+                self.reporter.all_downloaded();
                 Ok(())
             }
-            Place::Registry(remote) => remote.download(blobs, &self.reporter),
+            Origin::Registry(remote) => remote.download(blobs, &self.reporter),
         }
     }
 
@@ -298,12 +300,12 @@ impl Source {
     /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
     /// at the source or in the state directory until the first bytes came.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
-        let bytes = match (&layer.cached_tar, &self.place) {
-            (Some(CachedTar(file)), _) => Bytes::FileRange(FileRange::new(Arc::clone(file), 0, layer.size)),
-            (None, Place::Local(local)) => local.blob(&layer.digest, layer.size)?,
-            (None, Place::Registry(remote)) => remote.blob(layer, &self.reporter)?,
+        let bytes = match (&layer.cached_tar, &self.origin) {
+            (Some(CachedTar(file)), _) => BlobBytes::FileRange(FileRange::new(Arc::clone(file), 0, layer.size)),
+            (None, Origin::Local(local)) => local.blob(&layer.digest, layer.size)?,
+            (None, Origin::Registry(remote)) => remote.blob(layer, &self.reporter)?,
         };
-        let progress = self.reporter.layer(&layer.digest);
+        let progress = self.reporter.next_layer(&layer.digest);
         Ok(Blob::new(bytes, progress))
     }
 
@@ -314,11 +316,11 @@ impl Source {
     /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
     /// that the manifest names.
     pub fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
-        if let Place::Registry(remote) = &self.place {
+        if let Origin::Registry(remote) = &self.origin {
             remote.wait_downloaded(layer)?;
         }
-        if let Some(layer) = self.reporter.layer(&layer.digest) {
-            layer.done();
+        if let Some(layer) = self.reporter.next_layer(&layer.digest) {
+            layer.mark_done();
         }
         Ok(())
     }
@@ -332,10 +334,10 @@ impl Source {
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
     pub fn evict(&self, layer: &Layer) -> Result<bool, ImageError> {
-        let kept_in = self.unpacked.as_ref().filter(|_| layer.is_unpacked());
-        let store = match &self.place {
-            Place::Local(_) => kept_in,
-            Place::Registry(remote) => Some(remote.store()),
+        let kept_in = self.tar_store.as_ref().filter(|_| layer.is_cached_tar());
+        let store = match &self.origin {
+            Origin::Local(_) => kept_in,
+            Origin::Registry(remote) => Some(remote.store()),
         };
         if let Some(store) = store {
             store.remove(&layer.digest)?;
@@ -347,29 +349,29 @@ impl Source {
     /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
     #[must_use]
     pub fn is_downloaded(&self, layer: &Layer) -> bool {
-        match &self.place {
-            Place::Local(_) => true,
-            Place::Registry(remote) => remote.is_downloaded(&layer.digest),
+        match &self.origin {
+            Origin::Local(_) => true,
+            Origin::Registry(remote) => remote.is_downloaded(&layer.digest),
         }
     }
 
     /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
     pub fn cancel_downloads(&self) {
-        if let Place::Registry(remote) = &self.place {
+        if let Origin::Registry(remote) = &self.origin {
             remote.cancel_downloads();
         }
     }
 
     /// Returns the document or documents that the reference names.
-    pub(super) fn root(&self) -> Result<Root, ImageError> {
-        match &self.place {
-            Place::Local(local) => local.root(),
-            Place::Registry(remote) => remote.root().map(Root::Document),
+    pub(super) fn target(&self) -> Result<ReferenceTarget, ImageError> {
+        match &self.origin {
+            Origin::Local(local) => local.target(),
+            Origin::Registry(remote) => remote.root_document().map(ReferenceTarget::Document),
         }
     }
 
     /// The index or manifest of a descriptor.
-    pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<Fetched, ImageError> {
+    pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<RawDocument, ImageError> {
         let Descriptor {
             digest,
             size,
@@ -379,11 +381,11 @@ impl Source {
         descriptor
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
-        let json = match &self.place {
-            Place::Local(local) => local.document(digest, Some(*size))?,
-            Place::Registry(remote) => remote.manifest(digest, *size)?,
+        let json = match &self.origin {
+            Origin::Local(local) => local.document(digest, Some(*size))?,
+            Origin::Registry(remote) => remote.manifest(digest, *size)?,
         };
-        Ok(Fetched {
+        Ok(RawDocument {
             digest: digest.clone(),
             media_type: media_type.clone(),
             json,
@@ -397,20 +399,20 @@ impl Source {
         descriptor
             .check_len()
             .map_err(|error| ImageError::document(digest, error))?;
-        match &self.place {
-            Place::Local(local) => local.document(digest, Some(*size)),
-            Place::Registry(remote) => remote.config(digest, *size),
+        match &self.origin {
+            Origin::Local(local) => local.document(digest, Some(*size)),
+            Origin::Registry(remote) => remote.config(digest, *size),
         }
     }
 }
 
 /// Documents that a reference names.
-pub(super) enum Root {
+pub(super) enum ReferenceTarget {
     /// A manifest or an index.
-    Document(Fetched),
+    Document(RawDocument),
     /// One of several images of the same name, which their platforms tell apart.
-    OneOf {
-        images: Vec<Entry>,
+    Candidates {
+        images: Vec<IndexEntry>,
         /// The error where they do not.
         ambiguous: ImageError,
     },
@@ -420,7 +422,7 @@ pub(super) enum Root {
 
 /// A document whose bytes have been held against its digest.
 #[derive(Clone)]
-pub(super) struct Fetched {
+pub(super) struct RawDocument {
     pub(super) digest: Digest,
     /// What its descriptor or the registry calls it; may be empty.
     pub(super) media_type: String,

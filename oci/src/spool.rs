@@ -14,21 +14,21 @@ const BUFFER_LEN: usize = 128 << 10;
 /// Where such files are, and what ends the making of one.
 #[derive(Debug, Clone)]
 pub(super) struct Spool {
-    place: Place,
+    directory: SpoolDirectory,
     max_len: u64,
     cancel: Cancel,
 }
 
 /// Directory of such files.
 #[derive(Debug, Clone)]
-enum Place {
+enum SpoolDirectory {
     /// A directory that only this user can enter, in the state directory.
     State(PathBuf),
     /// The directory that the system has for such files, which all users share.
     System(PathBuf),
 }
 
-impl Place {
+impl SpoolDirectory {
     fn path(&self) -> PathBuf {
         match self {
             Self::State(state) => state.join(TMP),
@@ -47,20 +47,20 @@ impl Place {
                 directory => directory,
             },
         };
-        let file = directory.and_then(|directory| create_in(&directory));
+        let file = directory.and_then(|directory| create_unnamed(&directory));
         file.map_err(|source| failed(self.path(), source))
     }
 }
 
 fn failed(path: PathBuf, source: io::Error) -> FileError {
-    FileError::Scratch { path, source }
+    FileError::Spool { path, source }
 }
 
 /// The directory of such files in the state directory.
 const TMP: &str = "tmp";
 
 #[cfg(unix)]
-fn create_in(directory: &Directory) -> io::Result<File> {
+fn create_unnamed(directory: &Directory) -> io::Result<File> {
     if let Some(file) = directory.create_nameless(0o600) {
         return Ok(file);
     }
@@ -71,21 +71,21 @@ fn create_in(directory: &Directory) -> io::Result<File> {
 
 /// Windows removes a file that is open only if it was opened for that.
 #[cfg(not(unix))]
-fn create_in(directory: &Directory) -> io::Result<File> {
+fn create_unnamed(directory: &Directory) -> io::Result<File> {
     tempfile::tempfile_in(directory.path())
 }
 
 impl Spool {
-    /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
+    /// The directory below a state directory, or without one where the system has such files, which need not exist yet, for files of so
     /// many bytes at most.
     pub(super) fn new(state_dir: &Path, max_len: u64, cancel: &Cancel) -> Self {
-        let place = if state_dir.as_os_str().is_empty() {
-            Place::System(std::env::temp_dir())
+        let directory = if state_dir.as_os_str().is_empty() {
+            SpoolDirectory::System(std::env::temp_dir())
         } else {
-            Place::State(state_dir.to_owned())
+            SpoolDirectory::State(state_dir.to_owned())
         };
         Self {
-            place,
+            directory,
             max_len,
             cancel: cancel.clone(),
         }
@@ -94,12 +94,12 @@ impl Spool {
     /// All that a reader gives, which errors call `path`.
     pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<FileRange, FileError> {
         let mut reader = self.cancellable(reader);
-        let mut file = self.place.create()?;
+        let mut file = self.directory.create()?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut len = 0;
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(FileRange::whole(file, len)),
+                Ok(0) => return Ok(FileRange::prefix(file, len)),
                 Ok(count) => {
                     len += count as u64;
                     if len > self.max_len {
@@ -107,7 +107,7 @@ impl Spool {
                         return Err(FileError::TooLarge { path, max });
                     }
                     file.write_all(&buffer[..count])
-                        .map_err(|source| failed(self.place.path(), source))?;
+                        .map_err(|source| failed(self.directory.path(), source))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
@@ -157,53 +157,53 @@ mod tests {
         }
     }
 
-    fn scratch() -> (tempfile::TempDir, Cancel, Spool) {
+    fn spool() -> (tempfile::TempDir, Cancel, Spool) {
         let (state, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
-        let scratch = Spool::new(state.path(), 1 << 20, &cancel);
-        (state, cancel, scratch)
+        let spool = Spool::new(state.path(), 1 << 20, &cancel);
+        (state, cancel, spool)
     }
 
     #[test]
     fn what_was_spooled_is_read_and_has_no_name() {
-        let (state, _, scratch) = scratch();
+        let (state, _, spool) = spool();
         let content = vec![7; BUFFER_LEN + 1];
-        let mut section = scratch.spool(&content[..], Path::new("x")).unwrap();
+        let mut range = spool.spool(&content[..], Path::new("x")).unwrap();
         let mut read = Vec::new();
-        section.read_to_end(&mut read).unwrap();
+        range.read_to_end(&mut read).unwrap();
         assert!(read == content);
         let names = || fs::read_dir(state.path().join("tmp")).unwrap().count();
         // On Windows it has a name as long as it is open.
         assert!(names() == 0 || cfg!(windows));
-        drop(section);
+        drop(range);
         assert_eq!(names(), 0);
     }
 
     #[test]
     fn what_cannot_be_read_is_not_the_fault_of_the_directory() {
-        let (state, _, scratch) = scratch();
-        let error = scratch.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
+        let (state, _, spool) = spool();
+        let error = spool.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
         assert!(matches!(error, Err(FileError::Read { path, .. }) if path == Path::new("x")));
         fs::remove_dir(state.path().join("tmp")).unwrap();
         fs::write(state.path().join("tmp"), "").unwrap();
-        let error = scratch.spool(&b"abc"[..], Path::new("x"));
-        assert!(matches!(error, Err(FileError::Scratch { .. })));
+        let error = spool.spool(&b"abc"[..], Path::new("x"));
+        assert!(matches!(error, Err(FileError::Spool { .. })));
     }
 
     #[test]
     fn there_is_an_end_to_what_few_bytes_can_become() {
-        let (state, _, scratch) = scratch();
-        let most = scratch.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
+        let (state, _, spool) = spool();
+        let most = spool.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
         assert_eq!(most.len(), 1 << 20);
         drop(most);
-        let error = scratch.spool(io::repeat(0), Path::new("x"));
+        let error = spool.spool(io::repeat(0), Path::new("x"));
         assert!(matches!(error, Err(FileError::TooLarge { max: 1_048_576, .. })));
         assert_eq!(fs::read_dir(state.path().join("tmp")).unwrap().count(), 0);
     }
 
     #[test]
     fn a_cancellation_ends_it() {
-        let (_state, cancel, scratch) = scratch();
+        let (_state, cancel, spool) = spool();
         cancel.cancel();
-        scratch.spool(io::repeat(0), Path::new("x")).unwrap_err();
+        spool.spool(io::repeat(0), Path::new("x")).unwrap_err();
     }
 }

@@ -4,13 +4,13 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::archive::ArchiveError;
-use super::blob::Bytes;
+use super::blob::BlobBytes;
 use super::digest::{Algorithm, Digest, VerifyingReader};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::image::Layer;
-use super::reference::{Choice, LocalReference};
-use super::source::{Local, Root};
+use super::reference::{ImageSelector, LocalReference};
+use super::source::{LocalImage, ReferenceTarget};
 use super::spool::Spool;
 use layer::{Compression, decode};
 
@@ -20,14 +20,14 @@ const STANDARD_INPUT: &str = "-";
 /// A tar whose digest is known.
 pub(super) struct Tarball {
     path: PathBuf,
-    section: FileRange,
+    range: FileRange,
     digest: Digest,
     diff_id: Digest,
 }
 
 impl Tarball {
-    /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `scratch`.
-    pub(super) fn open(reference: &LocalReference, scratch: &Spool) -> Result<Self, ImageError> {
+    /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `spool`.
+    pub(super) fn open(reference: &LocalReference, spool: &Spool) -> Result<Self, ImageError> {
         let is_input = reference.path.as_os_str() == STANDARD_INPUT;
         // What errors call it.
         let path = if is_input {
@@ -35,8 +35,8 @@ impl Tarball {
         } else {
             &reference.path
         };
-        let section = if is_input {
-            scratch.spool_input(path)?
+        let range = if is_input {
+            spool.spool_input(path)?
         } else {
             FileRange::open(path)?
         };
@@ -44,9 +44,9 @@ impl Tarball {
             path: path.to_owned(),
             source,
         };
-        let whole = || scratch.cancellable(section.clone());
-        let digest = match &reference.choice {
-            Some(Choice::Digest(pinned)) => {
+        let whole = || spool.cancellable(range.clone());
+        let digest = match &reference.selector {
+            Some(ImageSelector::Digest(pinned)) => {
                 let mut whole = VerifyingReader::new(whole(), pinned.clone(), None);
                 whole.drain().map_err(read)?;
                 whole.finish().map_err(|source| ImageError::content(pinned, source))?;
@@ -60,27 +60,27 @@ impl Tarball {
         })?;
         let diff_id = match decoder.compression() {
             Compression::None => digest.clone(),
-            _ => Digest::of_reader(Algorithm::Sha256, scratch.cancellable(decoder)).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, spool.cancellable(decoder)).map_err(read)?,
         };
         // A tar has an end, and who gives nothing has failed.
-        if section.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
+        if range.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
             return Err(ArchiveError::Empty { path: path.to_owned() }.into());
         }
         Ok(Self {
             path: path.to_owned(),
-            section,
+            range,
             digest,
             diff_id,
         })
     }
 }
 
-impl Local for Tarball {
-    fn root(&self) -> Result<Root, ImageError> {
-        Ok(Root::Layer(Layer {
+impl LocalImage for Tarball {
+    fn target(&self) -> Result<ReferenceTarget, ImageError> {
+        Ok(ReferenceTarget::Layer(Layer {
             cached_tar: None,
             digest: self.digest.clone(),
-            size: self.section.len(),
+            size: self.range.len(),
             media_type: String::new(),
             diff_id: self.diff_id.clone(),
         }))
@@ -91,7 +91,7 @@ impl Local for Tarball {
         Err(ArchiveError::Missing { path, name }.into())
     }
 
-    fn blob(&self, _digest: &Digest, _size: u64) -> Result<Bytes, ImageError> {
-        Ok(Bytes::FileRange(self.section.clone()))
+    fn blob(&self, _digest: &Digest, _size: u64) -> Result<BlobBytes, ImageError> {
+        Ok(BlobBytes::FileRange(self.range.clone()))
     }
 }

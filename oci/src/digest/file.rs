@@ -13,7 +13,7 @@ impl Digest {
     ///
     /// Those of the file.
     pub fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
-        Self::of_file_until(algorithm, file, &Cancel::new())
+        Self::of_file_cancellable(algorithm, file, &Cancel::new())
     }
 
     /// As [`Digest::of_file`], unless it is cancelled.
@@ -21,7 +21,7 @@ impl Digest {
     /// # Errors
     ///
     /// Those of the file, and [`Cancelled`](layer::cancel::Cancelled).
-    pub fn of_file_until(algorithm: Algorithm, mut file: &File, cancel: &Cancel) -> io::Result<Self> {
+    pub fn of_file_cancellable(algorithm: Algorithm, mut file: &File, cancel: &Cancel) -> io::Result<Self> {
         let mut hasher = Hasher::new(algorithm);
         let mut at = 0;
         while let Some(data) = next_data(file, at)? {
@@ -55,7 +55,7 @@ pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>
         }
         Err(Errno::NXIO) => Ok(None),
         // A device, or a file system that knows no holes.
-        Err(Errno::INVAL | Errno::NOTSUP) => to_the_end(file, at),
+        Err(Errno::INVAL | Errno::NOTSUP) => data_until_end(file, at),
         Err(error) => Err(error.into()),
     }
 }
@@ -67,10 +67,10 @@ pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>
 /// Those of the file.
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple")))]
 pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
-    to_the_end(file, at)
+    data_until_end(file, at)
 }
 
-fn to_the_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+fn data_until_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     let end = file.seek(SeekFrom::End(0))?;
     Ok((at < end).then_some(at..end))
 }
@@ -125,7 +125,7 @@ mod tests {
         file.set_len(1 << 40).unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
-        let error = Digest::of_file_until(Algorithm::Sha256, &file, &cancel).unwrap_err();
+        let error = Digest::of_file_cancellable(Algorithm::Sha256, &file, &cancel).unwrap_err();
         assert!(Cancelled::caused(&error), "{error}");
     }
 

@@ -25,7 +25,7 @@ pub enum FileError {
     },
     /// Bytes that were decompressed, or came through a pipe, could not be kept.
     #[error("could not unpack into a temporary file in {}", .path.display())]
-    Scratch {
+    Spool {
         /// The directory.
         path: PathBuf,
         /// Why not.
@@ -51,7 +51,7 @@ pub enum FileError {
 impl Failure for FileError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Scratch { source, .. } => kind_of(source),
+            Self::Read { source, .. } | Self::Spool { source, .. } => kind_of(source),
             Self::TooLarge { .. } => ErrorKind::LimitExceeded,
             Self::NotAFile { .. } => ErrorKind::Permanent,
         }
@@ -67,7 +67,7 @@ impl Failure for FileError {
                     error => return error.hint(),
                 },
             },
-            Self::Scratch { path, source } => match Untrusted::of(source) {
+            Self::Spool { path, source } => match Untrusted::of(source) {
                 Some(refusal) => {
                     let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
                     refusal.hint(path, own)

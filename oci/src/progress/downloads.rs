@@ -9,19 +9,19 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Reporter {
     /// Begins a wait, which ends when the result is dropped.
-    pub(crate) fn wait(&self, awaited: WaitReason) -> Waiting {
+    pub(crate) fn wait(&self, reason: WaitReason) -> WaitGuard {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let wait = Wait { number, awaited };
+        let wait = Wait { number, reason };
         self.progress.lock_waits().insert(number, wait.clone());
         self.events.emit(|| Event::Waiting(wait));
         let reporter = self.clone();
-        Waiting { reporter, number }
+        WaitGuard { reporter, number }
     }
 }
 
 impl LayerReporter {
     /// Reports how many bytes of the blob are on this machine.
-    pub(crate) fn downloaded(&self, len: u64) {
+    pub(crate) fn set_downloaded(&self, len: u64) {
         self.reporter.count_downloaded(&self.layer, len);
         self.reporter.report();
     }
@@ -29,12 +29,12 @@ impl LayerReporter {
 
 /// A wait that ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitGuard {
     reporter: Reporter,
     number: u64,
 }
 
-impl Drop for Waiting {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.reporter.progress.lock_waits().remove(&self.number);
         self.reporter.report();
@@ -59,7 +59,7 @@ mod tests {
         };
         let (first, second) = (wait("one"), wait("two"));
         // The layers become known in the middle of it.
-        reporter.begin(&[]);
+        reporter.set_layers(&[]);
         let numbers = || reporter.progress.waits().iter().map(Wait::number).collect::<Vec<_>>();
         assert_eq!(numbers(), [first.number, second.number]);
         drop(first);
@@ -83,14 +83,14 @@ mod tests {
         });
         let reporter = Reporter::new(&events);
         let (one, two) = (BlobRef::named(b"1", 10), BlobRef::named(b"2", 100));
-        reporter.begin(&[one.clone(), two.clone()]);
-        let [one, two] = [one, two].map(|blob| reporter.layer(&blob.digest).unwrap());
-        one.downloaded(4);
-        two.downloaded(101);
-        two.applied(60);
+        reporter.set_layers(&[one.clone(), two.clone()]);
+        let [one, two] = [one, two].map(|blob| reporter.next_layer(&blob.digest).unwrap());
+        one.set_downloaded(4);
+        two.set_downloaded(101);
+        two.add_applied(60);
         two.restart();
-        two.applied(30);
-        one.done();
+        two.add_applied(30);
+        one.mark_done();
         let expected = [
             (110, 0, 0),
             (110, 4, 0),
@@ -101,7 +101,7 @@ mod tests {
         ];
         assert_eq!(*seen.lock().unwrap(), expected);
         // Of a build that begins again.
-        reporter.begin(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
+        reporter.set_layers(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
         assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::{Event, LayerProgress, Progress, State};
+use super::{Event, LayerList, LayerProgress, Progress};
 use crate::{BlobRef, Digest};
 use layer::events::Events;
 
@@ -27,7 +27,7 @@ impl Reporter {
     }
 
     /// Takes the layers of an image, in place of those of an earlier attempt.
-    pub(crate) fn begin(&self, blobs: &[BlobRef]) {
+    pub(crate) fn set_layers(&self, blobs: &[BlobRef]) {
         let layer = |blob: &BlobRef| {
             Arc::new(LayerProgress {
                 digest: blob.digest.clone(),
@@ -38,17 +38,17 @@ impl Reporter {
             })
         };
         let layers: Vec<_> = blobs.iter().map(layer).collect();
-        let mut open = HashMap::<_, VecDeque<_>>::new();
+        let mut unfinished = HashMap::<_, VecDeque<_>>::new();
         for layer in &layers {
-            let open = open.entry(layer.digest.clone()).or_default();
-            open.push_back(Arc::clone(layer));
+            let unfinished = unfinished.entry(layer.digest.clone()).or_default();
+            unfinished.push_back(Arc::clone(layer));
         }
         // A manifest can say anything of sizes.
         let size = blobs.iter().map(|blob| blob.size).fold(0, u64::saturating_add);
         let shared = &self.progress.0;
         {
             let mut state = self.progress.lock();
-            *state = State { layers, open };
+            *state = LayerList { layers, unfinished };
             shared.size.store(size, Ordering::Relaxed);
             shared.downloaded.store(0, Ordering::Relaxed);
             shared.applied.store(0, Ordering::Relaxed);
@@ -58,11 +58,11 @@ impl Reporter {
 
     /// Returns the next layer with this blob that is not done; `None`, and nothing to report, if
     /// there is none.
-    pub(crate) fn layer(&self, digest: &Digest) -> Option<LayerReporter> {
+    pub(crate) fn next_layer(&self, digest: &Digest) -> Option<LayerReporter> {
         let mut state = self.progress.lock();
-        let open = state.open.get_mut(digest)?;
-        while open.pop_front_if(|layer| layer.is_done()).is_some() {}
-        let layer = Arc::clone(open.front()?);
+        let unfinished = state.unfinished.get_mut(digest)?;
+        while unfinished.pop_front_if(|layer| layer.is_done()).is_some() {}
+        let layer = Arc::clone(unfinished.front()?);
         Some(LayerReporter {
             layer,
             reporter: self.clone(),
@@ -70,7 +70,7 @@ impl Reporter {
     }
 
     /// Reports that all blobs are on this machine.
-    pub(crate) fn downloaded(&self) {
+    pub(crate) fn all_downloaded(&self) {
         for layer in self.progress.layers() {
             self.count_downloaded(&layer, layer.size);
         }
@@ -120,14 +120,14 @@ impl LayerReporter {
     }
 
     /// Reports that more of the blob was read.
-    pub(crate) fn applied(&self, len: usize) {
+    pub(crate) fn add_applied(&self, len: usize) {
         let len = self.layer.applied().saturating_add(len as u64);
         self.reporter.count_applied(&self.layer, len);
         self.reporter.report();
     }
 
     /// Reports that all of the layer is in the disk image.
-    pub(crate) fn done(&self) {
+    pub(crate) fn mark_done(&self) {
         self.reporter.count_downloaded(&self.layer, self.layer.size);
         self.layer.done.store(true, Ordering::Relaxed);
         self.reporter.report();
@@ -141,15 +141,15 @@ mod tests {
     fn layers_with_the_same_blob_are_done_one_after_the_other() {
         let (one, two) = (BlobRef::named(b"1", 1), BlobRef::named(b"2", 1));
         let reporter = Reporter::default();
-        assert!(reporter.layer(&one.digest).is_none());
-        reporter.begin(&[one.clone(), two.clone(), one.clone()]);
+        assert!(reporter.next_layer(&one.digest).is_none());
+        reporter.set_layers(&[one.clone(), two.clone(), one.clone()]);
         for done in 0..2 {
-            let layer = reporter.layer(&one.digest).unwrap();
+            let layer = reporter.next_layer(&one.digest).unwrap();
             assert!(Arc::ptr_eq(&layer.layer, &reporter.progress.layers()[2 * done]));
-            layer.done();
+            layer.mark_done();
         }
-        assert!(reporter.layer(&one.digest).is_none());
-        assert!(reporter.layer(&two.digest).is_some());
+        assert!(reporter.next_layer(&one.digest).is_none());
+        assert!(reporter.next_layer(&two.digest).is_some());
     }
 
     #[test]
@@ -159,10 +159,10 @@ mod tests {
             .map(|number| BlobRef::named(&number.to_le_bytes(), 1))
             .collect();
         let reporter = Reporter::default();
-        reporter.begin(&blobs);
+        reporter.set_layers(&blobs);
         for blob in &blobs {
-            reporter.layer(&blob.digest).unwrap().done();
+            reporter.next_layer(&blob.digest).unwrap().mark_done();
         }
-        assert!(blobs.iter().all(|blob| reporter.layer(&blob.digest).is_none()));
+        assert!(blobs.iter().all(|blob| reporter.next_layer(&blob.digest).is_none()));
     }
 }

@@ -14,30 +14,30 @@ const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
 pub struct LayoutReference {
     /// The directory, or the tar.
     pub(crate) directory: PathBuf,
-    pub(crate) is_archive: bool,
-    pub(crate) version: Option<Version>,
+    pub(crate) archived: bool,
+    pub(crate) selector: Option<TagOrDigest>,
 }
 
 /// Which of the images of a layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Version {
+pub(crate) enum TagOrDigest {
     Tag(String),
     Digest(Digest),
 }
 
 impl LayoutReference {
     /// Reads what follows `oci:`, or `oci-archive:`.
-    pub(super) fn parse(text: &str, is_archive: bool) -> Result<Self, ReferenceError> {
+    pub(super) fn parse(text: &str, archived: bool) -> Result<Self, ReferenceError> {
         let is_layout = |path: &Path| {
-            if is_archive {
+            if archived {
                 path.is_file()
             } else {
                 path.join("oci-layout").is_file()
             }
         };
-        let (directory, version) = split_version(text, is_layout)?;
+        let (directory, selector) = split_tag_or_digest(text, is_layout)?;
         if directory.is_empty() {
-            return Err(if is_archive {
+            return Err(if archived {
                 ReferenceError::NoPath {
                     transport: "oci-archive",
                 }
@@ -47,27 +47,27 @@ impl LayoutReference {
         }
         Ok(Self {
             directory: directory.into(),
-            is_archive,
-            version,
+            archived,
+            selector,
         })
     }
 }
 
 /// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
 /// says is one wins, and without any the part before the first colon.
-pub(super) fn split_version(
+pub(super) fn split_tag_or_digest(
     text: &str,
     is_image: impl Fn(&Path) -> bool,
-) -> Result<(&str, Option<Version>), ReferenceError> {
+) -> Result<(&str, Option<TagOrDigest>), ReferenceError> {
     match text.rsplit_once('@') {
         Some((path, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
-            Ok((path, Some(Version::Digest(digest.parse()?))))
+            Ok((path, Some(TagOrDigest::Digest(digest.parse()?))))
         }
         _ => split_tag(text, is_image),
     }
 }
 
-fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<Version>), ReferenceError> {
+fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<TagOrDigest>), ReferenceError> {
     let after_drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
         _ => 0,
@@ -89,16 +89,16 @@ fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Opt
     if tag.is_empty() || !tag.bytes().all(is_name) {
         return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
     }
-    Ok((&text[..split], Some(Version::Tag(tag.to_owned()))))
+    Ok((&text[..split], Some(TagOrDigest::Tag(tag.to_owned()))))
 }
 
 impl fmt::Display for LayoutReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = if self.is_archive { "oci-archive" } else { "oci" };
+        let transport = if self.archived { "oci-archive" } else { "oci" };
         write!(f, "{transport}:{}", self.directory.display())?;
-        match &self.version {
-            Some(Version::Tag(tag)) => write!(f, ":{tag}"),
-            Some(Version::Digest(digest)) => write!(f, "@{digest}"),
+        match &self.selector {
+            Some(TagOrDigest::Tag(tag)) => write!(f, ":{tag}"),
+            Some(TagOrDigest::Digest(digest)) => write!(f, "@{digest}"),
             None => Ok(()),
         }
     }
@@ -115,10 +115,10 @@ mod tests {
         let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
         let parse = |text: &str| {
             let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);
-            let (directory, version) = split_version(text, is_layout).unwrap();
-            let tag = version.map(|version| match version {
-                Version::Tag(tag) => tag,
-                Version::Digest(digest) => digest.to_string(),
+            let (directory, selector) = split_tag_or_digest(text, is_layout).unwrap();
+            let tag = selector.map(|selector| match selector {
+                TagOrDigest::Tag(tag) => tag,
+                TagOrDigest::Digest(digest) => digest.to_string(),
             });
             (directory.to_owned(), tag)
         };

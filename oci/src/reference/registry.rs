@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use super::{ReferenceError, is_transport};
+use super::{ReferenceError, is_transport_name};
 use crate::digest::Digest;
 
 /// The longest repository name that Docker and registries accept, in bytes.
@@ -34,7 +34,7 @@ impl RegistryReference {
             _ => (name, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            Some((host, repository)) if is_host(host) => (canonical(host), repository.to_owned()),
+            Some((host, repository)) if is_host(host) => (canonical_host(host), repository.to_owned()),
             _ => (DOCKER_HUB.to_owned(), path.to_owned()),
         };
         check_host(&registry)?;
@@ -61,7 +61,7 @@ impl RegistryReference {
 }
 
 /// Returns the one name of a registry: in lower case, and `docker.io` for every name of Docker Hub.
-pub(crate) fn canonical(host: &str) -> String {
+pub(crate) fn canonical_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     match host.as_str() {
         "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
@@ -170,7 +170,7 @@ impl fmt::Display for RegistryReference {
         if self
             .registry
             .split_once(':')
-            .is_some_and(|(host, _)| is_transport(host))
+            .is_some_and(|(host, _)| is_transport_name(host))
         {
             f.write_str("docker://")?;
         }

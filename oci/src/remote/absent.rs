@@ -1,17 +1,17 @@
 //! Stands in for images in registries where they are left out: opening one is an error.
 
-use crate::blob::Bytes;
+use crate::blob::BlobBytes;
 use crate::blobs::BlobStore;
+use crate::credential_helper::CredentialHelper;
 use crate::digest::Digest;
-use crate::helper::Helper;
 use crate::progress::Reporter;
 use crate::reference::RegistryReference;
-use crate::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
+use crate::{BlobRef, ImageError, Layer, RawDocument, SourceOptions};
 
 /// A registry, of which there is none.
-pub(super) enum Remote {}
+pub(super) enum RemoteImage {}
 
-impl Remote {
+impl RemoteImage {
     pub(super) fn open(reference: &RegistryReference, _: &SourceOptions, _: &Reporter) -> Result<Self, ImageError> {
         Err(ImageError::NoRegistries {
             registry: reference.registry.clone(),
@@ -22,7 +22,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn helper(&self) -> Option<&Helper> {
+    pub(super) fn credential_helper(&self) -> Option<&CredentialHelper> {
         match *self {}
     }
 
@@ -34,7 +34,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+    pub(super) fn root_document(&self) -> Result<RawDocument, ImageError> {
         match *self {}
     }
 
@@ -50,7 +50,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn blob(&self, _: &Layer, _: &Reporter) -> Result<Bytes, ImageError> {
+    pub(super) fn blob(&self, _: &Layer, _: &Reporter) -> Result<BlobBytes, ImageError> {
         match *self {}
     }
 

@@ -2,23 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
-use super::blob::Bytes;
+use super::blob::BlobBytes;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
-use super::reference::{Choice, LocalReference};
-use super::source::{Fetched, Local, Root};
+use super::reference::{ImageSelector, LocalReference};
+use super::source::{LocalImage, RawDocument, ReferenceTarget};
 
 /// A directory with a manifest, and blobs named by their hashes.
-pub(super) struct Directory {
+pub(super) struct SkopeoDirectory {
     path: PathBuf,
     pinned: Option<Digest>,
 }
 
-impl Directory {
+impl SkopeoDirectory {
     pub(super) fn new(reference: &LocalReference) -> Self {
-        let pinned = match &reference.choice {
-            Some(Choice::Digest(digest)) => Some(digest.clone()),
+        let pinned = match &reference.selector {
+            Some(ImageSelector::Digest(digest)) => Some(digest.clone()),
             _ => None,
         };
         Self {
@@ -36,26 +36,26 @@ impl Directory {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
-    FileRange::open(path)?.document(path)
+    FileRange::open(path)?.read_document(path)
 }
 
-impl Local for Directory {
+impl LocalImage for SkopeoDirectory {
     /// `manifest.json`, or the one of several that the digest names.
-    fn root(&self) -> Result<Root, ImageError> {
+    fn target(&self) -> Result<ReferenceTarget, ImageError> {
         let json = read(&self.path.join("manifest.json"))?;
         let (digest, json) = match &self.pinned {
             None => (Digest::of(Algorithm::Sha256, &json), json),
-            Some(digest) if digest.check(&json, None).is_ok() => (digest.clone(), json),
+            Some(digest) if digest.verify(&json, None).is_ok() => (digest.clone(), json),
             Some(digest) => match self.document(digest, None) {
                 // Of one manifest and another digest, it is the manifest that is not what was promised.
                 Err(ImageError::File(FileError::Read { .. })) => {
-                    let error = digest.check(&json, None).expect_err("its digest is another one");
+                    let error = digest.verify(&json, None).expect_err("its digest is another one");
                     return Err(ImageError::content(digest, error));
                 }
                 document => (digest.clone(), document?),
             },
         };
-        Ok(Root::Document(Fetched {
+        Ok(ReferenceTarget::Document(RawDocument {
             digest,
             media_type: String::new(),
             json,
@@ -68,20 +68,20 @@ impl Local for Directory {
         let manifest = blob.with_extension("manifest.json");
         let content = read(if manifest.exists() { &manifest } else { &blob })?;
         digest
-            .check(&content, size)
+            .verify(&content, size)
             .map_err(|source| ImageError::content(digest, source))?;
         Ok(content)
     }
 
-    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
-        let section = FileRange::open(&self.file(digest))?;
-        if section.len() != size {
-            let actual = section.len();
+    fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError> {
+        let range = FileRange::open(&self.file(digest))?;
+        if range.len() != size {
+            let actual = range.len();
             return Err(ImageError::content(
                 digest,
                 DigestError::SizeMismatch { expected: size, actual },
             ));
         }
-        Ok(Bytes::FileRange(section))
+        Ok(BlobBytes::FileRange(range))
     }
 }

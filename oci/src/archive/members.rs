@@ -37,27 +37,27 @@ impl Member {
 }
 
 /// Why there is no index.
-pub(super) enum IndexError {
+pub(super) enum MembersError {
     Read(io::Error),
     Damaged { offset: u64 },
     TooMany,
 }
 
-impl From<io::Error> for IndexError {
+impl From<io::Error> for MembersError {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }
 }
 
 /// Reads the headers of a tar. Of members with the same name, the last counts.
-pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, Member>, IndexError> {
+pub(super) fn read_members(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, Member>, MembersError> {
     let len = tar.get_ref().len();
     let mut members = BTreeMap::new();
-    let mut described = Described::default();
+    let mut overrides = HeaderOverrides::default();
     let mut names_len = 0_usize;
     let mut offset = 0;
     while offset < len {
-        let damaged = || IndexError::Damaged { offset };
+        let damaged = || MembersError::Damaged { offset };
         let mut block = [0; BLOCK_SIZE];
         match tar.read_exact(&mut block) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(damaged()),
@@ -73,7 +73,7 @@ pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, M
             return Err(damaged());
         }
         let kind = header.entry_type();
-        let size = match described.len {
+        let size = match overrides.len {
             _ if !has_content(kind) => 0,
             Some(size) if !is_extension(kind) => size,
             _ => header.entry_size().map_err(|_| damaged())?,
@@ -85,16 +85,18 @@ pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, M
         // Some writers leave out the padding of the last member.
         let next = next.filter(|_| start + size <= len).ok_or_else(damaged)?;
         if is_extension(kind) {
-            let body = extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
-            described.read(kind, &body).map_err(|_| damaged())?;
+            let body = read_extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
+            overrides.read(kind, &body).map_err(|_| damaged())?;
         } else {
-            let Described { name, target, .. } = mem::take(&mut described);
-            let name = name.unwrap_or_else(|| text(&header.path_bytes()));
-            let target = || target.or_else(|| header.link_name_bytes().map(|name| text(&name)));
-            let name = clean(&name);
+            let HeaderOverrides { name, target, .. } = mem::take(&mut overrides);
+            let name = name.unwrap_or_else(|| text_before_nul(&header.path_bytes()));
+            let target = || target.or_else(|| header.link_name_bytes().map(|name| text_before_nul(&name)));
+            let name = normalize_name(&name);
             let member = match kind {
-                EntryType::Symlink => target().map(|target| Member::Link(clean(&beside(&name, &target)))),
-                EntryType::Link => target().map(|target| Member::Link(clean(&target))),
+                EntryType::Symlink => {
+                    target().map(|target| Member::Link(normalize_name(&resolve_target(&name, &target))))
+                }
+                EntryType::Link => target().map(|target| Member::Link(normalize_name(&target))),
                 EntryType::Regular | EntryType::Continuous => Some(Member::File { start, len: size }),
                 _ => None,
             };
@@ -104,7 +106,7 @@ pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, M
             }
         }
         if members.len() > MAX_MEMBERS || names_len > MAX_NAMES_LEN {
-            return Err(IndexError::TooMany);
+            return Err(MembersError::TooMany);
         }
         tar.seek(SeekFrom::Start(next))?;
         offset = next;
@@ -114,15 +116,15 @@ pub(super) fn index(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, M
 
 /// What extended headers say of the next member; all that they leave out is in its own header.
 #[derive(Default)]
-struct Described {
+struct HeaderOverrides {
     name: Option<String>,
     target: Option<String>,
     len: Option<u64>,
 }
 
-impl Described {
+impl HeaderOverrides {
     fn read(&mut self, kind: EntryType, body: &[u8]) -> Result<(), LayerErrorKind> {
-        let given = |value: &[u8]| Some(text(value)).filter(|value| !value.is_empty());
+        let given = |value: &[u8]| Some(text_before_nul(value)).filter(|value| !value.is_empty());
         match kind {
             EntryType::GNULongName => self.name = given(body),
             EntryType::GNULongLink => self.target = given(body),
@@ -163,7 +165,7 @@ fn is_extension(kind: EntryType) -> bool {
 }
 
 /// The body of an extended header; no error if it is too long.
-fn extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<IndexError>> {
+fn read_extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<MembersError>> {
     if size > MAX_EXTENSION_LEN {
         return Err(None);
     }
@@ -174,13 +176,13 @@ fn extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<IndexErro
     Ok(body)
 }
 
-fn text(bytes: &[u8]) -> String {
+fn text_before_nul(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
 /// What a relative link of a member leads to, seen from the root of the archive.
-fn beside(name: &str, target: &str) -> String {
+fn resolve_target(name: &str, target: &str) -> String {
     match name.rsplit_once('/') {
         Some((directory, _)) if !target.starts_with('/') => format!("{directory}/{target}"),
         _ => target.to_owned(),
@@ -188,7 +190,7 @@ fn beside(name: &str, target: &str) -> String {
 }
 
 /// A name without `.`, `..` and double slashes.
-pub(super) fn clean(name: &str) -> String {
+pub(super) fn normalize_name(name: &str) -> String {
     let mut parts = Vec::new();
     for part in name.split('/') {
         match part {

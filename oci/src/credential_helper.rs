@@ -5,12 +5,12 @@ use std::path::PathBuf;
 
 /// A credential helper that a file names: a program, which is never executed here.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Helper {
+pub struct CredentialHelper {
     pub(super) name: String,
     pub(super) file: PathBuf,
 }
 
-impl fmt::Display for Helper {
+impl fmt::Display for CredentialHelper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, file } = self;
         write!(
