@@ -1,4 +1,4 @@
-//! The bytes of a layer at its source, read while they come.
+//! A reader of a layer's blob, which may still be growing.
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
@@ -9,27 +9,29 @@ use super::progress::LayerReporter;
 use super::registry::Growing;
 use layer::Decoder;
 
-/// The bytes of a layer as they are at the source, compressed or not.
+/// A reader of a layer's blob, as the source has it, compressed or not. Reports what is read.
 #[derive(Debug)]
 pub struct Blob {
     bytes: BlobBytes,
     progress: Option<LayerReporter>,
 }
 
-/// Where they come from.
+/// The place that the bytes of a blob come from.
 pub(super) enum BlobBytes {
+    /// A file, or a part of one.
     FileRange(FileRange),
+    /// A download.
     #[cfg(feature = "registry")]
     Growing(Growing),
-    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
-    /// that decompressed.
+    /// A layer that an archive holds compressed, although its manifest lists the uncompressed tar:
+    /// the compressed bytes, and a decoder of them, which is read.
     Decompressed(FileRange, Box<Decoder<BufReader<FileRange>>>),
-    /// Of an archive as it holds them.
+    /// The compressed bytes of such a layer, which are read as they are.
     Stored(FileRange),
 }
 
 impl Blob {
-    /// Creates a blob that reports what is read of it, if there is a reporter.
+    /// Creates a blob that reports its reads to `progress`, if any.
     pub(super) fn new(bytes: BlobBytes, progress: Option<LayerReporter>) -> Self {
         if let Some(progress) = &progress {
             progress.restart();
@@ -37,14 +39,15 @@ impl Blob {
         Self { bytes, progress }
     }
 
-    /// Takes the first `size` bytes of a file for a blob.
+    /// Creates a blob of the first `size` bytes of a file.
     #[must_use]
     pub fn of_file(file: std::fs::File, size: u64) -> Self {
         Self::new(BlobBytes::FileRange(FileRange::prefix(file, size)), None)
     }
 
-    /// The blob as it is stored, which for some archives is compressed where the manifest says
-    /// otherwise. The digest that the manifest names is then that of the tar in it.
+    /// Returns a reader of the bytes as they are stored. Some archives store a layer compressed
+    /// although the manifest lists the uncompressed tar; the manifest's digest is then that of the
+    /// tar, not of these bytes.
     #[must_use]
     pub fn into_stored(self) -> Self {
         let bytes = match self.bytes {
@@ -54,8 +57,9 @@ impl Blob {
         Self { bytes, ..self }
     }
 
-    /// Returns whether others hash its bytes: the download that
-    /// [`Source::wait_downloaded`](super::Source::wait_downloaded) asks, or the decoder.
+    /// Returns whether the reader of the blob need not verify its digest: a download verifies it
+    /// itself, which [`Source::wait_downloaded`](super::Source::wait_downloaded) reports, and for a
+    /// stored layer of [`Blob::into_stored`] the digest is that of the tar.
     #[must_use]
     pub fn is_verified_elsewhere(&self) -> bool {
         !matches!(self.bytes, BlobBytes::FileRange(_) | BlobBytes::Decompressed(..))

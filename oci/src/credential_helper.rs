@@ -1,12 +1,14 @@
-//! Credential helpers: programs that hold credentials for others, and that are never executed here.
+//! Credential helpers, which credentials files name and this crate never executes.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A credential helper that a file names: a program, which is never executed here.
+/// A credential helper that a credentials file names: a program `docker-credential-<name>`, which
+/// is never executed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CredentialHelper {
     pub(super) name: String,
+    /// The credentials file that names it.
     pub(super) file: PathBuf,
 }
 

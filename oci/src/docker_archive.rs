@@ -1,9 +1,10 @@
-//! Archives of `docker save`: docker's image/spec, "Combined ArchivedImage JSON + Filesystem Changeset
-//! Format".
+//! Reads images from archives of `docker save`: docker's image/spec, "Combined Image JSON +
+//! Filesystem Changeset Format".
 //!
-//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte
-//! by byte: what they say the digest is, it is. But for the media type of the layers, which they
-//! call gzip, and the archive nothing.
+//! The archive has no manifest like that of a registry, so this module makes one. Its digest is
+//! that of the manifest that skopeo and podman make, byte for byte, so all three report the same
+//! digest. Their manifest calls the layers gzip; the one returned here leaves their media type
+//! empty, as the archive names none.
 
 mod error;
 
@@ -26,35 +27,39 @@ use layer::{Compression, decode};
 
 pub use error::DockerArchiveError;
 
-/// Most images that are looked at: each has a config of up to 4 MiB.
+/// Limit on images whose config is read, each of up to 4 MiB.
 const MAX_IMAGES: usize = 1000;
 
-/// An archive, and the images in it that can be matching: one, or one for each platform.
+/// An opened archive, and the images in it that the reference can mean: one, or one per platform.
 pub(super) struct DockerArchive {
     path: PathBuf,
     images: Vec<ArchivedImage>,
-    /// All images of the archive, for errors.
+    /// Descriptions of all images in the archive, for errors.
     all_images: Vec<String>,
 }
 
+/// An image of the archive, with its documents in memory.
 struct ArchivedImage {
     names: Vec<String>,
-    /// Without media types of layers: the archive says none.
+    /// Made by this module, with empty media types of layers.
     manifest: Vec<u8>,
-    /// Digest of the manifest that others make of it.
+    /// Digest of the manifest as skopeo and podman make it, which differs from `manifest` in the
+    /// media types of layers.
     digest: Digest,
     config: (Digest, Vec<u8>),
     layers: BTreeMap<Digest, ArchivedLayer>,
 }
 
+/// A layer of the archive, in its file.
 struct ArchivedLayer {
     range: FileRange,
-    /// Uncompressed, as docker writes them; others also do otherwise.
+    /// Size of the uncompressed tar in bytes. Docker stores tars uncompressed; other tools compress
+    /// them.
     size: u64,
     compressed: bool,
 }
 
-/// An image in `manifest.json`.
+/// An item of `manifest.json`: one image of the archive, with file names of its config and layers.
 struct SavedImage {
     config: String,
     repo_tags: Vec<String>,
@@ -62,13 +67,14 @@ struct SavedImage {
 }
 
 impl SavedImage {
-    /// Reads all of `manifest.json`.
+    /// Reads all items of `manifest.json`.
     fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
         let text = json::lossy_text(manifest);
         let images = json::document(&text).map_err(ManifestError::json)?;
         Ok(json::list(images, Self::read)?)
     }
 
+    /// Reads one item.
     fn read(value: &json::Value) -> Result<Self, json::Error> {
         let object = json::object(value)?;
         let names = |names| json::list(names, json::text);
@@ -81,17 +87,17 @@ impl SavedImage {
 }
 
 impl DockerArchive {
-    /// Opens an archive, and finds the image that the reference means.
+    /// Opens an archive, and finds the images that the reference selects.
     pub(super) fn open(reference: &LocalReference, spool: &Spool) -> Result<Self, ImageError> {
         let archive = Archive::open(&reference.path, spool)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
         let saved = SavedImage::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
-        let mut found: Vec<ArchivedImage> = Vec::new();
+        let mut images: Vec<ArchivedImage> = Vec::new();
         let mut sizes = LayerSizes::new(spool);
         let mut matching = 0;
-        for (nr, saved) in saved.iter().enumerate() {
-            if !matches_selector(reference.selector.as_ref(), nr, saved) {
+        for (nr, image) in saved.iter().enumerate() {
+            if !matches_selector(reference.selector.as_ref(), nr, image) {
                 continue;
             }
             spool.check()?;
@@ -99,17 +105,17 @@ impl DockerArchive {
             if matching > MAX_IMAGES {
                 return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
             }
-            let image = ArchivedImage::read(&archive, saved, &mut sizes)?;
-            let is_wanted = match &reference.selector {
+            let image = ArchivedImage::read(&archive, image, &mut sizes)?;
+            let is_selected = match &reference.selector {
                 Some(ImageSelector::Digest(digest)) => *digest == image.digest,
                 _ => true,
             };
-            if is_wanted && found.iter().all(|other| other.digest != image.digest) {
-                found.push(image);
+            if is_selected && images.iter().all(|other| other.digest != image.digest) {
+                images.push(image);
             }
         }
         let all_images: Vec<_> = saved.iter().enumerate().map(describe_image).collect();
-        let [first, others @ ..] = &found[..] else {
+        let [first, others @ ..] = &images[..] else {
             return Err(DockerArchiveError::NoSuchImage {
                 path,
                 wanted: reference.selector.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -128,13 +134,14 @@ impl DockerArchive {
         }
         Ok(Self {
             path,
-            images: found,
+            images,
             all_images,
         })
     }
 }
 
 impl ArchivedImage {
+    /// Reads the config of an image, measures its layers, and makes its manifest.
     fn read(archive: &Archive, saved: &SavedImage, sizes: &mut LayerSizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
@@ -147,10 +154,10 @@ impl ArchivedImage {
             }));
         }
         let mut layers = BTreeMap::new();
-        let mut described = Vec::new();
+        let mut sizes_and_digests = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
             let layer = sizes.layer(archive, name)?;
-            described.push((layer.size, diff_id.clone()));
+            sizes_and_digests.push((layer.size, diff_id.clone()));
             layers.insert(diff_id, layer);
         }
         let config_descriptor = descriptor(
@@ -159,7 +166,7 @@ impl ArchivedImage {
             &config_digest,
         );
         let manifest = |layer_type: &str| {
-            let layers = described
+            let layers = sizes_and_digests
                 .iter()
                 .map(|(size, digest)| descriptor(layer_type, *size, digest));
             let layers = layers.collect::<Vec<_>>().join(",");
@@ -167,10 +174,10 @@ impl ArchivedImage {
                 r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{config_descriptor},"layers":[{layers}]}}"#
             )
         };
-        let known = manifest("application/vnd.docker.image.rootfs.diff.tar.gzip");
+        let published = manifest("application/vnd.docker.image.rootfs.diff.tar.gzip");
         Ok(Self {
             names: saved.repo_tags.clone(),
-            digest: Digest::of(Algorithm::Sha256, known.as_bytes()),
+            digest: Digest::of(Algorithm::Sha256, published.as_bytes()),
             manifest: manifest("").into_bytes(),
             config: (config_digest, config),
             layers,
@@ -178,8 +185,8 @@ impl ArchivedImage {
     }
 }
 
-/// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
-/// for more bytes than are kept of any archive.
+/// Measures the uncompressed sizes of compressed layers. Decompresses each layer once, and all of
+/// them together up to the spool's limit in bytes.
 struct LayerSizes<'a> {
     spool: &'a Spool,
     known: BTreeMap<String, u64>,
@@ -195,6 +202,7 @@ impl<'a> LayerSizes<'a> {
         }
     }
 
+    /// Opens a layer by its file name, and finds its uncompressed size.
     fn layer(&mut self, archive: &Archive, name: &str) -> Result<ArchivedLayer, ImageError> {
         let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
@@ -289,7 +297,8 @@ impl DockerArchive {
     }
 }
 
-/// Whether an image may be the one that is matching, as far as its names tell.
+/// Returns whether the image at position `nr` can be the selected one, judged by its position and
+/// names. A digest is compared later.
 fn matches_selector(selector: Option<&ImageSelector>, nr: usize, saved: &SavedImage) -> bool {
     match selector {
         None | Some(ImageSelector::Digest(_)) => true,
@@ -303,6 +312,7 @@ fn matches_selector(selector: Option<&ImageSelector>, nr: usize, saved: &SavedIm
     }
 }
 
+/// Describes an image in an error by its position and names.
 fn describe_image((nr, saved): (usize, &SavedImage)) -> String {
     if saved.repo_tags.is_empty() {
         format!("@{nr}")
@@ -311,10 +321,12 @@ fn describe_image((nr, saved): (usize, &SavedImage)) -> String {
     }
 }
 
+/// Returns the JSON of a descriptor.
 fn descriptor(media_type: &str, size: u64, digest: &Digest) -> String {
     format!(r#"{{"mediaType":"{media_type}","size":{size},"digest":"{digest}"}}"#)
 }
 
+/// Reads a document in the archive.
 fn document(archive: &Archive, name: &str) -> Result<Vec<u8>, ImageError> {
     let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
     range.read_document(&archive.path().join(name))

@@ -1,4 +1,4 @@
-//! Ways into the parsers of documents, for the targets in `fuzz/`.
+//! Exposes private parsers to the targets in `fuzz/`.
 
 use std::path::Path;
 
@@ -9,7 +9,8 @@ use super::{Image, Platform, RegistryReference};
 
 pub use super::registry::fuzzing::{challenge, refusal};
 
-/// The image that a manifest and a config describe, if they do; of an index, the entries are looked at.
+/// Parses a manifest and its config into an image, if they are valid. Reads the entries of an
+/// index.
 #[must_use]
 pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     let manifest = match Document::parse(document, announced).ok()? {
@@ -39,11 +40,11 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     })
 }
 
-/// Looks for the credentials of an image in the JSON of a file.
+/// Returns whether the JSON of a credentials file has credentials or a helper for an image.
 ///
 /// # Errors
 ///
-/// As for a file with these bytes.
+/// Those of a file with these bytes.
 pub fn credentials(json: &[u8], image: &RegistryReference) -> Result<bool, AuthError> {
     let path = Path::new("auth.json");
     let file = auth::parse(json, path)?;

@@ -1,4 +1,4 @@
-//! An image for one platform, its layers, and the images that an index lists.
+//! Images for one platform, their layers, and the entries of a list of images.
 
 use std::fs::File;
 use std::sync::Arc;
@@ -17,16 +17,16 @@ use super::platform::Platform;
 pub struct Image {
     /// The reference in canonical form, pinned to [`Image::digest`].
     pub resolved_ref: String,
-    /// The digest of the platform's manifest.
+    /// Digest of the image's manifest.
     pub digest: Digest,
-    /// The platform as the index lists it, or without an index as the image says itself; where
-    /// neither says one, the one that was asked for.
+    /// Platform that the index lists for the image; without an index entry, the one in the config.
+    /// If neither names a platform, the one that the caller asked for.
     pub platform: Platform,
-    /// The platform that the config names, as written, where the index lists another one.
+    /// Platform in the config, as written, if it differs from the one that the index lists.
     pub config_platform: Option<String>,
-    /// What the image says of itself.
+    /// Config of the image: its platform, how to run it, and the digests of its layers.
     pub config: Config,
-    /// The layers, lowest first.
+    /// Layers, lowest first.
     pub layers: Vec<Layer>,
 }
 
@@ -34,19 +34,19 @@ pub struct Image {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Layer {
-    /// The digest of the blob.
+    /// Digest of the blob. For a cached tar, the same as [`Layer::diff_id`].
     pub digest: Digest,
-    /// The size of the blob in bytes.
+    /// Size of the blob in bytes. For a cached tar, the size of the tar.
     pub size: u64,
-    /// The media type of the blob, as written; empty where nothing says one.
+    /// Media type that the manifest lists, as written; empty if the source has no media types.
     pub media_type: String,
-    /// The digest of the tar archive in the blob.
+    /// Digest of the uncompressed tar.
     pub diff_id: Digest,
-    /// The blob, if it is a tar that the state directory has kept, in place of what the manifest lists.
+    /// The cached tar that is read in place of the blob that the manifest lists.
     pub(super) cached_tar: Option<CachedTar>,
 }
 
-/// What a manifest says of a blob.
+/// Digest and size of a blob, as a manifest lists them.
 #[derive(Debug, Clone)]
 pub(super) struct BlobRef {
     pub(super) digest: Digest,
@@ -55,14 +55,16 @@ pub(super) struct BlobRef {
 
 #[cfg(test)]
 impl BlobRef {
-    /// Describes a blob with the digest of a name, of any size.
+    /// Returns a reference to a blob whose digest is that of `name`.
     pub(super) fn named(name: &[u8], size: u64) -> Self {
         let digest = Digest::of(Algorithm::Sha256, name);
         Self { digest, size }
     }
 }
 
-/// A file that stays readable whatever becomes of its name.
+/// An open file of the tar cache. It stays readable after its name is removed.
+///
+/// Two values are equal if they share one open file.
 #[derive(Debug, Clone)]
 pub(super) struct CachedTar(pub(super) Arc<File>);
 
@@ -75,7 +77,7 @@ impl PartialEq for CachedTar {
 impl Eq for CachedTar {}
 
 impl Image {
-    /// An image without layers, of a config that its caller has.
+    /// Creates an image without layers from a config.
     #[must_use]
     pub fn new(resolved_ref: String, digest: Digest, platform: Platform, config: Config) -> Self {
         Self {
@@ -90,7 +92,7 @@ impl Image {
 }
 
 impl Layer {
-    /// Whether the blob is the tar, as the state directory has kept it.
+    /// Returns whether the layer is read from the tar cache in the state directory.
     #[must_use]
     pub fn is_cached_tar(&self) -> bool {
         self.cached_tar.is_some()
@@ -104,14 +106,17 @@ impl Layer {
     }
 }
 
-/// An image that a reference names, as its index lists it. JSON has the three as members.
+/// One of the images that a reference names, as [`Source::platforms`](super::Source::platforms)
+/// lists it.
+///
+/// Serializes to JSON as an object with these three members.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ListedImage {
-    /// The platform; `None` where neither the index nor the image names one.
+    /// Platform of the image; `None` if neither the index nor the config names one.
     pub platform: Option<Platform>,
-    /// The digest of the manifest, or of an index in the index.
+    /// Digest of the manifest, or of a nested index. For a tar of a root file system, of the tar.
     pub digest: Digest,
-    /// The size of that document in bytes; of a tar, its own.
+    /// Size in bytes of the document or tar with that digest.
     pub size: u64,
 }

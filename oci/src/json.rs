@@ -1,8 +1,8 @@
-//! Reads JSON documents as registries and tools write them, without a guess.
+//! Reads JSON documents as registries and tools write them, and reports where one is wrong.
 //!
-//! `null` counts as missing. Members that nobody asks for may be anything, and of members with the
-//! same name the last counts, as in Go. A list in place of an object is an error: the code that
-//! serde derives would accept one.
+//! `null` counts as missing. Members that are not read may have any value, and the last of several
+//! members with one name wins, as in Go. A list in place of an object is an error, although serde's
+//! derived code would accept one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,19 +11,19 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
-/// A value in a document, as it is written.
+/// A JSON value in its written form.
 pub(super) type Value = RawValue;
 
-/// Longest part of a document that an error repeats, in characters.
+/// Limit in characters on text of a document in an error.
 const SHOWN_LEN: usize = 40;
 
-/// A document that is not JSON, or a value that is not of the kind that belongs in its place.
+/// An error in a document: not JSON, or a value of the wrong type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", if .path.is_empty() { "the document" } else { .path.trim_start_matches('.') })]
 pub(super) struct Error {
-    /// Place in the document, such as `.config.Env[2]`.
+    /// Path to the value, such as `.config.Env[2]`.
     path: String,
-    /// Complaint about it, a predicate such as ` is missing`.
+    /// Rest of the message, a predicate such as ` is missing`.
     reason: String,
 }
 
@@ -35,24 +35,24 @@ impl Error {
         }
     }
 
-    /// Says that it is about a member of an object.
+    /// Puts the name of a member in front of the path.
     pub(super) fn in_member(self, name: &str) -> Self {
         let path = format!(".{}{}", excerpt(name), self.path);
         Self { path, ..self }
     }
 
-    /// Says that it is about an item of a list.
+    /// Puts the position in a list in front of the path.
     pub(super) fn in_item(self, nr: usize) -> Self {
         let path = format!("[{nr}]{}", self.path);
         Self { path, ..self }
     }
 }
 
-/// Members of an object by their names, those that are `null` left out.
+/// Members of an object by name, without those that are `null`.
 pub(super) struct Object<'a>(BTreeMap<String, &'a Value>);
 
 impl<'a> Object<'a> {
-    /// Reads a member that may be missing.
+    /// Reads an optional member.
     pub(super) fn get<T>(
         &self,
         name: &str,
@@ -62,13 +62,13 @@ impl<'a> Object<'a> {
         value.transpose().map_err(|error| error.in_member(name))
     }
 
-    /// Reads a member that must be there.
+    /// Reads a required member.
     pub(super) fn require<T>(&self, name: &str, read: impl FnOnce(&'a Value) -> Result<T, Error>) -> Result<T, Error> {
         let value = self.get(name, read)?;
         value.ok_or_else(|| Error::new(" is missing").in_member(name))
     }
 
-    /// Reads a member of which nothing is the default.
+    /// Reads an optional member; returns the default if it is missing.
     pub(super) fn get_or_default<T: Default>(
         &self,
         name: &str,
@@ -77,17 +77,18 @@ impl<'a> Object<'a> {
         self.get(name, read).map(Option::unwrap_or_default)
     }
 
+    /// Returns whether a member exists and is not `null`.
     pub(super) fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
 
-/// Returns the text of a document. Bytes that are not UTF-8 become U+FFFD, as in Go.
+/// Decodes a document as UTF-8. Invalid bytes become U+FFFD, as in Go.
 pub(super) fn lossy_text(document: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(document)
 }
 
-/// Reads a document that is any value.
+/// Parses a document of any type.
 pub(super) fn document(text: &str) -> Result<&Value, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -99,7 +100,7 @@ pub(super) fn object(value: &Value) -> Result<Object<'_>, Error> {
     Ok(Object(members.collect()))
 }
 
-/// Reads an object all of whose members are of one kind.
+/// Reads an object whose members have one type.
 pub(super) fn map<'a, T>(
     value: &'a Value,
     read: impl Fn(&'a Value) -> Result<T, Error>,
@@ -112,7 +113,7 @@ pub(super) fn map<'a, T>(
     members.map(read).collect()
 }
 
-/// Reads a list of one kind; what is `null` in it is left out.
+/// Reads a list whose items have one type. Skips items that are `null`.
 pub(super) fn list<'a, T>(value: &'a Value, read: impl Fn(&'a Value) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     let items: Vec<&Value> = parse(value, b'[', "a list")?;
     let items = items.into_iter().enumerate().filter(|(_, item)| !is_null(item));
@@ -121,7 +122,7 @@ pub(super) fn list<'a, T>(value: &'a Value, read: impl Fn(&'a Value) -> Result<T
         .collect()
 }
 
-/// Reads a text; a number, `true` and `false` are the text that they are written as.
+/// Reads a string. A number, `true` or `false` is returned as it is written.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.get().as_bytes()[0] {
         b'{' | b'[' => Err(wrong_type(value, "a string")),
@@ -130,8 +131,8 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
     }
 }
 
-/// Reads words: a list of texts, or, as Docker reads its `StrSlice`, one of them alone. An empty
-/// one alone is no word.
+/// Reads a list of strings, or a single string as Docker's `StrSlice` does. An empty single string
+/// is an empty list.
 pub(super) fn text_or_list(value: &Value) -> Result<Vec<String>, Error> {
     if value.get().starts_with('[') {
         return list(value, text);
@@ -153,11 +154,12 @@ pub(super) fn number(value: &Value) -> Result<u64, Error> {
         .map_err(|_| Error::new(format!(" is {}, not a whole number from 0 up", excerpt(number))))
 }
 
-/// Reads a text of a certain form.
+/// Reads a string, and parses it as a `T`.
 pub(super) fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, Error> {
     text(value)?.parse().map_err(|error| Error::new(format!(": {error}")))
 }
 
+/// Parses a value that must start with the byte `first`. `wanted` names its type in errors.
 fn parse<'a, T: serde::Deserialize<'a>>(value: &'a Value, first: u8, wanted: &str) -> Result<T, Error> {
     if value.get().as_bytes()[0] != first {
         return Err(wrong_type(value, wanted));
@@ -165,6 +167,7 @@ fn parse<'a, T: serde::Deserialize<'a>>(value: &'a Value, first: u8, wanted: &st
     serde_json::from_str(value.get()).map_err(|error| Error::new(format!(": {error}")))
 }
 
+/// Returns the error that a value has another type than the one `wanted`.
 fn wrong_type(value: &Value, wanted: &str) -> Error {
     let found = match value.get().as_bytes()[0] {
         b'{' => "an object",
@@ -181,6 +184,7 @@ fn is_null(value: &Value) -> bool {
     value.get() == "null"
 }
 
+/// Returns the beginning of a text, escaped.
 fn excerpt(text: &str) -> String {
     text.chars().take(SHOWN_LEN).flat_map(char::escape_debug).collect()
 }

@@ -1,4 +1,4 @@
-//! OCI image layouts, in a directory or a tar: image-spec image-layout.md.
+//! Reads images from OCI image layouts, in a directory or a tar: image-spec image-layout.md.
 
 mod error;
 
@@ -19,20 +19,20 @@ use super::spool::Spool;
 
 pub use error::LayoutError;
 
-/// An opened image layout, and which of its images is meant.
+/// An opened image layout, and the tag or digest of the image in it.
 pub(super) struct ImageLayout {
     files: LayoutFiles,
     selector: Option<TagOrDigest>,
 }
 
-/// Where the files of a layout are.
+/// The files of a layout.
 enum LayoutFiles {
     Directory(PathBuf),
     Archive(Archive),
 }
 
 impl LayoutFiles {
-    /// Opens a regular file.
+    /// Opens a regular file of the layout.
     fn open(&self, name: &str) -> Result<FileRange, FileError> {
         let path = self.path(name);
         match self {
@@ -44,7 +44,7 @@ impl LayoutFiles {
         }
     }
 
-    /// What a file is called in errors.
+    /// Returns the path of a file, as errors show it.
     fn path(&self, name: &str) -> PathBuf {
         match self {
             Self::Directory(directory) => directory.join(name),
@@ -53,7 +53,7 @@ impl LayoutFiles {
     }
 }
 
-/// Reads the version in an `oci-layout` file.
+/// Returns the version in an `oci-layout` file.
 fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
     let text = json::lossy_text(marker);
     let marker = json::object(json::document(&text).map_err(ManifestError::json)?)?;
@@ -61,8 +61,8 @@ fn layout_version(marker: &[u8]) -> Result<String, ManifestError> {
 }
 
 impl ImageLayout {
-    /// Opens a layout; its `oci-layout` file must say that it is one. An archive is decompressed in `spool`, if need
-    /// be.
+    /// Opens a layout, and checks that its `oci-layout` file has version 1. Decompresses a
+    /// compressed archive into `spool`.
     pub(super) fn open(reference: &LayoutReference, spool: &Spool) -> Result<Self, ImageError> {
         let LayoutReference {
             directory,
@@ -91,7 +91,7 @@ impl ImageLayout {
         Ok(Self { files, selector })
     }
 
-    /// The entries of `index.json` that may be images.
+    /// Returns the entries of `index.json` that may be images.
     fn image_entries(&self) -> Result<Vec<IndexEntry>, ImageError> {
         let path = self.files.path("index.json");
         let index = self.files.open("index.json")?.read_document(&path)?;
@@ -108,6 +108,7 @@ impl ImageLayout {
         }
     }
 
+    /// Opens a blob by its digest. Returns its path too, for errors.
     fn open_blob(&self, digest: &Digest) -> Result<(FileRange, PathBuf), ImageError> {
         let name = format!("blobs/{}/{}", digest.algorithm().name(), digest.hex());
         match self.files.open(&name) {
@@ -124,7 +125,7 @@ impl ImageLayout {
 impl LocalImage for ImageLayout {
     fn target(&self) -> Result<ReferenceTarget, ImageError> {
         let (digest, size, media_type, entries) = match &self.selector {
-            // It need not be listed.
+            // The blob need not be listed in index.json.
             Some(TagOrDigest::Digest(digest)) => {
                 let images = self.image_entries().unwrap_or_default();
                 (digest.clone(), None, String::new(), images)
@@ -143,11 +144,11 @@ impl LocalImage for ImageLayout {
                     return Ok(ReferenceTarget::Candidates { images, ambiguous });
                 }
                 let unusable = |error| ImageError::document(self.files.path("index.json").display(), error);
-                let meant = first.descriptor().map_err(unusable)?.clone();
-                meant
+                let descriptor = first.descriptor().map_err(unusable)?.clone();
+                descriptor
                     .check_len()
-                    .map_err(|error| ImageError::document(&meant.digest, error))?;
-                (meant.digest, Some(meant.size), meant.media_type, images)
+                    .map_err(|error| ImageError::document(&descriptor.digest, error))?;
+                (descriptor.digest, Some(descriptor.size), descriptor.media_type, images)
             }
         };
         Ok(ReferenceTarget::Document(RawDocument {
@@ -180,9 +181,10 @@ impl LocalImage for ImageLayout {
     }
 }
 
-/// The entries for the image that has the tag, or for the only one that there is. Several names of
-/// one digest are one image; several images of one name are for several platforms, if they can be
-/// told apart.
+/// Returns the entries for the image with the tag, or for the only image without one.
+///
+/// Several entries with one digest are one image. Several entries with one name are an image for
+/// several platforms, one of which is chosen later.
 fn select_entries(images: Vec<IndexEntry>, tag: Option<&str>) -> Result<Vec<IndexEntry>, LayoutError> {
     let is_selected = |image: &IndexEntry| tag.is_none_or(|tag| image.ref_name() == Some(tag));
     let (matching, others): (Vec<_>, Vec<_>) = images.into_iter().partition(is_selected);
@@ -205,13 +207,13 @@ fn select_entries(images: Vec<IndexEntry>, tag: Option<&str>) -> Result<Vec<Inde
     }
 }
 
-/// The platform that entries list a digest for, the first that do.
+/// Returns the platform of the first entry for the digest that names one.
 fn listed_platform(entries: &[IndexEntry], digest: &Digest) -> Option<Platform> {
     let mut entries = entries.iter().filter(|entry| entry.digest() == Some(digest));
     entries.find_map(|entry| entry.platform().ok()?.cloned())
 }
 
-/// Returns whether two entries are names of one image.
+/// Returns whether two entries have the same digest, and so are names of one image.
 fn is_same_image(one: &IndexEntry, other: &IndexEntry) -> bool {
     one.digest().is_some() && one.digest() == other.digest()
 }
@@ -222,6 +224,7 @@ fn ambiguous(images: &[IndexEntry]) -> LayoutError {
     }
 }
 
+/// Describes an entry in an error by its name and digest.
 fn describe_entry(image: &IndexEntry) -> String {
     let digest = image.digest().map_or("no valid digest".to_owned(), ToString::to_string);
     match image.ref_name() {
@@ -230,6 +233,7 @@ fn describe_entry(image: &IndexEntry) -> String {
     }
 }
 
+/// Returns whether a file does not exist.
 fn is_not_found(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

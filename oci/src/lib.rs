@@ -1,4 +1,4 @@
-//! Images at their sources: from a reference to a platform's manifest, and from there to the bytes of each layer.
+//! Finds container images in registries, OCI layouts and archives, and reads their layers.
 //!
 //! ```
 //! use oci::{Platform, Reference, Source, SourceOptions};
@@ -15,7 +15,7 @@
 //!
 //! let image = source.resolve(&Platform::parse("linux", "arm64")?)?;
 //! for layer in &image.layers {
-//!     // The digests of the blob and of the tar are computed on the way.
+//!     // Computes the digests of the blob and of the tar while reading.
 //!     let mut tar = source.tar(layer)?;
 //!     std::io::copy(&mut tar, &mut std::io::sink())?;
 //!     tar.finish()?;
@@ -23,29 +23,30 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A [`Reference`] names an image in a registry, an OCI layout, an archive, or a tar of a root file
-//! system. [`Source::pull`] resolves it and downloads the layers in the background into the state
-//! directory, where [`Cache`] lists and removes them. [`RegistryOptions`] has certificates and
-//! [`Credentials`], which can also come from files ([`AuthFiles`]). An [`Event`] reports progress
-//! and waits.
+//! A [`Reference`] names an image in a registry, an OCI layout or an archive, or a tar of a root
+//! file system. [`Source::pull`] resolves it for a platform and downloads its layers in the
+//! background into the state directory. [`Cache`] lists and removes what is stored there.
+//! [`RegistryOptions`] holds certificates and [`Credentials`]; [`AuthFiles`] reads credentials from
+//! files. [`Event`]s report progress and waits.
 //!
 //! # Errors
 //!
-//! [`ImageError`] has a variant for each place that can fail, and the cause in `source()`. Its
-//! [`Failure::kind`](layer::failure::Failure::kind) tells programs what to do.
+//! [`ImageError`] has a variant for each component that can fail, with the cause in `source()`. Its
+//! [`Failure::kind`](layer::failure::Failure::kind) lets a program decide what to do, for example
+//! whether to try again.
 //!
 //! # Threads and runtimes
 //!
-//! Everything blocks the thread that it is called on. Inside of an asynchronous runtime it works
-//! too, and blocks that runtime's thread: call it there with `spawn_blocking` or the like. TLS has
-//! a crypto provider of its own, and no process-wide one is set or asked for.
+//! All functions block the calling thread. They also work inside an asynchronous runtime, where
+//! they block a thread of that runtime: call them with `spawn_blocking` or its equivalent. TLS uses
+//! its own crypto provider, and neither reads nor installs a process-wide one.
 //!
 //! # Events
 //!
-//! The crate emits [`tracing`](https://docs.rs/tracing) events, with no secrets in them, and sets
-//! no subscriber: decisions at level info, requests at debug, pieces of downloads at trace.
+//! The crate emits [`tracing`](https://docs.rs/tracing) events, which contain no secrets: decisions
+//! at level info, requests at debug, pieces of downloads at trace. It installs no subscriber.
 
-/// The example of the README, which must hold.
+/// The README's example, compiled and run as a doctest.
 #[cfg(all(doctest, feature = "registry"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,8 +1,9 @@
-//! Lists of what a document holds, for messages.
+//! Short lists of names, for messages.
 
 use std::fmt;
 
-/// Displays the first items of what a stranger's document may list without end.
+/// Displays the first items of a list that an untrusted document may make very long. Escapes them,
+/// and shortens long ones.
 pub(super) struct Listing<'a, T>(pub(super) &'a [T]);
 
 impl<T: fmt::Display> fmt::Display for Listing<'_, T> {
@@ -33,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn listings_are_short_and_harmless() {
+    fn listings_are_shortened_and_escaped() {
         assert_eq!(Listing::<u32>(&[]).to_string(), "none");
         assert_eq!(Listing(&["a", "b"]).to_string(), "a, b");
         assert_eq!(Listing(&["\u{1b}[2J"]).to_string(), "\\u{1b}[2J");

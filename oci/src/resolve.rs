@@ -1,4 +1,4 @@
-//! From the document that a reference means to the image for a platform.
+//! Finds the image for a platform, starting from the document that a reference names.
 
 use std::fmt;
 
@@ -10,13 +10,13 @@ use super::platform::OTHER_ARCHITECTURE;
 use super::source::ReferenceTarget;
 use super::{BlobRef, Digest, Image, ImageError, Layer, ListedImage, Platform, RawDocument, Source};
 
-/// How deep indexes may be nested.
+/// Limit on nesting of indexes.
 const MAX_DEPTH: usize = 4;
 
-/// How many entries of indexes are followed in search of an image: indexes in an index multiply.
+/// Limit on entries of indexes that are followed in search of an image: nested indexes multiply.
 const MAX_DOCUMENTS: usize = 100;
 
-/// Told which layers an image has, before its config is asked for.
+/// Called with the layers of the image before its config is read.
 pub(super) type OnLayers<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
 
 /// Finds the image for a platform.
@@ -31,10 +31,10 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, on_layers: &mut OnLaye
         next_match_is_final: true,
     };
     let found = match source.target()? {
-        ReferenceTarget::Document(fetched) => search.search_document(fetched, None, 0)?,
+        ReferenceTarget::Document(document) => search.search_document(document, None, 0)?,
         ReferenceTarget::Candidates { images, ambiguous } => search.nearest_candidate(&images, ambiguous)?,
         ReferenceTarget::Layer(layer) => {
-            info!(digest = %layer.digest, platform = %wanted, "takes a layer for the whole image");
+            info!(digest = %layer.digest, platform = %wanted, "uses a layer as the whole image");
             return Ok(image_of_layer(layer, source, wanted));
         }
     };
@@ -44,7 +44,7 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, on_layers: &mut OnLaye
             info!(reference, platform = %image.platform, layers, "found the image");
             Ok(image)
         }
-        // If there is nothing else, this is what the reference means.
+        // Nothing else was found, so the reference means this entry.
         None if let Some(error) = search.first_skipped.take_if(|_| search.available.is_empty()) => Err(error),
         None => Err(ImageError::NoPlatform {
             wanted: Box::new(wanted.clone()),
@@ -75,9 +75,9 @@ pub(super) fn list_images(source: &Source) -> Result<Vec<ListedImage>, ImageErro
                     let size = json.len() as u64;
                     let config = manifest.read_config(&source.config(&manifest.config)?);
                     let config = config.map_err(unusable)?;
-                    // Nothing is taken from this machine's where the config names all of it.
-                    let said = config.platform(&Platform::host()).ok();
-                    let platform = platform.or(said.filter(|_| config.names_platform()));
+                    // Without parts from this machine's platform, as the config names all of them.
+                    let named = config.platform(&Platform::host()).ok();
+                    let platform = platform.or(named.filter(|_| config.names_platform()));
                     return Ok(vec![ListedImage { platform, digest, size }]);
                 }
             }
@@ -95,7 +95,7 @@ pub(super) fn list_images(source: &Source) -> Result<Vec<ListedImage>, ImageErro
     Ok(images.filter_map(listed).collect())
 }
 
-/// Finds an image that [`list_images`] lists.
+/// Reads the image of an entry that [`list_images`] returned.
 pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Image, ImageError> {
     let not_listed = || ImageError::NotListed {
         digest: listed.digest.clone(),
@@ -121,11 +121,11 @@ pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Im
             return Ok(image_of_layer(layer, source, &Platform::host()));
         }
         ReferenceTarget::Layer(_) => return Err(not_listed()),
-        ReferenceTarget::Document(fetched) => {
-            let unusable = |error| ImageError::document(&fetched.digest, error);
-            match Document::parse(&fetched.json, &fetched.media_type).map_err(unusable)? {
+        ReferenceTarget::Document(root) => {
+            let unusable = |error| ImageError::document(&root.digest, error);
+            match Document::parse(&root.json, &root.media_type).map_err(unusable)? {
                 Document::Index(index) => follow_entry(&index.manifests)?,
-                Document::Manifest(manifest) if fetched.digest == listed.digest => (manifest, fetched.platform),
+                Document::Manifest(manifest) if root.digest == listed.digest => (manifest, root.platform),
                 Document::Manifest(_) => return Err(not_listed()),
             }
         }
@@ -134,35 +134,39 @@ pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Im
     ImageDocuments::read(source, listed.digest.clone(), *manifest, platform, &Platform::host())?.into_image(source)
 }
 
-/// How many platforms an error can list: indexes of a stranger may have any number.
+/// Limit on platforms in an error: an untrusted index can have any number.
 const MAX_LISTED: usize = 1000;
 
-/// Distance of an image whose platform nobody says: any other is nearer.
+/// Distance of an image whose platform neither an index nor its config names. All others are
+/// nearer.
 const UNNAMED_PLATFORM: u32 = u32::MAX;
 
-/// An image, and how far its platform is from the one that is wanted.
+/// An image, and the distance of its platform from the one that is wanted.
 struct PlatformMatch {
     distance: u32,
     image: Image,
 }
 
+/// A search for the image for a platform, through nested indexes.
 struct PlatformSearch<'a> {
     source: &'a Source,
     wanted: &'a Platform,
     on_layers: &'a mut OnLayers<'a>,
-    /// The first platforms that were met, without repetition.
+    /// Platforms of other images, without repetition, up to [`MAX_LISTED`].
     available: Vec<Platform>,
-    /// Why the first entry that cannot be used was passed over.
+    /// Error of the first entry that was skipped because it cannot be used.
     first_skipped: Option<ImageError>,
+    /// Entries that were followed.
     followed: usize,
-    /// Set if the search ends at the next image for the platform.
+    /// Set while the next match ends the search, so that its layers may be downloaded at once.
     next_match_is_final: bool,
 }
 
 impl PlatformSearch<'_> {
+    /// Searches an index, or takes a manifest. `listed` is the platform in the entry that led here.
     fn search_document(
         &mut self,
-        fetched: RawDocument,
+        document: RawDocument,
         listed: Option<Platform>,
         depth: usize,
     ) -> Result<Option<PlatformMatch>, ImageError> {
@@ -171,7 +175,7 @@ impl PlatformSearch<'_> {
             media_type,
             json,
             platform,
-        } = fetched;
+        } = document;
         match Document::parse(&json, &media_type) {
             Ok(Document::Index(index)) => self.search_index(&digest, &index, depth),
             Ok(Document::Manifest(manifest)) => self.match_manifest(digest, *manifest, listed.or(platform)),
@@ -179,9 +183,11 @@ impl PlatformSearch<'_> {
         }
     }
 
-    /// Takes the nearest entry for the platform, the first of equals, but a whole one before a
-    /// faulty one. Those that do not say what they are for are asked only if no other is for a
-    /// level of the architecture.
+    /// Finds the image of an index that is nearest to the platform. Of equally near entries, the
+    /// first wins, but one with a valid descriptor precedes one without.
+    ///
+    /// Follows entries without a platform only if no other entry is for a level of the same
+    /// architecture.
     fn search_index(
         &mut self,
         digest: &Digest,
@@ -206,11 +212,11 @@ impl PlatformSearch<'_> {
                 }
             };
             let Some(distance) = self.wanted.distance(platform) else {
-                debug!(digest = entry.digest().map(display), %platform, "passed over: another platform");
+                debug!(digest = entry.digest().map(display), %platform, "skipped: another platform");
                 self.record_platform(platform);
                 continue;
             };
-            debug!(digest = entry.digest().map(display), %platform, distance, "runs on the platform");
+            debug!(digest = entry.digest().map(display), %platform, distance, "matches the platform");
             let order = (distance, entry.digest().is_none());
             if nearest.is_none_or(|(nearest, ..)| order < nearest) {
                 nearest = Some((order, entry, platform));
@@ -232,8 +238,8 @@ impl PlatformSearch<'_> {
         self.follow_entry(digest, entry, Some(platform), depth + 1)
     }
 
-    /// Finds the nearest image behind entries that do not say what they are for, the first of
-    /// equals.
+    /// Finds the nearest image among entries without a platform, by their configs. Of equally near
+    /// images, the first wins.
     fn nearest_without_platform(
         &mut self,
         index: &Digest,
@@ -258,8 +264,8 @@ impl PlatformSearch<'_> {
         Ok(nearest)
     }
 
-    /// Finds the one image of several with the same name that is nearest to the platform; two that
-    /// are equally near are ambiguous.
+    /// Finds the nearest of several images with the same name. Returns `ambiguous` if two different
+    /// images are equally near.
     fn nearest_candidate(
         &mut self,
         entries: &[IndexEntry],
@@ -300,7 +306,7 @@ impl PlatformSearch<'_> {
         Ok(first)
     }
 
-    /// Follows an entry of an index.
+    /// Reads the document of an entry, and searches it.
     fn follow_entry(
         &mut self,
         index: impl fmt::Display,
@@ -309,7 +315,7 @@ impl PlatformSearch<'_> {
         depth: usize,
     ) -> Result<Option<PlatformMatch>, ImageError> {
         let descriptor = entry.descriptor().map_err(|error| ImageError::document(index, error))?;
-        debug!(digest = %descriptor.digest, platform = listed.map(display), "follows an entry of an index");
+        debug!(digest = %descriptor.digest, platform = listed.map(display), "following an entry of an index");
         self.followed += 1;
         if self.followed > MAX_DOCUMENTS {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
@@ -319,8 +325,8 @@ impl PlatformSearch<'_> {
         self.search_document(fetched, listed.cloned(), depth)
     }
 
-    /// Follows an entry that may be for another platform, or no image. Unless it is listed for the
-    /// platform, documents that cannot be used are not what is looked for.
+    /// Follows an entry that may be for another platform, or not an image. Skips documents that are
+    /// invalid, unless the entry is listed for the platform, and artifacts in any case.
     fn try_follow_entry(
         &mut self,
         index: impl fmt::Display,
@@ -345,8 +351,9 @@ impl PlatformSearch<'_> {
         }
     }
 
+    /// Records that an entry was skipped because it cannot be used.
     fn skip(&mut self, error: ImageError) {
-        debug!(why = %error, "passed over: cannot be used");
+        debug!(why = %error, "skipped: cannot be used");
         self.first_skipped.get_or_insert(error);
     }
 
@@ -364,7 +371,7 @@ impl PlatformSearch<'_> {
         let documents = ImageDocuments::read(self.source, digest, manifest, listed, self.wanted)?;
         let Some(distance) = self.wanted.distance(&documents.platform) else {
             let (digest, platform) = (&documents.digest, &documents.platform);
-            debug!(%digest, %platform, "passed over: another platform");
+            debug!(%digest, %platform, "skipped: another platform");
             self.record_platform(&documents.platform);
             return Ok(None);
         };
@@ -378,6 +385,7 @@ impl PlatformSearch<'_> {
         }))
     }
 
+    /// Records the platform of another image, for an error.
     fn record_platform(&mut self, platform: &Platform) {
         if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
             self.available.push(platform.clone());
@@ -385,12 +393,13 @@ impl PlatformSearch<'_> {
     }
 }
 
+/// Checks that a manifest can be that of an image.
 fn check_may_be_image(digest: &Digest, manifest: &Manifest) -> Result<(), ImageError> {
     let may_be = manifest.check_may_be_image();
     may_be.map_err(|error| ImageError::document(digest, error))
 }
 
-/// A manifest and its config, before anything is known of its layers.
+/// The manifest and the config of an image, and its platform.
 struct ImageDocuments {
     digest: Digest,
     manifest: Manifest,
@@ -398,12 +407,13 @@ struct ImageDocuments {
     platform: Platform,
     /// Set if an index or the config names the platform.
     platform_named: bool,
+    /// Platform in the config, if it differs from the listed one.
     config_platform: Option<String>,
 }
 
 impl ImageDocuments {
-    /// Reads the config of a manifest. The platform is the one that an index lists, or else the
-    /// config's, which `fallback` completes.
+    /// Reads the config of a manifest. The platform is the one that an index lists; otherwise the
+    /// one in the config, completed from `fallback`.
     fn read(
         source: &Source,
         digest: Digest,
@@ -433,6 +443,7 @@ impl ImageDocuments {
         })
     }
 
+    /// Adds the layers.
     fn into_image(self, source: &Source) -> Result<Image, ImageError> {
         let Self {
             digest,
@@ -454,7 +465,7 @@ impl ImageDocuments {
     }
 }
 
-/// The image of a layer that nothing describes, which is for whatever platform it is taken for.
+/// Returns the image of a layer without manifest and config, which fits any platform.
 fn image_of_layer(layer: Layer, source: &Source, platform: &Platform) -> Image {
     Image {
         resolved_ref: source.reference.pinned(&layer.digest).to_string(),
@@ -466,7 +477,7 @@ fn image_of_layer(layer: Layer, source: &Source, platform: &Platform) -> Image {
     }
 }
 
-/// The layers of a manifest, with what the config says of them.
+/// Pairs the layers of a manifest with the diff IDs in the config.
 pub(super) fn pair_layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {
     let diff_ids = &config.rootfs.diff_ids;
     if manifest.layers.len() != diff_ids.len() {

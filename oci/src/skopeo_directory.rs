@@ -1,4 +1,5 @@
-//! Directories as skopeo's and podman's `dir:` transport writes them (containers-transports(5)).
+//! Reads an image from a directory that skopeo or podman wrote with the transport `dir:`
+//! (containers-transports(5)).
 
 use std::path::{Path, PathBuf};
 
@@ -9,9 +10,10 @@ use super::file_range::{FileError, FileRange};
 use super::reference::{ImageSelector, LocalReference};
 use super::source::{LocalImage, RawDocument, ReferenceTarget};
 
-/// A directory with a manifest, and blobs named by their hashes.
+/// A directory with a manifest, and blobs in files named by their hashes.
 pub(super) struct SkopeoDirectory {
     path: PathBuf,
+    /// Digest in the reference.
     pinned: Option<Digest>,
 }
 
@@ -27,7 +29,8 @@ impl SkopeoDirectory {
         }
     }
 
-    fn file(&self, digest: &Digest) -> PathBuf {
+    /// Returns the path of a blob: its hash, after the algorithm unless that is SHA-256.
+    fn blob_path(&self, digest: &Digest) -> PathBuf {
         self.path.join(match digest.algorithm() {
             Algorithm::Sha256 => digest.hex().to_owned(),
             other => format!("{}-{}", other.name(), digest.hex()),
@@ -35,21 +38,24 @@ impl SkopeoDirectory {
     }
 }
 
+/// Reads a document.
 fn read(path: &Path) -> Result<Vec<u8>, ImageError> {
     FileRange::open(path)?.read_document(path)
 }
 
 impl LocalImage for SkopeoDirectory {
-    /// `manifest.json`, or the one of several that the digest names.
+    /// Returns `manifest.json`, or the manifest that the pinned digest names, if the directory
+    /// holds several.
     fn target(&self) -> Result<ReferenceTarget, ImageError> {
         let json = read(&self.path.join("manifest.json"))?;
         let (digest, json) = match &self.pinned {
             None => (Digest::of(Algorithm::Sha256, &json), json),
             Some(digest) if digest.verify(&json, None).is_ok() => (digest.clone(), json),
             Some(digest) => match self.document(digest, None) {
-                // Of one manifest and another digest, it is the manifest that is not what was promised.
+                // The directory holds one manifest, with another digest: report that, not a missing
+                // file.
                 Err(ImageError::File(FileError::Read { .. })) => {
-                    let error = digest.verify(&json, None).expect_err("its digest is another one");
+                    let error = digest.verify(&json, None).expect_err("its digest does not match");
                     return Err(ImageError::content(digest, error));
                 }
                 document => (digest.clone(), document?),
@@ -64,7 +70,7 @@ impl LocalImage for SkopeoDirectory {
     }
 
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError> {
-        let blob = self.file(digest);
+        let blob = self.blob_path(digest);
         let manifest = blob.with_extension("manifest.json");
         let content = read(if manifest.exists() { &manifest } else { &blob })?;
         digest
@@ -74,7 +80,7 @@ impl LocalImage for SkopeoDirectory {
     }
 
     fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError> {
-        let range = FileRange::open(&self.file(digest))?;
+        let range = FileRange::open(&self.blob_path(digest))?;
         if range.len() != size {
             let actual = range.len();
             return Err(ImageError::content(

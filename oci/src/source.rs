@@ -1,4 +1,5 @@
-//! Opens the place that a reference names, resolves images there and reads their layers.
+//! Opens the registry, layout or archive of a reference, resolves images there and reads their
+//! layers.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,30 +29,31 @@ use layer::Limits;
 use layer::cancel::{Cancel, Cancelled};
 use layer::events::Events;
 
-/// How to open a source.
+/// Options for [`Source::open`].
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct SourceOptions {
-    /// The directory for what is downloaded. It need not exist yet.
+    /// State directory, for downloads and decompressed archives. Created when it is first needed.
     pub state_dir: PathBuf,
-    /// How to speak to registries.
+    /// Certificates, credentials and connection settings for registries.
     #[cfg(feature = "registry")]
     pub registry: RegistryOptions,
-    /// Whether the tars of layers are kept in the state directory, and taken from there.
+    /// Cache the uncompressed tars of layers in the state directory, and read layers from there.
     pub keep_unpacked: bool,
-    /// Most bytes that the layers to download may have together, and that an archive may have which must be decompressed, or
-    /// comes through a pipe.
+    /// Limit in bytes on all layers to download, and on an archive that has to be spooled because
+    /// it is compressed or comes through a pipe.
     pub max_download: u64,
-    /// Reports progress and waits.
+    /// Listener for progress and waits.
     pub events: Events<Event>,
-    /// Ends reading and waiting with [`ImageError::Cancelled`] when it is set.
+    /// Ends reads and waits with [`ImageError::Cancelled`] when it is set.
     pub cancel: Cancel,
 }
 
 impl SourceOptions {
-    /// Options with a state directory, which only registries, archives to decompress and kept tars
-    /// use. Nothing is kept, no credentials are known, and downloads are limited to what layers
-    /// within the default [`Limits`] can have.
+    /// Returns options with this state directory and defaults for the rest: no tar cache, no
+    /// credentials, and a download limit that fits layers within the default [`Limits`].
+    ///
+    /// Only registries, compressed or piped archives, and the tar cache use the directory.
     pub fn new(state_dir: impl Into<PathBuf>) -> Self {
         Self {
             state_dir: state_dir.into(),
@@ -65,11 +67,11 @@ impl SourceOptions {
     }
 }
 
-/// Where the image of a reference comes from. Several threads may ask for blobs at once.
+/// The opened registry, layout or archive of a reference. Several threads may read blobs at once.
 pub struct Source {
     pub(super) reference: Reference,
     origin: Origin,
-    /// Where tars of layers are kept, if they shall be.
+    /// Store of cached tars, if [`SourceOptions::keep_unpacked`] is set.
     tar_store: Option<BlobStore>,
     reporter: Reporter,
 }
@@ -81,34 +83,45 @@ impl fmt::Debug for Source {
     }
 }
 
+/// The opened origin of an image: files on this machine, or a registry.
 enum Origin {
     Local(Box<dyn LocalImage>),
     Registry(Box<RemoteImage>),
 }
 
-/// Files on this machine that hold an image.
+/// Files on this machine that hold images. Implemented once per transport.
 pub(super) trait LocalImage: Send + Sync {
     /// Returns the document or documents that the reference names.
     fn target(&self) -> Result<ReferenceTarget, ImageError>;
 
-    /// An index, a manifest or a config.
+    /// Returns the index, manifest or config with this digest. `size` is the one in its descriptor,
+    /// if known.
     fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
 
-    /// The blob of a layer, which must have the right size.
+    /// Opens the blob of a layer. Fails if its size is not `size`.
     fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError>;
 }
 
 impl Source {
-    /// Opens the place that the reference names. Reads all of what is compressed, or comes through a pipe, and sends nothing to
-    /// a registry yet.
+    /// Opens the registry, layout or archive that the reference names.
+    ///
+    /// Reads a compressed archive, a tar of a root file system and standard input to their end.
+    /// Sends no request to a registry yet.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Layout`], [`ImageError::Archive`] and [`ImageError::DockerArchive`] when there
-    /// is no such image, [`ImageError::Auth`] when the credentials cannot be read,
-    /// [`ImageError::Registry`] when this machine lacks what it takes to speak to one,
-    /// [`ImageError::NoRegistries`] without the feature `registry`. [`ImageError::Store`] when
-    /// another user made the state directory, or can change it.
+    /// - [`ImageError::Layout`] when it is not an image layout;
+    /// - [`ImageError::Archive`] and [`ImageError::DockerArchive`] when the archive cannot be read,
+    ///   or does not hold the image;
+    /// - [`ImageError::File`] when a file cannot be read, or is too large to spool;
+    /// - [`ImageError::Document`] when the `oci-layout` or `manifest.json` file or a config is
+    ///   invalid;
+    /// - [`ImageError::Content`] when a tar of a root file system has another digest;
+    /// - [`ImageError::Auth`] when the credentials cannot be read;
+    /// - [`ImageError::Registry`] when the settings for registries cannot be used, for example a
+    ///   certificate that cannot be read;
+    /// - [`ImageError::NoRegistries`] without the feature `registry`;
+    /// - [`ImageError::Store`] when another user owns the state directory, or can change it.
     pub fn open(reference: &Reference, options: &SourceOptions) -> Result<Self, ImageError> {
         let tar_store = options
             .keep_unpacked
@@ -116,7 +129,7 @@ impl Source {
             .transpose()?;
         let spool = Spool::new(&options.state_dir, options.max_download, &options.cancel);
         let reporter = Reporter::new(&options.events);
-        let origin = Self::find(reference, options, &spool, &reporter);
+        let origin = Self::open_origin(reference, options, &spool, &reporter);
         Ok(Self {
             reference: reference.clone(),
             origin: origin.map_err(Cancelled::surface)?,
@@ -125,7 +138,8 @@ impl Source {
         })
     }
 
-    fn find(
+    /// Opens the origin of the reference, by its transport.
+    fn open_origin(
         reference: &Reference,
         options: &SourceOptions,
         spool: &Spool,
@@ -144,7 +158,8 @@ impl Source {
         })
     }
 
-    /// A helper that a credentials file leaves the registry's credentials to, and that was not asked.
+    /// Returns the credential helper that a credentials file names for this registry. It was not
+    /// executed, so credentials that it holds were not used.
     #[must_use]
     pub fn skipped_credential_helper(&self) -> Option<&CredentialHelper> {
         match &self.origin {
@@ -153,58 +168,61 @@ impl Source {
         }
     }
 
-    /// Whether all is on this machine: it may have come through a pipe, and would not come again.
+    /// Returns whether the image is in files on this machine. Such a source may have come through a
+    /// pipe, and then cannot be read a second time.
     #[must_use]
     pub fn is_local(&self) -> bool {
         !matches!(self.origin, Origin::Registry(_))
     }
 
     /// Lists the images that the reference names, in the order of its index. Takes one request, and
-    /// one more for the config of an image without an index.
+    /// a second one for the config of an image without an index.
     ///
-    /// Lists no attestations and artifacts, and does not look into indexes in the index. A registry
-    /// is asked once for what the reference names: [`Source::resolve_listed`] and
-    /// [`Source::resolve`] find an image of the list even if the tag has moved since.
+    /// Omits attestations and artifacts, and does not follow nested indexes. Asks a registry only
+    /// once for the reference: [`Source::resolve_listed`] and [`Source::resolve`] find a listed
+    /// image even if the tag has moved since.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Document`] and [`ImageError::Content`] when a document cannot be used or
-    /// trusted; otherwise what went wrong at the source.
+    /// [`ImageError::Document`] and [`ImageError::Content`] when a document is invalid or does not
+    /// match its digest; otherwise the error of the source.
     pub fn platforms(&self) -> Result<Vec<ListedImage>, ImageError> {
         resolve::list_images(self).map_err(Cancelled::surface)
     }
 
-    /// Finds the image for a platform, through indexes if need be, and reads its manifest and config.
+    /// Finds the image for a platform, following nested indexes, and reads its manifest and config.
     ///
     /// # Errors
     ///
-    /// [`ImageError::NoPlatform`] when there is no image for the platform; [`ImageError::Document`] and
-    /// [`ImageError::Content`] when a document cannot be used or trusted; otherwise what went wrong at the source.
+    /// [`ImageError::NoPlatform`] when no image is for the platform; [`ImageError::Document`] and
+    /// [`ImageError::Content`] when a document is invalid or does not match its digest; otherwise
+    /// the error of the source.
     pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
         self.search(platform, &mut |_| Ok(()))
     }
 
-    /// Reads the manifest and config of an image that [`Source::platforms`] listed. The tag is not
-    /// asked for again.
+    /// Reads the manifest and config of an image that [`Source::platforms`] listed. Does not ask
+    /// for the tag again.
     ///
-    /// [`Image::platform`] is the one in the list, or the config's where an index names none. Where
-    /// neither names one, it is [`Platform::host`]. [`Source::prefetch`] begins to download the
-    /// layers.
+    /// [`Image::platform`] is the one in the list. If the index names no platform, it is the
+    /// config's; if that names none either, [`Platform::host`]. Call [`Source::prefetch`] to start
+    /// downloading the layers.
     ///
     /// # Errors
     ///
     /// [`ImageError::NotListed`] when the reference does not name that image, for example because
-    /// another source listed it; [`ImageError::Document`] with [`ManifestError::IndexInIndex`] when
-    /// it is an index in the index; otherwise those of [`Source::resolve`].
+    /// another source listed it; [`ImageError::Document`] with
+    /// [`ManifestError::IndexInIndex`](super::ManifestError::IndexInIndex) when it is a nested
+    /// index; otherwise those of [`Source::resolve`].
     pub fn resolve_listed(&self, image: &ListedImage) -> Result<Image, ImageError> {
         resolve::resolve_listed(self, image).map_err(Cancelled::surface)
     }
 
-    /// As [`Source::resolve`], and begins to download the layers that are not on this machine's
-    /// disks, some at once and in this order: while the config is still on its way, if they need
-    /// not wait for it. From now on, it is known how far they are.
+    /// Resolves like [`Source::resolve`], and starts to download the layers missing from this
+    /// machine, several at once and in order. The download starts before the config arrives, unless
+    /// the config is needed to look for cached tars. From then on, progress is reported.
     ///
-    /// Besides the image come its layers as they are best read: those whose tar was kept, from there.
+    /// Returns the image, and its layers as they should be read: from the tar cache where possible.
     ///
     /// # Errors
     ///
@@ -212,7 +230,7 @@ impl Source {
     pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
         let mut started = false;
         let image = self.search(platform, &mut |blobs| {
-            // Only the config says which tars may have been kept.
+            // Cached tars are found by diff ID, which only the config holds.
             if self.tar_store.is_some() {
                 return Ok(());
             }
@@ -228,16 +246,17 @@ impl Source {
         Ok((image, layers))
     }
 
-    /// Finds the image for a platform. As soon as it is sure that a manifest is the one, what it says of the layers is announced.
+    /// Finds the image for a platform. Calls `on_layers` with its layers as soon as the manifest is
+    /// known to be the right one, before the config is read.
     fn search(&self, platform: &Platform, on_layers: &mut OnLayers<'_>) -> Result<Image, ImageError> {
         resolve::resolve(self, platform, on_layers).map_err(Cancelled::surface)
     }
 
-    /// The layers as they are best read: those whose tar was kept, from there.
+    /// Returns the layers, with those in the tar cache replaced by their cached tars.
     fn with_cached_tars(&self, layers: &[Layer]) -> Vec<Layer> {
-        let unpacked = |layer: &Layer| {
+        let cached = |layer: &Layer| {
             let (file, size) = self.tar_store.as_ref()?.find(&layer.diff_id)?;
-            tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, size, "uses the tar that was kept");
+            tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, size, "reads the cached tar");
             Some(Layer {
                 digest: layer.diff_id.clone(),
                 size,
@@ -247,26 +266,29 @@ impl Source {
         };
         let layers = layers.iter();
         layers
-            .map(|layer| unpacked(layer).unwrap_or_else(|| layer.clone()))
+            .map(|layer| cached(layer).unwrap_or_else(|| layer.clone()))
             .collect()
     }
 
-    /// Begins to keep the tar of a layer, if that is wanted and nobody has done so.
+    /// Starts to cache the tar of a layer. Returns `None` if tars are not cached, the layer is not
+    /// compressed, or the cache already has the tar or another writer is at work on it.
     #[must_use]
     pub fn cache_tar(&self, layer: &Layer) -> Option<TarCacheWriter> {
         let store = self.tar_store.as_ref().filter(|_| layer.digest != layer.diff_id)?;
-        let keep = TarCacheWriter::begin(store, &layer.diff_id)?;
-        tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "keeps the tar");
-        Some(keep)
+        let writer = TarCacheWriter::begin(store, &layer.diff_id)?;
+        tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "caches the tar");
+        Some(writer)
     }
 
-    /// Begins to download, some at once and in this order, what of the layers is not on this machine's disks, of an image that was
-    /// resolved and not pulled. From now on, it is known how far they are. Returns them as they are best read.
+    /// Starts to download the layers missing from this machine, several at once and in order, for
+    /// an image that was resolved and not pulled. From then on, progress is reported.
+    ///
+    /// Returns the layers as they should be read: from the tar cache where possible.
     ///
     /// # Errors
     ///
-    /// [`ImageError::DownloadTooLarge`] when there is more to download than may be; [`ImageError::Store`] when the state directory
-    /// cannot be read.
+    /// [`ImageError::DownloadTooLarge`] when the download exceeds [`SourceOptions::max_download`];
+    /// [`ImageError::Store`] when the state directory cannot be read.
     pub fn prefetch(&self, layers: &[Layer]) -> Result<Vec<Layer>, ImageError> {
         let layers = self.with_cached_tars(layers);
         let blobs: Vec<_> = layers.iter().map(Layer::blob_ref).collect();
@@ -290,15 +312,18 @@ impl Source {
         }
     }
 
-    /// Opens the blob of a layer. One that must be downloaded first is read while it grows, from its beginning on.
+    /// Opens the blob of a layer. A blob that is being downloaded is read from the start while it
+    /// grows.
     ///
-    /// Nothing that is read is held against digest and size yet: read it through [`VerifyingReader`], and [`Source::evict`]
-    /// it if it turns out wrong. [`Source::wait_downloaded`] says why reading it failed, and that the download is complete.
+    /// The bytes are not verified yet. Read them through
+    /// [`VerifyingReader`](super::VerifyingReader), and call [`Source::evict`] if the digest turns
+    /// out wrong. [`Source::wait_downloaded`] returns why a read of a download failed, and confirms
+    /// that the download is complete.
     ///
     /// # Errors
     ///
-    /// [`ImageError::Content`] when the size of a download or of a file in a layout is wrong; otherwise what went wrong
-    /// at the source or in the state directory until the first bytes came.
+    /// [`ImageError::Content`] when a download or a file of a layout has the wrong size; otherwise
+    /// the error of the source or of the state directory before the first bytes arrive.
     pub fn blob(&self, layer: &Layer) -> Result<Blob, ImageError> {
         let bytes = match (&layer.cached_tar, &self.origin) {
             (Some(CachedTar(file)), _) => BlobBytes::FileRange(FileRange::new(Arc::clone(file), 0, layer.size)),
@@ -309,12 +334,13 @@ impl Source {
         Ok(Blob::new(bytes, progress))
     }
 
-    /// Waits until the download of a blob is over, if one was begun: then the state directory has it.
+    /// Waits until the download of a blob, if there was one, has ended and the state directory has
+    /// the blob.
     ///
     /// # Errors
     ///
-    /// What went wrong at the source or in the state directory; [`ImageError::Content`] when the blob is not the one
-    /// that the manifest names.
+    /// The error of the source or of the state directory; [`ImageError::Content`] when the blob
+    /// does not match the manifest.
     pub fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         if let Origin::Registry(remote) = &self.origin {
             remote.wait_downloaded(layer)?;
@@ -325,28 +351,29 @@ impl Source {
         Ok(())
     }
 
-    /// Removes the copy of a blob that the state directory may hold, so that it will be downloaded again, and says whether there can
-    /// have been one.
+    /// Removes the copy of a blob from the state directory, so that it is downloaded again. Returns
+    /// whether the source can have such a copy.
     ///
-    /// Files that are named by their path are not touched.
+    /// Does not touch files that the reference names by their path.
     ///
     /// # Errors
     ///
     /// [`ImageError::Store`] when the file cannot be removed.
     pub fn evict(&self, layer: &Layer) -> Result<bool, ImageError> {
-        let kept_in = self.tar_store.as_ref().filter(|_| layer.is_cached_tar());
+        let tar_store = self.tar_store.as_ref().filter(|_| layer.is_cached_tar());
         let store = match &self.origin {
-            Origin::Local(_) => kept_in,
+            Origin::Local(_) => tar_store,
             Origin::Registry(remote) => Some(remote.store()),
         };
         if let Some(store) = store {
             store.remove(&layer.digest)?;
-            tracing::info!(digest = %layer.digest, "removed a blob that cannot be used from the store");
+            tracing::info!(digest = %layer.digest, "removed an unusable blob from the store");
         }
         Ok(store.is_some())
     }
 
-    /// Whether all of the blob of a layer is on this machine, so that whoever reads it waits for no network.
+    /// Returns whether the whole blob of a layer is on this machine, so that its reader never waits
+    /// for the network.
     #[must_use]
     pub fn is_downloaded(&self, layer: &Layer) -> bool {
         match &self.origin {
@@ -355,7 +382,7 @@ impl Source {
         }
     }
 
-    /// Makes whoever waits for bytes of a download give up: nobody wants them any more.
+    /// Cancels the downloads: readers that wait for their bytes fail.
     pub fn cancel_downloads(&self) {
         if let Origin::Registry(remote) = &self.origin {
             remote.cancel_downloads();
@@ -370,7 +397,7 @@ impl Source {
         }
     }
 
-    /// The index or manifest of a descriptor.
+    /// Reads the index or manifest of a descriptor.
     pub(super) fn manifest(&self, descriptor: &Descriptor) -> Result<RawDocument, ImageError> {
         let Descriptor {
             digest,
@@ -393,7 +420,7 @@ impl Source {
         })
     }
 
-    /// The config of a descriptor.
+    /// Reads the config of a descriptor.
     pub(super) fn config(&self, descriptor: &Descriptor) -> Result<Vec<u8>, ImageError> {
         let Descriptor { digest, size, .. } = descriptor;
         descriptor
@@ -406,27 +433,28 @@ impl Source {
     }
 }
 
-/// Documents that a reference names.
+/// The content that a reference names, before a platform is chosen.
 pub(super) enum ReferenceTarget {
     /// A manifest or an index.
     Document(RawDocument),
-    /// One of several images of the same name, which their platforms tell apart.
+    /// Several images of the same name, for different platforms.
     Candidates {
         images: Vec<IndexEntry>,
-        /// The error where they do not.
+        /// The error to return if two of them are equally near to the platform.
         ambiguous: ImageError,
     },
-    /// No document, but the only layer of an image that says nothing of itself.
+    /// The only layer of an image without a manifest or config.
     Layer(Layer),
 }
 
-/// A document whose bytes have been held against its digest.
+/// The bytes of an index or manifest, before they are parsed. They match `digest`, except for the
+/// manifest that `DockerArchive` makes itself.
 #[derive(Clone)]
 pub(super) struct RawDocument {
     pub(super) digest: Digest,
-    /// What its descriptor or the registry calls it; may be empty.
+    /// Media type in its descriptor or in the registry's response; may be empty.
     pub(super) media_type: String,
     pub(super) json: Vec<u8>,
-    /// The platform that the place lists it for.
+    /// Platform that the `index.json` of a layout lists it for.
     pub(super) platform: Option<Platform>,
 }

@@ -1,4 +1,5 @@
-//! A plain tar of a root file system, compressed or not, as an image of one layer that says nothing of itself.
+//! Reads a tar of a root file system, compressed or not, as an image with one layer and an empty
+//! config.
 
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -14,22 +15,23 @@ use super::source::{LocalImage, ReferenceTarget};
 use super::spool::Spool;
 use layer::{Compression, decode};
 
-/// The path that means standard input.
+/// Path in the reference that means standard input.
 const STANDARD_INPUT: &str = "-";
 
-/// A tar whose digest is known.
+/// A tar of a root file system, and its digests.
 pub(super) struct Tarball {
     path: PathBuf,
     range: FileRange,
+    /// Digest of the file, compressed or not.
     digest: Digest,
     diff_id: Digest,
 }
 
 impl Tarball {
-    /// Reads a tar once, to know its digest. Standard input is kept in a file without a name in `spool`.
+    /// Reads a tar to its end to compute its digests. Spools standard input first.
     pub(super) fn open(reference: &LocalReference, spool: &Spool) -> Result<Self, ImageError> {
         let is_input = reference.path.as_os_str() == STANDARD_INPUT;
-        // What errors call it.
+        // Path as errors show it.
         let path = if is_input {
             Path::new("standard input")
         } else {
@@ -40,19 +42,19 @@ impl Tarball {
         } else {
             FileRange::open(path)?
         };
-        let read = |source| FileError::Read {
+        let read_failed = |source| FileError::Read {
             path: path.to_owned(),
             source,
         };
         let whole = || spool.cancellable(range.clone());
         let digest = match &reference.selector {
             Some(ImageSelector::Digest(pinned)) => {
-                let mut whole = VerifyingReader::new(whole(), pinned.clone(), None);
-                whole.drain().map_err(read)?;
-                whole.finish().map_err(|source| ImageError::content(pinned, source))?;
+                let mut reader = VerifyingReader::new(whole(), pinned.clone(), None);
+                reader.drain().map_err(read_failed)?;
+                reader.finish().map_err(|source| ImageError::content(pinned, source))?;
                 pinned.clone()
             }
-            _ => Digest::of_reader(Algorithm::Sha256, whole()).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, whole()).map_err(read_failed)?,
         };
         let decoder = decode(BufReader::new(whole()), "").map_err(|source| ArchiveError::Decode {
             path: path.to_owned(),
@@ -60,9 +62,9 @@ impl Tarball {
         })?;
         let diff_id = match decoder.compression() {
             Compression::None => digest.clone(),
-            _ => Digest::of_reader(Algorithm::Sha256, spool.cancellable(decoder)).map_err(read)?,
+            _ => Digest::of_reader(Algorithm::Sha256, spool.cancellable(decoder)).map_err(read_failed)?,
         };
-        // A tar has an end, and who gives nothing has failed.
+        // Even an empty tar has end-of-archive blocks, so its writer has failed.
         if range.len() == 0 || diff_id == Digest::of(Algorithm::Sha256, b"") {
             return Err(ArchiveError::Empty { path: path.to_owned() }.into());
         }

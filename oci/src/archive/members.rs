@@ -1,4 +1,4 @@
-//! What is where in a tar, by its headers.
+//! Indexes the members of a tar by reading its headers.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
@@ -10,24 +10,23 @@ use super::{MAX_MEMBERS, MAX_NAMES_LEN};
 use crate::file_range::FileRange;
 use layer::{LayerErrorKind, pax};
 
-/// Size of a block of a tar in bytes.
+/// Size of a tar block in bytes.
 const BLOCK_SIZE: usize = 512;
 
-/// Longest extended header or long name in bytes.
+/// Limit in bytes on an extended header or long name.
 const MAX_EXTENSION_LEN: u64 = 1 << 20;
 
-/// What a name stands for.
+/// A member of a tar.
 #[derive(Debug)]
 pub(super) enum Member {
-    File {
-        start: u64,
-        len: u64,
-    },
-    /// The name of another member.
+    /// A regular file: offset of its content in the tar, and length in bytes.
+    File { start: u64, len: u64 },
+    /// A symlink or hard link: the normalized name of its target in the archive.
     Link(String),
 }
 
 impl Member {
+    /// Returns the length of the link's target in bytes.
     fn target_len(&self) -> usize {
         match self {
             Self::File { .. } => 0,
@@ -36,7 +35,7 @@ impl Member {
     }
 }
 
-/// Why there is no index.
+/// Error of [`read_members`].
 pub(super) enum MembersError {
     Read(io::Error),
     Damaged { offset: u64 },
@@ -49,7 +48,8 @@ impl From<io::Error> for MembersError {
     }
 }
 
-/// Reads the headers of a tar. Of members with the same name, the last counts.
+/// Reads the headers of a tar, and returns its files and links by name. The last member of a name
+/// wins.
 pub(super) fn read_members(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<String, Member>, MembersError> {
     let len = tar.get_ref().len();
     let mut members = BTreeMap::new();
@@ -82,7 +82,7 @@ pub(super) fn read_members(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<St
         let next = size
             .checked_next_multiple_of(BLOCK_SIZE as u64)
             .and_then(|size| start.checked_add(size));
-        // Some writers leave out the padding of the last member.
+        // Some writers omit the padding of the last member.
         let next = next.filter(|_| start + size <= len).ok_or_else(damaged)?;
         if is_extension(kind) {
             let body = read_extension(tar, size).map_err(|error| error.unwrap_or_else(damaged))?;
@@ -114,7 +114,7 @@ pub(super) fn read_members(tar: &mut BufReader<FileRange>) -> Result<BTreeMap<St
     Ok(members)
 }
 
-/// What extended headers say of the next member; all that they leave out is in its own header.
+/// Fields of the next member that extended headers override; the others come from its own header.
 #[derive(Default)]
 struct HeaderOverrides {
     name: Option<String>,
@@ -123,16 +123,17 @@ struct HeaderOverrides {
 }
 
 impl HeaderOverrides {
+    /// Reads the body of an extended header into the fields.
     fn read(&mut self, kind: EntryType, body: &[u8]) -> Result<(), LayerErrorKind> {
-        let given = |value: &[u8]| Some(text_before_nul(value)).filter(|value| !value.is_empty());
+        let non_empty = |value: &[u8]| Some(text_before_nul(value)).filter(|value| !value.is_empty());
         match kind {
-            EntryType::GNULongName => self.name = given(body),
-            EntryType::GNULongLink => self.target = given(body),
+            EntryType::GNULongName => self.name = non_empty(body),
+            EntryType::GNULongLink => self.target = non_empty(body),
             EntryType::XHeader => {
                 for record in pax::Records::new(body) {
                     match record? {
-                        (b"path", value) => self.name = given(value),
-                        (b"linkpath", value) => self.target = given(value),
+                        (b"path", value) => self.name = non_empty(value),
+                        (b"linkpath", value) => self.target = non_empty(value),
                         (b"size", value) => self.len = pax::size(value)?,
                         _ => {}
                     }
@@ -144,7 +145,8 @@ impl HeaderOverrides {
     }
 }
 
-/// Of all others the size means nothing (Go, `isHeaderOnlyType`).
+/// Returns whether the size field counts bytes of content. For other types it is ignored, as in Go
+/// (`isHeaderOnlyType`).
 fn has_content(kind: EntryType) -> bool {
     !matches!(
         kind,
@@ -157,6 +159,7 @@ fn has_content(kind: EntryType) -> bool {
     )
 }
 
+/// Returns whether a member is an extended header, which describes the next member.
 fn is_extension(kind: EntryType) -> bool {
     matches!(
         kind,
@@ -164,7 +167,8 @@ fn is_extension(kind: EntryType) -> bool {
     )
 }
 
-/// The body of an extended header; no error if it is too long.
+/// Reads the body of an extended header. Returns `Err(None)` if it is longer than
+/// [`MAX_EXTENSION_LEN`].
 fn read_extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<MembersError>> {
     if size > MAX_EXTENSION_LEN {
         return Err(None);
@@ -176,12 +180,13 @@ fn read_extension(tar: &mut impl Read, size: u64) -> Result<Vec<u8>, Option<Memb
     Ok(body)
 }
 
+/// Decodes bytes up to the first NUL as UTF-8, lossily.
 fn text_before_nul(bytes: &[u8]) -> String {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     String::from_utf8_lossy(&bytes[..end]).into_owned()
 }
 
-/// What a relative link of a member leads to, seen from the root of the archive.
+/// Returns the path from the root of the archive to the target of a symlink in `name`.
 fn resolve_target(name: &str, target: &str) -> String {
     match name.rsplit_once('/') {
         Some((directory, _)) if !target.starts_with('/') => format!("{directory}/{target}"),
@@ -189,7 +194,7 @@ fn resolve_target(name: &str, target: &str) -> String {
     }
 }
 
-/// A name without `.`, `..` and double slashes.
+/// Returns a name without `.`, `..` and repeated slashes.
 pub(super) fn normalize_name(name: &str) -> String {
     let mut parts = Vec::new();
     for part in name.split('/') {

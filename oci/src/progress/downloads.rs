@@ -1,4 +1,4 @@
-//! Reports of downloads alone: bytes that come, and waits for servers and other processes.
+//! Reports of downloads: bytes that arrive, and waits for servers and other processes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,7 +8,7 @@ use super::{Event, LayerReporter, Reporter, Wait, WaitReason};
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Reporter {
-    /// Begins a wait, which ends when the result is dropped.
+    /// Starts a wait, which ends when the guard is dropped.
     pub(crate) fn wait(&self, reason: WaitReason) -> WaitGuard {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let wait = Wait { number, reason };
@@ -20,14 +20,14 @@ impl Reporter {
 }
 
 impl LayerReporter {
-    /// Reports how many bytes of the blob are on this machine.
+    /// Sets the bytes of the blob that are on this machine, and reports the change.
     pub(crate) fn set_downloaded(&self, len: u64) {
         self.reporter.count_downloaded(&self.layer, len);
         self.reporter.report();
     }
 }
 
-/// A wait that ends when this is dropped.
+/// Ends a wait when it is dropped.
 #[derive(Debug)]
 pub(crate) struct WaitGuard {
     reporter: Reporter,
@@ -51,14 +51,14 @@ mod tests {
     use layer::events::Events;
 
     #[test]
-    fn a_wait_lasts_until_it_is_dropped() {
+    fn wait_ends_when_its_guard_is_dropped() {
         let reporter = Reporter::default();
         let wait = |host: &str| {
             let (host, since) = (host.to_owned(), Instant::now());
             reporter.wait(WaitReason::Answer { host, since })
         };
         let (first, second) = (wait("one"), wait("two"));
-        // The layers become known in the middle of it.
+        // The layers become known during the waits.
         reporter.set_layers(&[]);
         let numbers = || reporter.progress.waits().iter().map(Wait::number).collect::<Vec<_>>();
         assert_eq!(numbers(), [first.number, second.number]);
@@ -69,16 +69,16 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_those_of_the_layers_even_when_a_blob_is_read_again() {
+    fn totals_match_the_layers_when_a_blob_is_read_again() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let events = Events::new({
             let seen = Arc::clone(&seen);
             move |event| match event {
                 Event::Progress(progress) => {
-                    let sums = (progress.size(), progress.downloaded(), progress.applied());
-                    seen.lock().unwrap().push(sums);
+                    let totals = (progress.size(), progress.downloaded(), progress.applied());
+                    seen.lock().unwrap().push(totals);
                 }
-                Event::Waiting(_) => panic!("nothing is waited for"),
+                Event::Waiting(_) => panic!("no wait expected"),
             }
         });
         let reporter = Reporter::new(&events);
@@ -100,7 +100,7 @@ mod tests {
             (110, 110, 30),
         ];
         assert_eq!(*seen.lock().unwrap(), expected);
-        // Of a build that begins again.
+        // A build starts again.
         reporter.set_layers(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
         assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
     }

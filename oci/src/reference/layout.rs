@@ -1,4 +1,4 @@
-//! A reference to an image in an OCI image layout directory.
+//! References to an image in an OCI image layout: `oci:` and `oci-archive:`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,19 +6,20 @@ use std::path::{Path, PathBuf};
 use super::ReferenceError;
 use crate::digest::Digest;
 
-/// What the digests begin with that image-spec registers: other text after an `@` belongs to the directory.
+/// Prefixes of digests that image-spec registers. Other text after an `@` is part of the path.
 const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
 
-/// An image in an OCI image layout, a directory or a tar of one.
+/// An image in an OCI image layout, which is a directory or a tar of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LayoutReference {
-    /// The directory, or the tar.
+    /// Path of the directory, or of the tar.
     pub(crate) directory: PathBuf,
+    /// Set if the layout is in a tar.
     pub(crate) archived: bool,
     pub(crate) selector: Option<TagOrDigest>,
 }
 
-/// Which of the images of a layout.
+/// The tag or digest in a reference.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum TagOrDigest {
     Tag(String),
@@ -26,7 +27,7 @@ pub(crate) enum TagOrDigest {
 }
 
 impl LayoutReference {
-    /// Reads what follows `oci:`, or `oci-archive:`.
+    /// Parses the text after `oci:` or `oci-archive:`.
     pub(super) fn parse(text: &str, archived: bool) -> Result<Self, ReferenceError> {
         let is_layout = |path: &Path| {
             if archived {
@@ -53,8 +54,8 @@ impl LayoutReference {
     }
 }
 
-/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
-/// says is one wins, and without any the part before the first colon.
+/// Splits a path from the digest or tag behind it. Of all readings of `a:b:c`, the shortest path
+/// for which `is_image` returns true wins. If none does, the path ends before the first colon.
 pub(super) fn split_tag_or_digest(
     text: &str,
     is_image: impl Fn(&Path) -> bool,
@@ -67,6 +68,7 @@ pub(super) fn split_tag_or_digest(
     }
 }
 
+/// Splits a path from the tag behind it. The colon of a Windows drive is part of the path.
 fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<TagOrDigest>), ReferenceError> {
     let after_drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
@@ -84,7 +86,8 @@ fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Opt
         return Ok((text, None));
     };
     let tag = &text[split + 1..];
-    // A layout's `org.opencontainers.image.ref.name` may be a whole reference (image-spec annotations.md).
+    // The `org.opencontainers.image.ref.name` of a layout may be a whole reference (image-spec
+    // annotations.md).
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte);
     if tag.is_empty() || !tag.bytes().all(is_name) {
         return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
@@ -111,7 +114,7 @@ mod tests {
     const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn layout_references_split_where_a_layout_is() {
+    fn path_ends_where_a_layout_is() {
         let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
         let parse = |text: &str| {
             let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);

@@ -1,4 +1,4 @@
-//! A reference to an image in files that are no OCI layout: `docker-archive:`, `dir:` and `tar:`.
+//! References to an image in other local files: `docker-archive:`, `dir:` and `tar:`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use super::ReferenceError;
 use super::layout::{TagOrDigest, split_tag_or_digest};
 use crate::digest::Digest;
 
-/// An image in files on this machine, other than an OCI layout.
+/// An image in files on this machine that are not an OCI layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LocalReference {
     pub(crate) transport: Transport,
@@ -15,7 +15,7 @@ pub struct LocalReference {
     pub(crate) selector: Option<ImageSelector>,
 }
 
-/// The form of the files, with the names that skopeo and podman have for them.
+/// The format of the files, named as skopeo and podman name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Transport {
     /// `docker-archive:<file>`
@@ -26,7 +26,7 @@ pub(crate) enum Transport {
     Tarball,
 }
 
-/// Which of the images in the files, or what it must be.
+/// Selects an image in the files, or pins it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum ImageSelector {
     Digest(Digest),
@@ -36,8 +36,10 @@ pub(crate) enum ImageSelector {
 }
 
 impl Transport {
+    /// All transports of this kind.
     pub(super) const ALL: [Self; 3] = [Self::DockerArchive, Self::Directory, Self::Tarball];
 
+    /// Returns the text before the colon.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::DockerArchive => "docker-archive",
@@ -48,11 +50,11 @@ impl Transport {
 }
 
 impl LocalReference {
-    /// Reads what follows the transport and its colon.
+    /// Parses the text after the transport and its colon.
     pub(super) fn parse(transport: Transport, text: &str) -> Result<Self, ReferenceError> {
         let (path, tag_or_digest) = match transport {
             Transport::DockerArchive => split_tag_or_digest(text, Path::is_file)?,
-            // All of it is the path, but for a digest.
+            // The whole text is the path, except for a digest.
             _ => split_tag_or_digest(text, |path| path == Path::new(text))?,
         };
         if path.is_empty() {
@@ -74,7 +76,7 @@ impl LocalReference {
         })
     }
 
-    /// The same files, pinned to `digest`.
+    /// Returns a reference to the same files, pinned to `digest`.
     pub(crate) fn pinned(&self, digest: &Digest) -> Self {
         Self {
             selector: Some(ImageSelector::Digest(digest.clone())),
@@ -112,7 +114,7 @@ mod tests {
     const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn references_come_back() {
+    fn references_display_as_they_are_parsed() {
         for text in [
             "docker-archive:/x.tar",
             "docker-archive:x.tar:debian:12",

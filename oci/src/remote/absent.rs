@@ -1,4 +1,4 @@
-//! Stands in for images in registries where they are left out: opening one is an error.
+//! Replaces `remote.rs` without the feature `registry`: opening an image in a registry is an error.
 
 use crate::blob::BlobBytes;
 use crate::blobs::BlobStore;
@@ -8,7 +8,7 @@ use crate::progress::Reporter;
 use crate::reference::RegistryReference;
 use crate::{BlobRef, ImageError, Layer, RawDocument, SourceOptions};
 
-/// A registry, of which there is none.
+/// A type without values, in place of an image in a registry.
 pub(super) enum RemoteImage {}
 
 impl RemoteImage {
@@ -68,7 +68,7 @@ mod tests {
     use layer::failure::{ErrorKind, Failure};
 
     #[test]
-    fn without_registries_layouts_are_read_and_registries_are_unsupported() {
+    fn layouts_are_read_and_registries_are_unsupported() {
         let options = SourceOptions::new("unused");
         let open = |reference: &str| Source::open(&Reference::parse(reference).unwrap(), &options);
 
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(
             error.to_string(),
-            "cannot speak to localhost:5000: built without registries"
+            "cannot connect to localhost:5000: this program was built without registry support"
         );
     }
 }
