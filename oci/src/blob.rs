@@ -24,9 +24,9 @@ pub(super) enum BlobBytes {
     #[cfg(feature = "registry")]
     Growing(Growing),
     /// A layer that an archive holds compressed, although its manifest lists the uncompressed tar:
-    /// the compressed bytes, and a decoder of them, which is read.
+    /// the compressed bytes, and a decoder of them. Reads return decompressed bytes.
     Decompressed(FileRange, Box<Decoder<BufReader<FileRange>>>),
-    /// The compressed bytes of such a layer, which are read as they are.
+    /// The compressed bytes of such a layer. Reads return them as they are.
     Stored(FileRange),
 }
 
@@ -57,9 +57,11 @@ impl Blob {
         Self { bytes, ..self }
     }
 
-    /// Returns whether the reader of the blob need not verify its digest: a download verifies it
-    /// itself, which [`Source::wait_downloaded`](super::Source::wait_downloaded) reports, and for a
-    /// stored layer of [`Blob::into_stored`] the digest is that of the tar.
+    /// Returns whether the digest is verified elsewhere, so that the reader of the blob need not
+    /// verify it. A download verifies its own bytes, and
+    /// [`Source::wait_downloaded`](super::Source::wait_downloaded) returns the result. For a layer
+    /// of [`Blob::into_stored`] that is stored compressed, the manifest's digest is that of the
+    /// tar.
     #[must_use]
     pub fn is_verified_elsewhere(&self) -> bool {
         !matches!(self.bytes, BlobBytes::FileRange(_) | BlobBytes::Decompressed(..))

@@ -19,9 +19,9 @@ use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::json;
-use super::manifest::{IndexEntry, ManifestError};
+use super::local_image::{LocalImage, ReferenceTarget};
+use super::manifest::{IndexEntry, ManifestError, RawDocument};
 use super::reference::{ImageSelector, LocalReference, RegistryReference};
-use super::source::{LocalImage, RawDocument, ReferenceTarget};
 use super::spool::Spool;
 use layer::{Compression, decode};
 

@@ -29,6 +29,10 @@ impl fmt::Debug for LayerTar<'_> {
 
 impl Source {
     /// Opens the tar of a layer. A blob that is being downloaded is read while it grows.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Source::blob`], and [`ImageError::Decode`].
     pub fn tar(&self, layer: &Layer) -> Result<LayerTar<'_>, ImageError> {
         let blob = VerifyingReader::new(self.blob(layer)?, layer.digest.clone(), Some(layer.size));
         let decoder = decode(BufReader::new(blob), &layer.media_type).map_err(|source| failed(layer, source))?;

@@ -11,10 +11,10 @@ use super::digest::{Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::json;
-use super::manifest::{Document, IndexEntry, ManifestError};
+use super::local_image::{LocalImage, ReferenceTarget};
+use super::manifest::{Document, IndexEntry, ManifestError, RawDocument};
 use super::platform::Platform;
 use super::reference::{LayoutReference, TagOrDigest};
-use super::source::{LocalImage, RawDocument, ReferenceTarget};
 use super::spool::Spool;
 
 pub use error::LayoutError;

@@ -71,10 +71,13 @@ mod json;
 mod layer_tar;
 mod layout;
 mod listing;
+mod local_image;
 mod manifest;
 mod media_type;
+mod options;
 mod platform;
 mod progress;
+mod pull;
 mod reference;
 #[cfg(feature = "registry")]
 mod registry;
@@ -103,6 +106,7 @@ pub use image::{Image, Layer, ListedImage};
 pub use layer_tar::LayerTar;
 pub use layout::LayoutError;
 pub use manifest::ManifestError;
+pub use options::SourceOptions;
 pub use platform::{Platform, PlatformError};
 pub use progress::{Event, LayerProgress, Progress, Wait, WaitReason};
 pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, RegistryReference};
@@ -110,7 +114,7 @@ pub use reference::{LayoutReference, LocalReference, Reference, ReferenceError, 
 pub use registry::{
     CertificateOwner, LoginCheck, ProxyRefusal, Redirects, RegistryError, RegistryOptions, TlsError, check_login,
 };
-pub use source::{Source, SourceOptions};
+pub use source::Source;
 
 use image::BlobRef;
-use source::RawDocument;
+use manifest::RawDocument;

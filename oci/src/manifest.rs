@@ -1,11 +1,11 @@
 //! Parses image indexes and manifests: image-spec image-index.md and manifest.md, and what tools
 //! write.
 //!
-//! A new media type of a document has more places. Add the constant to `media_type.rs`, and its
-//! `DocumentKind` or config type here; a type of layer goes into `is_tar_layer`. Registries are
-//! asked only for `DOCUMENT_MEDIA_TYPES` in `registry.rs`, which a test there compares with
-//! `media_type.rs`. A new compression of layers is announced by `layer::Compression::announced`.
-//! `tests/sources/documents.rs` and `fuzz/examples/seeds.rs` have the documents for tests.
+//! A new media type of a document has more places: its constant in `media_type.rs`, its
+//! `DocumentKind` or `has_image_config_type` here, and `DOCUMENT_MEDIA_TYPES` in `registry.rs`,
+//! which are the only types that registries are asked for. A new type of layer goes into
+//! `is_tar_layer`; with a new compression, also into `layer::Compression::announced`. The tests are
+//! here, in `tests/sources/documents.rs`, and in the seeds of `fuzz/examples/seeds.rs`.
 
 mod error;
 
@@ -208,7 +208,7 @@ impl Manifest {
     }
 
     /// Checks that the manifest can be that of an image. Refuses artifacts, which manifest.md
-    /// allows under the same media type, and layers whose media type is not one of tars.
+    /// allows under the same media type, and layers whose media type is not that of a tar.
     ///
     /// Where media types are generic, [`Manifest::read_config`] and the first bytes of a layer
     /// decide later.
@@ -298,6 +298,18 @@ fn is_tar_layer(media_type: &str) -> bool {
         docker_tar,
         "application/vnd.docker.image.rootfs.diff.tar" | "application/vnd.docker.image.rootfs.foreign.diff.tar"
     )
+}
+
+/// The bytes of an index or manifest, before they are parsed. They match `digest`, except for the
+/// manifest that `DockerArchive` makes itself.
+#[derive(Clone)]
+pub(super) struct RawDocument {
+    pub(super) digest: Digest,
+    /// Media type in its descriptor or in the registry's response; may be empty.
+    pub(super) media_type: String,
+    pub(super) json: Vec<u8>,
+    /// Platform that the `index.json` of a layout lists it for.
+    pub(super) platform: Option<Platform>,
 }
 
 /// A parsed index or manifest.

@@ -105,10 +105,10 @@ impl Platform {
     ///
     /// 1. the same platform, at distance 0;
     /// 2. an older level of the same architecture, which this one also runs: `amd64` for
-    /// `amd64/v3`, `arm/v6` for `arm/v7`;
+    ///    `amd64/v3`, `arm/v6` for `arm/v7`;
     /// 3. the 32-bit architecture that such processors run: `386` for `amd64`, `arm` for `arm64`;
     /// 4. `amd64/v2` for `amd64`. Nearly every machine has that level, but not those of 2008, nor
-    /// QEMU's default.
+    ///    QEMU's default.
     pub(super) fn distance(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os {
             return None;

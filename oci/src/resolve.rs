@@ -5,9 +5,9 @@ use std::fmt;
 use tracing::{debug, info};
 
 use super::config::Config;
+use super::local_image::ReferenceTarget;
 use super::manifest::{Descriptor, Document, Index, IndexEntry, Manifest, ManifestError};
 use super::platform::OTHER_ARCHITECTURE;
-use super::source::ReferenceTarget;
 use super::{BlobRef, Digest, Image, ImageError, Layer, ListedImage, Platform, RawDocument, Source};
 
 /// Limit on nesting of indexes.

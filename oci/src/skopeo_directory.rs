@@ -7,8 +7,9 @@ use super::blob::BlobBytes;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
+use super::local_image::{LocalImage, ReferenceTarget};
+use super::manifest::RawDocument;
 use super::reference::{ImageSelector, LocalReference};
-use super::source::{LocalImage, RawDocument, ReferenceTarget};
 
 /// A directory with a manifest, and blobs in files named by their hashes.
 pub(super) struct SkopeoDirectory {

@@ -1,79 +1,34 @@
-//! Opens the registry, layout or archive of a reference, resolves images there and reads their
-//! layers.
+//! Opens the registry, layout or archive of a reference, and reads documents and layers there.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::blob::{Blob, BlobBytes};
 use super::blobs::{BlobStore, TarCacheWriter};
 use super::credential_helper::CredentialHelper;
-use super::digest::Digest;
 use super::docker_archive::DockerArchive;
 use super::error::ImageError;
 use super::file_range::FileRange;
-use super::image::{BlobRef, CachedTar, Image, Layer, ListedImage};
+use super::image::{BlobRef, CachedTar, Layer};
 use super::layout::ImageLayout;
-use super::manifest::{Descriptor, IndexEntry};
-use super::platform::Platform;
-use super::progress::{Event, Reporter};
+use super::local_image::{LocalImage, ReferenceTarget};
+use super::manifest::{Descriptor, RawDocument};
+use super::options::SourceOptions;
+use super::progress::Reporter;
 use super::reference::{Reference, Transport};
-#[cfg(feature = "registry")]
-use super::registry::RegistryOptions;
 use super::remote::RemoteImage;
-use super::resolve::{self, OnLayers};
 use super::skopeo_directory::SkopeoDirectory;
 use super::spool::Spool;
 use super::tarball::Tarball;
-use layer::Limits;
-use layer::cancel::{Cancel, Cancelled};
-use layer::events::Events;
-
-/// Options for [`Source::open`].
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct SourceOptions {
-    /// State directory, for downloads and decompressed archives. Created when it is first needed.
-    pub state_dir: PathBuf,
-    /// Certificates, credentials and connection settings for registries.
-    #[cfg(feature = "registry")]
-    pub registry: RegistryOptions,
-    /// Cache the uncompressed tars of layers in the state directory, and read layers from there.
-    pub keep_unpacked: bool,
-    /// Limit in bytes on all layers to download, and on an archive that has to be spooled because
-    /// it is compressed or comes through a pipe.
-    pub max_download: u64,
-    /// Listener for progress and waits.
-    pub events: Events<Event>,
-    /// Ends reads and waits with [`ImageError::Cancelled`] when it is set.
-    pub cancel: Cancel,
-}
-
-impl SourceOptions {
-    /// Returns options with this state directory and defaults for the rest: no tar cache, no
-    /// credentials, and a download limit that fits layers within the default [`Limits`].
-    ///
-    /// Only registries, compressed or piped archives, and the tar cache use the directory.
-    pub fn new(state_dir: impl Into<PathBuf>) -> Self {
-        Self {
-            state_dir: state_dir.into(),
-            #[cfg(feature = "registry")]
-            registry: RegistryOptions::default(),
-            keep_unpacked: false,
-            max_download: Limits::default().max_compressed(),
-            events: Events::default(),
-            cancel: Cancel::new(),
-        }
-    }
-}
+use layer::cancel::Cancelled;
 
 /// The opened registry, layout or archive of a reference. Several threads may read blobs at once.
 pub struct Source {
     pub(super) reference: Reference,
     origin: Origin,
     /// Store of cached tars, if [`SourceOptions::keep_unpacked`] is set.
-    tar_store: Option<BlobStore>,
-    reporter: Reporter,
+    pub(super) tar_store: Option<BlobStore>,
+    pub(super) reporter: Reporter,
 }
 
 impl fmt::Debug for Source {
@@ -87,19 +42,6 @@ impl fmt::Debug for Source {
 enum Origin {
     Local(Box<dyn LocalImage>),
     Registry(Box<RemoteImage>),
-}
-
-/// Files on this machine that hold images. Implemented once per transport.
-pub(super) trait LocalImage: Send + Sync {
-    /// Returns the document or documents that the reference names.
-    fn target(&self) -> Result<ReferenceTarget, ImageError>;
-
-    /// Returns the index, manifest or config with this digest. `size` is the one in its descriptor,
-    /// if known.
-    fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Vec<u8>, ImageError>;
-
-    /// Opens the blob of a layer. Fails if its size is not `size`.
-    fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError>;
 }
 
 impl Source {
@@ -175,83 +117,6 @@ impl Source {
         !matches!(self.origin, Origin::Registry(_))
     }
 
-    /// Lists the images that the reference names, in the order of its index. Takes one request, and
-    /// a second one for the config of an image without an index.
-    ///
-    /// Omits attestations and artifacts, and does not follow nested indexes. Asks a registry only
-    /// once for the reference: [`Source::resolve_listed`] and [`Source::resolve`] find a listed
-    /// image even if the tag has moved since.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError::Document`] and [`ImageError::Content`] when a document is invalid or does not
-    /// match its digest; otherwise the error of the source.
-    pub fn platforms(&self) -> Result<Vec<ListedImage>, ImageError> {
-        resolve::list_images(self).map_err(Cancelled::surface)
-    }
-
-    /// Finds the image for a platform, following nested indexes, and reads its manifest and config.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError::NoPlatform`] when no image is for the platform; [`ImageError::Document`] and
-    /// [`ImageError::Content`] when a document is invalid or does not match its digest; otherwise
-    /// the error of the source.
-    pub fn resolve(&self, platform: &Platform) -> Result<Image, ImageError> {
-        self.search(platform, &mut |_| Ok(()))
-    }
-
-    /// Reads the manifest and config of an image that [`Source::platforms`] listed. Does not ask
-    /// for the tag again.
-    ///
-    /// [`Image::platform`] is the one in the list. If the index names no platform, it is the
-    /// config's; if that names none either, [`Platform::host`]. Call [`Source::prefetch`] to start
-    /// downloading the layers.
-    ///
-    /// # Errors
-    ///
-    /// [`ImageError::NotListed`] when the reference does not name that image, for example because
-    /// another source listed it; [`ImageError::Document`] with
-    /// [`ManifestError::IndexInIndex`](super::ManifestError::IndexInIndex) when it is a nested
-    /// index; otherwise those of [`Source::resolve`].
-    pub fn resolve_listed(&self, image: &ListedImage) -> Result<Image, ImageError> {
-        resolve::resolve_listed(self, image).map_err(Cancelled::surface)
-    }
-
-    /// Resolves like [`Source::resolve`], and starts to download the layers missing from this
-    /// machine, several at once and in order. The download starts before the config arrives, unless
-    /// the config is needed to look for cached tars. From then on, progress is reported.
-    ///
-    /// Returns the image, and its layers as they should be read: from the tar cache where possible.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Source::resolve`] and [`Source::prefetch`].
-    pub fn pull(&self, platform: &Platform) -> Result<(Image, Vec<Layer>), ImageError> {
-        let mut started = false;
-        let image = self.search(platform, &mut |blobs| {
-            // Cached tars are found by diff ID, which only the config holds.
-            if self.tar_store.is_some() {
-                return Ok(());
-            }
-            started = true;
-            self.reporter.set_layers(blobs);
-            self.download(blobs)
-        })?;
-        let layers = if started {
-            image.layers.clone()
-        } else {
-            self.prefetch(&image.layers)?
-        };
-        Ok((image, layers))
-    }
-
-    /// Finds the image for a platform. Calls `on_layers` with its layers as soon as the manifest is
-    /// known to be the right one, before the config is read.
-    fn search(&self, platform: &Platform, on_layers: &mut OnLayers<'_>) -> Result<Image, ImageError> {
-        resolve::resolve(self, platform, on_layers).map_err(Cancelled::surface)
-    }
-
     /// Returns the layers, with those in the tar cache replaced by their cached tars.
     fn with_cached_tars(&self, layers: &[Layer]) -> Vec<Layer> {
         let cached = |layer: &Layer| {
@@ -302,7 +167,8 @@ impl Source {
         Ok(layers)
     }
 
-    fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
+    /// Starts to download blobs that are not on this machine.
+    pub(super) fn download(&self, blobs: &[BlobRef]) -> Result<(), ImageError> {
         match &self.origin {
             Origin::Local(_) => {
                 self.reporter.all_downloaded();
@@ -431,30 +297,4 @@ impl Source {
             Origin::Registry(remote) => remote.config(digest, *size),
         }
     }
-}
-
-/// The content that a reference names, before a platform is chosen.
-pub(super) enum ReferenceTarget {
-    /// A manifest or an index.
-    Document(RawDocument),
-    /// Several images of the same name, for different platforms.
-    Candidates {
-        images: Vec<IndexEntry>,
-        /// The error to return if two of them are equally near to the platform.
-        ambiguous: ImageError,
-    },
-    /// The only layer of an image without a manifest or config.
-    Layer(Layer),
-}
-
-/// The bytes of an index or manifest, before they are parsed. They match `digest`, except for the
-/// manifest that `DockerArchive` makes itself.
-#[derive(Clone)]
-pub(super) struct RawDocument {
-    pub(super) digest: Digest,
-    /// Media type in its descriptor or in the registry's response; may be empty.
-    pub(super) media_type: String,
-    pub(super) json: Vec<u8>,
-    /// Platform that the `index.json` of a layout lists it for.
-    pub(super) platform: Option<Platform>,
 }

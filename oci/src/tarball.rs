@@ -10,8 +10,8 @@ use super::digest::{Algorithm, Digest, VerifyingReader};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::image::Layer;
+use super::local_image::{LocalImage, ReferenceTarget};
 use super::reference::{ImageSelector, LocalReference};
-use super::source::{LocalImage, ReferenceTarget};
 use super::spool::Spool;
 use layer::{Compression, decode};
 

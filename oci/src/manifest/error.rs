@@ -55,7 +55,7 @@ pub enum ManifestError {
         /// Media type of the layer.
         media_type: String,
     },
-    /// A layer has a media type that is not one of tars.
+    /// A layer has a media type that is not that of a tar.
     #[error("layers of type {media_type:?} are not supported: only tars are")]
     UnknownLayer {
         /// Media type of the layer.
