@@ -310,7 +310,7 @@ impl<'a> Build<'a> {
             listed: image.platform.clone(),
             config: config.clone(),
         });
-        let helper = source.unasked_helper().cloned().map(Warning::UnaskedHelper);
+        let helper = source.skipped_credential_helper().cloned().map(Warning::UnaskedHelper);
         let platform = Warning::of_platform(&self.options.platform, &image.platform);
         self.warn([platform, config, helper].into_iter().flatten());
     }

@@ -64,10 +64,11 @@ pub fn verify(path: impl AsRef<Path>, digest: Option<&Digest>, cancel: &Cancel) 
         let begun = Instant::now();
         let mismatch = match digest {
             Some(digest) => {
-                let actual = Digest::of_file_until(digest.algorithm(), &file, cancel).map_err(InspectReason::Open)?;
+                let actual =
+                    Digest::of_file_cancellable(digest.algorithm(), &file, cancel).map_err(InspectReason::Open)?;
                 let elapsed_ms = begun.elapsed().as_millis();
                 info!(image = %path.display(), bytes = size_bytes, elapsed_ms, "hashed the file");
-                digest.expect(actual).err()
+                digest.verify_equal(actual).err()
             }
             None => None,
         };
@@ -104,7 +105,7 @@ pub fn verify_reader(reader: impl ReadAt, digest: Option<&Digest>, cancel: &Canc
                     size: size_bytes,
                 };
                 let actual = Digest::of_reader(digest.algorithm(), &mut bytes);
-                digest.expect(actual.map_err(failed(bytes.position))?).err()
+                digest.verify_equal(actual.map_err(failed(bytes.position))?).err()
             }
             None => None,
         };

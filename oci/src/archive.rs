@@ -1,7 +1,7 @@
-//! Archives that hold an image: tars, read where they are, by an index of their members.
+//! Reads files inside a tar, without extracting it, through an index of its members.
 
 mod error;
-mod index;
+mod members;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,21 +12,21 @@ use std::sync::Arc;
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::spool::Spool;
-use index::{IndexError, Member, clean, index};
 use layer::{Compression, decode};
+use members::{Member, MembersError, normalize_name, read_members};
 
 pub use error::ArchiveError;
 
-/// Most members of an archive: images have a few for each layer.
+/// Limit on members of an archive. Images have a few for each layer.
 const MAX_MEMBERS: usize = 100_000;
 
-/// Most bytes of their names, and of those that links lead to.
+/// Limit in bytes on the names of all members and of their link targets.
 const MAX_NAMES_LEN: usize = 16 << 20;
 
-/// Most links from one name to the next.
+/// Limit on links that are followed from one name to the next.
 const MAX_LINKS: usize = 8;
 
-/// A tar on this machine, and what is where in it.
+/// An opened tar, and an index of its members.
 #[derive(Debug)]
 pub(super) struct Archive {
     path: PathBuf,
@@ -35,17 +35,17 @@ pub(super) struct Archive {
 }
 
 impl Archive {
-    /// Opens a tar and reads its headers. One that is compressed is decompressed first, into a file without a name in
-    /// `scratch`.
-    pub(super) fn open(path: &Path, scratch: &Spool) -> Result<Self, ImageError> {
-        let whole = plain(path, scratch)?;
+    /// Opens a tar and reads its headers. Decompresses a compressed tar into an unnamed file of
+    /// `spool` first.
+    pub(super) fn open(path: &Path, spool: &Spool) -> Result<Self, ImageError> {
+        let whole = open_uncompressed(path, spool)?;
         let mut reader = BufReader::new(whole);
-        let members = index(&mut reader).map_err(|error| {
+        let members = read_members(&mut reader).map_err(|error| {
             let path = path.to_owned();
             match error {
-                IndexError::Read(source) => ImageError::from(FileError::Read { path, source }),
-                IndexError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
-                IndexError::TooMany => ArchiveError::TooManyMembers { path }.into(),
+                MembersError::Read(source) => ImageError::from(FileError::Read { path, source }),
+                MembersError::Damaged { offset } => ArchiveError::Damaged { path, offset }.into(),
+                MembersError::TooMany => ArchiveError::TooManyMembers { path }.into(),
             }
         })?;
         Ok(Self {
@@ -55,14 +55,14 @@ impl Archive {
         })
     }
 
-    /// Where it is.
+    /// Returns the path of the archive, as given.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file in it, through links if need be.
-    pub(super) fn get(&self, name: &str) -> Option<FileRange> {
-        let mut name = clean(name);
+    /// Opens a file in the archive by its name. Follows links, up to [`MAX_LINKS`] of them.
+    pub(super) fn find_file(&self, name: &str) -> Option<FileRange> {
+        let mut name = normalize_name(name);
         for _ in 0..MAX_LINKS {
             match self.members.get(&name)? {
                 Member::File { start, len } => {
@@ -75,22 +75,22 @@ impl Archive {
     }
 }
 
-/// Opens a tar that may be compressed, as one that is not.
-fn plain(path: &Path, scratch: &Spool) -> Result<FileRange, ImageError> {
-    let mut section = FileRange::open(path)?;
+/// Opens a tar, and decompresses it into `spool` if it is compressed.
+fn open_uncompressed(path: &Path, spool: &Spool) -> Result<FileRange, ImageError> {
+    let mut range = FileRange::open(path)?;
     let decode_failed = |source| ArchiveError::Decode {
         path: path.to_owned(),
         source,
     };
-    let mut decoder = decode(BufReader::new(&mut section), "").map_err(decode_failed)?;
+    let mut decoder = decode(BufReader::new(&mut range), "").map_err(decode_failed)?;
     if decoder.compression() == Compression::None {
-        section.rewind().map_err(|source| FileError::Read {
+        range.rewind().map_err(|source| FileError::Read {
             path: path.to_owned(),
             source,
         })?;
-        return Ok(section);
+        return Ok(range);
     }
-    Ok(scratch.spool(&mut decoder, path)?)
+    Ok(spool.spool(&mut decoder, path)?)
 }
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ mod tests {
 
     fn content_of(archive: &Archive, name: &str) -> Option<String> {
         let mut content = String::new();
-        archive.get(name)?.read_to_string(&mut content).unwrap();
+        archive.find_file(name)?.read_to_string(&mut content).unwrap();
         Some(content)
     }
 
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn members_are_found_by_their_last_name_and_through_links() {
+    fn find_file_follows_links_and_returns_the_last_member_of_a_name() {
         let archive = archive(&sample()).unwrap();
         let long = format!("{}/b", "d".repeat(200));
         for (name, expected) in [
@@ -163,9 +163,9 @@ mod tests {
         }
     }
 
-    /// Writers give sizes of 8 GiB and more in one of these ways, and some give all sizes so.
+    /// Writers record sizes of 8 GiB and more in one of these ways, and some record all sizes so.
     #[test]
-    fn the_size_of_a_member_may_be_in_an_extended_header() {
+    fn size_of_a_member_from_an_extended_header() {
         let block = |kind: EntryType, name: &str, size: u64| {
             let mut header = Header::new_ustar();
             header.set_entry_type(kind);
@@ -182,7 +182,7 @@ mod tests {
         let last = [block(EntryType::Regular, "last", 3), padded(b"end")].concat();
         let global = extended(EntryType::XGlobalHeader, b"18 comment=global\n");
         let name = extended(EntryType::GNULongName, b"named\0");
-        // A value may hold what looks like a record.
+        // A value may contain the text of a record.
         let hidden = extended(EntryType::XHeader, b"26 comment=\n12 size=7000\n\n12 size=600\n");
         let binary = {
             let mut header = Header::new_ustar();
@@ -213,7 +213,8 @@ mod tests {
             assert_eq!(content_of(&archive, name).unwrap(), "c".repeat(600));
             assert_eq!(content_of(&archive, "last").as_deref(), Some("end"));
         }
-        // One without a value restores what the header says, and holds for one member alone.
+        // A record without a value restores the size in the header, and applies to one member
+        // alone.
         let none = extended(EntryType::XHeader, b"12 size=100\n8 size=\n");
         for before in [
             [&none[..], &block(EntryType::Regular, "file", 600), &content].concat(),
@@ -244,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn names_have_an_end() {
+    fn names_are_limited_in_total() {
         let of_members = |count: usize| {
             let mut tar = Builder::new(Vec::new());
             for number in 0..count {
@@ -264,11 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_found_and_never_a_panic() {
+    fn damaged_tar_is_an_error_and_never_a_panic() {
         let tar = sample();
-        assert!(archive(&tar[..tar.len() - 1024]).is_ok(), "without an end");
+        assert!(archive(&tar[..tar.len() - 1024]).is_ok(), "without the two zero blocks");
         for len in (1..2000).step_by(13).filter(|len| len % 512 != 0) {
-            // Up to the padding of a member, nothing is lost.
+            // A tar that ends within the padding of a member is complete.
             let is_padding = (515..1024).contains(&len) || (1539..2048).contains(&len);
             assert_eq!(archive(&tar[..len]).is_ok(), is_padding, "{len}");
         }
@@ -288,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_may_be_compressed() {
+    fn compressed_archives_are_read() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         gzip.write_all(&sample()).unwrap();
         for compressed in [gzip.finish().unwrap(), zstd::encode_all(&sample()[..], 1).unwrap()] {

@@ -17,7 +17,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::reference::{self, RegistryReference};
-use crate::helper::Helper;
+use crate::credential_helper::CredentialHelper;
 use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
 use layer::cancel::Cancelled;
@@ -93,7 +93,7 @@ pub(super) struct Found {
     /// Credentials, and the file that has them; an empty path of those that no file has.
     pub(super) credentials: Option<(Means, PathBuf)>,
     /// A helper that would have to be asked.
-    pub(super) helper: Option<Helper>,
+    pub(super) helper: Option<CredentialHelper>,
 }
 
 /// A text that must not be shown: without `Display`, and with a `Debug` that hides it, it cannot
@@ -275,7 +275,7 @@ fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
 fn meaning(key: &str) -> String {
     let url = without_scheme(key);
     let (host, path) = split_api(url.unwrap_or(key));
-    let host = reference::canonical(host);
+    let host = reference::canonical_host(host);
     match path {
         path if path.is_empty() || url.is_some() => host,
         path => format!("{host}/{path}"),
@@ -349,10 +349,10 @@ impl Content {
     }
 
     /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
-    pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
+    pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<CredentialHelper> {
         let own = matches(&self.cred_helpers, image).map(|(_, name)| name);
         let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
-        names.find(|name| !name.is_empty()).map(|name| Helper {
+        names.find(|name| !name.is_empty()).map(|name| CredentialHelper {
             name: name.to_owned(),
             file: file.to_owned(),
         })

@@ -1,4 +1,4 @@
-//! The bytes of a layer at its source, read while they come.
+//! A reader of a layer's blob, which may still be growing.
 
 use std::fmt;
 use std::io::{self, BufReader, Read};
@@ -9,66 +9,72 @@ use super::progress::LayerReporter;
 use super::registry::Growing;
 use layer::Decoder;
 
-/// The bytes of a layer as they are at the source, compressed or not.
+/// A reader of a layer's blob, as the source has it, compressed or not. Reports what is read.
 #[derive(Debug)]
 pub struct Blob {
-    bytes: Bytes,
+    bytes: BlobBytes,
     progress: Option<LayerReporter>,
 }
 
-/// Where they come from.
-pub(super) enum Bytes {
+/// The place that the bytes of a blob come from.
+pub(super) enum BlobBytes {
+    /// A file, or a part of one.
     FileRange(FileRange),
+    /// A download.
     #[cfg(feature = "registry")]
     Growing(Growing),
-    /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
-    /// that decompressed.
-    Decoded(FileRange, Box<Decoder<BufReader<FileRange>>>),
-    /// Of an archive as it holds them.
-    Packed(FileRange),
+    /// A layer that an archive holds compressed, although its manifest lists the uncompressed tar:
+    /// the compressed bytes, and a decoder of them. Reads return decompressed bytes.
+    Decompressed(FileRange, Box<Decoder<BufReader<FileRange>>>),
+    /// The compressed bytes of such a layer. Reads return them as they are.
+    Stored(FileRange),
 }
 
 impl Blob {
-    /// Creates a blob that reports what is read of it, if there is a reporter.
-    pub(super) fn new(bytes: Bytes, progress: Option<LayerReporter>) -> Self {
+    /// Creates a blob that reports its reads to `progress`, if any.
+    pub(super) fn new(bytes: BlobBytes, progress: Option<LayerReporter>) -> Self {
         if let Some(progress) = &progress {
             progress.restart();
         }
         Self { bytes, progress }
     }
 
-    /// Takes the first `size` bytes of a file for a blob.
+    /// Creates a blob of the first `size` bytes of a file.
     #[must_use]
     pub fn of_file(file: std::fs::File, size: u64) -> Self {
-        Self::new(Bytes::FileRange(FileRange::whole(file, size)), None)
+        Self::new(BlobBytes::FileRange(FileRange::prefix(file, size)), None)
     }
 
-    /// The blob as it is stored, which for some archives is compressed where the manifest says
-    /// otherwise. The digest that the manifest names is then that of the tar in it.
+    /// Returns a reader of the bytes as they are stored. Some archives store a layer compressed
+    /// although the manifest lists the uncompressed tar; the manifest's digest is then that of the
+    /// tar, not of these bytes.
     #[must_use]
-    pub fn packed(self) -> Self {
+    pub fn into_stored(self) -> Self {
         let bytes = match self.bytes {
-            Bytes::Decoded(section, _) => Bytes::Packed(section),
+            BlobBytes::Decompressed(range, _) => BlobBytes::Stored(range),
             bytes => bytes,
         };
         Self { bytes, ..self }
     }
 
-    /// Returns whether others hash its bytes: the download that
-    /// [`Source::wait_downloaded`](super::Source::wait_downloaded) asks, or the decoder.
+    /// Returns whether the digest is verified elsewhere, so that the reader of the blob need not
+    /// verify it. A download verifies its own bytes, and
+    /// [`Source::wait_downloaded`](super::Source::wait_downloaded) returns the result. For a layer
+    /// of [`Blob::into_stored`] that is stored compressed, the manifest's digest is that of the
+    /// tar.
     #[must_use]
-    pub fn is_hashed_elsewhere(&self) -> bool {
-        !matches!(self.bytes, Bytes::FileRange(_) | Bytes::Decoded(..))
+    pub fn is_verified_elsewhere(&self) -> bool {
+        !matches!(self.bytes, BlobBytes::FileRange(_) | BlobBytes::Decompressed(..))
     }
 }
 
-impl fmt::Debug for Bytes {
+impl fmt::Debug for BlobBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::FileRange(section) | Self::Packed(section) => section.fmt(f),
+            Self::FileRange(range) | Self::Stored(range) => range.fmt(f),
             #[cfg(feature = "registry")]
             Self::Growing(growing) => growing.fmt(f),
-            Self::Decoded(..) => f.write_str("Decoded"),
+            Self::Decompressed(..) => f.write_str("Decompressed"),
         }
     }
 }
@@ -76,13 +82,13 @@ impl fmt::Debug for Bytes {
 impl Read for Blob {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = match &mut self.bytes {
-            Bytes::FileRange(section) | Bytes::Packed(section) => section.read(buffer),
+            BlobBytes::FileRange(range) | BlobBytes::Stored(range) => range.read(buffer),
             #[cfg(feature = "registry")]
-            Bytes::Growing(growing) => growing.read(buffer),
-            Bytes::Decoded(_, decoder) => decoder.read(buffer),
+            BlobBytes::Growing(growing) => growing.read(buffer),
+            BlobBytes::Decompressed(_, decoder) => decoder.read(buffer),
         }?;
         if let Some(progress) = &self.progress {
-            progress.applied(count);
+            progress.add_applied(count);
         }
         Ok(count)
     }

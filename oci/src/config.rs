@@ -1,4 +1,4 @@
-//! The image configuration: image-spec config.md.
+//! Reads image configurations: image-spec config.md.
 
 use std::collections::BTreeMap;
 
@@ -7,45 +7,45 @@ use super::json;
 use super::manifest::ManifestError;
 use super::platform::Platform;
 
-/// What an image says of itself.
+/// The config of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Config {
-    /// The operating system, as written.
+    /// Operating system, as written; empty if missing.
     pub os: String,
-    /// The architecture, as written.
+    /// Architecture, as written; empty if missing.
     pub architecture: String,
-    /// The version of the architecture, as written.
+    /// Variant of the architecture, as written.
     pub variant: Option<String>,
-    /// When the image was made, in the form of RFC 3339, as written.
+    /// Creation time of the image in the form of RFC 3339, as written.
     pub created: Option<String>,
-    /// How to run a container of the image.
+    /// Defaults for running a container of the image.
     pub execution: ExecutionConfig,
-    /// What the root file system is made of.
+    /// Layers of the root file system.
     pub rootfs: RootfsConfig,
 }
 
-/// How to run a container of an image. Empty is what the image leaves to others.
+/// Defaults for running a container of an image. A field is empty where the image sets none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExecutionConfig {
-    /// User or uid, with or without group or gid: `user`, `uid:gid`, …
+    /// User or UID, with or without group or GID: `user`, `uid:gid`, …
     pub user: String,
-    /// Environment, `NAME=value` each.
+    /// Environment variables, each `NAME=value`.
     pub env: Vec<String>,
-    /// The command that always runs.
+    /// Command that always runs.
     pub entrypoint: Vec<String>,
-    /// Default arguments of the entrypoint, or the whole command without one.
+    /// Default arguments of the entrypoint; without an entrypoint, the whole command.
     pub cmd: Vec<String>,
-    /// Current directory of the command.
+    /// Working directory of the command.
     pub working_dir: String,
-    /// The signal that asks the command to stop, such as `SIGTERM`.
+    /// Signal that asks the command to stop, such as `SIGTERM`.
     pub stop_signal: String,
-    /// Metadata of any kind.
+    /// Labels of the image.
     pub labels: BTreeMap<String, String>,
 }
 
-/// What a root file system is made of.
+/// The layers of a root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootfsConfig {
@@ -55,13 +55,13 @@ pub struct RootfsConfig {
 }
 
 impl Config {
-    /// Reads the config of an image.
+    /// Parses the config of an image.
     ///
     /// # Errors
     ///
     /// [`ManifestError`] when it is not JSON, or not the config of an image.
     pub fn parse(json: &[u8]) -> Result<Self, ManifestError> {
-        let text = json::text_of(json);
+        let text = json::lossy_text(json);
         let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         object.get("history", |history| json::list(history, json::object))?;
         let config = Self {
@@ -70,9 +70,9 @@ impl Config {
             variant: object.get("variant", json::text)?,
             created: object.get("created", json::text)?,
             execution: object.get_or_default("config", ExecutionConfig::read)?,
-            rootfs: object.need("rootfs", RootfsConfig::read)?,
+            rootfs: object.require("rootfs", RootfsConfig::read)?,
         };
-        if !is_layers(&config.rootfs.kind) {
+        if !is_layers_type(&config.rootfs.kind) {
             return Err(ManifestError::RootfsType {
                 kind: config.rootfs.kind,
             });
@@ -80,10 +80,10 @@ impl Config {
         Ok(config)
     }
 
-    /// Returns whether a blob is the config of an image, right or wrong: nothing else has a root
-    /// file system of layers.
-    pub(super) fn is_likely(json: &[u8]) -> bool {
-        let text = json::text_of(json);
+    /// Returns whether a blob is the config of an image, valid or not: its `rootfs` has the type
+    /// `layers`, or `diff_ids` without a type. No other document has these.
+    pub(super) fn is_image_config(json: &[u8]) -> bool {
+        let text = json::lossy_text(json);
         let Ok(document) = json::document(&text) else {
             return false;
         };
@@ -91,14 +91,14 @@ impl Config {
             config.get("rootfs", |rootfs| {
                 let rootfs = json::object(rootfs)?;
                 let kind = rootfs.get_or_default("type", json::text)?;
-                Ok(is_layers(&kind) && (rootfs.has("type") || rootfs.has("diff_ids")))
+                Ok(is_layers_type(&kind) && (rootfs.contains("type") || rootfs.contains("diff_ids")))
             })
         });
         rootfs == Ok(Some(true))
     }
 
-    /// What there is to say of one layer without a config.
-    pub(super) fn of_layer(platform: &Platform, diff_id: Digest) -> Self {
+    /// Returns a config for one layer without a config of its own.
+    pub(super) fn for_single_layer(platform: &Platform, diff_id: Digest) -> Self {
         Self {
             os: platform.os.clone(),
             architecture: platform.architecture.clone(),
@@ -112,25 +112,25 @@ impl Config {
         }
     }
 
-    /// Returns the platform that the image was built for; what the config leaves out is that of
-    /// `otherwise`.
+    /// Returns the platform that the image was built for. A missing operating system or
+    /// architecture is taken from `fallback`.
     ///
     /// # Errors
     ///
-    /// [`ManifestError::Platform`] when it is not one that there can be.
-    pub fn platform(&self, otherwise: &Platform) -> Result<Platform, ManifestError> {
-        let os = if self.os.is_empty() { &otherwise.os } else { &self.os };
+    /// [`ManifestError::Platform`] when a name in it is invalid.
+    pub fn platform(&self, fallback: &Platform) -> Result<Platform, ManifestError> {
+        let os = if self.os.is_empty() { &fallback.os } else { &self.os };
         let (architecture, variant) = if self.architecture.is_empty() {
-            (&otherwise.architecture, &otherwise.variant)
+            (&fallback.architecture, &fallback.variant)
         } else {
             (&self.architecture, &self.variant)
         };
         Ok(Platform::new(os, architecture, variant.as_deref())?)
     }
 
-    /// Returns the platform that the config names, as written, if it is not `listed`. What it
-    /// leaves out contradicts nothing.
-    pub(super) fn other_platform(&self, listed: &Platform) -> Option<String> {
+    /// Returns the platform in the config, as written, if it differs from `listed`. A missing part
+    /// never differs.
+    pub(super) fn conflicting_platform(&self, listed: &Platform) -> Option<String> {
         let given = |name: &str| Some(name.to_owned()).filter(|name| !name.is_empty());
         let os = given(&self.os).unwrap_or_else(|| listed.os.clone());
         let architecture = given(&self.architecture).unwrap_or_else(|| listed.architecture.clone());
@@ -144,8 +144,8 @@ impl Config {
         Some(parts.join("/"))
     }
 
-    /// Returns whether the config says all of the platform.
-    pub(super) fn says_platform(&self) -> bool {
+    /// Returns whether the config names both an operating system and an architecture.
+    pub(super) fn names_platform(&self) -> bool {
         !self.os.is_empty() && !self.architecture.is_empty()
     }
 }
@@ -158,9 +158,9 @@ impl ExecutionConfig {
         }
         Ok(Self {
             user: object.get_or_default("User", json::text)?,
-            env: object.get_or_default("Env", json::words)?,
-            entrypoint: object.get_or_default("Entrypoint", json::words)?,
-            cmd: object.get_or_default("Cmd", json::words)?,
+            env: object.get_or_default("Env", json::text_or_list)?,
+            entrypoint: object.get_or_default("Entrypoint", json::text_or_list)?,
+            cmd: object.get_or_default("Cmd", json::text_or_list)?,
             working_dir: object.get_or_default("WorkingDir", json::text)?,
             stop_signal: object.get_or_default("StopSignal", json::text)?,
             labels: object.get_or_default("Labels", |labels| json::map(labels, json::text))?,
@@ -178,8 +178,8 @@ impl RootfsConfig {
     }
 }
 
-/// Returns whether `rootfs.type` is the one that there is, or left out.
-fn is_layers(kind: &str) -> bool {
+/// Returns whether a `rootfs.type` is `layers`, the only type in the specification, or missing.
+fn is_layers_type(kind: &str) -> bool {
     matches!(kind, "" | "layers")
 }
 
@@ -222,8 +222,8 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_the_platform_that_are_left_out_come_from_elsewhere() {
-        for (said, expected) in [
+    fn missing_parts_of_the_platform_come_from_the_fallback() {
+        for (json, expected) in [
             (json!({}), "linux/s390x/z13"),
             (
                 json!({"os": null, "architecture": null, "variant": null}),
@@ -235,19 +235,19 @@ mod tests {
             (json!({"architecture": "arm", "variant": "v6"}), "linux/arm/v6"),
             (json!({"os": "Linux", "architecture": "x86_64"}), "linux/amd64"),
         ] {
-            let mut config = said.clone();
+            let mut config = json.clone();
             config["rootfs"] = json!({"type": "layers"});
             let config = Config::parse(config.to_string().as_bytes()).unwrap();
-            assert_eq!(config.platform(&s390x()).unwrap().to_string(), expected, "{said}");
-            let is_said = said["os"] == "Linux";
-            assert_eq!(config.says_platform(), is_said, "{said}");
+            assert_eq!(config.platform(&s390x()).unwrap().to_string(), expected, "{json}");
+            let complete = json["os"] == "Linux";
+            assert_eq!(config.names_platform(), complete, "{json}");
         }
         let config = Config::parse(br#"{"os": "a b", "rootfs": {"type": "layers"}}"#).unwrap();
         assert!(matches!(config.platform(&s390x()), Err(ManifestError::Platform(_))));
     }
 
     #[test]
-    fn null_is_nothing() {
+    fn null_counts_as_missing() {
         let nothing = json!({
             "architecture": "amd64", "os": "linux", "variant": null, "created": null, "author": null, "history": null,
             "config": {
@@ -261,9 +261,9 @@ mod tests {
         config_of(&json!({"history": [null], "config": {"Env": [null], "Labels": {"a": null}}})).unwrap();
     }
 
-    /// A config of no layers that says this too.
-    fn config_of(said: &serde_json::Value) -> Result<Config, ManifestError> {
-        let mut config = said.clone();
+    /// Parses a config without layers that has these members too.
+    fn config_of(json: &serde_json::Value) -> Result<Config, ManifestError> {
+        let mut config = json.clone();
         config["rootfs"] = json!({"type": "layers"});
         Config::parse(config.to_string().as_bytes())
     }
@@ -290,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_faulty_member_is_named() {
-        for (said, expected) in [
+        for (json, expected) in [
             (json!({"config": ["root"]}), "config is a list, not an object"),
             (
                 json!({"config": {"Env": {"A": "b"}}}),
@@ -311,8 +311,8 @@ mod tests {
             (json!({"history": [["now"]]}), "history[0] is a list, not an object"),
             (json!({"os": {}}), "os is an object, not a string"),
         ] {
-            let Err(ManifestError::Json(error)) = config_of(&said) else {
-                panic!("{said}")
+            let Err(ManifestError::Json(error)) = config_of(&json) else {
+                panic!("{json}")
             };
             assert_eq!(error.to_string(), expected);
         }
@@ -325,9 +325,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_config_leaves_out_contradicts_nothing() {
+    fn missing_parts_never_conflict_with_the_listed_platform() {
         let listed = Platform::new("linux", "arm", Some("v6")).unwrap();
-        for (said, expected) in [
+        for (json, expected) in [
             (json!({}), None),
             (json!({"os": "", "architecture": null}), None),
             (json!({"os": "Linux", "architecture": "arm"}), None),
@@ -337,13 +337,13 @@ mod tests {
             (json!({"os": "windows"}), Some("windows/arm")),
             (json!({"os": "a b", "architecture": "arm"}), Some("a b/arm")),
         ] {
-            let config = config_of(&said).unwrap();
-            assert_eq!(config.other_platform(&listed).as_deref(), expected, "{said}");
+            let config = config_of(&json).unwrap();
+            assert_eq!(config.conflicting_platform(&listed).as_deref(), expected, "{json}");
         }
     }
 
     #[test]
-    fn a_config_must_be_made_of_layers() {
+    fn rootfs_type_must_be_layers() {
         let config = |os: &str, kind: &str| {
             let json = json!({"architecture": "amd64", "os": os, "rootfs": {"type": kind, "diff_ids": []}});
             Config::parse(json.to_string().as_bytes())

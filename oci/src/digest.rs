@@ -1,4 +1,4 @@
-//! Digests of content, and a reader that holds what it reads against one (image-spec descriptor.md, "Digests").
+//! Digests of content, and a reader that verifies one (image-spec descriptor.md, "Digests").
 
 mod file;
 
@@ -13,7 +13,7 @@ pub use file::next_data;
 
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// A hash function that image-spec registers and that this crate computes.
+/// A hash function that image-spec registers and this crate implements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -24,7 +24,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// The name before the colon of a digest.
+    /// Returns the name before the colon of a digest.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +33,7 @@ impl Algorithm {
         }
     }
 
+    /// Returns the number of hexadecimal digits of a hash.
     fn hex_len(self) -> usize {
         match self {
             Self::Sha256 => 64,
@@ -41,9 +42,10 @@ impl Algorithm {
     }
 }
 
-/// The digest of some content: `sha256:` and 64, or `sha512:` and 128, lower case hexadecimal digits.
+/// The digest of some content: `sha256:` and 64, or `sha512:` and 128, lower case hexadecimal
+/// digits.
 ///
-/// JSON has it as this text.
+/// Serialized as this text.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Digest {
@@ -52,7 +54,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest of `content`.
+    /// Returns the digest of `content`.
     #[must_use]
     pub fn of(algorithm: Algorithm, content: &[u8]) -> Self {
         let mut hasher = Hasher::new(algorithm);
@@ -60,7 +62,7 @@ impl Digest {
         hasher.finish()
     }
 
-    /// The digest of all that a reader gives.
+    /// Reads a reader to its end, and returns the digest of its bytes.
     ///
     /// # Errors
     ///
@@ -71,37 +73,37 @@ impl Digest {
         Ok(hasher.finish())
     }
 
-    /// The hash function.
+    /// Returns the hash function.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
     }
 
-    /// The hash, in lower case hexadecimal digits only: safe as a file name.
+    /// Returns the hash in lower case hexadecimal digits, which are safe as a file name.
     #[must_use]
     pub fn hex(&self) -> &str {
         &self.hex
     }
 
-    /// Checks that `content` has this digest, and `size` bytes where that is known.
+    /// Verifies that `content` has this digest, and `size` bytes if that is known.
     ///
     /// # Errors
     ///
     /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
-    pub fn check(&self, content: &[u8], size: Option<u64>) -> Result<(), DigestError> {
+    pub fn verify(&self, content: &[u8], size: Option<u64>) -> Result<(), DigestError> {
         let actual = content.len() as u64;
         if let Some(expected) = size.filter(|&expected| expected != actual) {
             return Err(DigestError::SizeMismatch { expected, actual });
         }
-        self.expect(Self::of(self.algorithm, content))
+        self.verify_equal(Self::of(self.algorithm, content))
     }
 
-    /// Demands that this is the digest of some content.
+    /// Verifies that the digest of some content is this one.
     ///
     /// # Errors
     ///
     /// [`DigestError::DigestMismatch`].
-    pub fn expect(&self, actual: Self) -> Result<(), DigestError> {
+    pub fn verify_equal(&self, actual: Self) -> Result<(), DigestError> {
         if *self == actual {
             return Ok(());
         }
@@ -166,17 +168,17 @@ impl TryFrom<String> for Digest {
     }
 }
 
-/// A text that is no digest.
+/// A text that is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ParseDigestError {
-    /// Not `sha256:` with 64, nor `sha512:` with 128, lower case hexadecimal digits.
-    #[error("{digest:?} is no digest: sha256: and 64 lower case hexadecimal digits, or sha512: and 128")]
+    /// The text is not `sha256:` with 64, nor `sha512:` with 128, lower case hexadecimal digits.
+    #[error("{digest:?} is not a digest: sha256: and 64 lower case hexadecimal digits, or sha512: and 128")]
     Malformed {
         /// The text, cut after 160 characters.
         digest: String,
     },
-    /// A hash function other than SHA-256 and SHA-512.
+    /// The hash function is not SHA-256 or SHA-512.
     #[error("digest algorithm {algorithm:?} is not supported: sha256 and sha512 are")]
     UnsupportedAlgorithm {
         /// The text before the colon, cut after 160 characters.
@@ -184,24 +186,25 @@ pub enum ParseDigestError {
     },
 }
 
-/// Content that is not what its descriptor says.
+/// Content that does not match its descriptor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DigestError {
-    /// More or fewer bytes. More are noticed as they arrive, so `actual` may be less than all there is.
+    /// The size differs. Reading stops at the first byte too many, so `actual` may be less than the
+    /// real size.
     #[error("{actual} bytes instead of {expected}")]
     SizeMismatch {
-        /// Bytes that the descriptor says.
+        /// Size in the descriptor, in bytes.
         expected: u64,
-        /// Bytes that came.
+        /// Bytes that were read.
         actual: u64,
     },
-    /// Other bytes.
+    /// The digest differs.
     #[error("the digest is {actual} instead of {expected}")]
     DigestMismatch {
-        /// The digest that the descriptor says.
+        /// Digest in the descriptor.
         expected: Digest,
-        /// The digest of what came.
+        /// Digest of the content.
         actual: Digest,
     },
 }
@@ -212,11 +215,11 @@ impl Failure for DigestError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some("fetch or push the image again: what is there now is not what its digests promise".into())
+        Some("fetch or push the image again: its content does not match its digests".into())
     }
 }
 
-/// A hash that is being computed.
+/// A hash computation in progress.
 #[derive(Clone, Debug)]
 enum Hasher {
     Sha256(Sha256),
@@ -238,7 +241,7 @@ impl Hasher {
         }
     }
 
-    /// Hashes all that a reader gives, and says how many bytes that is.
+    /// Hashes a reader to its end. Returns the number of bytes.
     fn update_from(&mut self, mut reader: impl Read) -> io::Result<u64> {
         let mut buffer = vec![0; 128 << 10];
         let mut len = 0;
@@ -277,17 +280,17 @@ fn hex(bytes: &[u8]) -> String {
         .collect()
 }
 
-/// What is known of some content before it comes, and what came of it so far.
+/// Verifies content against a digest and a size while it arrives in parts.
 #[derive(Debug)]
 pub struct DigestVerifier {
     expected: Digest,
     size: Option<u64>,
     hasher: Hasher,
-    seen: u64,
+    byte_count: u64,
 }
 
 impl DigestVerifier {
-    /// Expects a digest, and a size in bytes if it is known.
+    /// Creates a verifier for a digest, and a size in bytes if it is known.
     #[must_use]
     pub fn new(expected: Digest, size: Option<u64>) -> Self {
         let hasher = Hasher::new(expected.algorithm);
@@ -295,74 +298,76 @@ impl DigestVerifier {
             expected,
             size,
             hasher,
-            seen: 0,
+            byte_count: 0,
         }
     }
 
-    /// Takes the next bytes.
+    /// Hashes the next bytes.
     ///
     /// # Errors
     ///
-    /// [`DigestError::SizeMismatch`] with the first bytes beyond the size.
+    /// [`DigestError::SizeMismatch`] at the first bytes beyond the size.
     pub fn update(&mut self, bytes: &[u8]) -> Result<(), DigestError> {
-        self.seen = self.seen.saturating_add(bytes.len() as u64);
-        self.within_size()?;
+        self.byte_count = self.byte_count.saturating_add(bytes.len() as u64);
+        self.check_size()?;
         self.hasher.update(bytes);
         Ok(())
     }
 
-    /// Returns how many bytes came so far.
+    /// Returns the number of bytes so far.
     #[must_use]
-    pub fn seen(&self) -> u64 {
-        self.seen
+    pub fn byte_count(&self) -> u64 {
+        self.byte_count
     }
 
-    /// Compares what came with what was expected.
+    /// Verifies the size and the digest of all bytes.
     ///
     /// # Errors
     ///
     /// [`DigestError::SizeMismatch`] and [`DigestError::DigestMismatch`].
     pub fn finish(self) -> Result<(), DigestError> {
-        if let Some(expected) = self.size.filter(|&expected| expected != self.seen) {
+        if let Some(expected) = self.size.filter(|&expected| expected != self.byte_count) {
             return Err(DigestError::SizeMismatch {
                 expected,
-                actual: self.seen,
+                actual: self.byte_count,
             });
         }
-        self.expected.expect(self.hasher.finish())
+        self.expected.verify_equal(self.hasher.finish())
     }
 
-    fn within_size(&self) -> Result<(), DigestError> {
+    /// Checks that the bytes so far do not exceed the size.
+    fn check_size(&self) -> Result<(), DigestError> {
         match self.size {
-            Some(expected) if self.seen > expected => Err(DigestError::SizeMismatch {
+            Some(expected) if self.byte_count > expected => Err(DigestError::SizeMismatch {
                 expected,
-                actual: self.seen,
+                actual: self.byte_count,
             }),
             _ => Ok(()),
         }
     }
 }
 
-/// A reader that hashes what is read through it and knows what digest, and what size, it must come to.
+/// A reader that verifies the digest, and the size if known, of another reader.
 ///
-/// Bytes are handed on before they are known to be right: only [`VerifyingReader::finish`] says so. What comes beyond the
-/// expected size is an error at once, an [`io::Error`] of kind [`io::ErrorKind::InvalidData`] around a [`DigestError`].
+/// Bytes are returned before they are verified: they are trustworthy only once
+/// [`VerifyingReader::finish`] has returned `Ok`. A byte beyond the expected size is an immediate
+/// error: an [`io::Error`] of kind [`io::ErrorKind::InvalidData`] that wraps a [`DigestError`].
 #[derive(Debug)]
 pub struct VerifyingReader<R> {
     reader: R,
-    check: DigestVerifier,
+    verifier: DigestVerifier,
 }
 
 impl<R: Read> VerifyingReader<R> {
-    /// Reads from `reader` what should have `digest`, and `size` bytes where that is known.
+    /// Wraps a reader of content with this digest, and `size` bytes if that is known.
     pub fn new(reader: R, digest: Digest, size: Option<u64>) -> Self {
         Self {
             reader,
-            check: DigestVerifier::new(digest, size),
+            verifier: DigestVerifier::new(digest, size),
         }
     }
 
-    /// Reads on to the end, so that trailing bytes are hashed or refused too; says how many there were.
+    /// Reads to the end, so that trailing bytes are hashed or refused too. Returns their number.
     ///
     /// # Errors
     ///
@@ -371,15 +376,16 @@ impl<R: Read> VerifyingReader<R> {
         io::copy(self, &mut io::sink())
     }
 
-    /// Demands that all was read, no more, no less, and had the digest; gives the reader back.
+    /// Verifies that exactly the expected bytes were read. Returns the inner reader.
     ///
-    /// Reads nothing itself: after a decoder that may stop before the end, [`VerifyingReader::drain`] first.
+    /// Does not read: after a decoder that may stop before the end, call [`VerifyingReader::drain`]
+    /// first.
     ///
     /// # Errors
     ///
     /// [`DigestError::SizeMismatch`] or [`DigestError::DigestMismatch`].
     pub fn finish(self) -> Result<R, DigestError> {
-        self.check.finish()?;
+        self.verifier.finish()?;
         Ok(self.reader)
     }
 }
@@ -387,9 +393,9 @@ impl<R: Read> VerifyingReader<R> {
 impl<R: Read> Read for VerifyingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
-        self.check.within_size().map_err(invalid)?;
+        self.verifier.check_size().map_err(invalid)?;
         let count = self.reader.read(buffer)?;
-        self.check.update(&buffer[..count]).map_err(invalid)?;
+        self.verifier.update(&buffer[..count]).map_err(invalid)?;
         Ok(count)
     }
 }
@@ -408,14 +414,14 @@ mod tests {
     }
 
     #[test]
-    fn digests_are_those_of_the_standard() {
+    fn digests_match_the_test_vectors_of_the_standard() {
         assert_eq!(Digest::of(Algorithm::Sha256, b"").to_string(), EMPTY);
         assert_eq!(Digest::of(Algorithm::Sha256, b"abc").to_string(), ABC);
         assert_eq!(Digest::of(Algorithm::Sha512, b"abc").to_string(), ABC_512);
     }
 
     #[test]
-    fn json_has_the_text_and_gives_the_digest_back() {
+    fn digest_is_a_string_in_json() {
         let digest = Digest::of(Algorithm::Sha256, b"");
         let json = serde_json::to_string(&digest).unwrap();
         assert_eq!(
@@ -468,23 +474,23 @@ mod tests {
     }
 
     #[test]
-    fn right_content_gives_its_reader_back() {
+    fn matching_content_returns_the_reader() {
         for size in [None, Some(3)] {
-            let mut verified = VerifyingReader::new(&b"abc"[..], digest(ABC), size);
+            let mut reader = VerifyingReader::new(&b"abc"[..], digest(ABC), size);
             let mut content = Vec::new();
-            verified.read_to_end(&mut content).unwrap();
+            reader.read_to_end(&mut content).unwrap();
             assert_eq!(content, b"abc");
-            assert!(verified.finish().unwrap().is_empty());
+            assert!(reader.finish().unwrap().is_empty());
         }
     }
 
     #[test]
     fn other_bytes_are_a_digest_mismatch() {
-        let mut verified = VerifyingReader::new(&b"abd"[..], digest(ABC), Some(3));
-        assert_eq!(verified.drain().unwrap(), 3);
+        let mut reader = VerifyingReader::new(&b"abd"[..], digest(ABC), Some(3));
+        assert_eq!(reader.drain().unwrap(), 3);
         let actual = Digest::of(Algorithm::Sha256, b"abd");
         assert_eq!(
-            verified.finish().err(),
+            reader.finish().err(),
             Some(DigestError::DigestMismatch {
                 expected: digest(ABC),
                 actual
@@ -493,29 +499,29 @@ mod tests {
     }
 
     #[test]
-    fn surplus_bytes_fail_as_they_arrive_and_for_good() {
+    fn bytes_beyond_the_size_fail_at_once_and_forever() {
         let endless = io::repeat(b'a');
-        let mut verified = VerifyingReader::new(endless, digest(ABC), Some(3));
+        let mut reader = VerifyingReader::new(endless, digest(ABC), Some(3));
         let mut buffer = [0; 2];
-        assert_eq!(verified.read(&mut buffer).unwrap(), 2);
+        assert_eq!(reader.read(&mut buffer).unwrap(), 2);
         for _ in 0..2 {
-            let error = verified.read(&mut buffer).unwrap_err();
+            let error = reader.read(&mut buffer).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidData);
             let cause = error.get_ref().unwrap().downcast_ref::<DigestError>().unwrap();
             assert_eq!(*cause, DigestError::SizeMismatch { expected: 3, actual: 4 });
         }
         assert_eq!(
-            verified.finish().err(),
+            reader.finish().err(),
             Some(DigestError::SizeMismatch { expected: 3, actual: 4 })
         );
     }
 
     #[test]
-    fn content_that_was_not_read_to_its_end_does_not_pass() {
-        let mut verified = VerifyingReader::new(&b"abc"[..], digest(ABC), Some(3));
-        verified.read_exact(&mut [0; 2]).unwrap();
+    fn content_not_read_to_its_end_fails() {
+        let mut reader = VerifyingReader::new(&b"abc"[..], digest(ABC), Some(3));
+        reader.read_exact(&mut [0; 2]).unwrap();
         assert_eq!(
-            verified.finish().err(),
+            reader.finish().err(),
             Some(DigestError::SizeMismatch { expected: 3, actual: 2 })
         );
         let unread = VerifyingReader::new(&b"abc"[..], digest(ABC), None);
@@ -526,14 +532,14 @@ mod tests {
     }
 
     #[test]
-    fn check_compares_size_before_digest() {
-        assert_eq!(digest(ABC).check(b"abc", Some(3)), Ok(()));
+    fn verify_compares_size_before_digest() {
+        assert_eq!(digest(ABC).verify(b"abc", Some(3)), Ok(()));
         assert_eq!(
-            digest(ABC).check(b"abc", Some(4)),
+            digest(ABC).verify(b"abc", Some(4)),
             Err(DigestError::SizeMismatch { expected: 4, actual: 3 })
         );
         assert!(matches!(
-            digest(ABC).check(b"abd", None),
+            digest(ABC).verify(b"abd", None),
             Err(DigestError::DigestMismatch { .. })
         ));
     }

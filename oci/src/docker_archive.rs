@@ -1,9 +1,10 @@
-//! Archives of `docker save`: docker's image/spec, "Combined Image JSON + Filesystem Changeset
-//! Format".
+//! Reads images from archives of `docker save`: docker's image/spec, "Combined Image JSON +
+//! Filesystem Changeset Format".
 //!
-//! It has no manifest that a registry would, so one is made here as skopeo and podman make it, byte
-//! by byte: what they say the digest is, it is. But for the media type of the layers, which they
-//! call gzip, and the archive nothing.
+//! The archive has no manifest like that of a registry, so this module makes one. Its digest is
+//! that of the manifest that skopeo and podman make, byte for byte, so all three report the same
+//! digest. Their manifest calls the layers gzip; the one returned here leaves their media type
+//! empty, as the archive names none.
 
 mod error;
 
@@ -12,67 +13,73 @@ use std::io::{self, BufReader, Read};
 use std::path::PathBuf;
 
 use super::archive::{Archive, ArchiveError};
+use super::blob::BlobBytes;
 use super::config::Config;
 use super::digest::{Algorithm, Digest, DigestError};
 use super::error::ImageError;
 use super::file_range::{FileError, FileRange};
 use super::json;
-use super::manifest::{Entry, ManifestError};
-use super::reference::{Choice, LocalReference, RegistryReference};
+use super::local_image::{LocalImage, ReferenceTarget};
+use super::manifest::{IndexEntry, ManifestError, RawDocument};
+use super::reference::{ImageSelector, LocalReference, RegistryReference};
 use super::spool::Spool;
-use super::{Bytes, Fetched, Local, Root};
 use layer::{Compression, decode};
 
 pub use error::DockerArchiveError;
 
-/// Most images that are looked at: each has a config of up to 4 MiB.
+/// Limit on images whose config is read, each of up to 4 MiB.
 const MAX_IMAGES: usize = 1000;
 
-/// An archive, and the images in it that can be meant: one, or one for each platform.
+/// An opened archive, and the images in it that the reference can mean: one, or one per platform.
 pub(super) struct DockerArchive {
     path: PathBuf,
-    images: Vec<Image>,
-    /// All images of the archive, for errors.
-    listing: Vec<String>,
+    images: Vec<ArchivedImage>,
+    /// Descriptions of all images in the archive, for errors.
+    all_images: Vec<String>,
 }
 
-struct Image {
+/// An image of the archive, with its documents in memory.
+struct ArchivedImage {
     names: Vec<String>,
-    /// Without media types of layers: the archive says none.
+    /// Made by this module, with empty media types of layers.
     manifest: Vec<u8>,
-    /// Digest of the manifest that others make of it.
+    /// Digest of the manifest as skopeo and podman make it, which differs from `manifest` in the
+    /// media types of layers.
     digest: Digest,
     config: (Digest, Vec<u8>),
-    layers: BTreeMap<Digest, Layer>,
+    layers: BTreeMap<Digest, ArchivedLayer>,
 }
 
-struct Layer {
-    section: FileRange,
-    /// Uncompressed, as docker writes them; others also do otherwise.
+/// A layer of the archive, in its file.
+struct ArchivedLayer {
+    range: FileRange,
+    /// Size of the uncompressed tar in bytes. Docker stores tars uncompressed; other tools compress
+    /// them.
     size: u64,
-    is_compressed: bool,
+    compressed: bool,
 }
 
-/// An image in `manifest.json`.
-struct Saved {
+/// An item of `manifest.json`: one image of the archive, with file names of its config and layers.
+struct SavedImage {
     config: String,
     repo_tags: Vec<String>,
     layers: Vec<String>,
 }
 
-impl Saved {
-    /// Reads all of `manifest.json`.
+impl SavedImage {
+    /// Reads all items of `manifest.json`.
     fn read_all(manifest: &[u8]) -> Result<Vec<Self>, ManifestError> {
-        let text = json::text_of(manifest);
+        let text = json::lossy_text(manifest);
         let images = json::document(&text).map_err(ManifestError::json)?;
         Ok(json::list(images, Self::read)?)
     }
 
+    /// Reads one item.
     fn read(value: &json::Value) -> Result<Self, json::Error> {
         let object = json::object(value)?;
         let names = |names| json::list(names, json::text);
         Ok(Self {
-            config: object.need("Config", json::text)?,
+            config: object.require("Config", json::text)?,
             repo_tags: object.get_or_default("RepoTags", names)?,
             layers: object.get_or_default("Layers", names)?,
         })
@@ -80,57 +87,62 @@ impl Saved {
 }
 
 impl DockerArchive {
-    /// Opens an archive, and finds the image that the reference means.
-    pub(super) fn open(reference: &LocalReference, scratch: &Spool) -> Result<Self, ImageError> {
-        let archive = Archive::open(&reference.path, scratch)?;
+    /// Opens an archive, and finds the images that the reference selects.
+    pub(super) fn open(reference: &LocalReference, spool: &Spool) -> Result<Self, ImageError> {
+        let archive = Archive::open(&reference.path, spool)?;
         let path = archive.path().to_owned();
         let manifest = document(&archive, "manifest.json")?;
-        let saved = Saved::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
-        let mut found: Vec<Image> = Vec::new();
-        let mut sizes = Sizes::new(scratch);
-        let mut meant = 0;
-        for (nr, saved) in saved.iter().enumerate() {
-            if !is_meant(reference.choice.as_ref(), nr, saved) {
+        let saved = SavedImage::read_all(&manifest).map_err(|error| ImageError::document("manifest.json", error))?;
+        let mut images: Vec<ArchivedImage> = Vec::new();
+        let mut sizes = LayerSizes::new(spool);
+        let mut matching = 0;
+        for (nr, image) in saved.iter().enumerate() {
+            if !matches_selector(reference.selector.as_ref(), nr, image) {
                 continue;
             }
-            scratch.check()?;
-            meant += 1;
-            if meant > MAX_IMAGES {
+            spool.check()?;
+            matching += 1;
+            if matching > MAX_IMAGES {
                 return Err(DockerArchiveError::TooManyImages { path, max: MAX_IMAGES }.into());
             }
-            let image = Image::read(&archive, saved, &mut sizes)?;
-            let is_wanted = match &reference.choice {
-                Some(Choice::Digest(digest)) => *digest == image.digest,
+            let image = ArchivedImage::read(&archive, image, &mut sizes)?;
+            let is_selected = match &reference.selector {
+                Some(ImageSelector::Digest(digest)) => *digest == image.digest,
                 _ => true,
             };
-            if is_wanted && found.iter().all(|other| other.digest != image.digest) {
-                found.push(image);
+            if is_selected && images.iter().all(|other| other.digest != image.digest) {
+                images.push(image);
             }
         }
-        let listing: Vec<_> = saved.iter().enumerate().map(describe).collect();
-        let [first, others @ ..] = &found[..] else {
+        let all_images: Vec<_> = saved.iter().enumerate().map(describe_image).collect();
+        let [first, others @ ..] = &images[..] else {
             return Err(DockerArchiveError::NoSuchImage {
                 path,
-                wanted: reference.choice.as_ref().map(ToString::to_string).unwrap_or_default(),
-                images: listing,
+                wanted: reference.selector.as_ref().map(ToString::to_string).unwrap_or_default(),
+                images: all_images,
             }
             .into());
         };
-        let is_tag = matches!(reference.choice, Some(Choice::Tag(_)));
-        let has_names = |other: &Image| !other.names.is_empty() && other.names == first.names;
+        let is_tag = matches!(reference.selector, Some(ImageSelector::Tag(_)));
+        let has_names = |other: &ArchivedImage| !other.names.is_empty() && other.names == first.names;
         if !is_tag && !others.iter().all(has_names) {
-            return Err(DockerArchiveError::Ambiguous { path, images: listing }.into());
+            return Err(DockerArchiveError::Ambiguous {
+                path,
+                images: all_images,
+            }
+            .into());
         }
         Ok(Self {
             path,
-            images: found,
-            listing,
+            images,
+            all_images,
         })
     }
 }
 
-impl Image {
-    fn read(archive: &Archive, saved: &Saved, sizes: &mut Sizes<'_>) -> Result<Self, ImageError> {
+impl ArchivedImage {
+    /// Reads the config of an image, measures its layers, and makes its manifest.
+    fn read(archive: &Archive, saved: &SavedImage, sizes: &mut LayerSizes<'_>) -> Result<Self, ImageError> {
         let config = document(archive, &saved.config)?;
         let config_digest = Digest::of(Algorithm::Sha256, &config);
         let unusable = |error| ImageError::document(&saved.config, error);
@@ -142,10 +154,10 @@ impl Image {
             }));
         }
         let mut layers = BTreeMap::new();
-        let mut described = Vec::new();
+        let mut sizes_and_digests = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(diff_ids) {
             let layer = sizes.layer(archive, name)?;
-            described.push((layer.size, diff_id.clone()));
+            sizes_and_digests.push((layer.size, diff_id.clone()));
             layers.insert(diff_id, layer);
         }
         let config_descriptor = descriptor(
@@ -154,7 +166,7 @@ impl Image {
             &config_digest,
         );
         let manifest = |layer_type: &str| {
-            let layers = described
+            let layers = sizes_and_digests
                 .iter()
                 .map(|(size, digest)| descriptor(layer_type, *size, digest));
             let layers = layers.collect::<Vec<_>>().join(",");
@@ -162,10 +174,10 @@ impl Image {
                 r#"{{"schemaVersion":2,"mediaType":"application/vnd.docker.distribution.manifest.v2+json","config":{config_descriptor},"layers":[{layers}]}}"#
             )
         };
-        let known = manifest("application/vnd.docker.image.rootfs.diff.tar.gzip");
+        let published = manifest("application/vnd.docker.image.rootfs.diff.tar.gzip");
         Ok(Self {
             names: saved.repo_tags.clone(),
-            digest: Digest::of(Algorithm::Sha256, known.as_bytes()),
+            digest: Digest::of(Algorithm::Sha256, published.as_bytes()),
             manifest: manifest("").into_bytes(),
             config: (config_digest, config),
             layers,
@@ -173,36 +185,37 @@ impl Image {
     }
 }
 
-/// What the layers of an archive were found to have when they are decompressed, which is done once for each that is named, and not
-/// for more bytes than are kept of any archive.
-struct Sizes<'a> {
-    scratch: &'a Spool,
+/// Measures the uncompressed sizes of compressed layers. Decompresses each layer once, and all of
+/// them together up to the spool's limit in bytes.
+struct LayerSizes<'a> {
+    spool: &'a Spool,
     known: BTreeMap<String, u64>,
     total: u64,
 }
 
-impl<'a> Sizes<'a> {
-    fn new(scratch: &'a Spool) -> Self {
+impl<'a> LayerSizes<'a> {
+    fn new(spool: &'a Spool) -> Self {
         Self {
-            scratch,
+            spool,
             known: BTreeMap::new(),
             total: 0,
         }
     }
 
-    fn layer(&mut self, archive: &Archive, name: &str) -> Result<Layer, ImageError> {
-        let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
+    /// Opens a layer by its file name, and finds its uncompressed size.
+    fn layer(&mut self, archive: &Archive, name: &str) -> Result<ArchivedLayer, ImageError> {
+        let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
         let path = || archive.path().join(name);
-        let whole = BufReader::new(self.scratch.cancellable(section.clone()));
+        let whole = BufReader::new(self.spool.cancellable(range.clone()));
         let decoder = decode(whole, "").map_err(|source| ArchiveError::Layer { path: path(), source })?;
-        let is_compressed = decoder.compression() != Compression::None;
+        let compressed = decoder.compression() != Compression::None;
         let size = match self.known.get(name) {
-            _ if !is_compressed => section.len(),
+            _ if !compressed => range.len(),
             Some(size) => *size,
             None => {
-                let max = self.scratch.max_len();
+                let max = self.spool.max_len();
                 let mut decoder = self
-                    .scratch
+                    .spool
                     .cancellable(decoder)
                     .take((max - self.total).saturating_add(1));
                 let size = io::copy(&mut decoder, &mut io::sink());
@@ -215,30 +228,30 @@ impl<'a> Sizes<'a> {
                 size
             }
         };
-        Ok(Layer {
-            section,
+        Ok(ArchivedLayer {
+            range,
             size,
-            is_compressed,
+            compressed,
         })
     }
 }
 
-impl Local for DockerArchive {
-    fn root(&self) -> Result<Root, ImageError> {
+impl LocalImage for DockerArchive {
+    fn target(&self) -> Result<ReferenceTarget, ImageError> {
         if let [image] = &self.images[..] {
-            return Ok(Root::Document(Fetched {
+            return Ok(ReferenceTarget::Document(RawDocument {
                 digest: image.digest.clone(),
                 media_type: String::new(),
                 json: image.manifest.clone(),
                 platform: None,
             }));
         }
-        let entry = |image: &Image| Entry::unlisted(image.digest.clone(), image.manifest.len() as u64);
-        Ok(Root::OneOf {
+        let entry = |image: &ArchivedImage| IndexEntry::for_manifest(image.digest.clone(), image.manifest.len() as u64);
+        Ok(ReferenceTarget::Candidates {
             images: self.images.iter().map(entry).collect(),
             ambiguous: DockerArchiveError::Ambiguous {
                 path: self.path.clone(),
-                images: self.listing.clone(),
+                images: self.all_images.clone(),
             }
             .into(),
         })
@@ -253,7 +266,7 @@ impl Local for DockerArchive {
         document.cloned().ok_or_else(|| self.missing(digest))
     }
 
-    fn blob(&self, digest: &Digest, size: u64) -> Result<Bytes, ImageError> {
+    fn blob(&self, digest: &Digest, size: u64) -> Result<BlobBytes, ImageError> {
         let layer = self.images.iter().find_map(|image| image.layers.get(digest));
         let layer = layer.ok_or_else(|| self.missing(digest))?;
         if layer.size != size {
@@ -263,14 +276,14 @@ impl Local for DockerArchive {
                 DigestError::SizeMismatch { expected: size, actual },
             ));
         }
-        if !layer.is_compressed {
-            return Ok(Bytes::FileRange(layer.section.clone()));
+        if !layer.compressed {
+            return Ok(BlobBytes::FileRange(layer.range.clone()));
         }
-        let decoder = decode(BufReader::new(layer.section.clone()), "").map_err(|source| ArchiveError::Layer {
+        let decoder = decode(BufReader::new(layer.range.clone()), "").map_err(|source| ArchiveError::Layer {
             path: self.path.clone(),
             source,
         })?;
-        Ok(Bytes::Decoded(layer.section.clone(), Box::new(decoder)))
+        Ok(BlobBytes::Decompressed(layer.range.clone(), Box::new(decoder)))
     }
 }
 
@@ -284,12 +297,13 @@ impl DockerArchive {
     }
 }
 
-/// Whether an image may be the one that is meant, as far as its names tell.
-fn is_meant(choice: Option<&Choice>, nr: usize, saved: &Saved) -> bool {
-    match choice {
-        None | Some(Choice::Digest(_)) => true,
-        Some(Choice::Index(index)) => *index == nr,
-        Some(Choice::Tag(tag)) => {
+/// Returns whether the image at position `nr` can be the selected one, judged by its position and
+/// names. A digest is compared later.
+fn matches_selector(selector: Option<&ImageSelector>, nr: usize, saved: &SavedImage) -> bool {
+    match selector {
+        None | Some(ImageSelector::Digest(_)) => true,
+        Some(ImageSelector::Index(index)) => *index == nr,
+        Some(ImageSelector::Tag(tag)) => {
             let wanted = RegistryReference::parse(tag).ok();
             let is_same =
                 |name: &String| name == tag || (wanted.is_some() && RegistryReference::parse(name).ok() == wanted);
@@ -298,7 +312,8 @@ fn is_meant(choice: Option<&Choice>, nr: usize, saved: &Saved) -> bool {
     }
 }
 
-fn describe((nr, saved): (usize, &Saved)) -> String {
+/// Describes an image in an error by its position and names.
+fn describe_image((nr, saved): (usize, &SavedImage)) -> String {
     if saved.repo_tags.is_empty() {
         format!("@{nr}")
     } else {
@@ -306,13 +321,15 @@ fn describe((nr, saved): (usize, &Saved)) -> String {
     }
 }
 
+/// Returns the JSON of a descriptor.
 fn descriptor(media_type: &str, size: u64, digest: &Digest) -> String {
     format!(r#"{{"mediaType":"{media_type}","size":{size},"digest":"{digest}"}}"#)
 }
 
+/// Reads a document in the archive.
 fn document(archive: &Archive, name: &str) -> Result<Vec<u8>, ImageError> {
-    let section = archive.get(name).ok_or_else(|| missing(archive, name))?;
-    section.document(&archive.path().join(name))
+    let range = archive.find_file(name).ok_or_else(|| missing(archive, name))?;
+    range.read_document(&archive.path().join(name))
 }
 
 fn missing(archive: &Archive, name: &str) -> ImageError {

@@ -1,4 +1,10 @@
-//! Errors between a reference and the bytes of its layers.
+//! The error of all that reads images, from a reference to the bytes of its layers.
+//!
+//! A new variant has more places: its `kind` and `hint` below, and `retry_after` if a server sets a
+//! time. A setting in a hint is a `layer::failure::Setting`, and `src/cli/hints.rs` names its flag;
+//! `login` there replaces hints on logins. `BuildError::is_repaired` in `src/error.rs` lists the
+//! variants that a second attempt repairs. An error type that it wraps is exported in `lib.rs`.
+//! Tests compare messages in `tests/sources` and hints in `tests/cli/failures.rs`.
 
 use std::fmt;
 use std::time::Duration;
@@ -20,23 +26,23 @@ use layer::DecodeError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// An image that could not be found, read or trusted.
+/// An image that could not be found, read or verified.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImageError {
-    /// A file of it cannot be used.
+    /// A file of the image cannot be used.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The image layout directory does not hold it.
+    /// The image layout cannot be used, or does not hold the image.
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// The archive cannot be read.
+    /// The archive cannot be read, or lacks a file.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// The archive of `docker save` does not hold it.
+    /// The archive of `docker save` does not hold the image, or does not determine it.
     #[error(transparent)]
     DockerArchive(#[from] DockerArchiveError),
-    /// The registry does not give it.
+    /// The registry cannot be reached, or does not return the image.
     #[cfg(feature = "registry")]
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -44,75 +50,76 @@ pub enum ImageError {
     #[cfg(feature = "registry")]
     #[error(transparent)]
     Auth(#[from] AuthError),
-    /// It is in a registry, and the feature `registry` was left out of this program.
-    #[error("cannot speak to {registry}: built without registries")]
+    /// The image is in a registry, and this program was built without the feature `registry`.
+    #[error("cannot connect to {registry}: this program was built without registry support")]
     NoRegistries {
-        /// Host with or without port.
+        /// Host, with or without port.
         registry: String,
     },
-    /// The blob store on this machine failed.
+    /// The blob store in the state directory failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// Some content is not what its descriptor says.
-    #[error("{digest} is corrupt where it comes from")]
+    /// Content does not have the digest or size in its descriptor.
+    #[error("{digest} is corrupt at its source")]
     Content {
-        /// The digest that was asked for.
+        /// Digest in the descriptor.
         digest: Digest,
-        /// The fault.
+        /// The cause.
         #[source]
         source: DigestError,
     },
-    /// A layer that cannot be read or decompressed.
+    /// A layer cannot be read or decompressed.
     #[error("cannot read layer {digest}")]
     Decode {
-        /// The digest of its blob.
+        /// Digest of its blob.
         digest: Digest,
-        /// The fault.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
-    /// An index, manifest or config that cannot be used.
+    /// An index, manifest or config cannot be used.
     #[error("cannot use {document}")]
     Document {
-        /// Its digest, or its path.
+        /// Digest or path of the document.
         document: String,
-        /// The fault.
+        /// The cause.
         #[source]
         source: ManifestError,
     },
-    /// There are images, but none for the platform.
-    #[error("no image for {wanted}; there is {}", Listing(available))]
+    /// No image is for the platform.
+    #[error("no image for {wanted}; available: {}", Listing(available))]
     NoPlatform {
-        /// The platform asked for.
+        /// The platform that was asked for.
         wanted: Box<Platform>,
-        /// The platforms that there are, at most the first thousand, in the order of the index.
+        /// Platforms of the images, at most the first thousand, in the order of the index.
         available: Vec<Platform>,
     },
     /// The reference does not name an image that was listed.
     #[error("the reference does not name the image {digest}")]
     NotListed {
-        /// The digest that was listed.
+        /// Digest in the list.
         digest: Digest,
     },
-    /// More to download than may be, by what the manifest says. Nothing of it was downloaded.
-    #[error("{digest}, of {size} bytes, would make {total} bytes of layers to download: at most {max} are allowed")]
+    /// By the sizes in the manifest, the download would exceed the limit. None of these layers was
+    /// downloaded.
+    #[error("layer {digest} of {size} bytes brings the download to {total} bytes: at most {max} are allowed")]
     DownloadTooLarge {
-        /// The layer that is too much.
+        /// The layer that exceeds the limit.
         digest: Digest,
         /// Its size in bytes.
         size: u64,
-        /// Bytes of it and the layers below that are to be downloaded.
+        /// Bytes to download for this layer and those before it.
         total: u64,
         /// The limit in bytes.
         max: u64,
     },
-    /// It was cancelled.
+    /// Reading or waiting was cancelled.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
 }
 
 impl ImageError {
-    /// Returns the time after which the registry wants to be asked again, if it said so.
+    /// Returns the time after which the registry asks to be called again, if it named one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -122,6 +129,7 @@ impl ImageError {
         }
     }
 
+    /// Returns an error about a document, which is named by its digest or path.
     pub(super) fn document(document: impl fmt::Display, source: ManifestError) -> Self {
         Self::Document {
             document: document.to_string(),
@@ -129,6 +137,7 @@ impl ImageError {
         }
     }
 
+    /// Returns an error about content with another digest or size.
     pub(super) fn content(digest: &Digest, source: DigestError) -> Self {
         Self::Content {
             digest: digest.clone(),
@@ -169,16 +178,16 @@ impl Failure for ImageError {
             Self::Registry(error) => error.hint(),
             #[cfg(feature = "registry")]
             Self::Auth(error) => error.hint(),
-            Self::NoRegistries { .. } => Some("name an image layout or an archive, such as oci:<directory>".into()),
+            Self::NoRegistries { .. } => Some("use an image layout or an archive, such as oci:<directory>".into()),
             Self::Store(error) => error.hint(),
             Self::Document { source, .. } => source.hint(),
             Self::Content { source, .. } => source.hint(),
             Self::Decode { source, .. } => source.hint(),
             Self::NoPlatform { available, .. } => Some(match &available[..] {
-                [only] => Hint::from("if that is the one that you want, say")
+                [only] => Hint::from("if you want that one, use")
                     .about(Setting::Platform, " {}", "")
                     .and(format!(" {only}")),
-                _ => Hint::from("ask for one of those that there are").with(Setting::Platform),
+                _ => Hint::from("choose one of the available platforms").with(Setting::Platform),
             }),
             Self::NotListed { .. } => Some("list the images again".into()),
             Self::DownloadTooLarge { total, .. } => {

@@ -1,4 +1,5 @@
-//! Parts of files, which several readers can have at once.
+//! Ranges of bytes in a file, each with a position of its own, so that several threads can read one
+//! file.
 
 mod error;
 
@@ -14,7 +15,7 @@ use crate::host::{Untrusted, open_file};
 pub use error::FileError;
 pub(super) use error::MAKE_ARCHIVE_AGAIN;
 
-/// A part of a file, read independently of others.
+/// A range of bytes in a file. Clones read independently.
 #[derive(Debug, Clone)]
 pub(super) struct FileRange {
     file: Arc<File>,
@@ -24,7 +25,8 @@ pub(super) struct FileRange {
 }
 
 impl FileRange {
-    /// A whole regular file. A FIFO or device is an error, and is not waited for.
+    /// Opens a whole regular file. A directory, FIFO or device is an error; opening never waits for
+    /// the writer of a FIFO.
     pub(super) fn open(path: &Path) -> Result<Self, FileError> {
         let failed = |source| FileError::Read {
             path: path.to_owned(),
@@ -37,10 +39,10 @@ impl FileRange {
             file => file.map_err(failed)?,
         };
         let len = file.metadata().map_err(failed)?.len();
-        Ok(Self::whole(file, len))
+        Ok(Self::prefix(file, len))
     }
 
-    /// A part of a file.
+    /// Returns the `len` bytes from offset `start` of a file.
     pub(super) fn new(file: Arc<File>, start: u64, len: u64) -> Self {
         Self {
             file,
@@ -50,18 +52,19 @@ impl FileRange {
         }
     }
 
-    /// The first bytes of a file.
-    pub(super) fn whole(file: File, len: u64) -> Self {
+    /// Returns the first `len` bytes of a file.
+    pub(super) fn prefix(file: File, len: u64) -> Self {
         Self::new(Arc::new(file), 0, len)
     }
 
-    /// The file that it is of.
+    /// Returns the file.
     pub(super) fn into_file(self) -> Arc<File> {
         self.file
     }
 
-    /// All of it, as the document that errors call so.
-    pub(super) fn document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
+    /// Reads the whole range, which must not exceed [`MAX_DOCUMENT_LEN`]. `path` names it in
+    /// errors.
+    pub(super) fn read_document(mut self, path: &Path) -> Result<Vec<u8>, ImageError> {
         if self.len > MAX_DOCUMENT_LEN {
             return Err(ImageError::document(
                 path.display(),
@@ -76,7 +79,7 @@ impl FileRange {
         Ok(content)
     }
 
-    /// Its length in bytes.
+    /// Returns the length of the range in bytes.
     pub(super) fn len(&self) -> u64 {
         self.len
     }
@@ -99,7 +102,7 @@ impl Seek for FileRange {
             SeekFrom::End(offset) => self.len.checked_add_signed(offset),
             SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
         };
-        // What is beyond the end is nothing.
+        // Positions beyond the end are clamped to it.
         self.position = position.ok_or(io::ErrorKind::InvalidInput)?.min(self.len);
         Ok(self.position)
     }

@@ -1,15 +1,16 @@
-//! Ways into the parsers of documents, for the targets in `fuzz/`.
+//! Exposes private parsers to the targets in `fuzz/`.
 
 use std::path::Path;
 
 use super::auth::{self, AuthError};
 use super::manifest::{Descriptor, Document};
-use super::resolve::layers;
+use super::resolve::pair_layers;
 use super::{Image, Platform, RegistryReference};
 
 pub use super::registry::fuzzing::{challenge, refusal};
 
-/// The image that a manifest and a config describe, if they do; of an index, the entries are looked at.
+/// Parses a manifest and its config into an image, if they are valid. Reads the entries of an
+/// index.
 #[must_use]
 pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     let manifest = match Document::parse(document, announced).ok()? {
@@ -28,22 +29,22 @@ pub fn image(announced: &str, document: &[u8], config: &[u8]) -> Option<Image> {
     };
     manifest.check_may_be_image().ok()?;
     let config = manifest.read_config(config).ok()?;
-    let otherwise = Platform::new("linux", "amd64", None).ok()?;
+    let fallback = Platform::new("linux", "amd64", None).ok()?;
     Some(Image {
         resolved_ref: String::new(),
         digest: manifest.config.digest.clone(),
-        platform: config.platform(&otherwise).ok()?,
-        config_platform: config.other_platform(&otherwise),
-        layers: layers(manifest, &config).ok()?,
+        platform: config.platform(&fallback).ok()?,
+        config_platform: config.conflicting_platform(&fallback),
+        layers: pair_layers(manifest, &config).ok()?,
         config,
     })
 }
 
-/// Looks for the credentials of an image in the JSON of a file.
+/// Returns whether the JSON of a credentials file has credentials or a helper for an image.
 ///
 /// # Errors
 ///
-/// As for a file with these bytes.
+/// Those of a file with these bytes.
 pub fn credentials(json: &[u8], image: &RegistryReference) -> Result<bool, AuthError> {
     let path = Path::new("auth.json");
     let file = auth::parse(json, path)?;

@@ -1,8 +1,8 @@
-//! Reads JSON documents as registries and tools write them, without a guess.
+//! Reads JSON documents as registries and tools write them, and reports where one is wrong.
 //!
-//! `null` counts as missing. Members that nobody asks for may be anything, and of members with the
-//! same name the last counts, as in Go. A list in place of an object is an error: the code that
-//! serde derives would accept one.
+//! `null` counts as missing. Members that are not read may have any value, and the last of several
+//! members with one name wins, as in Go. A list in place of an object is an error, although serde's
+//! derived code would accept one.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,19 +11,19 @@ use std::str::FromStr;
 
 use serde_json::value::RawValue;
 
-/// A value in a document, as it is written.
+/// A JSON value in its written form.
 pub(super) type Value = RawValue;
 
-/// Longest part of a document that an error repeats, in characters.
+/// Limit in characters on text of a document in an error.
 const SHOWN_LEN: usize = 40;
 
-/// A document that is not JSON, or a value that is not of the kind that belongs in its place.
+/// An error in a document: not JSON, or a value of the wrong type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}{reason}", if .path.is_empty() { "the document" } else { .path.trim_start_matches('.') })]
 pub(super) struct Error {
-    /// Place in the document, such as `.config.Env[2]`.
+    /// Path to the value, such as `.config.Env[2]`.
     path: String,
-    /// Complaint about it, a predicate such as ` is missing`.
+    /// Rest of the message, a predicate such as ` is missing`.
     reason: String,
 }
 
@@ -35,24 +35,24 @@ impl Error {
         }
     }
 
-    /// Says that it is about a member of an object.
+    /// Puts the name of a member in front of the path.
     pub(super) fn in_member(self, name: &str) -> Self {
         let path = format!(".{}{}", excerpt(name), self.path);
         Self { path, ..self }
     }
 
-    /// Says that it is about an item of a list.
+    /// Puts the position in a list in front of the path.
     pub(super) fn in_item(self, nr: usize) -> Self {
         let path = format!("[{nr}]{}", self.path);
         Self { path, ..self }
     }
 }
 
-/// Members of an object by their names, those that are `null` left out.
+/// Members of an object by name, without those that are `null`.
 pub(super) struct Object<'a>(BTreeMap<String, &'a Value>);
 
 impl<'a> Object<'a> {
-    /// Reads a member that may be missing.
+    /// Reads an optional member.
     pub(super) fn get<T>(
         &self,
         name: &str,
@@ -62,13 +62,13 @@ impl<'a> Object<'a> {
         value.transpose().map_err(|error| error.in_member(name))
     }
 
-    /// Reads a member that must be there.
-    pub(super) fn need<T>(&self, name: &str, read: impl FnOnce(&'a Value) -> Result<T, Error>) -> Result<T, Error> {
+    /// Reads a required member.
+    pub(super) fn require<T>(&self, name: &str, read: impl FnOnce(&'a Value) -> Result<T, Error>) -> Result<T, Error> {
         let value = self.get(name, read)?;
         value.ok_or_else(|| Error::new(" is missing").in_member(name))
     }
 
-    /// Reads a member of which nothing is the default.
+    /// Reads an optional member; returns the default if it is missing.
     pub(super) fn get_or_default<T: Default>(
         &self,
         name: &str,
@@ -77,17 +77,18 @@ impl<'a> Object<'a> {
         self.get(name, read).map(Option::unwrap_or_default)
     }
 
-    pub(super) fn has(&self, name: &str) -> bool {
+    /// Returns whether a member exists and is not `null`.
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 }
 
-/// Returns the text of a document. Bytes that are not UTF-8 become U+FFFD, as in Go.
-pub(super) fn text_of(document: &[u8]) -> Cow<'_, str> {
+/// Decodes a document as UTF-8. Invalid bytes become U+FFFD, as in Go.
+pub(super) fn lossy_text(document: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(document)
 }
 
-/// Reads a document that is any value.
+/// Parses a document of any type.
 pub(super) fn document(text: &str) -> Result<&Value, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -99,7 +100,7 @@ pub(super) fn object(value: &Value) -> Result<Object<'_>, Error> {
     Ok(Object(members.collect()))
 }
 
-/// Reads an object all of whose members are of one kind.
+/// Reads an object whose members have one type.
 pub(super) fn map<'a, T>(
     value: &'a Value,
     read: impl Fn(&'a Value) -> Result<T, Error>,
@@ -112,7 +113,7 @@ pub(super) fn map<'a, T>(
     members.map(read).collect()
 }
 
-/// Reads a list of one kind; what is `null` in it is left out.
+/// Reads a list whose items have one type. Skips items that are `null`.
 pub(super) fn list<'a, T>(value: &'a Value, read: impl Fn(&'a Value) -> Result<T, Error>) -> Result<Vec<T>, Error> {
     let items: Vec<&Value> = parse(value, b'[', "a list")?;
     let items = items.into_iter().enumerate().filter(|(_, item)| !is_null(item));
@@ -121,24 +122,24 @@ pub(super) fn list<'a, T>(value: &'a Value, read: impl Fn(&'a Value) -> Result<T
         .collect()
 }
 
-/// Reads a text; a number, `true` and `false` are the text that they are written as.
+/// Reads a string. A number, `true` or `false` is returned as it is written.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
     match value.get().as_bytes()[0] {
-        b'{' | b'[' => Err(unlike(value, "a string")),
+        b'{' | b'[' => Err(wrong_type(value, "a string")),
         b'"' => parse(value, b'"', "a string"),
         _ => Ok(value.get().to_owned()),
     }
 }
 
-/// Reads words: a list of texts, or, as Docker reads its `StrSlice`, one of them alone. An empty
-/// one alone is no word.
-pub(super) fn words(value: &Value) -> Result<Vec<String>, Error> {
+/// Reads a list of strings, or a single string as Docker's `StrSlice` does. An empty single string
+/// is an empty list.
+pub(super) fn text_or_list(value: &Value) -> Result<Vec<String>, Error> {
     if value.get().starts_with('[') {
         return list(value, text);
     }
     match value.get().as_bytes()[0] {
         b'"' => Ok(Some(text(value)?).filter(|word| !word.is_empty()).into_iter().collect()),
-        _ => Err(unlike(value, "a list of strings")),
+        _ => Err(wrong_type(value, "a list of strings")),
     }
 }
 
@@ -146,26 +147,28 @@ pub(super) fn words(value: &Value) -> Result<Vec<String>, Error> {
 pub(super) fn number(value: &Value) -> Result<u64, Error> {
     let number = value.get();
     if !number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
-        return Err(unlike(value, "a number"));
+        return Err(wrong_type(value, "a number"));
     }
     number
         .parse()
         .map_err(|_| Error::new(format!(" is {}, not a whole number from 0 up", excerpt(number))))
 }
 
-/// Reads a text of a certain form.
+/// Reads a string, and parses it as a `T`.
 pub(super) fn parsed<T: FromStr<Err: Display>>(value: &Value) -> Result<T, Error> {
     text(value)?.parse().map_err(|error| Error::new(format!(": {error}")))
 }
 
+/// Parses a value that must start with the byte `first`. `wanted` names its type in errors.
 fn parse<'a, T: serde::Deserialize<'a>>(value: &'a Value, first: u8, wanted: &str) -> Result<T, Error> {
     if value.get().as_bytes()[0] != first {
-        return Err(unlike(value, wanted));
+        return Err(wrong_type(value, wanted));
     }
     serde_json::from_str(value.get()).map_err(|error| Error::new(format!(": {error}")))
 }
 
-fn unlike(value: &Value, wanted: &str) -> Error {
+/// Returns the error that a value has another type than the one `wanted`.
+fn wrong_type(value: &Value, wanted: &str) -> Error {
     let found = match value.get().as_bytes()[0] {
         b'{' => "an object",
         b'[' => "a list",
@@ -181,6 +184,7 @@ fn is_null(value: &Value) -> bool {
     value.get() == "null"
 }
 
+/// Returns the beginning of a text, escaped.
 fn excerpt(text: &str) -> String {
     text.chars().take(SHOWN_LEN).flat_map(char::escape_debug).collect()
 }
@@ -211,7 +215,7 @@ mod tests {
         ] {
             assert_eq!(read(document, env).unwrap_err(), expected);
         }
-        let size = |document: &Value| object(document)?.need("size", number);
+        let size = |document: &Value| object(document)?.require("size", number);
         for (document, expected) in [
             ("null", "the document is null, not an object"),
             ("{}", "size is missing"),
@@ -241,11 +245,11 @@ mod tests {
             let expected: Result<Vec<_>, _> = expected
                 .map(|words| words.into_iter().map(str::to_owned).collect())
                 .map_err(str::to_owned);
-            assert_eq!(read(value, words), expected, "{value}");
+            assert_eq!(read(value, text_or_list), expected, "{value}");
         }
         assert_eq!(read("1.50", text), Ok("1.50".to_owned()));
         assert_eq!(read("18446744073709551615", number), Ok(u64::MAX));
-        let last = |document: &Value| object(document)?.need("a", text);
+        let last = |document: &Value| object(document)?.require("a", text);
         assert_eq!(
             read(r#"{"a": [], "b": [[[1e999]]], "a": "x"}"#, last),
             Ok("x".to_owned())
@@ -254,6 +258,6 @@ mod tests {
             let deep = format!("{{\"b\": {}1{}}}", open.repeat(100_000), close.repeat(100_000));
             assert_eq!(read(&deep, |value| object(value).map(drop)), Ok(()));
         }
-        assert_eq!(text_of(b"{\"a\": \"\xff\"}"), "{\"a\": \"\u{fffd}\"}");
+        assert_eq!(lossy_text(b"{\"a\": \"\xff\"}"), "{\"a\": \"\u{fffd}\"}");
     }
 }

@@ -1,4 +1,4 @@
-//! The tar of a layer, verified while it is read.
+//! Reads the tar of a layer, and verifies its digests on the way.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -9,9 +9,10 @@ use super::error::ImageError;
 use super::{Layer, Source};
 use layer::{Compression, DecodeError, Decoder, decode};
 
-/// The tar of a layer: its blob, decompressed, with both digests computed on the way.
+/// A reader of a layer's tar: decompresses the blob, and computes the digests of both.
 ///
-/// Bytes are handed on before they are known to be right: only [`LayerTar::finish`] tells.
+/// Bytes are returned before they are verified: they are trustworthy only once [`LayerTar::finish`]
+/// has returned `Ok`.
 pub struct LayerTar<'a> {
     source: &'a Source,
     layer: Layer,
@@ -27,7 +28,7 @@ impl fmt::Debug for LayerTar<'_> {
 }
 
 impl Source {
-    /// Opens the tar of a layer. A blob that is being downloaded is read while it comes.
+    /// Opens the tar of a layer. A blob that is being downloaded is read while it grows.
     ///
     /// # Errors
     ///
@@ -45,19 +46,19 @@ impl Source {
 }
 
 impl LayerTar<'_> {
-    /// Returns how the blob is compressed.
+    /// Returns the compression of the blob.
     #[must_use]
     pub fn compression(&self) -> Compression {
         self.compression
     }
 
-    /// Reads what is left, and checks that the tar is the one that the config names, and the blob
-    /// the one of the manifest.
+    /// Reads the rest, and checks that the tar has the diff ID of the config and the blob the
+    /// digest and size of the manifest.
     ///
     /// # Errors
     ///
     /// [`ImageError::Decode`] when the rest cannot be read, [`ImageError::Content`] when a digest
-    /// or the size of the blob is another, and those of [`Source::wait_downloaded`].
+    /// or the size of the blob does not match, and those of [`Source::wait_downloaded`].
     pub fn finish(mut self) -> Result<(), ImageError> {
         let layer = &self.layer;
         let unreadable = |error| failed(layer, DecodeError::Read(error));

@@ -1,5 +1,11 @@
-//! Image indexes and manifests: what image-spec's image-index.md and manifest.md say, and what real
-//! tools write.
+//! Parses image indexes and manifests: image-spec image-index.md and manifest.md, and what tools
+//! write.
+//!
+//! A new media type of a document has more places: its constant in `media_type.rs`, its
+//! `DocumentKind` or `has_image_config_type` here, and `DOCUMENT_MEDIA_TYPES` in `registry.rs`,
+//! which are the only types that registries are asked for. A new type of layer goes into
+//! `is_tar_layer`; with a new compression, also into `layer::Compression::announced`. The tests are
+//! here, in `tests/sources/documents.rs`, and in the seeds of `fuzz/examples/seeds.rs`.
 
 mod error;
 
@@ -12,11 +18,11 @@ use super::platform::Platform;
 
 pub use error::ManifestError;
 
-/// The largest index, manifest or config that is read, in bytes: the limit that distribution-spec
-/// asks registries for.
+/// Limit in bytes on an index, manifest or config: the one that distribution-spec sets for
+/// registries.
 pub(super) const MAX_DOCUMENT_LEN: u64 = 4 << 20;
 
-/// A reference to content: image-spec descriptor.md.
+/// A reference to content by its digest: image-spec descriptor.md.
 #[derive(Debug, Clone)]
 pub(super) struct Descriptor {
     pub(super) media_type: String,
@@ -30,12 +36,12 @@ impl Descriptor {
         object.get("annotations", json::object)?;
         Ok(Self {
             media_type: object.get_or_default("mediaType", json::text)?,
-            digest: object.need("digest", json::parsed)?,
-            size: object.need("size", json::number)?,
+            digest: object.require("digest", json::parsed)?,
+            size: object.require("size", json::number)?,
         })
     }
 
-    /// Refuses to read a document of this size.
+    /// Checks that a document of this size may be read.
     pub(super) fn check_len(&self) -> Result<(), ManifestError> {
         if self.size > MAX_DOCUMENT_LEN {
             return Err(ManifestError::TooLarge { len: self.size });
@@ -51,19 +57,20 @@ impl Descriptor {
     }
 }
 
-/// An entry of an index. A fault of it is an error only where it is needed: most entries are for
-/// other platforms.
+/// An entry of an index. An invalid member is an error only when it is used, since most entries are
+/// for other platforms.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct IndexEntry {
     descriptor: Result<Descriptor, json::Error>,
     platform: Result<Option<Platform>, json::Error>,
+    /// Annotation `org.opencontainers.image.ref.name`.
     name: Option<String>,
     may_be_image: bool,
 }
 
-impl Entry {
-    /// Makes an entry of a manifest that no index lists.
-    pub(super) fn unlisted(digest: Digest, size: u64) -> Self {
+impl IndexEntry {
+    /// Creates an entry for a manifest that no index lists.
+    pub(super) fn for_manifest(digest: Digest, size: u64) -> Self {
         Self {
             descriptor: Ok(Descriptor {
                 media_type: String::new(),
@@ -93,8 +100,8 @@ impl Entry {
         let annotation = |name: &str| text(annotations.as_ref()?, name);
         let media_type = text(&object, "mediaType").unwrap_or_default();
         let artifact_type = text(&object, "artifactType").unwrap_or_default();
-        let is_document = says_nothing(&media_type) || Kind::of(&media_type).is_some();
-        // Those of BuildKit (docs/attestations/attestation-storage.md there).
+        let is_document = is_generic_type(&media_type) || DocumentKind::of(&media_type).is_some();
+        // Attestations as BuildKit stores them (docs/attestations/attestation-storage.md there).
         let is_attestation = annotation("vnd.docker.reference.type").is_some()
             || object.get("platform", |platform| {
                 let platform = json::object(platform)?;
@@ -109,45 +116,46 @@ impl Entry {
         }
     }
 
+    /// Names the position of the entry in its errors.
     fn in_item(self, nr: usize) -> Self {
-        let place = |error: json::Error| error.in_item(nr).in_member("manifests");
+        let in_entry = |error: json::Error| error.in_item(nr).in_member("manifests");
         Self {
-            descriptor: self.descriptor.map_err(place),
-            platform: self.platform.map_err(place),
+            descriptor: self.descriptor.map_err(in_entry),
+            platform: self.platform.map_err(in_entry),
             ..self
         }
     }
 
-    /// The manifest or index.
+    /// Returns the descriptor of the manifest or index.
     pub(super) fn descriptor(&self) -> Result<&Descriptor, ManifestError> {
         self.descriptor.as_ref().map_err(|error| error.clone().into())
     }
 
-    /// Its digest, where it has one.
+    /// Returns the digest, if the entry has a valid one.
     pub(super) fn digest(&self) -> Option<&Digest> {
         self.descriptor.as_ref().ok().map(|descriptor| &descriptor.digest)
     }
 
-    /// The name that an image layout gives to the image, usually a tag.
+    /// Returns the name that an image layout gives to the image, usually a tag.
     pub(super) fn ref_name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The platform that the image is for, where the entry says all of it.
+    /// Returns the platform of the image; `None` if the entry lacks the operating system or the
+    /// architecture.
     pub(super) fn platform(&self) -> Result<Option<&Platform>, ManifestError> {
         let platform = self.platform.as_ref().map_err(|error| error.clone().into());
         platform.map(Option::as_ref)
     }
 
-    /// Returns whether this can be an image or an index of images: no artifact, no attestation,
-    /// nothing of a media type that others have.
+    /// Returns whether the entry can be an image or an index of images: not an artifact, an
+    /// attestation, or a document of another media type.
     pub(super) fn may_be_image(&self) -> bool {
         self.may_be_image
     }
 }
 
-/// Reads the platform of an entry; `None` if it leaves out the operating system or the
-/// architecture.
+/// Reads the platform of an entry; `None` if it lacks the operating system or the architecture.
 fn platform(value: &json::Value) -> Result<Option<Platform>, json::Error> {
     let object = json::object(value)?;
     let [os, architecture, variant] =
@@ -165,14 +173,14 @@ fn platform(value: &json::Value) -> Result<Option<Platform>, json::Error> {
 /// An image index or a Docker manifest list.
 #[derive(Debug)]
 pub(super) struct Index {
-    pub(super) manifests: Vec<Entry>,
+    pub(super) manifests: Vec<IndexEntry>,
 }
 
 impl Index {
     fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
         object.get("annotations", json::object)?;
         let manifests = object.get_or_default("manifests", |manifests| {
-            json::list(manifests, |entry| Ok(Entry::read(entry)))
+            json::list(manifests, |entry| Ok(IndexEntry::read(entry)))
         })?;
         let manifests = manifests.into_iter().enumerate();
         Ok(Self {
@@ -193,20 +201,22 @@ impl Manifest {
     fn read(object: &json::Object<'_>) -> Result<Self, json::Error> {
         object.get("annotations", json::object)?;
         Ok(Self {
-            config: object.need("config", Descriptor::read)?,
+            config: object.require("config", Descriptor::read)?,
             layers: object.get_or_default("layers", |layers| json::list(layers, Descriptor::read))?,
             artifact_type: object.get_or_default("artifactType", json::text)?,
         })
     }
 
-    /// Refuses artifacts, which manifest.md lets carry anything under the same media type, and
-    /// layers that are known to be no tar. What media types leave open, [`Manifest::read_config`]
-    /// and the first bytes of a layer decide.
+    /// Checks that the manifest can be that of an image. Refuses artifacts, which manifest.md
+    /// allows under the same media type, and layers whose media type is not that of a tar.
+    ///
+    /// Where media types are generic, [`Manifest::read_config`] and the first bytes of a layer
+    /// decide later.
     pub(super) fn check_may_be_image(&self) -> Result<(), ManifestError> {
-        if !self.announces_image() && !self.leaves_open() {
+        if !self.has_image_config_type() && !self.config_decides() {
             return Err(self.not_an_image());
         }
-        let is_tar = |layer: &&Descriptor| says_nothing(&layer.media_type) || is_tar_layer(&layer.media_type);
+        let is_tar = |layer: &&Descriptor| is_generic_type(&layer.media_type) || is_tar_layer(&layer.media_type);
         match self.layers.iter().find(|layer| !is_tar(layer)) {
             Some(Descriptor { media_type, .. }) if media_type.ends_with("+encrypted") => {
                 Err(ManifestError::EncryptedLayer {
@@ -220,17 +230,18 @@ impl Manifest {
         }
     }
 
-    /// Returns whether the media type of the config is that of images.
-    pub(super) fn announces_image(&self) -> bool {
-        let config = essence(&self.config.media_type);
+    /// Returns whether the config has a media type of image configs.
+    pub(super) fn has_image_config_type(&self) -> bool {
+        let config = without_parameters(&self.config.media_type);
         config == OCI_CONFIG || config == DOCKER_CONFIG
     }
 
-    /// Returns whether only the config itself can tell an image from an artifact.
-    fn leaves_open(&self) -> bool {
-        says_nothing(&self.config.media_type) && self.artifact_type.is_empty()
+    /// Returns whether only the content of the config can tell an image from an artifact.
+    fn config_decides(&self) -> bool {
+        is_generic_type(&self.config.media_type) && self.artifact_type.is_empty()
     }
 
+    /// Returns the error that the manifest is that of an artifact.
     fn not_an_image(&self) -> ManifestError {
         let named = if self.artifact_type.is_empty() {
             &self.config.media_type
@@ -242,35 +253,36 @@ impl Manifest {
         }
     }
 
-    /// Reads the config. One whose media type leaves open what it is must have the form of an
-    /// image's.
+    /// Parses the config. If its media type is generic, its content must look like an image config.
     pub(super) fn read_config(&self, json: &[u8]) -> Result<Config, ManifestError> {
-        if !self.announces_image() && !Config::is_likely(json) {
+        if !self.has_image_config_type() && !Config::is_image_config(json) {
             return Err(self.not_an_image());
         }
         Config::parse(json)
     }
 }
 
-/// A media type without parameters, in lower case.
-fn essence(media_type: &str) -> String {
+/// Returns a media type without parameters, in lower case.
+fn without_parameters(media_type: &str) -> String {
     let essence = media_type.split(';').next().unwrap_or_default();
     essence.trim().to_ascii_lowercase()
 }
 
-/// Returns whether a media type leaves open what it is the type of. Registries and tools write
-/// `application/octet-stream`, `text/html` or nothing for images too; what belongs to a kind of
-/// artifact is in the tree of a vendor (RFC 6838, section 3.2).
-fn says_nothing(media_type: &str) -> bool {
-    let essence = essence(media_type);
-    let subtype = essence.split_once('/').map_or(essence.as_str(), |(_, subtype)| subtype);
+/// Returns whether a media type names no specific kind of content. Registries and tools write
+/// `application/octet-stream`, `text/html` or an empty type for images too. Types of artifacts are
+/// in the vendor tree (RFC 6838, section 3.2).
+fn is_generic_type(media_type: &str) -> bool {
+    let media_type = without_parameters(media_type);
+    let subtype = media_type
+        .split_once('/')
+        .map_or(media_type.as_str(), |(_, subtype)| subtype);
     !subtype.starts_with("vnd.")
 }
 
-/// Returns whether a layer has one of the types of layer.md or of Docker. Its bytes show how it is
-/// compressed, not its type.
+/// Returns whether a media type is one of the layer types in layer.md or of Docker. The compression
+/// is detected from the layer's bytes, not from its type.
 fn is_tar_layer(media_type: &str) -> bool {
-    let media_type = essence(media_type);
+    let media_type = without_parameters(media_type);
     let tar = media_type
         .strip_suffix("+gzip")
         .or_else(|| media_type.strip_suffix("+zstd"))
@@ -288,23 +300,36 @@ fn is_tar_layer(media_type: &str) -> bool {
     )
 }
 
-/// An index or a manifest.
+/// The bytes of an index or manifest, before they are parsed. They match `digest`, except for the
+/// manifest that `DockerArchive` makes itself.
+#[derive(Clone)]
+pub(super) struct RawDocument {
+    pub(super) digest: Digest,
+    /// Media type in its descriptor or in the registry's response; may be empty.
+    pub(super) media_type: String,
+    pub(super) json: Vec<u8>,
+    /// Platform that the `index.json` of a layout lists it for.
+    pub(super) platform: Option<Platform>,
+}
+
+/// A parsed index or manifest.
 #[derive(Debug)]
 pub(super) enum Document {
     Index(Index),
     Manifest(Box<Manifest>),
 }
 
-/// Which of the two a media type announces.
+/// The kind of a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum DocumentKind {
     Index,
     Manifest,
 }
 
-impl Kind {
+impl DocumentKind {
+    /// Returns the kind that a media type announces.
     fn of(media_type: &str) -> Option<Self> {
-        match essence(media_type).as_str() {
+        match without_parameters(media_type).as_str() {
             OCI_INDEX | DOCKER_LIST => Some(Self::Index),
             OCI_MANIFEST | DOCKER_MANIFEST => Some(Self::Manifest),
             _ => None,
@@ -313,20 +338,20 @@ impl Kind {
 }
 
 impl Document {
-    /// Reads a document that was `announced` with a media type by its descriptor or by the
-    /// registry.
+    /// Parses a document. `announced` is the media type in its descriptor or in the registry's
+    /// response.
     ///
-    /// Its own words decide, for registries answer with `application/json` too and older tools
-    /// write no `mediaType`; but a document that can be read as both kinds is refused, whichever
-    /// was meant (CVE-2021-41190).
+    /// The content of the document decides whether it is an index or a manifest, since registries
+    /// also answer with `application/json` and older tools omit `mediaType`. A document that can be
+    /// read as both is refused, whichever was meant (CVE-2021-41190).
     pub(super) fn parse(json: &[u8], announced: &str) -> Result<Self, ManifestError> {
-        let text = json::text_of(json);
+        let text = json::lossy_text(json);
         let object = json::object(json::document(&text).map_err(ManifestError::json)?)?;
         let version = object.get("schemaVersion", json::number)?;
         let media_type = object.get_or_default("mediaType", json::text)?;
         match version {
-            // Manifests that were written by hand may leave it out.
-            None if object.has("fsLayers") => return Err(ManifestError::Schema1),
+            // Handwritten manifests may lack `schemaVersion`.
+            None if object.contains("fsLayers") => return Err(ManifestError::Schema1),
             None | Some(2) => {}
             Some(1) => return Err(ManifestError::Schema1),
             Some(version) => {
@@ -334,13 +359,13 @@ impl Document {
                 return Err(ManifestError::SchemaVersion { version });
             }
         }
-        let has_manifest = object.has("config") || object.has("layers");
-        let kind = match (object.has("manifests"), has_manifest) {
+        let has_manifest = object.contains("config") || object.contains("layers");
+        let kind = match (object.contains("manifests"), has_manifest) {
             (true, true) => return Err(ManifestError::Ambiguous),
-            (true, false) => Kind::Index,
-            (false, true) => Kind::Manifest,
+            (true, false) => DocumentKind::Index,
+            (false, true) => DocumentKind::Manifest,
             (false, false) => {
-                let kind = Kind::of(&media_type).or_else(|| Kind::of(announced));
+                let kind = DocumentKind::of(&media_type).or_else(|| DocumentKind::of(announced));
                 let Some(kind) = kind else {
                     return Err(ManifestError::Unrecognised { media_type });
                 };
@@ -348,16 +373,16 @@ impl Document {
             }
         };
         for media_type in [media_type.as_str(), announced] {
-            if Kind::of(media_type).is_some_and(|said| said != kind) {
+            if DocumentKind::of(media_type).is_some_and(|named| named != kind) {
                 return Err(ManifestError::Ambiguous);
             }
         }
-        if !says_nothing(&media_type) && Kind::of(&media_type).is_none() {
+        if !is_generic_type(&media_type) && DocumentKind::of(&media_type).is_none() {
             return Err(ManifestError::Unrecognised { media_type });
         }
         Ok(match kind {
-            Kind::Index => Self::Index(Index::read(&object)?),
-            Kind::Manifest => Self::Manifest(Box::new(Manifest::read(&object)?)),
+            DocumentKind::Index => Self::Index(Index::read(&object)?),
+            DocumentKind::Manifest => Self::Manifest(Box::new(Manifest::read(&object)?)),
         })
     }
 }
@@ -417,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn null_is_nothing_wherever_something_may_be_missing() {
+    fn null_counts_as_missing_for_optional_members() {
         let mut image = manifest(OCI_CONFIG, OCI_LAYER);
         for key in ["mediaType", "artifactType", "annotations", "subject", "manifests"] {
             image[key] = Value::Null;
@@ -458,7 +483,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_schema_2_document_is_refused_by_name() {
+    fn other_schema_versions_and_documents_are_refused_by_name() {
         let schema1 = json!({"schemaVersion": 1, "name": "x", "fsLayers": [], "history": []});
         assert!(matches!(parse(&schema1, ""), Err(ManifestError::Schema1)));
         let schema3 = json!({"schemaVersion": 3, "manifests": []});
@@ -515,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn what_media_types_leave_open_the_config_decides() {
+    fn config_decides_where_media_types_are_generic() {
         let image = json!({"rootfs": {"type": "layers", "diff_ids": []}}).to_string();
         for config in [
             "",
@@ -533,7 +558,7 @@ mod tests {
                 let refused = manifest.read_config(other.as_bytes());
                 assert!(matches!(refused, Err(ManifestError::NotAnImage { .. })), "{other}");
             }
-            // A faulty config is no artifact.
+            // An invalid config is not taken for an artifact.
             let faulty = br#"{"rootfs": {"diff_ids": [7]}}"#;
             assert!(matches!(manifest.read_config(faulty), Err(ManifestError::Json(_))));
         }
@@ -542,7 +567,7 @@ mod tests {
         assert!(matches!(image_check(&typed), Err(ManifestError::NotAnImage { .. })));
     }
 
-    fn entry(value: Value) -> Entry {
+    fn entry(value: Value) -> IndexEntry {
         let entries = vec![value];
         let index = json!({"manifests": entries});
         match parse(&index, "").unwrap() {
@@ -552,7 +577,7 @@ mod tests {
     }
 
     #[test]
-    fn attestations_and_artifacts_are_no_images_of_an_index() {
+    fn entries_for_attestations_and_artifacts_are_not_images() {
         let changed = |change: fn(&mut Value)| {
             let mut value = descriptor(OCI_MANIFEST);
             change(&mut value);
@@ -573,7 +598,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_platform_is_none_and_an_impossible_one_an_error() {
+    fn empty_platform_is_none_and_invalid_platform_an_error() {
         let platform = |platform: Value| {
             let mut value = descriptor(OCI_MANIFEST);
             value["platform"] = platform;
@@ -583,7 +608,7 @@ mod tests {
                 .map(|platform| platform.map(ToString::to_string))
                 .map_err(|error| std::error::Error::source(&error).unwrap().to_string())
         };
-        for (said, expected) in [
+        for (json, expected) in [
             (Value::Null, Ok(None)),
             (json!({"os": "", "architecture": ""}), Ok(None)),
             (json!({"os": null, "architecture": null, "variant": null}), Ok(None)),
@@ -595,7 +620,7 @@ mod tests {
             (
                 json!({"os": "linux", "architecture": "\u{1b}[2J"}),
                 Err(
-                    "manifests[0].platform: \"\\u{1b}[2J\" is no architecture: 1 to 64 of the characters A-Z a-z 0-9 _ . -",
+                    "manifests[0].platform: \"\\u{1b}[2J\" is not a valid architecture: 1 to 64 of the characters A-Z a-z 0-9 _ . -",
                 ),
             ),
             (
@@ -603,12 +628,12 @@ mod tests {
                 Err("manifests[0].platform is a list, not an object"),
             ),
         ] {
-            assert_eq!(platform(said), expected.map_err(str::to_owned));
+            assert_eq!(platform(json), expected.map_err(str::to_owned));
         }
     }
 
     #[test]
-    fn the_fault_of_an_entry_is_its_own() {
+    fn invalid_entry_is_an_error_only_when_it_is_used() {
         for (faulty, expected) in [
             (json!(7), "manifests[0] is a number, not an object"),
             (json!({"size": 7}), "manifests[0].digest is missing"),
@@ -629,7 +654,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_object() {
+    fn list_in_place_of_an_object_is_refused() {
         let digest = format!("sha256:{}", "a".repeat(64));
         for document in [
             json!([2, "", descriptor(OCI_CONFIG), []]),

@@ -1,4 +1,4 @@
-//! Media types of documents: image-spec's media-types.md, and Docker's image manifest, version 2.
+//! Media types of documents: image-spec media-types.md, and Docker's image manifest, version 2.
 
 pub(super) const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";

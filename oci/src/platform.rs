@@ -1,36 +1,46 @@
-//! Platforms, normalised and matched as containerd does it (`containerd/platforms`, database.go and compare.go).
+//! Platforms, normalized and matched as containerd does it (`containerd/platforms`, database.go and
+//! compare.go).
+//!
+//! An unknown architecture passes through as it is, and matches only itself. One with other names
+//! or variants has more places, each with a row in the tests: `normalize` (its other names),
+//! `level` and `distance` (the older levels that it runs), and `host_architecture` (Rust's name for
+//! it). An init for it is separate: `src/guest/program.rs` lists the prebuilt programs.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
 
-/// The operating system and the processor that an image is for, in the words of Go's `GOOS` and `GOARCH`.
+/// The operating system and the processor that an image is for, in the terms of Go's `GOOS` and
+/// `GOARCH`.
 ///
-/// Always in normal form, so that equal platforms compare equal: `amd64/v1` is `amd64`, `arm64/v8` is `arm64`, `arm` is
-/// `arm/v7`, and names that others use (`x86_64`, `aarch64`, `i386`, `armhf`, …) are translated.
+/// Always normalized, so that equal platforms compare equal: `amd64/v1` becomes `amd64`, `arm64/v8`
+/// becomes `arm64`, `arm` becomes `arm/v7`, and other names (`x86_64`, `aarch64`, `i386`, `armhf`,
+/// …) are translated.
 ///
-/// Its JSON is that of the command `microagent`:
-/// `{"os":"linux","architecture":"arm","variant":"v7"}`, the variant `null` where there is none.
+/// The JSON form is also that of the command `microagent`:
+/// `{"os":"linux","architecture":"arm","variant":"v7"}`, with a `null` variant if there is no
+/// variant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[non_exhaustive]
 pub struct Platform {
-    /// The operating system, such as `linux`.
+    /// Operating system, such as `linux`.
     pub os: String,
-    /// The architecture, such as `amd64`.
+    /// Architecture, such as `amd64`.
     pub architecture: String,
-    /// The version of the architecture, such as `v7`; none for the usual one of `amd64` and `arm64`.
+    /// Variant of the architecture, such as `v7`; `None` for the baseline of `amd64` and `arm64`.
     pub variant: Option<String>,
 }
 
-/// Farther than any older level of the same architecture.
-pub(super) const FAR: u32 = 1 << 20;
+/// Least distance of a platform of the 32-bit architecture: greater than that of any older level of
+/// the same architecture.
+pub(super) const OTHER_ARCHITECTURE: u32 = 1 << 20;
 
-/// Farther than all others that match.
-const FARTHEST: u32 = 2 * FAR;
+/// Distance of `amd64/v2` from `amd64`: greater than that of all other matches.
+const NEWER_LEVEL: u32 = 2 * OTHER_ARCHITECTURE;
 
 impl Platform {
-    /// The platform of these names, normalised. An empty variant is none.
+    /// Returns the platform of these names, normalized. An empty variant counts as missing.
     ///
     /// # Errors
     ///
@@ -51,11 +61,12 @@ impl Platform {
         })
     }
 
-    /// The platform of an operating system and an architecture with or without a variant, such as `arm/v7`.
+    /// Returns the platform of an operating system and an architecture with or without a variant,
+    /// such as `arm/v7`.
     ///
     /// # Errors
     ///
-    /// As [`Platform::new`].
+    /// Those of [`Platform::new`].
     pub fn parse(os: &str, architecture: &str) -> Result<Self, PlatformError> {
         match architecture.split_once('/') {
             Some((architecture, variant)) => Self::new(os, architecture, Some(&name("variant", variant)?)),
@@ -63,7 +74,7 @@ impl Platform {
         }
     }
 
-    /// Linux on the architecture of this machine.
+    /// Returns Linux on the architecture of this machine.
     #[must_use]
     pub fn host() -> Self {
         let (architecture, variant) = normalize(Self::host_architecture(), None);
@@ -74,7 +85,7 @@ impl Platform {
         }
     }
 
-    /// The architecture of this machine, as image-spec calls it.
+    /// Returns the architecture of this machine, as image-spec names it.
     #[must_use]
     pub fn host_architecture() -> &'static str {
         let little = cfg!(target_endian = "little");
@@ -89,17 +100,23 @@ impl Platform {
         }
     }
 
-    /// Distance of the platform `offered` from this one: 0 is the same, more is an older level of
-    /// the same architecture that this one runs too (`amd64` for `amd64/v3`, `arm/v6` for
-    /// `arm/v7`), still more is the 32-bit architecture that such processors run (`386` for
-    /// `amd64`, `arm` for `arm64`), and most of all is `amd64/v2` for `amd64`: nearly every machine
-    /// has that level, but not those of 2008, nor QEMU's default. None is no match.
+    /// Returns the distance of the platform `offered` from this one, or `None` if it does not
+    /// match. From near to far:
+    ///
+    /// 1. the same platform, at distance 0;
+    /// 2. an older level of the same architecture, which this one also runs: `amd64` for
+    ///    `amd64/v3`, `arm/v6` for `arm/v7`;
+    /// 3. the 32-bit architecture that such processors run: `386` for `amd64`, `arm` for `arm64`;
+    /// 4. `amd64/v2` for `amd64`. Nearly every machine has that level, but not those of 2008, nor
+    ///    QEMU's default.
     pub(super) fn distance(&self, offered: &Self) -> Option<u32> {
         if self.os != offered.os {
             return None;
         }
         if self.architecture != offered.architecture {
-            return self.distance_of_32_bits(offered).map(|distance| FAR + distance);
+            return self
+                .distance_of_32_bits(offered)
+                .map(|distance| OTHER_ARCHITECTURE + distance);
         }
         if self.variant == offered.variant {
             return Some(0);
@@ -109,12 +126,13 @@ impl Platform {
             ("arm64", (wanted_major, wanted), (offered_major, offered)) if wanted_major == offered_major => {
                 wanted.checked_sub(offered)
             }
-            ("amd64", (1, 0), (2, 0)) => Some(FARTHEST),
+            ("amd64", (1, 0), (2, 0)) => Some(NEWER_LEVEL),
             ("amd64" | "arm", (wanted, 0), (offered, 0)) => wanted.checked_sub(offered),
             _ => None,
         }
     }
 
+    /// Returns the distance of a platform of the 32-bit architecture that this one runs, from 0.
     fn distance_of_32_bits(&self, offered: &Self) -> Option<u32> {
         match (self.architecture.as_str(), offered.architecture.as_str()) {
             ("amd64", "386") => Some(0),
@@ -126,7 +144,7 @@ impl Platform {
         }
     }
 
-    /// The variant as a version: `v9.2` is (9, 2).
+    /// Returns the variant as a version: `v9.2` is (9, 2).
     fn level(&self) -> Option<(u32, u32)> {
         let variant = match (self.architecture.as_str(), &self.variant) {
             (_, Some(variant)) => variant,
@@ -140,7 +158,7 @@ impl Platform {
     }
 }
 
-/// Reads a text such as `linux/arm64` or `linux/arm/v7`.
+/// Parses a text such as `linux/arm64` or `linux/arm/v7`.
 impl FromStr for Platform {
     type Err = PlatformError;
 
@@ -162,14 +180,15 @@ impl fmt::Display for Platform {
     }
 }
 
-/// A name that no platform has.
+/// An invalid name in a platform.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{value:?} is no {what}: 1 to 64 of the characters A-Z a-z 0-9 _ . -")]
+#[error("{value:?} is not a valid {what}: 1 to 64 of the characters A-Z a-z 0-9 _ . -")]
 pub struct PlatformError {
     what: &'static str,
     value: String,
 }
 
+/// Returns a name in lower case, if it is valid. `what` is its part of the platform, for errors.
 fn name(what: &'static str, value: &str) -> Result<String, PlatformError> {
     let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     if value.is_empty() || value.len() > 64 || !value.bytes().all(is_legal) {
@@ -181,6 +200,7 @@ fn name(what: &'static str, value: &str) -> Result<String, PlatformError> {
     Ok(value.to_ascii_lowercase())
 }
 
+/// Translates an architecture and a variant into their normal form.
 fn normalize<'a>(architecture: &'a str, variant: Option<&'a str>) -> (&'a str, Option<&'a str>) {
     match (architecture, variant) {
         ("i386" | "x86", _) => ("386", None),
@@ -206,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_normalised() {
+    fn names_are_normalized() {
         for (given, normal) in [
             ("amd64", "linux/amd64"),
             ("x86_64", "linux/amd64"),
@@ -240,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_platform_is_one_text_too() {
+    fn platform_is_parsed_from_one_text() {
         for (given, normal) in [
             ("linux/arm64", "linux/arm64"),
             ("Linux/aarch64/v8", "linux/arm64"),
@@ -255,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_names_are_refused() {
+    fn invalid_names_are_refused() {
         for architecture in [
             "",
             "/",
@@ -272,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn the_host_has_a_platform_in_normal_form() {
+    fn host_architecture_is_normalized() {
         assert_eq!(
             linux(Platform::host_architecture()).architecture,
             Platform::host_architecture()
@@ -280,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn older_levels_of_the_same_architecture_match_from_near_to_far() {
+    fn older_levels_match_from_near_to_far() {
         for (wanted, from_near_to_far) in [
             ("amd64/v3", &["amd64/v3", "amd64/v2", "amd64"][..]),
             ("arm/v7", &["arm/v7", "arm/v6", "arm/v5"]),

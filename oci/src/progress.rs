@@ -1,4 +1,4 @@
-//! Progress of each layer, and waits for servers and other processes, for those who watch.
+//! Progress of each layer, and waits for servers and other processes, for listeners.
 
 #[cfg(feature = "registry")]
 mod downloads;
@@ -13,43 +13,45 @@ use std::time::Instant;
 use super::Digest;
 
 #[cfg(feature = "registry")]
-pub(super) use downloads::Waiting;
+pub(super) use downloads::WaitGuard;
 pub(super) use reporter::{LayerReporter, Reporter};
 
-/// A report of a source, while an image is found and its layers are downloaded and read.
+/// An event of a source, while it resolves an image and downloads and reads its layers.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
-    /// The layers became known, one of them got on, or a wait ended. Comes for every few KiB.
+    /// The layers became known, one of them advanced, or a wait ended. Emitted for every few KiB.
     Progress(Progress),
-    /// A wait began: for another attempt, or one that has taken seconds.
+    /// A wait began: for the next attempt, or one that has already taken seconds.
     Waiting(Wait),
 }
 
-/// The progress of an image's layers: a live view, which any thread may look at. Clones share it.
+/// Progress of an image's layers: a live view for any thread. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Arc<Shared>);
+pub struct Progress(Arc<SharedProgress>);
 
+/// The state that clones of a [`Progress`] share.
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
-    /// Waits that go on, by number.
+struct SharedProgress {
+    layers: Mutex<LayerList>,
+    /// Waits in progress, by number.
     waits: Mutex<BTreeMap<u64, Wait>>,
-    /// Sums over all layers.
+    /// Totals over all layers, in bytes.
     size: AtomicU64,
     downloaded: AtomicU64,
     applied: AtomicU64,
 }
 
+/// The layers of an image.
 #[derive(Debug, Default)]
-struct State {
+struct LayerList {
     layers: Vec<Arc<LayerProgress>>,
-    /// Layers of each blob that were not done when they were looked at last, lowest first: a
+    /// Layers of each blob that were not done when last looked at, lowest first. A map, because a
     /// manifest may list thousands.
-    open: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
+    unfinished: HashMap<Digest, VecDeque<Arc<LayerProgress>>>,
 }
 
-/// The progress of a layer.
+/// Progress of a layer.
 #[derive(Debug)]
 pub struct LayerProgress {
     digest: Digest,
@@ -59,78 +61,79 @@ pub struct LayerProgress {
     done: AtomicBool,
 }
 
-/// A wait for a registry, for a server that it refers to, or for another process.
+/// A wait for a registry, for another server that it refers to, or for another process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wait {
     number: u64,
-    awaited: WaitReason,
+    reason: WaitReason,
 }
 
-/// The end of a wait.
+/// The event that a wait is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum WaitReason {
-    /// The next attempt, after one that failed in a way that may pass.
+    /// The next attempt, after one that failed for a reason that may pass.
     Attempt {
         /// Host and port of the server.
         host: String,
-        /// Time of the attempt.
+        /// Time of the next attempt.
         at: Instant,
-        /// Its number, of which the first attempt has 1.
+        /// Number of the next attempt; the first attempt is 1.
         number: u32,
         /// Limit on attempts.
         of: u32,
     },
-    /// An answer, or more of it.
+    /// A response, or more of it.
     Answer {
         /// Host and port of the server.
         host: String,
         /// Time of the request, or of the last bytes.
         since: Instant,
     },
-    /// A lock that another build holds, to download the same blob or one that shares the lock.
+    /// A lock that another build holds while it downloads the same blob, or one that shares the
+    /// lock.
     Lock {
-        /// The blob that is needed.
+        /// Digest of the needed blob.
         digest: Digest,
-        /// The lock.
+        /// Path of the lock file.
         path: PathBuf,
     },
 }
 
 impl Progress {
-    /// Returns the layers, lowest first; none before the image was found.
+    /// Returns the layers, lowest first; empty until the image is resolved.
     #[must_use]
     pub fn layers(&self) -> Vec<Arc<LayerProgress>> {
         self.lock().layers.clone()
     }
 
-    /// Returns what is waited for, in the order in which the waits began.
+    /// Returns the waits in progress, in the order in which they began.
     #[must_use]
     pub fn waits(&self) -> Vec<Wait> {
         self.lock_waits().values().cloned().collect()
     }
 
-    /// Returns the bytes of the blobs of all layers, by the manifest.
+    /// Returns the size of all blobs in bytes, by the manifest.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.0.size.load(Ordering::Relaxed)
     }
 
-    /// Returns the bytes of blobs that are on this machine.
+    /// Returns the bytes of all blobs that are on this machine.
     #[must_use]
     pub fn downloaded(&self) -> u64 {
         self.0.downloaded.load(Ordering::Relaxed)
     }
 
-    /// Returns the bytes of blobs that were read to be applied. A blob that is read again counts
-    /// from its beginning again.
+    /// Returns the bytes of all blobs that were read to be applied. A blob that is read again
+    /// counts from 0 again.
     #[must_use]
     pub fn applied(&self) -> u64 {
         self.0.applied.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, LayerList> {
+        self.0.layers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_waits(&self) -> MutexGuard<'_, BTreeMap<u64, Wait>> {
@@ -163,7 +166,7 @@ impl LayerProgress {
         self.applied.load(Ordering::Relaxed)
     }
 
-    /// Returns whether all of it is in the disk image.
+    /// Returns whether the whole layer is in the disk image.
     #[must_use]
     pub fn is_done(&self) -> bool {
         self.done.load(Ordering::Relaxed)
@@ -171,15 +174,15 @@ impl LayerProgress {
 }
 
 impl Wait {
-    /// Returns a number that no other wait has.
+    /// Returns a number that is unique among the waits of this process.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.number
     }
 
-    /// Returns the end of the wait.
+    /// Returns the event that the wait is for.
     #[must_use]
-    pub fn awaited(&self) -> &WaitReason {
-        &self.awaited
+    pub fn reason(&self) -> &WaitReason {
+        &self.reason
     }
 }

@@ -1,4 +1,15 @@
-//! Image references: where an image is, and which of the images there.
+//! Image references: the transport and location of an image, and which of the images there.
+//!
+//! A new transport of local files has more places:
+//!
+//! - `reference/local.rs`: a variant of `Transport`, in `ALL` and `name`, and how `parse` splits
+//!   off a tag; `UNSUPPORTED_TRANSPORTS` and the text of `ReferenceError::UnknownTransport` here;
+//! - a module with an implementation of `LocalImage`, opened in `Source::open_origin`, and an error
+//!   of its own in `error.rs`;
+//! - the help of `--image` in `src/cli/arguments.rs`, from which the man page and the completions
+//!   are generated, the table in `README.md`, and the list in `oci/README.md`;
+//! - tests in `tests/sources/archives.rs` and `documents.rs`, and a seed in
+//!   `fuzz/examples/seeds.rs`.
 
 mod layout;
 mod local;
@@ -10,16 +21,17 @@ use std::str::FromStr;
 use super::digest::{Digest, ParseDigestError};
 
 pub use layout::LayoutReference;
-pub(super) use layout::Version;
+pub(super) use layout::TagOrDigest;
 pub use local::LocalReference;
-pub(super) use local::{Choice, Transport};
+pub(super) use local::{ImageSelector, Transport};
 use registry::MAX_REPOSITORY_LEN;
 pub use registry::RegistryReference;
 #[cfg(feature = "registry")]
-pub(super) use registry::{canonical, host_of, is_host, is_loopback};
+pub(super) use registry::{canonical_host, host_of, is_host, is_loopback};
 
-/// Transports of other tools (containers-transports(5)), refused by name: `ostree:x` is no tag of an image `ostree`.
-const OTHER_TRANSPORTS: [&str; 6] = [
+/// Transports of other tools (containers-transports(5)), which are refused by name: `ostree:x` is
+/// not a tag of an image `ostree`.
+const UNSUPPORTED_TRANSPORTS: [&str; 6] = [
     "docker-daemon",
     "containers-storage",
     "ostree",
@@ -28,35 +40,40 @@ const OTHER_TRANSPORTS: [&str; 6] = [
     "tarball",
 ];
 
-/// Returns whether what follows this word and a colon is not the port of a registry.
-fn is_transport(word: &str) -> bool {
+/// Returns whether a word before a colon names a transport, so that the word is not the host of a
+/// registry.
+fn is_transport_name(word: &str) -> bool {
     let own = Transport::ALL.into_iter().map(Transport::name);
     own.chain(["oci", "oci-archive"])
-        .chain(OTHER_TRANSPORTS)
+        .chain(UNSUPPORTED_TRANSPORTS)
         .any(|name| name == word)
 }
 
-/// Where an image is.
+/// The location of an image, and its tag or digest.
 ///
-/// Displayed in canonical form: with its registry, and with `docker://` only if its host is the
+/// Displays in canonical form: with the registry, and with `docker://` only if the host has the
 /// name of another transport.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reference {
-    /// In an OCI image layout: `oci:<dir>[:<tag>|@<digest>]`, or `oci-archive:<file>` for a tar of one.
+    /// An image in an OCI image layout: `oci:<dir>[:<tag>|@<digest>]`, or `oci-archive:<file>` for
+    /// a tar of a layout.
     Layout(LayoutReference),
-    /// In other files: `docker-archive:<file>[:<tag>|:@<position>|@<digest>]`, `dir:<dir>[@<digest>]`, or
-    /// `tar:<file>[@<digest>]` for a tar of a root file system, which is on standard input if it is `-`.
+    /// An image in other files: `docker-archive:<file>[:<tag>|:@<position>|@<digest>]`,
+    /// `dir:<dir>[@<digest>]`, or `tar:<file>[@<digest>]` for a tar of a root file system, which is
+    /// standard input if `<file>` is `-`.
     Local(LocalReference),
-    /// In a registry: `[docker://]host[:port]/repository[:tag|@digest]`, or a short name of Docker Hub.
+    /// An image in a registry: `[docker://]host[:port]/repository[:tag|@digest]`, or a short name
+    /// of Docker Hub.
     Registry(RegistryReference),
 }
 
 impl Reference {
-    /// Reads a reference as the command line takes it.
+    /// Parses a reference as the command line takes it.
     ///
-    /// Looks at the file system only to tell a directory name with a colon from one with a tag: of all readings of
-    /// `oci:a:b:c`, the shortest directory that is an OCI layout wins, and without any the part before the first colon.
+    /// Reads the file system only to find where the directory or file ends and the tag begins: of
+    /// all readings of `oci:a:b:c`, the shortest path that is a layout wins. If none is, the path
+    /// ends before the first colon.
     ///
     /// # Errors
     ///
@@ -85,7 +102,10 @@ impl Reference {
         if let Some((scheme, _)) = name.split_once("://") {
             return unknown(&format!("{scheme}://"));
         }
-        if let Some((transport, _)) = text.split_once(':').filter(|(name, _)| OTHER_TRANSPORTS.contains(name)) {
+        if let Some((transport, _)) = text
+            .split_once(':')
+            .filter(|(name, _)| UNSUPPORTED_TRANSPORTS.contains(name))
+        {
             return unknown(&format!("{transport}:"));
         }
         if name.starts_with(['.', '/', '\\', '~']) {
@@ -94,22 +114,22 @@ impl Reference {
         RegistryReference::parse(name).map(Self::Registry)
     }
 
-    /// Whether the reference names a digest, so that it can only ever mean the same bytes.
+    /// Returns whether the reference names a digest, so that it always means the same bytes.
     #[must_use]
     pub fn is_pinned(&self) -> bool {
         match self {
-            Self::Layout(layout) => matches!(layout.version, Some(Version::Digest(_))),
-            Self::Local(local) => matches!(local.choice, Some(Choice::Digest(_))),
+            Self::Layout(layout) => matches!(layout.selector, Some(TagOrDigest::Digest(_))),
+            Self::Local(local) => matches!(local.selector, Some(ImageSelector::Digest(_))),
             Self::Registry(registry) => registry.digest.is_some(),
         }
     }
 
-    /// The same place, pinned to `digest`.
+    /// Returns a reference to the same location, pinned to `digest`.
     #[must_use]
     pub(super) fn pinned(&self, digest: &Digest) -> Self {
         match self.clone() {
             Self::Layout(layout) => Self::Layout(LayoutReference {
-                version: Some(Version::Digest(digest.clone())),
+                selector: Some(TagOrDigest::Digest(digest.clone())),
                 ..layout
             }),
             Self::Local(local) => Self::Local(local.pinned(digest)),
@@ -122,7 +142,7 @@ impl Reference {
     }
 }
 
-/// Reads a reference, as [`Reference::parse`] does.
+/// Parses a reference like [`Reference::parse`].
 impl FromStr for Reference {
     type Err = ReferenceError;
 
@@ -141,70 +161,72 @@ impl fmt::Display for Reference {
     }
 }
 
-/// A text that is no image reference.
+/// A text that is not an image reference.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReferenceError {
-    /// Nothing at all.
+    /// The text is empty.
     #[error("an image reference cannot be empty")]
     Empty,
-    /// A prefix that says where the image is, but none that this program knows.
+    /// The transport is unknown or not supported.
     #[error(
         "transport {transport:?} is not supported: docker://<registry>/<repository>, oci:<directory>, oci-archive:<file>, \
          docker-archive:<file>, dir:<directory> and tar:<file> are"
     )]
     UnknownTransport {
-        /// The prefix, with its colon.
+        /// The transport, with its colon.
         transport: String,
     },
-    /// A path without a transport.
+    /// The text is a path without a transport.
     #[error(
-        "{path:?} is a path: an OCI image layout directory is written oci:<directory>, an archive oci-archive:<file>"
+        "{path:?} is a path without a transport: write oci:<directory> for an OCI image layout, oci-archive:<file> for an archive"
     )]
     Path {
         /// The text.
         path: String,
     },
-    /// `oci:` without a directory.
+    /// The transport `oci:` lacks a directory.
     #[error("oci: needs a directory: oci:<directory>[:<tag>|@<digest>]")]
     NoDirectory,
-    /// Another transport without a path.
+    /// Another transport lacks a path.
     #[error("{transport}: needs a path")]
     NoPath {
         /// The transport, without its colon.
         transport: &'static str,
     },
-    /// A host or a port that cannot be.
-    #[error("{registry:?} is no registry: <host>[:<port>]")]
+    /// The host or the port is invalid.
+    #[error("{registry:?} is not a valid registry: expected <host>[:<port>]")]
     InvalidRegistry {
-        /// Host and port as given.
+        /// Host and port, as given.
         registry: String,
     },
-    /// A repository name with upper case letters, which no registry accepts.
+    /// The repository has upper case letters, which registries refuse.
     #[error("repository {repository:?} must be in lower case")]
     UppercaseRepository {
         /// The repository.
         repository: String,
     },
-    /// A repository name with other characters than a-z, 0-9 and single separators.
-    #[error("{repository:?} is no repository: words of a-z and 0-9, joined by '.', '_', '__' or '-', between slashes")]
+    /// The repository has characters other than a-z, 0-9 and single separators.
+    #[error(
+        "{repository:?} is not a valid repository: words of a-z and 0-9, joined by '.', '_', '__' or '-', between slashes"
+    )]
     InvalidRepository {
         /// The repository.
         repository: String,
     },
-    /// A repository name that is too long.
-    #[error("a repository name of {len} bytes: at most {MAX_REPOSITORY_LEN} are allowed")]
+    /// The repository name is too long.
+    #[error("the repository name has {len} bytes: at most {MAX_REPOSITORY_LEN} are allowed")]
     RepositoryTooLong {
         /// Length of the name in bytes.
         len: usize,
     },
-    /// A tag with characters that tags cannot have.
-    #[error("{tag:?} is no tag: up to 128 of A-Z a-z 0-9 _ . -, not starting with '.' or '-'")]
+    /// The tag has characters that tags cannot have, or is too long.
+    #[error("{tag:?} is not a valid tag: up to 128 of A-Z a-z 0-9 _ . -, not starting with '.' or '-'")]
     InvalidTag {
         /// The text after the colon.
         tag: String,
     },
-    /// What follows the `@` is no digest.
+    /// The text after the `@` is not a digest.
     #[error(transparent)]
     Digest(#[from] ParseDigestError),
 }
@@ -272,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_reference_says_why() {
+    fn invalid_references_are_errors_by_their_fault() {
         assert_eq!(error(""), ReferenceError::Empty);
         for (text, transport) in [
             ("https://ghcr.io/a/b", "https://"),

@@ -37,11 +37,11 @@ use oci_distribution::manifest::{
 };
 
 use super::blobs::BlobStore;
+use super::credential_helper::CredentialHelper;
 use super::digest::{Algorithm, Digest};
-use super::helper::Helper;
 use super::progress::Reporter;
 use super::reference::RegistryReference;
-use super::{BlobRef, Fetched, ImageError, SourceOptions};
+use super::{BlobRef, ImageError, RawDocument, SourceOptions};
 use client::Timeouts;
 pub(super) use download::{Download, Growing, Opened};
 pub use error::RegistryError;
@@ -69,7 +69,7 @@ const PARALLEL_DOWNLOADS: usize = 4;
 pub(super) struct Registry {
     image: RegistryReference,
     http: Arc<Http>,
-    helper: Option<Helper>,
+    helper: Option<CredentialHelper>,
     cancel: Cancel,
     runtime: Runtime,
 }
@@ -109,7 +109,7 @@ impl Registry {
     }
 
     /// The helper that may have had credentials.
-    pub(super) fn helper(&self) -> Option<&Helper> {
+    pub(super) fn helper(&self) -> Option<&CredentialHelper> {
         self.helper.as_ref()
     }
 
@@ -119,7 +119,7 @@ impl Registry {
     }
 
     /// The manifest or index that the reference means.
-    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+    pub(super) fn root(&self) -> Result<RawDocument, ImageError> {
         let version = match (&self.image.digest, &self.image.tag) {
             (Some(digest), _) => digest.to_string(),
             (None, Some(tag)) => tag.clone(),
@@ -133,14 +133,14 @@ impl Registry {
         })?;
         let digest = match &self.image.digest {
             Some(digest) => {
-                let check = digest.check(&answer.body, None);
+                let check = digest.verify(&answer.body, None);
                 check.map_err(|source| ImageError::content(digest, source))?;
                 digest.clone()
             }
             // The bytes decide. The header `Docker-Content-Digest` says nothing that they do not.
             None => Digest::of(Algorithm::Sha256, &answer.body),
         };
-        Ok(Fetched {
+        Ok(RawDocument {
             digest,
             media_type: answer.media_type,
             json: answer.body,
@@ -161,7 +161,7 @@ impl Registry {
     fn document(&self, path: &str, accept: &[&str], digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
         let body = self.wait(async || Ok(self.http.document(path, accept).await?.body))?;
         digest
-            .check(&body, Some(size))
+            .verify(&body, Some(size))
             .map_err(|source| ImageError::content(digest, source))?;
         Ok(body)
     }
@@ -169,7 +169,7 @@ impl Registry {
     /// Begins to download blobs into the store, in this order, some at once.
     pub(super) fn download(&self, blobs: Vec<BlobRef>, store: &BlobStore, reporter: &Reporter) -> Vec<Arc<Download>> {
         let queue = |blob: BlobRef| {
-            let progress = reporter.layer(&blob.digest);
+            let progress = reporter.next_layer(&blob.digest);
             Download::queue(blob, progress)
         };
         let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();

@@ -1,37 +1,39 @@
-//! An image in a registry, whose blobs go through the store.
+//! An image in a registry, whose documents and blobs are stored in the state directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::blob::BlobBytes;
 use super::blobs::BlobStore;
+use super::credential_helper::CredentialHelper;
 use super::digest::Digest;
 use super::file_range::FileRange;
-use super::helper::Helper;
 use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::registry::{Download, Opened, Registry};
-use super::{BlobRef, Bytes, Fetched, ImageError, Layer, SourceOptions};
+use super::{BlobRef, ImageError, Layer, RawDocument, SourceOptions};
 
-/// A registry, and the store of what comes from it.
-pub(super) struct Remote {
+/// A repository in a registry, and the store of what was fetched from it.
+pub(super) struct RemoteImage {
     registry: Registry,
     store: BlobStore,
     max_download: u64,
-    /// Downloads that were begun and not yet asked about for the last time.
+    /// Downloads that were started and have not been reported as ended.
     downloads: Mutex<BTreeMap<Digest, Arc<Download>>>,
-    /// Document of the reference, once the registry was asked: a tag can move.
-    root: OnceLock<Fetched>,
+    /// The document of the reference, once it was fetched. It is not fetched again, because a tag
+    /// can move.
+    root: OnceLock<RawDocument>,
 }
 
-impl Remote {
-    /// Sends nothing yet.
+impl RemoteImage {
+    /// Opens the store and prepares the connection. Sends no request.
     pub(super) fn open(
         reference: &RegistryReference,
         options: &SourceOptions,
         reporter: &Reporter,
     ) -> Result<Self, ImageError> {
         Ok(Self {
-            // First, as it needs no network.
+            // First, because it needs no network.
             store: BlobStore::open(&options.state_dir)?,
             registry: Registry::open(reference, options, reporter)?,
             max_download: options.max_download,
@@ -40,38 +42,39 @@ impl Remote {
         })
     }
 
+    /// Returns the blob store.
     pub(super) fn store(&self) -> &BlobStore {
         &self.store
     }
 
-    /// A helper that may have had credentials.
-    pub(super) fn helper(&self) -> Option<&Helper> {
+    /// Returns the credential helper that a credentials file names for this registry.
+    pub(super) fn credential_helper(&self) -> Option<&CredentialHelper> {
         self.registry.helper()
     }
 
-    /// Whether no download of a blob is under way.
+    /// Returns whether no download of the blob is in progress.
     pub(super) fn is_downloaded(&self, digest: &Digest) -> bool {
         let downloads = self.downloads();
         downloads.get(digest).is_none_or(|download| download.is_done())
     }
 
-    /// Makes whoever waits for bytes give up.
+    /// Cancels all downloads: readers that wait for their bytes fail.
     pub(super) fn cancel_downloads(&self) {
         for download in self.downloads().values() {
             download.cancel();
         }
     }
 
-    /// Returns the document of the reference. The registry is asked only once; of a pinned one, if
-    /// the store does not have it.
-    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+    /// Returns the document of the reference. Asks the registry at most once, and for a pinned
+    /// reference only if the store lacks the document.
+    pub(super) fn root_document(&self) -> Result<RawDocument, ImageError> {
         if let Some(root) = self.root.get() {
             return Ok(root.clone());
         }
         if let Some(digest) = self.registry.pinned()
             && let Some(json) = self.store.document(digest, None)?
         {
-            return Ok(Fetched {
+            return Ok(RawDocument {
                 digest: digest.clone(),
                 media_type: String::new(),
                 json,
@@ -85,16 +88,17 @@ impl Remote {
         Ok(self.root.get_or_init(|| fetched).clone())
     }
 
-    /// The manifest or index of a digest.
+    /// Returns the manifest or index with this digest, from the store or the registry.
     pub(super) fn manifest(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
         self.document(digest, size, Registry::manifest)
     }
 
-    /// The config of a digest.
+    /// Returns the config with this digest, from the store or the registry.
     pub(super) fn config(&self, digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
         self.document(digest, size, Registry::config)
     }
 
+    /// Returns a document from the store, or fetches and stores it.
     fn document(
         &self,
         digest: &Digest,
@@ -109,7 +113,7 @@ impl Remote {
         Ok(json)
     }
 
-    /// Begins to download what the store does not have, and nobody has begun.
+    /// Starts to download the blobs that are neither stored nor being downloaded.
     pub(super) fn download(&self, blobs: &[BlobRef], reporter: &Reporter) -> Result<(), ImageError> {
         let mut downloads = self.downloads();
         let mut seen = BTreeSet::new();
@@ -124,21 +128,22 @@ impl Remote {
                 stored.push(blob);
             }
         }
-        self.refuse_too_much(&missing)?;
+        self.check_download_size(&missing)?;
         let digests: Vec<_> = missing.iter().map(|blob| blob.digest.clone()).collect();
         let begun = self.registry.download(missing, &self.store, reporter);
         downloads.extend(digests.into_iter().zip(begun));
         drop(downloads);
         for blob in stored {
-            if let Some(layer) = reporter.layer(&blob.digest) {
-                layer.downloaded(blob.size);
+            if let Some(layer) = reporter.next_layer(&blob.digest) {
+                layer.set_downloaded(blob.size);
             }
         }
         Ok(())
     }
 
-    /// Believes no manifest that more than the limit is worth a download.
-    fn refuse_too_much(&self, missing: &[BlobRef]) -> Result<(), ImageError> {
+    /// Checks that the blobs to download do not exceed the limit in bytes, by the sizes in the
+    /// manifest.
+    fn check_download_size(&self, missing: &[BlobRef]) -> Result<(), ImageError> {
         let mut total = 0_u64;
         for BlobRef { digest, size } in missing {
             total = total.saturating_add(*size);
@@ -154,20 +159,21 @@ impl Remote {
         Ok(())
     }
 
-    pub(super) fn blob(&self, layer: &Layer, reporter: &Reporter) -> Result<Bytes, ImageError> {
+    /// Opens a blob in the store, or a download of it, which is started if necessary.
+    pub(super) fn blob(&self, layer: &Layer, reporter: &Reporter) -> Result<BlobBytes, ImageError> {
         let digest = &layer.digest;
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
                 match self.store.get(digest, layer.size)? {
-                    Some(file) => return Ok(Bytes::FileRange(FileRange::whole(file, layer.size))),
+                    Some(file) => return Ok(BlobBytes::FileRange(FileRange::prefix(file, layer.size))),
                     None => self.download(&[layer.blob_ref()], reporter)?,
                 }
                 continue;
             };
             match download.open(&self.store) {
-                Ok(Opened::Growing(growing)) => return Ok(Bytes::Growing(growing)),
-                // If it is gone again, somebody has evicted it, and it is downloaded once more.
+                Ok(Opened::Growing(growing)) => return Ok(BlobBytes::Growing(growing)),
+                // If the store lacks it again, it was evicted, and is downloaded once more.
                 Ok(Opened::Stored) => drop(self.downloads().remove(digest)),
                 Err(error) => {
                     self.downloads().remove(digest);
@@ -177,6 +183,7 @@ impl Remote {
         }
     }
 
+    /// Waits for the end of a download, and returns its error.
     pub(super) fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         let download = self.downloads().remove(&layer.digest);
         download.map_or(Ok(()), |download| download.finish())

@@ -1,50 +1,51 @@
-//! From the document that a reference means to the image for a platform.
+//! Finds the image for a platform, starting from the document that a reference names.
 
 use std::fmt;
 
 use tracing::{debug, info};
 
 use super::config::Config;
-use super::manifest::{Descriptor, Document, Entry, Index, Manifest, ManifestError};
-use super::platform::FAR;
-use super::{BlobRef, Digest, Fetched, Image, ImageError, Layer, ListedImage, Platform, Root, Source};
+use super::local_image::ReferenceTarget;
+use super::manifest::{Descriptor, Document, Index, IndexEntry, Manifest, ManifestError};
+use super::platform::OTHER_ARCHITECTURE;
+use super::{BlobRef, Digest, Image, ImageError, Layer, ListedImage, Platform, RawDocument, Source};
 
-/// How deep indexes may be nested.
+/// Limit on nesting of indexes.
 const MAX_DEPTH: usize = 4;
 
-/// How many entries of indexes are followed in search of an image: indexes in an index multiply.
+/// Limit on entries of indexes that are followed in search of an image: nested indexes multiply.
 const MAX_DOCUMENTS: usize = 100;
 
-/// Told which layers an image has, before its config is asked for.
-pub(super) type Announce<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
+/// Called with the layers of the image before its config is read.
+pub(super) type OnLayers<'a> = dyn FnMut(&[BlobRef]) -> Result<(), ImageError> + 'a;
 
 /// Finds the image for a platform.
-pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announce<'_>) -> Result<Image, ImageError> {
-    let mut search = Search {
+pub(super) fn resolve(source: &Source, wanted: &Platform, on_layers: &mut OnLayers<'_>) -> Result<Image, ImageError> {
+    let mut search = PlatformSearch {
         source,
         wanted,
-        announce,
+        on_layers,
         available: Vec::new(),
-        passed_over: None,
+        first_skipped: None,
         followed: 0,
-        is_sure: true,
+        next_match_is_final: true,
     };
-    let found = match source.root()? {
-        Root::Document(fetched) => search.document(fetched, None, 0)?,
-        Root::OneOf { images, ambiguous } => search.one_of(&images, ambiguous)?,
-        Root::Layer(layer) => {
-            info!(digest = %layer.digest, platform = %wanted, "takes a layer for the whole image");
-            return Ok(of_layer(layer, source, wanted));
+    let found = match source.target()? {
+        ReferenceTarget::Document(document) => search.search_document(document, None, 0)?,
+        ReferenceTarget::Candidates { images, ambiguous } => search.nearest_candidate(&images, ambiguous)?,
+        ReferenceTarget::Layer(layer) => {
+            info!(digest = %layer.digest, platform = %wanted, "uses a layer as the whole image");
+            return Ok(image_of_layer(layer, source, wanted));
         }
     };
     match found {
-        Some(Found { image, .. }) => {
+        Some(PlatformMatch { image, .. }) => {
             let (layers, reference) = (image.layers.len(), &image.resolved_ref);
             info!(reference, platform = %image.platform, layers, "found the image");
             Ok(image)
         }
-        // If there is nothing else, this is what the reference means.
-        None if let Some(error) = search.passed_over.take_if(|_| search.available.is_empty()) => Err(error),
+        // Nothing else was found, so the reference means this entry.
+        None if let Some(error) = search.first_skipped.take_if(|_| search.available.is_empty()) => Err(error),
         None => Err(ImageError::NoPlatform {
             wanted: Box::new(wanted.clone()),
             available: search.available,
@@ -53,14 +54,14 @@ pub(super) fn resolve(source: &Source, wanted: &Platform, announce: &mut Announc
 }
 
 /// Lists the images that a reference names.
-pub(super) fn listed(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
-    let entries = match source.root()? {
-        Root::OneOf { images, .. } => images,
-        Root::Layer(Layer { digest, size, .. }) => {
+pub(super) fn list_images(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
+    let entries = match source.target()? {
+        ReferenceTarget::Candidates { images, .. } => images,
+        ReferenceTarget::Layer(Layer { digest, size, .. }) => {
             let platform = None;
             return Ok(vec![ListedImage { platform, digest, size }]);
         }
-        Root::Document(Fetched {
+        ReferenceTarget::Document(RawDocument {
             digest,
             media_type,
             json,
@@ -74,15 +75,15 @@ pub(super) fn listed(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
                     let size = json.len() as u64;
                     let config = manifest.read_config(&source.config(&manifest.config)?);
                     let config = config.map_err(unusable)?;
-                    // Nothing is taken from this machine's where the config names all of it.
-                    let said = config.platform(&Platform::host()).ok();
-                    let platform = platform.or(said.filter(|_| config.says_platform()));
+                    // Without parts from this machine's platform, as the config names all of them.
+                    let named = config.platform(&Platform::host()).ok();
+                    let platform = platform.or(named.filter(|_| config.names_platform()));
                     return Ok(vec![ListedImage { platform, digest, size }]);
                 }
             }
         }
     };
-    let listed = |entry: &Entry| {
+    let listed = |entry: &IndexEntry| {
         let descriptor = entry.descriptor().ok()?;
         Some(ListedImage {
             platform: entry.platform().ok()?.cloned(),
@@ -94,18 +95,18 @@ pub(super) fn listed(source: &Source) -> Result<Vec<ListedImage>, ImageError> {
     Ok(images.filter_map(listed).collect())
 }
 
-/// Finds an image that [`listed`] lists.
+/// Reads the image of an entry that [`list_images`] returned.
 pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Image, ImageError> {
     let not_listed = || ImageError::NotListed {
         digest: listed.digest.clone(),
     };
-    let is_listed = |entry: &&Entry| {
+    let is_listed = |entry: &&IndexEntry| {
         let platform = entry
             .platform()
             .is_ok_and(|platform| platform == listed.platform.as_ref());
         entry.may_be_image() && platform && entry.digest() == Some(&listed.digest)
     };
-    let follow = |entries: &[Entry]| {
+    let follow_entry = |entries: &[IndexEntry]| {
         let entry = entries.iter().find(is_listed).ok_or_else(not_listed)?;
         let unusable = |error| ImageError::document(&listed.digest, error);
         let fetched = source.manifest(entry.descriptor().map_err(unusable)?)?;
@@ -114,76 +115,89 @@ pub(super) fn resolve_listed(source: &Source, listed: &ListedImage) -> Result<Im
             Document::Manifest(manifest) => Ok((manifest, listed.platform.clone())),
         }
     };
-    let (manifest, platform) = match source.root()? {
-        Root::OneOf { images, .. } => follow(&images)?,
-        Root::Layer(layer) if layer.digest == listed.digest => return Ok(of_layer(layer, source, &Platform::host())),
-        Root::Layer(_) => return Err(not_listed()),
-        Root::Document(fetched) => {
-            let unusable = |error| ImageError::document(&fetched.digest, error);
-            match Document::parse(&fetched.json, &fetched.media_type).map_err(unusable)? {
-                Document::Index(index) => follow(&index.manifests)?,
-                Document::Manifest(manifest) if fetched.digest == listed.digest => (manifest, fetched.platform),
+    let (manifest, platform) = match source.target()? {
+        ReferenceTarget::Candidates { images, .. } => follow_entry(&images)?,
+        ReferenceTarget::Layer(layer) if layer.digest == listed.digest => {
+            return Ok(image_of_layer(layer, source, &Platform::host()));
+        }
+        ReferenceTarget::Layer(_) => return Err(not_listed()),
+        ReferenceTarget::Document(root) => {
+            let unusable = |error| ImageError::document(&root.digest, error);
+            match Document::parse(&root.json, &root.media_type).map_err(unusable)? {
+                Document::Index(index) => follow_entry(&index.manifests)?,
+                Document::Manifest(manifest) if root.digest == listed.digest => (manifest, root.platform),
                 Document::Manifest(_) => return Err(not_listed()),
             }
         }
     };
     check_may_be_image(&listed.digest, &manifest)?;
-    Candidate::read(source, listed.digest.clone(), *manifest, platform, &Platform::host())?.into_image(source)
+    ImageDocuments::read(source, listed.digest.clone(), *manifest, platform, &Platform::host())?.into_image(source)
 }
 
-/// How many platforms an error can list: indexes of a stranger may have any number.
+/// Limit on platforms in an error: an untrusted index can have any number.
 const MAX_LISTED: usize = 1000;
 
-/// Distance of an image whose platform nobody says: any other is nearer.
-const UNSAID: u32 = u32::MAX;
+/// Distance of an image whose platform neither an index nor its config names. All others are
+/// nearer.
+const UNNAMED_PLATFORM: u32 = u32::MAX;
 
-/// An image, and how far its platform is from the one that is wanted.
-struct Found {
+/// An image, and the distance of its platform from the one that is wanted.
+struct PlatformMatch {
     distance: u32,
     image: Image,
 }
 
-struct Search<'a> {
+/// A search for the image for a platform, through nested indexes.
+struct PlatformSearch<'a> {
     source: &'a Source,
     wanted: &'a Platform,
-    announce: &'a mut Announce<'a>,
-    /// The first platforms that were met, without repetition.
+    on_layers: &'a mut OnLayers<'a>,
+    /// Platforms of other images, without repetition, up to [`MAX_LISTED`].
     available: Vec<Platform>,
-    /// Why the first entry that cannot be used was passed over.
-    passed_over: Option<ImageError>,
+    /// Error of the first entry that was skipped because it cannot be used.
+    first_skipped: Option<ImageError>,
+    /// Entries that were followed.
     followed: usize,
-    /// Set if the search ends at the next image for the platform.
-    is_sure: bool,
+    /// Set while the next match ends the search, so that its layers may be downloaded at once.
+    next_match_is_final: bool,
 }
 
-impl Search<'_> {
-    fn document(
+impl PlatformSearch<'_> {
+    /// Searches an index, or takes a manifest. `listed` is the platform in the entry that led here.
+    fn search_document(
         &mut self,
-        fetched: Fetched,
+        document: RawDocument,
         listed: Option<Platform>,
         depth: usize,
-    ) -> Result<Option<Found>, ImageError> {
-        let Fetched {
+    ) -> Result<Option<PlatformMatch>, ImageError> {
+        let RawDocument {
             digest,
             media_type,
             json,
             platform,
-        } = fetched;
+        } = document;
         match Document::parse(&json, &media_type) {
-            Ok(Document::Index(index)) => self.index(&digest, &index, depth),
-            Ok(Document::Manifest(manifest)) => self.image(digest, *manifest, listed.or(platform)),
+            Ok(Document::Index(index)) => self.search_index(&digest, &index, depth),
+            Ok(Document::Manifest(manifest)) => self.match_manifest(digest, *manifest, listed.or(platform)),
             Err(error) => Err(ImageError::document(digest, error)),
         }
     }
 
-    /// Takes the nearest entry for the platform, the first of equals, but a whole one before a
-    /// faulty one. Those that do not say what they are for are asked only if no other is for a
-    /// level of the architecture.
-    fn index(&mut self, digest: &Digest, index: &Index, depth: usize) -> Result<Option<Found>, ImageError> {
+    /// Finds the image of an index that is nearest to the platform. Of equally near entries, the
+    /// first wins, but one with a valid descriptor precedes one without.
+    ///
+    /// Follows entries without a platform only if no other entry is for a level of the same
+    /// architecture.
+    fn search_index(
+        &mut self,
+        digest: &Digest,
+        index: &Index,
+        depth: usize,
+    ) -> Result<Option<PlatformMatch>, ImageError> {
         if depth == MAX_DEPTH {
             return Err(ImageError::document(digest, ManifestError::TooDeep { max: MAX_DEPTH }));
         }
-        let mut nearest: Option<((u32, bool), &Entry, &Platform)> = None;
+        let mut nearest: Option<((u32, bool), &IndexEntry, &Platform)> = None;
         let mut unlisted = Vec::new();
         for entry in index.manifests.iter().filter(|entry| entry.may_be_image()) {
             let platform = match entry.platform() {
@@ -193,24 +207,24 @@ impl Search<'_> {
                     continue;
                 }
                 Err(error) => {
-                    self.pass_over(ImageError::document(digest, error));
+                    self.skip(ImageError::document(digest, error));
                     continue;
                 }
             };
             let Some(distance) = self.wanted.distance(platform) else {
-                debug!(digest = entry.digest().map(display), %platform, "passed over: another platform");
-                self.saw(platform);
+                debug!(digest = entry.digest().map(display), %platform, "skipped: another platform");
+                self.record_platform(platform);
                 continue;
             };
-            debug!(digest = entry.digest().map(display), %platform, distance, "runs on the platform");
+            debug!(digest = entry.digest().map(display), %platform, distance, "matches the platform");
             let order = (distance, entry.digest().is_none());
             if nearest.is_none_or(|(nearest, ..)| order < nearest) {
                 nearest = Some((order, entry, platform));
             }
         }
         let distance = nearest.map(|((distance, _), ..)| distance);
-        if distance.is_none_or(|distance| distance >= FAR) {
-            let found = self.nearest(digest, &unlisted, depth + 1)?;
+        if distance.is_none_or(|distance| distance >= OTHER_ARCHITECTURE) {
+            let found = self.nearest_without_platform(digest, &unlisted, depth + 1)?;
             if found
                 .as_ref()
                 .is_some_and(|found| distance.is_none_or(|distance| found.distance < distance))
@@ -221,16 +235,21 @@ impl Search<'_> {
         let Some((_, entry, platform)) = nearest else {
             return Ok(None);
         };
-        self.follow(digest, entry, Some(platform), depth + 1)
+        self.follow_entry(digest, entry, Some(platform), depth + 1)
     }
 
-    /// Finds the nearest image behind entries that do not say what they are for, the first of
-    /// equals.
-    fn nearest(&mut self, index: &Digest, entries: &[&Entry], depth: usize) -> Result<Option<Found>, ImageError> {
-        let was_sure = std::mem::replace(&mut self.is_sure, false);
-        let mut nearest: Option<Found> = None;
+    /// Finds the nearest image among entries without a platform, by their configs. Of equally near
+    /// images, the first wins.
+    fn nearest_without_platform(
+        &mut self,
+        index: &Digest,
+        entries: &[&IndexEntry],
+        depth: usize,
+    ) -> Result<Option<PlatformMatch>, ImageError> {
+        let was_final = std::mem::replace(&mut self.next_match_is_final, false);
+        let mut nearest: Option<PlatformMatch> = None;
         for entry in entries {
-            let Some(found) = self.try_follow(index, entry, None, depth)? else {
+            let Some(found) = self.try_follow_entry(index, entry, None, depth)? else {
                 continue;
             };
             let is_exact = found.distance == 0;
@@ -241,29 +260,33 @@ impl Search<'_> {
                 break;
             }
         }
-        self.is_sure = was_sure;
+        self.next_match_is_final = was_final;
         Ok(nearest)
     }
 
-    /// Finds the one image of several with the same name that is nearest to the platform; two that
-    /// are equally near are ambiguous.
-    fn one_of(&mut self, entries: &[Entry], ambiguous: ImageError) -> Result<Option<Found>, ImageError> {
+    /// Finds the nearest of several images with the same name. Returns `ambiguous` if two different
+    /// images are equally near.
+    fn nearest_candidate(
+        &mut self,
+        entries: &[IndexEntry],
+        ambiguous: ImageError,
+    ) -> Result<Option<PlatformMatch>, ImageError> {
         const INDEX: &str = "index.json";
-        self.is_sure = false;
-        let mut nearest: Vec<Found> = Vec::new();
+        self.next_match_is_final = false;
+        let mut nearest: Vec<PlatformMatch> = Vec::new();
         for entry in entries {
             let listed = match entry.platform() {
                 Ok(listed) => listed,
                 Err(error) => {
-                    self.pass_over(ImageError::document(INDEX, error));
+                    self.skip(ImageError::document(INDEX, error));
                     continue;
                 }
             };
             if let Some(platform) = listed.filter(|platform| self.wanted.distance(platform).is_none()) {
-                self.saw(platform);
+                self.record_platform(platform);
                 continue;
             }
-            let Some(found) = self.try_follow(INDEX, entry, listed, 1)? else {
+            let Some(found) = self.try_follow_entry(INDEX, entry, listed, 1)? else {
                 continue;
             };
             nearest.retain(|other| other.distance <= found.distance);
@@ -283,35 +306,35 @@ impl Search<'_> {
         Ok(first)
     }
 
-    /// Follows an entry of an index.
-    fn follow(
+    /// Reads the document of an entry, and searches it.
+    fn follow_entry(
         &mut self,
         index: impl fmt::Display,
-        entry: &Entry,
+        entry: &IndexEntry,
         listed: Option<&Platform>,
         depth: usize,
-    ) -> Result<Option<Found>, ImageError> {
+    ) -> Result<Option<PlatformMatch>, ImageError> {
         let descriptor = entry.descriptor().map_err(|error| ImageError::document(index, error))?;
-        debug!(digest = %descriptor.digest, platform = listed.map(display), "follows an entry of an index");
+        debug!(digest = %descriptor.digest, platform = listed.map(display), "following an entry of an index");
         self.followed += 1;
         if self.followed > MAX_DOCUMENTS {
             let error = ManifestError::TooManyDocuments { max: MAX_DOCUMENTS };
             return Err(ImageError::document(&descriptor.digest, error));
         }
         let fetched = self.source.manifest(descriptor)?;
-        self.document(fetched, listed.cloned(), depth)
+        self.search_document(fetched, listed.cloned(), depth)
     }
 
-    /// Follows an entry that may be for another platform, or no image. Unless it is listed for the
-    /// platform, documents that cannot be used are not what is looked for.
-    fn try_follow(
+    /// Follows an entry that may be for another platform, or not an image. Skips documents that are
+    /// invalid, unless the entry is listed for the platform, and artifacts in any case.
+    fn try_follow_entry(
         &mut self,
         index: impl fmt::Display,
-        entry: &Entry,
+        entry: &IndexEntry,
         listed: Option<&Platform>,
         depth: usize,
-    ) -> Result<Option<Found>, ImageError> {
-        match self.follow(index, entry, listed, depth) {
+    ) -> Result<Option<PlatformMatch>, ImageError> {
+        match self.follow_entry(index, entry, listed, depth) {
             Err(
                 error @ ImageError::Document {
                     source: ManifestError::TooDeep { .. } | ManifestError::TooManyDocuments { .. },
@@ -321,68 +344,76 @@ impl Search<'_> {
             Err(ImageError::Document { document, source })
                 if listed.is_none() || matches!(source, ManifestError::NotAnImage { .. }) =>
             {
-                self.pass_over(ImageError::Document { document, source });
+                self.skip(ImageError::Document { document, source });
                 Ok(None)
             }
             found => found,
         }
     }
 
-    fn pass_over(&mut self, error: ImageError) {
-        debug!(why = %error, "passed over: cannot be used");
-        self.passed_over.get_or_insert(error);
+    /// Records that an entry was skipped because it cannot be used.
+    fn skip(&mut self, error: ImageError) {
+        debug!(why = %error, "skipped: cannot be used");
+        self.first_skipped.get_or_insert(error);
     }
 
     /// Returns the image of a manifest, if it is for the platform.
-    fn image(
+    fn match_manifest(
         &mut self,
         digest: Digest,
         manifest: Manifest,
         listed: Option<Platform>,
-    ) -> Result<Option<Found>, ImageError> {
+    ) -> Result<Option<PlatformMatch>, ImageError> {
         check_may_be_image(&digest, &manifest)?;
-        if self.is_sure && manifest.announces_image() {
-            (self.announce)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
+        if self.next_match_is_final && manifest.has_image_config_type() {
+            (self.on_layers)(&manifest.layers.iter().map(Descriptor::blob_ref).collect::<Vec<_>>())?;
         }
-        let candidate = Candidate::read(self.source, digest, manifest, listed, self.wanted)?;
-        let Some(distance) = self.wanted.distance(&candidate.platform) else {
-            let (digest, platform) = (&candidate.digest, &candidate.platform);
-            debug!(%digest, %platform, "passed over: another platform");
-            self.saw(&candidate.platform);
+        let documents = ImageDocuments::read(self.source, digest, manifest, listed, self.wanted)?;
+        let Some(distance) = self.wanted.distance(&documents.platform) else {
+            let (digest, platform) = (&documents.digest, &documents.platform);
+            debug!(%digest, %platform, "skipped: another platform");
+            self.record_platform(&documents.platform);
             return Ok(None);
         };
-        Ok(Some(Found {
-            distance: if candidate.is_said { distance } else { UNSAID },
-            image: candidate.into_image(self.source)?,
+        Ok(Some(PlatformMatch {
+            distance: if documents.platform_named {
+                distance
+            } else {
+                UNNAMED_PLATFORM
+            },
+            image: documents.into_image(self.source)?,
         }))
     }
 
-    fn saw(&mut self, platform: &Platform) {
+    /// Records the platform of another image, for an error.
+    fn record_platform(&mut self, platform: &Platform) {
         if self.available.len() < MAX_LISTED && !self.available.contains(platform) {
             self.available.push(platform.clone());
         }
     }
 }
 
+/// Checks that a manifest can be that of an image.
 fn check_may_be_image(digest: &Digest, manifest: &Manifest) -> Result<(), ImageError> {
     let may_be = manifest.check_may_be_image();
     may_be.map_err(|error| ImageError::document(digest, error))
 }
 
-/// A manifest and its config, before anything is known of its layers.
-struct Candidate {
+/// The manifest and the config of an image, and its platform.
+struct ImageDocuments {
     digest: Digest,
     manifest: Manifest,
     config: Config,
     platform: Platform,
     /// Set if an index or the config names the platform.
-    is_said: bool,
+    platform_named: bool,
+    /// Platform in the config, if it differs from the listed one.
     config_platform: Option<String>,
 }
 
-impl Candidate {
-    /// Reads the config of a manifest. The platform is the one that an index lists, or else the
-    /// config's, which `fallback` completes.
+impl ImageDocuments {
+    /// Reads the config of a manifest. The platform is the one that an index lists; otherwise the
+    /// one in the config, completed from `fallback`.
     fn read(
         source: &Source,
         digest: Digest,
@@ -396,8 +427,8 @@ impl Candidate {
             error => ImageError::document(&manifest.config.digest, error),
         };
         let config = config.map_err(unusable)?;
-        let is_said = listed.is_some() || config.says_platform();
-        let config_platform = listed.as_ref().and_then(|listed| config.other_platform(listed));
+        let platform_named = listed.is_some() || config.names_platform();
+        let config_platform = listed.as_ref().and_then(|listed| config.conflicting_platform(listed));
         let platform = match listed {
             Some(listed) => listed,
             None => config.platform(fallback).map_err(unusable)?,
@@ -407,11 +438,12 @@ impl Candidate {
             manifest,
             config,
             platform,
-            is_said,
+            platform_named,
             config_platform,
         })
     }
 
+    /// Adds the layers.
     fn into_image(self, source: &Source) -> Result<Image, ImageError> {
         let Self {
             digest,
@@ -421,7 +453,7 @@ impl Candidate {
             config_platform,
             ..
         } = self;
-        let layers = layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
+        let layers = pair_layers(manifest, &config).map_err(|error| ImageError::document(&digest, error))?;
         Ok(Image {
             resolved_ref: source.reference.pinned(&digest).to_string(),
             digest,
@@ -433,20 +465,20 @@ impl Candidate {
     }
 }
 
-/// The image of a layer that nothing describes, which is for whatever platform it is taken for.
-fn of_layer(layer: Layer, source: &Source, platform: &Platform) -> Image {
+/// Returns the image of a layer without manifest and config, which fits any platform.
+fn image_of_layer(layer: Layer, source: &Source, platform: &Platform) -> Image {
     Image {
         resolved_ref: source.reference.pinned(&layer.digest).to_string(),
         digest: layer.digest.clone(),
         platform: platform.clone(),
         config_platform: None,
-        config: Config::of_layer(platform, layer.diff_id.clone()),
+        config: Config::for_single_layer(platform, layer.diff_id.clone()),
         layers: vec![layer],
     }
 }
 
-/// The layers of a manifest, with what the config says of them.
-pub(super) fn layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {
+/// Pairs the layers of a manifest with the diff IDs in the config.
+pub(super) fn pair_layers(manifest: Manifest, config: &Config) -> Result<Vec<Layer>, ManifestError> {
     let diff_ids = &config.rootfs.diff_ids;
     if manifest.layers.len() != diff_ids.len() {
         return Err(ManifestError::LayerCount {

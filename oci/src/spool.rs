@@ -1,4 +1,5 @@
-//! Files that are kept for the time of a build, without a name, in the state directory.
+//! Unnamed temporary files in the state directory, for archives that are decompressed or come
+//! through a pipe.
 
 use std::fs::File;
 use std::io::{self, Read, Write, stdin};
@@ -8,27 +9,29 @@ use super::file_range::{FileError, FileRange};
 use crate::host::Directory;
 use layer::cancel::{Cancel, Cancellable, Cancelled, ThreadedReader};
 
-/// Bytes that are copied at once.
+/// Size of the copy buffer in bytes.
 const BUFFER_LEN: usize = 128 << 10;
 
-/// Where such files are, and what ends the making of one.
+/// Creates unnamed temporary files in a directory, with a limit on the size of each, until it is
+/// cancelled.
 #[derive(Debug, Clone)]
 pub(super) struct Spool {
-    place: Place,
+    directory: SpoolDirectory,
     max_len: u64,
     cancel: Cancel,
 }
 
-/// Directory of such files.
+/// The directory that holds the files.
 #[derive(Debug, Clone)]
-enum Place {
-    /// A directory that only this user can enter, in the state directory.
+enum SpoolDirectory {
+    /// `tmp` in the state directory with this path. Only this user can enter it.
     State(PathBuf),
-    /// The directory that the system has for such files, which all users share.
+    /// The temporary directory of the system, which all users share.
     System(PathBuf),
 }
 
-impl Place {
+impl SpoolDirectory {
+    /// Returns the path of the directory.
     fn path(&self) -> PathBuf {
         match self {
             Self::State(state) => state.join(TMP),
@@ -36,7 +39,7 @@ impl Place {
         }
     }
 
-    /// Makes a file that is gone once it is closed.
+    /// Creates a file that vanishes when it is closed.
     fn create(&self) -> Result<File, FileError> {
         let directory = match self {
             Self::State(state) => Directory::open_private(state)
@@ -47,20 +50,21 @@ impl Place {
                 directory => directory,
             },
         };
-        let file = directory.and_then(|directory| create_in(&directory));
+        let file = directory.and_then(|directory| create_unnamed(&directory));
         file.map_err(|source| failed(self.path(), source))
     }
 }
 
 fn failed(path: PathBuf, source: io::Error) -> FileError {
-    FileError::Scratch { path, source }
+    FileError::Spool { path, source }
 }
 
-/// The directory of such files in the state directory.
+/// Name of the directory in the state directory.
 const TMP: &str = "tmp";
 
+/// Creates a file without a name, or removes its name at once where the file system needs one.
 #[cfg(unix)]
-fn create_in(directory: &Directory) -> io::Result<File> {
+fn create_unnamed(directory: &Directory) -> io::Result<File> {
     if let Some(file) = directory.create_nameless(0o600) {
         return Ok(file);
     }
@@ -69,37 +73,38 @@ fn create_in(directory: &Directory) -> io::Result<File> {
     Ok(file)
 }
 
-/// Windows removes a file that is open only if it was opened for that.
+/// Creates a file with the flag to delete it on close: Windows removes an open file only if it has
+/// that.
 #[cfg(not(unix))]
-fn create_in(directory: &Directory) -> io::Result<File> {
+fn create_unnamed(directory: &Directory) -> io::Result<File> {
     tempfile::tempfile_in(directory.path())
 }
 
 impl Spool {
-    /// The place below a state directory, or without one where the system has such files, which need not exist yet, for files of so
-    /// many bytes at most.
+    /// Returns a spool in a state directory, or for an empty path in the temporary directory of the
+    /// system. The directory need not exist yet. `max_len` limits the bytes of each file.
     pub(super) fn new(state_dir: &Path, max_len: u64, cancel: &Cancel) -> Self {
-        let place = if state_dir.as_os_str().is_empty() {
-            Place::System(std::env::temp_dir())
+        let directory = if state_dir.as_os_str().is_empty() {
+            SpoolDirectory::System(std::env::temp_dir())
         } else {
-            Place::State(state_dir.to_owned())
+            SpoolDirectory::State(state_dir.to_owned())
         };
         Self {
-            place,
+            directory,
             max_len,
             cancel: cancel.clone(),
         }
     }
 
-    /// All that a reader gives, which errors call `path`.
+    /// Copies a reader into a new file. `path` names the reader in errors.
     pub(super) fn spool(&self, reader: impl Read, path: &Path) -> Result<FileRange, FileError> {
         let mut reader = self.cancellable(reader);
-        let mut file = self.place.create()?;
+        let mut file = self.directory.create()?;
         let mut buffer = vec![0; BUFFER_LEN];
         let mut len = 0;
         loop {
             match reader.read(&mut buffer) {
-                Ok(0) => return Ok(FileRange::whole(file, len)),
+                Ok(0) => return Ok(FileRange::prefix(file, len)),
                 Ok(count) => {
                     len += count as u64;
                     if len > self.max_len {
@@ -107,7 +112,7 @@ impl Spool {
                         return Err(FileError::TooLarge { path, max });
                     }
                     file.write_all(&buffer[..count])
-                        .map_err(|source| failed(self.place.path(), source))?;
+                        .map_err(|source| failed(self.directory.path(), source))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
@@ -118,7 +123,7 @@ impl Spool {
         }
     }
 
-    /// All of standard input, however long it takes to come.
+    /// Copies standard input into a new file, and waits for it until cancelled.
     pub(super) fn spool_input(&self, path: &Path) -> Result<FileRange, FileError> {
         let input = ThreadedReader::new(stdin(), &self.cancel).map_err(|source| FileError::Read {
             path: path.to_owned(),
@@ -127,17 +132,17 @@ impl Spool {
         self.spool(input, path)
     }
 
-    /// Fails when the making of such a file would end.
+    /// Returns an error once the spool is cancelled.
     pub(super) fn check(&self) -> Result<(), Cancelled> {
         self.cancel.check()
     }
 
-    /// Most bytes of such a file.
+    /// Returns the limit on the bytes of a file.
     pub(super) fn max_len(&self) -> u64 {
         self.max_len
     }
 
-    /// A reader that ends when the making of such a file would.
+    /// Wraps a reader so that it fails once the spool is cancelled.
     pub(super) fn cancellable<R>(&self, reader: R) -> Cancellable<R> {
         Cancellable::new(reader, &self.cancel)
     }
@@ -157,53 +162,53 @@ mod tests {
         }
     }
 
-    fn scratch() -> (tempfile::TempDir, Cancel, Spool) {
+    fn spool() -> (tempfile::TempDir, Cancel, Spool) {
         let (state, cancel) = (tempfile::tempdir().unwrap(), Cancel::new());
-        let scratch = Spool::new(state.path(), 1 << 20, &cancel);
-        (state, cancel, scratch)
+        let spool = Spool::new(state.path(), 1 << 20, &cancel);
+        (state, cancel, spool)
     }
 
     #[test]
-    fn what_was_spooled_is_read_and_has_no_name() {
-        let (state, _, scratch) = scratch();
+    fn spooled_bytes_are_read_from_a_file_without_a_name() {
+        let (state, _, spool) = spool();
         let content = vec![7; BUFFER_LEN + 1];
-        let mut section = scratch.spool(&content[..], Path::new("x")).unwrap();
+        let mut range = spool.spool(&content[..], Path::new("x")).unwrap();
         let mut read = Vec::new();
-        section.read_to_end(&mut read).unwrap();
+        range.read_to_end(&mut read).unwrap();
         assert!(read == content);
         let names = || fs::read_dir(state.path().join("tmp")).unwrap().count();
-        // On Windows it has a name as long as it is open.
+        // On Windows the file has a name while it is open.
         assert!(names() == 0 || cfg!(windows));
-        drop(section);
+        drop(range);
         assert_eq!(names(), 0);
     }
 
     #[test]
-    fn what_cannot_be_read_is_not_the_fault_of_the_directory() {
-        let (state, _, scratch) = scratch();
-        let error = scratch.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
+    fn errors_name_the_reader_or_the_directory() {
+        let (state, _, spool) = spool();
+        let error = spool.spool(io::Cursor::new(b"abc").chain(Fails), Path::new("x"));
         assert!(matches!(error, Err(FileError::Read { path, .. }) if path == Path::new("x")));
         fs::remove_dir(state.path().join("tmp")).unwrap();
         fs::write(state.path().join("tmp"), "").unwrap();
-        let error = scratch.spool(&b"abc"[..], Path::new("x"));
-        assert!(matches!(error, Err(FileError::Scratch { .. })));
+        let error = spool.spool(&b"abc"[..], Path::new("x"));
+        assert!(matches!(error, Err(FileError::Spool { .. })));
     }
 
     #[test]
-    fn there_is_an_end_to_what_few_bytes_can_become() {
-        let (state, _, scratch) = scratch();
-        let most = scratch.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
+    fn endless_reader_fails_at_the_limit() {
+        let (state, _, spool) = spool();
+        let most = spool.spool(io::repeat(0).take(1 << 20), Path::new("x")).unwrap();
         assert_eq!(most.len(), 1 << 20);
         drop(most);
-        let error = scratch.spool(io::repeat(0), Path::new("x"));
+        let error = spool.spool(io::repeat(0), Path::new("x"));
         assert!(matches!(error, Err(FileError::TooLarge { max: 1_048_576, .. })));
         assert_eq!(fs::read_dir(state.path().join("tmp")).unwrap().count(), 0);
     }
 
     #[test]
-    fn a_cancellation_ends_it() {
-        let (_state, cancel, scratch) = scratch();
+    fn cancelled_spool_stops_reading() {
+        let (_state, cancel, spool) = spool();
         cancel.cancel();
-        scratch.spool(io::repeat(0), Path::new("x")).unwrap_err();
+        spool.spool(io::repeat(0), Path::new("x")).unwrap_err();
     }
 }

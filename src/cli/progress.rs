@@ -136,7 +136,7 @@ impl Shared {
         match event {
             Event::Phase(phase) => self.lock().phase = Some(phase),
             Event::Progress(progress) => self.lock().progress = progress,
-            Event::Waiting(wait) => self.show_wait(wait.awaited()),
+            Event::Waiting(wait) => self.show_wait(wait.reason()),
             Event::Warning(warning) => self.show_warning(warning),
             _ => {}
         }
@@ -170,7 +170,7 @@ impl Shared {
 pub(super) fn notes() -> Events<oci::Event> {
     Events::new(|event| {
         if let oci::Event::Waiting(wait) = event {
-            print(&format!("note: {}", wait_text(wait.awaited(), Instant::now())));
+            print(&format!("note: {}", wait_text(wait.reason(), Instant::now())));
         }
     })
 }
@@ -302,8 +302,8 @@ impl Bars {
         let now = Instant::now();
         let waits = waits
             .iter()
-            .filter(|wait| !matches!(wait.awaited(), WaitReason::Lock { .. }));
-        let waits: BTreeMap<_, _> = waits.map(|wait| (wait.number(), wait.awaited())).collect();
+            .filter(|wait| !matches!(wait.reason(), WaitReason::Lock { .. }));
+        let waits: BTreeMap<_, _> = waits.map(|wait| (wait.number(), wait.reason())).collect();
         for (number, awaited) in &waits {
             let line = self.servers.entry(*number).or_insert_with(|| {
                 let line = ProgressBar::no_length().with_style(style("{msg}"));

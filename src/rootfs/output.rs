@@ -86,7 +86,7 @@ impl Pending {
     ///
     /// [`BuildError::Output`].
     pub(super) fn digest(&self, file: &File, cancel: &Cancel) -> Result<Digest, BuildError> {
-        Digest::of_file_until(Algorithm::Sha256, file, cancel).map_err(failed(OutputAction::Read, &self.target))
+        Digest::of_file_cancellable(Algorithm::Sha256, file, cancel).map_err(failed(OutputAction::Read, &self.target))
     }
 
     /// Gives the file the target's name, in place of an existing one, in one step.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use layer::Compression;
 use layer::text::harmless;
-use oci::{Digest, Helper, Platform};
+use oci::{CredentialHelper, Digest, Platform};
 
 /// A way in which a disk image is otherwise than its user might expect. Displayed as one line, in
 /// which nothing of the image is more than text.
@@ -34,7 +34,7 @@ pub enum Warning {
         config: String,
     },
     /// A credentials file leaves the registry's credentials to a helper, which is never executed.
-    UnaskedHelper(Helper),
+    UnaskedHelper(CredentialHelper),
     /// The output takes all of its size on the disk.
     NotSparse {
         /// Path of the output.

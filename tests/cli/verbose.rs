@@ -71,7 +71,7 @@ fn a_build_tells_which_image_it_found_and_which_not() {
     let said = stderr(&output);
     for event in [
         "INFO oci::resolve: found the image reference=oci:examples/hello@sha256:",
-        "DEBUG oci::resolve: passed over: another platform digest=sha256:",
+        "DEBUG oci::resolve: skipped: another platform digest=sha256:",
         " platform=linux/arm64",
     ] {
         assert!(said.contains(event), "{event}: {said}");

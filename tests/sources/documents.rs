@@ -301,7 +301,7 @@ fn odd_entries(image: &Value) -> Vec<(Value, &'static str)> {
         (json!([]), "is a list, not an object"),
         (json!({}), "digest is missing"),
         (with("digest", "md5:00".into()), "\"md5\" is not supported"),
-        (with("digest", "".into()), "is no digest"),
+        (with("digest", "".into()), "is not a digest"),
         (with("digest", json!({})), "digest is an object, not a string"),
         (with("size", Value::Null), "size is missing"),
         (with("size", (-1).into()), "size is -1"),
@@ -375,10 +375,10 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
     // Without an index, the config is all that there is.
     layout.publish(&[image]);
     let error = resolve(&layout.reference(""), "amd64").unwrap_err();
-    assert_eq!(chain(&error), "no image for linux/amd64; there is linux/arm64");
+    assert_eq!(chain(&error), "no image for linux/amd64; available: linux/arm64");
     assert_eq!(
         error.hint().unwrap().to_string(),
-        "if that is the one that you want, say linux/arm64"
+        "if you want that one, use linux/arm64"
     );
     let found = resolve(&layout.reference(""), "arm64").unwrap();
     assert_eq!(found.config_platform, None);

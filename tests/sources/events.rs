@@ -41,7 +41,7 @@ fn options(reference: &str, directory: &Path) -> (BuildOptions, Arc<Mutex<Vec<Se
                     Seen::Progress([progress.size(), progress.downloaded(), progress.applied()])
                 }
                 Event::Waiting(wait) => {
-                    assert!(matches!(wait.awaited(), WaitReason::Attempt { number: 2, of: 5, .. }));
+                    assert!(matches!(wait.reason(), WaitReason::Attempt { number: 2, of: 5, .. }));
                     Seen::Waiting
                 }
                 Event::Warning(warning) => Seen::Warning(warning),

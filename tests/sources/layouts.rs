@@ -140,7 +140,7 @@ fn an_image_without_an_index_must_be_for_the_platform_too() {
     let layout = TestLayout::new();
     let image = layout.image("linux/arm64", &[]);
     let refused = published(&layout, &[image]).unwrap_err();
-    assert_eq!(chain(&refused), "no image for linux/amd64; there is linux/arm64");
+    assert_eq!(chain(&refused), "no image for linux/amd64; available: linux/arm64");
     assert!(resolve(&layout.reference(""), "arm64/v8").unwrap().layers.is_empty());
 }
 
@@ -184,7 +184,7 @@ fn nested_indexes_are_followed_but_not_for_ever() {
     let refused = resolve(&layout.reference(""), "386").unwrap_err();
     assert_eq!(
         chain(&refused),
-        "no image for linux/386; there is linux/arm64, linux/amd64"
+        "no image for linux/386; available: linux/arm64, linux/amd64"
     );
 
     let deep = (0..5).fold(nested, |index, _| layout.index(&[index]));
@@ -248,7 +248,7 @@ fn tags_and_digests_choose_and_nothing_is_guessed() {
         "{images:?}"
     );
     let missing = found(":v3").unwrap_err();
-    assert_eq!(chain(&missing), "no image is tagged \"v3\"; there is v1, v2, stable");
+    assert_eq!(chain(&missing), "no image is tagged \"v3\"; available: v1, v2, stable");
 
     layout.publish(&[named(one.clone(), "v1"), named(one.clone(), "stable")]);
     assert_eq!(

@@ -732,7 +732,7 @@ fn a_fifo_or_device_in_a_layout_is_refused() {
                 let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
                 let said = refusal(build.arg("--allow-mutable"));
                 assert!(
-                    said.contains(&format!("{} is no regular file", file.display())),
+                    said.contains(&format!("{} is not a regular file", file.display())),
                     "{said}"
                 );
                 fs::remove_file(&file).unwrap();
@@ -743,7 +743,7 @@ fn a_fifo_or_device_in_a_layout_is_refused() {
             let reference = format!("dir:{}", directory.display());
             let mut build = rootfs_build(&reference, &host.path("out"), &host.state(""));
             let said = refusal(build.arg("--allow-mutable"));
-            assert!(said.contains("manifest.json is no regular file"), "{said}");
+            assert!(said.contains("manifest.json is not a regular file"), "{said}");
         }
     }
     assert!(!host.path("out").exists());

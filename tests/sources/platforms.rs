@@ -39,7 +39,7 @@ fn is(found: &Result<Image, ImageError>, image: &Value, platform: &str) {
 #[track_caller]
 fn is_missing(found: Result<Image, ImageError>, available: &str) {
     let error = chain(&found.unwrap_err());
-    assert!(error.ends_with(&format!("; there is {available}")), "{error}");
+    assert!(error.ends_with(&format!("; available: {available}")), "{error}");
 }
 
 #[test]

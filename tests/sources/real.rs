@@ -61,7 +61,7 @@ fn a_real_registry_gives_what_the_layout_holds() {
     let error = source.resolve(&linux("riscv64")).unwrap_err();
     assert_eq!(
         chain(&error),
-        "no image for linux/riscv64; there is linux/amd64, linux/arm64"
+        "no image for linux/riscv64; available: linux/amd64, linux/arm64"
     );
     for missing in ["team/app:v2", "team/other:v1"] {
         let error = State::new()

@@ -1,4 +1,4 @@
-//! Archives that cannot be read.
+//! Errors of archives.
 
 use std::path::PathBuf;
 
@@ -7,54 +7,54 @@ use crate::file_range::MAKE_ARCHIVE_AGAIN;
 use layer::DecodeError;
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// An archive that cannot be read.
+/// An archive that cannot be read, or lacks a file.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArchiveError {
-    /// It is compressed in a way that is unknown.
+    /// The archive cannot be decompressed.
     #[error("could not decompress the archive {}", .path.display())]
     Decode {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
-    /// A layer in it is compressed in a way that is unknown.
+    /// A layer in the archive cannot be decompressed.
     #[error("could not decompress the layer {}", .path.display())]
     Layer {
-        /// The archive, and the name in it.
+        /// The archive, joined with the name of the layer in it.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: DecodeError,
     },
-    /// It is no tar, or it ends early.
-    #[error("{} is damaged, or no tar, at byte {offset}", .path.display())]
+    /// The file is not a tar, or is damaged or truncated.
+    #[error("{} is damaged, or not a tar, at byte {offset}", .path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
-        /// Offset in the tar, in bytes.
+        /// Offset in bytes in the uncompressed tar.
         offset: u64,
     },
-    /// There is nothing in it, not even the end of a tar.
+    /// The archive is empty: it lacks even the end-of-archive blocks of a tar.
     #[error("{} is empty", .path.display())]
     Empty {
         /// The file.
         path: PathBuf,
     },
-    /// More files, or longer names, than any image has.
-    #[error("{} holds more than {MAX_MEMBERS} files, or {MAX_NAMES_LEN} bytes of their names", .path.display())]
+    /// The archive has more members, or longer names, than an image needs.
+    #[error("{} holds more than {MAX_MEMBERS} files, or {MAX_NAMES_LEN} bytes of names", .path.display())]
     TooManyMembers {
         /// The file.
         path: PathBuf,
     },
-    /// A file that belongs in it is missing.
-    #[error("{} holds no {name}", .path.display())]
+    /// The archive lacks a file.
+    #[error("{} does not contain {name}", .path.display())]
     Missing {
         /// The file.
         path: PathBuf,
-        /// The name in it.
+        /// Name of the file in the archive, or a digest.
         name: String,
     },
 }
@@ -76,10 +76,10 @@ impl Failure for ArchiveError {
             } => "decompress the archive first, or compress it with gzip or zstd",
             Self::Decode { source, .. } | Self::Layer { source, .. } => return source.hint(),
             Self::Missing { name, .. } if name == "manifest.json" => {
-                "name an archive of docker save, 1.10 or later; one of an OCI layout is written oci-archive:<file>"
+                "name an archive that docker save of version 1.10 or later wrote; for an OCI layout, use oci-archive:<file>"
             }
             Self::Missing { .. } | Self::Damaged { .. } => MAKE_ARCHIVE_AGAIN,
-            Self::Empty { .. } => "name a tar, or see why what should write it did not",
+            Self::Empty { .. } => "name a tar, or check why its writer wrote nothing",
             Self::TooManyMembers { .. } => return None,
         };
         Some(text.into())

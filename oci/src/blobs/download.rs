@@ -60,7 +60,7 @@ impl BlobStore {
             .take(MAX_DOCUMENT_LEN + 1)
             .read_to_end(&mut content)
             .map_err(|source| StoreError::read(self.path(digest), source))?;
-        if digest.check(&content, None).is_err() {
+        if digest.verify(&content, None).is_err() {
             self.remove(digest)?;
             info!(%digest, "the document in the store was damaged, and is removed");
             return Ok(None);

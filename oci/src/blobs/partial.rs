@@ -49,7 +49,7 @@ impl Partial {
                 file,
                 folder,
                 digest: digest.clone(),
-                is_resumed: check.seen() > 0,
+                is_resumed: check.byte_count() > 0,
                 check,
                 _lock: lock,
             }),
@@ -59,7 +59,7 @@ impl Partial {
 
     /// Bytes that there are.
     pub(crate) fn len(&self) -> u64 {
-        self.check.seen()
+        self.check.byte_count()
     }
 
     /// Says that what comes next is of another request than what there is.

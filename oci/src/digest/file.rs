@@ -1,4 +1,4 @@
-//! Digests of files with holes, which are hashed as the zeros that they read as, but not read.
+//! Digests of sparse files. Holes are hashed as zeros without being read.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -7,21 +7,21 @@ use super::{Algorithm, Digest, Hasher};
 use layer::cancel::{Cancel, Cancellable};
 
 impl Digest {
-    /// The digest of a file from its first byte to its last; its position is at the end afterwards.
+    /// Returns the digest of a whole file, whose position is at the end afterwards.
     ///
     /// # Errors
     ///
     /// Those of the file.
     pub fn of_file(algorithm: Algorithm, file: &File) -> io::Result<Self> {
-        Self::of_file_until(algorithm, file, &Cancel::new())
+        Self::of_file_cancellable(algorithm, file, &Cancel::new())
     }
 
-    /// As [`Digest::of_file`], unless it is cancelled.
+    /// Computes [`Digest::of_file`], unless it is cancelled.
     ///
     /// # Errors
     ///
     /// Those of the file, and [`Cancelled`](layer::cancel::Cancelled).
-    pub fn of_file_until(algorithm: Algorithm, mut file: &File, cancel: &Cancel) -> io::Result<Self> {
+    pub fn of_file_cancellable(algorithm: Algorithm, mut file: &File, cancel: &Cancel) -> io::Result<Self> {
         let mut hasher = Hasher::new(algorithm);
         let mut at = 0;
         while let Some(data) = next_data(file, at)? {
@@ -39,7 +39,7 @@ impl Digest {
     }
 }
 
-/// Returns where a file has bytes next, from `at` on; `None` if there are only holes until its end.
+/// Returns the next range of data in a file from offset `at`; `None` if only holes follow.
 ///
 /// # Errors
 ///
@@ -54,27 +54,30 @@ pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>
             Ok((start < end).then_some(start..end))
         }
         Err(Errno::NXIO) => Ok(None),
-        // A device, or a file system that knows no holes.
-        Err(Errno::INVAL | Errno::NOTSUP) => to_the_end(file, at),
+        // A device, or a file system without holes.
+        Err(Errno::INVAL | Errno::NOTSUP) => data_until_end(file, at),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Returns where a file has bytes next, from `at` on, on a system that tells nothing of holes.
+/// Returns the range from offset `at` to the end of a file, as this system does not report holes;
+/// `None` if `at` is the end.
 ///
 /// # Errors
 ///
 /// Those of the file.
 #[cfg(not(any(target_os = "linux", target_os = "freebsd", target_vendor = "apple")))]
 pub fn next_data(file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
-    to_the_end(file, at)
+    data_until_end(file, at)
 }
 
-fn to_the_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
+/// Returns the rest of a file as one range of data.
+fn data_until_end(mut file: &File, at: u64) -> io::Result<Option<std::ops::Range<u64>>> {
     let end = file.seek(SeekFrom::End(0))?;
     Ok((at < end).then_some(at..end))
 }
 
+/// Hashes `len` zeros, unless it is cancelled.
 fn hash_zeros(hasher: &mut Hasher, mut len: u64, cancel: &Cancel) -> io::Result<()> {
     const ZEROS: [u8; 16 << 10] = [0; 16 << 10];
     while len > 0 {
@@ -94,7 +97,7 @@ mod tests {
     use layer::cancel::Cancelled;
 
     #[test]
-    fn a_file_with_holes_has_the_digest_of_the_bytes_that_it_reads_as() {
+    fn sparse_file_has_the_digest_of_its_bytes() {
         let mib = 1 << 20;
         for (len, data) in [
             (0, &[][..]),
@@ -119,13 +122,13 @@ mod tests {
     }
 
     #[test]
-    fn hours_of_zeros_can_be_cancelled() {
+    fn hashing_a_long_hole_is_cancelled() {
         let file = tempfile::tempfile().unwrap();
-        // A sparse file of this length exists wherever outputs are.
+        // Sparse files of this length are possible wherever disk images are written.
         file.set_len(1 << 40).unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
-        let error = Digest::of_file_until(Algorithm::Sha256, &file, &cancel).unwrap_err();
+        let error = Digest::of_file_cancellable(Algorithm::Sha256, &file, &cancel).unwrap_err();
         assert!(Cancelled::caused(&error), "{error}");
     }
 

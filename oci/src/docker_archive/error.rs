@@ -1,35 +1,35 @@
-//! Archives of `docker save` that do not hold an image.
+//! Errors of finding an image in an archive of `docker save`.
 
 use std::path::PathBuf;
 
 use crate::listing::Listing;
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// An archive of `docker save` that does not hold the image.
+/// An archive of `docker save` that does not hold the image, or does not determine it.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DockerArchiveError {
-    /// No image of that name.
-    #[error("{} holds no image {wanted:?}; there is {}", .path.display(), Listing(images))]
+    /// The archive has no image of that name, position or digest.
+    #[error("{} does not contain the image {wanted:?}; available: {}", .path.display(), Listing(images))]
     NoSuchImage {
         /// The archive.
         path: PathBuf,
-        /// The name that was asked for; empty if none was.
+        /// The name, position or digest in the reference; empty if it has none.
         wanted: String,
         /// Position and names of each image.
         images: Vec<String>,
     },
-    /// So many images that could be meant that nobody looks at each.
-    #[error("{} holds more than {max} images that could be meant, name one by :<name>:<tag> or :@<position>", .path.display())]
+    /// More images can be meant than are read.
+    #[error("{} holds more than {max} matching images: choose one with :<name>:<tag> or :@<position>", .path.display())]
     TooManyImages {
         /// The archive.
         path: PathBuf,
-        /// Most images that are looked at.
+        /// The limit on images.
         max: usize,
     },
-    /// Several images, and nothing that says which.
+    /// Several images can be meant, and the reference does not select one.
     #[error(
-        "several images could be meant, name one by :<name>:<tag> or :@<position>; {} holds {}",
+        "{} holds several matching images: choose one with :<name>:<tag> or :@<position>; available: {}",
         .path.display(),
         Listing(images)
     )]
@@ -50,6 +50,6 @@ impl Failure for DockerArchiveError {
     }
 
     fn hint(&self) -> Option<Hint> {
-        Some("name one of those that there are".into())
+        Some("choose one of the available images".into())
     }
 }

@@ -1,4 +1,4 @@
-//! Files that could not be used.
+//! Errors of the files of an image on this machine.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,41 +7,41 @@ use crate::host::{Untrusted, kind_of};
 use layer::DecodeError;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// Advice on an archive that is damaged.
+/// Hint for a damaged archive.
 pub(crate) const MAKE_ARCHIVE_AGAIN: &str = "make the archive again, with skopeo copy or docker save, for example";
 
-/// A file of an image on this machine that could not be used.
+/// A file of an image on this machine that cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FileError {
-    /// It could not be read, or not be decompressed.
+    /// The file could not be read or decompressed.
     #[error("could not read {}", .path.display())]
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// Bytes that were decompressed, or came through a pipe, could not be kept.
-    #[error("could not unpack into a temporary file in {}", .path.display())]
-    Scratch {
+    /// The spool file for a compressed or piped archive could not be written.
+    #[error("could not write a temporary file in {}", .path.display())]
+    Spool {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
         source: io::Error,
     },
-    /// More bytes than are read of what is compressed, or comes through a pipe.
-    #[error("{} has more than the {max} bytes that are read of what is compressed, or comes through a pipe", .path.display())]
+    /// A compressed or piped archive exceeds the limit on spooled bytes.
+    #[error("{} has more than {max} bytes, the limit for compressed and piped archives", .path.display())]
     TooLarge {
         /// The file.
         path: PathBuf,
         /// The limit in bytes.
         max: u64,
     },
-    /// A directory, device or FIFO where a file belongs.
-    #[error("{} is no regular file", .path.display())]
+    /// The path is a directory, device or FIFO.
+    #[error("{} is not a regular file", .path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
@@ -51,7 +51,7 @@ pub enum FileError {
 impl Failure for FileError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Scratch { source, .. } => kind_of(source),
+            Self::Read { source, .. } | Self::Spool { source, .. } => kind_of(source),
             Self::TooLarge { .. } => ErrorKind::LimitExceeded,
             Self::NotAFile { .. } => ErrorKind::Permanent,
         }
@@ -67,14 +67,14 @@ impl Failure for FileError {
                     error => return error.hint(),
                 },
             },
-            Self::Scratch { path, source } => match Untrusted::of(source) {
+            Self::Spool { path, source } => match Untrusted::of(source) {
                 Some(refusal) => {
                     let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
                     refusal.hint(path, own)
                 }
                 None => Hint::from("name a directory")
                     .with(Setting::StateDirectory)
-                    .and(" that you can write to, with space for what is in the archive"),
+                    .and(" that you can write to, with space for the decompressed archive"),
             },
             Self::TooLarge { .. } => Hint::raise(Setting::MaxSize),
             Self::NotAFile { .. } => return None,

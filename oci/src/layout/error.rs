@@ -1,4 +1,4 @@
-//! Image layouts that do not hold an image.
+//! Errors of OCI image layouts.
 
 use std::path::PathBuf;
 
@@ -6,44 +6,44 @@ use crate::digest::Digest;
 use crate::listing::Listing;
 use layer::failure::{ErrorKind, Failure, Hint};
 
-/// An image layout that does not hold the image.
+/// An image layout that cannot be used, or does not hold the image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LayoutError {
     /// The directory or archive does not exist or has no `oci-layout` file.
-    #[error("{} is no OCI image layout: it has no file oci-layout", .directory.display())]
+    #[error("{} is not an OCI image layout: the file oci-layout is missing", .directory.display())]
     NoLayout {
         /// The directory, or the archive.
         directory: PathBuf,
     },
-    /// A layout of a version other than 1.
-    #[error("OCI image layout version {version:?}: 1.0.0 is the one that is supported")]
+    /// The version of the layout is not 1.
+    #[error("OCI image layout version {version:?} is not supported: only 1.0.0 is")]
     Version {
         /// The `imageLayoutVersion`.
         version: String,
     },
-    /// A blob that something refers to and that is not there.
-    #[error("blob {digest} is missing: there is no {}", .path.display())]
+    /// A blob that a document refers to is missing.
+    #[error("blob {digest} is missing: {} not found", .path.display())]
     MissingBlob {
         /// The digest of the blob.
         digest: Digest,
-        /// The path where it should be.
+        /// The path of the missing file.
         path: PathBuf,
     },
-    /// An `index.json` without any image.
-    #[error("the layout holds no image")]
+    /// The `index.json` lists no image.
+    #[error("the layout does not contain an image")]
     Empty,
-    /// No image of that name.
-    #[error("no image is tagged {tag:?}; there is {}", Listing(available))]
+    /// No image has that name.
+    #[error("no image is tagged {tag:?}; available: {}", Listing(available))]
     NoSuchTag {
-        /// The name asked for.
+        /// The name in the reference.
         tag: String,
-        /// The names that there are.
+        /// The names of the images in the layout.
         available: Vec<String>,
     },
-    /// Several images, and nothing that says which.
+    /// Several images can be meant, and the reference does not select one.
     #[error(
-        "several images could be meant, name one by :<tag> or @<digest>; there is {}",
+        "the layout holds several matching images: choose one with :<tag> or @<digest>; available: {}",
         Listing(images)
     )]
     Ambiguous {
@@ -69,8 +69,10 @@ impl Failure for LayoutError {
                 "name the directory that holds the file oci-layout, as oci:<directory>, or a tar of it, as \
                  oci-archive:<file>"
             }
-            Self::MissingBlob { .. } => "copy the image into the layout again, whole: skopeo copy --all, for example",
-            Self::NoSuchTag { .. } | Self::Ambiguous { .. } => "name one of those that there are",
+            Self::MissingBlob { .. } => {
+                "copy the complete image into the layout again, for example with skopeo copy --all"
+            }
+            Self::NoSuchTag { .. } | Self::Ambiguous { .. } => "choose one of the available images",
             Self::Version { .. } | Self::Empty => return None,
         };
         Some(text.into())

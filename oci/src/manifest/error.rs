@@ -1,4 +1,4 @@
-//! What is wrong with a document.
+//! Errors of indexes, manifests and configs.
 
 use std::error::Error;
 
@@ -12,84 +12,85 @@ use layer::failure::{ErrorKind, Failure, Hint};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ManifestError {
-    /// No JSON, or not of the form that image-spec gives it.
-    #[error("not valid JSON of its kind")]
+    /// The document is not JSON, or lacks the structure that image-spec requires.
+    #[error("invalid JSON or structure")]
     Json(#[source] Box<dyn Error + Send + Sync>),
-    /// More bytes than any index, manifest or config may have.
-    #[error("{len} bytes: more than the {MAX_DOCUMENT_LEN} that such a document may have")]
+    /// The document exceeds the limit on documents.
+    #[error("{len} bytes: an index, manifest or config may have at most {MAX_DOCUMENT_LEN}")]
     TooLarge {
-        /// Size in bytes, as far as it is known.
+        /// Size in bytes, or the part of it that is known.
         len: u64,
     },
-    /// Docker's image manifest of version 1, which has no digests of its layers' content.
+    /// The document is a Docker manifest of schema 1, which has no digests of the uncompressed
+    /// layers.
     #[error(
-        "a manifest of Docker's obsolete schema 1: push the image again with a current tool, \
+        "a Docker manifest of the obsolete schema 1: push the image again with a current tool, \
          for example `skopeo copy --format oci`"
     )]
     Schema1,
-    /// A `schemaVersion` that does not exist.
-    #[error("schema version {version}: 2 is the one that there is")]
+    /// The document has an unknown `schemaVersion`.
+    #[error("schema version {version} is not supported: only 2 is")]
     SchemaVersion {
         /// The `schemaVersion`.
         version: u32,
     },
-    /// An index and a manifest at the same time, or one announced as the other.
-    #[error("it can be read both as an index and as a manifest")]
+    /// The document is both an index and a manifest, or one announced as the other.
+    #[error("the document can be read both as an index and as a manifest")]
     Ambiguous,
-    /// Neither index nor manifest.
+    /// The document is neither an index nor a manifest.
     #[error("neither an image index nor an image manifest (media type {media_type:?})")]
     Unrecognised {
-        /// Its media type, which may be empty.
+        /// Media type in the document; may be empty.
         media_type: String,
     },
-    /// A manifest of something else: a chart, a signature, a module.
+    /// The manifest is that of an artifact, such as a chart, a signature or a module.
     #[error("an artifact of type {media_type:?}, not a container image")]
     NotAnImage {
-        /// The artifact's type, or that of its config.
+        /// Type of the artifact, or media type of its config.
         media_type: String,
     },
-    /// An encrypted layer.
-    #[error("its layers are encrypted ({media_type})")]
+    /// A layer is encrypted.
+    #[error("the layers are encrypted ({media_type})")]
     EncryptedLayer {
-        /// The layer's media type.
+        /// Media type of the layer.
         media_type: String,
     },
-    /// A layer that is no tar archive.
-    #[error("not a container image of tar archives: it has layers of type {media_type:?}")]
+    /// A layer has a media type that is not that of a tar.
+    #[error("layers of type {media_type:?} are not supported: only tars are")]
     UnknownLayer {
-        /// The layer's media type.
+        /// Media type of the layer.
         media_type: String,
     },
-    /// Names in a platform that cannot be.
-    #[error("a platform that cannot be")]
+    /// The platform has an invalid name.
+    #[error("invalid platform")]
     Platform(#[from] PlatformError),
-    /// A root file system that is not made of layers.
-    #[error("a root file system of type {kind:?}: \"layers\" is the one that there is")]
+    /// The root file system is not made of layers.
+    #[error("root file system type {kind:?} is not supported: only \"layers\" is")]
     RootfsType {
         /// The `rootfs.type` of the config.
         kind: String,
     },
-    /// The manifest and its config disagree about the number of layers.
-    #[error("{layers} layers in the manifest, but {diff_ids} diff_ids in its config")]
+    /// Manifest and config have different numbers of layers.
+    #[error("{layers} layers in the manifest, but {diff_ids} diff_ids in the config")]
     LayerCount {
-        /// Layers of the manifest.
+        /// Number of layers in the manifest.
         layers: usize,
-        /// `rootfs.diff_ids` of the config.
+        /// Number of `rootfs.diff_ids` in the config.
         diff_ids: usize,
     },
-    /// Indexes within indexes, too deep.
+    /// Indexes are nested too deeply.
     #[error("indexes are nested more than {max} deep")]
     TooDeep {
-        /// The depth that is allowed.
+        /// Limit on the depth.
         max: usize,
     },
-    /// An index where a listed image should be.
-    #[error("an index in the index, not an image")]
+    /// A nested index is in the place of an image.
+    #[error("a nested index, not an image")]
     IndexInIndex,
-    /// An index that leads to more documents than one would read to find an image.
+    /// The search for an image followed too many entries of indexes.
     #[error("no image for the platform in the first {max} documents")]
     TooManyDocuments {
-        /// The number of documents that is allowed.
+        /// Limit on followed entries.
         max: usize,
     },
 }
@@ -134,7 +135,7 @@ impl Failure for ManifestError {
                 DecodeError::Encrypted { media_type }.hint()
             }
             Self::NotAnImage { .. } | Self::UnknownLayer { .. } => Some("name a container image".into()),
-            Self::IndexInIndex => Some("resolve the platform, which looks into indexes too".into()),
+            Self::IndexInIndex => Some("resolve a platform instead, which follows nested indexes".into()),
             _ => None,
         }
     }

@@ -1,4 +1,4 @@
-//! Reports of downloads alone: bytes that come, and waits for servers and other processes.
+//! Reports of downloads: bytes that arrive, and waits for servers and other processes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -8,33 +8,33 @@ use super::{Event, LayerReporter, Reporter, Wait, WaitReason};
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 impl Reporter {
-    /// Begins a wait, which ends when the result is dropped.
-    pub(crate) fn wait(&self, awaited: WaitReason) -> Waiting {
+    /// Starts a wait, which ends when the guard is dropped.
+    pub(crate) fn wait(&self, reason: WaitReason) -> WaitGuard {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let wait = Wait { number, awaited };
+        let wait = Wait { number, reason };
         self.progress.lock_waits().insert(number, wait.clone());
         self.events.emit(|| Event::Waiting(wait));
         let reporter = self.clone();
-        Waiting { reporter, number }
+        WaitGuard { reporter, number }
     }
 }
 
 impl LayerReporter {
-    /// Reports how many bytes of the blob are on this machine.
-    pub(crate) fn downloaded(&self, len: u64) {
+    /// Sets the bytes of the blob that are on this machine, and reports the change.
+    pub(crate) fn set_downloaded(&self, len: u64) {
         self.reporter.count_downloaded(&self.layer, len);
         self.reporter.report();
     }
 }
 
-/// A wait that ends when this is dropped.
+/// Ends a wait when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting {
+pub(crate) struct WaitGuard {
     reporter: Reporter,
     number: u64,
 }
 
-impl Drop for Waiting {
+impl Drop for WaitGuard {
     fn drop(&mut self) {
         self.reporter.progress.lock_waits().remove(&self.number);
         self.reporter.report();
@@ -51,15 +51,15 @@ mod tests {
     use layer::events::Events;
 
     #[test]
-    fn a_wait_lasts_until_it_is_dropped() {
+    fn wait_ends_when_its_guard_is_dropped() {
         let reporter = Reporter::default();
         let wait = |host: &str| {
             let (host, since) = (host.to_owned(), Instant::now());
             reporter.wait(WaitReason::Answer { host, since })
         };
         let (first, second) = (wait("one"), wait("two"));
-        // The layers become known in the middle of it.
-        reporter.begin(&[]);
+        // The layers become known during the waits.
+        reporter.set_layers(&[]);
         let numbers = || reporter.progress.waits().iter().map(Wait::number).collect::<Vec<_>>();
         assert_eq!(numbers(), [first.number, second.number]);
         drop(first);
@@ -69,28 +69,28 @@ mod tests {
     }
 
     #[test]
-    fn sums_are_those_of_the_layers_even_when_a_blob_is_read_again() {
+    fn totals_match_the_layers_when_a_blob_is_read_again() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let events = Events::new({
             let seen = Arc::clone(&seen);
             move |event| match event {
                 Event::Progress(progress) => {
-                    let sums = (progress.size(), progress.downloaded(), progress.applied());
-                    seen.lock().unwrap().push(sums);
+                    let totals = (progress.size(), progress.downloaded(), progress.applied());
+                    seen.lock().unwrap().push(totals);
                 }
-                Event::Waiting(_) => panic!("nothing is waited for"),
+                Event::Waiting(_) => panic!("no wait expected"),
             }
         });
         let reporter = Reporter::new(&events);
         let (one, two) = (BlobRef::named(b"1", 10), BlobRef::named(b"2", 100));
-        reporter.begin(&[one.clone(), two.clone()]);
-        let [one, two] = [one, two].map(|blob| reporter.layer(&blob.digest).unwrap());
-        one.downloaded(4);
-        two.downloaded(101);
-        two.applied(60);
+        reporter.set_layers(&[one.clone(), two.clone()]);
+        let [one, two] = [one, two].map(|blob| reporter.next_layer(&blob.digest).unwrap());
+        one.set_downloaded(4);
+        two.set_downloaded(101);
+        two.add_applied(60);
         two.restart();
-        two.applied(30);
-        one.done();
+        two.add_applied(30);
+        one.mark_done();
         let expected = [
             (110, 0, 0),
             (110, 4, 0),
@@ -100,8 +100,8 @@ mod tests {
             (110, 110, 30),
         ];
         assert_eq!(*seen.lock().unwrap(), expected);
-        // Of a build that begins again.
-        reporter.begin(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
+        // A build starts again.
+        reporter.set_layers(&[BlobRef::named(b"3", u64::MAX), BlobRef::named(b"4", 1)]);
         assert_eq!(seen.lock().unwrap().last(), Some(&(u64::MAX, 0, 0)));
     }
 }

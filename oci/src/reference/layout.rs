@@ -1,4 +1,4 @@
-//! A reference to an image in an OCI image layout directory.
+//! References to an image in an OCI image layout: `oci:` and `oci-archive:`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -6,38 +6,39 @@ use std::path::{Path, PathBuf};
 use super::ReferenceError;
 use crate::digest::Digest;
 
-/// What the digests begin with that image-spec registers: other text after an `@` belongs to the directory.
+/// Prefixes of digests that image-spec registers. Other text after an `@` is part of the path.
 const ALGORITHMS: [&str; 3] = ["sha256:", "sha512:", "blake3:"];
 
-/// An image in an OCI image layout, a directory or a tar of one.
+/// An image in an OCI image layout, which is a directory or a tar of one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LayoutReference {
-    /// The directory, or the tar.
+    /// Path of the directory, or of the tar.
     pub(crate) directory: PathBuf,
-    pub(crate) is_archive: bool,
-    pub(crate) version: Option<Version>,
+    /// Set if the layout is in a tar.
+    pub(crate) archived: bool,
+    pub(crate) selector: Option<TagOrDigest>,
 }
 
-/// Which of the images of a layout.
+/// The tag or digest in a reference.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Version {
+pub(crate) enum TagOrDigest {
     Tag(String),
     Digest(Digest),
 }
 
 impl LayoutReference {
-    /// Reads what follows `oci:`, or `oci-archive:`.
-    pub(super) fn parse(text: &str, is_archive: bool) -> Result<Self, ReferenceError> {
+    /// Parses the text after `oci:` or `oci-archive:`.
+    pub(super) fn parse(text: &str, archived: bool) -> Result<Self, ReferenceError> {
         let is_layout = |path: &Path| {
-            if is_archive {
+            if archived {
                 path.is_file()
             } else {
                 path.join("oci-layout").is_file()
             }
         };
-        let (directory, version) = split_version(text, is_layout)?;
+        let (directory, selector) = split_tag_or_digest(text, is_layout)?;
         if directory.is_empty() {
-            return Err(if is_archive {
+            return Err(if archived {
                 ReferenceError::NoPath {
                     transport: "oci-archive",
                 }
@@ -47,27 +48,28 @@ impl LayoutReference {
         }
         Ok(Self {
             directory: directory.into(),
-            is_archive,
-            version,
+            archived,
+            selector,
         })
     }
 }
 
-/// Splits a path from the digest or the tag behind it. Of all readings of `a:b:c`, the shortest path that `is_image`
-/// says is one wins, and without any the part before the first colon.
-pub(super) fn split_version(
+/// Splits a path from the digest or tag behind it. Of all readings of `a:b:c`, the shortest path
+/// for which `is_image` returns true wins. If none does, the path ends before the first colon.
+pub(super) fn split_tag_or_digest(
     text: &str,
     is_image: impl Fn(&Path) -> bool,
-) -> Result<(&str, Option<Version>), ReferenceError> {
+) -> Result<(&str, Option<TagOrDigest>), ReferenceError> {
     match text.rsplit_once('@') {
         Some((path, digest)) if ALGORITHMS.iter().any(|name| digest.starts_with(name)) => {
-            Ok((path, Some(Version::Digest(digest.parse()?))))
+            Ok((path, Some(TagOrDigest::Digest(digest.parse()?))))
         }
         _ => split_tag(text, is_image),
     }
 }
 
-fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<Version>), ReferenceError> {
+/// Splits a path from the tag behind it. The colon of a Windows drive is part of the path.
+fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Option<TagOrDigest>), ReferenceError> {
     let after_drive = match text.as_bytes() {
         [letter, b':', b'\\' | b'/', ..] if letter.is_ascii_alphabetic() => 2,
         _ => 0,
@@ -84,21 +86,22 @@ fn split_tag(text: &str, is_layout: impl Fn(&Path) -> bool) -> Result<(&str, Opt
         return Ok((text, None));
     };
     let tag = &text[split + 1..];
-    // A layout's `org.opencontainers.image.ref.name` may be a whole reference (image-spec annotations.md).
+    // The `org.opencontainers.image.ref.name` of a layout may be a whole reference (image-spec
+    // annotations.md).
     let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:@/+".contains(&byte);
     if tag.is_empty() || !tag.bytes().all(is_name) {
         return Err(ReferenceError::InvalidTag { tag: tag.to_owned() });
     }
-    Ok((&text[..split], Some(Version::Tag(tag.to_owned()))))
+    Ok((&text[..split], Some(TagOrDigest::Tag(tag.to_owned()))))
 }
 
 impl fmt::Display for LayoutReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let transport = if self.is_archive { "oci-archive" } else { "oci" };
+        let transport = if self.archived { "oci-archive" } else { "oci" };
         write!(f, "{transport}:{}", self.directory.display())?;
-        match &self.version {
-            Some(Version::Tag(tag)) => write!(f, ":{tag}"),
-            Some(Version::Digest(digest)) => write!(f, "@{digest}"),
+        match &self.selector {
+            Some(TagOrDigest::Tag(tag)) => write!(f, ":{tag}"),
+            Some(TagOrDigest::Digest(digest)) => write!(f, "@{digest}"),
             None => Ok(()),
         }
     }
@@ -111,14 +114,14 @@ mod tests {
     const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn layout_references_split_where_a_layout_is() {
+    fn path_ends_where_a_layout_is() {
         let layouts = ["/a:b", "/both", "/both:x", "C:\\x", "D:/y"];
         let parse = |text: &str| {
             let is_layout = |path: &Path| layouts.iter().any(|layout| Path::new(layout) == path);
-            let (directory, version) = split_version(text, is_layout).unwrap();
-            let tag = version.map(|version| match version {
-                Version::Tag(tag) => tag,
-                Version::Digest(digest) => digest.to_string(),
+            let (directory, selector) = split_tag_or_digest(text, is_layout).unwrap();
+            let tag = selector.map(|selector| match selector {
+                TagOrDigest::Tag(tag) => tag,
+                TagOrDigest::Digest(digest) => digest.to_string(),
             });
             (directory.to_owned(), tag)
         };

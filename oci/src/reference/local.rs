@@ -1,21 +1,21 @@
-//! A reference to an image in files that are no OCI layout: `docker-archive:`, `dir:` and `tar:`.
+//! References to an image in other local files: `docker-archive:`, `dir:` and `tar:`.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::ReferenceError;
-use super::layout::{Version, split_version};
+use super::layout::{TagOrDigest, split_tag_or_digest};
 use crate::digest::Digest;
 
-/// An image in files on this machine, other than an OCI layout.
+/// An image in files on this machine that are not an OCI layout.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LocalReference {
     pub(crate) transport: Transport,
     pub(crate) path: PathBuf,
-    pub(crate) choice: Option<Choice>,
+    pub(crate) selector: Option<ImageSelector>,
 }
 
-/// The form of the files, with the names that skopeo and podman have for them.
+/// The format of the files, named as skopeo and podman name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Transport {
     /// `docker-archive:<file>`
@@ -26,9 +26,9 @@ pub(crate) enum Transport {
     Tarball,
 }
 
-/// Which of the images in the files, or what it must be.
+/// Selects an image in the files, or pins it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) enum Choice {
+pub(crate) enum ImageSelector {
     Digest(Digest),
     Tag(String),
     /// Position in the archive, from 0.
@@ -36,8 +36,10 @@ pub(crate) enum Choice {
 }
 
 impl Transport {
+    /// All transports of this kind.
     pub(super) const ALL: [Self; 3] = [Self::DockerArchive, Self::Directory, Self::Tarball];
 
+    /// Returns the text before the colon.
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::DockerArchive => "docker-archive",
@@ -48,36 +50,36 @@ impl Transport {
 }
 
 impl LocalReference {
-    /// Reads what follows the transport and its colon.
+    /// Parses the text after the transport and its colon.
     pub(super) fn parse(transport: Transport, text: &str) -> Result<Self, ReferenceError> {
-        let (path, version) = match transport {
-            Transport::DockerArchive => split_version(text, Path::is_file)?,
-            // All of it is the path, but for a digest.
-            _ => split_version(text, |path| path == Path::new(text))?,
+        let (path, tag_or_digest) = match transport {
+            Transport::DockerArchive => split_tag_or_digest(text, Path::is_file)?,
+            // The whole text is the path, except for a digest.
+            _ => split_tag_or_digest(text, |path| path == Path::new(text))?,
         };
         if path.is_empty() {
             return Err(ReferenceError::NoPath {
                 transport: transport.name(),
             });
         }
-        let choice = version.map(|version| match version {
-            Version::Digest(digest) => Choice::Digest(digest),
-            Version::Tag(tag) => match tag.strip_prefix('@').map(str::parse) {
-                Some(Ok(index)) => Choice::Index(index),
-                _ => Choice::Tag(tag),
+        let selector = tag_or_digest.map(|tag_or_digest| match tag_or_digest {
+            TagOrDigest::Digest(digest) => ImageSelector::Digest(digest),
+            TagOrDigest::Tag(tag) => match tag.strip_prefix('@').map(str::parse) {
+                Some(Ok(index)) => ImageSelector::Index(index),
+                _ => ImageSelector::Tag(tag),
             },
         });
         Ok(Self {
             transport,
             path: path.into(),
-            choice,
+            selector,
         })
     }
 
-    /// The same files, pinned to `digest`.
+    /// Returns a reference to the same files, pinned to `digest`.
     pub(crate) fn pinned(&self, digest: &Digest) -> Self {
         Self {
-            choice: Some(Choice::Digest(digest.clone())),
+            selector: Some(ImageSelector::Digest(digest.clone())),
             ..self.clone()
         }
     }
@@ -86,15 +88,15 @@ impl LocalReference {
 impl fmt::Display for LocalReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.transport.name(), self.path.display())?;
-        match &self.choice {
-            Some(choice @ Choice::Digest(_)) => write!(f, "{choice}"),
-            Some(choice) => write!(f, ":{choice}"),
+        match &self.selector {
+            Some(selector @ ImageSelector::Digest(_)) => write!(f, "{selector}"),
+            Some(selector) => write!(f, ":{selector}"),
             None => Ok(()),
         }
     }
 }
 
-impl fmt::Display for Choice {
+impl fmt::Display for ImageSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Digest(digest) => write!(f, "@{digest}"),
@@ -112,7 +114,7 @@ mod tests {
     const DIGEST: &str = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
     #[test]
-    fn references_come_back() {
+    fn references_display_as_they_are_parsed() {
         for text in [
             "docker-archive:/x.tar",
             "docker-archive:x.tar:debian:12",

@@ -1,19 +1,21 @@
-//! A reference to an image in a registry: the grammar of distribution-spec, "Pulling manifests", with Docker's defaults.
+//! References to an image in a registry: the grammar of distribution-spec, "Pulling manifests",
+//! with Docker's defaults.
 
 use std::fmt;
 use std::net::Ipv6Addr;
 
-use super::{ReferenceError, is_transport};
+use super::{ReferenceError, is_transport_name};
 use crate::digest::Digest;
 
-/// The longest repository name that Docker and registries accept, in bytes.
+/// Limit in bytes on a repository name, in Docker and registries.
 pub(super) const MAX_REPOSITORY_LEN: usize = 255;
 
-/// Docker Hub in canonical references. Its API is at another host, and `docker login` knows it by a
-/// third.
+/// Docker Hub in canonical references. Its API has another host, and `docker login` stores its
+/// credentials under a third.
 const DOCKER_HUB: &str = "docker.io";
 
-/// An image in a registry. A digest decides; a tag beside it only informs, as with Docker.
+/// An image in a registry. A digest takes precedence over a tag, which then only informs, as in
+/// Docker.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RegistryReference {
     /// Host with or without port, in lower case; `docker.io` for Docker Hub.
@@ -24,6 +26,7 @@ pub struct RegistryReference {
 }
 
 impl RegistryReference {
+    /// Parses a reference without a transport. Without tag and digest, the tag is `latest`.
     pub(crate) fn parse(text: &str) -> Result<Self, ReferenceError> {
         let (name, digest) = match text.split_once('@') {
             Some((name, digest)) => (name, Some(digest.parse()?)),
@@ -34,7 +37,7 @@ impl RegistryReference {
             _ => (name, None),
         };
         let (registry, repository) = match path.split_once('/') {
-            Some((host, repository)) if is_host(host) => (canonical(host), repository.to_owned()),
+            Some((host, repository)) if is_host(host) => (canonical_host(host), repository.to_owned()),
             _ => (DOCKER_HUB.to_owned(), path.to_owned()),
         };
         check_host(&registry)?;
@@ -60,8 +63,9 @@ impl RegistryReference {
     }
 }
 
-/// Returns the one name of a registry: in lower case, and `docker.io` for every name of Docker Hub.
-pub(crate) fn canonical(host: &str) -> String {
+/// Returns the canonical name of a registry: lower case, and `docker.io` for every name of Docker
+/// Hub.
+pub(crate) fn canonical_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     match host.as_str() {
         "index.docker.io" | "registry-1.docker.io" => DOCKER_HUB.to_owned(),
@@ -79,17 +83,19 @@ pub(crate) fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address: std::net::IpAddr| address.is_loopback())
 }
 
-/// Docker's rule: the first component is a host if it could not be the name of a Docker Hub user.
+/// Returns whether the first component of a name is a host: by Docker's rule, if it could not be
+/// the name of a Docker Hub user.
 pub(crate) fn is_host(component: &str) -> bool {
     component == "localhost" || component.contains(['.', ':'])
 }
 
-/// A registry without its port.
+/// Returns the host of a registry, without its port.
 #[cfg(feature = "registry")]
 pub(crate) fn host_of(registry: &str) -> &str {
     split_port(registry).0
 }
 
+/// Splits a registry into host and port. The colons of an IPv6 address are part of the host.
 fn split_port(registry: &str) -> (&str, Option<&str>) {
     match registry.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -97,6 +103,8 @@ fn split_port(registry: &str) -> (&str, Option<&str>) {
     }
 }
 
+/// Checks that a registry is a host name, an IPv4 address or an IPv6 address in brackets, with an
+/// optional port.
 fn check_host(registry: &str) -> Result<(), ReferenceError> {
     let (host, port) = split_port(registry);
     let is_label = |label: &str| {
@@ -112,7 +120,7 @@ fn check_host(registry: &str) -> Result<(), ReferenceError> {
     };
     let is_port =
         |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok_and(|port| port > 0);
-    if is_in_urls(registry) && (is_ipv6(host) || host.split('.').all(is_label)) && port.is_none_or(is_port) {
+    if fits_in_url(registry) && (is_ipv6(host) || host.split('.').all(is_label)) && port.is_none_or(is_port) {
         return Ok(());
     }
     Err(ReferenceError::InvalidRegistry {
@@ -120,19 +128,20 @@ fn check_host(registry: &str) -> Result<(), ReferenceError> {
     })
 }
 
-/// Returns whether a URL can name a registry, which excludes `1.2.3.256` and `xn--a`.
+/// Returns whether a URL can contain the registry, which excludes `1.2.3.256` and `xn--a`.
 #[cfg(feature = "registry")]
-fn is_in_urls(registry: &str) -> bool {
+fn fits_in_url(registry: &str) -> bool {
     reqwest::Url::parse(&format!("https://{registry}")).is_ok()
 }
 
-/// Leaves open what only matters to those who send requests.
+/// Accepts any registry: only requests need URLs.
 #[cfg(not(feature = "registry"))]
-fn is_in_urls(_: &str) -> bool {
+fn fits_in_url(_: &str) -> bool {
     true
 }
 
-/// The grammar of distribution-spec, "Pulling manifests": runs of `[a-z0-9]` joined by `.`, `_`, `__` or hyphens.
+/// Checks a repository name by the grammar of distribution-spec, "Pulling manifests": runs of
+/// `[a-z0-9]` joined by `.`, `_`, `__` or hyphens.
 fn check_repository(repository: &str) -> Result<(), ReferenceError> {
     if repository.len() > MAX_REPOSITORY_LEN {
         return Err(ReferenceError::RepositoryTooLong { len: repository.len() });
@@ -158,6 +167,7 @@ fn check_repository(repository: &str) -> Result<(), ReferenceError> {
     })
 }
 
+/// Returns whether a text is a valid tag.
 fn is_tag(tag: &str) -> bool {
     let is_word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     tag.len() <= 128
@@ -170,7 +180,7 @@ impl fmt::Display for RegistryReference {
         if self
             .registry
             .split_once(':')
-            .is_some_and(|(host, _)| is_transport(host))
+            .is_some_and(|(host, _)| is_transport_name(host))
         {
             f.write_str("docker://")?;
         }
@@ -192,7 +202,7 @@ mod tests {
     use crate::Reference;
 
     #[test]
-    fn a_host_with_the_name_of_a_transport_stays_a_host() {
+    fn host_with_the_name_of_a_transport_stays_a_host() {
         for (text, canonical) in [
             ("docker://oci:1/n", "docker://oci:1/n:latest"),
             ("ocI:1/n", "docker://oci:1/n:latest"),
@@ -210,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn only_this_machine_is_loopback() {
+    fn loopback_hosts_are_recognized() {
         let is_loopback = |text| is_loopback(host_of(&RegistryReference::parse(text).unwrap().registry));
         for text in [
             "localhost/a",

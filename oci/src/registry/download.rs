@@ -14,7 +14,7 @@ use super::http::Http;
 use super::retry::Retries;
 use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
 use crate::digest::{Digest, DigestError};
-use crate::progress::{LayerReporter, Reporter, WaitReason, Waiting};
+use crate::progress::{LayerReporter, Reporter, WaitGuard, WaitReason};
 use crate::{BlobRef, ImageError};
 use layer::cancel::{Cancel, Cancelled};
 
@@ -145,7 +145,7 @@ impl Download {
 
     fn set(&self, phase: Phase) {
         if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
-            progress.downloaded(*len);
+            progress.set_downloaded(*len);
         }
         *self.lock() = phase;
         self.changed.notify_all();
@@ -287,7 +287,7 @@ struct LockWait {
     active: Instant,
     looked: Instant,
     /// Set once the user knows of the wait.
-    shown: Option<Waiting>,
+    shown: Option<WaitGuard>,
 }
 
 impl LockWait {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::proxies::ProxyRefusal;
 use super::redirect::Redirects;
 use super::tls::TlsError;
-use crate::helper::Helper;
+use crate::credential_helper::CredentialHelper;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// A registry that does not give what it was asked for.
@@ -136,7 +136,7 @@ pub enum RegistryError {
         /// [`RegistryOptions::credentials`](crate::RegistryOptions::credentials).
         credentials: Option<PathBuf>,
         /// The helper that would have had to be asked for some.
-        helper: Option<Box<Helper>>,
+        helper: Option<Box<CredentialHelper>>,
         /// Words of the registry about it; may be empty.
         problem: String,
     },
@@ -479,7 +479,7 @@ fn unauthorized(
     registry: &str,
     repository: &str,
     credentials: Option<&Path>,
-    helper: Option<&Helper>,
+    helper: Option<&CredentialHelper>,
     problem: &str,
 ) -> String {
     let problem = colon(problem);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tracing::debug;
 
 use crate::auth::{AuthError, AuthFiles, Credentials, Found};
-use crate::helper::Helper;
+use crate::credential_helper::CredentialHelper;
 use crate::reference::RegistryReference;
 
 /// How to speak to registries: with which credentials, and how they prove who they are.
@@ -45,7 +45,7 @@ impl RegistryOptions {
             Some((_, file)) if file.as_os_str().is_empty() => debug!(registry, "has credentials of the caller"),
             Some((_, file)) => debug!(registry, file = %file.display(), "has credentials"),
         }
-        if let Some(Helper { name, file }) = found.helper.as_ref().filter(|_| found.credentials.is_none()) {
+        if let Some(CredentialHelper { name, file }) = found.helper.as_ref().filter(|_| found.credentials.is_none()) {
             debug!(registry, name, file = %file.display(), "asks no credential helper");
         }
         Ok(found)

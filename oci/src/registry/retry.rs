@@ -169,7 +169,7 @@ mod tests {
             at,
             number: 3,
             of: 5,
-        } = waits[0].awaited()
+        } = waits[0].reason()
         else {
             panic!("{waits:?}")
         };
@@ -197,7 +197,7 @@ mod tests {
             sleep(AFTER * 3).await;
             let waits = progress.waits();
             let (host, since) = (host(), asked.since());
-            assert_eq!(waits[0].awaited(), &WaitReason::Answer { host, since });
+            assert_eq!(waits[0].reason(), &WaitReason::Answer { host, since });
             asked.hear();
             sleep(AFTER * 3).await;
             assert_ne!(progress.waits(), waits);

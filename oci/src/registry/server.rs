@@ -16,8 +16,8 @@ use super::proxies::Proxies;
 use super::redirect::Redirects;
 use super::secrets::SentSecrets;
 use super::{RegistryError, TlsError};
-use crate::helper::Helper;
-use crate::reference::canonical;
+use crate::credential_helper::CredentialHelper;
+use crate::reference::canonical_host;
 
 /// Where Docker Hub is.
 pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
@@ -45,7 +45,7 @@ pub(super) struct Server {
     pub(super) repository: String,
     /// The file with the credentials.
     pub(super) credentials: Option<PathBuf>,
-    pub(super) helper: Option<Helper>,
+    pub(super) helper: Option<CredentialHelper>,
     /// The way to it, and to servers that it refers to.
     pub(super) proxies: Proxies,
     /// Secrets that it may repeat.
@@ -198,7 +198,7 @@ impl Server {
     /// have.
     pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
         self.blamed(RegistryError::NotFound {
-            registry: canonical(&self.name),
+            registry: canonical_host(&self.name),
             repository: repository.to_owned(),
             path: path.to_owned(),
             problem,
@@ -209,7 +209,7 @@ impl Server {
     /// knows. `challenge` is what it says of the ways.
     pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
         RegistryError::NoChallenge {
-            registry: canonical(&self.name),
+            registry: canonical_host(&self.name),
             challenge: self.shown(challenge),
         }
     }
@@ -254,7 +254,7 @@ impl Server {
 
     pub(super) fn unauthorized(&self, problem: String) -> RegistryError {
         RegistryError::Unauthorized {
-            registry: canonical(&self.name),
+            registry: canonical_host(&self.name),
             repository: self.repository.clone(),
             credentials: self.credentials.clone(),
             helper: self.helper.clone().map(Box::new),

@@ -1,17 +1,17 @@
-//! Stands in for images in registries where they are left out: opening one is an error.
+//! Replaces `remote.rs` without the feature `registry`: opening an image in a registry is an error.
 
-use crate::blob::Bytes;
+use crate::blob::BlobBytes;
 use crate::blobs::BlobStore;
+use crate::credential_helper::CredentialHelper;
 use crate::digest::Digest;
-use crate::helper::Helper;
 use crate::progress::Reporter;
 use crate::reference::RegistryReference;
-use crate::{BlobRef, Fetched, ImageError, Layer, SourceOptions};
+use crate::{BlobRef, ImageError, Layer, RawDocument, SourceOptions};
 
-/// A registry, of which there is none.
-pub(super) enum Remote {}
+/// A type without values, in place of an image in a registry.
+pub(super) enum RemoteImage {}
 
-impl Remote {
+impl RemoteImage {
     pub(super) fn open(reference: &RegistryReference, _: &SourceOptions, _: &Reporter) -> Result<Self, ImageError> {
         Err(ImageError::NoRegistries {
             registry: reference.registry.clone(),
@@ -22,7 +22,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn helper(&self) -> Option<&Helper> {
+    pub(super) fn credential_helper(&self) -> Option<&CredentialHelper> {
         match *self {}
     }
 
@@ -34,7 +34,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn root(&self) -> Result<Fetched, ImageError> {
+    pub(super) fn root_document(&self) -> Result<RawDocument, ImageError> {
         match *self {}
     }
 
@@ -50,7 +50,7 @@ impl Remote {
         match *self {}
     }
 
-    pub(super) fn blob(&self, _: &Layer, _: &Reporter) -> Result<Bytes, ImageError> {
+    pub(super) fn blob(&self, _: &Layer, _: &Reporter) -> Result<BlobBytes, ImageError> {
         match *self {}
     }
 
@@ -68,7 +68,7 @@ mod tests {
     use layer::failure::{ErrorKind, Failure};
 
     #[test]
-    fn without_registries_layouts_are_read_and_registries_are_unsupported() {
+    fn layouts_are_read_and_registries_are_unsupported() {
         let options = SourceOptions::new("unused");
         let open = |reference: &str| Source::open(&Reference::parse(reference).unwrap(), &options);
 
@@ -84,7 +84,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert_eq!(
             error.to_string(),
-            "cannot speak to localhost:5000: built without registries"
+            "cannot connect to localhost:5000: this program was built without registry support"
         );
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct DiffIdCheck<'a> {
 
 impl<'a> DiffIdCheck<'a> {
     pub(super) fn new(source: &'a Source, layer: &'a Layer) -> Self {
-        let is_blob = layer.digest == layer.diff_id && layer.is_unpacked();
+        let is_blob = layer.digest == layer.diff_id && layer.is_cached_tar();
         Self {
             source,
             layer,
@@ -35,7 +35,7 @@ impl<'a> DiffIdCheck<'a> {
 
 impl TarCheck for DiffIdCheck<'_> {
     fn begin_gzip(&mut self) {
-        self.checksum = (!self.layer.is_unpacked()).then(Checksum::default);
+        self.checksum = (!self.layer.is_cached_tar()).then(Checksum::default);
     }
 
     fn update(&mut self, bytes: &[u8]) {

@@ -52,14 +52,14 @@ impl LayerSource for ImageLayers<'_> {
         let layer = &self.layers[index];
         // A second compression, of an archive that holds the layer, is undone by the decoder too,
         // so that its memory counts.
-        let blob = self.source.blob(layer)?.packed();
+        let blob = self.source.blob(layer)?.into_stored();
         let check = DigestVerifier::new(layer.digest.clone(), Some(layer.size));
         Ok(Box::new(HashedBlob::new(blob, check, self.cancel)))
     }
 
     fn decoder(&self, index: usize, blob: Box<dyn BufRead + Send>) -> Result<OpenTar, LayerFailure> {
         let layer = &self.layers[index];
-        if layer.is_unpacked() {
+        if layer.is_cached_tar() {
             let compression = Compression::from_media_type(&layer.media_type).unwrap_or(Compression::None);
             return Ok((compression, None));
         }
@@ -99,7 +99,7 @@ struct HashedBlob {
 impl HashedBlob {
     fn new(blob: Blob, check: DigestVerifier, cancel: &Cancel) -> Self {
         Self {
-            check: (!blob.is_hashed_elsewhere()).then_some(check),
+            check: (!blob.is_verified_elsewhere()).then_some(check),
             blob: Cancellable::new(blob, cancel),
             failure: None,
         }

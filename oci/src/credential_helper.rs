@@ -1,16 +1,18 @@
-//! Credential helpers: programs that hold credentials for others, and that are never executed here.
+//! Credential helpers, which credentials files name and this crate never executes.
 
 use std::fmt;
 use std::path::PathBuf;
 
-/// A credential helper that a file names: a program, which is never executed here.
+/// A credential helper that a credentials file names: a program `docker-credential-<name>`, which
+/// is never executed.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Helper {
+pub struct CredentialHelper {
     pub(super) name: String,
+    /// The credentials file that names it.
     pub(super) file: PathBuf,
 }
 
-impl fmt::Display for Helper {
+impl fmt::Display for CredentialHelper {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { name, file } = self;
         write!(
