@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::reference::{self, RegistryReference};
 use crate::helper::Helper;
-use crate::host::{Access, Directory, Untrusted, end_holder, kind_of};
+use crate::host::{Access, Directory, Untrusted, end_lock_holder_hint, io_error_kind};
 use entry::{Entry, InvalidEntry, TOKEN_USER};
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
@@ -42,7 +42,7 @@ pub struct AuthFiles {
 impl AuthFiles {
     /// The files of a user: the one that `REGISTRY_AUTH_FILE` names, and `.microagent/auth.json` in the home directory.
     #[must_use]
-    pub fn of_user(home: Option<&Path>) -> Self {
+    pub fn for_user(home: Option<&Path>) -> Self {
         let named = std::env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty());
         Self {
             named: named.map(PathBuf::from),
@@ -52,7 +52,7 @@ impl AuthFiles {
 
     /// The file that a login is kept in; none where nobody named one and there is no home directory.
     #[must_use]
-    pub fn to_change(&self) -> Option<AuthFile> {
+    pub fn login_file(&self) -> Option<AuthFile> {
         self.files().into_iter().next()
     }
 
@@ -60,14 +60,14 @@ impl AuthFiles {
     #[must_use]
     pub fn files(&self) -> Vec<AuthFile> {
         let named = self.named.clone().map(AuthFile::new);
-        let default = self.default.clone().map(AuthFile::of_this_user);
+        let default = self.default.clone().map(AuthFile::private);
         named.into_iter().chain(default).collect()
     }
 
     /// The credentials for a repository.
-    pub(super) fn find(&self, image: &RegistryReference) -> Result<Found, AuthError> {
-        let mut found = Found::default();
-        for (path, access) in [(&self.named, Access::ReadAny), (&self.default, Access::Read)] {
+    pub(super) fn find(&self, image: &RegistryReference) -> Result<FoundCredentials, AuthError> {
+        let mut found = FoundCredentials::default();
+        for (path, access) in [(&self.named, Access::ReadAnyOwner), (&self.default, Access::Read)] {
             let Some(path) = path else { continue };
             let file = match read(path, access) {
                 Err(AuthError::Read { source, .. })
@@ -89,9 +89,9 @@ impl AuthFiles {
 
 /// What the files say of a repository.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct FoundCredentials {
     /// Credentials, and the file that has them; an empty path of those that no file has.
-    pub(super) credentials: Option<(Means, PathBuf)>,
+    pub(super) credentials: Option<(AuthMethod, PathBuf)>,
     /// A helper that would have to be asked.
     pub(super) helper: Option<Helper>,
 }
@@ -131,18 +131,18 @@ impl Secret {
 /// assert!(!format!("{options:?}").contains("vault"));
 /// ```
 #[derive(Debug, Clone)]
-pub struct Credentials(Means);
+pub struct Credentials(AuthMethod);
 
 /// The means of authentication.
 #[derive(Debug, Clone)]
-pub(super) enum Means {
+pub(super) enum AuthMethod {
     /// User and password, as HTTP Basic sends them: `user:password` in base64.
     Basic(Secret),
     /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
     IdentityToken {
         token: Secret,
-        /// The user and a password, which may be empty, as in [`Means::Basic`].
-        pair: Option<Secret>,
+        /// The user and a password, which may be empty, as in [`AuthMethod::Basic`].
+        basic_auth: Option<Secret>,
     },
     /// A token for the registry itself, which no token server has to be asked for.
     RegistryToken(Secret),
@@ -153,42 +153,42 @@ impl Credentials {
     /// token.
     #[must_use]
     pub fn basic(user: &str, password: &Secret) -> Self {
-        Self(Means::basic(user, password))
+        Self(AuthMethod::basic(user, password))
     }
 
     /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
     #[must_use]
     pub fn identity_token(token: Secret) -> Self {
-        Self(Means::IdentityToken { token, pair: None })
+        Self(AuthMethod::IdentityToken { token, basic_auth: None })
     }
 
     /// A bearer token for the registry itself, which no token server has to be asked for.
     #[must_use]
     pub fn registry_token(token: Secret) -> Self {
-        Self(Means::RegistryToken(token))
+        Self(AuthMethod::RegistryToken(token))
     }
 
-    pub(super) fn means(&self) -> &Means {
+    pub(super) fn method(&self) -> &AuthMethod {
         &self.0
     }
 }
 
-impl Means {
+impl AuthMethod {
     /// User and password; an identity token, if the user is the one that marks it as that in files
     /// too.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
         if user == TOKEN_USER {
             let token = password.clone();
-            return Self::IdentityToken { token, pair: None };
+            return Self::IdentityToken { token, basic_auth: None };
         }
         Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
     }
 
     /// Returns `user:password` in base64; `None` without a password.
-    pub(super) fn pair(&self) -> Option<Secret> {
+    pub(super) fn basic_auth(&self) -> Option<Secret> {
         match self {
             Self::Basic(pair) => Some(pair.clone()),
-            Self::IdentityToken { pair: Some(pair), .. } => {
+            Self::IdentityToken { basic_auth: Some(pair), .. } => {
                 let decoded = STANDARD.decode(pair.reveal()).ok()?;
                 Some(pair.clone()).filter(|_| !decoded.ends_with(b":"))
             }
@@ -198,11 +198,11 @@ impl Means {
 
     /// Returns `user:password` in base64, where an identity token stands in for the password;
     /// `None` for a registry token, which has no user.
-    pub(super) fn pair_with_token(&self) -> Option<Secret> {
-        let Self::IdentityToken { token, pair } = self else {
-            return self.pair();
+    pub(super) fn basic_auth_with_token(&self) -> Option<Secret> {
+        let Self::IdentityToken { token, basic_auth } = self else {
+            return self.basic_auth();
         };
-        let pair = pair.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
+        let pair = basic_auth.as_ref().and_then(|pair| STANDARD.decode(pair.reveal()).ok());
         let pair = pair.unwrap_or_default();
         let user = pair.split(|byte| *byte == b':').next().unwrap_or_default();
         let user = if user.is_empty() { TOKEN_USER.as_bytes() } else { user };
@@ -211,13 +211,13 @@ impl Means {
     }
 }
 
-fn read(path: &Path, access: Access) -> Result<Content, AuthError> {
-    let (directory, name) = Directory::of_file(path, false).map_err(|source| AuthError::read(path, source))?;
-    parse(&read_in(&directory, &name, access, path)?, path)
+fn read(path: &Path, access: Access) -> Result<FileContent, AuthError> {
+    let (directory, name) = Directory::containing(path, false).map_err(|source| AuthError::read(path, source))?;
+    parse(&read_bytes(&directory, &name, access, path)?, path)
 }
 
 /// Reads a file of a directory; its path is for messages.
-fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
+fn read_bytes(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
     let failed = |source| AuthError::read(path, source);
     let file = directory.open_file(name, access).map_err(failed)?;
     let mut content = Vec::new();
@@ -230,7 +230,7 @@ fn read_in(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> 
 }
 
 /// What the JSON of a file says; its path is for messages.
-pub(super) fn parse(json: &[u8], path: &Path) -> Result<Content, AuthError> {
+pub(super) fn parse(json: &[u8], path: &Path) -> Result<FileContent, AuthError> {
     from_json(json, path)
 }
 
@@ -260,7 +260,7 @@ where
 }
 
 /// From `host/namespace/repository` up to `host`.
-fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
+fn lookup_keys(image: &RegistryReference) -> impl Iterator<Item = String> {
     let whole = format!("{}/{}", image.registry, image.repository);
     std::iter::successors(Some(whole), |key| {
         key.rsplit_once('/').map(|(parent, _)| parent.to_owned())
@@ -272,9 +272,9 @@ fn keys(image: &RegistryReference) -> impl Iterator<Item = String> {
 ///
 /// Tools write `Host`, `host/`, `host/v2/` and `https://host/v2/`, `docker login` writes
 /// `https://index.docker.io/v1/`. A URL always means the whole registry.
-fn meaning(key: &str) -> String {
-    let url = without_scheme(key);
-    let (host, path) = split_api(url.unwrap_or(key));
+fn canonical_key(key: &str) -> String {
+    let url = strip_http_scheme(key);
+    let (host, path) = split_api_path(url.unwrap_or(key));
     let host = reference::canonical(host);
     match path {
         path if path.is_empty() || url.is_some() => host,
@@ -283,14 +283,14 @@ fn meaning(key: &str) -> String {
 }
 
 /// Returns what follows `http://` or `https://`.
-fn without_scheme(text: &str) -> Option<&str> {
+fn strip_http_scheme(text: &str) -> Option<&str> {
     let (scheme, rest) = text.split_once("://")?;
     let is_http = scheme.eq_ignore_ascii_case("https") || scheme.eq_ignore_ascii_case("http");
     is_http.then_some(rest)
 }
 
 /// Splits a host from the path behind it, which is empty if it is that of the registry's API.
-fn split_api(name: &str) -> (&str, &str) {
+fn split_api_path(name: &str) -> (&str, &str) {
     let (host, path) = name.split_once('/').unwrap_or((name, ""));
     match path.trim_end_matches('/') {
         "v1" | "v2" => (host, ""),
@@ -301,15 +301,15 @@ fn split_api(name: &str) -> (&str, &str) {
 /// Returns what a file has for an image, from the most specific to the least
 /// (containers-auth.json(5)). Of keys with the same meaning, the canonical one comes first, and the
 /// others in order.
-fn matches<'file>(
+fn matching_entries<'file>(
     entries: &'file BTreeMap<String, Value>,
     image: &RegistryReference,
 ) -> impl Iterator<Item = (&'file str, &'file Value)> {
     let meanings: Vec<_> = entries
         .iter()
-        .map(|(key, value)| (meaning(key), key.as_str(), value))
+        .map(|(key, value)| (canonical_key(key), key.as_str(), value))
         .collect();
-    keys(image).flat_map(move |wanted| {
+    lookup_keys(image).flat_map(move |wanted| {
         let same = meanings.iter().filter(|(meaning, ..)| *meaning == wanted);
         let mut same: Vec<_> = same.map(|(_, key, value)| (*key, *value)).collect();
         same.sort_by_key(|(key, _)| *key != wanted);
@@ -320,7 +320,7 @@ fn matches<'file>(
 /// What is of interest in a file.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Content {
+pub(super) struct FileContent {
     #[serde(default, deserialize_with = "null_is_default")]
     auths: BTreeMap<String, Value>,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -332,11 +332,11 @@ pub(super) struct Content {
     _others: IgnoredAny,
 }
 
-impl Content {
+impl FileContent {
     /// The credentials for the repository, or for the nearest of what it is part of. An entry
     /// without any hides no other one.
-    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<Means>, AuthError> {
-        for (key, value) in matches(&self.auths, image) {
+    pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<AuthMethod>, AuthError> {
+        for (key, value) in matching_entries(&self.auths, image) {
             let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
                 path: file.to_owned(),
                 key: key.to_owned(),
@@ -350,7 +350,7 @@ impl Content {
 
     /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
     pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
-        let own = matches(&self.cred_helpers, image).map(|(_, name)| name);
+        let own = matching_entries(&self.cred_helpers, image).map(|(_, name)| name);
         let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
         names.find(|name| !name.is_empty()).map(|name| Helper {
             name: name.to_owned(),
@@ -439,7 +439,7 @@ pub enum AuthError {
 impl AuthError {
     fn read(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Read { path, source },
         }
@@ -447,7 +447,7 @@ impl AuthError {
 
     fn write(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
         }
@@ -457,7 +457,7 @@ impl AuthError {
 impl Failure for AuthError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => kind_of(source),
+            Self::Read { source, .. } | Self::Write { source, .. } | Self::Refused { source, .. } => io_error_kind(source),
             Self::Json { .. } | Self::Entry { .. } | Self::TooLarge { .. } => ErrorKind::Permanent,
             Self::Held { .. } | Self::Cancelled(_) => ErrorKind::Transient,
         }
@@ -466,8 +466,8 @@ impl Failure for AuthError {
     fn hint(&self) -> Option<Hint> {
         let own = Hint::from("name a file of your own").with(Setting::CredentialsFile);
         match self {
-            Self::Refused { path, source } => Some(Untrusted::of(source)?.hint(path, own)),
-            Self::Held { path, .. } => Some(end_holder(path, own)),
+            Self::Refused { path, source } => Some(Untrusted::from_error(source)?.hint(path, own)),
+            Self::Held { path, .. } => Some(end_lock_holder_hint(path, own)),
             Self::TooLarge { .. } => Some(Hint::from("name a credentials file").with(Setting::CredentialsFile)),
             Self::Cancelled(_) => Some(Hint::again()),
             Self::Read { .. } | Self::Write { .. } | Self::Json { .. } | Self::Entry { .. } => None,
@@ -491,9 +491,9 @@ mod tests {
             panic!("no registry")
         };
         let shown = |credentials| match credentials {
-            Means::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
-            Means::IdentityToken { token, .. } => format!("token {}", token.reveal()),
-            Means::RegistryToken(token) => format!("registry token {}", token.reveal()),
+            AuthMethod::Basic(pair) => String::from_utf8(STANDARD.decode(pair.reveal()).unwrap()).unwrap(),
+            AuthMethod::IdentityToken { token, .. } => format!("token {}", token.reveal()),
+            AuthMethod::RegistryToken(token) => format!("registry token {}", token.reveal()),
         };
         let files = AuthFiles {
             named: Some(file.path().to_owned()),

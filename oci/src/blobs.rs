@@ -22,7 +22,7 @@ mod cache;
 mod download;
 mod error;
 mod incoming;
-mod keep;
+mod tar_cache_writer;
 #[cfg(feature = "registry")]
 mod partial;
 
@@ -38,11 +38,11 @@ use crate::host::{Access, Directory, EntryKind, Untrusted};
 
 pub use cache::{Cache, CacheEntry, CacheReport};
 #[cfg(feature = "registry")]
-pub(super) use download::{Begin, LockActivity};
+pub(super) use download::{WriteTicket, LockActivity};
 pub use error::StoreError;
-pub use keep::TarCacheWriter;
+pub use tar_cache_writer::TarCacheWriter;
 #[cfg(feature = "registry")]
-pub(super) use partial::Partial;
+pub(super) use partial::PartialBlob;
 
 /// A store of blobs in a state directory.
 #[derive(Debug, Clone)]
@@ -55,13 +55,13 @@ pub(super) struct BlobStore {
 
 /// A directory of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Folder {
+enum Subdirectory {
     Blobs(Algorithm),
     Incoming,
     Locks,
 }
 
-impl Folder {
+impl Subdirectory {
     fn name(self) -> &'static str {
         match self {
             Self::Blobs(algorithm) => algorithm.name(),
@@ -80,7 +80,7 @@ impl BlobStore {
     /// [`StoreError::Read`].
     pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::new(state_dir);
-        store.find_blobs()?;
+        store.find_blobs_directory()?;
         Ok(store)
     }
 
@@ -102,40 +102,40 @@ impl BlobStore {
 
     /// Removes a blob, if the store has it.
     pub(super) fn remove(&self, digest: &Digest) -> Result<(), StoreError> {
-        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
-            Some(folder) => remove(&folder, digest.hex()),
+        match self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? {
+            Some(directory) => remove(&directory, digest.hex()),
             None => Ok(()),
         }
     }
 
     /// Path of the lock that a blob is written under.
     pub(super) fn lock_path(&self, digest: &Digest) -> PathBuf {
-        self.folder_path(Folder::Locks).join(lock_name(digest))
+        self.subdirectory_path(Subdirectory::Locks).join(lock_name(digest))
     }
 
     /// Returns whether an entry has the name of a blob.
     fn has_entry(&self, digest: &Digest) -> bool {
-        let folder = self.find_folder(Folder::Blobs(digest.algorithm()));
-        folder.is_ok_and(|folder| folder.is_some_and(|folder| !matches!(folder.kind(digest.hex()), Ok(None))))
+        let directory = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()));
+        directory.is_ok_and(|directory| directory.is_some_and(|directory| !matches!(directory.kind(digest.hex()), Ok(None))))
     }
 
     /// Opens a blob, and returns its size in bytes too, if the store has it.
     fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
-        let Some(folder) = self.find_folder(Folder::Blobs(digest.algorithm()))? else {
+        let Some(directory) = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? else {
             return Ok(None);
         };
         let open = || {
-            let file = folder.open_file(digest.hex(), Access::Read)?;
+            let file = directory.open_file(digest.hex(), Access::Read)?;
             let len = file.metadata()?.len();
             Ok((file, len))
         };
-        found(open()).map_err(|source| StoreError::read(self.path(digest), source))
+        none_if_missing(open()).map_err(|source| StoreError::read(self.path(digest), source))
     }
 
     /// Locks the right to write a blob. None while somebody else has it.
     fn try_lock(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let failed = |source| StoreError::lock(self.lock_path(digest), source);
-        let locks = self.make_folder(Folder::Locks)?;
+        let locks = self.ensure_subdirectory(Subdirectory::Locks)?;
         let file = locks.open_file(lock_name(digest), Access::Create).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
@@ -145,51 +145,51 @@ impl BlobStore {
     }
 
     /// Opens one of its directories, if it is there.
-    fn find_folder(&self, folder: Folder) -> Result<Option<Directory>, StoreError> {
-        let Some(blobs) = self.find_blobs()? else {
+    fn find_subdirectory(&self, directory: Subdirectory) -> Result<Option<Directory>, StoreError> {
+        let Some(blobs) = self.find_blobs_directory()? else {
             return Ok(None);
         };
-        found(blobs.private(folder.name(), false)).map_err(|source| StoreError::read(self.folder_path(folder), source))
+        none_if_missing(blobs.private_subdirectory(directory.name(), false)).map_err(|source| StoreError::read(self.subdirectory_path(directory), source))
     }
 
     /// Opens one of its directories, and makes what is missing on the way there.
-    fn make_folder(&self, folder: Folder) -> Result<Directory, StoreError> {
-        let blobs = match self.find_blobs()? {
+    fn ensure_subdirectory(&self, directory: Subdirectory) -> Result<Directory, StoreError> {
+        let blobs = match self.find_blobs_directory()? {
             Some(blobs) => blobs,
-            None => self.make_blobs()?,
+            None => self.ensure_blobs_directory()?,
         };
         blobs
-            .private(folder.name(), true)
-            .map_err(|source| StoreError::write(self.folder_path(folder), source))
+            .private_subdirectory(directory.name(), true)
+            .map_err(|source| StoreError::write(self.subdirectory_path(directory), source))
     }
 
-    fn find_blobs(&self) -> Result<Option<&Directory>, StoreError> {
+    fn find_blobs_directory(&self) -> Result<Option<&Directory>, StoreError> {
         if let Some(blobs) = self.blobs.get() {
             return Ok(Some(blobs));
         }
         let state = Directory::find_private(&self.state_dir);
         let state = state.map_err(|source| StoreError::read(self.state_dir.clone(), source))?;
         let Some(state) = state else { return Ok(None) };
-        let blobs = found(state.private(BLOBS, false));
+        let blobs = none_if_missing(state.private_subdirectory(BLOBS, false));
         let blobs = blobs.map_err(|source| StoreError::read(self.state_dir.join(BLOBS), source))?;
         Ok(blobs.map(|blobs| self.blobs.get_or_init(|| blobs)))
     }
 
-    fn make_blobs(&self) -> Result<&Directory, StoreError> {
+    fn ensure_blobs_directory(&self) -> Result<&Directory, StoreError> {
         let state = Directory::open_private(&self.state_dir);
         let state = state.map_err(|source| StoreError::write(self.state_dir.clone(), source))?;
-        let blobs = state.private(BLOBS, true);
+        let blobs = state.private_subdirectory(BLOBS, true);
         let blobs = blobs.map_err(|source| StoreError::write(self.state_dir.join(BLOBS), source))?;
         Ok(self.blobs.get_or_init(|| blobs))
     }
 
-    fn folder_path(&self, folder: Folder) -> PathBuf {
-        self.state_dir.join(BLOBS).join(folder.name())
+    fn subdirectory_path(&self, directory: Subdirectory) -> PathBuf {
+        self.state_dir.join(BLOBS).join(directory.name())
     }
 
     /// Path of a blob, for messages.
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.folder_path(Folder::Blobs(digest.algorithm())).join(digest.hex())
+        self.subdirectory_path(Subdirectory::Blobs(digest.algorithm())).join(digest.hex())
     }
 }
 
@@ -211,7 +211,7 @@ fn lock_name(digest: &Digest) -> &str {
 }
 
 /// Turns what is missing into `None`.
-fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -220,29 +220,29 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// Removes a file, if it is there.
-fn remove(folder: &Directory, name: &str) -> Result<(), StoreError> {
-    let removed = found(folder.remove_file(name));
+fn remove(directory: &Directory, name: &str) -> Result<(), StoreError> {
+    let removed = none_if_missing(directory.remove_file(name));
     removed
         .map(drop)
-        .map_err(|source| StoreError::write(folder.path().join(name), source))
+        .map_err(|source| StoreError::write(directory.path().join(name), source))
 }
 
 /// Removes whatever has a name, if that is not a directory with something in it.
-fn remove_entry(folder: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
+fn remove_entry(directory: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
     let name = name.as_ref();
-    let removed = match folder.kind(name)? {
+    let removed = match directory.kind(name)? {
         None => return Ok(()),
-        Some(EntryKind::Directory) => folder.remove_directory(name),
-        Some(_) => folder.remove_file(name),
+        Some(EntryKind::Directory) => directory.remove_directory(name),
+        Some(_) => directory.remove_file(name),
     };
-    found(removed).map(drop)
+    none_if_missing(removed).map(drop)
 }
 
 /// Returns whether no build can open a file, whatever else the system does meanwhile: it is of no
 /// use.
 fn is_unusable(error: &io::Error) -> bool {
     // Windows also refuses what is about to be removed.
-    Untrusted::of(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
+    Untrusted::from_error(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Makes a blob the one that was used last. Where that cannot be, it is only evicted earlier.

@@ -27,12 +27,12 @@ pub use directory::{Access, Directory, parent_of};
 pub use entry::{Entry, EntryKind, Identity};
 pub use new_file::{NewFile, Replace};
 pub use temp_directory::TempDirectory;
-pub use untrusted::{Untrusted, kind_of};
+pub use untrusted::{Untrusted, io_error_kind};
 
 use layer::failure::Hint;
 
 /// Permission bits of any new file, less the umask.
-pub const ANY_FILE: u32 = 0o666;
+pub const DEFAULT_FILE_MODE: u32 = 0o666;
 
 /// Opens a regular file for reading.
 ///
@@ -41,7 +41,7 @@ pub const ANY_FILE: u32 = 0o666;
 /// Those of open(2), and [`Untrusted::NotAFile`] for everything else that a path can lead to.
 pub fn open_file(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    match EntryKind::of(file.metadata()?.file_type()) {
+    match EntryKind::from_file_type(file.metadata()?.file_type()) {
         EntryKind::File => Ok(file),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
@@ -54,7 +54,7 @@ pub fn open_file(path: &Path) -> io::Result<File> {
 /// As [`open_file`].
 pub fn open_disk(path: &Path) -> io::Result<File> {
     let file = open_without_waiting(path)?;
-    match EntryKind::of(file.metadata()?.file_type()) {
+    match EntryKind::from_file_type(file.metadata()?.file_type()) {
         EntryKind::File | EntryKind::BlockDevice => Ok(file),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
@@ -67,7 +67,7 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
     use rustix::fs::{Mode, OFlags, open};
     // Some devices do something when they are opened. The look before spares those that nobody
     // swaps in meanwhile.
-    match EntryKind::of(std::fs::metadata(path)?.file_type()) {
+    match EntryKind::from_file_type(std::fs::metadata(path)?.file_type()) {
         EntryKind::File | EntryKind::BlockDevice => {}
         kind => return Err(Untrusted::NotAFile(kind).into()),
     }
@@ -86,14 +86,14 @@ fn open_without_waiting(path: &Path) -> io::Result<File> {
 
 /// Returns the advice to make the directory of a path.
 #[must_use]
-pub fn make_directory_of(path: &Path) -> Hint {
+pub fn mkdir_hint(path: &Path) -> Hint {
     let directory = path.parent().unwrap_or(path).display();
     format!("make the directory first: mkdir -p {directory}").into()
 }
 
 /// Returns advice on a lock that another process holds. `instead` is the advice to use another
 /// file.
-pub(crate) fn end_holder(lock: &Path, instead: Hint) -> Hint {
+pub(crate) fn end_lock_holder_hint(lock: &Path, instead: Hint) -> Hint {
     let lock = lock.display();
     Hint::from(format!("end the process that holds it (fuser {lock} shows which), or ")).and(instead)
 }

@@ -460,7 +460,7 @@ impl Source {
     #[must_use]
     pub fn cache_tar(&self, layer: &Layer) -> Option<TarCacheWriter> {
         let store = self.unpacked.as_ref().filter(|_| layer.digest != layer.diff_id)?;
-        let keep = TarCacheWriter::begin(store, &layer.diff_id)?;
+        let keep = TarCacheWriter::start(store, &layer.diff_id)?;
         tracing::debug!(layer = %layer.digest, tar = %layer.diff_id, "keeps the tar");
         Some(keep)
     }

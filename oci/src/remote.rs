@@ -69,7 +69,7 @@ impl Remote {
             return Ok(root.clone());
         }
         if let Some(digest) = self.registry.pinned()
-            && let Some(json) = self.store.document(digest, None)?
+            && let Some(json) = self.store.find_document(digest, None)?
         {
             return Ok(Fetched {
                 digest: digest.clone(),
@@ -79,8 +79,8 @@ impl Remote {
             });
         }
         let fetched = self.registry.root()?;
-        if self.store.document(&fetched.digest, None)?.is_none() {
-            self.store.put(&fetched.digest, &fetched.json)?;
+        if self.store.find_document(&fetched.digest, None)?.is_none() {
+            self.store.write_document(&fetched.digest, &fetched.json)?;
         }
         Ok(self.root.get_or_init(|| fetched).clone())
     }
@@ -101,11 +101,11 @@ impl Remote {
         size: u64,
         fetch: impl FnOnce(&Registry, &Digest, u64) -> Result<Vec<u8>, ImageError>,
     ) -> Result<Vec<u8>, ImageError> {
-        if let Some(json) = self.store.document(digest, Some(size))? {
+        if let Some(json) = self.store.find_document(digest, Some(size))? {
             return Ok(json);
         }
         let json = fetch(&self.registry, digest, size)?;
-        self.store.put(digest, &json)?;
+        self.store.write_document(digest, &json)?;
         Ok(json)
     }
 
@@ -118,7 +118,7 @@ impl Remote {
             if downloads.contains_key(&blob.digest) || !seen.insert(&blob.digest) {
                 continue;
             }
-            if self.store.get(&blob.digest, blob.size)?.is_none() {
+            if self.store.find_sized(&blob.digest, blob.size)?.is_none() {
                 missing.push(blob.clone());
             } else {
                 stored.push(blob);
@@ -159,7 +159,7 @@ impl Remote {
         loop {
             let download = self.downloads().get(digest).map(Arc::clone);
             let Some(download) = download else {
-                match self.store.get(digest, layer.size)? {
+                match self.store.find_sized(digest, layer.size)? {
                     Some(file) => return Ok(Bytes::FileRange(FileRange::whole(file, layer.size))),
                     None => self.download(&[layer.blob_ref()], reporter)?,
                 }

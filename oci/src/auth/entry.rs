@@ -6,7 +6,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::{DecodePaddingMode, general_purpose::STANDARD};
 use serde_json::Value;
 
-use super::{Means, Secret};
+use super::{AuthMethod, Secret};
 
 /// Name of the user with which credential helpers of Docker mark a password as an identity token.
 pub(super) const TOKEN_USER: &str = "<token>";
@@ -23,7 +23,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[derive(Default)]
 pub(super) struct Entry {
     /// User and password, which need not be UTF-8.
-    pair: Option<(Vec<u8>, Vec<u8>)>,
+    user_password: Option<(Vec<u8>, Vec<u8>)>,
     identity_token: String,
     registry_token: String,
 }
@@ -67,31 +67,31 @@ impl Entry {
             identity_token = String::from_utf8(password.clone()).map_err(|_| InvalidEntry)?;
         }
         Ok(Self {
-            pair: pair.filter(|pair| !is_token(pair)),
+            user_password: pair.filter(|pair| !is_token(pair)),
             identity_token,
             registry_token,
         })
     }
 
     /// Returns the best credentials in it, as Docker does; `None` for an empty entry.
-    pub(super) fn credentials(self) -> Option<Means> {
-        let pair = self.pair.map(|(user, password)| {
+    pub(super) fn credentials(self) -> Option<AuthMethod> {
+        let basic_auth = self.user_password.map(|(user, password)| {
             let pair = [user, password].join(&b':');
             Secret::new(STANDARD.encode(pair))
         });
         if !self.registry_token.is_empty() {
-            return Some(Means::RegistryToken(Secret::new(self.registry_token)));
+            return Some(AuthMethod::RegistryToken(Secret::new(self.registry_token)));
         }
         if !self.identity_token.is_empty() {
             let token = Secret::new(self.identity_token);
-            return Some(Means::IdentityToken { token, pair });
+            return Some(AuthMethod::IdentityToken { token, basic_auth });
         }
-        pair.map(Means::Basic)
+        basic_auth.map(AuthMethod::Basic)
     }
 
     /// Returns the user, if there is one.
     pub(super) fn user(self) -> Option<String> {
-        let (user, _) = self.pair?;
+        let (user, _) = self.user_password?;
         String::from_utf8(user).ok()
     }
 }
@@ -125,12 +125,12 @@ mod tests {
         let shown = |pair: &Secret| STANDARD.decode(pair.reveal()).unwrap().escape_ascii().to_string();
         let entry = Entry::read(entry).unwrap_or_else(|InvalidEntry| panic!("{entry} is refused"));
         Some(match entry.credentials()? {
-            Means::Basic(pair) => shown(&pair),
-            Means::IdentityToken { token, pair } => {
-                let pair = pair.as_ref().map(shown).unwrap_or_default();
+            AuthMethod::Basic(pair) => shown(&pair),
+            AuthMethod::IdentityToken { token, basic_auth } => {
+                let pair = basic_auth.as_ref().map(shown).unwrap_or_default();
                 format!("identity {} beside {pair}", token.reveal())
             }
-            Means::RegistryToken(token) => format!("registry {}", token.reveal()),
+            AuthMethod::RegistryToken(token) => format!("registry {}", token.reveal()),
         })
     }
 

@@ -12,28 +12,28 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
-use super::{AuthError, Entry, Secret, from_json, meaning, read_in, split_api, without_scheme};
+use super::{AuthError, Entry, Secret, canonical_key, from_json, read_bytes, split_api_path, strip_http_scheme};
 use crate::host::{Access, Directory, Identity, Untrusted};
 use crate::reference::{self, RegistryReference, host_of, is_loopback};
 use layer::cancel::Cancel;
 
 /// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
-const ATTEMPTS: usize = 100;
-const PAUSE: Duration = Duration::from_millis(20);
+const REPLACE_ATTEMPTS: usize = 100;
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
 /// Time for which another process may hold the lock before the user is told, and before this one
 /// gives up.
-const NOTICE: Duration = Duration::from_secs(1);
-const LIMIT: Duration = Duration::from_mins(1);
+const NOTICE_AFTER: Duration = Duration::from_secs(1);
+const MAX_WAIT: Duration = Duration::from_mins(1);
 
 /// What a login is for: a registry, or the repositories in a namespace of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
     /// Host with or without port, in lower case; `docker.io` for Docker Hub.
     pub(crate) registry: String,
-    /// The registry, or the registry and a namespace: what [`meaning`] makes of each key for it.
+    /// The registry, or the registry and a namespace: what [`canonical_key`] makes of each key for it.
     key: String,
-    says_plain_http: bool,
+    plain_http: bool,
 }
 
 impl LoginTarget {
@@ -44,8 +44,8 @@ impl LoginTarget {
     /// The text, if it is neither.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
         let invalid = |why| InvalidLoginTarget::new(text, why);
-        let name = without_scheme(text).or_else(|| text.strip_prefix("docker://"));
-        let (host, namespace) = split_api(name.unwrap_or(text));
+        let name = strip_http_scheme(text).or_else(|| text.strip_prefix("docker://"));
+        let (host, namespace) = split_api_path(name.unwrap_or(text));
         if text.contains('@') {
             return Err(invalid("omit user and password"));
         }
@@ -54,11 +54,11 @@ impl LoginTarget {
         }
         // A name that is no host would be one of Docker Hub's users.
         if !reference::is_host(host) {
-            return Err(invalid(FORM));
+            return Err(invalid(EXPECTED_FORM));
         }
         let repository = if namespace.is_empty() { "a/b" } else { namespace };
         let reference = RegistryReference::parse(&format!("{host}/{repository}@{ANY_DIGEST}"));
-        let registry = reference.map_err(|_| invalid(FORM))?.registry;
+        let registry = reference.map_err(|_| invalid(EXPECTED_FORM))?.registry;
         let key = match namespace {
             "" => registry.clone(),
             namespace => format!("{registry}/{namespace}"),
@@ -67,7 +67,7 @@ impl LoginTarget {
             .split_once("://")
             .is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("http"));
         Ok(Self {
-            says_plain_http: is_plain && !is_loopback(host_of(&registry)),
+            plain_http: is_plain && !is_loopback(host_of(&registry)),
             registry,
             key,
         })
@@ -82,20 +82,20 @@ impl LoginTarget {
     /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to
     /// it unless they are told otherwise too.
     #[must_use]
-    pub fn says_plain_http(&self) -> bool {
-        self.says_plain_http
+    pub fn is_plain_http(&self) -> bool {
+        self.plain_http
     }
 
     /// Whether an entry of a credentials file is for this, in whatever style.
-    fn is(&self, key: &str) -> bool {
-        meaning(key) == self.key
+    fn matches(&self, key: &str) -> bool {
+        canonical_key(key) == self.key
     }
 }
 
 /// So that a port is not taken for a tag.
 const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
-const FORM: &str = "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
+const EXPECTED_FORM: &str = "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
 
 /// A text that names no registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -151,8 +151,8 @@ pub struct AuthFile {
 struct LockWait {
     cancel: Cancel,
     notify: fn(&Path),
-    notice: Duration,
-    limit: Duration,
+    notice_after: Duration,
+    max_wait: Duration,
 }
 
 impl AuthFile {
@@ -162,15 +162,15 @@ impl AuthFile {
         let wait = LockWait {
             cancel: Cancel::new(),
             notify: |_| {},
-            notice: NOTICE,
-            limit: LIMIT,
+            notice_after: NOTICE_AFTER,
+            max_wait: MAX_WAIT,
         };
-        let access = Access::ReadAny;
+        let access = Access::ReadAnyOwner;
         Self { path, access, wait }
     }
 
     /// The same of this user or root, which no other user can change.
-    pub(super) fn of_this_user(path: PathBuf) -> Self {
+    pub(super) fn private(path: PathBuf) -> Self {
         Self {
             access: Access::Read,
             ..Self::new(path)
@@ -181,7 +181,7 @@ impl AuthFile {
     /// call `notify` with the lock's path after a second of waiting. Without this, it only gives up
     /// after a minute.
     #[must_use]
-    pub fn while_locked(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
+    pub fn with_lock_wait(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
         self.wait.cancel = cancel.clone();
         self.wait.notify = notify;
         self
@@ -206,7 +206,7 @@ impl AuthFile {
         let content = read(&directory, &name, self.access, &self.path)?;
         let auths = match content.get("auths") {
             None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(auths) => auths.as_object().ok_or_else(|| malformed(&self.path))?,
+            Some(auths) => auths.as_object().ok_or_else(|| auths_not_an_object(&self.path))?,
         };
         let login = |(registry, entry): (&String, &Value)| Login {
             auth_file: self.path.clone(),
@@ -227,7 +227,7 @@ impl AuthFile {
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
         self.change(|auths| {
-            auths.retain(|key, _| !target.is(key));
+            auths.retain(|key, _| !target.matches(key));
             auths.insert(target.key.clone(), json!({"auth": auth}));
             true
         })
@@ -246,7 +246,7 @@ impl AuthFile {
         }
         self.change(|auths| {
             let before = auths.len();
-            auths.retain(|key, _| !target.is(key));
+            auths.retain(|key, _| !target.matches(key));
             auths.len() < before
         })
     }
@@ -255,7 +255,7 @@ impl AuthFile {
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, AuthError> {
         let failed = |source| AuthError::write(&self.path, source);
         // What a link leads to is changed, and not the link.
-        let (directory, name) = Directory::of_file(&self.path, true).map_err(failed)?;
+        let (directory, name) = Directory::containing(&self.path, true).map_err(failed)?;
         let path = directory.path().join(&name);
         let _lock = self.wait.lock(&directory, &name)?;
         let mut content = read(&directory, &name, Access::Read, &path)?;
@@ -268,7 +268,7 @@ impl AuthFile {
                 *auths = empty.into();
                 did
             }
-            _ => return Err(malformed(&path)),
+            _ => return Err(auths_not_an_object(&path)),
         };
         if did {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
@@ -280,7 +280,7 @@ impl AuthFile {
 
     /// Opens its directory, if there is one, and returns its name there.
     fn find(&self) -> Result<Option<(Directory, OsString)>, AuthError> {
-        match Directory::of_file(&self.path, false) {
+        match Directory::containing(&self.path, false) {
             Ok(found) => Ok(Some(found)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(AuthError::read(&self.path, source)),
@@ -298,7 +298,7 @@ impl LockWait {
         let failed = |source| AuthError::write(&path, source);
         let file = directory.open_file(&name, Access::Create).map_err(failed)?;
         let begun = Instant::now();
-        let mut is_told = false;
+        let mut notified = false;
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -306,27 +306,27 @@ impl LockWait {
                 Err(TryLockError::Error(source)) => return Err(failed(source)),
             }
             let waited = begun.elapsed();
-            if waited >= self.limit {
+            if waited >= self.max_wait {
                 return Err(AuthError::Held { path, waited });
             }
-            if waited >= self.notice && !is_told {
-                is_told = true;
+            if waited >= self.notice_after && !notified {
+                notified = true;
                 (self.notify)(&path);
             }
-            self.cancel.wait_timeout(PAUSE)?;
+            self.cancel.wait_timeout(RETRY_PAUSE)?;
         }
     }
 }
 
 fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Map<String, Value>, AuthError> {
-    match read_in(directory, name, access, path) {
+    match read_bytes(directory, name, access, path) {
         Err(AuthError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Map::new()),
         json => from_json(&json?, path),
     }
 }
 
 /// The error of a file whose entries are not in an object.
-fn malformed(path: &Path) -> AuthError {
+fn auths_not_an_object(path: &Path) -> AuthError {
     AuthError::Json {
         path: path.to_owned(),
         line: 1,
@@ -336,7 +336,7 @@ fn malformed(path: &Path) -> AuthError {
 
 /// Puts a file, which only its owner can read, in the place of another.
 fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()> {
-    let (hidden, mut file) = directory.create_hidden(0o600)?;
+    let (hidden, mut file) = directory.create_hidden_file(0o600)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     let replaced = written.and_then(|()| rename(directory, &hidden, name));
     if replaced.is_err() {
@@ -345,7 +345,7 @@ fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()
     }
     replaced?;
     // In a directory of another user, something else may have had the hidden name by then.
-    if !directory.is(name, Identity::of(&file)?)? {
+    if !directory.entry_is(name, Identity::of(&file)?)? {
         return Err(Untrusted::Replaced.into());
     }
     Ok(())
@@ -354,9 +354,9 @@ fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()
 /// Windows refuses to replace a file that somebody has open, if only to read it: they are soon
 /// done.
 fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
-    for _ in 1..ATTEMPTS {
+    for _ in 1..REPLACE_ATTEMPTS {
         match directory.rename(hidden, directory, name) {
-            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(PAUSE),
+            Err(error) if cfg!(windows) && error.kind() == io::ErrorKind::PermissionDenied => thread::sleep(RETRY_PAUSE),
             result => return result,
         }
     }
@@ -451,7 +451,7 @@ mod tests {
             ("http://localhost:5000", false),
             ("http://127.0.0.1:5000", false),
         ] {
-            assert_eq!(target(text).says_plain_http(), is_plain, "{text}");
+            assert_eq!(target(text).is_plain_http(), is_plain, "{text}");
         }
     }
 
@@ -643,7 +643,7 @@ mod tests {
         let lock = directory.path().join("auth.json.lock");
         let held = File::options().write(true).open(lock).unwrap();
         held.try_lock().unwrap();
-        file.wait.limit = Duration::from_millis(50);
+        file.wait.max_wait = Duration::from_millis(50);
         let error = add(&file).unwrap_err();
         assert!(
             matches!(&error, AuthError::Held { path, .. } if path.ends_with("auth.json.lock")),
@@ -652,7 +652,7 @@ mod tests {
 
         let cancel = Cancel::new();
         cancel.cancel();
-        let waiting = AuthFile::new(path).while_locked(&cancel, |_| {});
+        let waiting = AuthFile::new(path).with_lock_wait(&cancel, |_| {});
         assert!(matches!(add(&waiting), Err(AuthError::Cancelled(_))));
         drop(held);
         add(&waiting).unwrap();

@@ -9,7 +9,7 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::{
-    ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, found, incoming, is_unusable, partial_name, remove_entry,
+    ALGORITHMS, BlobStore, Subdirectory, PARTIAL, StoreError, none_if_missing, incoming, is_unusable, partial_name, remove_entry,
 };
 use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
@@ -31,7 +31,7 @@ pub struct Cache {
 /// | `digest` | [`digest`](Self::digest) as text |
 /// | `size_bytes` | [`size`](Self::size) |
 /// | `last_used` | [`last_used`](Self::last_used) in whole seconds since 1970 |
-/// | `complete` | `false` if it [`is_partial`](Self::is_partial) |
+/// | `complete` | `false` if it [`partial`](Self::is_partial) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheEntry {
@@ -42,7 +42,7 @@ pub struct CacheEntry {
     /// When a build used it last.
     pub last_used: SystemTime,
     /// Whether it is only the beginning of the blob, of a download that was not completed.
-    pub is_partial: bool,
+    pub partial: bool,
 }
 
 /// Blobs that something was done with, and what it could not be done with.
@@ -103,7 +103,7 @@ impl Cache {
             return Err(problems.swap_remove(0));
         }
         let refused = |(entry, kind): (CacheEntry, EntryKind)| {
-            let path = self.folder_path(&entry).join(name(&entry));
+            let path = self.subdirectory_path(&entry).join(name(&entry));
             StoreError::read(path, Untrusted::NotAFile(kind).into())
         };
         Ok(CacheReport {
@@ -130,7 +130,7 @@ impl Cache {
             kept = kept.saturating_add(entry.size);
             if kept > limit || limit == 0 {
                 tracing::debug!(digest = %entry.digest, size = entry.size, limit, "evicts a blob");
-                report.note(self.remove(entry));
+                report.record_removal(self.remove(entry));
             }
         }
         Ok(report)
@@ -145,12 +145,12 @@ impl Cache {
     /// As [`Cache::trim`].
     pub fn verify(&self, cancel: &Cancel) -> Result<CacheReport, StoreError> {
         let (blobs, mut report) = self.remove_others()?;
-        for entry in blobs.into_iter().filter(|entry| !entry.is_partial) {
+        for entry in blobs.into_iter().filter(|entry| !entry.partial) {
             match self.is_damaged(&entry, cancel) {
                 Ok(false) => {}
                 Ok(true) => {
                     tracing::info!(digest = %entry.digest, size = entry.size, "the blob is damaged, and is removed");
-                    report.note(self.remove(entry));
+                    report.record_removal(self.remove(entry));
                 }
                 Err(problem) if Cancelled::caused(&problem) => break,
                 Err(problem) => report.problems.push(problem),
@@ -174,7 +174,7 @@ impl Cache {
             report.problems.push(problem);
         }
         for (entry, _) in others {
-            report.note(self.remove(entry));
+            report.record_removal(self.remove(entry));
         }
         Ok((blobs, report))
     }
@@ -182,9 +182,9 @@ impl Cache {
     fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
         // Without this directory, there is nothing to list.
-        self.store.find_blobs()?;
+        self.store.find_blobs_directory()?;
         for algorithm in ALGORITHMS {
-            if let Err(problem) = self.list_folder(algorithm, &mut listing) {
+            if let Err(problem) = self.list_algorithm(algorithm, &mut listing) {
                 listing.problems.push(problem);
             }
         }
@@ -193,17 +193,17 @@ impl Cache {
         Ok(listing)
     }
 
-    fn list_folder(&self, algorithm: Algorithm, listing: &mut Listing) -> Result<(), StoreError> {
-        let Some(folder) = self.store.find_folder(Folder::Blobs(algorithm))? else {
+    fn list_algorithm(&self, algorithm: Algorithm, listing: &mut Listing) -> Result<(), StoreError> {
+        let Some(directory) = self.store.find_subdirectory(Subdirectory::Blobs(algorithm))? else {
             return Ok(());
         };
-        let names = folder.names();
-        let names = names.map_err(|source| StoreError::read(folder.path().to_owned(), source))?;
+        let names = directory.names();
+        let names = names.map_err(|source| StoreError::read(directory.path().to_owned(), source))?;
         for name in names {
-            let Some((digest, is_partial)) = parse(algorithm, &name) else {
+            let Some((digest, partial)) = parse(algorithm, &name) else {
                 continue;
             };
-            match folder.entry(&name) {
+            match directory.entry(&name) {
                 // It is gone.
                 Ok(None) => {}
                 Ok(Some(Entry {
@@ -213,7 +213,7 @@ impl Cache {
                         digest,
                         size: if kind == EntryKind::File { len } else { 0 },
                         last_used: modified,
-                        is_partial,
+                        partial,
                     };
                     match kind {
                         EntryKind::File => listing.blobs.push(entry),
@@ -222,7 +222,7 @@ impl Cache {
                 }
                 Err(source) => listing
                     .problems
-                    .push(StoreError::read(folder.path().join(name), source)),
+                    .push(StoreError::read(directory.path().join(name), source)),
             }
         }
         Ok(())
@@ -231,18 +231,18 @@ impl Cache {
     /// Removes what is among the locks and is not a file, so that it cannot be anybody's lock.
     /// Files stay.
     fn sweep_locks(&self, problems: &mut Vec<StoreError>) -> Result<(), StoreError> {
-        let Some(folder) = self.store.find_folder(Folder::Locks)? else {
+        let Some(directory) = self.store.find_subdirectory(Subdirectory::Locks)? else {
             return Ok(());
         };
-        let names = folder.names();
-        for name in names.map_err(|source| StoreError::read(folder.path().to_owned(), source))? {
-            let removed = match folder.kind(&name) {
+        let names = directory.names();
+        for name in names.map_err(|source| StoreError::read(directory.path().to_owned(), source))? {
+            let removed = match directory.kind(&name) {
                 Ok(None | Some(EntryKind::File)) => Ok(()),
-                Ok(Some(_)) => remove_entry(&folder, &name),
+                Ok(Some(_)) => remove_entry(&directory, &name),
                 Err(error) => Err(error),
             };
             if let Err(source) = removed {
-                problems.push(StoreError::write(folder.path().join(name), source));
+                problems.push(StoreError::write(directory.path().join(name), source));
             }
         }
         Ok(())
@@ -250,18 +250,18 @@ impl Cache {
 
     /// Returns whether a blob is not what its name says, or is of no use to anybody.
     fn is_damaged(&self, entry: &CacheEntry, cancel: &Cancel) -> Result<bool, StoreError> {
-        let Some(folder) = self.folder(entry)? else {
+        let Some(directory) = self.directory(entry)? else {
             return Ok(false);
         };
-        let file = match found(folder.open_file(name(entry), Access::Read)) {
+        let file = match none_if_missing(directory.open_file(name(entry), Access::Read)) {
             Ok(Some(file)) => file,
             Ok(None) => return Ok(false),
             Err(error) if is_unusable(&error) => return Ok(true),
-            Err(source) => return Err(StoreError::read(folder.path().join(name(entry)), source)),
+            Err(source) => return Err(StoreError::read(directory.path().join(name(entry)), source)),
         };
         let mut blob = VerifyingReader::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
         match blob.drain() {
-            Err(source) if Cancelled::caused(&source) => Err(StoreError::read(folder.path().join(name(entry)), source)),
+            Err(source) if Cancelled::caused(&source) => Err(StoreError::read(directory.path().join(name(entry)), source)),
             // An unreadable blob is as good as damaged: the disk will not get better.
             drained => Ok(drained.is_err() || blob.finish().is_err()),
         }
@@ -269,10 +269,10 @@ impl Cache {
 
     /// Removes an entry, and returns it, unless it is being downloaded.
     fn remove(&self, entry: CacheEntry) -> Result<Option<CacheEntry>, StoreError> {
-        let Some(folder) = self.folder(&entry)? else {
+        let Some(directory) = self.directory(&entry)? else {
             return Ok(Some(entry));
         };
-        let _lock = if entry.is_partial {
+        let _lock = if entry.partial {
             match self.store.try_lock(&entry.digest)? {
                 None => return Ok(None),
                 lock => lock,
@@ -281,17 +281,17 @@ impl Cache {
             None
         };
         let name = name(&entry);
-        let removed = remove_entry(&folder, &name);
-        removed.map_err(|source| StoreError::write(folder.path().join(name), source))?;
+        let removed = remove_entry(&directory, &name);
+        removed.map_err(|source| StoreError::write(directory.path().join(name), source))?;
         Ok(Some(entry))
     }
 
-    fn folder(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
-        self.store.find_folder(Folder::Blobs(entry.digest.algorithm()))
+    fn directory(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
+        self.store.find_subdirectory(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 
-    fn folder_path(&self, entry: &CacheEntry) -> PathBuf {
-        self.store.folder_path(Folder::Blobs(entry.digest.algorithm()))
+    fn subdirectory_path(&self, entry: &CacheEntry) -> PathBuf {
+        self.store.subdirectory_path(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 }
 
@@ -313,7 +313,7 @@ impl CacheReport {
     }
 
     /// Takes what came of the removal of an entry.
-    fn note(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
+    fn record_removal(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
         match removed {
             Ok(entry) => self.entries.extend(entry),
             Err(problem) => self.problems.push(problem),
@@ -328,7 +328,7 @@ impl Serialize for CacheEntry {
         json.serialize_field("digest", &self.digest)?;
         json.serialize_field("size_bytes", &self.size)?;
         json.serialize_field("last_used", &last_used.map_or(0, |since| since.as_secs()))?;
-        json.serialize_field("complete", &!self.is_partial)?;
+        json.serialize_field("complete", &!self.partial)?;
         json.end()
     }
 }
@@ -345,7 +345,7 @@ impl Serialize for CacheReport {
 
 /// Returns the name of an entry's file.
 fn name(entry: &CacheEntry) -> String {
-    if entry.is_partial {
+    if entry.partial {
         partial_name(&entry.digest)
     } else {
         entry.digest.hex().to_owned()
@@ -356,12 +356,12 @@ fn name(entry: &CacheEntry) -> String {
 /// nothing of ours.
 fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
     let name = name.to_str()?;
-    let (hex, is_partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
+    let (hex, partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
         Some(hex) => (hex, true),
         None => (name, false),
     };
     let digest = format!("{}:{hex}", algorithm.name()).parse().ok()?;
-    Some((digest, is_partial))
+    Some((digest, partial))
 }
 
 #[cfg(test)]
@@ -371,7 +371,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::blobs::Begin;
+    use crate::blobs::WriteTicket;
 
     /// A cache of a blob for each letter, the first the most recently used, and the beginning of one, used last of all.
     fn cache(letters: &str) -> (tempfile::TempDir, Cache) {
@@ -380,12 +380,12 @@ mod tests {
         for (age, letter) in letters.bytes().enumerate() {
             let content = [letter; 10];
             let digest = Digest::of(Algorithm::Sha256, &content);
-            cache.store.put(&digest, &content).unwrap();
+            cache.store.write_document(&digest, &content).unwrap();
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(1000 - age as u64);
             let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
             file.set_modified(time).unwrap();
         }
-        let Begin::Partial(mut partial) = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap() else {
+        let WriteTicket::Granted(mut partial) = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap() else {
             panic!("not to be begun")
         };
         partial.write(b"12345").unwrap();
@@ -397,14 +397,14 @@ mod tests {
     }
 
     fn entries(cache: &Cache) -> Vec<CacheEntry> {
-        all_done(cache.entries())
+        without_problems(cache.entries())
     }
 
     fn trim(cache: &Cache, limit: u64) -> Vec<CacheEntry> {
-        all_done(cache.trim(limit))
+        without_problems(cache.trim(limit))
     }
 
-    fn all_done(report: Result<CacheReport, StoreError>) -> Vec<CacheEntry> {
+    fn without_problems(report: Result<CacheReport, StoreError>) -> Vec<CacheEntry> {
         let CacheReport { entries, problems } = report.unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         entries
@@ -412,9 +412,9 @@ mod tests {
 
     fn contents(cache: &Cache) -> Vec<Option<char>> {
         let blob = |entry: CacheEntry| {
-            assert_eq!(entry.size, if entry.is_partial { 5 } else { 10 });
-            (!entry.is_partial).then(|| {
-                fs::read_to_string(cache.folder_path(&entry).join(name(&entry)))
+            assert_eq!(entry.size, if entry.partial { 5 } else { 10 });
+            (!entry.partial).then(|| {
+                fs::read_to_string(cache.subdirectory_path(&entry).join(name(&entry)))
                     .unwrap()
                     .chars()
                     .next()
@@ -431,7 +431,7 @@ mod tests {
         assert_eq!(trim(&cache, 45), []);
         assert_eq!(trim(&cache, 44).len(), 1);
         let used = Digest::of(Algorithm::Sha256, &[b'c'; 10]);
-        cache.store.get(&used, 10).unwrap().unwrap();
+        cache.store.find_sized(&used, 10).unwrap().unwrap();
         assert_eq!(trim(&cache, 20).len(), 2);
         assert_eq!(contents(&cache), [Some('c'), None]);
         trim(&cache, 0);
@@ -460,7 +460,7 @@ mod tests {
     #[test]
     fn what_is_being_downloaded_stays() {
         let (_state, cache) = cache("a");
-        let downloading = cache.store.begin(&beginning(), 10, &Cancel::new()).unwrap();
+        let downloading = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap();
         assert_eq!(trim(&cache, 0).len(), 1);
         assert_eq!(contents(&cache), [None]);
         drop(downloading);
@@ -471,14 +471,14 @@ mod tests {
     #[test]
     fn what_is_damaged_is_found_and_removed() {
         let (_state, cache) = cache("abc");
-        assert_eq!(all_done(cache.verify(&Cancel::new())), []);
+        assert_eq!(without_problems(cache.verify(&Cancel::new())), []);
         let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
         fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
-        assert_eq!(all_done(cache.verify(&cancel)), [], "what was not read is not damaged");
-        let found = all_done(cache.verify(&Cancel::new()));
-        assert_eq!(found.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
+        assert_eq!(without_problems(cache.verify(&cancel)), [], "what was not read is not damaged");
+        let none_if_missing = without_problems(cache.verify(&Cancel::new()));
+        assert_eq!(none_if_missing.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
         assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);
     }
 

@@ -7,22 +7,22 @@ use std::path::Path;
 
 use tracing::{debug, info, trace};
 
-use super::incoming::Incoming;
-use super::partial::Partial;
-use super::{ALGORITHMS, BlobStore, Folder, PARTIAL, StoreError, lock_name, mark_used, partial_name};
+use super::incoming::IncomingBlob;
+use super::partial::PartialBlob;
+use super::{ALGORITHMS, BlobStore, Subdirectory, PARTIAL, StoreError, lock_name, mark_used, partial_name};
 use crate::digest::Digest;
 use crate::host::Access;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use layer::cancel::Cancel;
 
 /// Result of an attempt to become the writer of a blob.
-pub(crate) enum Begin {
+pub(crate) enum WriteTicket {
     /// Nobody else does, so it can begin or go on.
-    Partial(Box<Partial>),
+    Granted(Box<PartialBlob>),
     /// The store has it by now.
     Stored,
     /// Somebody else is writing it, or a blob that shares its lock.
-    Taken,
+    Locked,
 }
 
 /// Progress under a lock: the beginnings of blobs that share it, and their lengths.
@@ -31,7 +31,7 @@ pub(crate) struct LockActivity(Vec<(OsString, u64)>);
 
 impl BlobStore {
     /// The blob, if the store has it. A file of another size is not it.
-    pub(crate) fn get(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
+    pub(crate) fn find_sized(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
         Ok(match self.open_blob(digest)? {
             Some((file, len)) if len == size => {
                 debug!(%digest, size, "the store has the blob");
@@ -50,7 +50,7 @@ impl BlobStore {
     }
 
     /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
-    pub(crate) fn document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
+    pub(crate) fn find_document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((file, _)) = self.open_blob(digest)? else {
             debug!(%digest, "the store lacks the document");
             return Ok(None);
@@ -71,32 +71,32 @@ impl BlobStore {
     }
 
     /// Takes an index, a manifest or a config whose digest is right.
-    pub(crate) fn put(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
-        let mut incoming = Incoming::begin(self, digest)?;
+    pub(crate) fn write_document(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
+        let mut incoming = IncomingBlob::create(self, digest)?;
         incoming.write(content)?;
         incoming.commit()
     }
 
     /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless
     /// that is cancelled.
-    pub(crate) fn begin(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<Begin, StoreError> {
+    pub(crate) fn start_write(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<WriteTicket, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             trace!(%digest, "the lock is taken");
-            return Ok(Begin::Taken);
+            return Ok(WriteTicket::Locked);
         };
-        if self.get(digest, size)?.is_some() {
-            return Ok(Begin::Stored);
+        if self.find_sized(digest, size)?.is_some() {
+            return Ok(WriteTicket::Stored);
         }
-        let folder = self.make_folder(Folder::Blobs(digest.algorithm()))?;
-        Partial::open(folder, digest, size, lock, cancel).map(|partial| Begin::Partial(Box::new(partial)))
+        let directory = self.ensure_subdirectory(Subdirectory::Blobs(digest.algorithm()))?;
+        PartialBlob::open(directory, digest, size, lock, cancel).map(|partial| WriteTicket::Granted(Box::new(partial)))
     }
 
     /// Opens what there is of a blob that is being written.
     pub(crate) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
         let name = partial_name(digest);
         let failed = |source| StoreError::read(self.path(digest).with_file_name(&name), source);
-        match self.find_folder(Folder::Blobs(digest.algorithm()))? {
-            Some(folder) => folder.open_file(&name, Access::Read).map_err(failed),
+        match self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? {
+            Some(directory) => directory.open_file(&name, Access::Read).map_err(failed),
             None => Err(failed(io::ErrorKind::NotFound.into())),
         }
     }
@@ -106,16 +106,16 @@ impl BlobStore {
     pub(crate) fn lock_activity(&self, digest: &Digest) -> Result<LockActivity, StoreError> {
         let mut lens = Vec::new();
         for algorithm in ALGORITHMS {
-            let Some(folder) = self.find_folder(Folder::Blobs(algorithm))? else {
+            let Some(directory) = self.find_subdirectory(Subdirectory::Blobs(algorithm))? else {
                 continue;
             };
-            let failed = |source| StoreError::read(folder.path().to_owned(), source);
-            for name in folder.names().map_err(failed)? {
+            let failed = |source| StoreError::read(directory.path().to_owned(), source);
+            for name in directory.names().map_err(failed)? {
                 let is_partial = Path::new(&name)
                     .extension()
                     .is_some_and(|extension| extension == PARTIAL);
                 if is_partial && name.as_encoded_bytes().starts_with(lock_name(digest).as_bytes()) {
-                    lens.extend(folder.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
+                    lens.extend(directory.entry(&name).map_err(failed)?.map(|entry| (name, entry.len)));
                 }
             }
         }
@@ -141,11 +141,11 @@ mod tests {
         (state, store, Digest::of(Algorithm::Sha256, CONTENT))
     }
 
-    fn begin(store: &BlobStore, digest: &Digest) -> Box<Partial> {
-        match store.begin(digest, 3, &Cancel::new()).unwrap() {
-            Begin::Partial(partial) => partial,
-            Begin::Stored => panic!("it is there"),
-            Begin::Taken => panic!("it is locked"),
+    fn start_write(store: &BlobStore, digest: &Digest) -> Box<PartialBlob> {
+        match store.start_write(digest, 3, &Cancel::new()).unwrap() {
+            WriteTicket::Granted(partial) => partial,
+            WriteTicket::Stored => panic!("it is there"),
+            WriteTicket::Locked => panic!("it is locked"),
         }
     }
 
@@ -159,28 +159,28 @@ mod tests {
     #[test]
     fn a_right_blob_is_kept() {
         let (state, store, digest) = store();
-        assert!(store.get(&digest, 3).unwrap().is_none());
-        let mut partial = begin(&store, &digest);
+        assert!(store.find_sized(&digest, 3).unwrap().is_none());
+        let mut partial = start_write(&store, &digest);
         partial.write(b"a").unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_none());
+        assert!(store.find_sized(&digest, 3).unwrap().is_none());
         partial.write(b"bc").unwrap();
         partial.commit().unwrap();
         assert_eq!(blobs(&state), [digest.hex()]);
         let mut content = Vec::new();
         store
-            .get(&digest, 3)
+            .find_sized(&digest, 3)
             .unwrap()
             .unwrap()
             .read_to_end(&mut content)
             .unwrap();
         assert_eq!(content, CONTENT);
         assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Stored
         ));
 
         assert!(
-            store.get(&digest, 4).unwrap().is_none(),
+            store.find_sized(&digest, 4).unwrap().is_none(),
             "a file of another size is not the blob"
         );
         store.remove(&digest).unwrap();
@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_wrong_blob_leaves_nothing() {
         let (state, store, digest) = store();
-        let mut other = begin(&store, &digest);
+        let mut other = start_write(&store, &digest);
         other.write(b"abd").unwrap();
         assert!(matches!(
             other.commit(),
@@ -203,12 +203,12 @@ mod tests {
         assert_eq!(blobs(&state), Vec::<String>::new());
 
         let size = |expected, actual| DigestError::SizeMismatch { expected, actual };
-        let mut short = begin(&store, &digest);
+        let mut short = start_write(&store, &digest);
         short.write(b"ab").unwrap();
         assert!(matches!(short.commit(), Err(ImageError::Content { source, .. }) if source == size(3, 2)));
         assert_eq!(blobs(&state), Vec::<String>::new());
 
-        let mut long = begin(&store, &digest);
+        let mut long = start_write(&store, &digest);
         let surplus = long.write(b"abcd");
         assert!(matches!(surplus, Err(ImageError::Content { source, .. }) if source == size(3, 4)));
         long.discard();
@@ -218,19 +218,19 @@ mod tests {
     #[test]
     fn what_was_begun_goes_on() {
         let (_state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
-        let mut partial = begin(&store, &digest);
+        start_write(&store, &digest).write(b"ab").unwrap();
+        let mut partial = start_write(&store, &digest);
         assert_eq!(partial.len(), 2);
         partial.write(b"c").unwrap();
         partial.commit().unwrap();
-        assert!(store.get(&digest, 3).unwrap().is_some());
+        assert!(store.find_sized(&digest, 3).unwrap().is_some());
     }
 
     #[test]
     fn what_was_begun_wrongly_is_found_out_and_removed() {
         let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ax").unwrap();
-        let mut partial = begin(&store, &digest);
+        start_write(&store, &digest).write(b"ax").unwrap();
+        let mut partial = start_write(&store, &digest);
         partial.write(b"c").unwrap();
         assert!(matches!(
             partial.commit(),
@@ -243,47 +243,47 @@ mod tests {
             "longer than the blob",
         )
         .unwrap();
-        assert_eq!(begin(&store, &digest).len(), 0);
+        assert_eq!(start_write(&store, &digest).len(), 0);
     }
 
     #[test]
     fn to_read_what_was_begun_can_be_cancelled() {
         let (state, store, digest) = store();
-        begin(&store, &digest).write(b"ab").unwrap();
+        start_write(&store, &digest).write(b"ab").unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
         assert!(
             store
-                .begin(&digest, 3, &cancel)
+                .start_write(&digest, 3, &cancel)
                 .is_err_and(|error| Cancelled::caused(&error))
         );
         assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
-        assert_eq!(begin(&store, &digest).len(), 2, "it stays, and is not locked any more");
+        assert_eq!(start_write(&store, &digest).len(), 2, "it stays, and is not locked any more");
     }
 
     #[test]
     fn one_writes_while_others_wait() {
         let (_state, store, digest) = store();
-        let partial = begin(&store, &digest);
-        assert!(matches!(store.begin(&digest, 3, &Cancel::new()).unwrap(), Begin::Taken));
-        store.put(&digest, CONTENT).unwrap();
+        let partial = start_write(&store, &digest);
+        assert!(matches!(store.start_write(&digest, 3, &Cancel::new()).unwrap(), WriteTicket::Locked));
+        store.write_document(&digest, CONTENT).unwrap();
         drop(partial);
         assert!(matches!(
-            store.begin(&digest, 3, &Cancel::new()).unwrap(),
-            Begin::Stored
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Stored
         ));
     }
 
     #[test]
     fn documents_are_only_given_when_they_are_right() {
         let (_state, store, digest) = store();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
-        assert_eq!(store.document(&digest, Some(4)).unwrap(), None);
+        assert_eq!(store.find_document(&digest, None).unwrap(), None);
+        store.write_document(&digest, CONTENT).unwrap();
+        assert_eq!(store.find_document(&digest, None).unwrap().as_deref(), Some(CONTENT));
+        assert_eq!(store.find_document(&digest, Some(4)).unwrap(), None);
         fs::write(store.path(&digest), "abd").unwrap();
-        assert_eq!(store.document(&digest, None).unwrap(), None);
-        store.put(&digest, CONTENT).unwrap();
-        assert_eq!(store.document(&digest, None).unwrap().as_deref(), Some(CONTENT));
+        assert_eq!(store.find_document(&digest, None).unwrap(), None);
+        store.write_document(&digest, CONTENT).unwrap();
+        assert_eq!(store.find_document(&digest, None).unwrap().as_deref(), Some(CONTENT));
     }
 }

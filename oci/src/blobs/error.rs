@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::digest::Digest;
-use crate::host::{Untrusted, end_holder, kind_of};
+use crate::host::{Untrusted, end_lock_holder_hint, io_error_kind};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 /// The blob store could not be read or written.
@@ -72,21 +72,21 @@ pub enum StoreError {
 
 impl StoreError {
     pub(super) fn read(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Read { path, source },
         }
     }
 
     pub(super) fn write(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Write { path, source },
         }
     }
 
     pub(super) fn lock(path: PathBuf, source: io::Error) -> Self {
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(_) => Self::Refused { path, source },
             None => Self::Lock { path, source },
         }
@@ -99,7 +99,7 @@ impl Failure for StoreError {
             Self::Read { source, .. }
             | Self::Write { source, .. }
             | Self::Lock { source, .. }
-            | Self::Refused { source, .. } => kind_of(source),
+            | Self::Refused { source, .. } => io_error_kind(source),
             Self::Held { .. } | Self::Damaged { .. } => ErrorKind::Transient,
         }
     }
@@ -108,8 +108,8 @@ impl Failure for StoreError {
         let own = Hint::from("name a directory of your own").with(Setting::StateDirectory);
         Some(match self {
             Self::Damaged { .. } => Hint::again(),
-            Self::Refused { path, source } => Untrusted::of(source)?.hint(path, own),
-            Self::Held { path, .. } => end_holder(path, own),
+            Self::Refused { path, source } => Untrusted::from_error(source)?.hint(path, own),
+            Self::Held { path, .. } => end_lock_holder_hint(path, own),
             Self::Read { .. } | Self::Write { .. } | Self::Lock { .. } => Hint::from("name a directory")
                 .with(Setting::StateDirectory)
                 .and(" that you can write to, with space for the layers"),

@@ -12,31 +12,31 @@ use layer::cancel::Cancel;
 /// Bytes that are hashed at once of what is there already.
 const BUFFER_LEN: usize = 128 << 10;
 
-/// The beginning of a blob, locked for this process. Dropped before [`Partial::commit`], it stays for whoever comes
+/// The beginning of a blob, locked for this process. Dropped before [`PartialBlob::commit`], it stays for whoever comes
 /// next.
-pub(crate) struct Partial {
+pub(crate) struct PartialBlob {
     file: File,
     /// The directory that it is in, and that the blob will be in.
-    folder: Directory,
+    directory: Directory,
     digest: Digest,
     check: DigestVerifier,
     /// Whether any of it is of an earlier request, so that a wrong digest may not be the fault of the last one.
-    is_resumed: bool,
+    resumed: bool,
     /// Released when this is dropped.
     _lock: File,
 }
 
-impl Partial {
+impl PartialBlob {
     /// Opens what there is of a blob, and hashes it. What cannot be the beginning of it is emptied.
     pub(super) fn open(
-        folder: Directory,
+        directory: Directory,
         digest: &Digest,
         size: u64,
         lock: File,
         cancel: &Cancel,
     ) -> Result<Self, StoreError> {
         let open = || {
-            let mut file = folder.open_file(partial_name(digest), Access::Create)?;
+            let mut file = directory.open_file(partial_name(digest), Access::Create)?;
             let mut check = DigestVerifier::new(digest.clone(), Some(size));
             if file.metadata()?.len() > size {
                 file.set_len(0)?;
@@ -47,13 +47,13 @@ impl Partial {
         match open() {
             Ok((file, check)) => Ok(Self {
                 file,
-                folder,
+                directory,
                 digest: digest.clone(),
-                is_resumed: check.seen() > 0,
+                resumed: check.seen() > 0,
                 check,
                 _lock: lock,
             }),
-            Err(source) => Err(failed(&folder, digest, source)),
+            Err(source) => Err(failed(&directory, digest, source)),
         }
     }
 
@@ -64,7 +64,7 @@ impl Partial {
 
     /// Says that what comes next is of another request than what there is.
     pub(crate) fn resume(&mut self) {
-        self.is_resumed |= self.len() > 0;
+        self.resumed |= self.len() > 0;
     }
 
     /// Takes the next bytes.
@@ -74,7 +74,7 @@ impl Partial {
             .map_err(|source| ImageError::content(&self.digest, source))?;
         self.file
             .write_all(bytes)
-            .map_err(|source| failed(&self.folder, &self.digest, source))?;
+            .map_err(|source| failed(&self.directory, &self.digest, source))?;
         Ok(())
     }
 
@@ -82,10 +82,10 @@ impl Partial {
     pub(crate) fn commit(self) -> Result<(), ImageError> {
         let Self {
             file,
-            folder,
+            directory,
             digest,
             check,
-            is_resumed,
+            resumed,
             _lock,
         } = self;
         // An open file cannot be renamed everywhere.
@@ -93,12 +93,12 @@ impl Partial {
         let name = partial_name(&digest);
         match check.finish() {
             Ok(()) => {
-                let renamed = folder.rename(name, &folder, digest.hex());
-                renamed.map_err(|source| failed(&folder, &digest, source).into())
+                let renamed = directory.rename(name, &directory, digest.hex());
+                renamed.map_err(|source| failed(&directory, &digest, source).into())
             }
             Err(source) => {
-                remove(&folder, &name)?;
-                Err(if is_resumed {
+                remove(&directory, &name)?;
+                Err(if resumed {
                     StoreError::Damaged { digest }.into()
                 } else {
                     ImageError::content(&digest, source)
@@ -111,19 +111,19 @@ impl Partial {
     pub(crate) fn discard(self) {
         let Self {
             file,
-            folder,
+            directory,
             digest,
             _lock,
             ..
         } = self;
         drop(file);
         // What cannot be removed is found out to be wrong by whoever goes on with it.
-        let _ = remove(&folder, &partial_name(&digest));
+        let _ = remove(&directory, &partial_name(&digest));
     }
 }
 
-fn failed(folder: &Directory, digest: &Digest, source: io::Error) -> StoreError {
-    StoreError::write(folder.path().join(partial_name(digest)), source)
+fn failed(directory: &Directory, digest: &Digest, source: io::Error) -> StoreError {
+    StoreError::write(directory.path().join(partial_name(digest)), source)
 }
 
 /// Reads a file to its end, where writing goes on.

@@ -25,7 +25,7 @@ pub enum Access {
     /// Reading.
     Read,
     /// Reading, of a file that anyone may own and change.
-    ReadAny,
+    ReadAnyOwner,
     /// Writing too.
     Write,
     /// Writing too, and making the file, with mode 0600, if it is missing.
@@ -37,9 +37,9 @@ impl Directory {
     ///
     /// # Errors
     ///
-    /// As [`Directory::make_between`].
-    pub fn make_hidden<T>(&self, make: impl FnMut(&Self, &OsStr) -> io::Result<T>) -> io::Result<(OsString, T)> {
-        self.make_between(".microagent-", ".partial", make)
+    /// As [`Directory::create_unique_with`].
+    pub fn create_hidden_with<T>(&self, make: impl FnMut(&Self, &OsStr) -> io::Result<T>) -> io::Result<(OsString, T)> {
+        self.create_unique_with(".microagent-", ".partial", make)
     }
 
     /// Makes an entry under a name that nothing has, with eight random characters between `prefix`
@@ -48,7 +48,7 @@ impl Directory {
     /// # Errors
     ///
     /// Those of `make`; it is called again with another name if that fails with `AlreadyExists`.
-    pub fn make_between<T>(
+    pub fn create_unique_with<T>(
         &self,
         prefix: &str,
         suffix: &str,
@@ -73,7 +73,7 @@ impl Directory {
     /// # Errors
     ///
     /// Those of stat(2).
-    pub fn is(&self, name: impl AsRef<OsStr>, identity: Identity) -> io::Result<bool> {
+    pub fn entry_is(&self, name: impl AsRef<OsStr>, identity: Identity) -> io::Result<bool> {
         Ok(self.entry(name)?.is_some_and(|entry| entry.identity == identity))
     }
 
@@ -82,8 +82,8 @@ impl Directory {
     /// # Errors
     ///
     /// As [`Directory::create_new`].
-    pub fn create_hidden(&self, mode: u32) -> io::Result<(OsString, File)> {
-        self.make_hidden(|directory, name| directory.create_new(name, mode))
+    pub fn create_hidden_file(&self, mode: u32) -> io::Result<(OsString, File)> {
+        self.create_hidden_with(|directory, name| directory.create_new(name, mode))
     }
 }
 

@@ -83,7 +83,7 @@ pub enum EntryKind {
 impl EntryKind {
     /// Returns the kind of a file.
     #[must_use]
-    pub fn of(file_type: FileType) -> Self {
+    pub fn from_file_type(file_type: FileType) -> Self {
         #[cfg(unix)]
         {
             use std::os::unix::fs::FileTypeExt;

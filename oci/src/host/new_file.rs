@@ -39,7 +39,7 @@ impl NewFile {
     /// Those of open(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
     pub fn create(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        match directory.create_nameless(mode) {
+        match directory.create_unnamed(mode) {
             Some(file) => Ok((file, Self::new(directory, name, None))),
             None => Self::create_hidden(path, mode),
         }
@@ -52,7 +52,7 @@ impl NewFile {
     /// As [`NewFile::create`].
     fn create_hidden(path: &Path, mode: u32) -> io::Result<(File, Self)> {
         let (directory, name) = target(path)?;
-        let (hidden, file) = directory.create_hidden(mode)?;
+        let (hidden, file) = directory.create_hidden_file(mode)?;
         Ok((file, Self::new(directory, name, Some(hidden))))
     }
 
@@ -62,10 +62,10 @@ impl NewFile {
     /// # Errors
     ///
     /// Those of rename(2) and [`Directory::open`], and [`Untrusted::NotAFile`].
-    pub fn adopt(path: &Path, from: &Directory, from_name: &OsStr) -> io::Result<Self> {
+    pub fn from_existing(path: &Path, from: &Directory, from_name: &OsStr) -> io::Result<Self> {
         let (directory, name) = target(path)?;
-        let adopt = |directory: &Directory, hidden: &OsStr| from.rename_new(from_name, directory, hidden);
-        let (hidden, ()) = directory.make_hidden(adopt)?;
+        let rename = |directory: &Directory, hidden: &OsStr| from.rename_new(from_name, directory, hidden);
+        let (hidden, ()) = directory.create_hidden_with(rename)?;
         Ok(Self::new(directory, name, Some(hidden)))
     }
 
@@ -97,7 +97,7 @@ impl NewFile {
             None => match self.directory.link(&file, &self.name) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
                     let link = |directory: &Directory, hidden: &OsStr| directory.link(&file, hidden);
-                    self.directory.make_hidden(link)?.0
+                    self.directory.create_hidden_with(link)?.0
                 }
                 result => return result,
             },
@@ -105,7 +105,7 @@ impl NewFile {
         // Not every system renames an open file.
         drop(file);
         self.hidden = Some(hidden.clone());
-        self.check(&hidden, identity)?;
+        self.check_identity(&hidden, identity)?;
         match self.directory.rename_new(&hidden, &self.directory, &self.name) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && replace == Replace::File => {
                 self.replace(&hidden)?;
@@ -113,12 +113,12 @@ impl NewFile {
             result => result?,
         }
         self.hidden = None;
-        self.check(&self.name, identity)
+        self.check_identity(&self.name, identity)
     }
 
     /// Puts it in the place of a regular file.
     fn replace(&self, hidden: &OsStr) -> io::Result<()> {
-        self.refuse_all_but_files(&self.name)?;
+        self.check_file_or_missing(&self.name)?;
         // Something else may have the name by now, so the replaced entry is kept until it was seen.
         if !self.directory.exchange(hidden, &self.name)? {
             return self.directory.rename(hidden, &self.directory, &self.name);
@@ -128,20 +128,20 @@ impl NewFile {
 
     /// Removes what the exchange left under the hidden name, or undoes the exchange.
     fn remove_replaced(&self, hidden: &OsStr) -> io::Result<()> {
-        if let Err(refusal) = self.refuse_all_but_files(hidden) {
+        if let Err(refusal) = self.check_file_or_missing(hidden) {
             self.directory.exchange(hidden, &self.name)?;
             return Err(refusal);
         }
         self.directory.remove_file(hidden)
     }
 
-    fn refuse_all_but_files(&self, name: &OsStr) -> io::Result<()> {
-        refuse_all_but_files(&self.directory, name)
+    fn check_file_or_missing(&self, name: &OsStr) -> io::Result<()> {
+        check_file_or_missing(&self.directory, name)
     }
 
     /// Refuses another file under a name of this one.
-    fn check(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
-        if self.directory.is(name, identity)? {
+    fn check_identity(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
+        if self.directory.entry_is(name, identity)? {
             return Ok(());
         }
         Err(Untrusted::Replaced.into())
@@ -165,11 +165,11 @@ fn target(path: &Path) -> io::Result<(Directory, OsString)> {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
     };
     let directory = Directory::open(parent_of(path))?;
-    refuse_all_but_files(&directory, name)?;
+    check_file_or_missing(&directory, name)?;
     Ok((directory, name.to_owned()))
 }
 
-fn refuse_all_but_files(directory: &Directory, name: &OsStr) -> io::Result<()> {
+fn check_file_or_missing(directory: &Directory, name: &OsStr) -> io::Result<()> {
     match directory.kind(name)? {
         None | Some(EntryKind::File) => Ok(()),
         Some(kind) => Err(Untrusted::NotAFile(kind).into()),
@@ -182,15 +182,15 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::host::ANY_FILE;
+    use crate::host::DEFAULT_FILE_MODE;
 
     type Create = fn(&Path, u32) -> io::Result<(File, NewFile)>;
 
-    const WAYS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
+    const CONSTRUCTORS: [Create; 2] = [NewFile::create, NewFile::create_hidden];
     const NAME: &str = "disk";
 
     fn begin(create: Create, path: &Path) -> (File, NewFile) {
-        let (mut file, new) = create(&path.join(NAME), ANY_FILE).unwrap();
+        let (mut file, new) = create(&path.join(NAME), DEFAULT_FILE_MODE).unwrap();
         file.write_all(b"after").unwrap();
         (file, new)
     }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_file_that_is_not_published_is_gone() {
-        for create in WAYS {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             drop(begin(create, directory.path()));
             assert!(names(directory.path()).is_empty());
@@ -210,7 +210,7 @@ mod tests {
 
     #[test]
     fn a_published_file_replaces_a_file_if_it_may() {
-        for create in WAYS {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join(NAME);
             let (file, new) = begin(create, directory.path());
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn a_directory_is_not_replaced() {
-        for create in WAYS {
+        for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(create, directory.path());
             fs::create_dir(directory.path().join(NAME)).unwrap();
@@ -259,10 +259,10 @@ mod tests {
                 return;
             }
             let error = new.remove_replaced(&hidden).unwrap_err();
-            assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
-            assert!(new.directory.is(&hidden, Identity::of(&file).unwrap()).unwrap());
+            assert!(matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))), "{error}");
+            assert!(new.directory.entry_is(&hidden, Identity::of(&file).unwrap()).unwrap());
             let error = new.publish(file, Replace::File).unwrap_err();
-            assert!(matches!(Untrusted::of(&error), Some(Untrusted::NotAFile(_))), "{error}");
+            assert!(matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))), "{error}");
             let directory = Directory::open(directory.path()).unwrap();
             assert_eq!(
                 (directory.kind(NAME).unwrap(), directory.names().unwrap()),
@@ -280,7 +280,7 @@ mod tests {
         fs::rename(&hidden, directory.path().join("stolen")).unwrap();
         fs::write(&hidden, "theirs").unwrap();
         let error = new.publish(file, Replace::File).unwrap_err();
-        assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
+        assert_eq!(Untrusted::from_error(&error), Some(&Untrusted::Replaced));
         assert!(!directory.path().join(NAME).exists());
     }
 

@@ -13,7 +13,7 @@ pub struct TempDirectory {
     parent: Directory,
     hidden: OsString,
     /// The name that [`TempDirectory::rename`] gave it.
-    given: Option<OsString>,
+    visible: Option<OsString>,
     directory: Directory,
     kept: bool,
 }
@@ -27,11 +27,11 @@ impl TempDirectory {
     /// directory in its place.
     pub fn create(beside: &Path) -> io::Result<Self> {
         let parent = Directory::open(parent_of(beside))?;
-        let (hidden, directory) = parent.make_hidden(|parent, name| parent.make_private(name))?;
+        let (hidden, directory) = parent.create_hidden_with(|parent, name| parent.create_private_subdirectory(name))?;
         Ok(Self {
             parent,
             hidden,
-            given: None,
+            visible: None,
             directory,
             kept: false,
         })
@@ -51,32 +51,32 @@ impl TempDirectory {
     /// another directory's by now.
     pub fn rename(&mut self, name: OsString) -> io::Result<()> {
         let identity = self.directory.identity()?;
-        self.check(identity)?;
+        self.check_identity(identity)?;
         self.parent.rename_new(&self.hidden, &self.parent, &name)?;
-        self.given = Some(name);
-        self.check(identity)
+        self.visible = Some(name);
+        self.check_identity(identity)
     }
 
     /// Gives it its hidden name again, unless it is kept. What is in it can then be removed by
     /// path, where there are no descriptors of directories, and nobody sees half of it.
     pub fn hide(&mut self) {
-        let Some(name) = self.given.as_ref().filter(|_| !self.kept) else {
+        let Some(name) = self.visible.as_ref().filter(|_| !self.kept) else {
             return;
         };
-        let is_here = self.directory.identity().and_then(|identity| self.check(identity));
+        let unchanged = self.directory.identity().and_then(|identity| self.check_identity(identity));
         // It is removed under the name that it was given where it cannot be hidden.
-        if is_here.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
-            self.given = None;
+        if unchanged.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
+            self.visible = None;
         }
     }
 
     /// Returns the name that it has now.
     fn name(&self) -> &OsStr {
-        self.given.as_ref().unwrap_or(&self.hidden)
+        self.visible.as_ref().unwrap_or(&self.hidden)
     }
 
-    fn check(&self, identity: Identity) -> io::Result<()> {
-        if self.parent.is(self.name(), identity)? {
+    fn check_identity(&self, identity: Identity) -> io::Result<()> {
+        if self.parent.entry_is(self.name(), identity)? {
             return Ok(());
         }
         Err(Untrusted::Replaced.into())
@@ -104,7 +104,7 @@ impl Drop for TempDirectory {
         if self
             .directory
             .identity()
-            .is_ok_and(|identity| self.check(identity).is_ok())
+            .is_ok_and(|identity| self.check_identity(identity).is_ok())
         {
             let _ = self.parent.remove_directory(self.name());
         }
@@ -121,20 +121,20 @@ mod tests {
     fn a_directory_goes_with_its_files_unless_it_is_kept() {
         let home = tempfile::tempdir().unwrap();
         let target = home.path().join("target");
-        let mut scratch = TempDirectory::create(&target).unwrap();
-        scratch.directory().create_new("file", 0o600).unwrap();
-        scratch.directory().make_private("empty").unwrap();
-        scratch.rename("target".into()).unwrap();
+        let mut temporary = TempDirectory::create(&target).unwrap();
+        temporary.directory().create_new("file", 0o600).unwrap();
+        temporary.directory().create_private_subdirectory("empty").unwrap();
+        temporary.rename("target".into()).unwrap();
         assert!(target.join("file").exists());
-        drop(scratch);
+        drop(temporary);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0);
 
         fs::create_dir(&target).unwrap();
-        let mut scratch = TempDirectory::create(&target).unwrap();
-        let error = scratch.rename("target".into()).unwrap_err();
+        let mut temporary = TempDirectory::create(&target).unwrap();
+        let error = temporary.rename("target".into()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AlreadyExists);
-        scratch.keep();
-        drop(scratch);
+        temporary.keep();
+        drop(temporary);
         assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2);
     }
 
@@ -142,13 +142,13 @@ mod tests {
     #[test]
     fn a_directory_that_takes_its_place_is_neither_renamed_nor_removed() {
         let home = tempfile::tempdir().unwrap();
-        let mut scratch = TempDirectory::create(&home.path().join("target")).unwrap();
-        let hidden = home.path().join(scratch.name());
+        let mut temporary = TempDirectory::create(&home.path().join("target")).unwrap();
+        let hidden = home.path().join(temporary.name());
         fs::rename(&hidden, home.path().join("stolen")).unwrap();
         fs::create_dir(&hidden).unwrap();
-        let error = scratch.rename("target".into()).unwrap_err();
-        assert_eq!(Untrusted::of(&error), Some(&Untrusted::Replaced));
-        drop(scratch);
+        let error = temporary.rename("target".into()).unwrap_err();
+        assert_eq!(Untrusted::from_error(&error), Some(&Untrusted::Replaced));
+        drop(temporary);
         assert!(hidden.exists() && !home.path().join("target").exists());
     }
 }

@@ -49,7 +49,7 @@ pub enum Untrusted {
 impl Untrusted {
     /// Returns the refusal that an error stands for, if it is one.
     #[must_use]
-    pub fn of(error: &io::Error) -> Option<&Self> {
+    pub fn from_error(error: &io::Error) -> Option<&Self> {
         error.get_ref()?.downcast_ref()
     }
 
@@ -89,8 +89,8 @@ impl Untrusted {
 
 /// Returns the kind of a failure of the system, which may be a refusal.
 #[must_use]
-pub fn kind_of(error: &io::Error) -> ErrorKind {
-    match Untrusted::of(error) {
+pub fn io_error_kind(error: &io::Error) -> ErrorKind {
+    match Untrusted::from_error(error) {
         Some(Untrusted::Owner { .. } | Untrusted::Writable { .. } | Untrusted::Link { .. } | Untrusted::Symlink) => {
             ErrorKind::PolicyDenied
         }

@@ -12,7 +12,7 @@ use tracing::{debug, info, trace};
 use super::client::Timeouts;
 use super::http::Http;
 use super::retry::Retries;
-use crate::blobs::{Begin, BlobStore, LockActivity, Partial, StoreError};
+use crate::blobs::{WriteTicket, BlobStore, LockActivity, PartialBlob, StoreError};
 use crate::digest::{Digest, DigestError};
 use crate::progress::{LayerReporter, Reporter, WaitReason, Waiting};
 use crate::{BlobRef, ImageError};
@@ -94,7 +94,7 @@ impl Download {
             // It keeps this name as long as the phase is locked.
             Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(digest)?),
             // Another process may have evicted it, and even have downloaded it again.
-            Phase::Done { is_ours: true } => store.get(digest, *size)?,
+            Phase::Done { is_ours: true } => store.find_sized(digest, *size)?,
             Phase::Done { is_ours: false } => None,
             Phase::Failed(error) => return Err(error.take().unwrap_or_else(|| Cancelled.into())),
         };
@@ -190,8 +190,8 @@ impl Duty {
         let mut wait = None;
         let begin = loop {
             // It hashes what there is, and blocks the worker alone that it runs on.
-            match store.begin(digest, *size, cancel)? {
-                Begin::Taken => {
+            match store.start_write(digest, *size, cancel)? {
+                WriteTicket::Locked => {
                     if wait.is_none() {
                         info!(%digest, lock = %store.lock_path(digest).display(), "waits for another process");
                     }
@@ -203,7 +203,7 @@ impl Duty {
             }
         };
         drop(wait);
-        let Begin::Partial(mut partial) = begin else {
+        let WriteTicket::Granted(mut partial) = begin else {
             info!(%digest, "another process has downloaded it");
             self.0.set(Phase::Done { is_ours: false });
             return Ok(());
@@ -225,7 +225,7 @@ impl Duty {
     }
 
     /// Asks for what is missing, again as long as that helps.
-    async fn complete(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+    async fn complete(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let size = self.0.blob.size;
         let mut retries = Retries::new(http.backoff());
         while partial.len() < size {
@@ -246,7 +246,7 @@ impl Duty {
     }
 
     /// Asks for what is missing, and takes it as it comes.
-    async fn attempt(&self, http: &Http, partial: &mut Partial) -> Result<(), ImageError> {
+    async fn attempt(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         if partial.len() > 0 {
             info!(%digest, from = partial.len(), size, "resumes the download");
@@ -425,11 +425,11 @@ mod tests {
     fn a_lock_is_waited_for_as_long_as_something_of_its_blobs_grows() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
-        let begin = || store.begin(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
-        let Begin::Partial(mut partial) = begin() else {
+        let begin = || store.start_write(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
+        let WriteTicket::Granted(mut partial) = begin() else {
             panic!("it is nobody's")
         };
-        assert!(matches!(begin(), Begin::Taken));
+        assert!(matches!(begin(), WriteTicket::Locked));
         let timeouts = Timeouts::default();
         let mut wait = LockWait::begin();
         let mut after_ten_minutes = || {
@@ -454,7 +454,7 @@ mod tests {
     fn a_lock_of_which_nothing_comes_ends_the_download() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
-        let holder = store.begin(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
+        let holder = store.start_write(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
         let timeouts = Timeouts {
             held: Duration::from_millis(200),
             ..Timeouts::default()

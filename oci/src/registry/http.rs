@@ -21,7 +21,7 @@ use super::server::{Asked, DOCKER_HUB, Server};
 use super::token::{Authorizer, Realms};
 use super::{RegistryError, RegistryOptions};
 use crate::ImageError;
-use crate::auth::Found;
+use crate::auth::FoundCredentials;
 use crate::digest::Digest;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use crate::progress::Reporter;
@@ -50,7 +50,7 @@ impl Http {
     pub(super) fn new(
         registry: &str,
         repository: &str,
-        found: Found,
+        found: FoundCredentials,
         options: &RegistryOptions,
         timeouts: Timeouts,
         reporter: Reporter,

@@ -4,7 +4,7 @@ use super::client::Timeouts;
 use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
-use crate::auth::{Found, LoginTarget, Means, Secret};
+use crate::auth::{FoundCredentials, LoginTarget, AuthMethod, Secret};
 use crate::progress::Reporter;
 use crate::{Event, ImageError};
 use layer::cancel::Cancel;
@@ -35,8 +35,8 @@ pub fn check_login(
     events: &Events<Event>,
     cancel: &Cancel,
 ) -> Result<LoginCheck, ImageError> {
-    let found = Found {
-        credentials: Some((Means::basic(user, password), "".into())),
+    let found = FoundCredentials {
+        credentials: Some((AuthMethod::basic(user, password), "".into())),
         helper: None,
     };
     let http = Http::new(

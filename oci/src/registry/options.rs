@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use tracing::debug;
 
-use crate::auth::{AuthError, AuthFiles, Credentials, Found};
+use crate::auth::{AuthError, AuthFiles, Credentials, FoundCredentials};
 use crate::helper::Helper;
 use crate::reference::RegistryReference;
 
@@ -31,10 +31,10 @@ pub struct RegistryOptions {
 
 impl RegistryOptions {
     /// Finds the credentials for a repository.
-    pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<Found, AuthError> {
+    pub(super) fn find_credentials(&self, image: &RegistryReference) -> Result<FoundCredentials, AuthError> {
         let found = match &self.credentials {
-            Some(credentials) => Ok(Found {
-                credentials: Some((credentials.means().clone(), PathBuf::new())),
+            Some(credentials) => Ok(FoundCredentials {
+                credentials: Some((credentials.method().clone(), PathBuf::new())),
                 helper: None,
             }),
             None => self.auth_files.find(image),

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Url;
 
-use crate::auth::{Means, Secret};
+use crate::auth::{AuthMethod, Secret};
 
 /// Stand-in for a text that is not shown.
 const HIDDEN: &str = "…";
@@ -33,20 +33,20 @@ pub(super) struct SentSecrets {
 
 impl SentSecrets {
     /// Returns those of credentials, which are sent when a server asks for them.
-    pub(super) fn of(credentials: Option<&Means>) -> Self {
+    pub(super) fn of(credentials: Option<&AuthMethod>) -> Self {
         let secrets = Self::default();
         match credentials {
-            Some(Means::Basic(pair)) => {
+            Some(AuthMethod::Basic(pair)) => {
                 secrets.add(pair.clone());
                 secrets.shared().extend(password(pair));
             }
-            Some(Means::IdentityToken { token, pair }) => {
+            Some(AuthMethod::IdentityToken { token, basic_auth }) => {
                 secrets.add(Secret::new(form_encoded(token.reveal())));
                 secrets.add(token.clone());
-                secrets.shared().extend(pair.clone());
-                secrets.shared().extend(pair.as_ref().and_then(password));
+                secrets.shared().extend(basic_auth.clone());
+                secrets.shared().extend(basic_auth.as_ref().and_then(password));
             }
-            Some(Means::RegistryToken(token)) => secrets.add(token.clone()),
+            Some(AuthMethod::RegistryToken(token)) => secrets.add(token.clone()),
             None => {}
         }
         secrets
@@ -175,7 +175,7 @@ mod tests {
     const PASSWORD: &str = "pä\"ss: w0rd+f00d/?";
 
     fn sent(password: &str) -> SentSecrets {
-        let credentials = Means::basic("someone", &Secret::new(password.to_owned()));
+        let credentials = AuthMethod::basic("someone", &Secret::new(password.to_owned()));
         SentSecrets::of(Some(&credentials))
     }
 
@@ -257,9 +257,9 @@ mod tests {
 
     #[test]
     fn tokens_and_signatures_hide_a_text() {
-        let sent = SentSecrets::of(Some(&Means::IdentityToken {
+        let sent = SentSecrets::of(Some(&AuthMethod::IdentityToken {
             token: Secret::new("refresh-me".to_owned()),
-            pair: None,
+            basic_auth: None,
         }));
         sent.add(Secret::new("bearer.token".to_owned()));
         let url = Url::parse("https://cdn.example/blob?v=1&sig=f00d%2Fbeef").unwrap();

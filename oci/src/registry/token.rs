@@ -17,7 +17,7 @@ use super::RegistryError;
 use super::challenge::{Bearer, Challenge};
 use super::redirect::{self, MAX_REDIRECTS, Redirects};
 use super::server::{Asked, Server};
-use crate::auth::{Means, Secret, null_is_default};
+use crate::auth::{AuthMethod, Secret, null_is_default};
 use crate::reference::is_loopback;
 
 /// Limit on the answer of a token server in bytes. No server takes a header with a token of this
@@ -29,7 +29,7 @@ pub(super) struct Authorizer {
     client: Client,
     server: Server,
     realms: Realms,
-    credentials: Option<Means>,
+    credentials: Option<AuthMethod>,
     current: Mutex<Option<HeaderValue>>,
     /// The first token server that gave a token. Some registries name another one later, which does
     /// not.
@@ -81,7 +81,7 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<Means>) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<AuthMethod>) -> Self {
         Self {
             client,
             server,
@@ -154,13 +154,13 @@ impl Authorizer {
         let authorization = match challenge {
             Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
-                Some(Means::RegistryToken(token)) => header("Bearer", token.reveal()),
+                Some(AuthMethod::RegistryToken(token)) => header("Bearer", token.reveal()),
                 _ => Some(self.bearer(bearer, all_scopes, asked).await?),
             },
             Challenge::Basic => self
                 .credentials
                 .as_ref()
-                .and_then(|credentials| basic(&credentials.pair().or_else(|| credentials.pair_with_token())?)),
+                .and_then(|credentials| basic(&credentials.basic_auth().or_else(|| credentials.basic_auth_with_token())?)),
         };
         let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
@@ -175,9 +175,9 @@ impl Authorizer {
                 return;
             }
             (Challenge::Bearer(_), None) => ("bearer", "an anonymous token"),
-            (Challenge::Bearer(_), Some(Means::Basic(_))) => ("bearer", "a token for user and password"),
-            (Challenge::Bearer(_), Some(Means::IdentityToken { .. })) => ("bearer", "a token for the refresh token"),
-            (Challenge::Bearer(_), Some(Means::RegistryToken(_))) => ("bearer", "the token that there is"),
+            (Challenge::Bearer(_), Some(AuthMethod::Basic(_))) => ("bearer", "a token for user and password"),
+            (Challenge::Bearer(_), Some(AuthMethod::IdentityToken { .. })) => ("bearer", "a token for the refresh token"),
+            (Challenge::Bearer(_), Some(AuthMethod::RegistryToken(_))) => ("bearer", "the token that there is"),
             (Challenge::Basic, None) => ("basic", "nothing, for want of credentials"),
             (Challenge::Basic, Some(_)) => ("basic", "user and password"),
         };
@@ -225,7 +225,7 @@ impl Authorizer {
             .collect();
         parameters.extend(bearer.service.clone().map(|service| ("service", service)));
         let method = match &self.credentials {
-            Some(Means::IdentityToken { .. }) => Method::Post,
+            Some(AuthMethod::IdentityToken { .. }) => Method::Post,
             _ => Method::Get,
         };
         let mut response = self.ask(&server, method, &parameters, asked).await?;
@@ -298,7 +298,7 @@ impl Authorizer {
             // They do not come back from elsewhere.
             credentials = credentials.filter(|_| url.origin() == origin);
             let request = if method == Method::Post
-                && let Some(Means::IdentityToken { token, .. }) = credentials
+                && let Some(AuthMethod::IdentityToken { token, .. }) = credentials
             {
                 let mut form = parameters.to_vec();
                 form.push(("grant_type", "refresh_token".to_owned()));
@@ -306,7 +306,7 @@ impl Authorizer {
                 form.push(("refresh_token", token.reveal().to_owned()));
                 self.client.post(url.clone()).form(&form)
             } else {
-                let pair = credentials.and_then(Means::pair_with_token);
+                let pair = credentials.and_then(AuthMethod::basic_auth_with_token);
                 let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
                 self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
             };
@@ -419,7 +419,7 @@ mod tests {
     use crate::registry::secrets::SentSecrets;
     use crate::registry::tls::unverified_config;
 
-    fn authorizer(realms: Realms, credentials: Option<Means>) -> Authorizer {
+    fn authorizer(realms: Realms, credentials: Option<AuthMethod>) -> Authorizer {
         let server = Server {
             name: "r".to_owned(),
             referrer: None,
@@ -444,7 +444,7 @@ mod tests {
     #[test]
     fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
         let realm = |realms, realm: &str| {
-            let credentials = Means::basic("someone", &Secret::new("secret".to_owned()));
+            let credentials = AuthMethod::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
         };
         assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));

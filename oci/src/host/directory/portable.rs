@@ -56,7 +56,7 @@ impl Directory {
     /// # Errors
     ///
     /// Those of the system, and `IsADirectory` for a path that ends in no name.
-    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+    pub fn containing(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
         let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         let parent = super::parent_of(&path);
@@ -73,7 +73,7 @@ impl Directory {
     /// # Errors
     ///
     /// Those of the system.
-    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+    pub fn private_subdirectory(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
         let path = self.join(name)?;
         if create {
             fs::create_dir_all(&path)?;
@@ -86,7 +86,7 @@ impl Directory {
     /// # Errors
     ///
     /// Those of the system.
-    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+    pub fn create_private_subdirectory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let path = self.join(name)?;
         fs::create_dir(&path)?;
         Self::open(&path)
@@ -102,12 +102,12 @@ impl Directory {
         if let Ok(metadata) = fs::symlink_metadata(&path)
             && !metadata.is_file()
         {
-            return Err(Untrusted::NotAFile(EntryKind::of(metadata.file_type())).into());
+            return Err(Untrusted::NotAFile(EntryKind::from_file_type(metadata.file_type())).into());
         }
         let mut options = File::options();
         options.read(true);
         let options = match access {
-            Access::Read | Access::ReadAny => &mut options,
+            Access::Read | Access::ReadAnyOwner => &mut options,
             Access::Write => options.write(true),
             Access::Create => options.write(true).create(true).truncate(false),
         };
@@ -126,7 +126,7 @@ impl Directory {
 
     /// There are no files without a name.
     #[must_use]
-    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, _mode: u32) -> Option<File> {
         None
     }
 
@@ -196,7 +196,7 @@ impl Directory {
     pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
         match fs::symlink_metadata(self.join(name)?) {
             Ok(metadata) => Ok(Some(Entry {
-                kind: EntryKind::of(metadata.file_type()),
+                kind: EntryKind::from_file_type(metadata.file_type()),
                 len: metadata.len(),
                 modified: metadata.modified()?,
                 identity: Identity,

@@ -16,9 +16,9 @@ use crate::host::{Entry, EntryKind, Identity, Untrusted};
 
 /// A directory that needs no permission to read to be opened, where the system knows such.
 #[cfg(target_os = "linux")]
-const OPEN: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
+const OPEN_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
-const OPEN: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
+const OPEN_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
 /// Permission bits that let others change a file, or what is in a directory.
 const WRITABLE_FOR_OTHERS: u32 = 0o022;
@@ -26,7 +26,7 @@ const WRITABLE_FOR_OTHERS: u32 = 0o022;
 const PERMISSIONS: u32 = 0o7777;
 
 /// Limit on the attempts to open a file that others make and remove all the time.
-const ATTEMPTS: usize = 10;
+const OPEN_ATTEMPTS: usize = 10;
 
 /// A directory of the host. Renaming or replacing its path changes nothing of what it is.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ impl Directory {
     /// this user nor root.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
-            fd: walk::open(path, false)?,
+            fd: path_walk::open(path, false)?,
             path: path.to_owned(),
         })
     }
@@ -57,10 +57,10 @@ impl Directory {
     /// As [`Directory::open`], and [`Untrusted::Owner`] and [`Untrusted::Writable`].
     pub fn open_private(path: &Path) -> io::Result<Self> {
         let directory = Self {
-            fd: walk::open(path, true)?,
+            fd: path_walk::open(path, true)?,
             path: path.to_owned(),
         };
-        check_ours(&fs::fstat(&directory.fd)?)?;
+        check_trusted(&fs::fstat(&directory.fd)?)?;
         Ok(directory)
     }
 
@@ -72,7 +72,7 @@ impl Directory {
     pub fn find_private(path: &Path) -> io::Result<Option<Self>> {
         match Self::open(path) {
             Ok(directory) => {
-                check_ours(&fs::fstat(&directory.fd)?)?;
+                check_trusted(&fs::fstat(&directory.fd)?)?;
                 Ok(Some(directory))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -87,8 +87,8 @@ impl Directory {
     /// # Errors
     ///
     /// As [`Directory::open`], and `IsADirectory` for a path that ends in no name.
-    pub fn of_file(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
-        let (fd, path) = walk::open_parent(path, create)?;
+    pub fn containing(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
+        let (fd, path) = path_walk::open_parent(path, create)?;
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
         let path = super::parent_of(&path).to_owned();
         Ok((Self { fd, path }, name))
@@ -100,8 +100,8 @@ impl Directory {
     /// # Errors
     ///
     /// As [`Directory::open_private`], and [`Untrusted::Symlink`].
-    pub fn private(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
-        let name = check(name.as_ref())?;
+    pub fn private_subdirectory(&self, name: impl AsRef<OsStr>, create: bool) -> io::Result<Self> {
+        let name = check_name(name.as_ref())?;
         if create {
             match fs::mkdirat(&self.fd, name, Mode::RWXU) {
                 Ok(()) | Err(Errno::EXIST) => {}
@@ -109,7 +109,7 @@ impl Directory {
             }
         }
         let directory = self.subdirectory(name)?;
-        check_ours(&fs::fstat(&directory.fd)?)?;
+        check_trusted(&fs::fstat(&directory.fd)?)?;
         Ok(directory)
     }
 
@@ -118,10 +118,10 @@ impl Directory {
     /// # Errors
     ///
     /// Those of mkdir(2), and [`Untrusted::Replaced`] if what is there afterwards is another one.
-    pub fn make_private(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
-        let name = check(name.as_ref())?;
+    pub fn create_private_subdirectory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
+        let name = check_name(name.as_ref())?;
         fs::mkdirat(&self.fd, name, Mode::RWXU)?;
-        let made = self.open_made(name);
+        let made = self.open_created(name);
         if made.is_err() {
             // It is empty, or else stays.
             let _ = self.remove_directory(name);
@@ -130,10 +130,10 @@ impl Directory {
     }
 
     /// Opens a directory that was just made.
-    fn open_made(&self, name: &OsStr) -> io::Result<Self> {
+    fn open_created(&self, name: &OsStr) -> io::Result<Self> {
         let directory = self.subdirectory(name)?;
         let stat = fs::fstat(&directory.fd)?;
-        check_ours(&stat)?;
+        check_trusted(&stat)?;
         if !directory.names()?.is_empty() {
             return Err(Untrusted::Replaced.into());
         }
@@ -145,7 +145,7 @@ impl Directory {
     }
 
     fn subdirectory(&self, name: &OsStr) -> io::Result<Self> {
-        let flags = OPEN | OFlags::DIRECTORY | OFlags::NOFOLLOW;
+        let flags = OPEN_FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let path = self.path.join(name);
         match fs::openat(&self.fd, name, flags, Mode::empty()) {
             Ok(fd) => Ok(Self { fd, path }),
@@ -155,15 +155,15 @@ impl Directory {
         }
     }
 
-    /// Opens a file in it that nobody else can change, or with [`Access::ReadAny`] any file.
+    /// Opens a file in it that nobody else can change, or with [`Access::ReadAnyOwner`] any file.
     ///
     /// # Errors
     ///
     /// Those of open(2), and each [`Untrusted`] but `Link` and `Replaced`.
     pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
-        let name = check(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         // Another process may make the missing file, or remove it, at any moment.
-        for _ in 1..ATTEMPTS {
+        for _ in 1..OPEN_ATTEMPTS {
             match self.open_existing(name, access) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {}
                 result => return result,
@@ -185,7 +185,7 @@ impl Directory {
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         let flags = flags
             | match access {
-                Access::Read | Access::ReadAny => OFlags::RDONLY,
+                Access::Read | Access::ReadAnyOwner => OFlags::RDONLY,
                 Access::Write | Access::Create => OFlags::RDWR,
             };
         let file = match fs::openat(&self.fd, name, flags, Mode::empty()) {
@@ -203,7 +203,7 @@ impl Directory {
     ///
     /// Those of open(2), `AlreadyExists` for a symlink too.
     pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
-        let name = check(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.fd, name, flags, to_mode(mode))?))
     }
@@ -212,7 +212,7 @@ impl Directory {
     /// name it later.
     #[cfg(target_os = "linux")]
     #[must_use]
-    pub fn create_nameless(&self, mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, mode: u32) -> Option<File> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
         let file = File::from(fs::openat(&self.fd, ".", flags, to_mode(mode)).ok()?);
         descriptor_path(&file).exists().then_some(file)
@@ -221,7 +221,7 @@ impl Directory {
     /// There are no files without a name.
     #[cfg(not(target_os = "linux"))]
     #[must_use]
-    pub fn create_nameless(&self, _mode: u32) -> Option<File> {
+    pub fn create_unnamed(&self, _mode: u32) -> Option<File> {
         None
     }
 
@@ -232,7 +232,7 @@ impl Directory {
     /// Those of linkat(2), such as `AlreadyExists`.
     #[cfg(target_os = "linux")]
     pub fn link(&self, file: &File, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let name = check(name.as_ref())?;
+        let name = check_name(name.as_ref())?;
         let from = descriptor_path(file);
         Ok(fs::linkat(fs::CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
     }
@@ -253,7 +253,7 @@ impl Directory {
     ///
     /// Those of rename(2).
     pub fn rename(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        let (from, name) = (check_name(from.as_ref())?, check_name(name.as_ref())?);
         Ok(fs::renameat(&self.fd, from, &to.fd, name)?)
     }
 
@@ -264,7 +264,7 @@ impl Directory {
     /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step,
     /// the name is looked for before.
     pub fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        let (from, name) = (check(from.as_ref())?, check(name.as_ref())?);
+        let (from, name) = (check_name(from.as_ref())?, check_name(name.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         match fs::renameat_with(&self.fd, from, &to.fd, name, fs::RenameFlags::NOREPLACE) {
             // Not every file system, and no old kernel, knows how.
@@ -283,7 +283,7 @@ impl Directory {
     ///
     /// Those of renameat2(2).
     pub fn exchange(&self, one: impl AsRef<OsStr>, other: impl AsRef<OsStr>) -> io::Result<bool> {
-        let (one, other) = (check(one.as_ref())?, check(other.as_ref())?);
+        let (one, other) = (check_name(one.as_ref())?, check_name(other.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         match fs::renameat_with(&self.fd, one, &self.fd, other, fs::RenameFlags::EXCHANGE) {
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
@@ -299,7 +299,7 @@ impl Directory {
     ///
     /// Those of unlink(2).
     pub fn remove_file(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::empty())?)
+        Ok(fs::unlinkat(&self.fd, check_name(name.as_ref())?, AtFlags::empty())?)
     }
 
     /// Removes an empty directory.
@@ -308,7 +308,7 @@ impl Directory {
     ///
     /// Those of rmdir(2).
     pub fn remove_directory(&self, name: impl AsRef<OsStr>) -> io::Result<()> {
-        Ok(fs::unlinkat(&self.fd, check(name.as_ref())?, AtFlags::REMOVEDIR)?)
+        Ok(fs::unlinkat(&self.fd, check_name(name.as_ref())?, AtFlags::REMOVEDIR)?)
     }
 
     /// Returns an entry, and `None` where there is none.
@@ -317,8 +317,8 @@ impl Directory {
     ///
     /// Those of stat(2).
     pub fn entry(&self, name: impl AsRef<OsStr>) -> io::Result<Option<Entry>> {
-        Ok(self.stat(check(name.as_ref())?)?.map(|stat| Entry {
-            kind: kind_of(&stat),
+        Ok(self.stat(check_name(name.as_ref())?)?.map(|stat| Entry {
+            kind: entry_kind(&stat),
             len: u64::try_from(stat.st_size).unwrap_or(0),
             modified: modified(&stat),
             identity: Identity(stat),
@@ -331,7 +331,7 @@ impl Directory {
     ///
     /// Those of stat(2).
     pub fn kind(&self, name: impl AsRef<OsStr>) -> io::Result<Option<EntryKind>> {
-        Ok(self.stat(check(name.as_ref())?)?.map(|stat| kind_of(&stat)))
+        Ok(self.stat(check_name(name.as_ref())?)?.map(|stat| entry_kind(&stat)))
     }
 
     /// Returns what tells it from all other directories.
@@ -390,7 +390,7 @@ impl Directory {
         if path.is_dir() {
             return Ok(path);
         }
-        check_ours(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
+        check_trusted(&fs::statat(&self.fd, "..", AtFlags::empty())?)?;
         std::path::absolute(&self.path)
     }
 
@@ -408,7 +408,7 @@ impl AsFd for Directory {
 }
 
 /// Refuses what is not the name of an entry.
-fn check(name: &OsStr) -> io::Result<&OsStr> {
+fn check_name(name: &OsStr) -> io::Result<&OsStr> {
     match name.as_bytes() {
         b"" | b"." | b".." => Err(io::ErrorKind::InvalidFilename.into()),
         bytes if bytes.contains(&b'/') => Err(io::ErrorKind::InvalidFilename.into()),
@@ -419,16 +419,16 @@ fn check(name: &OsStr) -> io::Result<&OsStr> {
 /// Refuses all but regular files, and those that another user owns or can change, unless any will
 /// do.
 fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
-    match kind_of(stat) {
-        EntryKind::File if access == Access::ReadAny => Ok(()),
-        EntryKind::File => check_ours(stat),
+    match entry_kind(stat) {
+        EntryKind::File if access == Access::ReadAnyOwner => Ok(()),
+        EntryKind::File => check_trusted(stat),
         EntryKind::Symlink => Err(Untrusted::Symlink.into()),
         kind => Err(Untrusted::NotAFile(kind).into()),
     }
 }
 
 /// Refuses what another user owns or can change. Root may own it: nothing is safe from root.
-fn check_ours(stat: &Stat) -> io::Result<()> {
+fn check_trusted(stat: &Stat) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
     let (owner, mode) = (stat.st_uid, raw_mode(stat) & PERMISSIONS);
     if owner != user && owner != 0 {
@@ -450,7 +450,7 @@ fn to_mode(mode: u32) -> Mode {
     Mode::from_raw_mode(mode as RawMode)
 }
 
-fn kind_of(stat: &Stat) -> EntryKind {
+fn entry_kind(stat: &Stat) -> EntryKind {
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryKind::File,
         FileType::Directory => EntryKind::Directory,
@@ -482,7 +482,7 @@ fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
 }
 
 /// The way to a directory.
-mod walk {
+mod path_walk {
     use std::io;
     #[cfg(target_os = "linux")]
     use std::mem;
@@ -495,10 +495,10 @@ mod walk {
     /// Makes what is missing, with mode 0700, if `create` is set.
     #[cfg(target_os = "linux")]
     pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
-        use super::{EntryKind, Errno, kind_of};
+        use super::{EntryKind, Errno, entry_kind};
 
         let (at, _) = walk(path, create, false)?;
-        if kind_of(&fs::fstat(&at)?) != EntryKind::Directory {
+        if entry_kind(&fs::fstat(&at)?) != EntryKind::Directory {
             return Err(Errno::NOTDIR.into());
         }
         Ok(at)
@@ -518,7 +518,7 @@ mod walk {
         use std::os::unix::ffi::OsStringExt;
         use std::path::Component;
 
-        use super::{EntryKind, Errno, OPEN, check_ours, kind_of};
+        use super::{EntryKind, Errno, OPEN_FLAGS, check_trusted, entry_kind};
         use crate::host::Untrusted;
 
         /// As in the kernel (`MAXSYMLINKS`).
@@ -539,8 +539,8 @@ mod walk {
             return Err(Errno::NOENT.into());
         }
         let user = rustix::process::geteuid().as_raw();
-        let begin = |name: &str| fs::open(name, OPEN | OFlags::DIRECTORY, Mode::empty());
-        let mut at = begin(".")?;
+        let open_start = |name: &str| fs::open(name, OPEN_FLAGS | OFlags::DIRECTORY, Mode::empty());
+        let mut at = open_start(".")?;
         let mut walked = PathBuf::new();
         let mut pending = Vec::new();
         let mut links = 0;
@@ -549,7 +549,7 @@ mod walk {
         while let Some(name) = pending.pop() {
             walked.push(&name);
             if name == "/" {
-                at = begin("/")?;
+                at = open_start("/")?;
                 at_root = true;
                 continue;
             }
@@ -560,25 +560,25 @@ mod walk {
             } else {
                 name
             };
-            let look = |name: &OsStr| fs::openat(&at, name, OPEN | OFlags::NOFOLLOW, Mode::empty());
-            let mut is_made = false;
-            let next = match look(&name) {
+            let open_entry = |name: &OsStr| fs::openat(&at, name, OPEN_FLAGS | OFlags::NOFOLLOW, Mode::empty());
+            let mut created = false;
+            let next = match open_entry(&name) {
                 Err(Errno::NOENT) if is_last => return Ok((at, walked)),
                 Err(Errno::NOENT) if create => {
                     match fs::mkdirat(&at, &name, Mode::RWXU) {
-                        Ok(()) => is_made = true,
+                        Ok(()) => created = true,
                         Err(Errno::EXIST) => {}
                         Err(error) => return Err(error.into()),
                     }
-                    look(&name)?
+                    open_entry(&name)?
                 }
                 next => next?,
             };
             let stat = fs::fstat(&next)?;
-            if is_made {
-                check_ours(&stat)?;
+            if created {
+                check_trusted(&stat)?;
             }
-            if kind_of(&stat) != EntryKind::Symlink {
+            if entry_kind(&stat) != EntryKind::Symlink {
                 if is_last {
                     return Ok((at, walked));
                 }
@@ -611,7 +611,7 @@ mod walk {
         if create {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         }
-        Ok(fs::open(path, super::OPEN | OFlags::DIRECTORY, Mode::empty())?)
+        Ok(fs::open(path, super::OPEN_FLAGS | OFlags::DIRECTORY, Mode::empty())?)
     }
 
     /// Opens the directory that the last name of a path is in, symlinks followed, and returns the

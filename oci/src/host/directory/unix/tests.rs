@@ -13,13 +13,13 @@ fn set_mode(path: &Path, mode: u32) {
 
 /// Gives a file or symlink to another user, and returns whether this user can, who may be that
 /// user.
-fn give_away(path: &Path) -> bool {
+fn chown_to_nobody(path: &Path) -> bool {
     rustix::process::geteuid().is_root() && std::os::unix::fs::lchown(path, Some(NOBODY), None).is_ok()
 }
 
 fn refusal<T>(result: io::Result<T>) -> Untrusted {
     let error = result.map(drop).unwrap_err();
-    Untrusted::of(&error).unwrap_or_else(|| panic!("{error}")).clone()
+    Untrusted::from_error(&error).unwrap_or_else(|| panic!("{error}")).clone()
 }
 
 #[test]
@@ -27,15 +27,15 @@ fn private_directories_are_made_for_this_user_alone() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("one/two");
     let directory = Directory::open_private(&path).unwrap();
-    directory.private("three", true).unwrap();
+    directory.private_subdirectory("three", true).unwrap();
     for path in [&path, &home.path().join("one"), &path.join("three")] {
         assert_eq!(std_fs::metadata(path).unwrap().mode() & 0o7777, 0o700);
     }
     assert!(Directory::find_private(&home.path().join("none")).unwrap().is_none());
-    let missing = directory.private("none", false).unwrap_err();
+    let missing = directory.private_subdirectory("none", false).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
     assert_eq!(
-        directory.make_private("three").unwrap_err().kind(),
+        directory.create_private_subdirectory("three").unwrap_err().kind(),
         io::ErrorKind::AlreadyExists
     );
 }
@@ -51,11 +51,11 @@ fn a_directory_that_others_can_change_is_refused_with_its_mode() {
         set_mode(&path, mode);
         let expected = Untrusted::Writable { owner, mode };
         assert_eq!(refusal(Directory::open_private(&path)), expected);
-        assert_eq!(refusal(directory.private("state", true)), expected);
+        assert_eq!(refusal(directory.private_subdirectory("state", true)), expected);
     }
     set_mode(&path, 0o755);
     Directory::open_private(&path).unwrap();
-    if give_away(&path) {
+    if chown_to_nobody(&path) {
         let refusal = refusal(Directory::open_private(&path));
         assert_eq!(
             refusal.to_string(),
@@ -73,7 +73,7 @@ fn symlinks_in_a_directory_are_not_followed() {
     for target in ["real", "file", "none"] {
         let link = home.path().join("link");
         symlink(target, &link).unwrap();
-        assert_eq!(refusal(directory.private("link", true)), Untrusted::Symlink, "{target}");
+        assert_eq!(refusal(directory.private_subdirectory("link", true)), Untrusted::Symlink, "{target}");
         for access in [Access::Read, Access::Create] {
             assert_eq!(refusal(directory.open_file("link", access)), Untrusted::Symlink);
         }
@@ -125,7 +125,7 @@ fn a_symlink_of_another_user_is_not_followed() {
     std_fs::create_dir(home.path().join("real")).unwrap();
     let link = home.path().join("link");
     symlink("real", &link).unwrap();
-    if !give_away(&link) {
+    if !chown_to_nobody(&link) {
         return;
     }
     for path in [&link, &link.join("new")] {
@@ -157,7 +157,7 @@ fn files_of_others_fifos_and_directories_are_refused() {
         assert!(matches!(refusal, Untrusted::Writable { mode: 0o664, .. }), "{refusal}");
     }
     set_mode(&path, 0o600);
-    if give_away(&path) {
+    if chown_to_nobody(&path) {
         for access in both {
             let refusal = refusal(directory.open_file("file", access));
             assert!(matches!(refusal, Untrusted::Owner { owner: NOBODY, .. }), "{refusal}");
@@ -192,11 +192,11 @@ fn any_regular_file_is_read_where_its_owner_does_not_matter() {
     let path = home.path().join("file");
     std_fs::write(&path, "").unwrap();
     set_mode(&path, 0o666);
-    give_away(&path);
-    directory.open_file("file", Access::ReadAny).unwrap();
+    chown_to_nobody(&path);
+    directory.open_file("file", Access::ReadAnyOwner).unwrap();
     symlink("file", home.path().join("link")).unwrap();
     assert_eq!(
-        refusal(directory.open_file("link", Access::ReadAny)),
+        refusal(directory.open_file("link", Access::ReadAnyOwner)),
         Untrusted::Symlink
     );
     let missing = directory.open_file("none", Access::Write).unwrap_err();
@@ -221,20 +221,20 @@ fn a_file_is_found_through_symlinks_of_this_user() {
         #[cfg(target_os = "linux")]
         ("dangling", "missing"),
     ] {
-        let (directory, name) = Directory::of_file(&home.path().join(path), false).unwrap();
+        let (directory, name) = Directory::containing(&home.path().join(path), false).unwrap();
         assert_eq!(std_fs::canonicalize(directory.path()).unwrap(), real, "{path}");
         assert_eq!(name, expected);
     }
-    let missing = Directory::of_file(&home.path().join("new/file"), false).unwrap_err();
+    let missing = Directory::containing(&home.path().join("new/file"), false).unwrap_err();
     assert_eq!(missing.kind(), io::ErrorKind::NotFound);
-    let (directory, _) = Directory::of_file(&home.path().join("new/file"), true).unwrap();
+    let (directory, _) = Directory::containing(&home.path().join("new/file"), true).unwrap();
     assert_eq!(directory.names().unwrap(), Vec::<OsString>::new());
     assert_eq!(
         std_fs::metadata(home.path().join("new")).unwrap().mode() & 0o7777,
         0o700
     );
     for path in ["/", ".."] {
-        Directory::of_file(Path::new(path), false).unwrap_err();
+        Directory::containing(Path::new(path), false).unwrap_err();
     }
 }
 
@@ -245,10 +245,10 @@ fn a_file_is_not_found_through_a_symlink_of_another_user() {
     let (file, link) = (home.path().join("file"), home.path().join("link"));
     std_fs::write(&file, "").unwrap();
     symlink(&file, &link).unwrap();
-    if give_away(&link) {
+    if chown_to_nobody(&link) {
         let owner = NOBODY;
         assert_eq!(
-            refusal(Directory::of_file(&link, true)),
+            refusal(Directory::containing(&link, true)),
             Untrusted::Link { link, owner }
         );
     }
@@ -265,7 +265,7 @@ fn a_directory_stays_the_same_when_its_path_changes() {
     let file = directory.create_new("file", 0o600).unwrap();
     assert!(home.path().join("moved/file").exists());
     assert_eq!(std_fs::read_dir(&path).unwrap().count(), 0);
-    assert!(directory.is("file", Identity::of(&file).unwrap()).unwrap());
+    assert!(directory.entry_is("file", Identity::of(&file).unwrap()).unwrap());
     directory
         .rename("file", &Directory::open(&path).unwrap(), "other")
         .unwrap();
@@ -279,7 +279,7 @@ fn a_name_is_not_a_path() {
     let directory = Directory::open(home.path()).unwrap();
     for name in ["", ".", "..", "a/b", "/"] {
         directory.create_new(name, 0o600).unwrap_err();
-        directory.make_private(name).unwrap_err();
+        directory.create_private_subdirectory(name).unwrap_err();
         directory.remove_directory(name).unwrap_err();
     }
 }

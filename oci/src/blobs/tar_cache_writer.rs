@@ -3,13 +3,13 @@
 use std::fmt;
 
 use super::BlobStore;
-use super::incoming::Incoming;
+use super::incoming::IncomingBlob;
 use crate::digest::Digest;
 
 /// A tar on its way into the store. It stays only if [`TarCacheWriter::commit`] is called.
 ///
 /// It is for the convenience of later builds: whatever goes wrong with it, a full disk for example, only means that there is none.
-pub struct TarCacheWriter(Option<Incoming>);
+pub struct TarCacheWriter(Option<IncomingBlob>);
 
 impl fmt::Debug for TarCacheWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -19,11 +19,11 @@ impl fmt::Debug for TarCacheWriter {
 
 impl TarCacheWriter {
     /// Begins to keep a blob, unless the store has it or somebody else writes it.
-    pub(crate) fn begin(store: &BlobStore, digest: &Digest) -> Option<Self> {
-        if store.has_entry(digest) || Incoming::is_begun(store, digest) {
+    pub(crate) fn start(store: &BlobStore, digest: &Digest) -> Option<Self> {
+        if store.has_entry(digest) || IncomingBlob::is_being_written(store, digest) {
             return None;
         }
-        Incoming::begin(store, digest).ok().map(|incoming| Self(Some(incoming)))
+        IncomingBlob::create(store, digest).ok().map(|incoming| Self(Some(incoming)))
     }
 
     /// Takes the next bytes.
