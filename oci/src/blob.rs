@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use super::file_range::FileRange;
 use super::progress::LayerReporter;
 #[cfg(feature = "registry")]
-use super::registry::Growing;
+use super::registry::TailReader;
 use layer::Decoder;
 
 /// The bytes of a layer as they are at the source, compressed or not.
@@ -20,7 +20,7 @@ pub struct Blob {
 pub(super) enum Bytes {
     FileRange(FileRange),
     #[cfg(feature = "registry")]
-    Growing(Growing),
+    Growing(TailReader),
     /// Of an archive that holds a layer in another form than its manifest says: what it holds, and
     /// that decompressed.
     Decoded(FileRange, Box<Decoder<BufReader<FileRange>>>),

@@ -22,9 +22,9 @@ mod cache;
 mod download;
 mod error;
 mod incoming;
-mod tar_cache_writer;
 #[cfg(feature = "registry")]
 mod partial;
+mod tar_cache_writer;
 
 use std::ffi::OsStr;
 use std::fs::{File, FileTimes, TryLockError};
@@ -38,11 +38,11 @@ use crate::host::{Access, Directory, EntryKind, Untrusted};
 
 pub use cache::{Cache, CacheEntry, CacheReport};
 #[cfg(feature = "registry")]
-pub(super) use download::{WriteTicket, LockActivity};
+pub(super) use download::{LockActivity, WriteTicket};
 pub use error::StoreError;
-pub use tar_cache_writer::TarCacheWriter;
 #[cfg(feature = "registry")]
 pub(super) use partial::PartialBlob;
+pub use tar_cache_writer::TarCacheWriter;
 
 /// A store of blobs in a state directory.
 #[derive(Debug, Clone)]
@@ -116,7 +116,8 @@ impl BlobStore {
     /// Returns whether an entry has the name of a blob.
     fn has_entry(&self, digest: &Digest) -> bool {
         let directory = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()));
-        directory.is_ok_and(|directory| directory.is_some_and(|directory| !matches!(directory.kind(digest.hex()), Ok(None))))
+        directory
+            .is_ok_and(|directory| directory.is_some_and(|directory| !matches!(directory.kind(digest.hex()), Ok(None))))
     }
 
     /// Opens a blob, and returns its size in bytes too, if the store has it.
@@ -149,7 +150,8 @@ impl BlobStore {
         let Some(blobs) = self.find_blobs_directory()? else {
             return Ok(None);
         };
-        none_if_missing(blobs.private_subdirectory(directory.name(), false)).map_err(|source| StoreError::read(self.subdirectory_path(directory), source))
+        none_if_missing(blobs.private_subdirectory(directory.name(), false))
+            .map_err(|source| StoreError::read(self.subdirectory_path(directory), source))
     }
 
     /// Opens one of its directories, and makes what is missing on the way there.
@@ -189,7 +191,8 @@ impl BlobStore {
 
     /// Path of a blob, for messages.
     fn path(&self, digest: &Digest) -> PathBuf {
-        self.subdirectory_path(Subdirectory::Blobs(digest.algorithm())).join(digest.hex())
+        self.subdirectory_path(Subdirectory::Blobs(digest.algorithm()))
+            .join(digest.hex())
     }
 }
 

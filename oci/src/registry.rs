@@ -43,14 +43,14 @@ use super::progress::Reporter;
 use super::reference::RegistryReference;
 use super::{BlobRef, Fetched, ImageError, SourceOptions};
 use client::Timeouts;
-pub(super) use download::{Download, Growing, Opened};
+pub(super) use download::{Download, Opened, TailReader};
 pub use error::RegistryError;
 use http::Http;
 use layer::cancel::Cancel;
 pub use login::{LoginCheck, check_login};
 pub use options::RegistryOptions;
 pub use proxies::ProxyRefusal;
-pub use redirect::Redirects;
+pub use redirect::RedirectError;
 use runtime::Runtime;
 pub use tls::{CertificateOwner, TlsError};
 
@@ -128,7 +128,7 @@ impl Registry {
         let answer = self.wait(async || {
             Ok(self
                 .http
-                .document(&format!("manifests/{version}"), &DOCUMENT_MEDIA_TYPES)
+                .fetch_document(&format!("manifests/{version}"), &DOCUMENT_MEDIA_TYPES)
                 .await?)
         })?;
         let digest = match &self.image.digest {
@@ -159,7 +159,7 @@ impl Registry {
     }
 
     fn document(&self, path: &str, accept: &[&str], digest: &Digest, size: u64) -> Result<Vec<u8>, ImageError> {
-        let body = self.wait(async || Ok(self.http.document(path, accept).await?.body))?;
+        let body = self.wait(async || Ok(self.http.fetch_document(path, accept).await?.body))?;
         digest
             .check(&body, Some(size))
             .map_err(|source| ImageError::content(digest, source))?;
@@ -170,13 +170,13 @@ impl Registry {
     pub(super) fn download(&self, blobs: Vec<BlobRef>, store: &BlobStore, reporter: &Reporter) -> Vec<Arc<Download>> {
         let queue = |blob: BlobRef| {
             let progress = reporter.layer(&blob.digest);
-            Download::queue(blob, progress)
+            Download::with_task(blob, progress)
         };
-        let (downloads, duties): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
-        let tasks = duties.into_iter().map(|duty| {
+        let (downloads, tasks): (Vec<_>, Vec<_>) = blobs.into_iter().map(queue).unzip();
+        let tasks = tasks.into_iter().map(|task| {
             let http = Arc::clone(&self.http);
             let (store, cancel) = (store.clone(), self.cancel.clone());
-            async move { duty.perform(&http, &store, &cancel).await }
+            async move { task.run(&http, &store, &cancel).await }
         });
         self.runtime.queue(tasks.collect());
         downloads
@@ -281,7 +281,7 @@ mod tests {
         );
         for error in [redirected, challenged] {
             assert!(
-                matches!(&error, ImageError::Registry(RegistryError::Elsewhere { host, source, .. })
+                matches!(&error, ImageError::Registry(RegistryError::OtherHost { host, source, .. })
                 if *host == dripping.to_string() && matches!(**source, RegistryError::TimedOut { .. })),
                 "{error:?}"
             );

@@ -179,7 +179,7 @@ impl Remote {
 
     pub(super) fn wait_downloaded(&self, layer: &Layer) -> Result<(), ImageError> {
         let download = self.downloads().remove(&layer.digest);
-        download.map_or(Ok(()), |download| download.finish())
+        download.map_or(Ok(()), |download| download.wait_finished())
     }
 
     fn downloads(&self) -> MutexGuard<'_, BTreeMap<Digest, Arc<Download>>> {

@@ -9,7 +9,8 @@ use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
 use super::{
-    ALGORITHMS, BlobStore, Subdirectory, PARTIAL, StoreError, none_if_missing, incoming, is_unusable, partial_name, remove_entry,
+    ALGORITHMS, BlobStore, PARTIAL, StoreError, Subdirectory, incoming, is_unusable, none_if_missing, partial_name,
+    remove_entry,
 };
 use crate::digest::{Algorithm, Digest, VerifyingReader};
 use crate::host::{Access, Directory, Entry, EntryKind, Untrusted};
@@ -261,7 +262,9 @@ impl Cache {
         };
         let mut blob = VerifyingReader::new(Cancellable::new(file, cancel), entry.digest.clone(), None);
         match blob.drain() {
-            Err(source) if Cancelled::caused(&source) => Err(StoreError::read(directory.path().join(name(entry)), source)),
+            Err(source) if Cancelled::caused(&source) => {
+                Err(StoreError::read(directory.path().join(name(entry)), source))
+            }
             // An unreadable blob is as good as damaged: the disk will not get better.
             drained => Ok(drained.is_err() || blob.finish().is_err()),
         }
@@ -287,11 +290,13 @@ impl Cache {
     }
 
     fn directory(&self, entry: &CacheEntry) -> Result<Option<Directory>, StoreError> {
-        self.store.find_subdirectory(Subdirectory::Blobs(entry.digest.algorithm()))
+        self.store
+            .find_subdirectory(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 
     fn subdirectory_path(&self, entry: &CacheEntry) -> PathBuf {
-        self.store.subdirectory_path(Subdirectory::Blobs(entry.digest.algorithm()))
+        self.store
+            .subdirectory_path(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 }
 
@@ -385,7 +390,8 @@ mod tests {
             let file = File::options().write(true).open(cache.store.path(&digest)).unwrap();
             file.set_modified(time).unwrap();
         }
-        let WriteTicket::Granted(mut partial) = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap() else {
+        let WriteTicket::Granted(mut partial) = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap()
+        else {
             panic!("not to be begun")
         };
         partial.write(b"12345").unwrap();
@@ -476,9 +482,16 @@ mod tests {
         fs::write(cache.store.path(&damaged), [b'x'; 10]).unwrap();
         let cancel = Cancel::new();
         cancel.cancel();
-        assert_eq!(without_problems(cache.verify(&cancel)), [], "what was not read is not damaged");
+        assert_eq!(
+            without_problems(cache.verify(&cancel)),
+            [],
+            "what was not read is not damaged"
+        );
         let none_if_missing = without_problems(cache.verify(&Cancel::new()));
-        assert_eq!(none_if_missing.iter().map(|entry| &entry.digest).collect::<Vec<_>>(), [&damaged]);
+        assert_eq!(
+            none_if_missing.iter().map(|entry| &entry.digest).collect::<Vec<_>>(),
+            [&damaged]
+        );
         assert_eq!(contents(&cache), [None, Some('a'), Some('c')]);
     }
 

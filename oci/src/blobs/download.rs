@@ -9,7 +9,7 @@ use tracing::{debug, info, trace};
 
 use super::incoming::IncomingBlob;
 use super::partial::PartialBlob;
-use super::{ALGORITHMS, BlobStore, Subdirectory, PARTIAL, StoreError, lock_name, mark_used, partial_name};
+use super::{ALGORITHMS, BlobStore, PARTIAL, StoreError, Subdirectory, lock_name, mark_used, partial_name};
 use crate::digest::Digest;
 use crate::host::Access;
 use crate::manifest::MAX_DOCUMENT_LEN;
@@ -258,14 +258,21 @@ mod tests {
                 .is_err_and(|error| Cancelled::caused(&error))
         );
         assert_eq!(blobs(&state), [format!("{}.partial", digest.hex())]);
-        assert_eq!(start_write(&store, &digest).len(), 2, "it stays, and is not locked any more");
+        assert_eq!(
+            start_write(&store, &digest).len(),
+            2,
+            "it stays, and is not locked any more"
+        );
     }
 
     #[test]
     fn one_writes_while_others_wait() {
         let (_state, store, digest) = store();
         let partial = start_write(&store, &digest);
-        assert!(matches!(store.start_write(&digest, 3, &Cancel::new()).unwrap(), WriteTicket::Locked));
+        assert!(matches!(
+            store.start_write(&digest, 3, &Cancel::new()).unwrap(),
+            WriteTicket::Locked
+        ));
         store.write_document(&digest, CONTENT).unwrap();
         drop(partial);
         assert!(matches!(

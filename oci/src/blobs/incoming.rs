@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, Write};
 
-use super::{BlobStore, Subdirectory, StoreError, none_if_missing, is_unusable, remove_entry};
+use super::{BlobStore, StoreError, Subdirectory, is_unusable, none_if_missing, remove_entry};
 use crate::digest::Digest;
 use crate::host::{Access, Directory, EntryKind};
 

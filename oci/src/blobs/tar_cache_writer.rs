@@ -23,7 +23,9 @@ impl TarCacheWriter {
         if store.has_entry(digest) || IncomingBlob::is_being_written(store, digest) {
             return None;
         }
-        IncomingBlob::create(store, digest).ok().map(|incoming| Self(Some(incoming)))
+        IncomingBlob::create(store, digest)
+            .ok()
+            .map(|incoming| Self(Some(incoming)))
     }
 
     /// Takes the next bytes.

@@ -259,10 +259,16 @@ mod tests {
                 return;
             }
             let error = new.remove_replaced(&hidden).unwrap_err();
-            assert!(matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))), "{error}");
+            assert!(
+                matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))),
+                "{error}"
+            );
             assert!(new.directory.entry_is(&hidden, Identity::of(&file).unwrap()).unwrap());
             let error = new.publish(file, Replace::File).unwrap_err();
-            assert!(matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))), "{error}");
+            assert!(
+                matches!(Untrusted::from_error(&error), Some(Untrusted::NotAFile(_))),
+                "{error}"
+            );
             let directory = Directory::open(directory.path()).unwrap();
             assert_eq!(
                 (directory.kind(NAME).unwrap(), directory.names().unwrap()),

@@ -63,7 +63,10 @@ impl TempDirectory {
         let Some(name) = self.visible.as_ref().filter(|_| !self.kept) else {
             return;
         };
-        let unchanged = self.directory.identity().and_then(|identity| self.check_identity(identity));
+        let unchanged = self
+            .directory
+            .identity()
+            .and_then(|identity| self.check_identity(identity));
         // It is removed under the name that it was given where it cannot be hidden.
         if unchanged.is_ok() && self.parent.rename_new(name, &self.parent, &self.hidden).is_ok() {
             self.visible = None;

@@ -5,12 +5,12 @@ use std::time::Duration;
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::coding::{self, Decoder};
+use super::coding::{self, GzipDecoder};
 use super::server::Server;
 use crate::ImageError;
 
 /// Bytes that must come in the time that a slow body has.
-const SLOW_LEN: u64 = 64 << 10;
+const TIMED_LEN: u64 = 64 << 10;
 
 /// A blob's bytes, from a position on.
 pub(super) struct BlobAnswer {
@@ -28,7 +28,7 @@ impl BlobAnswer {
     pub(super) fn new(response: Response, server: Server, start: u64, size: u64) -> Self {
         // With the right length, the coding is the blob's own, which some servers name.
         let has_len = response.content_length() == size.checked_sub(start);
-        let coding = coding::of(response.headers()).filter(|_| !has_len);
+        let coding = coding::content_coding(response.headers()).filter(|_| !has_len);
         Self {
             response,
             server,
@@ -58,7 +58,7 @@ impl BlobAnswer {
     }
 
     /// Returns an error that names the web page which came in place of the blob, or else `error`.
-    pub(super) async fn blame(self, error: ImageError) -> ImageError {
+    pub(super) async fn or_web_page(self, error: ImageError) -> ImageError {
         let page = self.server.read_web_page(self.response).await;
         page.map_or(error, ImageError::from)
     }
@@ -74,7 +74,7 @@ impl BlobAnswer {
     /// [`RegistryError::Coding`]: super::RegistryError::Coding
     pub(super) async fn stream(
         mut self,
-        slow: Duration,
+        time: Duration,
         mut take: impl FnMut(&[u8]) -> Result<(), ImageError>,
     ) -> Result<(), ImageError> {
         let server = &self.server;
@@ -82,28 +82,28 @@ impl BlobAnswer {
             .coding
             .as_deref()
             .filter(|coding| coding::is_gzip(coding))
-            .map(|_| Decoder::new());
+            .map(|_| GzipDecoder::new());
         let (mut since, mut len) = (Instant::now(), 0);
         let result = server
             .stream(&mut self.response, |bytes| {
                 len += bytes.len() as u64;
-                if len >= SLOW_LEN {
+                if len >= TIMED_LEN {
                     (since, len) = (Instant::now(), 0);
-                } else if since.elapsed() > slow {
+                } else if since.elapsed() > time {
                     return Err(server.timed_out().into());
                 }
                 match (&mut decoder, &self.coding) {
                     (Some(decoder), Some(coding)) => decoder
                         .decode(bytes, &mut take)
-                        .unwrap_or_else(|| Err(server.coding(coding).into())),
+                        .unwrap_or_else(|| Err(server.coding_error(coding).into())),
                     _ => take(bytes),
                 }
             })
             .await;
         match (result, &self.coding) {
             // Bytes in a coding are too many or too few, and never those of the blob.
-            (Err(ImageError::Content { .. }), Some(coding)) => Err(server.coding(coding).into()),
-            (Ok(()), Some(coding)) if decoder.is_none() => Err(server.coding(coding).into()),
+            (Err(ImageError::Content { .. }), Some(coding)) => Err(server.coding_error(coding).into()),
+            (Ok(()), Some(coding)) if decoder.is_none() => Err(server.coding_error(coding).into()),
             (result, _) => result,
         }
     }

@@ -20,12 +20,12 @@ pub(super) enum Challenge {
     /// User and password, sent to the registry itself.
     Basic,
     /// A token from a token server.
-    Bearer(Bearer),
+    Bearer(BearerChallenge),
 }
 
 /// The token that a registry wants, and the server that gives it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Bearer {
+pub(super) struct BearerChallenge {
     /// URL of the token server, as it came.
     pub(super) realm: String,
     /// Name of the registry for the token server; not empty.
@@ -41,11 +41,11 @@ impl Challenge {
         let values = headers.get_all(WWW_AUTHENTICATE).iter();
         let values: Vec<_> = values.map(|value| String::from_utf8_lossy(value.as_bytes())).collect();
         let challenges: Vec<_> = values.iter().flat_map(|value| parse(value)).collect();
-        let is = |scheme: &'static str| move |challenge: &&Parsed| challenge.scheme.eq_ignore_ascii_case(scheme);
+        let is = |scheme: &'static str| move |challenge: &&RawChallenge| challenge.scheme.eq_ignore_ascii_case(scheme);
         let mut bearer: Vec<_> = challenges
             .iter()
             .filter(is("Bearer"))
-            .filter_map(Parsed::bearer)
+            .filter_map(RawChallenge::bearer)
             .collect();
         bearer.sort_by_key(|bearer| !bearer.has_url());
         let basic = challenges.iter().find(is("Basic")).map(|_| Self::Basic);
@@ -61,7 +61,7 @@ impl Challenge {
     }
 }
 
-impl Bearer {
+impl BearerChallenge {
     /// Returns whether the realm is the URL of a server.
     fn has_url(&self) -> bool {
         Url::parse(self.realm.trim()).is_ok_and(|url| matches!(url.scheme(), "http" | "https"))
@@ -70,20 +70,20 @@ impl Bearer {
 
 /// A challenge of any scheme.
 #[derive(Debug)]
-struct Parsed {
+struct RawChallenge {
     scheme: String,
     parameters: Vec<(String, String)>,
 }
 
-impl Parsed {
+impl RawChallenge {
     /// Returns what a Bearer challenge asks for; `None` without a realm.
-    fn bearer(&self) -> Option<Bearer> {
+    fn bearer(&self) -> Option<BearerChallenge> {
         let parameter = |wanted: &str| {
             let mut parameters = self.parameters.iter();
             let found = parameters.find(|(name, value)| name.eq_ignore_ascii_case(wanted) && !value.is_empty());
             found.map(|(_, value)| value.clone())
         };
-        Some(Bearer {
+        Some(BearerChallenge {
             realm: parameter("realm")?,
             service: parameter("service"),
             scope: parameter("scope").unwrap_or_default(),
@@ -92,8 +92,8 @@ impl Parsed {
 }
 
 /// Splits one header into its challenges.
-fn parse(header: &str) -> Vec<Parsed> {
-    let mut challenges: Vec<Parsed> = Vec::new();
+fn parse(header: &str) -> Vec<RawChallenge> {
+    let mut challenges: Vec<RawChallenge> = Vec::new();
     let is_separator = |character: char| character.is_whitespace() || matches!(character, ',' | ';');
     let mut rest = header;
     loop {
@@ -104,7 +104,7 @@ fn parse(header: &str) -> Vec<Parsed> {
         let end = rest.find(|character| is_separator(character) || character == '=');
         let (word, after) = rest.split_at(end.unwrap_or(rest.len()));
         let Some(value) = after.trim_start().strip_prefix('=') else {
-            challenges.push(Parsed {
+            challenges.push(RawChallenge {
                 scheme: word.to_owned(),
                 parameters: Vec::new(),
             });
@@ -164,7 +164,7 @@ mod tests {
     }
 
     fn bearer(realm: &str, service: Option<&str>, scope: &str) -> Challenge {
-        Challenge::Bearer(Bearer {
+        Challenge::Bearer(BearerChallenge {
             realm: realm.to_owned(),
             service: service.map(str::to_owned),
             scope: scope.to_owned(),

@@ -28,13 +28,13 @@ pub(super) struct Timeouts {
     /// For a whole document or token.
     pub(super) document: Duration,
     /// For each 64 KiB of a blob.
-    pub(super) slow: Duration,
+    pub(super) per_64_kib: Duration,
     /// After the first failure that may pass.
     pub(super) backoff: Duration,
     /// For another build that has a lock, or for a server, before the user is told.
     pub(super) notice: Duration,
     /// For another build that has a lock and downloads nothing.
-    pub(super) held: Duration,
+    pub(super) lock_idle: Duration,
 }
 
 impl Default for Timeouts {
@@ -43,10 +43,10 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             read: Duration::from_secs(30),
             document: Duration::from_mins(1),
-            slow: Duration::from_mins(1),
+            per_64_kib: Duration::from_mins(1),
             backoff: Duration::from_millis(400),
             notice: Duration::from_secs(3),
-            held: Duration::from_mins(10),
+            lock_idle: Duration::from_mins(10),
         }
     }
 }
@@ -64,7 +64,7 @@ pub(super) struct ClientOptions {
 impl ClientOptions {
     /// A client that follows no redirects: they could carry credentials away.
     pub(super) fn build(&self) -> Result<Client, RegistryError> {
-        check_system_file()?;
+        check_ssl_cert_file()?;
         let tls = if self.accept_any_certificate {
             Ok(unverified_config())
         } else {
@@ -85,10 +85,10 @@ impl ClientOptions {
 }
 
 /// Returns the certificates in a PEM file. Skips those that cannot be parsed, unless all are so.
-pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
+pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, RegistryError> {
     let mut pem = Vec::new();
     let read = open_ca_file(path)?.take(MAX_CA_LEN).read_to_end(&mut pem);
-    read.map_err(|source| unreadable(path, source))?;
+    read.map_err(|source| ca_file_error(path, source))?;
     let not_pem = || RegistryError::CaFormat { path: path.to_owned() };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
     let mut certificates = certificates.map_err(|_| not_pem())?;
@@ -102,7 +102,7 @@ pub(super) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, R
 /// Refuses a file in `SSL_CERT_FILE` that the library for certificates would wait for, or read
 /// without end.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-fn check_system_file() -> Result<(), RegistryError> {
+fn check_ssl_cert_file() -> Result<(), RegistryError> {
     let Some(path) = std::env::var_os("SSL_CERT_FILE") else {
         return Ok(());
     };
@@ -117,7 +117,7 @@ fn check_system_file() -> Result<(), RegistryError> {
 /// Other systems have certificates elsewhere.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 #[expect(clippy::unnecessary_wraps, reason = "some systems have such a file")]
-fn check_system_file() -> Result<(), RegistryError> {
+fn check_ssl_cert_file() -> Result<(), RegistryError> {
     Ok(())
 }
 
@@ -133,11 +133,11 @@ fn open_ca_file(path: &Path) -> Result<File, RegistryError> {
             path: path.to_owned(),
             max: MAX_CA_LEN,
         }),
-        Err(source) => Err(unreadable(path, source)),
+        Err(source) => Err(ca_file_error(path, source)),
     }
 }
 
-fn unreadable(path: &Path, source: io::Error) -> RegistryError {
+fn ca_file_error(path: &Path, source: io::Error) -> RegistryError {
     RegistryError::CaFile {
         path: path.to_owned(),
         source,
@@ -168,7 +168,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         for (len, is_too_large) in [(0, false), (MAX_CA_LEN, false), (MAX_CA_LEN + 1, true)] {
             file.as_file().set_len(len).unwrap();
-            let error = authorities(file.path()).unwrap_err();
+            let error = read_certificates(file.path()).unwrap_err();
             let was_too_large = matches!(error, RegistryError::CaTooLarge { .. });
             assert_eq!(was_too_large, is_too_large, "{len}: {error}");
             assert!(
@@ -177,6 +177,6 @@ mod tests {
             );
         }
         let nowhere = file.path().with_extension("none");
-        assert!(matches!(authorities(&nowhere), Err(RegistryError::CaFile { .. })));
+        assert!(matches!(read_certificates(&nowhere), Err(RegistryError::CaFile { .. })));
     }
 }

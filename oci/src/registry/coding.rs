@@ -10,7 +10,7 @@ use reqwest::header::{CONTENT_ENCODING, HeaderMap};
 
 /// Returns the coding of a body, in lower case; `None` for a body as it is. `aws-chunked` is left
 /// over from an upload, and changes nothing.
-pub(super) fn of(headers: &HeaderMap) -> Option<String> {
+pub(super) fn content_coding(headers: &HeaderMap) -> Option<String> {
     let values = headers.get_all(CONTENT_ENCODING).iter();
     let values = values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase());
     let codings: Vec<_> = values
@@ -39,13 +39,13 @@ pub(super) fn looks_like_gzip(bytes: &[u8]) -> bool {
 }
 
 /// Decodes a gzip body as it comes.
-pub(super) struct Decoder {
+pub(super) struct GzipDecoder {
     gzip: MultiGzDecoder<Vec<u8>>,
     /// The part of [`GZIP_MAGIC`] that has not come. The decoder itself waits for a whole header.
     magic: &'static [u8],
 }
 
-impl Decoder {
+impl GzipDecoder {
     pub(super) fn new() -> Self {
         Self {
             gzip: MultiGzDecoder::new(Vec::new()),
@@ -92,7 +92,7 @@ mod tests {
             for value in values {
                 headers.append(CONTENT_ENCODING, HeaderValue::from_static(value));
             }
-            of(&headers)
+            content_coding(&headers)
         };
         for none in [&[][..], &["identity"], &[""], &["aws-chunked", "identity"]] {
             assert_eq!(coding(none), None);
@@ -110,7 +110,7 @@ mod tests {
         let gzip = encoder.finish().unwrap();
         assert!(looks_like_gzip(&gzip));
         for len in [1, 7, gzip.len()] {
-            let (mut decoder, mut all) = (Decoder::new(), Vec::new());
+            let (mut decoder, mut all) = (GzipDecoder::new(), Vec::new());
             for piece in gzip.chunks(len) {
                 let take = |bytes: &[u8]| {
                     all.extend_from_slice(bytes);
@@ -121,7 +121,10 @@ mod tests {
             assert_eq!(all, content.as_bytes(), "{len}");
         }
         for other in [&b"no gzip at all"[..], b"x", &[0x1f, 0x8c]] {
-            assert!(Decoder::new().decode(other, |_| Ok::<_, ()>(())).is_none(), "{other:?}");
+            assert!(
+                GzipDecoder::new().decode(other, |_| Ok::<_, ()>(())).is_none(),
+                "{other:?}"
+            );
         }
     }
 }

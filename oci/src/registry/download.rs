@@ -12,7 +12,7 @@ use tracing::{debug, info, trace};
 use super::client::Timeouts;
 use super::http::Http;
 use super::retry::Retries;
-use crate::blobs::{WriteTicket, BlobStore, LockActivity, PartialBlob, StoreError};
+use crate::blobs::{BlobStore, LockActivity, PartialBlob, StoreError, WriteTicket};
 use crate::digest::{Digest, DigestError};
 use crate::progress::{LayerReporter, Reporter, WaitReason, Waiting};
 use crate::{BlobRef, ImageError};
@@ -22,10 +22,10 @@ use layer::cancel::{Cancel, Cancelled};
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
 /// Number of looks, within [`Timeouts::held`], at the progress of the process with the lock.
-const LOOKS: u32 = 20;
+const CHECKS: u32 = 20;
 
 /// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
-const PROGRESS: u64 = 64;
+const PROGRESS_SHARE: u64 = 64;
 
 /// What is known of a download, by who downloads and by who reads.
 #[derive(Debug)]
@@ -43,9 +43,9 @@ enum Phase {
     /// For its turn, for an answer, or for another process that downloads the same.
     Waiting,
     /// So many bytes are there.
-    Growing(u64),
+    Downloading(u64),
     /// The store has it; whether it is from here, and was hashed on its way.
-    Done { is_ours: bool },
+    Done { hashed_here: bool },
     /// Until somebody asked why.
     Failed(Option<ImageError>),
 }
@@ -53,14 +53,14 @@ enum Phase {
 /// What reading a download begins with.
 pub(crate) enum Opened {
     /// What there is, which grows, unless it is all.
-    Growing(Growing),
+    Growing(TailReader),
     /// The store has it, and nobody here has hashed it.
     Stored,
 }
 
 impl Download {
     /// A download that waits for its turn, and the duty to see to it.
-    pub(super) fn queue(blob: BlobRef, progress: Option<LayerReporter>) -> (Arc<Self>, Duty) {
+    pub(super) fn with_task(blob: BlobRef, progress: Option<LayerReporter>) -> (Arc<Self>, DownloadTask) {
         let download = Arc::new(Self {
             blob,
             phase: Mutex::new(Phase::Waiting),
@@ -68,7 +68,7 @@ impl Download {
             is_cancelled: AtomicBool::new(false),
             progress,
         });
-        (Arc::clone(&download), Duty(download))
+        (Arc::clone(&download), DownloadTask(download))
     }
 
     /// Whether the store has it.
@@ -85,21 +85,21 @@ impl Download {
 
     /// Waits until there is something to read.
     pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
-        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(0)));
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Downloading(0)));
         if self.is_cancelled.load(Ordering::Relaxed) {
             return Err(Cancelled.into());
         }
         let BlobRef { digest, size } = &self.blob;
         let file = match &mut *phase {
             // It keeps this name as long as the phase is locked.
-            Phase::Waiting | Phase::Growing(_) => Some(store.open_partial(digest)?),
+            Phase::Waiting | Phase::Downloading(_) => Some(store.open_partial(digest)?),
             // Another process may have evicted it, and even have downloaded it again.
-            Phase::Done { is_ours: true } => store.find_sized(digest, *size)?,
-            Phase::Done { is_ours: false } => None,
+            Phase::Done { hashed_here: true } => store.find_sized(digest, *size)?,
+            Phase::Done { hashed_here: false } => None,
             Phase::Failed(error) => return Err(error.take().unwrap_or_else(|| Cancelled.into())),
         };
         Ok(file.map_or(Opened::Stored, |file| {
-            Opened::Growing(Growing {
+            Opened::Growing(TailReader {
                 file,
                 position: 0,
                 download: Arc::clone(self),
@@ -108,8 +108,8 @@ impl Download {
     }
 
     /// Waits for the end.
-    pub(crate) fn finish(&self) -> Result<(), ImageError> {
-        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Growing(_)));
+    pub(crate) fn wait_finished(&self) -> Result<(), ImageError> {
+        let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Downloading(_)));
         match &mut *phase {
             Phase::Failed(error) => Err(error.take().unwrap_or_else(|| Cancelled.into())),
             _ => Ok(()),
@@ -117,17 +117,17 @@ impl Download {
     }
 
     /// Waits for bytes beyond a position, and says how many there are; none if there is no limit any more.
-    fn beyond(&self, position: u64) -> io::Result<Option<u64>> {
+    fn wait_beyond(&self, position: u64) -> io::Result<Option<u64>> {
         let phase = self.wait_while(|phase| match phase {
             Phase::Waiting => true,
-            Phase::Growing(len) => *len <= position,
+            Phase::Downloading(len) => *len <= position,
             Phase::Done { .. } | Phase::Failed(_) => false,
         });
         match &*phase {
-            Phase::Growing(len) if *len > position => Ok(Some(len - position)),
+            Phase::Downloading(len) if *len > position => Ok(Some(len - position)),
             Phase::Done { .. } => Ok(None),
             Phase::Failed(_) => Err(io::Error::other("the download failed")),
-            Phase::Waiting | Phase::Growing(_) => Err(io::Error::other("the download was abandoned")),
+            Phase::Waiting | Phase::Downloading(_) => Err(io::Error::other("the download was abandoned")),
         }
     }
 
@@ -144,7 +144,7 @@ impl Download {
     }
 
     fn set(&self, phase: Phase) {
-        if let (Some(progress), Phase::Growing(len)) = (&self.progress, &phase) {
+        if let (Some(progress), Phase::Downloading(len)) = (&self.progress, &phase) {
             progress.downloaded(*len);
         }
         *self.lock() = phase;
@@ -154,15 +154,15 @@ impl Download {
 
 /// A blob that is read while it is downloaded.
 #[derive(Debug)]
-pub(crate) struct Growing {
+pub(crate) struct TailReader {
     file: File,
     position: u64,
     download: Arc<Download>,
 }
 
-impl Read for Growing {
+impl Read for TailReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let available = self.download.beyond(self.position)?.unwrap_or(u64::MAX);
+        let available = self.download.wait_beyond(self.position)?.unwrap_or(u64::MAX);
         let len = usize::try_from(available).map_or(buffer.len(), |available| available.min(buffer.len()));
         let count = self.file.read(&mut buffer[..len])?;
         self.position += count as u64;
@@ -171,11 +171,11 @@ impl Read for Growing {
 }
 
 /// The duty to bring a download to an end. Dropped before, it fails: nobody waits for what nobody does.
-pub(super) struct Duty(Arc<Download>);
+pub(super) struct DownloadTask(Arc<Download>);
 
-impl Duty {
+impl DownloadTask {
     /// Downloads the blob, unless somebody else does it first.
-    pub(super) async fn perform(self, http: &Http, store: &BlobStore, cancel: &Cancel) {
+    pub(super) async fn run(self, http: &Http, store: &BlobStore, cancel: &Cancel) {
         let result = tokio::select! {
             result = self.download(http, store, cancel) => result.map_err(Cancelled::surface),
             cancelled = cancel.cancelled() => Err(cancelled.into()),
@@ -195,8 +195,8 @@ impl Duty {
                     if wait.is_none() {
                         info!(%digest, lock = %store.lock_path(digest).display(), "waits for another process");
                     }
-                    let wait = wait.get_or_insert_with(LockWait::begin);
-                    wait.go_on(store, digest, http.timeouts(), http.reporter())?;
+                    let wait = wait.get_or_insert_with(LockWait::start);
+                    wait.check(store, digest, http.timeouts(), http.reporter())?;
                     sleep(LOCK_POLL).await;
                 }
                 begin => break begin,
@@ -205,11 +205,11 @@ impl Duty {
         drop(wait);
         let WriteTicket::Granted(mut partial) = begin else {
             info!(%digest, "another process has downloaded it");
-            self.0.set(Phase::Done { is_ours: false });
+            self.0.set(Phase::Done { hashed_here: false });
             return Ok(());
         };
-        self.0.set(Phase::Growing(partial.len()));
-        if let Err(error) = self.complete(http, &mut partial).await {
+        self.0.set(Phase::Downloading(partial.len()));
+        if let Err(error) = self.download_missing(http, &mut partial).await {
             if partial.len() == 0 || matches!(error, ImageError::Content { .. }) {
                 partial.discard();
             }
@@ -218,21 +218,21 @@ impl Duty {
         let mut phase = self.0.lock();
         partial.commit()?;
         debug!(%digest, size, "downloaded");
-        *phase = Phase::Done { is_ours: true };
+        *phase = Phase::Done { hashed_here: true };
         drop(phase);
         self.0.changed.notify_all();
         Ok(())
     }
 
     /// Asks for what is missing, again as long as that helps.
-    async fn complete(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
+    async fn download_missing(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let size = self.0.blob.size;
         let mut retries = Retries::new(http.backoff());
         while partial.len() < size {
             let before = partial.len();
-            match self.attempt(http, partial).await {
+            match self.download_rest(http, partial).await {
                 Err(ImageError::Registry(error)) => {
-                    if partial.len() - before > size / PROGRESS {
+                    if partial.len() - before > size / PROGRESS_SHARE {
                         retries = Retries::new(http.backoff());
                     }
                     if !retries.pause(&error, http.reporter()).await {
@@ -246,16 +246,16 @@ impl Duty {
     }
 
     /// Asks for what is missing, and takes it as it comes.
-    async fn attempt(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
+    async fn download_rest(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         if partial.len() > 0 {
             info!(%digest, from = partial.len(), size, "resumes the download");
         }
-        let answer = http.blob(digest, partial.len(), *size).await?;
+        let answer = http.fetch_blob(digest, partial.len(), *size).await?;
         if let Some(actual) = answer.wrong_size() {
             let expected = *size;
             let error = ImageError::content(digest, DigestError::SizeMismatch { expected, actual });
-            return Err(answer.blame(error).await);
+            return Err(answer.or_web_page(error).await);
         }
         partial.resume();
         // A server that does not know ranges sends again what is here.
@@ -267,7 +267,7 @@ impl Duty {
             if skipped < bytes.len() {
                 partial.write(&bytes[skipped..])?;
                 trace!(%digest, bytes = bytes.len(), len = partial.len(), "received");
-                self.0.set(Phase::Growing(partial.len()));
+                self.0.set(Phase::Downloading(partial.len()));
             }
             Ok(())
         };
@@ -281,52 +281,52 @@ impl Duty {
 
 /// The wait for somebody else who writes a blob, or one that shares its lock.
 struct LockWait {
-    begun: Instant,
+    started: Instant,
     /// Blobs as they were when somebody was last seen to get on, and when that was.
     activity: Option<LockActivity>,
-    active: Instant,
-    looked: Instant,
+    last_progress: Instant,
+    last_check: Instant,
     /// Set once the user knows of the wait.
     shown: Option<Waiting>,
 }
 
 impl LockWait {
-    fn begin() -> Self {
+    fn start() -> Self {
         let now = Instant::now();
         Self {
-            begun: now,
+            started: now,
             activity: None,
-            active: now,
-            looked: now,
+            last_progress: now,
+            last_check: now,
             shown: None,
         }
     }
 
     /// Tells the user once the wait is long, and gives up once nobody gets on.
-    fn go_on(
+    fn check(
         &mut self,
         store: &BlobStore,
         digest: &Digest,
         timeouts: &Timeouts,
         reporter: &Reporter,
     ) -> Result<(), StoreError> {
-        if self.shown.is_none() && self.begun.elapsed() >= timeouts.notice {
+        if self.shown.is_none() && self.started.elapsed() >= timeouts.notice {
             self.shown = Some(reporter.wait(WaitReason::Lock {
                 digest: digest.clone(),
                 path: store.lock_path(digest),
             }));
         }
-        if self.activity.is_some() && self.looked.elapsed() < timeouts.held / LOOKS {
+        if self.activity.is_some() && self.last_check.elapsed() < timeouts.lock_idle / CHECKS {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.last_check = Instant::now();
         let activity = Some(store.lock_activity(digest)?);
         if self.activity != activity {
             self.activity = activity;
-            self.active = self.looked;
+            self.last_progress = self.last_check;
         }
-        let waited = self.active.elapsed();
-        if waited < timeouts.held {
+        let waited = self.last_progress.elapsed();
+        if waited < timeouts.lock_idle {
             return Ok(());
         }
         Err(StoreError::Held {
@@ -336,10 +336,10 @@ impl LockWait {
     }
 }
 
-impl Drop for Duty {
+impl Drop for DownloadTask {
     fn drop(&mut self) {
         let mut phase = self.0.lock();
-        if matches!(*phase, Phase::Waiting | Phase::Growing(_)) {
+        if matches!(*phase, Phase::Waiting | Phase::Downloading(_)) {
             *phase = Phase::Failed(None);
         }
         drop(phase);
@@ -363,7 +363,7 @@ mod tests {
     const BLOB: &[u8] = b"0123456789";
 
     /// How a download ends of which a byte comes every 30 ms, where each 64 KiB may take so long.
-    fn drip(slow: Duration) -> Result<(), ImageError> {
+    fn download_slowly(slow: Duration) -> Result<(), ImageError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
         thread::spawn(move || {
@@ -379,7 +379,7 @@ mod tests {
             }
         });
         let timeouts = Timeouts {
-            slow,
+            per_64_kib: slow,
             backoff: Duration::from_millis(1),
             ..Timeouts::default()
         };
@@ -407,12 +407,12 @@ mod tests {
             digest: Digest::of(Algorithm::Sha256, BLOB),
             size: BLOB.len() as u64,
         };
-        let (download, duty) = Download::queue(blob, None);
+        let (download, task) = Download::with_task(blob, None);
         let cancel = Cancel::new();
         let runtime = Runtime::new(0).unwrap();
-        let perform = async || duty.perform(&http, store, &cancel).await;
+        let perform = async || task.run(&http, store, &cancel).await;
         runtime.block_on(perform).unwrap();
-        download.finish()
+        download.wait_finished()
     }
 
     fn store() -> (tempfile::TempDir, BlobStore) {
@@ -431,11 +431,11 @@ mod tests {
         };
         assert!(matches!(begin(), WriteTicket::Locked));
         let timeouts = Timeouts::default();
-        let mut wait = LockWait::begin();
+        let mut wait = LockWait::start();
         let mut after_ten_minutes = || {
-            let then = wait.looked.checked_sub(timeouts.held)?;
-            (wait.begun, wait.active, wait.looked) = (then, then, then);
-            Some(wait.go_on(&store, &digest, &timeouts, &Reporter::default()))
+            let then = wait.last_check.checked_sub(timeouts.lock_idle)?;
+            (wait.started, wait.last_progress, wait.last_check) = (then, then, then);
+            Some(wait.check(&store, &digest, &timeouts, &Reporter::default()))
         };
         for byte in BLOB.chunks(1) {
             partial.write(byte).unwrap();
@@ -456,7 +456,7 @@ mod tests {
         let digest = Digest::of(Algorithm::Sha256, BLOB);
         let holder = store.start_write(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
         let timeouts = Timeouts {
-            held: Duration::from_millis(200),
+            lock_idle: Duration::from_millis(200),
             ..Timeouts::default()
         };
         let error = download("localhost:1", &store, timeouts).unwrap_err();
@@ -469,11 +469,11 @@ mod tests {
 
     #[test]
     fn a_blob_that_drips_is_given_up() {
-        let error = drip(Duration::from_millis(100)).unwrap_err();
+        let error = download_slowly(Duration::from_millis(100)).unwrap_err();
         assert!(
             matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),
             "{error:?}"
         );
-        drip(Duration::from_mins(1)).unwrap();
+        download_slowly(Duration::from_mins(1)).unwrap();
     }
 }

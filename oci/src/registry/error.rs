@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::proxies::ProxyRefusal;
-use super::redirect::Redirects;
+use super::redirect::RedirectError;
 use super::tls::TlsError;
 use crate::helper::Helper;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
@@ -118,7 +118,10 @@ pub enum RegistryError {
     },
     /// A web page in place of what was asked for: the page of a captive portal or of a proxy, or a
     /// server that is not a registry.
-    #[error("{registry} answered with a web page{}, and not as a registry does", titled(title))]
+    #[error(
+        "{registry} answered with a web page{}, and not as a registry does",
+        with_title(title)
+    )]
     WebPage {
         /// Host and port.
         registry: String,
@@ -142,7 +145,7 @@ pub enum RegistryError {
     },
     /// The registry, or its token server, wants to know who asks, but names no way that this
     /// program knows.
-    #[error("{registry} asks for authentication, but {}", ways(challenge))]
+    #[error("{registry} asks for authentication, but {}", describe_challenge(challenge))]
     NoChallenge {
         /// Host and port.
         registry: String,
@@ -152,7 +155,7 @@ pub enum RegistryError {
     /// The registry refused a login for another reason than the user and the password.
     #[error(
         "{registry} refused the login, and does not say that the user or the password is wrong{}",
-        colon(problem)
+        after_colon(problem)
     )]
     LoginUndecided {
         /// Host and port; `docker.io` for Docker Hub.
@@ -161,7 +164,7 @@ pub enum RegistryError {
         problem: String,
     },
     /// The registry does not accept a user with a password.
-    #[error("{registry} does not accept this user with this password{}", colon(problem))]
+    #[error("{registry} does not accept this user with this password{}", after_colon(problem))]
     LoginRefused {
         /// Host and port; `docker.io` for Docker Hub.
         registry: String,
@@ -206,7 +209,7 @@ pub enum RegistryError {
     /// Another server that the registry leaves something to, its blobs or its tokens, does not do
     /// that.
     #[error("{registry} leaves this to {host}")]
-    Elsewhere {
+    OtherHost {
         /// Host and port of the registry.
         registry: String,
         /// Host and port of the other server.
@@ -217,15 +220,15 @@ pub enum RegistryError {
     },
     /// A redirect that is not followed.
     #[error("{registry} sends elsewhere")]
-    Redirects {
+    Redirect {
         /// Host and port.
         registry: String,
         /// Why it is not followed.
         #[source]
-        source: Redirects,
+        source: RedirectError,
     },
     /// The registry does not have it.
-    #[error("{registry} has no {}{}", missing(repository, path), colon(problem))]
+    #[error("{registry} has no {}{}", missing_name(repository, path), after_colon(problem))]
     NotFound {
         /// Host and port.
         registry: String,
@@ -237,7 +240,7 @@ pub enum RegistryError {
         problem: String,
     },
     /// Too many requests in a short time.
-    #[error("{registry} refuses more requests for now{}", colon(problem))]
+    #[error("{registry} refuses more requests for now{}", after_colon(problem))]
     TooManyRequests {
         /// Host and port.
         registry: String,
@@ -247,7 +250,7 @@ pub enum RegistryError {
         problem: String,
     },
     /// The registry has a problem of its own: status 408 or 5xx.
-    #[error("{registry} failed with status {status}{}", colon(problem))]
+    #[error("{registry} failed with status {status}{}", after_colon(problem))]
     Server {
         /// Host and port.
         registry: String,
@@ -259,7 +262,7 @@ pub enum RegistryError {
         problem: String,
     },
     /// A status that has no meaning here.
-    #[error("{registry} answered with status {status}{}", colon(problem))]
+    #[error("{registry} answered with status {status}{}", after_colon(problem))]
     UnexpectedStatus {
         /// Host and port.
         registry: String,
@@ -305,7 +308,7 @@ impl RegistryError {
             | Self::TooManyRequests { .. }
             | Self::Server { .. } => true,
             Self::ProxyRefused { reason, .. } => reason.is_transient(),
-            Self::Elsewhere { source, .. } => source.is_transient(),
+            Self::OtherHost { source, .. } => source.is_transient(),
             _ => false,
         }
     }
@@ -319,7 +322,7 @@ impl RegistryError {
             | Self::NotFound { .. }
             | Self::Server { .. }
             | Self::UnexpectedStatus { .. } => true,
-            Self::Elsewhere { source, .. } => source.is_refusal(),
+            Self::OtherHost { source, .. } => source.is_refusal(),
             _ => false,
         }
     }
@@ -336,7 +339,7 @@ impl RegistryError {
             | Self::Incomplete { registry, .. }
             | Self::TooManyRequests { registry, .. }
             | Self::Server { registry, .. } => registry,
-            Self::Elsewhere { source, .. } => source.host(),
+            Self::OtherHost { source, .. } => source.host(),
             _ => "",
         }
     }
@@ -346,7 +349,7 @@ impl RegistryError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::TooManyRequests { retry_after, .. } | Self::Server { retry_after, .. } => *retry_after,
-            Self::Elsewhere { source, .. } => source.retry_after(),
+            Self::OtherHost { source, .. } => source.retry_after(),
             _ => None,
         }
     }
@@ -363,7 +366,7 @@ impl Failure for RegistryError {
                 ErrorKind::PolicyDenied
             }
             Self::ProxyRefused { reason, .. } if !reason.is_transient() => ErrorKind::PolicyDenied,
-            Self::Elsewhere { source, .. } => source.kind(),
+            Self::OtherHost { source, .. } => source.kind(),
             error if error.is_transient() => ErrorKind::Transient,
             _ => ErrorKind::Permanent,
         }
@@ -415,7 +418,7 @@ impl Failure for RegistryError {
             }
             // How to speak to other servers, and with which credentials, is not for the user to
             // say.
-            Self::Elsewhere { source, .. } if !source.is_transient() => {
+            Self::OtherHost { source, .. } if !source.is_transient() => {
                 return match **source {
                     Self::Tls { .. }
                     | Self::NotFound { .. }
@@ -482,7 +485,7 @@ fn unauthorized(
     helper: Option<&Helper>,
     problem: &str,
 ) -> String {
-    let problem = colon(problem);
+    let problem = after_colon(problem);
     if let Some(file) = credentials {
         if file.as_os_str().is_empty() {
             return format!("{registry} does not give {repository} to whom the given credentials are for{problem}");
@@ -497,7 +500,7 @@ fn unauthorized(
 }
 
 /// Names an image or blob as a reference does.
-fn missing(repository: &str, path: &str) -> String {
+fn missing_name(repository: &str, path: &str) -> String {
     match path.split_once('/') {
         Some(("manifests", digest)) if digest.contains(':') => format!("image {repository}@{digest}"),
         Some(("manifests", tag)) => format!("image {repository}:{tag}"),
@@ -506,7 +509,7 @@ fn missing(repository: &str, path: &str) -> String {
     }
 }
 
-fn ways(challenge: &str) -> String {
+fn describe_challenge(challenge: &str) -> String {
     if challenge.is_empty() {
         "names no way to do it (no WWW-Authenticate)".to_owned()
     } else {
@@ -514,7 +517,7 @@ fn ways(challenge: &str) -> String {
     }
 }
 
-fn titled(title: &str) -> String {
+fn with_title(title: &str) -> String {
     if title.is_empty() {
         String::new()
     } else {
@@ -522,7 +525,7 @@ fn titled(title: &str) -> String {
     }
 }
 
-fn colon(problem: &str) -> String {
+fn after_colon(problem: &str) -> String {
     if problem.is_empty() {
         String::new()
     } else {

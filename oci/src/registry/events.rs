@@ -15,7 +15,7 @@ use super::secrets::SentSecrets;
 
 /// A URL as events show it. The path is shown where this program made it. Servers refer to others
 /// whose paths, too, can be good for a download by themselves, so of these it shows the host.
-pub(super) struct Shown<'a> {
+pub(super) struct RedactedUrl<'a> {
     pub(super) url: &'a Url,
     /// Start of all URLs of the registry's repository; `None` for a URL of another server.
     pub(super) base: Option<&'a Url>,
@@ -23,9 +23,9 @@ pub(super) struct Shown<'a> {
     pub(super) sent: &'a SentSecrets,
 }
 
-impl Shown<'_> {
+impl RedactedUrl<'_> {
     /// Returns whether the URL is of the registry, and of the kind that this program makes.
-    fn is_own(&self) -> bool {
+    fn is_of_repository(&self) -> bool {
         let Self {
             url, base: Some(base), ..
         } = self
@@ -40,29 +40,29 @@ impl Shown<'_> {
     }
 }
 
-impl fmt::Display for Shown<'_> {
+impl fmt::Display for RedactedUrl<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sent = self.sent.with_query(self.url);
-        let host = sent.shown(self.url.host_str().unwrap_or_default());
-        write!(f, "{}://{host}", sent.shown(self.url.scheme()))?;
+        let host = sent.redact(self.url.host_str().unwrap_or_default());
+        write!(f, "{}://{host}", sent.redact(self.url.scheme()))?;
         if let Some(port) = self.url.port() {
             write!(f, ":{port}")?;
         }
         let path = Some(self.url.path())
-            .filter(|_| self.is_own())
-            .map(|path| sent.shown(path));
+            .filter(|_| self.is_of_repository())
+            .map(|path| sent.redact(path));
         f.write_str(path.filter(|path| path.starts_with('/')).unwrap_or("/…"))
     }
 }
 
 /// A request that is under way.
-pub(super) struct Exchange {
+pub(super) struct RequestLog {
     begun: Instant,
 }
 
-impl Exchange {
+impl RequestLog {
     /// Reports a request.
-    pub(super) fn begin(request: &Request, shown: &Shown<'_>, proxy: Option<&Proxy>) -> Self {
+    pub(super) fn start(request: &Request, shown: &RedactedUrl<'_>, proxy: Option<&Proxy>) -> Self {
         debug!(
             method = %request.method(),
             url = %shown,
@@ -75,7 +75,7 @@ impl Exchange {
     }
 
     /// Reports the answer.
-    pub(super) fn answered(&self, response: &Response, shown: &Shown<'_>) {
+    pub(super) fn answered(&self, response: &Response, shown: &RedactedUrl<'_>) {
         debug!(
             url = %shown,
             status = response.status().as_u16(),
@@ -86,14 +86,14 @@ impl Exchange {
     }
 
     /// Reports that there is no answer.
-    pub(super) fn failed(&self, error: &RegistryError, shown: &Shown<'_>) {
+    pub(super) fn failed(&self, error: &RegistryError, shown: &RedactedUrl<'_>) {
         let elapsed_ms = self.begun.elapsed().as_millis();
-        debug!(url = %shown, elapsed_ms, error = whole(error), "not answered");
+        debug!(url = %shown, elapsed_ms, error = with_causes(error), "not answered");
     }
 }
 
 /// Returns an error with all its causes, as users get to see it.
-pub(super) fn whole(error: &RegistryError) -> String {
+pub(super) fn with_causes(error: &RegistryError) -> String {
     let (mut text, mut cause) = (error.to_string(), error.source());
     while let Some(error) = cause {
         text = format!("{text}: {error}");
@@ -148,7 +148,7 @@ mod tests {
             ("https://r.example:5000/v2/team/app/hunter2", "https://r.example:5000/…"),
         ] {
             let url = Url::parse(url).unwrap();
-            let shown = Shown {
+            let shown = RedactedUrl {
                 url: &url,
                 base: Some(&base),
                 sent: &sent,

@@ -2,7 +2,7 @@
 
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
-use super::challenge::{Bearer, Challenge};
+use super::challenge::{BearerChallenge, Challenge};
 use super::problem::message;
 
 /// Returns the challenge in a `WWW-Authenticate`, as the specification writes it; `None` if there
@@ -10,11 +10,12 @@ use super::problem::message;
 #[must_use]
 pub fn challenge(header: &[u8]) -> Option<String> {
     let header = HeaderValue::from_bytes(header).ok()?;
-    let Bearer { realm, service, scope } = match Challenge::find(&HeaderMap::from_iter([(WWW_AUTHENTICATE, header)])) {
-        Challenge::Unsupported(_) => return None,
-        Challenge::Basic => return Some("Basic".to_owned()),
-        Challenge::Bearer(bearer) => bearer,
-    };
+    let BearerChallenge { realm, service, scope } =
+        match Challenge::find(&HeaderMap::from_iter([(WWW_AUTHENTICATE, header)])) {
+            Challenge::Unsupported(_) => return None,
+            Challenge::Basic => return Some("Basic".to_owned()),
+            Challenge::Bearer(bearer) => bearer,
+        };
     let quoted = |text: &str| text.replace('\\', r"\\").replace('"', "\\\"").replace(',', r"\,");
     let mut text = format!("Bearer realm=\"{}\",scope=\"{}\"", quoted(&realm), quoted(&scope));
     if let Some(service) = service {

@@ -4,7 +4,7 @@ use super::client::Timeouts;
 use super::http::Http;
 use super::runtime::Runtime;
 use super::{RegistryError, RegistryOptions};
-use crate::auth::{FoundCredentials, LoginTarget, AuthMethod, Secret};
+use crate::auth::{AuthMethod, FoundCredentials, LoginTarget, Secret};
 use crate::progress::Reporter;
 use crate::{Event, ImageError};
 use layer::cancel::Cancel;

@@ -12,11 +12,11 @@ const MAX_DEPTH: usize = 4;
 
 /// Keys of objects and lists that hold the words, beside the `errors` of distribution-spec ("Error
 /// codes").
-const CONTAINERS: [&str; 4] = ["error", "detail", "details", "message"];
+const CONTAINER_KEYS: [&str; 4] = ["error", "detail", "details", "message"];
 
 /// Keys of the words themselves, the most telling ones first: those of distribution-spec, of OAuth
 /// 2 (RFC 6749, 5.2), of problem details (RFC 9457), and some that registries made up.
-const WORDS: [&str; 8] = [
+const MESSAGE_KEYS: [&str; 8] = [
     "message",
     "error_description",
     "details",
@@ -67,7 +67,7 @@ pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     if let Ok(json) = serde_json::from_str::<Value>(text) {
-        return words(&json, 0).unwrap_or_default().to_owned();
+        return find_message(&json, 0).unwrap_or_default().to_owned();
     }
     match web_page(body) {
         Some(title) if title.is_empty() => "a web page without a title".to_owned(),
@@ -78,17 +78,17 @@ pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
 }
 
 /// Returns the first words in a JSON value.
-fn words(value: &Value, depth: usize) -> Option<&str> {
+fn find_message(value: &Value, depth: usize) -> Option<&str> {
     match value {
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
         _ if depth == MAX_DEPTH => None,
-        Value::Array(values) => values.iter().find_map(|value| words(value, depth + 1)),
-        Value::Object(object) => in_object(object, depth),
+        Value::Array(values) => values.iter().find_map(|value| find_message(value, depth + 1)),
+        Value::Object(object) => find_in_object(object, depth),
         _ => None,
     }
 }
 
-fn in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
+fn find_in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
     let get = |wanted: &str| {
         let mut entries = object.iter();
         let found = entries.find(|(key, value)| key.eq_ignore_ascii_case(wanted) && !value.is_null());
@@ -97,16 +97,16 @@ fn in_object(object: &Map<String, Value>, depth: usize) -> Option<&str> {
     let text = |key: &str| {
         get(key)
             .filter(|value| value.is_string())
-            .and_then(|value| words(value, depth))
+            .and_then(|value| find_message(value, depth))
     };
     let nested = |key: &str| {
         get(key)
             .filter(|value| !value.is_string())
-            .and_then(|value| words(value, depth + 1))
+            .and_then(|value| find_message(value, depth + 1))
     };
     nested("errors")
-        .or_else(|| WORDS.iter().find_map(|key| text(key)))
-        .or_else(|| CONTAINERS.iter().find_map(|key| nested(key)))
+        .or_else(|| MESSAGE_KEYS.iter().find_map(|key| text(key)))
+        .or_else(|| CONTAINER_KEYS.iter().find_map(|key| nested(key)))
         .or_else(|| text("code"))
 }
 

@@ -32,28 +32,31 @@ use crate::reference::is_loopback;
 pub use refusal::ProxyRefusal;
 
 /// Time for the question why a proxy refuses to connect.
-const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The port of a SOCKS proxy whose URL has none.
 const SOCKS_PORT: u16 = 1080;
 
 /// Beginning of hyper-util's errors of a tunnel through an HTTP proxy. Their types are private.
-const TUNNEL: &str = "tunnel error: ";
+const TUNNEL_PREFIX: &str = "tunnel error: ";
 
-/// Text of hyper-util for status 407, after [`TUNNEL`].
+/// Text of hyper-util for status 407, after [`TUNNEL_PREFIX`].
 const TUNNEL_CREDENTIALS: &str = "proxy authorization required";
 
 /// Beginning of hyper-util's errors of a SOCKS proxy. Their types are private, and they have no
 /// source.
-const SOCKS: &str = "SOCKS error: ";
+const SOCKS_PREFIX: &str = "SOCKS error: ";
 
-/// Text of hyper-util after [`SOCKS`] where there is no connection to the proxy.
+/// Text of hyper-util after [`SOCKS_PREFIX`] where there is no connection to the proxy.
 const SOCKS_UNCONNECTED: &str = "failed to create underlying connection";
 
-/// Texts of hyper-util after [`SOCKS`] where the connection to the proxy breaks.
-const SOCKS_BROKEN: [&str; 2] = ["io error during SOCKS handshake", "failed parsing server response"];
+/// Texts of hyper-util after [`SOCKS_PREFIX`] where the connection to the proxy breaks.
+const SOCKS_BROKEN: [&str; 2] = [
+    "io error during SOCKS_PREFIX handshake",
+    "failed parsing server response",
+];
 
-/// Texts of hyper-util after [`SOCKS`] where a proxy wants other credentials, or none.
+/// Texts of hyper-util after [`SOCKS_PREFIX`] where a proxy wants other credentials, or none.
 const SOCKS_CREDENTIALS: [&str; 3] = [
     "server does not support user/pass authentication",
     "server implements authentication incorrectly",
@@ -62,10 +65,10 @@ const SOCKS_CREDENTIALS: [&str; 3] = [
 
 /// The way to each registry: through a proxy, or straight.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Proxies(Arc<Settings>);
+pub(super) struct Proxies(Arc<ProxySettings>);
 
 #[derive(Debug, Default)]
-struct Settings {
+struct ProxySettings {
     http: Option<Result<Proxy, InvalidVariable>>,
     https: Option<Result<Proxy, InvalidVariable>>,
     exempt: Vec<Exemption>,
@@ -100,13 +103,13 @@ struct InvalidVariable {
 /// An entry of `NO_PROXY`.
 #[derive(Debug, PartialEq, Eq)]
 struct Exemption {
-    hosts: Hosts,
+    hosts: ExemptHosts,
     /// The only port that it holds for.
     port: Option<u16>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Hosts {
+enum ExemptHosts {
     All,
     /// A domain and what is below, in lower case.
     Domain(String),
@@ -118,7 +121,7 @@ enum Hosts {
 }
 
 /// The part of a proxy in a failure.
-enum Fault {
+enum ProxyFault {
     Unreachable(io::Error),
     Refused(ProxyRefusal),
     Tls(rustls::Error),
@@ -153,7 +156,7 @@ impl Proxies {
         let exempt = first(&["NO_PROXY", "no_proxy"]).map(|(_, value)| value.to_string_lossy().into_owned());
         let exempt = exempt.unwrap_or_default();
         let entries = exempt.split(|character: char| character == ',' || character.is_whitespace());
-        Self(Arc::new(Settings {
+        Self(Arc::new(ProxySettings {
             http: proxy(http),
             https: proxy(&["HTTPS_PROXY", "https_proxy"]),
             exempt: entries.filter_map(Exemption::parse).collect(),
@@ -166,7 +169,7 @@ impl Proxies {
     /// # Errors
     ///
     /// [`RegistryError::ProxyVariable`] if the variable for it names no proxy.
-    pub(super) fn of(&self, url: &Url) -> Result<Option<&Proxy>, RegistryError> {
+    pub(super) fn for_url(&self, url: &Url) -> Result<Option<&Proxy>, RegistryError> {
         let setting = match url.scheme() {
             "http" => self.0.http.as_ref(),
             "https" => self.0.https.as_ref(),
@@ -192,7 +195,7 @@ impl Proxies {
     pub(super) fn rule(&self) -> reqwest::Proxy {
         let proxies = self.clone();
         let nowhere = Url::parse("http://proxy.invalid").expect("this is a URL");
-        reqwest::Proxy::custom(move |url| match proxies.of(url) {
+        reqwest::Proxy::custom(move |url| match proxies.for_url(url) {
             Ok(proxy) => proxy.map(|proxy| proxy.url.clone()),
             // `Server::send` has refused such a URL already. In any case, nothing goes straight.
             Err(_) => Some(nowhere.clone()),
@@ -264,22 +267,22 @@ impl Proxy {
     /// proxy's own.
     pub(super) fn refusal(&self, registry: &str, url: &Url, status: StatusCode) -> Option<RegistryError> {
         let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && url.scheme() == "http";
-        (is_its_own && !self.is_socks()).then(|| self.refused(registry, self.credentials()))
+        (is_its_own && !self.is_socks()).then(|| self.refused(registry, self.credentials_refusal()))
     }
 
     /// Returns the error of a request for this URL that did not get through this proxy; `None` if
     /// it did, and the proxy has no part in the failure.
     pub(super) async fn failure(&self, registry: &str, url: &Url, error: &reqwest::Error) -> Option<RegistryError> {
         Some(match self.fault(url, error)? {
-            Fault::Unreachable(source) => self.unreachable(registry, source),
-            Fault::Refused(reason) => self.refused(registry, reason),
-            Fault::Tls(source) => RegistryError::ProxyTls {
+            ProxyFault::Unreachable(source) => self.unreachable(registry, source),
+            ProxyFault::Refused(reason) => self.refused(registry, reason),
+            ProxyFault::Tls(source) => RegistryError::ProxyTls {
                 proxy: self.name.clone(),
                 variable: self.variable.clone(),
-                source: Box::new(TlsError::of(&source)),
+                source: Box::new(TlsError::from_rustls(&source)),
             },
-            Fault::UnknownStatus => self.ask_why(registry, url).await,
-            Fault::NoConnection => {
+            ProxyFault::UnknownStatus => self.repeat_connect(registry, url).await,
+            ProxyFault::NoConnection => {
                 let source = self.connect_error().await;
                 self.unreachable(
                     registry,
@@ -290,7 +293,7 @@ impl Proxy {
     }
 
     /// Returns the part of this proxy in the failure of a request.
-    fn fault(&self, url: &Url, error: &reqwest::Error) -> Option<Fault> {
+    fn fault(&self, url: &Url, error: &reqwest::Error) -> Option<ProxyFault> {
         if !error.is_connect() {
             return None;
         }
@@ -299,23 +302,23 @@ impl Proxy {
             let mut texts = causes.iter().map(ToString::to_string);
             texts.find_map(|text| text.strip_prefix(prefix).map(str::to_owned))
         };
-        let (tunnel, socks) = (after(TUNNEL), after(SOCKS));
+        let (tunnel, socks) = (after(TUNNEL_PREFIX), after(SOCKS_PREFIX));
         let tls = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>());
         if let Some(error) = tls {
             // Behind the proxy, it is the registry that speaks TLS.
             let is_its_own = self.url.scheme() == "https" && (tunnel.is_some() || url.scheme() == "http");
-            return is_its_own.then(|| Fault::Tls(error.clone()));
+            return is_its_own.then(|| ProxyFault::Tls(error.clone()));
         }
         if let Some(text) = socks {
             return Some(match text.as_str() {
-                SOCKS_UNCONNECTED => Fault::NoConnection,
-                text if SOCKS_BROKEN.contains(&text) => Fault::Unreachable(io::Error::other(text.to_owned())),
-                text if SOCKS_CREDENTIALS.contains(&text) => Fault::Refused(self.credentials()),
-                _ => Fault::Refused(ProxyRefusal::Socks(text)),
+                SOCKS_UNCONNECTED => ProxyFault::NoConnection,
+                text if SOCKS_BROKEN.contains(&text) => ProxyFault::Unreachable(io::Error::other(text.to_owned())),
+                text if SOCKS_CREDENTIALS.contains(&text) => ProxyFault::Refused(self.credentials_refusal()),
+                _ => ProxyFault::Refused(ProxyRefusal::Socks(text)),
             });
         }
         if error.is_timeout() {
-            return Some(Fault::Unreachable(io::ErrorKind::TimedOut.into()));
+            return Some(ProxyFault::Unreachable(io::ErrorKind::TimedOut.into()));
         }
         // The proxy was not asked yet where the name of the registry has no address.
         if self.is_socks() {
@@ -323,16 +326,16 @@ impl Proxy {
         }
         let has_io = causes.iter().any(|cause| cause.is::<io::Error>());
         Some(match tunnel.as_deref() {
-            Some(TUNNEL_CREDENTIALS) => Fault::Refused(self.credentials()),
-            Some(_) if !has_io && self.url.scheme() == "http" => Fault::UnknownStatus,
-            Some(_) if !has_io => Fault::Refused(ProxyRefusal::Unknown),
-            _ => Fault::Unreachable(io_error(&causes)),
+            Some(TUNNEL_CREDENTIALS) => ProxyFault::Refused(self.credentials_refusal()),
+            Some(_) if !has_io && self.url.scheme() == "http" => ProxyFault::UnknownStatus,
+            Some(_) if !has_io => ProxyFault::Refused(ProxyRefusal::Unknown),
+            _ => ProxyFault::Unreachable(io_error(&causes)),
         })
     }
 
     /// Asks an HTTP proxy once more to connect, since hyper-util does not tell the status of its
     /// refusal.
-    async fn ask_why(&self, registry: &str, url: &Url) -> RegistryError {
+    async fn repeat_connect(&self, registry: &str, url: &Url) -> RegistryError {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
         let target = format!("http://{host}:{}", port.unwrap_or_default());
         let answer = async {
@@ -341,13 +344,13 @@ impl Proxy {
                 .tls_backend_preconfigured(unverified_config())
                 .dns_resolver(SystemResolver)
                 .redirect(redirect::Policy::none())
-                .timeout(QUESTION_TIMEOUT)
+                .timeout(PROBE_TIMEOUT)
                 .proxy(reqwest::Proxy::all(self.url.clone())?)
                 .build()?;
             client.request(Method::CONNECT, target).send().await
         };
         match answer.await.map(|response| response.status()) {
-            Ok(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => self.refused(registry, self.credentials()),
+            Ok(StatusCode::PROXY_AUTHENTICATION_REQUIRED) => self.refused(registry, self.credentials_refusal()),
             Ok(status) if status.is_success() => {
                 let text = "it refused to connect, and did so when asked again";
                 self.unreachable(registry, io::Error::other(text))
@@ -373,10 +376,10 @@ impl Proxy {
             }
             result
         };
-        timeout(QUESTION_TIMEOUT, connect).await.ok()?.err()
+        timeout(PROBE_TIMEOUT, connect).await.ok()?.err()
     }
 
-    fn credentials(&self) -> ProxyRefusal {
+    fn credentials_refusal(&self) -> ProxyRefusal {
         if self.has_credentials() {
             ProxyRefusal::CredentialsRefused
         } else {
@@ -409,7 +412,7 @@ impl Exemption {
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.to_ascii_lowercase();
         let all_ports = |hosts| Some(Self { hosts, port: None });
-        if let Some(network) = Hosts::network(&entry) {
+        if let Some(network) = ExemptHosts::network(&entry) {
             return all_ports(network);
         }
         let (host, port) = match entry.rsplit_once(':') {
@@ -417,8 +420,8 @@ impl Exemption {
             _ => (entry.as_str(), None),
         };
         let hosts = match host {
-            "*" => Hosts::All,
-            host => Hosts::network(host).or_else(|| Hosts::domain(host))?,
+            "*" => ExemptHosts::All,
+            host => ExemptHosts::network(host).or_else(|| ExemptHosts::domain(host))?,
         };
         Some(Self { hosts, port })
     }
@@ -430,19 +433,19 @@ impl Exemption {
         }
         let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
         match (&self.hosts, address) {
-            (Hosts::All, _) => true,
-            (Hosts::Network { address, bits }, Some(host)) => is_in_network(host, *address, *bits),
-            (Hosts::Domain(domain), None) => {
+            (ExemptHosts::All, _) => true,
+            (ExemptHosts::Network { address, bits }, Some(host)) => is_in_network(host, *address, *bits),
+            (ExemptHosts::Domain(domain), None) => {
                 let host = host.trim_end_matches('.').to_ascii_lowercase();
                 let below = host.strip_suffix(domain.as_str());
                 below.is_some_and(|below| below.is_empty() || below.ends_with('.'))
             }
-            (Hosts::Network { .. }, None) | (Hosts::Domain(_), Some(_)) => false,
+            (ExemptHosts::Network { .. }, None) | (ExemptHosts::Domain(_), Some(_)) => false,
         }
     }
 }
 
-impl Hosts {
+impl ExemptHosts {
     fn network(text: &str) -> Option<Self> {
         let (address, bits) = text
             .split_once('/')
@@ -474,304 +477,4 @@ fn is_in_network(host: IpAddr, network: IpAddr, bits: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::{Read, Write};
-    use std::net::{Shutdown, SocketAddr, TcpListener};
-    use std::thread;
-
-    use super::super::runtime::Runtime;
-    use super::*;
-
-    fn proxies(variables: &[(&str, &str)]) -> Proxies {
-        Proxies::from_variables(|name| {
-            let variable = variables.iter().find(|(known, _)| *known == name);
-            variable.map(|(_, value)| OsString::from(value))
-        })
-    }
-
-    /// Returns the URL of the proxy on the way to a URL.
-    fn way(variables: &[(&str, &str)], url: &str) -> Option<String> {
-        let proxies = proxies(variables);
-        let proxy = proxies.of(&Url::parse(url).unwrap()).unwrap();
-        proxy.map(|proxy| proxy.url.to_string())
-    }
-
-    #[test]
-    fn each_variable_is_for_its_scheme() {
-        let all = [
-            ("HTTPS_PROXY", "http://tls.example:3128"),
-            ("http_proxy", "plain.example"),
-            ("ALL_PROXY", "socks5h://all.example"),
-        ];
-        assert_eq!(way(&all, "https://r.example").unwrap(), "http://tls.example:3128/");
-        assert_eq!(way(&all, "http://r.example:5000").unwrap(), "http://plain.example/");
-        assert_eq!(
-            way(&all[1..], "https://r.example").unwrap(),
-            "socks5h://all.example:1080"
-        );
-        assert_eq!(way(&all[..1], "http://r.example"), None);
-        assert_eq!(
-            way(&[("HTTPS_PROXY", ""), all[2]], "https://r.example"),
-            way(&all[2..], "https://r.example")
-        );
-        let both = [("HTTPS_PROXY", ""), ("https_proxy", "lower.example:1")];
-        assert_eq!(way(&both, "https://r.example").unwrap(), "http://lower.example:1/");
-    }
-
-    #[test]
-    fn a_request_to_a_cgi_program_names_no_proxy() {
-        let cgi = [("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "http://stranger.example")];
-        assert_eq!(way(&cgi, "http://r.example"), None);
-        assert!(way(&cgi[1..], "http://r.example").is_some());
-        let own = [cgi[0], ("http_proxy", "http://own.example")];
-        assert!(way(&own, "http://r.example").is_some());
-    }
-
-    #[test]
-    fn hosts_on_this_machine_have_no_proxy() {
-        let all = [("ALL_PROXY", "proxy.example")];
-        for host in ["localhost:5000", "127.0.0.1", "127.8.9.1:1", "[::1]:5000"] {
-            assert_eq!(way(&all, &format!("http://{host}/v2/")), None, "{host}");
-        }
-        assert!(way(&all, "http://localhost.example").is_some());
-    }
-
-    #[test]
-    fn a_value_that_names_no_proxy_is_an_error() {
-        for (value, expected) in [
-            ("ftp://proxy.example:21", Some("ftp")),
-            ("quic://proxy.example", Some("quic")),
-            ("http://someone:p#ss@proxy.example:3128", None),
-            ("http://proxy.example:port", None),
-            ("http://", None),
-            ("socks5://:1080", None),
-            ("://", None),
-        ] {
-            let proxies = proxies(&[("https_proxy", value)]);
-            let error = proxies.of(&Url::parse("https://r.example").unwrap()).unwrap_err();
-            let RegistryError::ProxyVariable { name, scheme } = error else {
-                panic!("{value}: {error:?}")
-            };
-            assert_eq!((name.as_str(), scheme.as_deref()), ("https_proxy", expected), "{value}");
-            for unused in ["http://r.example", "https://localhost"] {
-                assert!(proxies.of(&Url::parse(unused).unwrap()).unwrap().is_none(), "{value}");
-            }
-        }
-    }
-
-    #[test]
-    fn every_usual_way_to_write_a_proxy_is_one() {
-        for (value, url) in [
-            ("proxy.example", "http://proxy.example/"),
-            ("proxy:3128", "http://proxy:3128/"),
-            ("  http://proxy:3128/ ", "http://proxy:3128/"),
-            ("https://proxy", "https://proxy/"),
-            ("me:p%40ss@proxy:3128", "http://me:p%40ss@proxy:3128/"),
-            ("me:p@ss@proxy:3128", "http://me:p%40ss@proxy:3128/"),
-            ("socks5://proxy", "socks5h://proxy:1080"),
-            ("SOCKS5H://proxy:9050", "socks5h://proxy:9050"),
-            ("socks4a://proxy", "socks4a://proxy:1080"),
-            ("[2001:db8::1]:3128", "http://[2001:db8::1]:3128/"),
-        ] {
-            assert_eq!(
-                way(&[("ALL_PROXY", value)], "https://r.example").as_deref(),
-                Some(url),
-                "{value}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_proxy_is_shown_without_user_and_password() {
-        let proxies = proxies(&[("ALL_PROXY", "http://someone:pa55%2Bf00d@proxy.example:3128")]);
-        let proxy = proxies.of(&Url::parse("https://r.example").unwrap()).unwrap().unwrap();
-        assert_eq!(proxy.name, "proxy.example:3128");
-        for shown in [
-            format!("{proxies:?}"),
-            proxy.refused("r", proxy.credentials()).to_string(),
-        ] {
-            assert!(!shown.contains("someone") && !shown.contains("pa55"), "{shown}");
-        }
-        let secrets: Vec<_> = proxy
-            .secrets()
-            .iter()
-            .map(|secret| secret.reveal().to_owned())
-            .collect();
-        assert_eq!(secrets, ["pa55%2Bf00d", "pa55+f00d", "c29tZW9uZTpwYTU1K2YwMGQ="]);
-    }
-
-    /// Returns the error of a request through a proxy at this address.
-    fn failure(scheme: &str, address: SocketAddr, url: &str) -> RegistryError {
-        let value = match scheme.split_once("://") {
-            Some(_) => format!("{scheme}{address}"),
-            None => format!("{scheme}://{address}"),
-        };
-        let (proxies, url) = (proxies(&[("ALL_PROXY", &value)]), Url::parse(url).unwrap());
-        let client = ClientBuilder::new()
-            .tls_backend_preconfigured(unverified_config())
-            .proxy(proxies.rule())
-            .build()
-            .unwrap();
-        let ask = async || {
-            let error = client.get(url.clone()).send().await.unwrap_err();
-            let proxy = proxies.of(&url).unwrap().unwrap();
-            proxy.failure("r.example", &url, &error).await.unwrap()
-        };
-        Runtime::new(0).unwrap().block_on(ask).unwrap()
-    }
-
-    /// A server that answers the first bytes of each connection with these.
-    fn serve(answer: impl AsRef<[u8]> + Send + 'static) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        thread::spawn(move || {
-            for stream in listener.incoming() {
-                let mut stream = stream.unwrap();
-                assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
-                stream.write_all(answer.as_ref()).unwrap();
-                stream.shutdown(Shutdown::Write).unwrap();
-                // Closed with something unread, the connection would be reset.
-                let _ = stream.read_to_end(&mut Vec::new());
-            }
-        });
-        address
-    }
-
-    #[test]
-    fn a_proxy_that_is_not_there_is_unreachable() {
-        let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        for scheme in ["http", "https", "socks4a", "socks5", "socks5h"] {
-            for url in ["http://r.example", "https://r.example"] {
-                let error = failure(scheme, nobody, url);
-                let RegistryError::ProxyUnreachable { proxy, source, .. } = &error else {
-                    panic!("{scheme} {url}: {error:?}")
-                };
-                assert_eq!(*proxy, nobody.to_string());
-                assert_eq!(source.kind(), io::ErrorKind::ConnectionRefused, "{scheme} {url}");
-                assert!(error.is_transient());
-            }
-        }
-    }
-
-    #[test]
-    fn a_proxy_that_answers_with_nothing_is_unreachable() {
-        for (scheme, url) in [("http", "https://r.example"), ("socks5", "http://r.example")] {
-            let error = failure(scheme, serve(""), url);
-            let is_unreachable = matches!(&error, RegistryError::ProxyUnreachable { .. });
-            assert!(is_unreachable, "{scheme}: {error:?}");
-        }
-    }
-
-    #[test]
-    fn a_status_of_an_http_proxy_that_may_pass_is_transient() {
-        for (status, is_transient) in [(301, false), (403, false), (404, false), (407, false)]
-            .into_iter()
-            .chain([(500, true), (501, false), (502, true), (503, true), (504, true)])
-        {
-            let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n");
-            let error = failure("http", serve(answer), "https://r.example");
-            let RegistryError::ProxyRefused { reason, .. } = &error else {
-                panic!("{status}: {error:?}")
-            };
-            let expected = match status {
-                407 => ProxyRefusal::CredentialsWanted,
-                status => ProxyRefusal::Status(status),
-            };
-            assert_eq!((reason, error.is_transient()), (&expected, is_transient), "{status}");
-        }
-    }
-
-    /// Their texts are hyper-util's.
-    #[test]
-    fn every_reply_of_a_socks_proxy_is_known() {
-        const END: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
-        let refusal = |scheme: &str, reply: Vec<u8>| {
-            let error = failure(scheme, serve(reply), "http://r.example");
-            match error {
-                RegistryError::ProxyRefused { reason, .. } => reason,
-                error => panic!("{scheme}: {error:?}"),
-            }
-        };
-        for (code, text, is_transient) in [
-            (1, "general server failure", true),
-            (2, "connection not allowed", false),
-            (3, "network unreachable", true),
-            (4, "host unreachable", true),
-            (5, "connection refused", true),
-            (6, "ttl expired", true),
-            (7, "command not supported", false),
-            (8, "address type not supported", false),
-        ] {
-            let reason = refusal("socks5", [&[5, 0, 5, code][..], &END].concat());
-            assert_eq!(reason.is_transient(), is_transient, "{code}");
-            assert_eq!(reason, ProxyRefusal::Socks(text.to_owned()));
-        }
-        assert_eq!(refusal("socks5", vec![5, 0xff]), ProxyRefusal::CredentialsWanted);
-        assert_eq!(refusal("socks5", vec![5, 2]), ProxyRefusal::CredentialsWanted);
-        assert_eq!(
-            refusal("socks5://me:pass@", vec![5, 0xff]),
-            ProxyRefusal::CredentialsRefused
-        );
-        assert_eq!(
-            refusal("socks5://me:pass@", vec![5, 2, 1, 1]),
-            ProxyRefusal::CredentialsRefused
-        );
-        let socks4 = refusal("socks4a", vec![0, 91, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(
-            socks4,
-            ProxyRefusal::Socks("server failed to execute command".to_owned())
-        );
-    }
-
-    #[test]
-    fn a_proxy_that_does_not_speak_tls_is_to_blame_for_it() {
-        let plain = serve("HTTP/1.1 400 Bad Request\r\n\r\n");
-        for url in ["http://r.example", "https://r.example"] {
-            let error = failure("https", plain, url);
-            assert!(matches!(error, RegistryError::ProxyTls { .. }), "{error:?}");
-        }
-    }
-
-    #[test]
-    fn no_proxy_has_domains_addresses_networks_and_ports() {
-        let is_straight = |entries: &str, url: &str| {
-            let variables = [("ALL_PROXY", "proxy.example"), ("no_proxy", entries)];
-            way(&variables, url).is_none()
-        };
-        for (entries, url, expected) in [
-            ("*", "https://r.example", true),
-            ("r.example", "https://r.example", true),
-            ("R.Example.", "https://r.example:5000", true),
-            ("r.example", "https://eu.r.example", true),
-            (".r.example", "https://r.example", true),
-            ("*.r.example", "https://eu.r.example", true),
-            ("r.example", "https://other.example", false),
-            ("r.example", "https://not-r.example", false),
-            ("r.example:5000", "https://r.example:5000", true),
-            ("r.example:5000", "https://r.example:5001", false),
-            ("r.example:443", "https://r.example", true),
-            ("r.example:80", "https://r.example", false),
-            ("r.example:", "https://r.example", false),
-            ("*:5000", "https://r.example:5000", true),
-            ("a.example, ,b.example c.example", "https://c.example", true),
-            ("10.0.0.1", "http://10.0.0.1:5000", true),
-            ("10.0.0.1:5000", "http://10.0.0.1:5000", true),
-            ("10.0.0.1:5000", "http://10.0.0.1", false),
-            ("10.0.0.0/8", "http://10.1.2.3:5000", true),
-            ("10.0.0.0/8", "http://11.0.0.1", false),
-            ("10.1.2.3/8", "http://10.9.9.9", true),
-            ("0.0.0.0/0", "http://10.9.9.9", true),
-            ("0.0.0.0/0", "http://[2001:db8::1]", false),
-            ("10.0.0.0/33", "http://10.0.0.0", false),
-            ("2001:db8::1", "http://[2001:db8::1]:5000", true),
-            ("[2001:db8::1]", "http://[2001:db8::1]:5000", true),
-            ("[2001:db8::1]:5000", "http://[2001:db8::1]:5000", true),
-            ("[2001:db8::1]:5000", "http://[2001:db8::1]:5001", false),
-            ("2001:db8::/32", "http://[2001:db8:1::1]", true),
-            ("2001:db8::/32", "http://[2001:db9::1]", false),
-            ("0.0.1", "http://10.0.0.1", false),
-        ] {
-            assert_eq!(is_straight(entries, url), expected, "{entries} {url}");
-        }
-    }
-}
+mod tests;

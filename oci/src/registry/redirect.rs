@@ -9,7 +9,7 @@ pub(super) const MAX_REDIRECTS: usize = 10;
 /// Why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
-pub enum Redirects {
+pub enum RedirectError {
     /// One leads to another without end.
     #[error("more than {max} redirects")]
     TooMany {
@@ -31,7 +31,7 @@ pub enum Redirects {
 }
 
 /// Where to ask in place of the server that has answered, if it says so.
-pub(super) fn next(response: &Response) -> Result<Option<Url>, Redirects> {
+pub(super) fn location(response: &Response) -> Result<Option<Url>, RedirectError> {
     match response.status() {
         StatusCode::MOVED_PERMANENTLY
         | StatusCode::FOUND
@@ -44,25 +44,25 @@ pub(super) fn next(response: &Response) -> Result<Option<Url>, Redirects> {
     // Some send what they should have escaped.
     let location = location.and_then(|location| str::from_utf8(location).ok());
     location
-        .ok_or(Redirects::NoLocation)
-        .and_then(|location| target(response.url(), location))
+        .ok_or(RedirectError::NoLocation)
+        .and_then(|location| resolve(response.url(), location))
         .map(Some)
 }
 
 /// What a `Location` means in an answer from `from`.
-fn target(from: &Url, location: &str) -> Result<Url, Redirects> {
-    let mut next = from.join(location).map_err(|_| Redirects::NoLocation)?;
+fn resolve(from: &Url, location: &str) -> Result<Url, RedirectError> {
+    let mut next = from.join(location).map_err(|_| RedirectError::NoLocation)?;
     match (from.scheme(), next.scheme()) {
         (_, "https") | ("http", "http") => {}
         (_, scheme) => {
-            return Err(Redirects::Insecure {
+            return Err(RedirectError::Insecure {
                 scheme: scheme.to_owned(),
             });
         }
     }
     // They would become credentials that nobody gave.
     if next.set_username("").is_err() || next.set_password(None).is_err() {
-        return Err(Redirects::NoLocation);
+        return Err(RedirectError::NoLocation);
     }
     Ok(next)
 }
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn redirects_lead_anywhere_but_to_where_less_is_secure() {
-        let target = |from: &str, location: &str| target(&Url::parse(from).unwrap(), location).map(String::from);
+        let resolve = |from: &str, location: &str| resolve(&Url::parse(from).unwrap(), location).map(String::from);
         for (from, location, to) in [
             (
                 "https://r.example/v2/a/blobs/x",
@@ -98,7 +98,7 @@ mod tests {
                 "https://cdn.example/b",
             ),
         ] {
-            assert_eq!(target(from, location).unwrap(), to, "{from} {location}");
+            assert_eq!(resolve(from, location).unwrap(), to, "{from} {location}");
         }
         for (location, scheme) in [
             ("http://r.example/v2/a", "http"),
@@ -108,10 +108,13 @@ mod tests {
         ] {
             let scheme = scheme.to_owned();
             assert_eq!(
-                target("https://r.example:5000/", location),
-                Err(Redirects::Insecure { scheme })
+                resolve("https://r.example:5000/", location),
+                Err(RedirectError::Insecure { scheme })
             );
         }
-        assert_eq!(target("https://r.example/", "https://"), Err(Redirects::NoLocation));
+        assert_eq!(
+            resolve("https://r.example/", "https://"),
+            Err(RedirectError::NoLocation)
+        );
     }
 }

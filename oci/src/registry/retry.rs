@@ -8,8 +8,8 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use super::RegistryError;
-use super::events::whole;
-use super::server::Asked;
+use super::events::with_causes;
+use super::server::CurrentHost;
 use crate::progress::{Reporter, WaitReason};
 
 /// How often a request is made that fails in a way that may pass.
@@ -59,7 +59,7 @@ impl Retries {
         };
         info!(
             host = error.host(),
-            why = whole(error),
+            why = with_causes(error),
             wait_ms = wait.as_millis(),
             attempt = ATTEMPTS - self.left,
             of = ATTEMPTS,
@@ -78,10 +78,10 @@ impl Retries {
 }
 
 /// Waits for an answer, and shows that once nothing has come for this time.
-pub(super) async fn shown<T>(
+pub(super) async fn show_wait<T>(
     reporter: &Reporter,
     after: Duration,
-    asked: &Asked,
+    current_host: &CurrentHost,
     host: impl Fn() -> String,
     answer: impl Future<Output = T>,
 ) -> T {
@@ -91,7 +91,7 @@ pub(super) async fn shown<T>(
         if let Ok(answer) = timeout(after, &mut answer).await {
             return answer;
         }
-        let since = asked.since();
+        let since = current_host.last_activity();
         // Another server may be asked by now, or this one have sent something.
         shown = shown.filter(|(known, _)| *known == since);
         if shown.is_none() && since.elapsed() >= after {
@@ -117,7 +117,7 @@ mod tests {
 
     const FIRST_BACKOFF: Duration = Duration::from_millis(400);
 
-    fn busy(retry_after: Option<u64>) -> RegistryError {
+    fn too_many_requests(retry_after: Option<u64>) -> RegistryError {
         RegistryError::TooManyRequests {
             registry: "localhost".to_owned(),
             retry_after: retry_after.map(Duration::from_secs),
@@ -128,26 +128,31 @@ mod tests {
     #[test]
     fn waits_grow_and_end() {
         let mut retries = Retries::new(FIRST_BACKOFF);
-        let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&busy(None))).collect();
+        let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&too_many_requests(None))).collect();
         assert_eq!(waits.len(), 4);
         for (nr, wait) in waits.iter().enumerate() {
             let backoff = FIRST_BACKOFF * (1 << nr);
             assert!(*wait >= backoff / 2 && *wait <= backoff * 3 / 2, "{nr}: {wait:?}");
         }
         let waits: Vec<_> = (0..20)
-            .map(|_| Retries::new(FIRST_BACKOFF).wait_after(&busy(None)))
+            .map(|_| Retries::new(FIRST_BACKOFF).wait_after(&too_many_requests(None)))
             .collect();
         assert!(waits.iter().any(|wait| *wait != waits[0]), "{waits:?}");
     }
 
     #[test]
     fn a_registry_says_how_long_to_wait_within_bounds() {
-        let wait = Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(60))).unwrap();
+        let wait = Retries::new(FIRST_BACKOFF)
+            .wait_after(&too_many_requests(Some(60)))
+            .unwrap();
         assert!(
             wait >= Duration::from_mins(1) && wait < Duration::from_secs(61),
             "{wait:?}"
         );
-        assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&busy(Some(61))), None);
+        assert_eq!(
+            Retries::new(FIRST_BACKOFF).wait_after(&too_many_requests(Some(61))),
+            None
+        );
     }
 
     #[test]
@@ -162,8 +167,10 @@ mod tests {
         };
         let before = Instant::now();
         let mut retries = Retries::new(FIRST_BACKOFF);
-        retries.wait_after(&busy(None)).unwrap();
-        let waits = runtime.block_on(async || watch(retries, busy(Some(30))).await).unwrap();
+        retries.wait_after(&too_many_requests(None)).unwrap();
+        let waits = runtime
+            .block_on(async || watch(retries, too_many_requests(Some(30))).await)
+            .unwrap();
         let WaitReason::Attempt {
             host,
             at,
@@ -181,7 +188,9 @@ mod tests {
         );
         assert!(progress.waits().is_empty(), "it has ended");
         let retries = Retries::new(FIRST_BACKOFF);
-        let waits = runtime.block_on(async || watch(retries, busy(None)).await).unwrap();
+        let waits = runtime
+            .block_on(async || watch(retries, too_many_requests(None)).await)
+            .unwrap();
         assert!(waits.is_empty(), "{waits:?}");
     }
 
@@ -190,20 +199,20 @@ mod tests {
         const AFTER: Duration = Duration::from_millis(20);
         let reporter = Reporter::default();
         let progress = reporter.progress();
-        let asked = Asked::new(Url::parse("https://r.example").unwrap());
+        let current_host = CurrentHost::new(Url::parse("https://r.example").unwrap());
         let host = || "r.example".to_owned();
         let answer = async {
             assert!(progress.waits().is_empty());
             sleep(AFTER * 3).await;
             let waits = progress.waits();
-            let (host, since) = (host(), asked.since());
+            let (host, since) = (host(), current_host.last_activity());
             assert_eq!(waits[0].awaited(), &WaitReason::Answer { host, since });
-            asked.hear();
+            current_host.record_activity();
             sleep(AFTER * 3).await;
             assert_ne!(progress.waits(), waits);
             7
         };
-        let shown = async || shown(&reporter, AFTER, &asked, host, answer).await;
+        let shown = async || show_wait(&reporter, AFTER, &current_host, host, answer).await;
         assert_eq!(Runtime::new(0).unwrap().block_on(shown).unwrap(), 7);
         assert!(progress.waits().is_empty());
     }

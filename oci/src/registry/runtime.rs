@@ -17,12 +17,12 @@ use super::RegistryError;
 
 /// Threads for requests. They can be waited for and dropped inside of an asynchronous runtime too.
 pub(super) struct Runtime {
-    main: Driver,
+    requests: RuntimeThread,
     workers: Arc<Workers>,
 }
 
 /// A thread that drives a runtime until this is dropped.
-struct Driver {
+struct RuntimeThread {
     handle: Handle,
     _stop: oneshot::Sender<()>,
 }
@@ -30,7 +30,7 @@ struct Driver {
 /// Threads that each do one task at a time, and may block.
 struct Workers {
     max: usize,
-    drivers: Mutex<Vec<Driver>>,
+    threads: Mutex<Vec<RuntimeThread>>,
     idle: Mutex<Vec<Handle>>,
     /// Length of `idle`.
     idle_count: Semaphore,
@@ -44,7 +44,7 @@ struct Worker {
     workers: Arc<Workers>,
 }
 
-impl Driver {
+impl RuntimeThread {
     fn new(name: String) -> io::Result<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -60,23 +60,23 @@ impl Driver {
 
 impl Workers {
     /// Makes as many threads as there are tasks, where possible.
-    fn prepare(&self, task_count: usize, main: &Handle) {
-        let mut drivers = lock(&self.drivers);
-        while drivers.len() < self.max.min(task_count) {
+    fn start_threads(&self, task_count: usize, requests: &Handle) {
+        let mut threads = lock(&self.threads);
+        while threads.len() < self.max.min(task_count) {
             // With fewer threads it takes longer, and with none too.
-            let Ok(driver) = Driver::new(format!("download-{}", drivers.len() + 1)) else {
+            let Ok(thread) = RuntimeThread::new(format!("download-{}", threads.len() + 1)) else {
                 break;
             };
-            self.put(driver.handle.clone());
-            drivers.push(driver);
+            self.add_idle(thread.handle.clone());
+            threads.push(thread);
         }
-        if drivers.is_empty() && !mem::replace(&mut *lock(&self.fallback), true) {
-            self.put(main.clone());
+        if threads.is_empty() && !mem::replace(&mut *lock(&self.fallback), true) {
+            self.add_idle(requests.clone());
         }
     }
 
     /// Waits for an idle worker.
-    async fn next(workers: &Arc<Self>) -> Worker {
+    async fn wait_idle(workers: &Arc<Self>) -> Worker {
         // Never closed; each permit stands for a handle.
         if let Ok(permit) = workers.idle_count.acquire().await {
             permit.forget();
@@ -88,7 +88,7 @@ impl Workers {
         }
     }
 
-    fn put(&self, idle: Handle) {
+    fn add_idle(&self, idle: Handle) {
         lock(&self.idle).push(idle);
         self.idle_count.add_permits(1);
     }
@@ -96,14 +96,14 @@ impl Workers {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.workers.put(self.handle.clone());
+        self.workers.add_idle(self.handle.clone());
     }
 }
 
 impl Drop for Runtime {
     /// Ends the workers, whose tasks hold them, without waiting for what cannot be cancelled.
     fn drop(&mut self) {
-        lock(&self.workers.drivers).clear();
+        lock(&self.workers.threads).clear();
     }
 }
 
@@ -120,10 +120,10 @@ impl Runtime {
     /// [`RegistryError::Runtime`] if there can be no thread.
     pub(super) fn new(max_workers: usize) -> Result<Self, RegistryError> {
         Ok(Self {
-            main: Driver::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
+            requests: RuntimeThread::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
             workers: Arc::new(Workers {
                 max: max_workers,
-                drivers: Mutex::default(),
+                threads: Mutex::default(),
                 idle: Mutex::default(),
                 idle_count: Semaphore::new(0),
                 fallback: Mutex::default(),
@@ -137,11 +137,11 @@ impl Runtime {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.workers.prepare(tasks.len(), &self.main.handle);
+        self.workers.start_threads(tasks.len(), &self.requests.handle);
         let workers = Arc::clone(&self.workers);
-        self.main.handle.spawn(async move {
+        self.requests.handle.spawn(async move {
             for task in tasks {
-                let worker = Workers::next(&workers).await;
+                let worker = Workers::wait_idle(&workers).await;
                 let handle = worker.handle.clone();
                 handle.spawn(async move {
                     task.await;
@@ -158,7 +158,7 @@ impl Runtime {
     ///
     /// [`RegistryError::Runtime`] if there can be no such thread.
     pub(super) fn block_on<T: Send>(&self, run: impl AsyncFnOnce() -> T + Send) -> Result<T, RegistryError> {
-        let handle = &self.main.handle;
+        let handle = &self.requests.handle;
         if Handle::try_current().is_err() {
             return Ok(handle.block_on(run()));
         }

@@ -33,7 +33,7 @@ pub(super) struct SentSecrets {
 
 impl SentSecrets {
     /// Returns those of credentials, which are sent when a server asks for them.
-    pub(super) fn of(credentials: Option<&AuthMethod>) -> Self {
+    pub(super) fn for_credentials(credentials: Option<&AuthMethod>) -> Self {
         let secrets = Self::default();
         match credentials {
             Some(AuthMethod::Basic(pair)) => {
@@ -73,13 +73,13 @@ impl SentSecrets {
     /// Returns the beginning of a server's text, or `…` if that holds a secret: in any case, with
     /// anything between its letters and digits, percent-encoded, escaped as in JSON, in hexadecimal
     /// or in base64, whole or a good part of it.
-    pub(super) fn shown<'text>(&self, text: &'text str) -> &'text str {
+    pub(super) fn redact<'text>(&self, text: &'text str) -> &'text str {
         let text = match text.char_indices().nth(MAX_TEXT_LEN) {
             Some((end, _)) => &text[..end],
             None => text,
         };
-        let letters = letters(text);
-        let is_in_text = |secret: &Secret| holds(text, &letters, secret.reveal());
+        let letters = alphanumerics(text);
+        let is_in_text = |secret: &Secret| contains_secret(text, &letters, secret.reveal());
         if self.query.iter().any(is_in_text) || self.shared().iter().any(is_in_text) {
             return HIDDEN;
         }
@@ -102,22 +102,22 @@ fn password(pair: &Secret) -> Option<Secret> {
 }
 
 /// Returns whether a text, with these [`letters`], holds a secret.
-fn holds(text: &str, letters: &[char], secret: &str) -> bool {
+fn contains_secret(text: &str, letters: &[char], secret: &str) -> bool {
     !secret.is_empty()
-        && forms(secret).iter().any(|form| {
-            let part = self::letters(form);
+        && encodings(secret).iter().any(|form| {
+            let part = alphanumerics(form);
             // Of what has neither letters nor digits nothing would be left to look for.
             if part.is_empty() {
                 text.contains(form)
             } else {
-                overlap(letters, &part)
+                shares_run(letters, &part)
             }
         })
 }
 
 /// Returns whether a text holds all of a short form of a secret, or a run of half its length, 8 to
 /// 16 characters, of a longer one.
-fn overlap(text: &[char], form: &[char]) -> bool {
+fn shares_run(text: &[char], form: &[char]) -> bool {
     let len = form.len().min((form.len() / 2).clamp(8, 16));
     let runs: HashSet<_> = form.windows(len).collect();
     text.windows(len).any(|run| runs.contains(run))
@@ -125,13 +125,13 @@ fn overlap(text: &[char], form: &[char]) -> bool {
 
 /// Returns the letters and digits of a text, in lower case. This makes one of the kinds of base64,
 /// and of many ways to escape and to split.
-fn letters(text: &str) -> Vec<char> {
+fn alphanumerics(text: &str) -> Vec<char> {
     let letters = text.chars().filter(|character| character.is_alphanumeric());
     letters.flat_map(char::to_lowercase).collect()
 }
 
 /// Returns the forms that a secret usually takes in a text.
-fn forms(secret: &str) -> Vec<String> {
+fn encodings(secret: &str) -> Vec<String> {
     let (mut hex, mut percent, mut json) = (String::new(), String::new(), String::new());
     for byte in secret.bytes() {
         write!(hex, "{byte:02x}").expect("memory takes it");
@@ -176,11 +176,11 @@ mod tests {
 
     fn sent(password: &str) -> SentSecrets {
         let credentials = AuthMethod::basic("someone", &Secret::new(password.to_owned()));
-        SentSecrets::of(Some(&credentials))
+        SentSecrets::for_credentials(Some(&credentials))
     }
 
     fn is_hidden(sent: &SentSecrets, text: &str) -> bool {
-        match sent.shown(text) {
+        match sent.redact(text) {
             HIDDEN => true,
             shown => {
                 assert_eq!(shown, text);
@@ -240,9 +240,9 @@ mod tests {
             "password expired",
             "…",
         ] {
-            assert_eq!(sent.shown(text), text);
+            assert_eq!(sent.redact(text), text);
         }
-        assert_eq!(SentSecrets::default().shown(PASSWORD), PASSWORD);
+        assert_eq!(SentSecrets::default().redact(PASSWORD), PASSWORD);
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
 
     #[test]
     fn tokens_and_signatures_hide_a_text() {
-        let sent = SentSecrets::of(Some(&AuthMethod::IdentityToken {
+        let sent = SentSecrets::for_credentials(Some(&AuthMethod::IdentityToken {
             token: Secret::new("refresh-me".to_owned()),
             basic_auth: None,
         }));
@@ -276,6 +276,6 @@ mod tests {
     #[test]
     fn what_is_shown_was_looked_at() {
         let long = "-".repeat(MAX_TEXT_LEN) + PASSWORD;
-        assert_eq!(sent(PASSWORD).shown(&long), &long[..MAX_TEXT_LEN]);
+        assert_eq!(sent(PASSWORD).redact(&long), &long[..MAX_TEXT_LEN]);
     }
 }

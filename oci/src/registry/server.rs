@@ -9,11 +9,11 @@ use reqwest::{RequestBuilder, Response, StatusCode, Url};
 use rustls::InvalidMessage;
 
 use super::causes::{causes, io_error};
-use super::coding::{self, Decoder};
-use super::events::{Exchange, Shown};
+use super::coding::{self, GzipDecoder};
+use super::events::{RedactedUrl, RequestLog};
 use super::problem::{ErrorPage, web_page};
 use super::proxies::Proxies;
-use super::redirect::Redirects;
+use super::redirect::RedirectError;
 use super::secrets::SentSecrets;
 use super::{RegistryError, TlsError};
 use crate::helper::Helper;
@@ -23,10 +23,10 @@ use crate::reference::canonical;
 pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 
 /// Limit on what is shown of a server's words in characters.
-const MAX_WORDS_LEN: usize = 200;
+const MAX_PROBLEM_LEN: usize = 200;
 
 /// What servers answer in plain HTTP, with status 400, to who speaks it where they speak TLS: those in Go, nginx, and Apache.
-const SPEAKS_TLS: [&str; 3] = [
+const TLS_SERVER_TEXTS: [&str; 3] = [
     "Client sent an HTTP request to an HTTPS server",
     "The plain HTTP request was sent to HTTPS port",
     "speaking plain HTTP to an SSL-enabled server port",
@@ -54,14 +54,14 @@ pub(super) struct Server {
 
 /// The server that was asked last, which is to blame for what comes too slowly, and the time when
 /// something was last asked or heard.
-pub(super) struct Asked(Mutex<(Url, Instant)>);
+pub(super) struct CurrentHost(Mutex<(Url, Instant)>);
 
-impl Asked {
+impl CurrentHost {
     pub(super) fn new(url: Url) -> Self {
         Self(Mutex::new((url, Instant::now())))
     }
 
-    pub(super) fn get(&self) -> Url {
+    pub(super) fn url(&self) -> Url {
         self.lock().0.clone()
     }
 
@@ -69,12 +69,12 @@ impl Asked {
         *self.lock() = (url.clone(), Instant::now());
     }
 
-    pub(super) fn since(&self) -> Instant {
+    pub(super) fn last_activity(&self) -> Instant {
         self.lock().1
     }
 
     /// Takes note that some of an answer has come.
-    pub(super) fn hear(&self) {
+    pub(super) fn record_activity(&self) {
         self.lock().1 = Instant::now();
     }
 
@@ -90,7 +90,7 @@ impl Server {
         if url.origin() == self.base.origin() {
             return Self { sent, ..self.clone() };
         }
-        let host = sent.shown(url.host_str().unwrap_or_default());
+        let host = sent.redact(url.host_str().unwrap_or_default());
         Self {
             name: url
                 .port()
@@ -108,10 +108,10 @@ impl Server {
     /// Sends it a request, through the proxy that the environment names for this URL.
     pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, RegistryError> {
         let (client, request) = request.build_split();
-        let request = request.map_err(|error| self.failure(error))?;
+        let request = request.map_err(|error| self.request_error(error))?;
         let url = request.url().clone();
-        let proxy = self.proxies.of(&url)?;
-        let exchange = Exchange::begin(&request, &self.shown_url(&url), proxy);
+        let proxy = self.proxies.for_url(&url)?;
+        let log = RequestLog::start(&request, &self.redacted_url(&url), proxy);
         let result = client.execute(request).await;
         let failure = match (proxy, &result) {
             (Some(proxy), Ok(response)) => proxy.refusal(&self.name, &url, response.status()),
@@ -119,19 +119,19 @@ impl Server {
             (None, _) => None,
         };
         let result = match failure {
-            Some(failure) => Err(self.blamed(failure)),
-            None => result.map_err(|error| self.failure(error)),
+            Some(failure) => Err(self.attribute(failure)),
+            None => result.map_err(|error| self.request_error(error)),
         };
         match &result {
-            Ok(response) => exchange.answered(response, &self.shown_url(&url)),
-            Err(error) => exchange.failed(error, &self.shown_url(&url)),
+            Ok(response) => log.answered(response, &self.redacted_url(&url)),
+            Err(error) => log.failed(error, &self.redacted_url(&url)),
         }
         result
     }
 
     /// Returns a URL as events show it.
-    pub(super) fn shown_url<'a>(&'a self, url: &'a Url) -> Shown<'a> {
-        Shown {
+    pub(super) fn redacted_url<'a>(&'a self, url: &'a Url) -> RedactedUrl<'a> {
+        RedactedUrl {
             url,
             base: Some(&self.base).filter(|_| self.referrer.is_none()),
             sent: &self.sent,
@@ -139,18 +139,18 @@ impl Server {
     }
 
     /// Why a request or a body failed. URLs are taken out: where redirects lead, they hold signatures.
-    pub(super) fn failure(&self, error: reqwest::Error) -> RegistryError {
+    pub(super) fn request_error(&self, error: reqwest::Error) -> RegistryError {
         let source = error.without_url();
         let registry = self.name.clone();
         let causes = causes(&source);
         let tls = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>());
-        self.blamed(match tls {
+        self.attribute(match tls {
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 RegistryError::SpeaksPlainHttp { registry }
             }
             Some(error) => RegistryError::Tls {
                 registry,
-                source: TlsError::of(error),
+                source: TlsError::from_rustls(error),
             },
             None if source.is_timeout() => RegistryError::TimedOut { registry },
             None if source.is_connect() => RegistryError::Unreachable {
@@ -167,25 +167,25 @@ impl Server {
     /// That it does not answer in time.
     pub(super) fn timed_out(&self) -> RegistryError {
         let registry = self.name.clone();
-        self.blamed(RegistryError::TimedOut { registry })
+        self.attribute(RegistryError::TimedOut { registry })
     }
 
     /// That it sends to where nobody goes.
-    pub(super) fn redirects(&self, source: Redirects) -> RegistryError {
+    pub(super) fn redirect_error(&self, source: RedirectError) -> RegistryError {
         let registry = self.name.clone();
         let source = match source {
-            Redirects::Insecure { scheme } => Redirects::Insecure {
-                scheme: self.sent.shown(&scheme).to_owned(),
+            RedirectError::Insecure { scheme } => RedirectError::Insecure {
+                scheme: self.sent.redact(&scheme).to_owned(),
             },
             other => other,
         };
-        self.blamed(RegistryError::Redirects { registry, source })
+        self.attribute(RegistryError::Redirect { registry, source })
     }
 
     /// The error of this server, with a word about how it came into play.
-    fn blamed(&self, error: RegistryError) -> RegistryError {
+    fn attribute(&self, error: RegistryError) -> RegistryError {
         match self.referrer.clone() {
-            Some(registry) => RegistryError::Elsewhere {
+            Some(registry) => RegistryError::OtherHost {
                 registry,
                 host: self.name.clone(),
                 source: Box::new(error),
@@ -197,7 +197,7 @@ impl Server {
     /// Returns the error of a repository, or a manifest or blob in it, that the server does not
     /// have.
     pub(super) fn not_found(&self, repository: &str, path: &str, problem: String) -> RegistryError {
-        self.blamed(RegistryError::NotFound {
+        self.attribute(RegistryError::NotFound {
             registry: canonical(&self.name),
             repository: repository.to_owned(),
             path: path.to_owned(),
@@ -210,19 +210,19 @@ impl Server {
     pub(super) fn no_challenge(&self, challenge: &str) -> RegistryError {
         RegistryError::NoChallenge {
             registry: canonical(&self.name),
-            challenge: self.shown(challenge),
+            challenge: self.redact(challenge),
         }
     }
 
     /// Returns the error of a body that has more bytes than it may have.
     pub(super) fn too_large(&self, max: u64) -> RegistryError {
         let registry = self.name.clone();
-        self.blamed(RegistryError::TooLarge { registry, max })
+        self.attribute(RegistryError::TooLarge { registry, max })
     }
 
     /// Returns the error of a body that ended early.
     pub(super) fn incomplete(&self, received: u64, expected: u64) -> RegistryError {
-        self.blamed(RegistryError::Incomplete {
+        self.attribute(RegistryError::Incomplete {
             registry: self.name.clone(),
             received,
             expected,
@@ -230,10 +230,10 @@ impl Server {
     }
 
     /// Returns the error of a body in a coding that it cannot be read in.
-    pub(super) fn coding(&self, coding: &str) -> RegistryError {
-        self.blamed(RegistryError::Coding {
+    pub(super) fn coding_error(&self, coding: &str) -> RegistryError {
+        self.attribute(RegistryError::Coding {
             registry: self.name.clone(),
-            coding: self.shown(coding),
+            coding: self.redact(coding),
         })
     }
 
@@ -241,9 +241,9 @@ impl Server {
     /// for any other body.
     pub(super) fn web_page(&self, body: &[u8]) -> Option<RegistryError> {
         let title = web_page(body)?;
-        Some(self.blamed(RegistryError::WebPage {
+        Some(self.attribute(RegistryError::WebPage {
             registry: self.name.clone(),
-            title: self.shown(&title),
+            title: self.redact(&title),
         }))
     }
 
@@ -263,14 +263,14 @@ impl Server {
     }
 
     /// The meaning of a status that means failure.
-    pub(super) async fn refusal(&self, response: Response) -> RegistryError {
+    pub(super) async fn status_error(&self, response: Response) -> RegistryError {
         let registry = self.name.clone();
         let status = response.status();
         let is_plain = response.url().scheme() == "http";
         let retry_after = retry_after(response.headers());
         let page = ErrorPage::read(response).await;
-        let problem = self.shown(&page.message());
-        self.blamed(match status {
+        let problem = self.redact(&page.message());
+        self.attribute(match status {
             StatusCode::TOO_MANY_REQUESTS => RegistryError::TooManyRequests {
                 registry,
                 retry_after,
@@ -282,7 +282,7 @@ impl Server {
                 retry_after,
                 problem,
             },
-            StatusCode::BAD_REQUEST if is_plain && says_tls(&page) => RegistryError::SpeaksTls { registry },
+            StatusCode::BAD_REQUEST if is_plain && is_from_tls_server(&page) => RegistryError::SpeaksTls { registry },
             status => RegistryError::UnexpectedStatus {
                 registry,
                 status: status.as_u16(),
@@ -292,34 +292,34 @@ impl Server {
     }
 
     /// Returns the words of an error page; nothing if it has none, `…` if it repeats a secret.
-    pub(super) async fn problem(&self, response: Response) -> String {
-        self.shown(&ErrorPage::read(response).await.message())
+    pub(super) async fn read_problem(&self, response: Response) -> String {
+        self.redact(&ErrorPage::read(response).await.message())
     }
 
     /// Returns the beginning of a server's text as it can be shown.
-    pub(super) fn shown(&self, text: &str) -> String {
-        let text = self.sent.shown(text).chars().take(MAX_WORDS_LEN);
+    pub(super) fn redact(&self, text: &str) -> String {
+        let text = self.sent.redact(text).chars().take(MAX_PROBLEM_LEN);
         text.flat_map(char::escape_debug).collect()
     }
 
     /// Reads a document of at most `max` bytes, and decodes it if it is gzip, which no document
     /// begins like.
-    pub(super) async fn document(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
-        let coding = coding::of(response.headers());
+    pub(super) async fn read_document(&self, response: &mut Response, max: u64) -> Result<Vec<u8>, RegistryError> {
+        let coding = coding::content_coding(response.headers());
         let mut body = Vec::new();
         self.stream(response, |bytes| self.append(&mut body, bytes, max))
             .await?;
         let Some(coding) = coding else { return Ok(body) };
         if coding::is_gzip(&coding) && coding::looks_like_gzip(&body) {
             let mut decoded = Vec::new();
-            let result = Decoder::new().decode(&body, |bytes| self.append(&mut decoded, bytes, max));
-            return result.ok_or_else(|| self.coding(&coding))?.map(|()| decoded);
+            let result = GzipDecoder::new().decode(&body, |bytes| self.append(&mut decoded, bytes, max));
+            return result.ok_or_else(|| self.coding_error(&coding))?.map(|()| decoded);
         }
         // A label without the coding that it names.
         if body.trim_ascii_start().starts_with(b"{") {
             return Ok(body);
         }
-        Err(self.coding(&coding))
+        Err(self.coding_error(&coding))
     }
 
     fn append(&self, body: &mut Vec<u8>, bytes: &[u8], max: u64) -> Result<(), RegistryError> {
@@ -336,7 +336,7 @@ impl Server {
         response: &mut Response,
         mut take: impl FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        while let Some(bytes) = response.chunk().await.map_err(|error| self.failure(error))? {
+        while let Some(bytes) = response.chunk().await.map_err(|error| self.request_error(error))? {
             take(&bytes)?;
         }
         Ok(())
@@ -356,8 +356,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Returns whether an error page is of a server that speaks TLS.
-fn says_tls(page: &ErrorPage) -> bool {
-    SPEAKS_TLS.iter().any(|text| page.contains(text))
+fn is_from_tls_server(page: &ErrorPage) -> bool {
+    TLS_SERVER_TEXTS.iter().any(|text| page.contains(text))
 }
 
 #[cfg(test)]

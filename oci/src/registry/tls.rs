@@ -31,7 +31,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 #[non_exhaustive]
 pub enum TlsError {
     /// A certificate whose time is over.
-    #[error("{owner} expired on {} (it is {} here)", minute(*not_after), minute(*now))]
+    #[error("{owner} expired on {} (it is {} here)", to_the_minute(*not_after), to_the_minute(*now))]
     Expired {
         /// Whose certificate it is.
         owner: CertificateOwner,
@@ -41,7 +41,7 @@ pub enum TlsError {
         now: SystemTime,
     },
     /// A certificate whose time has not come.
-    #[error("{owner} is not valid before {} (it is {} here)", minute(*not_before), minute(*now))]
+    #[error("{owner} is not valid before {} (it is {} here)", to_the_minute(*not_before), to_the_minute(*now))]
     NotValidYet {
         /// Whose certificate it is.
         owner: CertificateOwner,
@@ -62,13 +62,16 @@ pub enum TlsError {
     #[error("its certificate is self-signed, and not one of those that are trusted here")]
     SelfSigned,
     /// A chain of certificates that does not end at an authority that is trusted.
-    #[error("its certificate is from an authority that is not trusted here{}", colon(issuer))]
+    #[error(
+        "its certificate is from an authority that is not trusted here{}",
+        after_colon(issuer)
+    )]
     UnknownAuthority {
         /// The name of the authority; may be empty.
         issuer: String,
     },
     /// A certificate that a trusted authority of the same name did not sign.
-    #[error("the authority that its certificate names did not sign it{}", colon(issuer))]
+    #[error("the authority that its certificate names did not sign it{}", after_colon(issuer))]
     WrongAuthority {
         /// The name of the authority; may be empty.
         issuer: String,
@@ -137,13 +140,13 @@ impl fmt::Display for CertificateOwner {
 
 impl TlsError {
     /// Returns what a failure of the handshake means.
-    pub(super) fn of(error: &rustls::Error) -> Self {
+    pub(super) fn from_rustls(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
                 source.downcast_ref().cloned().unwrap_or_else(|| Self::untrusted(error))
             }
             rustls::Error::AlertReceived(alert) => {
-                Self::of_alert(*alert).unwrap_or_else(|| Self::Other(error.to_string()))
+                Self::from_alert(*alert).unwrap_or_else(|| Self::Other(error.to_string()))
             }
             rustls::Error::PeerIncompatible(
                 PeerIncompatible::ServerDoesNotSupportTls12Or13
@@ -158,7 +161,7 @@ impl TlsError {
     }
 
     /// Returns what a server means by an alert, where that is known.
-    fn of_alert(alert: AlertDescription) -> Option<Self> {
+    fn from_alert(alert: AlertDescription) -> Option<Self> {
         Some(match alert {
             // This program never presents a certificate, so nothing else can be wrong with it.
             AlertDescription::CertificateRequired
@@ -361,7 +364,7 @@ impl ServerCertVerifier for TrustedServers {
         };
         let checked = check_key(end_entity).and_then(|()| match verdict {
             Ok(_) => Ok(()),
-            Err(error) => self.reconsider(&error, end_entity, intermediates, host, now),
+            Err(error) => self.accept_named(&error, end_entity, intermediates, host, now),
         });
         match checked {
             Ok(()) => Ok(ServerCertVerified::assertion()),
@@ -399,7 +402,7 @@ impl TrustedServers {
     /// Accepts a certificate without a trusted authority if it is itself one of those that are
     /// trusted. Otherwise returns what is wrong: first with the certificate, then with its
     /// authority.
-    fn reconsider(
+    fn accept_named(
         &self,
         verdict: &rustls::Error,
         end_entity: &CertificateDer<'_>,
@@ -571,7 +574,7 @@ fn common_name(name: &[u8]) -> Option<String> {
         let (attribute, _) = element(set)?;
         let (kind, value) = element(attribute)?;
         if kind == COMMON_NAME {
-            return Some(shown(&String::from_utf8_lossy(element(value)?.0)));
+            return Some(printable(&String::from_utf8_lossy(element(value)?.0)));
         }
     }
     None
@@ -599,7 +602,7 @@ fn host_name(name: &str) -> Option<String> {
         .strip_prefix("DnsName(\"")
         .and_then(|name| name.strip_suffix("\")"));
     let ip = name.strip_prefix("IpAddress(").and_then(|name| name.strip_suffix(')'));
-    dns.or(ip).map(shown)
+    dns.or(ip).map(printable)
 }
 
 fn wrong_name(host: &str, names: &[String]) -> String {
@@ -641,7 +644,7 @@ fn system_time(time: UnixTime) -> SystemTime {
 }
 
 /// Returns a time as in `2024-03-01 12:00 UTC`.
-fn minute(time: SystemTime) -> String {
+fn to_the_minute(time: SystemTime) -> String {
     let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)
         .unwrap_or_default()
@@ -664,11 +667,11 @@ fn minute(time: SystemTime) -> String {
 }
 
 /// Returns a name out of a certificate in a form that is safe to print.
-fn shown(name: &str) -> String {
+fn printable(name: &str) -> String {
     name.chars().take(MAX_NAME_LEN).flat_map(char::escape_debug).collect()
 }
 
-fn colon(name: &str) -> String {
+fn after_colon(name: &str) -> String {
     if name.is_empty() {
         String::new()
     } else {
@@ -677,190 +680,4 @@ fn colon(name: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use rustls::pki_types::pem::PemObject;
-
-    use super::*;
-
-    /// Certificates that sign themselves (CA:TRUE), for `localhost` and 127.0.0.1, valid from
-    /// 2024-03-01 12:00 until 2034-03-01 12:00; the keys are on P-256 and on P-521.
-    const SELF_SIGNED: &str = "\
-        -----BEGIN CERTIFICATE-----\n\
-        MIIBaTCCAQ6gAwIBAgIUMqoDMG/W/a0uwMS1jfdjuClr1rAwCgYIKoZIzj0EAwIw\n\
-        DDEKMAgGA1UEAwwBcjAeFw0yNDAzMDExMjAwMDBaFw0zNDAzMDExMjAwMDBaMAwx\n\
-        CjAIBgNVBAMMAXIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAATxv5mbMOIUo2Ua\n\
-        HbDmifCeCtrAl7oDL72AjwXmU9HSYoixvAUT+ZRdVAhNlCKS9gsT3uska47dwWik\n\
-        azitfeRzo04wTDAPBgNVHRMBAf8EBTADAQH/MBoGA1UdEQQTMBGCCWxvY2FsaG9z\n\
-        dIcEfwAAATAdBgNVHQ4EFgQULWK+/zUihKRE/uKOPPEgC6XG7mYwCgYIKoZIzj0E\n\
-        AwIDSQAwRgIhAPW4DILu2JE0OKlP3qEjbBW+YVcJJ/QhOdu/HAh9425zAiEA/Vn5\n\
-        vAtss/adzgEoPXaYFGoTkfWhQDktRrPf9+sF4sY=\n\
-        -----END CERTIFICATE-----\n\
-    ";
-    const ON_P521: &str = "\
-        -----BEGIN CERTIFICATE-----\n\
-        MIIB8DCCAVGgAwIBAgIUVNmb+jHJEkX8ihZdSTlZ2zPCF/YwCgYIKoZIzj0EAwIw\n\
-        DDEKMAgGA1UEAwwBcjAeFw0yNDAzMDExMjAwMDBaFw0zNDAzMDExMjAwMDBaMAwx\n\
-        CjAIBgNVBAMMAXIwgZswEAYHKoZIzj0CAQYFK4EEACMDgYYABAE6b5UdhPv6BFwa\n\
-        QJws9cwzOT9JnR+0nxw1UCv8e7suvakjpCbp6mUvGW8j+TPXeNaQi2ga5zSPUG/e\n\
-        XNz10X+LQwDb/0ItNsPJdpdoXoJGYRoDdnZtxl03SlnsE+Ogk4d/6iq+BWO6wGOX\n\
-        3rt0nedwDec4sLLWsyBOdOk8uGYphIH2/qNOMEwwDwYDVR0TAQH/BAUwAwEB/zAa\n\
-        BgNVHREEEzARgglsb2NhbGhvc3SHBH8AAAEwHQYDVR0OBBYEFMpHCXuCEu8Wq+I2\n\
-        D5GEjx36cr72MAoGCCqGSM49BAMCA4GMADCBiAJCAcQsXZDhoZFjOEG8omkfhKwB\n\
-        ljbxzjtLCXb4653crJO1WmbR52p3fjuADCNK6ELf+IbGJDEMYUfCK1jbQDUs+jbD\n\
-        AkIBvj9GAehnv3IsLxEdN8GfRgaVgRd1L52tV8ek87iCoScYCb4bMlLIcAyuyHHz\n\
-        Z8twdFpzT4KvCwZMR+G+GKVlrKc=\n\
-        -----END CERTIFICATE-----\n\
-    ";
-    const BEGIN: u64 = 1_709_294_400;
-    const END: u64 = 2_024_827_200;
-
-    fn der(pem: &str) -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
-    }
-
-    /// The verdict on a certificate where `named` are all that are trusted.
-    fn verdict(certificate: &str, named: &[&str], host: &'static str, now: u64) -> Result<(), TlsError> {
-        let servers = TrustedServers {
-            authorities: None,
-            named: named.iter().map(|pem| der(pem)).collect(),
-            algorithms: ring::default_provider().signature_verification_algorithms,
-        };
-        let host = ServerName::try_from(host).unwrap();
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
-        let verdict = servers.verify_server_cert(&der(certificate), &[], &host, &[], now);
-        verdict.map(drop).map_err(|error| TlsError::of(&error))
-    }
-
-    #[test]
-    fn a_named_certificate_is_trusted_for_its_hosts_and_in_its_time() {
-        for host in ["localhost", "127.0.0.1"] {
-            for now in [BEGIN, END] {
-                assert!(verdict(SELF_SIGNED, &[SELF_SIGNED], host, now).is_ok(), "{host}, {now}");
-            }
-        }
-        let named = |host, now| verdict(SELF_SIGNED, &[SELF_SIGNED], host, now).unwrap_err();
-        let error = named("localhost", END + 60);
-        assert!(matches!(error, TlsError::Expired { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate expired on 2034-03-01 12:00 UTC (it is 2034-03-01 12:01 UTC here)"
-        );
-        let error = named("localhost", BEGIN - 60);
-        assert!(matches!(error, TlsError::NotValidYet { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate is not valid before 2024-03-01 12:00 UTC (it is 2024-03-01 11:59 UTC here)"
-        );
-        let error = named("registry.example", BEGIN);
-        assert!(matches!(error, TlsError::WrongName { .. }), "{error:?}");
-        assert_eq!(
-            error.to_string(),
-            "its certificate is not for registry.example, but for localhost, 127.0.0.1"
-        );
-    }
-
-    #[test]
-    fn a_certificate_that_nobody_named_is_not_trusted() {
-        for named in [&[][..], &[ON_P521]] {
-            let verdict = verdict(SELF_SIGNED, named, "localhost", BEGIN);
-            assert!(matches!(verdict, Err(TlsError::SelfSigned)), "{verdict:?}");
-        }
-    }
-
-    #[test]
-    fn a_named_certificate_on_p521_is_not_supported() {
-        let error = verdict(ON_P521, &[ON_P521], "localhost", BEGIN).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "its certificate has a key on the curve P-521, which is not supported"
-        );
-    }
-
-    #[test]
-    fn alerts_and_what_they_mean() {
-        let meaning = |alert| TlsError::of(&rustls::Error::AlertReceived(alert));
-        for alert in [AlertDescription::CertificateRequired, AlertDescription::BadCertificate] {
-            assert!(matches!(meaning(alert), TlsError::ClientCertificate));
-        }
-        assert!(matches!(
-            meaning(AlertDescription::ProtocolVersion),
-            TlsError::NoCommonVersion
-        ));
-        assert!(matches!(
-            meaning(AlertDescription::HandshakeFailure),
-            TlsError::NoCommonCipher
-        ));
-        assert!(matches!(
-            meaning(AlertDescription::UnrecognisedName),
-            TlsError::UnknownName
-        ));
-        let other = meaning(AlertDescription::InternalError);
-        assert!(
-            matches!(other, TlsError::Other(_)) && other.to_string().contains("InternalError"),
-            "{other}"
-        );
-    }
-
-    #[test]
-    fn errors_of_rustls_and_what_they_mean() {
-        let own = CertificateError::Other(OtherError(Arc::new(TlsError::Revoked)));
-        assert!(matches!(TlsError::of(&own.into()), TlsError::Revoked));
-        let platform = CertificateError::Other(OtherError(Arc::new(std::io::Error::other("not trusted"))));
-        let error = TlsError::of(&platform.into());
-        assert!(
-            matches!(error, TlsError::Untrusted(_)) && error.to_string().contains("not trusted"),
-            "{error}"
-        );
-        let old = rustls::Error::PeerIncompatible(PeerIncompatible::ServerDoesNotSupportTls12Or13);
-        assert!(matches!(TlsError::of(&old), TlsError::NoCommonVersion));
-    }
-
-    #[test]
-    fn times_by_the_minute() {
-        let at = |seconds| minute(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
-        assert_eq!(at(0), "1970-01-01 00:00 UTC");
-        assert_eq!(at(951_827_999), "2000-02-29 12:39 UTC");
-        assert_eq!(at(1_709_251_199), "2024-02-29 23:59 UTC");
-        assert_eq!(at(1_709_251_200), "2024-03-01 00:00 UTC");
-        assert_eq!(at(4_102_444_799), "2099-12-31 23:59 UTC");
-        assert_eq!(at(4_107_542_400), "2100-03-01 00:00 UTC");
-        assert_eq!(at(253_402_300_799), "9999-12-31 23:59 UTC");
-    }
-
-    #[test]
-    fn names_out_of_a_certificate_do_not_reach_the_terminal_raw() {
-        let name = b"\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x0c\x02DE\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03a\x1b[";
-        assert_eq!(common_name(name).as_deref(), Some("a\\u{1b}["));
-        for len in 0..name.len() {
-            assert_eq!(common_name(&name[..len]), None);
-        }
-        assert_eq!(host_name("DnsName(\"a\nb\")").as_deref(), Some("a\\nb"));
-        assert_eq!(host_name("IpAddress(::1)").as_deref(), Some("::1"));
-        assert_eq!(host_name("UniformResourceIdentifier(\"a\")"), None);
-    }
-
-    #[test]
-    fn many_names_are_counted() {
-        let names: Vec<_> = (0..100).map(|number| format!("n{number}")).collect();
-        let text = wrong_name("host", &names);
-        assert!(text.ends_with("n6, n7 and 92 more"), "{text}");
-        assert!(!wrong_name("host", &names[..8]).contains("more"));
-    }
-
-    #[test]
-    fn elements_of_der() {
-        assert_eq!(element(&[0x30, 1, 7, 8]), Some((&[7][..], &[8][..])));
-        let long = [&[0x04, 0x82, 0x01, 0x00][..], &[5; 256]].concat();
-        assert_eq!(element(&long), Some((&[5; 256][..], &[][..])));
-        for broken in [
-            &[][..],
-            &[0x30],
-            &[0x30, 1],
-            &[0x30, 0x80],
-            &[0x30, 0x81],
-            &[0x30, 0x84, 255, 255, 255, 255],
-        ] {
-            assert_eq!(element(broken), None, "{broken:?}");
-        }
-    }
-}
+mod tests;

@@ -14,26 +14,26 @@ use serde_json::Value;
 use tracing::{debug, info};
 
 use super::RegistryError;
-use super::challenge::{Bearer, Challenge};
-use super::redirect::{self, MAX_REDIRECTS, Redirects};
-use super::server::{Asked, Server};
+use super::challenge::{BearerChallenge, Challenge};
+use super::redirect::{self, MAX_REDIRECTS, RedirectError};
+use super::server::{CurrentHost, Server};
 use crate::auth::{AuthMethod, Secret, null_is_default};
 use crate::reference::is_loopback;
 
 /// Limit on the answer of a token server in bytes. No server takes a header with a token of this
 /// length.
-const MAX_TOKENS_LEN: u64 = 256 << 10;
+const MAX_TOKEN_RESPONSE_LEN: u64 = 256 << 10;
 
 /// Gets authorization for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
     client: Client,
     server: Server,
-    realms: Realms,
+    realms: AllowedRealms,
     credentials: Option<AuthMethod>,
     current: Mutex<Option<HeaderValue>>,
     /// The first token server that gave a token. Some registries name another one later, which does
     /// not.
-    first: Mutex<Option<Bearer>>,
+    first_bearer: Mutex<Option<BearerChallenge>>,
     /// Held while a challenge is answered, so that requests at the same time get one token between
     /// them.
     answering: tokio::sync::Mutex<()>,
@@ -43,7 +43,7 @@ pub(super) struct Authorizer {
 
 /// Which token servers get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Realms {
+pub(super) enum AllowedRealms {
     /// Those that speak TLS.
     Secure,
     /// Those on this machine too.
@@ -70,7 +70,7 @@ enum Method {
 
 /// What a token server answers: one of the two, and it is the same.
 #[derive(Deserialize)]
-struct Tokens {
+struct TokenResponse {
     #[serde(default, deserialize_with = "null_is_default")]
     token: String,
     #[serde(default, deserialize_with = "null_is_default")]
@@ -81,14 +81,14 @@ struct Tokens {
 }
 
 impl Authorizer {
-    pub(super) fn new(client: Client, server: Server, realms: Realms, credentials: Option<AuthMethod>) -> Self {
+    pub(super) fn new(client: Client, server: Server, realms: AllowedRealms, credentials: Option<AuthMethod>) -> Self {
         Self {
             client,
             server,
             realms,
             credentials,
             current: Mutex::default(),
-            first: Mutex::default(),
+            first_bearer: Mutex::default(),
             answering: tokio::sync::Mutex::default(),
             refused: AtomicBool::new(false),
         }
@@ -105,14 +105,14 @@ impl Authorizer {
     }
 
     /// Records that the registry answered 401 to credentials that were sent to it.
-    pub(super) fn refuse(&self) {
+    pub(super) fn record_refusal(&self) {
         if self.credentials.is_some() {
             self.refused.store(true, Ordering::Relaxed);
         }
     }
 
     /// Forgets the `Authorization` that is good no longer.
-    pub(super) fn forget(&self) {
+    pub(super) fn clear_current(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -120,7 +120,7 @@ impl Authorizer {
     /// repository's.
     pub(super) fn has_other_scopes(&self, challenge: &Challenge) -> bool {
         match challenge {
-            Challenge::Bearer(Bearer { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
+            Challenge::Bearer(BearerChallenge { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
             _ => false,
         }
     }
@@ -132,19 +132,19 @@ impl Authorizer {
     ///
     /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`]
     /// without the credentials that it asks for, and what can go wrong with a token server.
-    pub(super) async fn answer(
+    pub(super) async fn answer_challenge(
         &self,
         challenge: &Challenge,
         used: Option<&HeaderValue>,
         all_scopes: bool,
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<HeaderValue, RegistryError> {
         // A request that waits for a token which another request asks for waits for the same
         // server.
         if let Challenge::Bearer(bearer) = challenge
             && let Ok(server) = self.token_server(&bearer.realm)
         {
-            asked.set(&server.url);
+            current_host.set(&server.url);
         }
         let _answering = self.answering.lock().await;
         if let Some(newer) = self.current().filter(|current| Some(current) != used) {
@@ -154,13 +154,16 @@ impl Authorizer {
         let authorization = match challenge {
             Challenge::Unsupported(text) => return Err(self.server.no_challenge(text)),
             Challenge::Bearer(bearer) => match &self.credentials {
-                Some(AuthMethod::RegistryToken(token)) => header("Bearer", token.reveal()),
-                _ => Some(self.bearer(bearer, all_scopes, asked).await?),
+                Some(AuthMethod::RegistryToken(token)) => authorization_header("Bearer", token.reveal()),
+                _ => Some(self.bearer_authorization(bearer, all_scopes, current_host).await?),
             },
-            Challenge::Basic => self
-                .credentials
-                .as_ref()
-                .and_then(|credentials| basic(&credentials.basic_auth().or_else(|| credentials.basic_auth_with_token())?)),
+            Challenge::Basic => self.credentials.as_ref().and_then(|credentials| {
+                basic_header(
+                    &credentials
+                        .basic_auth()
+                        .or_else(|| credentials.basic_auth_with_token())?,
+                )
+            }),
         };
         let authorization = authorization.ok_or_else(|| self.server.unauthorized(String::new()))?;
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(authorization.clone());
@@ -176,16 +179,18 @@ impl Authorizer {
             }
             (Challenge::Bearer(_), None) => ("bearer", "an anonymous token"),
             (Challenge::Bearer(_), Some(AuthMethod::Basic(_))) => ("bearer", "a token for user and password"),
-            (Challenge::Bearer(_), Some(AuthMethod::IdentityToken { .. })) => ("bearer", "a token for the refresh token"),
+            (Challenge::Bearer(_), Some(AuthMethod::IdentityToken { .. })) => {
+                ("bearer", "a token for the refresh token")
+            }
             (Challenge::Bearer(_), Some(AuthMethod::RegistryToken(_))) => ("bearer", "the token that there is"),
             (Challenge::Basic, None) => ("basic", "nothing, for want of credentials"),
             (Challenge::Basic, Some(_)) => ("basic", "user and password"),
         };
-        if let Challenge::Bearer(Bearer { realm, service, scope }) = challenge {
+        if let Challenge::Bearer(BearerChallenge { realm, service, scope }) = challenge {
             let url = Url::parse(realm.trim()).ok();
-            let realm = url.as_ref().map(|url| self.server.shown_url(url).to_string());
-            let (service, scope) = (service.as_deref().unwrap_or_default(), self.server.shown(scope));
-            debug!(realm, service = self.server.shown(service), scope, "challenged");
+            let realm = url.as_ref().map(|url| self.server.redacted_url(url).to_string());
+            let (service, scope) = (service.as_deref().unwrap_or_default(), self.server.redact(scope));
+            debug!(realm, service = self.server.redact(service), scope, "challenged");
         }
         let file = self
             .server
@@ -199,11 +204,16 @@ impl Authorizer {
 
     /// Gets a token from the server that a challenge names, or else from the first one that gave a
     /// token.
-    async fn bearer(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
-        let first = self.first.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let error = match self.token(bearer, all_scopes, asked).await {
+    async fn bearer_authorization(
+        &self,
+        bearer: &BearerChallenge,
+        all_scopes: bool,
+        current_host: &CurrentHost,
+    ) -> Result<HeaderValue, RegistryError> {
+        let first = self.first_bearer.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let error = match self.fetch_token(bearer, all_scopes, current_host).await {
             Ok(token) => {
-                let mut kept = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut kept = self.first_bearer.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.get_or_insert_with(|| bearer.clone());
                 return Ok(token);
             }
@@ -211,12 +221,20 @@ impl Authorizer {
         };
         match first.filter(|first| first.realm != bearer.realm) {
             // The registry's last word is what the user has to know of.
-            Some(first) => self.token(&first, all_scopes, asked).await.map_err(|_| error),
+            Some(first) => self
+                .fetch_token(&first, all_scopes, current_host)
+                .await
+                .map_err(|_| error),
             None => Err(error),
         }
     }
 
-    async fn token(&self, bearer: &Bearer, all_scopes: bool, asked: &Asked) -> Result<HeaderValue, RegistryError> {
+    async fn fetch_token(
+        &self,
+        bearer: &BearerChallenge,
+        all_scopes: bool,
+        current_host: &CurrentHost,
+    ) -> Result<HeaderValue, RegistryError> {
         let server = self.token_server(&bearer.realm)?;
         let mut parameters: Vec<_> = self
             .scopes(&bearer.scope, all_scopes)
@@ -228,34 +246,36 @@ impl Authorizer {
             Some(AuthMethod::IdentityToken { .. }) => Method::Post,
             _ => Method::Get,
         };
-        let mut response = self.ask(&server, method, &parameters, asked).await?;
+        let mut response = self.request_token(&server, method, &parameters, current_host).await?;
         // Some servers know only one way, and say so in different ways.
         if method == Method::Post && is_wrong_method(response.status()) {
-            response = self.ask(&server, Method::Get, &parameters, asked).await?;
+            response = self
+                .request_token(&server, Method::Get, &parameters, current_host)
+                .await?;
         }
-        let blamed = self.server.at(response.url());
+        let responder = self.server.at(response.url());
         match response.status() {
             StatusCode::OK => {}
             status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::BAD_REQUEST) => {
                 let was_sent = !server.must_redirect && response.url().origin() == server.url.origin();
                 if was_sent && status != StatusCode::BAD_REQUEST {
-                    self.refuse();
+                    self.record_refusal();
                 }
-                return Err(self.server.unauthorized(blamed.problem(response).await));
+                return Err(self.server.unauthorized(responder.read_problem(response).await));
             }
-            _ => return Err(blamed.refusal(response).await),
+            _ => return Err(responder.status_error(response).await),
         }
-        let body = blamed.document(&mut response, MAX_TOKENS_LEN).await?;
+        let body = responder.read_document(&mut response, MAX_TOKEN_RESPONSE_LEN).await?;
         let no_token = || self.no_token(&bearer.realm);
-        let tokens: Tokens = serde_json::from_slice(&body).map_err(|_| no_token())?;
+        let tokens: TokenResponse = serde_json::from_slice(&body).map_err(|_| no_token())?;
         let token = [tokens.token, tokens.access_token]
             .into_iter()
             .find(|token| !token.is_empty())
             .ok_or_else(no_token)?;
         self.server.sent.add(Secret::new(token.clone()));
-        let url = self.server.shown_url(&server.url);
+        let url = self.server.redacted_url(&server.url);
         debug!(realm = %url, expires_in_s = tokens.expires_in.as_u64(), "got a token");
-        header("Bearer", &token).ok_or_else(no_token)
+        authorization_header("Bearer", &token).ok_or_else(no_token)
     }
 
     /// Returns the scopes to ask for. Those of the challenge are, if the repository is among them.
@@ -263,28 +283,28 @@ impl Authorizer {
     /// repository, which is asked for only with `all`.
     fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
         let repository = &self.server.repository;
-        let asked: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
+        let requested: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
         if repository.is_empty() {
-            return asked;
+            return requested;
         }
         let own = format!("repository:{repository}:");
-        if asked.iter().any(|scope| scope.starts_with(&own)) {
-            return asked;
+        if requested.iter().any(|scope| scope.starts_with(&own)) {
+            return requested;
         }
-        let asked = asked
+        let requested = requested
             .into_iter()
             .filter(|scope| all || !scope.starts_with("repository:"));
-        std::iter::once(own + "pull").chain(asked).collect()
+        std::iter::once(own + "pull").chain(requested).collect()
     }
 
     /// Asks a token server, and follows its redirects: with credentials within its origin, and
     /// without them elsewhere.
-    async fn ask(
+    async fn request_token(
         &self,
         server: &TokenServer,
         mut method: Method,
         parameters: &[(&str, String)],
-        asked: &Asked,
+        current_host: &CurrentHost,
     ) -> Result<Response, RegistryError> {
         let mut url = server.url.clone();
         let origin = url.origin();
@@ -294,7 +314,7 @@ impl Authorizer {
             url.query_pairs_mut().extend_pairs(parameters);
         }
         for redirects in 0..=MAX_REDIRECTS {
-            asked.set(&url);
+            current_host.set(&url);
             // They do not come back from elsewhere.
             credentials = credentials.filter(|_| url.origin() == origin);
             let request = if method == Method::Post
@@ -307,27 +327,27 @@ impl Authorizer {
                 self.client.post(url.clone()).form(&form)
             } else {
                 let pair = credentials.and_then(AuthMethod::basic_auth_with_token);
-                let basic = pair.as_ref().and_then(basic).map(|value| (AUTHORIZATION, value));
+                let basic = pair.as_ref().and_then(basic_header).map(|value| (AUTHORIZATION, value));
                 self.client.get(url.clone()).headers(HeaderMap::from_iter(basic))
             };
-            let blamed = self.server.at(&url);
-            let response = blamed.send(request).await?;
-            let next = redirect::next(&response).map_err(|why| blamed.redirects(why))?;
+            let responder = self.server.at(&url);
+            let response = responder.send(request).await?;
+            let next = redirect::location(&response).map_err(|why| responder.redirect_error(why))?;
             let is_see_other = response.status() == StatusCode::SEE_OTHER;
             let status = response.status().as_u16();
             let is_insecure = |url: &Url| server.must_redirect && url.scheme() != "https";
             match next {
                 None if server.must_redirect && redirects == 0 => {
-                    return Err(self.insecure(server.url.as_str()));
+                    return Err(self.insecure_realm(server.url.as_str()));
                 }
                 None => return Ok(response),
-                Some(next) if is_insecure(&next) => return Err(self.insecure(server.url.as_str())),
+                Some(next) if is_insecure(&next) => return Err(self.insecure_realm(server.url.as_str())),
                 // A form would have to be sent elsewhere, with the token in it.
                 Some(next) if method == Method::Post && next.origin() != origin => {
-                    return Err(blamed.redirects(Redirects::OtherOrigin));
+                    return Err(responder.redirect_error(RedirectError::OtherOrigin));
                 }
                 Some(next) => {
-                    let (from, to) = (self.server.shown_url(&url), self.server.shown_url(&next));
+                    let (from, to) = (self.server.redacted_url(&url), self.server.redacted_url(&next));
                     debug!(%from, %to, status, "redirected");
                     url = next;
                 }
@@ -336,19 +356,19 @@ impl Authorizer {
                 method = Method::Get;
             }
         }
-        let why = Redirects::TooMany { max: MAX_REDIRECTS };
-        Err(self.server.at(&url).redirects(why))
+        let why = RedirectError::TooMany { max: MAX_REDIRECTS };
+        Err(self.server.at(&url).redirect_error(why))
     }
 
     fn no_token(&self, realm: &str) -> RegistryError {
-        let realm = self.shown(realm);
+        let realm = self.redact_realm(realm);
         RegistryError::NoToken { realm }
     }
 
-    fn insecure(&self, realm: &str) -> RegistryError {
+    fn insecure_realm(&self, realm: &str) -> RegistryError {
         RegistryError::InsecureRealm {
             registry: self.server.name.clone(),
-            realm: self.shown(realm),
+            realm: self.redact_realm(realm),
         }
     }
 
@@ -361,22 +381,22 @@ impl Authorizer {
     /// spoken.
     fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
         let url = Url::parse(realm.trim()).ok().and_then(without_user);
-        let url = url.ok_or_else(|| self.insecure(realm))?;
+        let url = url.ok_or_else(|| self.insecure_realm(realm))?;
         let must_redirect = match (url.scheme(), self.realms) {
-            ("https", _) | ("http", Realms::Any) => false,
-            ("http", Realms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
+            ("https", _) | ("http", AllowedRealms::Any) => false,
+            ("http", AllowedRealms::SecureOrLoopback) if url.host_str().is_some_and(is_loopback) => false,
             ("http", _) if self.credentials.is_none() => true,
-            _ => return Err(self.insecure(realm)),
+            _ => return Err(self.insecure_realm(realm)),
         };
         Ok(TokenServer { url, must_redirect })
     }
 
     /// Returns as much of a realm as can be shown.
-    fn shown(&self, realm: &str) -> String {
+    fn redact_realm(&self, realm: &str) -> String {
         let url = Url::parse(realm).ok().and_then(without_user).map(String::from);
         // What stands before an @ may be a password, wherever it is no URL that says so.
         let text = url.unwrap_or_else(|| realm.rsplit('@').next().unwrap_or_default().to_owned());
-        self.server.sent.shown(&text).chars().take(200).collect()
+        self.server.sent.redact(&text).chars().take(200).collect()
     }
 }
 
@@ -402,11 +422,11 @@ fn without_user(mut url: Url) -> Option<Url> {
 }
 
 /// Returns `user:password` in base64 as HTTP Basic sends it.
-fn basic(pair: &Secret) -> Option<HeaderValue> {
-    header("Basic", pair.reveal())
+fn basic_header(pair: &Secret) -> Option<HeaderValue> {
+    authorization_header("Basic", pair.reveal())
 }
 
-fn header(scheme: &str, secret: &str) -> Option<HeaderValue> {
+fn authorization_header(scheme: &str, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).ok()?;
     value.set_sensitive(true);
     Some(value)
@@ -419,7 +439,7 @@ mod tests {
     use crate::registry::secrets::SentSecrets;
     use crate::registry::tls::unverified_config;
 
-    fn authorizer(realms: Realms, credentials: Option<AuthMethod>) -> Authorizer {
+    fn authorizer(realms: AllowedRealms, credentials: Option<AuthMethod>) -> Authorizer {
         let server = Server {
             name: "r".to_owned(),
             referrer: None,
@@ -436,8 +456,8 @@ mod tests {
 
     #[test]
     fn a_token_that_cannot_stand_in_a_header_is_none() {
-        assert!(header("Bearer", "a\r\nX-Other: b").is_none());
-        let value = header("Bearer", "secret").unwrap();
+        assert!(authorization_header("Bearer", "a\r\nX-Other: b").is_none());
+        let value = authorization_header("Bearer", "secret").unwrap();
         assert_eq!(format!("{value:?}"), "Sensitive");
     }
 
@@ -447,18 +467,18 @@ mod tests {
             let credentials = AuthMethod::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
         };
-        assert!(realm(Realms::Secure, "https://auth.example/token?x=y"));
-        assert!(!realm(Realms::Secure, "http://auth.example/token"));
-        assert!(!realm(Realms::Secure, "http://127.0.0.1/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "http://auth.example/token"));
-        assert!(realm(Realms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
-        assert!(realm(Realms::SecureOrLoopback, "http://[::1]:5001/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "/token"));
-        assert!(!realm(Realms::SecureOrLoopback, "file:///token"));
-        assert!(realm(Realms::Any, "http://auth.example/token"));
-        assert!(!realm(Realms::Any, "file:///token"));
+        assert!(realm(AllowedRealms::Secure, "https://auth.example/token?x=y"));
+        assert!(!realm(AllowedRealms::Secure, "http://auth.example/token"));
+        assert!(!realm(AllowedRealms::Secure, "http://127.0.0.1/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "http://auth.example/token"));
+        assert!(realm(AllowedRealms::SecureOrLoopback, "http://127.0.0.1:5001/token"));
+        assert!(realm(AllowedRealms::SecureOrLoopback, "http://[::1]:5001/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "/token"));
+        assert!(!realm(AllowedRealms::SecureOrLoopback, "file:///token"));
+        assert!(realm(AllowedRealms::Any, "http://auth.example/token"));
+        assert!(!realm(AllowedRealms::Any, "file:///token"));
         // Without credentials, there is nothing to lose but the token, which must come over TLS.
-        let server = authorizer(Realms::Secure, None);
+        let server = authorizer(AllowedRealms::Secure, None);
         assert!(server.token_server("http://auth.example/token").unwrap().must_redirect);
         assert!(!server.token_server("https://auth.example/token").unwrap().must_redirect);
         assert!(server.token_server("ftp://auth.example/token").is_err());
@@ -466,7 +486,7 @@ mod tests {
 
     #[test]
     fn scopes_have_the_repository_in_them() {
-        let authorizer = authorizer(Realms::Secure, None);
+        let authorizer = authorizer(AllowedRealms::Secure, None);
         let own = "repository:a:pull";
         for (challenge, expected) in [
             ("", &[own][..]),

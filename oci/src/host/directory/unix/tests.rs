@@ -19,7 +19,9 @@ fn chown_to_nobody(path: &Path) -> bool {
 
 fn refusal<T>(result: io::Result<T>) -> Untrusted {
     let error = result.map(drop).unwrap_err();
-    Untrusted::from_error(&error).unwrap_or_else(|| panic!("{error}")).clone()
+    Untrusted::from_error(&error)
+        .unwrap_or_else(|| panic!("{error}"))
+        .clone()
 }
 
 #[test]
@@ -73,7 +75,11 @@ fn symlinks_in_a_directory_are_not_followed() {
     for target in ["real", "file", "none"] {
         let link = home.path().join("link");
         symlink(target, &link).unwrap();
-        assert_eq!(refusal(directory.private_subdirectory("link", true)), Untrusted::Symlink, "{target}");
+        assert_eq!(
+            refusal(directory.private_subdirectory("link", true)),
+            Untrusted::Symlink,
+            "{target}"
+        );
         for access in [Access::Read, Access::Create] {
             assert_eq!(refusal(directory.open_file("link", access)), Untrusted::Symlink);
         }
