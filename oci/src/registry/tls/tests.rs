@@ -1,5 +1,10 @@
-use rustls::pki_types::pem::PemObject;
+use std::time::{Duration, SystemTime};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::{AlertDescription, PeerIncompatible};
+
+use super::certificate::{common_name, element};
+use super::error::{to_the_minute, wrong_name};
 use super::*;
 
 /// Certificates that sign themselves (CA:TRUE), for `localhost` and 127.0.0.1, valid from
