@@ -1,4 +1,12 @@
-//! Credentials from files as containers-auth.json(5) describes them. Helpers that they name are never executed.
+//! Registry credentials, from the caller or from files as containers-auth.json(5) describes them.
+//!
+//! Credential helpers that a file names are never executed: [`Helper`] only lets an error name the
+//! helper that may hold the credentials.
+//!
+//! This module looks credentials up, [`entry`] reads one entry of a file, and [`file`](self::file)
+//! changes a file for logins and logouts. To add a kind of credentials, extend [`AuthMethod`] and
+//! [`Credentials`] here, `Entry` in `auth/entry.rs`, the answer to the challenge in
+//! `registry/token.rs`, and the secrets that are hidden in `registry/secrets.rs`.
 
 mod entry;
 mod file;
@@ -25,22 +33,25 @@ use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
 pub use file::{AuthFile, InvalidLoginTarget, Login, LoginTarget};
 
-/// Limit on the size of a credentials file in bytes.
+/// Limit on the size of a credentials file, in bytes.
 const MAX_LEN: u64 = 1 << 20;
 
-/// Where credentials are looked for, in this order. Those for the repository itself win over those for what it is part
-/// of.
+/// Files in which credentials are looked up: first in `named`, then in `default`.
+///
+/// Within a file, the most specific entry wins: the repository's, then that of each namespace that
+/// contains the repository, then the registry's.
 #[derive(Debug, Clone, Default)]
 pub struct AuthFiles {
-    /// A file that somebody named. It must exist, and may be anybody's.
+    /// A file that the user named. It must exist, and any user may own it.
     pub named: Option<PathBuf>,
-    /// A file that may exist, for what the other one says nothing of. It must be this user's or
-    /// root's, and no other user may be able to change it.
+    /// A file that is read if `named` has no credentials for the repository. It may be missing. It
+    /// must belong to this user or to root, and other users must not be able to write to it.
     pub default: Option<PathBuf>,
 }
 
 impl AuthFiles {
-    /// The files of a user: the one that `REGISTRY_AUTH_FILE` names, and `.microagent/auth.json` in the home directory.
+    /// Returns the files of a user: the one that `REGISTRY_AUTH_FILE` names, and
+    /// `.microagent/auth.json` in the home directory.
     #[must_use]
     pub fn for_user(home: Option<&Path>) -> Self {
         let named = std::env::var_os("REGISTRY_AUTH_FILE").filter(|path| !path.is_empty());
@@ -50,13 +61,14 @@ impl AuthFiles {
         }
     }
 
-    /// The file that a login is kept in; none where nobody named one and there is no home directory.
+    /// Returns the file that logins are written to; `None` without a named file and a home
+    /// directory.
     #[must_use]
     pub fn login_file(&self) -> Option<AuthFile> {
         self.files().into_iter().next()
     }
 
-    /// Both files, in this order.
+    /// Returns both files, in the order in which they are searched.
     #[must_use]
     pub fn files(&self) -> Vec<AuthFile> {
         let named = self.named.clone().map(AuthFile::new);
@@ -64,7 +76,7 @@ impl AuthFiles {
         named.into_iter().chain(default).collect()
     }
 
-    /// The credentials for a repository.
+    /// Looks up the credentials for a repository.
     pub(super) fn find(&self, image: &RegistryReference) -> Result<FoundCredentials, AuthError> {
         let mut found = FoundCredentials::default();
         for (path, access) in [(&self.named, Access::ReadAnyOwner), (&self.default, Access::Read)] {
@@ -87,16 +99,17 @@ impl AuthFiles {
     }
 }
 
-/// What the files say of a repository.
+/// Result of a lookup of credentials for a repository.
 #[derive(Default)]
 pub(super) struct FoundCredentials {
-    /// Credentials, and the file that has them; an empty path of those that no file has.
+    /// Credentials, and the file that they are from. The path is empty for credentials of the
+    /// caller.
     pub(super) credentials: Option<(AuthMethod, PathBuf)>,
-    /// A helper that would have to be asked.
+    /// A credential helper that the files name for the repository; it is never executed.
     pub(super) helper: Option<Helper>,
 }
 
-/// A text that must not be shown: without `Display`, and with a `Debug` that hides it, it cannot
+/// A text that must not be shown. It has no `Display`, and its `Debug` hides it, so that it cannot
 /// slip into an error or a log.
 #[derive(Clone)]
 pub struct Secret(String);
@@ -108,13 +121,13 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// Takes a text that must not be shown.
+    /// Wraps a text that must not be shown.
     #[must_use]
     pub fn new(text: String) -> Self {
         Self(text)
     }
 
-    /// The text, for the request that needs it.
+    /// Returns the text, for the request that sends it.
     pub(super) fn reveal(&self) -> &str {
         &self.0
     }
@@ -133,30 +146,31 @@ impl Secret {
 #[derive(Debug, Clone)]
 pub struct Credentials(AuthMethod);
 
-/// The means of authentication.
+/// A method of authentication, with its secrets.
 #[derive(Debug, Clone)]
 pub(super) enum AuthMethod {
-    /// User and password, as HTTP Basic sends them: `user:password` in base64.
+    /// User and password in the form that HTTP Basic sends: `user:password` in base64.
     Basic(Secret),
-    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    /// An OAuth 2 refresh token, which `docker login` stores for registries with OAuth 2.
     IdentityToken {
         token: Secret,
-        /// The user and a password, which may be empty, as in [`AuthMethod::Basic`].
+        /// User and password as in [`AuthMethod::Basic`]; the password may be empty.
         basic_auth: Option<Secret>,
     },
-    /// A token for the registry itself, which no token server has to be asked for.
+    /// A bearer token for the registry itself, sent without a request to a token server.
     RegistryToken(Secret),
 }
 
 impl Credentials {
-    /// A user and a password. As in files, the user `<token>` marks the password as an identity
-    /// token.
+    /// Makes credentials of a user and a password. As in files, the user `<token>` marks the
+    /// password as an identity token.
     #[must_use]
     pub fn basic(user: &str, password: &Secret) -> Self {
         Self(AuthMethod::basic(user, password))
     }
 
-    /// A refresh token, as `docker login` gets it from registries that use OAuth 2.
+    /// Makes credentials of an OAuth 2 refresh token, which `docker login` stores for registries
+    /// with OAuth 2.
     #[must_use]
     pub fn identity_token(token: Secret) -> Self {
         Self(AuthMethod::IdentityToken {
@@ -165,20 +179,22 @@ impl Credentials {
         })
     }
 
-    /// A bearer token for the registry itself, which no token server has to be asked for.
+    /// Makes credentials of a bearer token for the registry itself, sent without a request to a
+    /// token server.
     #[must_use]
     pub fn registry_token(token: Secret) -> Self {
         Self(AuthMethod::RegistryToken(token))
     }
 
+    /// Returns the method of authentication.
     pub(super) fn method(&self) -> &AuthMethod {
         &self.0
     }
 }
 
 impl AuthMethod {
-    /// User and password; an identity token, if the user is the one that marks it as that in files
-    /// too.
+    /// Makes credentials of a user and a password. The user [`TOKEN_USER`] marks the password as an
+    /// identity token.
     pub(super) fn basic(user: &str, password: &Secret) -> Self {
         if user == TOKEN_USER {
             let token = password.clone();
@@ -190,7 +206,8 @@ impl AuthMethod {
         Self::Basic(Secret(STANDARD.encode(format!("{user}:{}", password.reveal()))))
     }
 
-    /// Returns `user:password` in base64; `None` without a password.
+    /// Returns the credentials for HTTP Basic, `user:password` in base64; `None` without a
+    /// password.
     pub(super) fn basic_auth(&self) -> Option<Secret> {
         match self {
             Self::Basic(pair) => Some(pair.clone()),
@@ -204,7 +221,7 @@ impl AuthMethod {
         }
     }
 
-    /// Returns `user:password` in base64, where an identity token stands in for the password;
+    /// Returns the credentials for HTTP Basic, with an identity token in place of the password;
     /// `None` for a registry token, which has no user.
     pub(super) fn basic_auth_with_token(&self) -> Option<Secret> {
         let Self::IdentityToken { token, basic_auth } = self else {
@@ -224,7 +241,7 @@ fn read(path: &Path, access: Access) -> Result<FileContent, AuthError> {
     parse(&read_bytes(&directory, &name, access, path)?, path)
 }
 
-/// Reads a file of a directory; its path is for messages.
+/// Reads a file of a directory. `path` is for messages.
 fn read_bytes(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Result<Vec<u8>, AuthError> {
     let failed = |source| AuthError::read(path, source);
     let file = directory.open_file(name, access).map_err(failed)?;
@@ -237,16 +254,16 @@ fn read_bytes(directory: &Directory, name: &OsStr, access: Access, path: &Path) 
     Ok(content)
 }
 
-/// What the JSON of a file says; its path is for messages.
+/// Parses the JSON of a credentials file. `path` is for messages.
 pub(super) fn parse(json: &[u8], path: &Path) -> Result<FileContent, AuthError> {
     from_json(json, path)
 }
 
-/// Reads JSON, and `null` and an empty file as nothing.
+/// Parses JSON. `null` and an empty file become the default value.
 fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -> Result<T, AuthError> {
     // Editors on Windows put a byte order mark at the beginning.
     let json = json.strip_prefix(b"\xef\xbb\xbf").unwrap_or(json);
-    // A file that is being made by others, or was made by `mktemp`.
+    // Another program is creating the file, or `mktemp` made it.
     if json.iter().all(u8::is_ascii_whitespace) {
         return Ok(T::default());
     }
@@ -258,7 +275,8 @@ fn from_json<T: Default + for<'de> Deserialize<'de>>(json: &[u8], path: &Path) -
     })
 }
 
-/// Reads what Go writes as `null` where it is empty, for types that serde derives.
+/// Deserializes `null` as the default value, for serde's `deserialize_with`: Go writes empty values
+/// as `null`.
 pub(super) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -267,19 +285,19 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// From `host/namespace/repository` up to `host`.
+/// Returns the keys of a file that match an image, from `host/namespace/repository` up to `host`.
 fn lookup_keys(image: &RegistryReference) -> impl Iterator<Item = String> {
-    let whole = format!("{}/{}", image.registry, image.repository);
-    std::iter::successors(Some(whole), |key| {
+    let most_specific = format!("{}/{}", image.registry, image.repository);
+    std::iter::successors(Some(most_specific), |key| {
         key.rsplit_once('/').map(|(parent, _)| parent.to_owned())
     })
 }
 
-/// Returns the registry that a key of a file means, or the registry and the beginning of its
-/// repositories, as [`keys`] spells them.
+/// Returns a key of a file in the spelling of [`lookup_keys`]: a registry, or a registry and a
+/// namespace.
 ///
 /// Tools write `Host`, `host/`, `host/v2/` and `https://host/v2/`, `docker login` writes
-/// `https://index.docker.io/v1/`. A URL always means the whole registry.
+/// `https://index.docker.io/v1/`. A URL always stands for the whole registry.
 fn canonical_key(key: &str) -> String {
     let url = strip_http_scheme(key);
     let (host, path) = split_api_path(url.unwrap_or(key));
@@ -297,7 +315,8 @@ fn strip_http_scheme(text: &str) -> Option<&str> {
     is_http.then_some(rest)
 }
 
-/// Splits a host from the path behind it, which is empty if it is that of the registry's API.
+/// Splits a name into its host and the path after it. The path of the registry's API, `v1` or `v2`,
+/// counts as empty.
 fn split_api_path(name: &str) -> (&str, &str) {
     let (host, path) = name.split_once('/').unwrap_or((name, ""));
     match path.trim_end_matches('/') {
@@ -306,26 +325,26 @@ fn split_api_path(name: &str) -> (&str, &str) {
     }
 }
 
-/// Returns what a file has for an image, from the most specific to the least
-/// (containers-auth.json(5)). Of keys with the same meaning, the canonical one comes first, and the
-/// others in order.
+/// Returns the entries of a file that match an image, from the most specific to the least specific
+/// (containers-auth.json(5)). If several keys have the same meaning, the canonical spelling comes
+/// first, and the others follow in their order.
 fn matching_entries<'file>(
     entries: &'file BTreeMap<String, Value>,
     image: &RegistryReference,
 ) -> impl Iterator<Item = (&'file str, &'file Value)> {
-    let meanings: Vec<_> = entries
+    let by_canonical_key: Vec<_> = entries
         .iter()
         .map(|(key, value)| (canonical_key(key), key.as_str(), value))
         .collect();
     lookup_keys(image).flat_map(move |wanted| {
-        let same = meanings.iter().filter(|(meaning, ..)| *meaning == wanted);
+        let same = by_canonical_key.iter().filter(|(key, ..)| *key == wanted);
         let mut same: Vec<_> = same.map(|(_, key, value)| (*key, *value)).collect();
         same.sort_by_key(|(key, _)| *key != wanted);
         same
     })
 }
 
-/// What is of interest in a file.
+/// Fields of a credentials file that this program reads.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct FileContent {
@@ -341,8 +360,8 @@ pub(super) struct FileContent {
 }
 
 impl FileContent {
-    /// The credentials for the repository, or for the nearest of what it is part of. An entry
-    /// without any hides no other one.
+    /// Returns the credentials of the most specific entry that matches the repository. An entry
+    /// without credentials is skipped.
     pub(super) fn find(&self, file: &Path, image: &RegistryReference) -> Result<Option<AuthMethod>, AuthError> {
         for (key, value) in matching_entries(&self.auths, image) {
             let entry = Entry::read(value).map_err(|InvalidEntry| AuthError::Entry {
@@ -356,7 +375,8 @@ impl FileContent {
         Ok(None)
     }
 
-    /// The helper that others would ask: the registry's own, or the one for all that there are entries of.
+    /// Returns the credential helper that other tools would execute: the registry's own, or the
+    /// helper for all registries.
     pub(super) fn helper(&self, image: &RegistryReference, file: &Path) -> Option<Helper> {
         let own = matching_entries(&self.cred_helpers, image).map(|(_, name)| name);
         let mut names = own.chain([&self.creds_store]).filter_map(Value::as_str);
@@ -367,7 +387,8 @@ impl FileContent {
     }
 }
 
-/// A credentials file that cannot be used. Never shows what is in it but the names of registries.
+/// A credentials file that cannot be used. Of the file's content, the error shows only names of
+/// registries.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AuthError {
@@ -390,7 +411,7 @@ pub enum AuthError {
         source: io::Error,
     },
     /// The file or its lock belongs to another user, can be changed by others, or is not a regular
-    /// file. Nothing of it was used.
+    /// file. Its content was not used.
     #[error("refused to use {} for credentials", .path.display())]
     Refused {
         /// The file, or its lock.
@@ -399,7 +420,7 @@ pub enum AuthError {
         #[source]
         source: io::Error,
     },
-    /// More bytes than any credentials file has.
+    /// The file is larger than the limit on credentials files.
     #[error("the credentials file {} has more than {max} bytes", .path.display())]
     TooLarge {
         /// The file.
@@ -407,7 +428,7 @@ pub enum AuthError {
         /// The limit in bytes.
         max: u64,
     },
-    /// Another process held the file's lock all the time.
+    /// Another process held the file's lock during the whole wait.
     #[error("gave up waiting for {}, which another process has held for {} s", .path.display(), .waited.as_secs())]
     Held {
         /// The lock.
@@ -415,12 +436,12 @@ pub enum AuthError {
         /// Time that this process waited.
         waited: Duration,
     },
-    /// It was cancelled.
+    /// The caller cancelled the change.
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
     /// The file is not JSON of the right form.
     #[error(
-        "the credentials file {} is not as containers-auth.json(5) says, see line {line}, column {column}",
+        "the credentials file {} does not have the form of containers-auth.json(5), see line {line}, column {column}",
         .path.display()
     )]
     Json {
@@ -431,7 +452,7 @@ pub enum AuthError {
         /// Column, from 1.
         column: usize,
     },
-    /// An entry that holds credentials in no form that is known.
+    /// An entry has credentials of an unknown form.
     #[error(
         "the credentials file {} has an entry {key:?} that is neither user:password in base64 nor a token",
         .path.display()

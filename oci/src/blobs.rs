@@ -1,21 +1,39 @@
-//! The store of blobs, shared by all builds that use the same state directory.
+//! The blob store, shared by all builds that use the same state directory.
 //!
-//! - `blobs/<algorithm>/<hex>` holds a blob. It gets this name only when its size and digest are
-//!   right.
-//! - `blobs/<algorithm>/<hex>.partial` holds the beginning of a download, which the next download of
+//! The store has no index and no daemon. Its files, below the state directory:
+//!
+//! - `blobs/<algorithm>/<hex>` is a complete blob.
+//! - `blobs/<algorithm>/<hex>.partial` is the beginning of a download, which the next download of
 //!   the blob resumes.
-//! - `blobs/incoming/<hex>.<any>` holds, until it is whole, a blob that is never resumed: a document,
-//!   or a layer's tar that is kept, which is a blob of its own. Its writer has it locked.
-//! - `blobs/locks/<3 hex digits>` is locked while a blob is written whose hash begins so. Locks end
-//!   with the process that holds them, `kill -9` included, and their files stay: nobody can wait for
-//!   one that another removes.
+//! - `blobs/incoming/<hex>.<random>` is an incomplete blob that is never resumed: a document
+//!   (index, manifest or config), or a cached tar.
+//! - `blobs/locks/<3 hex digits>` is the lock of all blobs whose hash begins with these digits.
 //!
-//! When a blob was last used is its time of modification. Nothing is synced: who reads a blob
-//! checks it again, and removes it from the store if a crash of the machine has spoilt it.
+//! The rules:
 //!
-//! Everything is reached by descriptor, from the state directory on, and through no symlink. What
-//! another user owns or can change is refused: it is not this store's, since files are made with
-//! mode 0600, and directories with 0700.
+//! 1. A file gets the name of a blob by a rename, and only when its size and digest are right.
+//! 2. A process writes a `.partial` file only while it holds the blob's lock. While it hashes or
+//!    waits for bytes, other processes wait for the lock.
+//! 3. A process locks its own file in `incoming`. Any process may remove a file there that is not
+//!    locked: its writer is dead.
+//! 4. A lock ends with the process that holds it, even after `kill -9`. Lock files are never
+//!    removed, since another process may be waiting for one.
+//! 5. A process that waits for a lock compares the lengths of the `.partial` files that share the
+//!    lock. While one of them grows, the holder is alive; otherwise the wait ends with
+//!    [`StoreError::Held`].
+//! 6. The modification time of a blob is the time of its last use. Eviction removes the least
+//!    recently used blobs first.
+//! 7. Nothing is fsynced. Every reader verifies the digest of what it reads, and a build that finds
+//!    a damaged blob, after a crash of the machine for example, removes it and starts again.
+//! 8. All files are opened relative to the directory `blobs`, which is opened once, and through no
+//!    symlink. So a reader of a growing blob reads the very file whose hash the download computes.
+//! 9. Files are created with mode 0600, and directories with mode 0700. A file or directory that
+//!    another user owns or can change is refused and not repaired: only `cache prune` and `cache
+//!    verify` remove it.
+//!
+//! To add a kind of file to the store: document its name and its lock here, create it in a module
+//! of its own like [`incoming`], and teach [`cache`] to list, evict and verify it. Whatever `cache
+//! verify` and `cache prune` do not know stays in the store for ever.
 
 mod cache;
 #[cfg(feature = "registry")]
@@ -48,12 +66,12 @@ pub use tar_cache_writer::TarCacheWriter;
 #[derive(Debug, Clone)]
 pub(super) struct BlobStore {
     state_dir: PathBuf,
-    /// The directory `blobs`, once it was opened: from then on, all is the same store, whatever
-    /// becomes of the path.
+    /// The directory `blobs`, once it was opened. From then on, the store stays the same even if
+    /// the path leads elsewhere.
     blobs: Arc<OnceLock<Directory>>,
 }
 
-/// A directory of the store.
+/// A subdirectory of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Subdirectory {
     Blobs(Algorithm),
@@ -72,11 +90,11 @@ impl Subdirectory {
 }
 
 impl BlobStore {
-    /// The store in `state_dir`, which need not exist yet.
+    /// Opens the store in `state_dir`, which may be missing.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Refused`] if it exists and another user made it or can change it, and
+    /// [`StoreError::Refused`] if the store exists and another user owns it or can change it, and
     /// [`StoreError::Read`].
     pub(super) fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::new(state_dir);
@@ -84,16 +102,18 @@ impl BlobStore {
         Ok(store)
     }
 
-    /// As [`BlobStore::open`], with the refusal left to each operation.
+    /// Returns the store in `state_dir` without opening it. Each operation reports the errors of
+    /// [`BlobStore::open`].
     fn new(state_dir: &Path) -> Self {
-        let is_here = state_dir.as_os_str().is_empty();
+        let is_current = state_dir.as_os_str().is_empty();
         Self {
-            state_dir: if is_here { Path::new(".") } else { state_dir }.to_owned(),
+            state_dir: if is_current { Path::new(".") } else { state_dir }.to_owned(),
             blobs: Arc::default(),
         }
     }
 
-    /// A blob of any size, and its size in bytes, if the store has it.
+    /// Opens a blob of any size. Returns the file and its size in bytes, or `None` if the store
+    /// lacks the blob.
     pub(super) fn find(&self, digest: &Digest) -> Option<(File, u64)> {
         let (file, size) = self.open_blob(digest).ok()??;
         mark_used(&file);
@@ -108,19 +128,21 @@ impl BlobStore {
         }
     }
 
-    /// Path of the lock that a blob is written under.
+    /// Returns the path of a blob's lock.
     pub(super) fn lock_path(&self, digest: &Digest) -> PathBuf {
         self.subdirectory_path(Subdirectory::Locks).join(lock_name(digest))
     }
 
-    /// Returns whether an entry has the name of a blob.
+    /// Returns whether the store has an entry with the name of a blob, or whether that is unknown
+    /// because of an error.
     fn has_entry(&self, digest: &Digest) -> bool {
         let directory = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()));
         directory
             .is_ok_and(|directory| directory.is_some_and(|directory| !matches!(directory.kind(digest.hex()), Ok(None))))
     }
 
-    /// Opens a blob, and returns its size in bytes too, if the store has it.
+    /// Opens a blob, without marking it as used. Returns the file and its size in bytes, or `None`
+    /// if the store lacks the blob.
     fn open_blob(&self, digest: &Digest) -> Result<Option<(File, u64)>, StoreError> {
         let Some(directory) = self.find_subdirectory(Subdirectory::Blobs(digest.algorithm()))? else {
             return Ok(None);
@@ -133,7 +155,7 @@ impl BlobStore {
         none_if_missing(open()).map_err(|source| StoreError::read(self.path(digest), source))
     }
 
-    /// Locks the right to write a blob. None while somebody else has it.
+    /// Takes the lock of a blob. Returns `None` while another process or thread holds it.
     fn try_lock(&self, digest: &Digest) -> Result<Option<File>, StoreError> {
         let failed = |source| StoreError::lock(self.lock_path(digest), source);
         let locks = self.ensure_subdirectory(Subdirectory::Locks)?;
@@ -145,7 +167,7 @@ impl BlobStore {
         }
     }
 
-    /// Opens one of its directories, if it is there.
+    /// Opens a subdirectory of the store; `None` if it is missing.
     fn find_subdirectory(&self, directory: Subdirectory) -> Result<Option<Directory>, StoreError> {
         let Some(blobs) = self.find_blobs_directory()? else {
             return Ok(None);
@@ -154,7 +176,7 @@ impl BlobStore {
             .map_err(|source| StoreError::read(self.subdirectory_path(directory), source))
     }
 
-    /// Opens one of its directories, and makes what is missing on the way there.
+    /// Opens a subdirectory of the store, and creates missing directories.
     fn ensure_subdirectory(&self, directory: Subdirectory) -> Result<Directory, StoreError> {
         let blobs = match self.find_blobs_directory()? {
             Some(blobs) => blobs,
@@ -165,6 +187,7 @@ impl BlobStore {
             .map_err(|source| StoreError::write(self.subdirectory_path(directory), source))
     }
 
+    /// Opens the directory `blobs`; `None` if it is missing.
     fn find_blobs_directory(&self) -> Result<Option<&Directory>, StoreError> {
         if let Some(blobs) = self.blobs.get() {
             return Ok(Some(blobs));
@@ -177,6 +200,7 @@ impl BlobStore {
         Ok(blobs.map(|blobs| self.blobs.get_or_init(|| blobs)))
     }
 
+    /// Opens the directory `blobs`, and creates missing directories.
     fn ensure_blobs_directory(&self) -> Result<&Directory, StoreError> {
         let state = Directory::open_private(&self.state_dir);
         let state = state.map_err(|source| StoreError::write(self.state_dir.clone(), source))?;
@@ -185,24 +209,25 @@ impl BlobStore {
         Ok(self.blobs.get_or_init(|| blobs))
     }
 
+    /// Returns the path of a subdirectory, for messages.
     fn subdirectory_path(&self, directory: Subdirectory) -> PathBuf {
         self.state_dir.join(BLOBS).join(directory.name())
     }
 
-    /// Path of a blob, for messages.
+    /// Returns the path of a blob, for messages.
     fn path(&self, digest: &Digest) -> PathBuf {
         self.subdirectory_path(Subdirectory::Blobs(digest.algorithm()))
             .join(digest.hex())
     }
 }
 
-/// Algorithms by which blobs are named.
+/// Digest algorithms, each with a subdirectory for its blobs.
 const ALGORITHMS: [Algorithm; 2] = [Algorithm::Sha256, Algorithm::Sha512];
 
-/// The directory of the store in the state directory.
+/// Name of the store in the state directory.
 const BLOBS: &str = "blobs";
 
-/// The extension of a blob's beginning.
+/// Extension of the beginning of a download.
 const PARTIAL: &str = "partial";
 
 fn partial_name(digest: &Digest) -> String {
@@ -213,7 +238,7 @@ fn lock_name(digest: &Digest) -> &str {
     &digest.hex()[..3]
 }
 
-/// Turns what is missing into `None`.
+/// Turns the error `NotFound` into `None`.
 fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -222,7 +247,7 @@ fn none_if_missing<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// Removes a file, if it is there.
+/// Removes a file, which may be missing.
 fn remove(directory: &Directory, name: &str) -> Result<(), StoreError> {
     let removed = none_if_missing(directory.remove_file(name));
     removed
@@ -230,7 +255,7 @@ fn remove(directory: &Directory, name: &str) -> Result<(), StoreError> {
         .map_err(|source| StoreError::write(directory.path().join(name), source))
 }
 
-/// Removes whatever has a name, if that is not a directory with something in it.
+/// Removes an entry of any kind, which may be missing. Fails for a directory that is not empty.
 fn remove_entry(directory: &Directory, name: impl AsRef<OsStr>) -> io::Result<()> {
     let name = name.as_ref();
     let removed = match directory.kind(name)? {
@@ -241,18 +266,17 @@ fn remove_entry(directory: &Directory, name: impl AsRef<OsStr>) -> io::Result<()
     none_if_missing(removed).map(drop)
 }
 
-/// Returns whether no build can open a file, whatever else the system does meanwhile: it is of no
-/// use.
+/// Returns whether an error means that no build can ever open the file, so that it may be removed.
 fn is_unusable(error: &io::Error) -> bool {
-    // Windows also refuses what is about to be removed.
+    // Windows also denies access to a file that is about to be removed.
     Untrusted::from_error(error).is_some() || (cfg!(unix) && error.kind() == io::ErrorKind::PermissionDenied)
 }
 
-/// Makes a blob the one that was used last. Where that cannot be, it is only evicted earlier.
+/// Marks a blob as the most recently used. A failure only means that the blob is evicted earlier.
 fn mark_used(file: &File) {
     #[expect(
         clippy::disallowed_methods,
-        reason = "it decides what is evicted from the store, and nothing of an image"
+        reason = "it decides which blobs are evicted, and affects no image"
     )]
     let now = SystemTime::now();
     let _ = file.set_times(FileTimes::new().set_modified(now));

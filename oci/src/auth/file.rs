@@ -1,4 +1,9 @@
-//! Changing a credentials file: other entries, and what this program does not know, stay as they are.
+//! Changes to a credentials file, for logins and logouts. Other entries and unknown fields are
+//! kept.
+//!
+//! A change takes the lock, reads the file, changes one entry, and replaces the file with a new one
+//! in one step. The lock is a file beside the credentials file, with `.lock` appended to its name;
+//! it is never removed, so that every process locks the same file.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -17,31 +22,31 @@ use crate::host::{Access, Directory, Identity, Untrusted};
 use crate::reference::{self, RegistryReference, host_of, is_loopback};
 use layer::cancel::Cancel;
 
-/// How often it is tried to replace a file that others have open, and how long after each time they get to close it.
+/// Attempts to replace a file that other processes have open, and the pause after each attempt.
 const REPLACE_ATTEMPTS: usize = 100;
 const RETRY_PAUSE: Duration = Duration::from_millis(20);
 
-/// Time for which another process may hold the lock before the user is told, and before this one
-/// gives up.
+/// Time for which another process may hold the lock before the caller is notified, and before this
+/// process gives up.
 const NOTICE_AFTER: Duration = Duration::from_secs(1);
 const MAX_WAIT: Duration = Duration::from_mins(1);
 
-/// What a login is for: a registry, or the repositories in a namespace of it.
+/// Target of a login: a registry, or the repositories in a namespace of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoginTarget {
-    /// Host with or without port, in lower case; `docker.io` for Docker Hub.
+    /// Host with an optional port, in lower case; `docker.io` for Docker Hub.
     pub(crate) registry: String,
-    /// The registry, or the registry and a namespace: what [`canonical_key`] makes of each key for it.
+    /// The registry, or the registry and a namespace, as [`canonical_key`] spells it.
     key: String,
     plain_http: bool,
 }
 
 impl LoginTarget {
-    /// Reads `<host>[:<port>][/<namespace>]`, as image references begin, or the URL of a registry.
+    /// Parses `<host>[:<port>][/<namespace>]`, as image references begin, or the URL of a registry.
     ///
     /// # Errors
     ///
-    /// The text, if it is neither.
+    /// [`InvalidLoginTarget`] for any other text.
     pub fn parse(text: &str) -> Result<Self, InvalidLoginTarget> {
         let invalid = |why| InvalidLoginTarget::new(text, why);
         let name = strip_http_scheme(text).or_else(|| text.strip_prefix("docker://"));
@@ -52,7 +57,7 @@ impl LoginTarget {
         if text.contains(['?', '#']) {
             return Err(invalid("omit what begins with ? or #"));
         }
-        // A name that is no host would be one of Docker Hub's users.
+        // Any other first part would name a user of Docker Hub.
         if !reference::is_host(host) {
             return Err(invalid(EXPECTED_FORM));
         }
@@ -73,41 +78,43 @@ impl LoginTarget {
         })
     }
 
-    /// The registry, and the namespace if there is one.
+    /// Returns the registry, and the namespace if the target has one.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.key
     }
 
-    /// Returns whether it was given as `http://`, and is not on this machine: builds speak TLS to
-    /// it unless they are told otherwise too.
+    /// Returns whether the target was given as `http://` and is not on this machine. A build speaks
+    /// TLS to such a registry unless the user requests plain HTTP for the build too.
     #[must_use]
     pub fn is_plain_http(&self) -> bool {
         self.plain_http
     }
 
-    /// Whether an entry of a credentials file is for this, in whatever style.
+    /// Returns whether a key of a credentials file stands for this target, in any spelling.
     fn matches(&self, key: &str) -> bool {
         canonical_key(key) == self.key
     }
 }
 
-/// So that a port is not taken for a tag.
+/// A digest that is appended to a target, so that its port is not parsed as a tag.
 const ANY_DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
+/// Advice of [`InvalidLoginTarget`] on the form of a target.
 const EXPECTED_FORM: &str =
     "write <host>[:<port>], such as ghcr.io, or docker.io for Docker Hub, and a namespace in lower case";
 
-/// A text that names no registry.
+/// Error of a text that does not name a registry.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no registry: {why}")]
+#[error("{text:?} is not a registry: {why}")]
 pub struct InvalidLoginTarget {
     text: String,
     why: &'static str,
 }
 
 impl InvalidLoginTarget {
-    /// Hides what is before an `@` and in a query, which may be a secret.
+    /// Makes the error. The text before an `@` and a query are left out, since they may hold a
+    /// secret.
     fn new(text: &str, why: &'static str) -> Self {
         let (host, start) = text.rsplit_once('@').map_or((text, ""), |(_, host)| (host, "…@"));
         let (host, end) = host.find(['?', '#']).map_or((host, ""), |at| (&host[..=at], "…"));
@@ -116,38 +123,38 @@ impl InvalidLoginTarget {
     }
 }
 
-/// An entry of a credentials file, without what is secret in it.
+/// An entry of a credentials file, without its secrets.
 ///
 /// Its JSON is that of the command `microagent registry ls`:
-/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"r.example","user":"me"}`, the user
-/// `null` where there is none.
+/// `{"auth_file":"/home/me/.microagent/auth.json","registry":"r.example","user":"me"}`. Without a
+/// user, `user` is `null`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Login {
     /// Path of the file.
     #[serde(serialize_with = "as_text")]
     pub auth_file: PathBuf,
-    /// The registry, and the namespace if there is one, as the file names it.
+    /// The key of the entry in the file: a registry, or a registry and a namespace.
     pub registry: String,
-    /// The user; none for a token, and where the entry is of another form.
+    /// The user. `None` for a token, and for an entry of an unknown form.
     pub user: Option<String>,
 }
 
-/// JSON has no bytes that are not UTF-8.
+/// Serializes a path as text, since JSON cannot hold bytes that are not UTF-8.
 fn as_text<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }
 
-/// A file with credentials as containers-auth.json(5) describes it, which may not exist yet.
+/// A credentials file as containers-auth.json(5) describes it, which may not exist yet.
 #[derive(Debug, Clone)]
 pub struct AuthFile {
     path: PathBuf,
-    /// Access for reading. A file that is changed must always be this user's or root's.
+    /// Access for reading. To be changed, a file must always belong to this user or to root.
     access: Access,
     wait: LockWait,
 }
 
-/// Wait for another process that changes the file.
+/// Settings of the wait for another process that is changing the file.
 #[derive(Debug, Clone)]
 struct LockWait {
     cancel: Cancel,
@@ -157,7 +164,7 @@ struct LockWait {
 }
 
 impl AuthFile {
-    /// The file at a path, which may be anybody's if it is only read.
+    /// Returns the file at a path. Any user may own it if it is only read.
     #[must_use]
     pub fn new(path: PathBuf) -> Self {
         let wait = LockWait {
@@ -170,7 +177,8 @@ impl AuthFile {
         Self { path, access, wait }
     }
 
-    /// The same of this user or root, which no other user can change.
+    /// Returns the file at a path, which must belong to this user or to root and which other users
+    /// must not be able to write to.
     pub(super) fn private(path: PathBuf) -> Self {
         Self {
             access: Access::Read,
@@ -178,9 +186,8 @@ impl AuthFile {
         }
     }
 
-    /// Makes a change give up when it is cancelled while it waits for another process, and
-    /// call `notify` with the lock's path after a second of waiting. Without this, it only gives up
-    /// after a minute.
+    /// Sets how a change waits for another process: it stops when `cancel` is cancelled, and calls
+    /// `notify` with the lock's path after one second. In any case, it gives up after one minute.
     #[must_use]
     pub fn with_lock_wait(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
         self.wait.cancel = cancel.clone();
@@ -188,13 +195,13 @@ impl AuthFile {
         self
     }
 
-    /// Where it is.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its entries, in order of their names.
+    /// Returns the entries of the file, sorted by registry.
     ///
     /// # Errors
     ///
@@ -217,14 +224,14 @@ impl AuthFile {
         Ok(auths.iter().map(login).collect())
     }
 
-    /// Keeps credentials, in place of older ones for the same.
+    /// Adds credentials to the file, and removes all older entries for the same target.
     ///
     /// # Errors
     ///
-    /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] when what the file
-    /// holds cannot be kept, [`AuthError::Write`]; [`AuthError::Refused`] when the file or its lock
-    /// is another user's; [`AuthError::Held`] and [`AuthError::Cancelled`] while another process
-    /// changes it.
+    /// [`AuthError::Read`], [`AuthError::TooLarge`] and [`AuthError::Json`] if the current content
+    /// cannot be read, and so cannot be kept; [`AuthError::Write`]; [`AuthError::Refused`] if the
+    /// file or its lock belongs to another user; [`AuthError::Held`] and [`AuthError::Cancelled`]
+    /// if another process holds the lock.
     pub fn add(&self, target: &LoginTarget, user: &str, password: &Secret) -> Result<(), AuthError> {
         let auth = STANDARD.encode(format!("{user}:{}", password.reveal()));
         self.change(|auths| {
@@ -235,7 +242,7 @@ impl AuthFile {
         .map(drop)
     }
 
-    /// Removes credentials; says whether there were any.
+    /// Removes all entries for a target. Returns whether the file had one.
     ///
     /// # Errors
     ///
@@ -252,34 +259,36 @@ impl AuthFile {
         })
     }
 
-    /// Changes the entries, alone and in one step, if `change` says that it did.
+    /// Passes the entries to `change` under the lock, and replaces the file if `change` returns
+    /// `true`. Returns the same value.
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, AuthError> {
         let failed = |source| AuthError::write(&self.path, source);
-        // What a link leads to is changed, and not the link.
+        // The target of a symlink is changed, and not the symlink.
         let (directory, name) = Directory::containing(&self.path, true).map_err(failed)?;
         let path = directory.path().join(&name);
         let _lock = self.wait.lock(&directory, &name)?;
         let mut content = read(&directory, &name, Access::Read, &path)?;
         let auths = content.entry("auths").or_insert(Value::Null);
-        let did = match auths {
+        let changed = match auths {
             Value::Object(auths) => change(auths),
             Value::Null => {
                 let mut empty = Map::new();
-                let did = change(&mut empty);
+                let changed = change(&mut empty);
                 *auths = empty.into();
-                did
+                changed
             }
             _ => return Err(auths_not_an_object(&path)),
         };
-        if did {
+        if changed {
             let mut json = serde_json::to_vec_pretty(&content).expect("JSON that was read can be written");
             json.push(b'\n');
             replace(&directory, &name, &json).map_err(failed)?;
         }
-        Ok(did)
+        Ok(changed)
     }
 
-    /// Opens its directory, if there is one, and returns its name there.
+    /// Opens the directory of the file, and returns it with the file's name there; `None` if the
+    /// directory is missing.
     fn find(&self) -> Result<Option<(Directory, OsString)>, AuthError> {
         match Directory::containing(&self.path, false) {
             Ok(found) => Ok(Some(found)),
@@ -290,8 +299,8 @@ impl AuthFile {
 }
 
 impl LockWait {
-    /// Waits for another process that is changing the file. The lock has a file of its own, which
-    /// stays: the file itself is replaced.
+    /// Takes the lock of a credentials file, and waits for a process that holds it. The lock is a
+    /// file of its own, since the credentials file itself is replaced.
     fn lock(&self, directory: &Directory, name: &OsStr) -> Result<File, AuthError> {
         let mut name = name.to_owned();
         name.push(".lock");
@@ -326,7 +335,7 @@ fn read(directory: &Directory, name: &OsStr, access: Access, path: &Path) -> Res
     }
 }
 
-/// The error of a file whose entries are not in an object.
+/// Returns the error of a file whose `auths` is not an object.
 fn auths_not_an_object(path: &Path) -> AuthError {
     AuthError::Json {
         path: path.to_owned(),
@@ -335,25 +344,26 @@ fn auths_not_an_object(path: &Path) -> AuthError {
     }
 }
 
-/// Puts a file, which only its owner can read, in the place of another.
+/// Replaces a file with a new one that only its owner can read.
 fn replace(directory: &Directory, name: &OsStr, content: &[u8]) -> io::Result<()> {
     let (hidden, mut file) = directory.create_hidden_file(0o600)?;
     let written = file.write_all(content).and_then(|()| file.sync_all());
     let replaced = written.and_then(|()| rename(directory, &hidden, name));
     if replaced.is_err() {
-        // The caller has the failure that led here, and no use for another one.
+        // The caller gets the first error; this one would hide it.
         let _ = directory.remove_file(&hidden);
     }
     replaced?;
-    // In a directory of another user, something else may have had the hidden name by then.
+    // In a directory that others can write to, another file may have taken the hidden name before
+    // the rename.
     if !directory.entry_is(name, Identity::of(&file)?)? {
         return Err(Untrusted::Replaced.into());
     }
     Ok(())
 }
 
-/// Windows refuses to replace a file that somebody has open, if only to read it: they are soon
-/// done.
+/// Renames the new file into place. Windows refuses this while a process has the old file open,
+/// even for reading; since such a process is soon done, the rename is tried again.
 fn rename(directory: &Directory, hidden: &OsStr, name: &OsStr) -> io::Result<()> {
     for _ in 1..REPLACE_ATTEMPTS {
         match directory.rename(hidden, directory, name) {

@@ -56,7 +56,7 @@ fn the_most_specific_key_wins() {
 }
 
 #[test]
-fn docker_hub_has_many_names() {
+fn names_of_docker_hub() {
     for host in [
         "docker.io",
         "index.docker.io",
@@ -87,7 +87,7 @@ fn docker_hub_has_many_names() {
 }
 
 #[test]
-fn keys_that_mean_the_same_have_an_order() {
+fn canonical_key_wins_over_other_spellings() {
     for (file, credentials) in [
         (&[("https://a.example", "url:1"), ("a.example", "name:1")][..], "name:1"),
         (&[("https://a.example", "url:1"), ("A.example", "upper:1")], "upper:1"),
@@ -116,7 +116,7 @@ fn keys_that_mean_the_same_have_an_order() {
 }
 
 #[test]
-fn only_an_entry_that_is_needed_has_to_be_read() {
+fn invalid_entry_of_another_registry_is_ignored() {
     let broken = [
         json!("c2VjcmV0"),
         json!(["c2VjcmV0"]),
@@ -143,7 +143,7 @@ fn only_an_entry_that_is_needed_has_to_be_read() {
 }
 
 #[test]
-fn files_of_another_form_are_refused() {
+fn files_of_an_unknown_form_are_refused() {
     for content in [
         "[]",
         "[{\"a.example\": {}}]",
@@ -162,7 +162,7 @@ fn files_of_another_form_are_refused() {
 }
 
 #[test]
-fn identity_tokens_and_empty_entries_are_understood() {
+fn identity_tokens_and_empty_entries() {
     let file = json!({
         "auths": {"a.example": {"auth": STANDARD.encode("u:"), "identitytoken": "t0k"}, "b.example": {}},
         "credHelpers": {"b.example": "would-run"}, "credsStore": "would-run-too"
@@ -176,7 +176,7 @@ fn identity_tokens_and_empty_entries_are_understood() {
 }
 
 #[test]
-fn null_is_nothing() {
+fn null_counts_as_missing() {
     let pair = json!({"auth": STANDARD.encode("u:p"), "identitytoken": null, "email": null});
     for (content, credentials) in [
         (Value::Null, None),
@@ -197,7 +197,7 @@ fn null_is_nothing() {
 }
 
 #[test]
-fn broken_files_are_errors_that_show_no_secret() {
+fn errors_of_broken_files_show_no_secret() {
     let wrong_type = json!({"auths": {"a.example": {"auth": ["c2VjcmV0OnNlY3JldA=="]}, "b": "c2VjcmV0OnNlY3JldA=="}});
     let no_colon = auths(&[("a.example", "c2VjcmV0")]);
     let no_base64 = json!({"auths": {"a.example": {"auth": "c2VjcmV0 c2VjcmV0"}}});
@@ -231,7 +231,7 @@ fn image(reference: &str) -> RegistryReference {
 }
 
 #[test]
-fn the_default_file_has_the_second_word_and_need_not_exist() {
+fn default_file_is_read_second_and_may_be_missing() {
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| Some(directory.path().join(name));
     fs::write(
@@ -261,7 +261,7 @@ fn the_default_file_has_the_second_word_and_need_not_exist() {
 }
 
 #[test]
-fn helpers_are_named_and_never_asked() {
+fn helpers_are_named_and_never_executed() {
     let helper = |content: &Value, reference: &str| {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), content.to_string()).unwrap();

@@ -1,4 +1,5 @@
-//! The store as its owner sees it: what is in it, what goes, what is damaged.
+//! Maintenance of the blob store: `cache ls`, `cache prune`, `cache verify`, and eviction after a
+//! build.
 
 use std::error::Error as _;
 use std::ffi::OsStr;
@@ -23,7 +24,7 @@ pub struct Cache {
     store: BlobStore,
 }
 
-/// A blob that is kept, or the beginning of one.
+/// A blob in the store, or the beginning of a download.
 ///
 /// Its JSON is that of the command `microagent cache`:
 ///
@@ -32,21 +33,21 @@ pub struct Cache {
 /// | `digest` | [`digest`](Self::digest) as text |
 /// | `size_bytes` | [`size`](Self::size) |
 /// | `last_used` | [`last_used`](Self::last_used) in whole seconds since 1970 |
-/// | `complete` | `false` if it [`partial`](Self::is_partial) |
+/// | `complete` | `false` if it is [`partial`](Self::partial) |
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CacheEntry {
     /// The digest of the whole blob.
     pub digest: Digest,
-    /// Bytes that there are.
+    /// Size of the file in bytes.
     pub size: u64,
-    /// When a build used it last.
+    /// Time at which a build last used it.
     pub last_used: SystemTime,
-    /// Whether it is only the beginning of the blob, of a download that was not completed.
+    /// Set if the file is only the beginning of the blob, from an incomplete download.
     pub partial: bool,
 }
 
-/// Blobs that something was done with, and what it could not be done with.
+/// Result of an operation on the store: the blobs that it listed or removed, and its failures.
 ///
 /// Its JSON is that of the command `microagent cache`:
 ///
@@ -60,26 +61,26 @@ pub struct CacheEntry {
 pub struct CacheReport {
     /// The blobs.
     pub entries: Vec<CacheEntry>,
-    /// Everything that was passed over, and why.
+    /// Failures. The operation went on after each of them.
     pub problems: Vec<StoreError>,
 }
 
-/// All that has a blob's name.
+/// Entries of the store that have the name of a blob or of the beginning of one.
 #[derive(Default)]
 struct Listing {
-    /// Files, the most recently used first.
+    /// Regular files, the most recently used first.
     blobs: Vec<CacheEntry>,
-    /// Entries that are not files, and so cannot be blobs.
+    /// Entries that are not regular files, and so cannot be blobs.
     others: Vec<(CacheEntry, EntryKind)>,
     /// Directories and entries that could not be read.
     problems: Vec<StoreError>,
 }
 
 impl Cache {
-    /// The limit in bytes that a build keeps a cache within, unless it is given another: 20 GiB.
+    /// Default limit on the cache after a build, in bytes: 20 GiB.
     pub const DEFAULT_LIMIT: u64 = 20 << 30;
 
-    /// The cache in a state directory, which need not exist.
+    /// Returns the cache in a state directory, which may be missing.
     #[must_use]
     pub fn new(state_dir: &Path) -> Self {
         Self {
@@ -87,8 +88,8 @@ impl Cache {
         }
     }
 
-    /// Lists all that is kept, the most recently used first. What has the name of a blob and is not
-    /// a file is a problem.
+    /// Lists all blobs, the most recently used first. An entry that has the name of a blob and is
+    /// not a regular file is reported as a problem.
     ///
     /// # Errors
     ///
@@ -113,21 +114,23 @@ impl Cache {
         })
     }
 
-    /// Removes what was not used for longest, until at most `limit` bytes are left, or with 0
-    /// everything, and what has the name of a blob and is not a file. Returns what that was.
+    /// Evicts the least recently used blobs until at most `limit` bytes are left, or all blobs if
+    /// `limit` is 0. Also removes entries that have the name of a blob and are not regular files.
+    /// Returns what was removed.
     ///
-    /// What somebody is downloading stays. What somebody is reading can be read on.
+    /// Blobs that a process is downloading are kept. A process that is reading a blob can go on.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory cannot be used. What
-    /// cannot be removed is a problem, and all else is removed nevertheless.
+    /// [`StoreError::Read`] and [`StoreError::Refused`] if the state directory cannot be used. An
+    /// entry that cannot be removed is reported as a problem, and the others are removed
+    /// nevertheless.
     pub fn trim(&self, limit: u64) -> Result<CacheReport, StoreError> {
         let (blobs, mut report) = self.remove_others()?;
         report.problems.extend(incoming::sweep(&self.store));
         let mut kept = 0_u64;
         for entry in blobs {
-            // Once one does not fit, no older one stays in its place.
+            // After the first blob over the limit, older ones go too, even if they would fit.
             kept = kept.saturating_add(entry.size);
             if kept > limit || limit == 0 {
                 tracing::debug!(digest = %entry.digest, size = entry.size, limit, "evicts a blob");
@@ -137,9 +140,9 @@ impl Cache {
         Ok(report)
     }
 
-    /// Holds every blob against its digest, and removes those that are damaged, and whatever no
-    /// build could read. Returns what that was. Stops, with what it found so far, when
-    /// it is cancelled.
+    /// Verifies the digest of every blob. Removes damaged blobs, and entries that no build could
+    /// read. Returns what was removed. When it is cancelled, it stops and returns what it removed
+    /// so far.
     ///
     /// # Errors
     ///
@@ -205,7 +208,7 @@ impl Cache {
                 continue;
             };
             match directory.entry(&name) {
-                // It is gone.
+                // Another process has removed it.
                 Ok(None) => {}
                 Ok(Some(Entry {
                     kind, len, modified, ..
@@ -229,8 +232,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what is among the locks and is not a file, so that it cannot be anybody's lock.
-    /// Files stay.
+    /// Removes entries of the directory of locks that are not regular files, and so cannot be
+    /// locks. Lock files are kept.
     fn sweep_locks(&self, problems: &mut Vec<StoreError>) -> Result<(), StoreError> {
         let Some(directory) = self.store.find_subdirectory(Subdirectory::Locks)? else {
             return Ok(());
@@ -249,7 +252,7 @@ impl Cache {
         Ok(())
     }
 
-    /// Returns whether a blob is not what its name says, or is of no use to anybody.
+    /// Returns whether the digest of a blob is wrong, or no build can open the blob.
     fn is_damaged(&self, entry: &CacheEntry, cancel: &Cancel) -> Result<bool, StoreError> {
         let Some(directory) = self.directory(entry)? else {
             return Ok(false);
@@ -270,7 +273,8 @@ impl Cache {
         }
     }
 
-    /// Removes an entry, and returns it, unless it is being downloaded.
+    /// Removes an entry and returns it. Returns `None`, and removes nothing, while it is being
+    /// downloaded.
     fn remove(&self, entry: CacheEntry) -> Result<Option<CacheEntry>, StoreError> {
         let Some(directory) = self.directory(&entry)? else {
             return Ok(Some(entry));
@@ -294,6 +298,7 @@ impl Cache {
             .find_subdirectory(Subdirectory::Blobs(entry.digest.algorithm()))
     }
 
+    /// Returns the path of the directory of an entry, for messages.
     fn subdirectory_path(&self, entry: &CacheEntry) -> PathBuf {
         self.store
             .subdirectory_path(Subdirectory::Blobs(entry.digest.algorithm()))
@@ -301,13 +306,13 @@ impl Cache {
 }
 
 impl CacheReport {
-    /// Returns the size of all blobs together, in bytes.
+    /// Returns the total size of the blobs in bytes.
     #[must_use]
     pub fn size(&self) -> u64 {
         self.entries.iter().map(|entry| entry.size).sum()
     }
 
-    /// Returns each problem and its cause on one line, without characters that a terminal obeys.
+    /// Returns each problem with its cause as one line, without terminal control characters.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let warning = |problem: &StoreError| {
@@ -317,7 +322,7 @@ impl CacheReport {
         self.problems.iter().map(warning).collect()
     }
 
-    /// Takes what came of the removal of an entry.
+    /// Records the result of removing an entry.
     fn record_removal(&mut self, removed: Result<Option<CacheEntry>, StoreError>) {
         match removed {
             Ok(entry) => self.entries.extend(entry),
@@ -357,8 +362,8 @@ fn name(entry: &CacheEntry) -> String {
     }
 }
 
-/// Returns the digest that a file is named by, and whether it is a beginning; `None` for what is
-/// nothing of ours.
+/// Parses the name of a file: returns the digest, and whether the file is the beginning of a
+/// download. `None` for any other name.
 fn parse(algorithm: Algorithm, name: &OsStr) -> Option<(Digest, bool)> {
     let name = name.to_str()?;
     let (hex, partial) = match name.strip_suffix(PARTIAL).and_then(|rest| rest.strip_suffix('.')) {
@@ -378,7 +383,8 @@ mod tests {
     use super::*;
     use crate::blobs::WriteTicket;
 
-    /// A cache of a blob for each letter, the first the most recently used, and the beginning of one, used last of all.
+    /// Makes a cache with one blob for each letter, the first being the most recently used, and the
+    /// beginning of a download, used after all of them.
     fn cache(letters: &str) -> (tempfile::TempDir, Cache) {
         let state = tempfile::tempdir().unwrap();
         let cache = Cache::new(state.path());
@@ -392,7 +398,7 @@ mod tests {
         }
         let WriteTicket::Granted(mut partial) = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap()
         else {
-            panic!("not to be begun")
+            panic!("the blob cannot be written")
         };
         partial.write(b"12345").unwrap();
         (state, cache)
@@ -431,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() {
+    fn least_recently_used_blobs_are_evicted_first() {
         let (_state, cache) = cache("abcd");
         assert_eq!(contents(&cache), [None, Some('a'), Some('b'), Some('c'), Some('d')]);
         assert_eq!(trim(&cache, 45), []);
@@ -464,7 +470,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_being_downloaded_stays() {
+    fn download_in_progress_is_kept() {
         let (_state, cache) = cache("a");
         let downloading = cache.store.start_write(&beginning(), 10, &Cancel::new()).unwrap();
         assert_eq!(trim(&cache, 0).len(), 1);
@@ -475,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_damaged_is_found_and_removed() {
+    fn damaged_blobs_are_removed() {
         let (_state, cache) = cache("abc");
         assert_eq!(without_problems(cache.verify(&Cancel::new())), []);
         let damaged = Digest::of(Algorithm::Sha256, &[b'b'; 10]);
@@ -485,7 +491,7 @@ mod tests {
         assert_eq!(
             without_problems(cache.verify(&cancel)),
             [],
-            "what was not read is not damaged"
+            "blobs that were not read are not damaged"
         );
         let none_if_missing = without_problems(cache.verify(&Cancel::new()));
         assert_eq!(
@@ -496,7 +502,7 @@ mod tests {
     }
 
     #[test]
-    fn files_of_others_are_left_alone() {
+    fn files_with_other_names_are_kept() {
         let (state, cache) = cache("a");
         let file = state.path().join("blobs/sha256/README");
         fs::write(&file, "mine").unwrap();

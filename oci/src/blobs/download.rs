@@ -1,4 +1,4 @@
-//! The store as downloads use it: documents, and blobs that are written where others may go on.
+//! The store as downloads use it: reading and writing documents, and resumable writes of blobs.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -15,22 +15,22 @@ use crate::host::Access;
 use crate::manifest::MAX_DOCUMENT_LEN;
 use layer::cancel::Cancel;
 
-/// Result of an attempt to become the writer of a blob.
+/// Answer to a request to write a blob.
 pub(crate) enum WriteTicket {
-    /// Nobody else does, so it can begin or go on.
+    /// The caller is the only writer, and starts or resumes the download.
     Granted(Box<PartialBlob>),
-    /// The store has it by now.
+    /// The store has the blob.
     Stored,
-    /// Somebody else is writing it, or a blob that shares its lock.
+    /// Another process or thread is writing the blob, or a blob that shares its lock.
     Locked,
 }
 
-/// Progress under a lock: the beginnings of blobs that share it, and their lengths.
+/// Progress of the downloads that share a lock: the names and lengths of their `.partial` files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LockActivity(Vec<(OsString, u64)>);
 
 impl BlobStore {
-    /// The blob, if the store has it. A file of another size is not it.
+    /// Opens a blob of `size` bytes; `None` if the store lacks it, or has a file of another size.
     pub(crate) fn find_sized(&self, digest: &Digest, size: u64) -> Result<Option<File>, StoreError> {
         Ok(match self.open_blob(digest)? {
             Some((file, len)) if len == size => {
@@ -49,7 +49,8 @@ impl BlobStore {
         })
     }
 
-    /// An index, a manifest or a config, if the store has it. One that is damaged is removed.
+    /// Reads an index, a manifest or a config; `None` if the store lacks it, or has a document of
+    /// another size than `size`. A damaged document is removed.
     pub(crate) fn find_document(&self, digest: &Digest, size: Option<u64>) -> Result<Option<Vec<u8>>, StoreError> {
         let Some((file, _)) = self.open_blob(digest)? else {
             debug!(%digest, "the store lacks the document");
@@ -70,15 +71,15 @@ impl BlobStore {
         Ok(Some(content).filter(|content| size.is_none_or(|size| content.len() as u64 == size)))
     }
 
-    /// Takes an index, a manifest or a config whose digest is right.
+    /// Writes an index, a manifest or a config. The caller has verified its digest.
     pub(crate) fn write_document(&self, digest: &Digest, content: &[u8]) -> Result<(), StoreError> {
         let mut incoming = IncomingBlob::create(self, digest)?;
         incoming.write(content)?;
         incoming.commit()
     }
 
-    /// Begins to write a blob, or goes on where somebody stopped, which must be read first, unless
-    /// that is cancelled.
+    /// Requests to write a blob, from the start or from where an earlier download stopped. The
+    /// bytes of the earlier download are read and hashed first, which `cancel` can end.
     pub(crate) fn start_write(&self, digest: &Digest, size: u64, cancel: &Cancel) -> Result<WriteTicket, StoreError> {
         let Some(lock) = self.try_lock(digest)? else {
             trace!(%digest, "the lock is taken");
@@ -91,7 +92,7 @@ impl BlobStore {
         PartialBlob::open(directory, digest, size, lock, cancel).map(|partial| WriteTicket::Granted(Box::new(partial)))
     }
 
-    /// Opens what there is of a blob that is being written.
+    /// Opens the beginning of a blob that is being written.
     pub(crate) fn open_partial(&self, digest: &Digest) -> Result<File, StoreError> {
         let name = partial_name(digest);
         let failed = |source| StoreError::read(self.path(digest).with_file_name(&name), source);
@@ -101,8 +102,8 @@ impl BlobStore {
         }
     }
 
-    /// Returns what there is of blobs that share a lock. While nothing of it changes, nobody gets
-    /// on who has the lock.
+    /// Returns the progress of the downloads that share a blob's lock. While the result stays
+    /// equal, the holder of the lock downloads nothing.
     pub(crate) fn lock_activity(&self, digest: &Digest) -> Result<LockActivity, StoreError> {
         let mut lens = Vec::new();
         for algorithm in ALGORITHMS {
@@ -144,8 +145,8 @@ mod tests {
     fn start_write(store: &BlobStore, digest: &Digest) -> Box<PartialBlob> {
         match store.start_write(digest, 3, &Cancel::new()).unwrap() {
             WriteTicket::Granted(partial) => partial,
-            WriteTicket::Stored => panic!("it is there"),
-            WriteTicket::Locked => panic!("it is locked"),
+            WriteTicket::Stored => panic!("the blob is in the store"),
+            WriteTicket::Locked => panic!("the blob is locked"),
         }
     }
 
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_right_blob_is_kept() {
+    fn complete_blob_is_stored() {
         let (state, store, digest) = store();
         assert!(store.find_sized(&digest, 3).unwrap().is_none());
         let mut partial = start_write(&store, &digest);
@@ -189,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_blob_leaves_nothing() {
+    fn wrong_blob_leaves_no_file() {
         let (state, store, digest) = store();
         let mut other = start_write(&store, &digest);
         other.write(b"abd").unwrap();
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_goes_on() {
+    fn download_is_resumed() {
         let (_state, store, digest) = store();
         start_write(&store, &digest).write(b"ab").unwrap();
         let mut partial = start_write(&store, &digest);
@@ -227,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_begun_wrongly_is_found_out_and_removed() {
+    fn damaged_beginning_is_removed() {
         let (state, store, digest) = store();
         start_write(&store, &digest).write(b"ax").unwrap();
         let mut partial = start_write(&store, &digest);
@@ -247,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn to_read_what_was_begun_can_be_cancelled() {
+    fn hashing_an_earlier_download_can_be_cancelled() {
         let (state, store, digest) = store();
         start_write(&store, &digest).write(b"ab").unwrap();
         let cancel = Cancel::new();
@@ -261,12 +262,12 @@ mod tests {
         assert_eq!(
             start_write(&store, &digest).len(),
             2,
-            "it stays, and is not locked any more"
+            "the file is kept and its lock released"
         );
     }
 
     #[test]
-    fn one_writes_while_others_wait() {
+    fn a_blob_has_one_writer() {
         let (_state, store, digest) = store();
         let partial = start_write(&store, &digest);
         assert!(matches!(
@@ -282,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn documents_are_only_given_when_they_are_right() {
+    fn damaged_documents_are_not_returned() {
         let (_state, store, digest) = store();
         assert_eq!(store.find_document(&digest, None).unwrap(), None);
         store.write_document(&digest, CONTENT).unwrap();

@@ -1,4 +1,4 @@
-//! Failures of the blob store.
+//! Errors of the blob store.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::host::{Untrusted, end_lock_holder_hint, io_error_kind};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 
-/// The blob store could not be read or written.
+/// Failure to read or write the blob store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
@@ -39,8 +39,8 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The state directory, or something in it, belongs to another user, can be changed by others,
-    /// or is not the file or directory that it has to be. Nothing of it was used.
+    /// The state directory, or an entry of it, belongs to another user, can be changed by others,
+    /// or is of the wrong kind. Its content was not used.
     #[error("refused to use {}, where downloads are kept", .path.display())]
     Refused {
         /// The file or directory.
@@ -49,7 +49,7 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// Another process has held a lock without getting on.
+    /// Another process held a lock without downloading anything.
     #[error(
         "gave up waiting for {}, which another build has held for {} minutes without downloading anything",
         .path.display(),
@@ -61,9 +61,8 @@ pub enum StoreError {
         /// Time since anything was downloaded.
         waited: Duration,
     },
-    /// A download that went on where an earlier one had stopped did not come to its digest; what
-    /// there was is removed.
-    #[error("the beginning of {digest} that an earlier download had left was damaged, and is removed")]
+    /// A resumed download has the wrong digest. Its file is removed.
+    #[error("the beginning of {digest} from an earlier download was damaged, and has been removed")]
     Damaged {
         /// The digest of the blob.
         digest: Digest,

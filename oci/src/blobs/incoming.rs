@@ -1,4 +1,5 @@
-//! Blobs on their way into the store of which nobody goes on with a beginning: a kill leaves a file that the next [`sweep`] removes.
+//! Writes of blobs that are never resumed: documents and cached tars. A process that is killed
+//! leaves a file in `incoming`, which the next [`sweep`] removes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -8,22 +9,24 @@ use super::{BlobStore, StoreError, Subdirectory, is_unusable, none_if_missing, r
 use crate::digest::Digest;
 use crate::host::{Access, Directory, EntryKind};
 
-/// How often a new file is made in place of one that a sweep took for left.
+/// Attempts to create a file, each after a sweep has removed the one before between its creation
+/// and its lock.
 const CREATE_ATTEMPTS: usize = 10;
 
-/// A file with a name of its own, locked for this process and removed when it is dropped, unless it becomes a blob.
+/// A blob being written, in a file of its own that this process has locked. Dropped before
+/// [`IncomingBlob::commit`], the file is removed.
 pub(super) struct IncomingBlob {
     file: File,
     directory: Directory,
-    /// Its name there; none once it has lost it.
+    /// Name of the file in `directory`; `None` once it was renamed.
     name: Option<OsString>,
-    /// The directory that the blob will be in.
+    /// Directory of the complete blob.
     target: Directory,
     digest: Digest,
 }
 
 impl IncomingBlob {
-    /// Begins a blob.
+    /// Creates an empty file for a blob, and locks it.
     pub(super) fn create(store: &BlobStore, digest: &Digest) -> Result<Self, StoreError> {
         let mut attempts = 1..;
         loop {
@@ -47,7 +50,7 @@ impl IncomingBlob {
         }
     }
 
-    /// Whether somebody is writing this blob.
+    /// Returns whether any process is writing this blob.
     pub(super) fn is_being_written(store: &BlobStore, digest: &Digest) -> bool {
         let Ok(Some(directory)) = store.find_subdirectory(Subdirectory::Incoming) else {
             return false;
@@ -59,7 +62,7 @@ impl IncomingBlob {
         })
     }
 
-    /// Takes the next bytes.
+    /// Appends bytes to the blob.
     pub(super) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         self.file.write_all(bytes).map_err(|source| {
             let name = self.name.as_deref().unwrap_or_default();
@@ -67,7 +70,8 @@ impl IncomingBlob {
         })
     }
 
-    /// Gives it its name: all of it was written, and has the digest.
+    /// Publishes the blob under its digest. The caller has written all of it, and has verified its
+    /// digest.
     pub(super) fn commit(mut self) -> Result<(), StoreError> {
         let name = self.name.as_deref().expect("only this function takes it");
         let hex = self.digest.hex();
@@ -76,9 +80,10 @@ impl IncomingBlob {
                 self.name = None;
                 Ok(())
             }
-            // A sweep was quicker than the lock, or the store is gone: it is as if it had been evicted.
+            // A sweep removed the file before it was locked, or the whole store was removed. The
+            // blob counts as evicted.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            // Where it cannot be replaced because somebody reads it, it is there.
+            // Windows cannot replace a blob that a process is reading; the store has the blob.
             Err(_) if matches!(self.target.kind(hex), Ok(Some(EntryKind::File))) => Ok(()),
             Err(source) => Err(StoreError::write(self.target.path().join(hex), source)),
         }
@@ -88,14 +93,14 @@ impl IncomingBlob {
 impl Drop for IncomingBlob {
     fn drop(&mut self) {
         if let Some(name) = &self.name {
-            // The next sweep removes the rest.
+            // If this fails, the next sweep removes the file.
             let _ = self.directory.remove_file(name);
         }
     }
 }
 
-/// Removes what processes left that were killed, and what none of them can have made. Returns what
-/// could not be removed.
+/// Removes files of processes that were killed, and entries that no build can have made. Returns an
+/// error for each entry that could not be removed.
 pub(super) fn sweep(store: &BlobStore) -> Vec<StoreError> {
     let directory = match store.find_subdirectory(Subdirectory::Incoming) {
         Ok(Some(directory)) => directory,
@@ -119,9 +124,9 @@ pub(super) fn sweep(store: &BlobStore) -> Vec<StoreError> {
 fn sweep_entry(directory: &Directory, name: &OsStr) -> io::Result<()> {
     match lock(directory, name) {
         Ok(None) => Ok(()),
-        // No name is ever used again, so this is still the file that was locked.
+        // Names are random and never reused, so the name still belongs to the locked file.
         Ok(Some(_locked)) => none_if_missing(directory.remove_file(name)).map(drop),
-        // Nobody writes what a build would refuse to open.
+        // No build has such a file open for writing, since a build refuses to open it.
         Err(error) if is_unusable(&error) => remove_entry(directory, name),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
@@ -132,7 +137,7 @@ fn prefix(digest: &Digest) -> String {
     format!("{}.", digest.hex())
 }
 
-/// The lock of a file that is there; none if somebody has it.
+/// Opens and locks a file that exists; `None` if another process holds its lock.
 fn lock(directory: &Directory, name: &OsStr) -> io::Result<Option<File>> {
     let file = directory.open_file(name, Access::Write)?;
     match file.try_lock() {
@@ -161,15 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_leaves_no_half_blob_and_nothing_that_a_sweep_does_not_remove() {
+    fn sweep_removes_the_file_of_a_killed_process() {
         let (_state, store, digest) = store();
         let mut killed = IncomingBlob::create(&store, &digest).unwrap();
         killed.write(b"a").unwrap();
         assert!(IncomingBlob::is_being_written(&store, &digest));
         assert!(sweep(&store).is_empty());
-        assert_eq!(names(&store).len(), 1, "what is being written stays");
+        assert_eq!(names(&store).len(), 1, "a blob that is being written is kept");
 
-        // The end of a process closes its files, and removes none.
+        // A process that ends closes its files without removing them.
         killed.file = File::open(std::env::current_exe().unwrap()).unwrap();
         std::mem::forget(killed);
         assert_eq!(names(&store).len(), 1);
@@ -177,7 +182,7 @@ mod tests {
         assert!(!target.exists());
         assert!(!IncomingBlob::is_being_written(&store, &digest));
 
-        // Who comes next has a file of his own.
+        // The next writer creates another file.
         let mut next = IncomingBlob::create(&store, &digest).unwrap();
         next.write(b"abc").unwrap();
         next.commit().unwrap();
@@ -187,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn two_may_write_the_same() {
+    fn two_writers_of_the_same_blob() {
         let (_state, store, digest) = store();
         let (mut one, mut two) = (
             IncomingBlob::create(&store, &digest).unwrap(),
@@ -203,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_up_leaves_nothing() {
+    fn dropped_write_leaves_no_file() {
         let (_state, store, digest) = store();
         let mut incoming = IncomingBlob::create(&store, &digest).unwrap();
         incoming.write(b"a").unwrap();

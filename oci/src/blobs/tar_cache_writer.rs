@@ -1,4 +1,4 @@
-//! A blob that the store gets besides what it was asked for: the tar of a layer, while it is applied.
+//! Writer of cached tars: the decompressed tar of a layer, stored while the layer is applied.
 
 use std::fmt;
 
@@ -6,9 +6,11 @@ use super::BlobStore;
 use super::incoming::IncomingBlob;
 use crate::digest::Digest;
 
-/// A tar on its way into the store. It stays only if [`TarCacheWriter::commit`] is called.
+/// Writer of a layer's tar into the blob store. The tar is stored only by
+/// [`TarCacheWriter::commit`].
 ///
-/// It is for the convenience of later builds: whatever goes wrong with it, a full disk for example, only means that there is none.
+/// A cached tar only saves time in later builds. So no method fails: after an error, such as a full
+/// disk, the tar is not stored.
 pub struct TarCacheWriter(Option<IncomingBlob>);
 
 impl fmt::Debug for TarCacheWriter {
@@ -18,7 +20,8 @@ impl fmt::Debug for TarCacheWriter {
 }
 
 impl TarCacheWriter {
-    /// Begins to keep a blob, unless the store has it or somebody else writes it.
+    /// Starts to write a blob; `None` if the store has it, another process is writing it, or it
+    /// cannot be written.
     pub(crate) fn start(store: &BlobStore, digest: &Digest) -> Option<Self> {
         if store.has_entry(digest) || IncomingBlob::is_being_written(store, digest) {
             return None;
@@ -28,13 +31,14 @@ impl TarCacheWriter {
             .map(|incoming| Self(Some(incoming)))
     }
 
-    /// Takes the next bytes.
+    /// Appends bytes to the tar.
     pub fn write(&mut self, bytes: &[u8]) {
-        // What did not take them all is of no use, and takes room.
+        // An incomplete file is useless, so a failed write drops it.
         self.0.take_if(|incoming| incoming.write(bytes).is_err());
     }
 
-    /// Gives it its name: all of it was written, and has the digest.
+    /// Stores the tar under its digest. The caller has written all of it, and has verified its
+    /// digest.
     pub fn commit(self) {
         if let Some(incoming) = self.0 {
             let _ = incoming.commit();

@@ -28,7 +28,7 @@ fn json_has_no_secrets() {
 }
 
 #[test]
-fn registries_are_named_as_in_references() {
+fn login_targets_are_spelled_as_in_references() {
     for (text, key, registry) in [
         ("ghcr.io", "ghcr.io", "ghcr.io"),
         ("GHCR.io/", "ghcr.io", "ghcr.io"),
@@ -75,7 +75,7 @@ fn registries_are_named_as_in_references() {
 }
 
 #[test]
-fn plain_http_is_remembered_but_for_this_machine() {
+fn plain_http_is_recorded_except_for_this_machine() {
     for (text, is_plain) in [
         ("http://x.y", true),
         ("HTTP://x.y/v2/", true),
@@ -88,7 +88,7 @@ fn plain_http_is_remembered_but_for_this_machine() {
     }
 }
 
-/// Spellings of one registry, as it is named in canonical references.
+/// Returns the spellings of a registry that stand for its canonical name.
 fn spellings(registry: &str) -> Vec<String> {
     let names: &[&str] = match registry {
         "docker.io" => &["docker.io", "index.docker.io", "registry-1.docker.io", "Docker.IO"],
@@ -106,7 +106,7 @@ fn spellings(registry: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_login_replaces_and_a_logout_removes_every_spelling() {
+fn login_replaces_and_logout_removes_every_spelling() {
     let directory = tempfile::tempdir().unwrap();
     for registry in ["docker.io", "a.example:5000"] {
         let path = directory.path().join(format!("{}.json", registry.len()));
@@ -157,7 +157,7 @@ fn a_namespace_is_not_the_whole_registry() {
 }
 
 #[test]
-fn what_is_not_meant_stays() {
+fn other_entries_and_unknown_fields_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("new/auth.json");
     let file = AuthFile::new(path.clone());
@@ -195,7 +195,7 @@ fn what_is_not_meant_stays() {
 }
 
 #[test]
-fn null_is_nothing_and_stays() {
+fn null_counts_as_empty_and_is_kept() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("auth.json");
     let file = AuthFile::new(path.clone());
@@ -249,7 +249,7 @@ fn only_the_owner_can_read_the_file() {
 }
 
 #[test]
-fn logins_at_once_are_all_kept() {
+fn concurrent_logins_are_all_kept() {
     let directory = tempfile::tempdir().unwrap();
     let file = AuthFile::new(directory.path().join("auth.json"));
     thread::scope(|scope| {
@@ -267,7 +267,7 @@ fn logins_at_once_are_all_kept() {
 }
 
 #[test]
-fn a_lock_is_not_waited_for_without_end() {
+fn wait_for_the_lock_ends_at_its_limit_or_when_cancelled() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("auth.json");
     let mut file = AuthFile::new(path.clone());
@@ -292,7 +292,7 @@ fn a_lock_is_not_waited_for_without_end() {
 }
 
 #[test]
-fn a_file_of_another_form_is_not_overwritten() {
+fn file_of_an_unknown_form_is_not_overwritten() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("auth.json");
     for content in ["[]", "{\"auths\": []}", "{", "secret"] {
