@@ -1,4 +1,4 @@
-//! Files that get their name when they are complete.
+//! Files that appear at their path when they are complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -7,32 +7,34 @@ use std::path::{Path, PathBuf, is_separator};
 
 use super::{Directory, EntryKind, Identity, Untrusted, parent_of};
 
-/// A new file, which appears at its path with [`NewFile::publish`].
+/// A new file that appears at its path with [`NewFile::publish`].
 ///
-/// On Linux it has no name at all until then (`O_TMPFILE`): whatever ends the process, `kill -9`
-/// included, leaves nothing. Only where it replaces a file, it has a hidden name beside that for an
-/// instant, as a link replaces nothing. Elsewhere, and on file systems without such files, it is
-/// `.microagent-XXXXXXXX.partial`, which is removed when this is dropped.
+/// On Linux, the file has no name until then (`O_TMPFILE`), so that even `kill -9` leaves no file.
+/// If it replaces a file, it first gets a hidden name beside it, since link(2) replaces nothing;
+/// the rename follows at once.
+///
+/// On other systems, and on file systems without `O_TMPFILE`, the file has the hidden name
+/// `.microagent-XXXXXXXX.partial` from the start. It is removed when the `NewFile` is dropped.
 #[derive(Debug)]
 pub struct NewFile {
     directory: Directory,
     name: OsString,
-    /// Its hidden name, while it has one.
+    /// Hidden name, while the file has one.
     hidden: Option<OsString>,
 }
 
-/// Treatment of a regular file that has the name already.
+/// Treatment of a regular file that already has the name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
-    /// It is replaced, in one step.
+    /// The file is replaced, in one step.
     File,
-    /// It stays.
+    /// The file stays, and [`NewFile::publish`] fails.
     Nothing,
 }
 
 impl NewFile {
-    /// Makes an empty file, with a mode, less the umask, for a path where nothing or a regular file
-    /// is. It can be written and read.
+    /// Creates an empty file for a path, open for reading and writing. `mode` is applied less the
+    /// umask. The path must be unused or lead to a regular file.
     ///
     /// # Errors
     ///
@@ -45,7 +47,7 @@ impl NewFile {
         }
     }
 
-    /// As [`NewFile::create`], with a hidden name.
+    /// Creates a file as [`NewFile::create`] does, with a hidden name from the start.
     ///
     /// # Errors
     ///
@@ -56,8 +58,8 @@ impl NewFile {
         Ok((file, Self::new(directory, name, Some(hidden))))
     }
 
-    /// Takes, for a path, a file of another directory, which loses its name there for a hidden one
-    /// beside the path.
+    /// Makes a new file for a path from a file of another directory on the same file system.
+    /// Renames that file to a hidden name beside the path.
     ///
     /// # Errors
     ///
@@ -77,7 +79,7 @@ impl NewFile {
         }
     }
 
-    /// Returns the path of its hidden name, while it has one.
+    /// Returns the path of the hidden name, while the file has one.
     #[must_use]
     pub fn hidden_path(&self) -> Option<PathBuf> {
         self.hidden.as_ref().map(|hidden| self.directory.path().join(hidden))
@@ -87,9 +89,10 @@ impl NewFile {
     ///
     /// # Errors
     ///
-    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] of what has the
-    /// name; [`Untrusted::Replaced`] if somebody else put another file in place of this one. What
-    /// had the name before has it still, and the new file is gone.
+    /// Those of link(2) and rename(2); `AlreadyExists` and [`Untrusted::NotAFile`] because of the
+    /// entry that has the name; [`Untrusted::Replaced`] if another user put another file in place
+    /// of this one. After an error, the entry that had the name still has it, and the new file is
+    /// removed.
     pub fn publish(mut self, file: File, replace: Replace) -> io::Result<()> {
         let identity = Identity::of(&file)?;
         let hidden = match self.hidden.take() {
@@ -102,7 +105,7 @@ impl NewFile {
                 result => return result,
             },
         };
-        // Not every system renames an open file.
+        // Windows cannot rename an open file.
         drop(file);
         self.hidden = Some(hidden.clone());
         self.check_identity(&hidden, identity)?;
@@ -116,17 +119,19 @@ impl NewFile {
         self.check_identity(&self.name, identity)
     }
 
-    /// Puts it in the place of a regular file.
+    /// Replaces the regular file that has the name.
     fn replace(&self, hidden: &OsStr) -> io::Result<()> {
         self.check_file_or_missing(&self.name)?;
-        // Something else may have the name by now, so the replaced entry is kept until it was seen.
+        // Another entry may have taken the name after the check. The exchange keeps it, so that its
+        // kind can be checked before it is removed.
         if !self.directory.exchange(hidden, &self.name)? {
             return self.directory.rename(hidden, &self.directory, &self.name);
         }
         self.remove_replaced(hidden)
     }
 
-    /// Removes what the exchange left under the hidden name, or undoes the exchange.
+    /// Removes the replaced file, which has the hidden name after the exchange. If it is not a
+    /// regular file, undoes the exchange.
     fn remove_replaced(&self, hidden: &OsStr) -> io::Result<()> {
         if let Err(refusal) = self.check_file_or_missing(hidden) {
             self.directory.exchange(hidden, &self.name)?;
@@ -139,7 +144,7 @@ impl NewFile {
         check_file_or_missing(&self.directory, name)
     }
 
-    /// Refuses another file under a name of this one.
+    /// Checks that an entry is this file. Returns [`Untrusted::Replaced`] for another one.
     fn check_identity(&self, name: &OsStr, identity: Identity) -> io::Result<()> {
         if self.directory.entry_is(name, identity)? {
             return Ok(());
@@ -151,15 +156,16 @@ impl NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if let Some(hidden) = &self.hidden {
-            // The caller has the failure that led here, and no use for another one.
+            // The caller already gets the error that led to this drop.
             let _ = self.directory.remove_file(hidden);
         }
     }
 }
 
-/// Returns the directory and the name of a path where a file may appear.
+/// Opens the directory of a new file's path, and returns it with the file's name. Refuses a path
+/// that does not name a file.
 fn target(path: &Path) -> io::Result<(Directory, OsString)> {
-    // `images/` and `..` name directories, existing or not.
+    // `images/` and `..` name directories, whether they exist or not.
     let names_a_directory = path.to_string_lossy().ends_with(is_separator);
     let Some(name) = path.file_name().filter(|_| !names_a_directory) else {
         return Err(Untrusted::NotAFile(EntryKind::Directory).into());
@@ -200,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_published_is_gone() {
+    fn unpublished_file_is_removed() {
         for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             drop(begin(create, directory.path()));
@@ -209,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_published_file_replaces_a_file_if_it_may() {
+    fn published_file_replaces_a_file_if_requested() {
         for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let target = directory.path().join(NAME);
@@ -231,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_is_not_replaced() {
+    fn directory_is_not_replaced() {
         for create in CONSTRUCTORS {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(create, directory.path());
@@ -244,7 +250,7 @@ mod tests {
 
     #[cfg(any(target_os = "linux", target_os = "macos"))]
     #[test]
-    fn a_symlink_or_fifo_that_appears_at_the_last_moment_stays() {
+    fn symlink_or_fifo_that_appears_after_the_check_is_kept() {
         for make in ["ln -s elsewhere", "mkfifo"] {
             let directory = tempfile::tempdir().unwrap();
             let (file, new) = begin(NewFile::create_hidden, directory.path());
@@ -254,7 +260,7 @@ mod tests {
             assert!(status.unwrap().success());
             let before = new.directory.kind(NAME).unwrap();
             let hidden = new.hidden.clone().unwrap();
-            // As if it had appeared after the look before.
+            // Simulates an entry that appears after the check.
             if !new.directory.exchange(&hidden, NAME).unwrap() {
                 return;
             }
@@ -279,7 +285,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_that_takes_the_place_of_the_hidden_one_is_not_published() {
+    fn file_in_place_of_the_hidden_one_is_not_published() {
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = begin(NewFile::create_hidden, directory.path());
         let hidden = new.hidden_path().unwrap();
@@ -290,10 +296,11 @@ mod tests {
         assert!(!directory.path().join(NAME).exists());
     }
 
-    /// It never has another name, with which it would stay if the process ended then.
+    /// Checks that the file never has a temporary name, which would remain if the process ended in
+    /// between.
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_new_name_is_given_in_one_step() {
+    fn unused_name_is_given_in_one_step() {
         use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
         let directory = tempfile::tempdir().unwrap();
         let (file, new) = begin(NewFile::create, directory.path());

@@ -1,4 +1,5 @@
-//! Directories as descriptors, with the calls that take one and a name (openat(2) and its like).
+//! Directories as descriptors, used with the system calls that take a descriptor and a name:
+//! openat(2), renameat(2), and others.
 
 mod path_walk;
 
@@ -16,21 +17,21 @@ use rustix::io::Errno;
 use super::Access;
 use crate::host::{Entry, EntryKind, Identity, Untrusted};
 
-/// A directory that needs no permission to read to be opened, where the system knows such.
+/// Flags for opening a directory. With `O_PATH`, which Linux has, that needs no read permission.
 #[cfg(target_os = "linux")]
 const OPEN_FLAGS: OFlags = OFlags::PATH.union(OFlags::CLOEXEC);
 #[cfg(not(target_os = "linux"))]
 const OPEN_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC);
 
-/// Permission bits that let others change a file, or what is in a directory.
+/// Permission bits that let other users change a file, or the entries of a directory.
 const WRITABLE_FOR_OTHERS: u32 = 0o022;
-/// Permission bits.
+/// All permission bits.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Limit on the attempts to open a file that others make and remove all the time.
+/// Attempts to open or create a file that another process keeps creating and removing.
 const OPEN_ATTEMPTS: usize = 10;
 
-/// A directory of the host. Renaming or replacing its path changes nothing of what it is.
+/// A directory of the host. It stays the same directory if its path is renamed or replaced.
 #[derive(Debug)]
 pub struct Directory {
     fd: OwnedFd,
@@ -51,8 +52,8 @@ impl Directory {
         })
     }
 
-    /// Opens a directory that nobody else can change, and makes it and those that it is in where
-    /// they are missing, with mode 0700.
+    /// Opens a directory that no other user can change. Creates it and its parents with mode 0700
+    /// if they are missing.
     ///
     /// # Errors
     ///
@@ -66,7 +67,7 @@ impl Directory {
         Ok(directory)
     }
 
-    /// As [`Directory::open_private`], but returns `None` where the directory is missing.
+    /// Opens a directory that no other user can change; returns `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -82,13 +83,13 @@ impl Directory {
         }
     }
 
-    /// Opens the directory that a file is in, through symlinks in the file's place too, and returns
-    /// the file's name there. Makes missing directories, with mode 0700, if `create` is set. The
-    /// file may be missing.
+    /// Opens the directory that contains a file, and returns it with the file's name there.
+    /// Symlinks are followed, even in place of the file. Creates missing directories with mode 0700
+    /// if `create` is set. The file may be missing.
     ///
     /// # Errors
     ///
-    /// As [`Directory::open`], and `IsADirectory` for a path that ends in no name.
+    /// As [`Directory::open`], and `IsADirectory` for a path without a last name, such as `/`.
     pub fn containing(path: &Path, create: bool) -> io::Result<(Self, OsString)> {
         let (fd, path) = path_walk::open_parent(path, create)?;
         let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_owned();
@@ -96,7 +97,7 @@ impl Directory {
         Ok((Self { fd, path }, name))
     }
 
-    /// Opens a directory in it that nobody else can change, and makes it, with mode 0700, if it is
+    /// Opens a subdirectory that no other user can change. Creates it with mode 0700 if it is
     /// missing and `create` is set.
     ///
     /// # Errors
@@ -115,23 +116,24 @@ impl Directory {
         Ok(directory)
     }
 
-    /// Makes a directory that only this user can enter, and opens it.
+    /// Creates a subdirectory that only this user can enter, and opens it.
     ///
     /// # Errors
     ///
-    /// Those of mkdir(2), and [`Untrusted::Replaced`] if what is there afterwards is another one.
+    /// Those of mkdir(2), and [`Untrusted::Replaced`] if another directory takes its place before
+    /// it is opened.
     pub fn create_private_subdirectory(&self, name: impl AsRef<OsStr>) -> io::Result<Self> {
         let name = check_name(name.as_ref())?;
         fs::mkdirat(&self.fd, name, Mode::RWXU)?;
         let made = self.open_created(name);
         if made.is_err() {
-            // It is empty, or else stays.
+            // This removes an empty directory only.
             let _ = self.remove_directory(name);
         }
         made
     }
 
-    /// Opens a directory that was just made.
+    /// Opens a subdirectory that was just created, and checks that it is empty and this user's.
     fn open_created(&self, name: &OsStr) -> io::Result<Self> {
         let directory = self.subdirectory(name)?;
         let stat = fs::fstat(&directory.fd)?;
@@ -140,12 +142,14 @@ impl Directory {
             return Err(Untrusted::Replaced.into());
         }
         if raw_mode(&stat) & 0o777 != 0o700 {
-            // Another one of this user's, or a file system without modes, which keeps its own.
+            // The directory is another one of this user's, or the file system has no modes; then
+            // the change has no effect.
             let _ = fs::fchmod(directory.readable()?, Mode::RWXU);
         }
         Ok(directory)
     }
 
+    /// Opens a subdirectory, but no symlink.
     fn subdirectory(&self, name: &OsStr) -> io::Result<Self> {
         let flags = OPEN_FLAGS | OFlags::DIRECTORY | OFlags::NOFOLLOW;
         let path = self.path.join(name);
@@ -157,14 +161,15 @@ impl Directory {
         }
     }
 
-    /// Opens a file in it that nobody else can change, or with [`Access::ReadAnyOwner`] any file.
+    /// Opens a regular file of the directory that no other user can change. With
+    /// [`Access::ReadAnyOwner`], the owner and the mode do not matter.
     ///
     /// # Errors
     ///
     /// Those of open(2), and each [`Untrusted`] but `Link` and `Replaced`.
     pub fn open_file(&self, name: impl AsRef<OsStr>, access: Access) -> io::Result<File> {
         let name = check_name(name.as_ref())?;
-        // Another process may make the missing file, or remove it, at any moment.
+        // Another process may create or remove the file between two calls.
         for _ in 1..OPEN_ATTEMPTS {
             match self.open_existing(name, access) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound && access == Access::Create => {}
@@ -179,8 +184,8 @@ impl Directory {
     }
 
     fn open_existing(&self, name: &OsStr, access: Access) -> io::Result<File> {
-        // Some devices do something when they are opened, and what open(2) says of files of others
-        // does not name their owner.
+        // Opening some devices has an effect, and an error of open(2) does not name the owner of
+        // the file.
         if let Some(stat) = self.stat(name)? {
             check_file(&stat, access)?;
         }
@@ -199,19 +204,19 @@ impl Directory {
         Ok(file)
     }
 
-    /// Makes a file, which this process can write and read, with a mode, less the umask.
+    /// Creates a file, open for reading and writing. `mode` is applied less the umask.
     ///
     /// # Errors
     ///
-    /// Those of open(2), `AlreadyExists` for a symlink too.
+    /// Those of open(2). `AlreadyExists` if the name belongs to any entry, even a symlink.
     pub fn create_new(&self, name: impl AsRef<OsStr>, mode: u32) -> io::Result<File> {
         let name = check_name(name.as_ref())?;
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         Ok(File::from(fs::openat(&self.fd, name, flags, to_mode(mode))?))
     }
 
-    /// Makes a file without a name (`O_TMPFILE`). `None` where there is no such thing, or no way to
-    /// name it later.
+    /// Creates a file without a name (`O_TMPFILE`). Returns `None` if the file system does not
+    /// support it, or if the file could not get a name later because `/proc` is missing.
     #[cfg(target_os = "linux")]
     #[must_use]
     pub fn create_unnamed(&self, mode: u32) -> Option<File> {
@@ -220,14 +225,14 @@ impl Directory {
         descriptor_path(&file).exists().then_some(file)
     }
 
-    /// There are no files without a name.
+    /// Returns `None`: this system has no files without a name.
     #[cfg(not(target_os = "linux"))]
     #[must_use]
     pub fn create_unnamed(&self, _mode: u32) -> Option<File> {
         None
     }
 
-    /// Gives a file without a name one that nothing has.
+    /// Gives an unused name to a file without a name.
     ///
     /// # Errors
     ///
@@ -239,7 +244,7 @@ impl Directory {
         Ok(fs::linkat(fs::CWD, from, &self.fd, name, AtFlags::SYMLINK_FOLLOW)?)
     }
 
-    /// There are no files without a name.
+    /// Fails: this system has no files without a name.
     ///
     /// # Errors
     ///
@@ -249,7 +254,7 @@ impl Directory {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Renames an entry, in place of one that may have the new name.
+    /// Renames an entry, and replaces an entry that has the new name.
     ///
     /// # Errors
     ///
@@ -259,17 +264,19 @@ impl Directory {
         Ok(fs::renameat(&self.fd, from, &to.fd, name)?)
     }
 
-    /// Renames an entry to a name that nothing has.
+    /// Renames an entry to an unused name.
+    ///
+    /// On a file system without `RENAME_NOREPLACE`, the name is checked first, and an entry that
+    /// appears between the check and the rename is replaced.
     ///
     /// # Errors
     ///
-    /// Those of rename(2), and `AlreadyExists`. Where the file system cannot do this in one step,
-    /// the name is looked for before.
+    /// Those of rename(2), and `AlreadyExists`.
     pub fn rename_new(&self, from: impl AsRef<OsStr>, to: &Self, name: impl AsRef<OsStr>) -> io::Result<()> {
         let (from, name) = (check_name(from.as_ref())?, check_name(name.as_ref())?);
         #[cfg(any(target_os = "linux", target_os = "macos"))]
         match fs::renameat_with(&self.fd, from, &to.fd, name, fs::RenameFlags::NOREPLACE) {
-            // Not every file system, and no old kernel, knows how.
+            // Old kernels and some file systems do not support this flag.
             Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {}
             result => return Ok(result?),
         }
@@ -279,7 +286,7 @@ impl Directory {
         }
     }
 
-    /// Exchanges two entries in one step. Returns `false` where the file system cannot.
+    /// Exchanges two entries in one step. Returns `false` if the file system does not support it.
     ///
     /// # Errors
     ///
@@ -313,7 +320,7 @@ impl Directory {
         Ok(fs::unlinkat(&self.fd, check_name(name.as_ref())?, AtFlags::REMOVEDIR)?)
     }
 
-    /// Returns an entry, and `None` where there is none.
+    /// Returns an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -327,7 +334,7 @@ impl Directory {
         }))
     }
 
-    /// Returns the kind of an entry, and `None` where there is none.
+    /// Returns the kind of an entry; `None` if it is missing.
     ///
     /// # Errors
     ///
@@ -336,7 +343,7 @@ impl Directory {
         Ok(self.stat(check_name(name.as_ref())?)?.map(|stat| entry_kind(&stat)))
     }
 
-    /// Returns what tells it from all other directories.
+    /// Returns the identity of the directory.
     ///
     /// # Errors
     ///
@@ -353,7 +360,7 @@ impl Directory {
         }
     }
 
-    /// Returns the names of its entries, in no order.
+    /// Returns the names of all entries, in any order.
     ///
     /// # Errors
     ///
@@ -370,7 +377,7 @@ impl Directory {
         Ok(names)
     }
 
-    /// Opens it again, to read its entries and to change its mode.
+    /// Opens the directory again, with a descriptor that can read its entries and change its mode.
     ///
     /// # Errors
     ///
@@ -380,13 +387,14 @@ impl Directory {
         Ok(fs::openat(&self.fd, ".", flags, Mode::empty())?)
     }
 
-    /// Returns a path that leads to it, whatever became of the one it was opened by: for programs
-    /// that are to run in it.
+    /// Returns a path that leads to this very directory, for programs that run in it. On Linux, it
+    /// is a path in `/proc/self/fd`, which stays right if the directory is renamed. Without
+    /// `/proc`, and on other systems, it is the absolute path.
     ///
     /// # Errors
     ///
-    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the directory that it is in, where the
-    /// system has no such paths, as somebody else could then put another directory in its place.
+    /// [`Untrusted::Owner`] and [`Untrusted::Writable`] of the parent directory if the absolute
+    /// path is used, since another user could then put another directory in its place.
     pub fn stable_path(&self) -> io::Result<PathBuf> {
         let path = descriptor_path(&self.fd);
         if path.is_dir() {
@@ -396,7 +404,7 @@ impl Directory {
         std::path::absolute(&self.path)
     }
 
-    /// Returns the path that it was opened by, for messages.
+    /// Returns the path by which the directory was opened, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -409,7 +417,7 @@ impl AsFd for Directory {
     }
 }
 
-/// Refuses what is not the name of an entry.
+/// Refuses a text that is not the name of an entry.
 fn check_name(name: &OsStr) -> io::Result<&OsStr> {
     match name.as_bytes() {
         b"" | b"." | b".." => Err(io::ErrorKind::InvalidFilename.into()),
@@ -418,8 +426,8 @@ fn check_name(name: &OsStr) -> io::Result<&OsStr> {
     }
 }
 
-/// Refuses all but regular files, and those that another user owns or can change, unless any will
-/// do.
+/// Refuses an entry that is not a regular file, and a file that another user owns or can change
+/// unless `access` allows it.
 fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
     match entry_kind(stat) {
         EntryKind::File if access == Access::ReadAnyOwner => Ok(()),
@@ -429,7 +437,8 @@ fn check_file(stat: &Stat, access: Access) -> io::Result<()> {
     }
 }
 
-/// Refuses what another user owns or can change. Root may own it: nothing is safe from root.
+/// Refuses a file or directory that another user owns or can change. Root may own it, since nothing
+/// is safe from root.
 fn check_trusted(stat: &Stat) -> io::Result<()> {
     let user = rustix::process::geteuid().as_raw();
     let (owner, mode) = (stat.st_uid, raw_mode(stat) & PERMISSIONS);
@@ -466,6 +475,7 @@ fn entry_kind(stat: &Stat) -> EntryKind {
 }
 
 #[allow(clippy::useless_conversion, reason = "their types differ between systems")]
+/// Returns the modification time of a file.
 fn modified(stat: &Stat) -> SystemTime {
     let nanoseconds = Duration::from_nanos(u64::try_from(stat.st_mtime_nsec).unwrap_or(0));
     let seconds = Duration::from_secs(stat.st_mtime.unsigned_abs());
@@ -478,7 +488,7 @@ fn modified(stat: &Stat) -> SystemTime {
     second.checked_add(nanoseconds).unwrap_or(second)
 }
 
-/// Returns the path by which Linux shows an open file or directory to its own process.
+/// Returns the path in `/proc` of an open file or directory of this process.
 fn descriptor_path(file: &impl AsRawFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }

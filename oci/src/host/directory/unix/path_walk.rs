@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, Mode, OFlags};
 
-/// Opens a directory name by name, and follows the symlinks of this user and of root alone.
-/// Makes what is missing, with mode 0700, if `create` is set.
+/// Opens a directory, walking its path name by name. Follows only symlinks of this user and of
+/// root. Creates missing directories with mode 0700 if `create` is set.
 #[cfg(target_os = "linux")]
 pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
     use super::{EntryKind, Errno, entry_kind};
@@ -21,14 +21,15 @@ pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
     Ok(at)
 }
 
-/// Opens the directory that the last name of a path is in, symlinks followed, and returns the
-/// path without them.
+/// Opens the directory that contains the last name of a path, and returns it with the path after
+/// all symlinks, including a symlink in place of the last name.
 #[cfg(target_os = "linux")]
 pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
     walk(path, create, true)
 }
 
-/// Walks to the end of a path, or to the directory that its last name is in.
+/// Walks to the end of a path, or with `to_parent` to the directory that contains its last name.
+/// Returns a descriptor, and the path after all symlinks.
 #[cfg(target_os = "linux")]
 fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, PathBuf)> {
     use std::ffi::{OsStr, OsString};
@@ -38,10 +39,10 @@ fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, Path
     use super::{EntryKind, Errno, OPEN_FLAGS, check_trusted, entry_kind};
     use crate::host::Untrusted;
 
-    /// As in the kernel (`MAXSYMLINKS`).
+    /// Limit on symlinks that are followed, as in the kernel (`MAXSYMLINKS`).
     const MAX_LINKS: usize = 40;
 
-    /// Puts the names of a path before what is still to be walked, the next one last.
+    /// Pushes the names of a path on the stack of names to walk, the first one on top.
     fn push(pending: &mut Vec<OsString>, path: &Path) {
         let names = path.components().rev().filter_map(|component| match component {
             Component::Prefix(_) | Component::CurDir => None,
@@ -71,7 +72,8 @@ fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, Path
             continue;
         }
         let is_last = to_parent && pending.is_empty() && name != "..";
-        // Absolute in the root, as a program that QEMU translates opens another one by "/".
+        // Under QEMU's user-mode emulation, "/" opens another directory. So the first name after
+        // it is opened as an absolute path.
         let name = if mem::take(&mut at_root) {
             Path::new("/").join(name).into()
         } else {
@@ -120,7 +122,8 @@ fn walk(path: &Path, create: bool, to_parent: bool) -> io::Result<(OwnedFd, Path
     Ok((at, walked))
 }
 
-/// Opens a directory. This system has no descriptors of symlinks, to see whose they are.
+/// Opens a directory, and follows every symlink: this system has no descriptors of symlinks by
+/// which to check their owner.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
     use std::os::unix::fs::DirBuilderExt;
@@ -131,8 +134,8 @@ pub(super) fn open(path: &Path, create: bool) -> io::Result<OwnedFd> {
     Ok(fs::open(path, super::OPEN_FLAGS | OFlags::DIRECTORY, Mode::empty())?)
 }
 
-/// Opens the directory that the last name of a path is in, symlinks followed, and returns the
-/// path without them.
+/// Opens the directory that contains the last name of a path, and returns it with the path after
+/// all symlinks, including a symlink in place of the last name.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn open_parent(path: &Path, create: bool) -> io::Result<(OwnedFd, PathBuf)> {
     let path = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());

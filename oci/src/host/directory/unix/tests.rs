@@ -11,8 +11,8 @@ fn set_mode(path: &Path, mode: u32) {
     std_fs::set_permissions(path, std_fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Gives a file or symlink to another user, and returns whether this user can, who may be that
-/// user.
+/// Changes the owner of a file or symlink to [`NOBODY`]. Returns `false` if this user is not root,
+/// and so cannot.
 fn chown_to_nobody(path: &Path) -> bool {
     rustix::process::geteuid().is_root() && std::os::unix::fs::lchown(path, Some(NOBODY), None).is_ok()
 }
@@ -25,7 +25,7 @@ fn refusal<T>(result: io::Result<T>) -> Untrusted {
 }
 
 #[test]
-fn private_directories_are_made_for_this_user_alone() {
+fn private_directories_are_created_with_mode_0700() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("one/two");
     let directory = Directory::open_private(&path).unwrap();
@@ -43,7 +43,7 @@ fn private_directories_are_made_for_this_user_alone() {
 }
 
 #[test]
-fn a_directory_that_others_can_change_is_refused_with_its_mode() {
+fn directory_that_others_can_change_is_refused_with_its_mode() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     let path = home.path().join("state");
@@ -94,7 +94,7 @@ fn symlinks_in_a_directory_are_not_followed() {
 }
 
 #[test]
-fn symlinks_of_this_user_lead_to_a_directory() {
+fn symlinks_of_this_user_are_followed_on_the_way_to_a_directory() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir_all(home.path().join("a/b")).unwrap();
     symlink("a/../a", home.path().join("relative")).unwrap();
@@ -126,7 +126,7 @@ fn symlinks_of_this_user_lead_to_a_directory() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_symlink_of_another_user_is_not_followed() {
+fn symlink_of_another_user_is_not_followed() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir(home.path().join("real")).unwrap();
     let link = home.path().join("link");
@@ -192,7 +192,7 @@ fn files_of_others_fifos_and_directories_are_refused() {
 }
 
 #[test]
-fn any_regular_file_is_read_where_its_owner_does_not_matter() {
+fn read_any_owner_accepts_every_regular_file() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     let path = home.path().join("file");
@@ -210,7 +210,7 @@ fn any_regular_file_is_read_where_its_owner_does_not_matter() {
 }
 
 #[test]
-fn a_file_is_found_through_symlinks_of_this_user() {
+fn containing_directory_of_a_file_behind_symlinks_of_this_user() {
     let home = TempDir::new().unwrap();
     std_fs::create_dir(home.path().join("real")).unwrap();
     std_fs::write(home.path().join("real/file"), "").unwrap();
@@ -223,7 +223,7 @@ fn a_file_is_found_through_symlinks_of_this_user() {
         ("real/missing", "missing"),
         ("link", "file"),
         ("chain", "file"),
-        // If nothing is there, a system without descriptors of symlinks stays with the link.
+        // Other systems resolve a symlink with canonicalize, which fails without a target.
         #[cfg(target_os = "linux")]
         ("dangling", "missing"),
     ] {
@@ -246,7 +246,7 @@ fn a_file_is_found_through_symlinks_of_this_user() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_file_is_not_found_through_a_symlink_of_another_user() {
+fn containing_directory_of_a_file_behind_another_users_symlink_is_refused() {
     let home = TempDir::new().unwrap();
     let (file, link) = (home.path().join("file"), home.path().join("link"));
     std_fs::write(&file, "").unwrap();
@@ -261,7 +261,7 @@ fn a_file_is_not_found_through_a_symlink_of_another_user() {
 }
 
 #[test]
-fn a_directory_stays_the_same_when_its_path_changes() {
+fn directory_stays_the_same_when_its_path_changes() {
     let home = TempDir::new().unwrap();
     let path = home.path().join("directory");
     std_fs::create_dir(&path).unwrap();
@@ -280,7 +280,7 @@ fn a_directory_stays_the_same_when_its_path_changes() {
 }
 
 #[test]
-fn a_name_is_not_a_path() {
+fn paths_are_refused_as_names() {
     let home = TempDir::new().unwrap();
     let directory = Directory::open(home.path()).unwrap();
     for name in ["", ".", "..", "a/b", "/"] {
