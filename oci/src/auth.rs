@@ -133,7 +133,7 @@ impl Secret {
     }
 }
 
-/// Proof of identity for a registry. `Debug` hides it.
+/// Credentials for a registry. `Debug` hides their secrets.
 ///
 /// ```
 /// use oci::{Credentials, RegistryOptions, Secret};
@@ -397,7 +397,7 @@ pub enum AuthError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -406,7 +406,7 @@ pub enum AuthError {
     Write {
         /// The file.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -416,7 +416,7 @@ pub enum AuthError {
     Refused {
         /// The file, or its lock.
         path: PathBuf,
-        /// Why, with owner and mode.
+        /// Reason, with owner and mode.
         #[source]
         source: io::Error,
     },

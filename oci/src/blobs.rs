@@ -23,7 +23,7 @@
 //!    [`StoreError::Held`].
 //! 6. The modification time of a blob is the time of its last use. Eviction removes the least
 //!    recently used blobs first.
-//! 7. Nothing is fsynced. Every reader verifies the digest of what it reads, and a build that finds
+//! 7. Nothing is fsynced. A reader verifies the digest of a stored blob, and a build that finds
 //!    a damaged blob, after a crash of the machine for example, removes it and starts again.
 //! 8. All files are opened relative to the directory `blobs`, which is opened once, and through no
 //!    symlink. So a reader of a growing blob reads the very file whose hash the download computes.

@@ -33,8 +33,8 @@ fn at_another_host(reply: fn() -> Reply) -> (ImageError, Server) {
     let error = pull(&State::new(), &server.reference("")).unwrap_err();
     let said = format!("{} {error:?}", chain(&error));
     assert!(!said.contains("f00d"), "a signature is shown: {said}");
-    let leaves = format!("{} leaves this to {}: ", server.address, store.address);
-    assert!(chain(&error).contains(&leaves), "{}", chain(&error));
+    let refers = format!("{} refers to {}: ", server.address, store.address);
+    assert!(chain(&error).contains(&refers), "{}", chain(&error));
     (error, store)
 }
 
@@ -332,6 +332,6 @@ fn who_speaks_tls_to_plain_http_is_told_how_to_speak() {
     state.registry.accept_any_certificate = true;
     let error = pull(&state, &reference).unwrap_err();
     let hint = error.hint().unwrap().to_string();
-    assert!(hint.contains("anyone between can read"), "{hint}");
+    assert!(hint.contains("anyone on the network path can read"), "{hint}");
     assert!(matches!(registry_error(error), RegistryError::SpeaksPlainHttp { .. }));
 }

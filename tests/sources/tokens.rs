@@ -44,7 +44,7 @@ fn basic_credentials_are_sent_when_asked_for() {
     let error = pull(&in_memory, &server.reference("")).unwrap_err();
     let shown = format!("{} {error:?} {:?}", chain(&error), in_memory.registry);
     assert!(
-        shown.contains("to whom the given credentials are for") && !shown.contains("old-beef"),
+        shown.contains("with the given credentials") && !shown.contains("old-beef"),
         "{shown}"
     );
     assert!(!error.hint().unwrap().to_string().contains("log in"), "{shown}");

@@ -187,7 +187,7 @@ impl AuthFile {
     }
 
     /// Sets how a change waits for another process: it stops when `cancel` is cancelled, and calls
-    /// `notify` with the lock's path after one second. In any case, it gives up after one minute.
+    /// `notify` with the lock's path after one second. It always gives up after one minute.
     #[must_use]
     pub fn with_lock_wait(mut self, cancel: &Cancel, notify: fn(&Path)) -> Self {
         self.wait.cancel = cancel.clone();

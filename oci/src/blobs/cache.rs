@@ -163,7 +163,8 @@ impl Cache {
         Ok(report)
     }
 
-    /// Removes what is not a file where blobs and locks are. Returns the blobs, and what that was.
+    /// Removes entries that have the name of a blob or a lock and are not regular files. Returns
+    /// the blobs, and a report with the removed entries.
     fn remove_others(&self) -> Result<(Vec<CacheEntry>, CacheReport), StoreError> {
         let Listing {
             blobs,
@@ -185,7 +186,7 @@ impl Cache {
 
     fn list(&self) -> Result<Listing, StoreError> {
         let mut listing = Listing::default();
-        // Without this directory, there is nothing to list.
+        // A missing directory has no blobs; one that cannot be opened is an error.
         self.store.find_blobs_directory()?;
         for algorithm in ALGORITHMS {
             if let Err(problem) = self.list_algorithm(algorithm, &mut listing) {

@@ -17,7 +17,7 @@ pub enum StoreError {
     Read {
         /// The blob.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -26,7 +26,7 @@ pub enum StoreError {
     Write {
         /// The blob.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -35,7 +35,7 @@ pub enum StoreError {
     Lock {
         /// The file that is locked.
         path: PathBuf,
-        /// Why not.
+        /// Cause of the failure.
         #[source]
         source: io::Error,
     },
@@ -45,7 +45,7 @@ pub enum StoreError {
     Refused {
         /// The file or directory.
         path: PathBuf,
-        /// Why, with owner and mode.
+        /// Reason, with owner and mode.
         #[source]
         source: io::Error,
     },

@@ -9,8 +9,8 @@ use super::{BlobStore, StoreError, Subdirectory, is_unusable, none_if_missing, r
 use crate::digest::Digest;
 use crate::host::{Access, Directory, EntryKind};
 
-/// Attempts to create a file, each after a sweep has removed the one before between its creation
-/// and its lock.
+/// Attempts to create and lock a file. An attempt fails if a sweep locks the new file first, to
+/// remove it.
 const CREATE_ATTEMPTS: usize = 10;
 
 /// A blob being written, in a file of its own that this process has locked. Dropped before

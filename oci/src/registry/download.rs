@@ -1,4 +1,17 @@
-//! A blob on its way from a registry into the store, read while it grows.
+//! Downloads of blobs into the store, which are read while they grow.
+//!
+//! A [`DownloadTask`] runs on a worker thread and appends to the blob's `.partial` file. Readers
+//! share the [`Download`] with it. A [`TailReader`] reads the same file, and waits when it reaches
+//! the end of what was downloaded. Readers never slow a download down, so a slow disk image stalls
+//! no download, and memory stays constant.
+//!
+//! The task hashes the bytes that it writes. The store only ever names a blob whose digest is
+//! right, so a reader of a growing blob does not hash it again: it asks the download for the
+//! verdict ([`Download::wait_finished`]). A blob that another process downloaded was not hashed
+//! here, so its reader verifies it.
+//!
+//! After a failure, the next attempt requests the missing bytes only. Attempts that bring enough
+//! bytes do not count as failures.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -18,48 +31,50 @@ use crate::progress::{LayerReporter, Reporter, WaitReason, Waiting};
 use crate::{BlobRef, ImageError};
 use layer::cancel::{Cancel, Cancelled};
 
-/// How often it is looked whether somebody else has downloaded a blob.
+/// Interval at which a locked blob is checked again.
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
-/// Number of looks, within [`Timeouts::held`], at the progress of the process with the lock.
+/// Number of checks, within [`Timeouts::lock_idle`], of the progress of the process with the lock.
 const CHECKS: u32 = 20;
 
-/// An attempt that brought this part of a blob does not count, so that what comes in pieces comes, but not for ever.
+/// An attempt that brought more than one part in `PROGRESS_SHARE` of a blob resets the count of
+/// attempts. So a blob can arrive in pieces, but not in endlessly small ones.
 const PROGRESS_SHARE: u64 = 64;
 
-/// What is known of a download, by who downloads and by who reads.
+/// State of a download, shared by its task and its readers.
 #[derive(Debug)]
 pub(crate) struct Download {
     blob: BlobRef,
     phase: Mutex<Phase>,
     changed: Condvar,
-    /// Whether nobody wants it any more.
+    /// Set once the blob is no longer wanted.
     is_cancelled: AtomicBool,
     progress: Option<LayerReporter>,
 }
 
+/// Progress of a download.
 #[derive(Debug)]
 enum Phase {
-    /// For its turn, for an answer, or for another process that downloads the same.
+    /// Waits for a worker, for the response, or for another process that downloads the same blob.
     Waiting,
-    /// So many bytes are there.
+    /// The file has the given number of bytes.
     Downloading(u64),
-    /// The store has it; whether it is from here, and was hashed on its way.
+    /// The store has the blob. `hashed_here` is set if this process downloaded and hashed it.
     Done { hashed_here: bool },
-    /// Until somebody asked why.
+    /// The download failed. The first reader takes the error.
     Failed(Option<ImageError>),
 }
 
-/// What reading a download begins with.
+/// A download opened for reading.
 pub(crate) enum Opened {
-    /// What there is, which grows, unless it is all.
+    /// A reader of the file, which may still grow. The download verifies the digest.
     Growing(TailReader),
-    /// The store has it, and nobody here has hashed it.
+    /// The store has the blob, and this process has not verified its digest.
     Stored,
 }
 
 impl Download {
-    /// A download that waits for its turn, and the duty to see to it.
+    /// Returns a download that waits for a worker, and the task that performs it.
     pub(super) fn with_task(blob: BlobRef, progress: Option<LayerReporter>) -> (Arc<Self>, DownloadTask) {
         let download = Arc::new(Self {
             blob,
@@ -71,19 +86,19 @@ impl Download {
         (Arc::clone(&download), DownloadTask(download))
     }
 
-    /// Whether the store has it.
+    /// Returns whether the store has the blob.
     pub(crate) fn is_done(&self) -> bool {
         matches!(*self.lock(), Phase::Done { .. })
     }
 
-    /// Makes whoever waits for it give up.
+    /// Ends the waits of all readers with an error.
     pub(crate) fn cancel(&self) {
         let _phase = self.lock();
         self.is_cancelled.store(true, Ordering::Relaxed);
         self.changed.notify_all();
     }
 
-    /// Waits until there is something to read.
+    /// Waits for the first bytes, and opens the blob for reading.
     pub(crate) fn open(self: &Arc<Self>, store: &BlobStore) -> Result<Opened, ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Downloading(0)));
         if self.is_cancelled.load(Ordering::Relaxed) {
@@ -91,9 +106,9 @@ impl Download {
         }
         let BlobRef { digest, size } = &self.blob;
         let file = match &mut *phase {
-            // It keeps this name as long as the phase is locked.
+            // The file keeps its name while the phase is locked.
             Phase::Waiting | Phase::Downloading(_) => Some(store.open_partial(digest)?),
-            // Another process may have evicted it, and even have downloaded it again.
+            // Another process may have evicted the blob, and even have downloaded it again.
             Phase::Done { hashed_here: true } => store.find_sized(digest, *size)?,
             Phase::Done { hashed_here: false } => None,
             Phase::Failed(error) => return Err(error.take().unwrap_or_else(|| Cancelled.into())),
@@ -107,7 +122,7 @@ impl Download {
         }))
     }
 
-    /// Waits for the end.
+    /// Waits until the download has succeeded or failed.
     pub(crate) fn wait_finished(&self) -> Result<(), ImageError> {
         let mut phase = self.wait_while(|phase| matches!(phase, Phase::Waiting | Phase::Downloading(_)));
         match &mut *phase {
@@ -116,7 +131,8 @@ impl Download {
         }
     }
 
-    /// Waits for bytes beyond a position, and says how many there are; none if there is no limit any more.
+    /// Waits for bytes after a position. Returns their number, or `None` once the blob is complete,
+    /// and can be read to its end.
     fn wait_beyond(&self, position: u64) -> io::Result<Option<u64>> {
         let phase = self.wait_while(|phase| match phase {
             Phase::Waiting => true,
@@ -131,6 +147,7 @@ impl Download {
         }
     }
 
+    /// Waits while a condition holds, or until the download is cancelled.
     fn wait_while(&self, waiting: impl Fn(&Phase) -> bool) -> MutexGuard<'_, Phase> {
         self.changed
             .wait_while(self.lock(), |phase| {
@@ -143,6 +160,7 @@ impl Download {
         self.phase.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Sets the phase, wakes the readers, and reports the progress.
     fn set(&self, phase: Phase) {
         if let (Some(progress), Phase::Downloading(len)) = (&self.progress, &phase) {
             progress.downloaded(*len);
@@ -152,7 +170,7 @@ impl Download {
     }
 }
 
-/// A blob that is read while it is downloaded.
+/// Reader of a blob that is being downloaded.
 #[derive(Debug)]
 pub(crate) struct TailReader {
     file: File,
@@ -170,11 +188,12 @@ impl Read for TailReader {
     }
 }
 
-/// The duty to bring a download to an end. Dropped before, it fails: nobody waits for what nobody does.
+/// Task that performs a download. Dropped before its end, it fails the download, so that no reader
+/// waits for ever.
 pub(super) struct DownloadTask(Arc<Download>);
 
 impl DownloadTask {
-    /// Downloads the blob, unless somebody else does it first.
+    /// Downloads the blob, unless another process does so first.
     pub(super) async fn run(self, http: &Http, store: &BlobStore, cancel: &Cancel) {
         let result = tokio::select! {
             result = self.download(http, store, cancel) => result.map_err(Cancelled::surface),
@@ -189,7 +208,7 @@ impl DownloadTask {
         let BlobRef { digest, size } = &self.0.blob;
         let mut wait = None;
         let begin = loop {
-            // It hashes what there is, and blocks the worker alone that it runs on.
+            // This hashes the bytes of an earlier download, and blocks only its own worker thread.
             match store.start_write(digest, *size, cancel)? {
                 WriteTicket::Locked => {
                     if wait.is_none() {
@@ -224,7 +243,7 @@ impl DownloadTask {
         Ok(())
     }
 
-    /// Asks for what is missing, again as long as that helps.
+    /// Downloads the missing bytes, and tries again after transient errors.
     async fn download_missing(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let size = self.0.blob.size;
         let mut retries = Retries::new(http.backoff());
@@ -245,7 +264,7 @@ impl DownloadTask {
         Ok(())
     }
 
-    /// Asks for what is missing, and takes it as it comes.
+    /// Requests the missing bytes once, and writes them as they arrive.
     async fn download_rest(&self, http: &Http, partial: &mut PartialBlob) -> Result<(), ImageError> {
         let BlobRef { digest, size } = &self.0.blob;
         if partial.len() > 0 {
@@ -258,7 +277,7 @@ impl DownloadTask {
             return Err(answer.or_web_page(error).await);
         }
         partial.resume();
-        // A server that does not know ranges sends again what is here.
+        // A server without support for ranges sends the known bytes again, which are skipped.
         let mut known = partial.len() - answer.start();
         let server = answer.server().clone();
         let take = |bytes: &[u8]| {
@@ -279,14 +298,14 @@ impl DownloadTask {
     }
 }
 
-/// The wait for somebody else who writes a blob, or one that shares its lock.
+/// Wait for another process that writes the blob, or one that shares its lock.
 struct LockWait {
     started: Instant,
-    /// Blobs as they were when somebody was last seen to get on, and when that was.
+    /// State of the downloads under the lock at the last progress.
     activity: Option<LockActivity>,
     last_progress: Instant,
     last_check: Instant,
-    /// Set once the user knows of the wait.
+    /// Set once the wait was reported.
     shown: Option<Waiting>,
 }
 
@@ -302,7 +321,8 @@ impl LockWait {
         }
     }
 
-    /// Tells the user once the wait is long, and gives up once nobody gets on.
+    /// Reports the wait once it is long. Fails with [`StoreError::Held`] once the holder of the
+    /// lock has made no progress for [`Timeouts::lock_idle`].
     fn check(
         &mut self,
         store: &BlobStore,
@@ -362,7 +382,8 @@ mod tests {
 
     const BLOB: &[u8] = b"0123456789";
 
-    /// How a download ends of which a byte comes every 30 ms, where each 64 KiB may take so long.
+    /// Returns the outcome of a download with a byte every 30 ms, where each 64 KiB may take the
+    /// time `slow`.
     fn download_slowly(slow: Duration) -> Result<(), ImageError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -372,7 +393,7 @@ mod tests {
                 assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
                 let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", BLOB.len());
                 for part in std::iter::once(head.as_bytes()).chain(BLOB.chunks(1)) {
-                    // Who no longer listens has given up, as it should.
+                    // A client that gave up, as it should, has closed the connection.
                     let _ = stream.write_all(part);
                     thread::sleep(Duration::from_millis(30));
                 }
@@ -410,8 +431,8 @@ mod tests {
         let (download, task) = Download::with_task(blob, None);
         let cancel = Cancel::new();
         let runtime = Runtime::new(0).unwrap();
-        let perform = async || task.run(&http, store, &cancel).await;
-        runtime.block_on(perform).unwrap();
+        let run = async || task.run(&http, store, &cancel).await;
+        runtime.block_on(run).unwrap();
         download.wait_finished()
     }
 
@@ -422,12 +443,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_waited_for_as_long_as_something_of_its_blobs_grows() {
+    fn wait_for_a_lock_goes_on_while_one_of_its_blobs_grows() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
         let begin = || store.start_write(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
         let WriteTicket::Granted(mut partial) = begin() else {
-            panic!("it is nobody's")
+            panic!("the blob cannot be written")
         };
         assert!(matches!(begin(), WriteTicket::Locked));
         let timeouts = Timeouts::default();
@@ -439,7 +460,7 @@ mod tests {
         };
         for byte in BLOB.chunks(1) {
             partial.write(byte).unwrap();
-            // A machine that was just started has no such time behind it.
+            // The clock of a machine that just started cannot go back ten minutes.
             let Some(result) = after_ten_minutes() else { return };
             result.unwrap();
         }
@@ -451,7 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_of_which_nothing_comes_ends_the_download() {
+    fn lock_without_progress_fails_the_download() {
         let (_state, store) = store();
         let digest = Digest::of(Algorithm::Sha256, BLOB);
         let holder = store.start_write(&digest, BLOB.len() as u64, &Cancel::new()).unwrap();
@@ -468,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_blob_that_drips_is_given_up() {
+    fn slow_blob_times_out() {
         let error = download_slowly(Duration::from_millis(100)).unwrap_err();
         assert!(
             matches!(error, ImageError::Registry(RegistryError::TimedOut { .. })),

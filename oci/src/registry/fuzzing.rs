@@ -1,12 +1,12 @@
-//! Ways into what reads the answers of registries, for the targets in `fuzz/`.
+//! Access to the parsers of registry responses, for the targets in `fuzz/`.
 
 use reqwest::header::{HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 
 use super::challenge::{BearerChallenge, Challenge};
 use super::problem::message;
 
-/// Returns the challenge in a `WWW-Authenticate`, as the specification writes it; `None` if there
-/// is none that can be answered.
+/// Parses a `WWW-Authenticate`, and returns its challenge in the spelling of the specification;
+/// `None` without a supported challenge.
 #[must_use]
 pub fn challenge(header: &[u8]) -> Option<String> {
     let header = HeaderValue::from_bytes(header).ok()?;
@@ -24,7 +24,7 @@ pub fn challenge(header: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// Returns what the body of a refusal says for people.
+/// Returns the message in the body of an error response.
 #[must_use]
 pub fn refusal(body: &[u8]) -> String {
     message(body, true)

@@ -1,4 +1,4 @@
-//! One request to a registry, and what its answer means.
+//! Requests to a registry for documents and blobs, and the meaning of their responses.
 
 mod authorization;
 
@@ -29,18 +29,18 @@ use crate::manifest::MAX_DOCUMENT_LEN;
 use crate::progress::Reporter;
 use crate::reference::{host_of, is_loopback};
 
-/// A client for one repository.
+/// HTTP client for one repository, or for a registry without a repository.
 pub(super) struct Http {
     client: Client,
     server: Server,
     authorizer: Authorizer,
-    /// The challenge at `/v2/`, once somebody had to ask there, if there is one to answer.
+    /// Supported challenge of `/v2/`, or `None` without one. Set by the first request to `/v2/`.
     root_challenge: OnceCell<Option<Challenge>>,
     timeouts: Timeouts,
     reporter: Reporter,
 }
 
-/// The body of an answer, with what its headers say of it.
+/// Body of a response for a document, and its media type.
 pub(super) struct Document {
     pub(super) body: Vec<u8>,
     /// The `Content-Type` without parameters; may be empty.
@@ -48,7 +48,7 @@ pub(super) struct Document {
 }
 
 impl Http {
-    /// A client for a repository, or with an empty name for the registry as such.
+    /// Makes a client for a repository, or with an empty name for the registry itself.
     pub(super) fn new(
         registry: &str,
         repository: &str,
@@ -113,8 +113,8 @@ impl Http {
         })
     }
 
-    /// Asks the registry for nothing but whether it would give something (distribution-spec,
-    /// "Determining Support").
+    /// Requests `/v2/`, to find out whether the registry accepts the credentials
+    /// (distribution-spec, "Determining Support").
     pub(super) async fn ping(&self) -> Result<(), RegistryError> {
         let current_host = self.registry_host();
         let exchange = async {
@@ -125,17 +125,17 @@ impl Http {
         self.with_timeout(&current_host, exchange).await
     }
 
-    /// Returns whether credentials were refused by the server that they were sent to.
+    /// Returns whether the server to which the credentials were sent has refused them.
     pub(super) fn is_refused(&self) -> bool {
         self.authorizer.is_refused()
     }
 
-    /// Whether the registry has asked for credentials, and got what it wanted.
+    /// Returns whether the registry sent a challenge, and accepted the answer to it.
     pub(super) fn was_challenged(&self) -> bool {
         self.authorizer.current().is_some()
     }
 
-    /// Gets a document, whole.
+    /// Fetches a whole document.
     pub(super) async fn fetch_document(&self, path: &str, accept: &[&str]) -> Result<Document, RegistryError> {
         let current_host = self.registry_host();
         let get = async {
@@ -153,9 +153,11 @@ impl Http {
         self.with_timeout(&current_host, get).await
     }
 
-    /// Gets a blob of `size` bytes from byte `from` on, or from the beginning if the server refuses
-    /// to begin there. Some refuse with a status that says something else, and would refuse for
-    /// ever.
+    /// Requests a blob of `size` bytes from byte `from` on.
+    ///
+    /// If the server refuses the range, requests the blob from its start. Some servers refuse a
+    /// range with a status of another meaning, and would refuse every retry; so this follows every
+    /// status in [`RegistryError::is_refusal`].
     pub(super) async fn fetch_blob(&self, digest: &Digest, from: u64, size: u64) -> Result<BlobAnswer, RegistryError> {
         let path = format!("blobs/{digest}");
         let current_host = self.registry_host();
@@ -185,7 +187,7 @@ impl Http {
         Ok(answer(self.with_timeout(&current_host, exchange).await?, 0))
     }
 
-    /// Hands a blob's bytes over as they come. A body that comes too slowly is given up.
+    /// Passes the bytes of a blob to `take` as they arrive. Fails if the body is too slow.
     pub(super) async fn stream(
         &self,
         answer: BlobAnswer,
@@ -207,7 +209,7 @@ impl Http {
         .await
     }
 
-    /// How long to wait after the first failure that may pass.
+    /// Returns the limits on waiting.
     pub(super) fn timeouts(&self) -> &Timeouts {
         &self.timeouts
     }
@@ -216,11 +218,13 @@ impl Http {
         &self.reporter
     }
 
+    /// Returns the wait after the first transient error.
     pub(super) fn backoff(&self) -> Duration {
         self.timeouts.backoff
     }
 
-    /// Makes a request until it succeeds, or fails in a way that will not pass.
+    /// Repeats a request until it succeeds, fails with a permanent error, or has used up its
+    /// attempts.
     pub(super) async fn retry<T>(&self, request: impl AsyncFn() -> Result<T, ImageError>) -> Result<T, ImageError> {
         let mut retries = Retries::new(self.timeouts.backoff);
         loop {
@@ -231,12 +235,12 @@ impl Http {
         }
     }
 
-    /// The registry, until somebody else is asked.
+    /// Returns a new [`CurrentHost`], which names the registry until another server is asked.
     fn registry_host(&self) -> CurrentHost {
         CurrentHost::new(self.server.base.clone())
     }
 
-    /// Bounds the time for a whole exchange, which a server could draw out byte by byte, and shows
+    /// Limits the time of a whole exchange, which a server could draw out byte by byte, and reports
     /// a long wait.
     async fn with_timeout<T>(
         &self,
@@ -249,7 +253,7 @@ impl Http {
         result.unwrap_or_else(|_| Err(self.server.at(&current_host.url()).timed_out()))
     }
 
-    /// Asks, answers the challenge if there is one, and asks again.
+    /// Sends a request, answers the registry's challenge, and turns a refusal into an error.
     async fn exchange(
         &self,
         path: &str,
@@ -265,16 +269,15 @@ impl Http {
         match response.status() {
             StatusCode::OK => Ok(response),
             StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE if from.is_some() => Ok(response),
-            // Where all that is asked of the registry is sent on, it is another host that knows
-            // what there is.
+            // A registry that redirects its manifests leaves them to another host, whose 404 counts
+            // as the registry's.
             StatusCode::NOT_FOUND
                 if has_repository && (server.referrer.is_none() || path.starts_with("manifests/")) =>
             {
                 let problem = server.read_problem(response).await;
                 Err(server.not_found(&self.server.repository, path, problem))
             }
-            // What another host says otherwise is no word about what the registry has, and whom it
-            // gives it.
+            // Any other refusal of another host tells nothing about the image or the credentials.
             _ if server.referrer.is_some() => Err(server.status_error(response).await),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let problem = server.read_problem(response).await;
@@ -284,18 +287,19 @@ impl Http {
         }
     }
 
-    /// Returns whether the registry itself answered.
+    /// Returns whether a response is from the registry itself, and not from a host that it
+    /// redirected to.
     fn is_from_registry(&self, response: &Response) -> bool {
         response.url().origin() == self.server.base.origin()
     }
 
-    /// Returns whether this is about a repository, and not about the registry as such.
+    /// Returns whether the client is for a repository, and not for a registry without one.
     fn has_repository(&self) -> bool {
         !self.server.repository.is_empty()
     }
 
-    /// Asks, and follows redirects: without the authorization once they have led elsewhere, and
-    /// never from TLS to plain HTTP.
+    /// Sends a request and follows its redirects. Drops the authorization at the first redirect to
+    /// another origin. See [`redirect`] for the redirects that are followed.
     async fn send_following_redirects(
         &self,
         url: &Url,
@@ -324,6 +328,7 @@ impl Http {
             .redirect_error(RedirectError::TooMany { max: MAX_REDIRECTS }))
     }
 
+    /// Sends one request, without following redirects.
     async fn send(
         &self,
         url: Url,
@@ -345,8 +350,7 @@ impl Http {
     }
 }
 
-/// Returns whether an answer is a part of a blob that begins where it was asked to (RFC 9110,
-/// 14.4).
+/// Returns whether a response is a part of a blob that starts at byte `from` (RFC 9110, 14.4).
 fn is_part_from(response: &Response, from: u64) -> bool {
     let range = response
         .headers()

@@ -1,21 +1,21 @@
-//! The words of a server that refuses, whatever form they have.
+//! Messages in error responses, in every form that servers send.
 
 use reqwest::Response;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::{Map, Value};
 
-/// Limit on what is read of an error page in bytes.
+/// Limit on the bytes of an error page that are read.
 const MAX_PAGE_LEN: usize = 64 << 10;
 
-/// Objects and lists that are looked into, one in another.
+/// Limit on the depth of nested JSON objects and arrays that are searched.
 const MAX_DEPTH: usize = 4;
 
-/// Keys of objects and lists that hold the words, beside the `errors` of distribution-spec ("Error
-/// codes").
+/// Keys of JSON objects and arrays that contain the message, besides `errors` of distribution-spec
+/// ("Error codes").
 const CONTAINER_KEYS: [&str; 4] = ["error", "detail", "details", "message"];
 
-/// Keys of the words themselves, the most telling ones first: those of distribution-spec, of OAuth
-/// 2 (RFC 6749, 5.2), of problem details (RFC 9457), and some that registries made up.
+/// Keys of the message itself, the most helpful ones first: those of distribution-spec, OAuth 2
+/// (RFC 6749, 5.2) and problem details (RFC 9457), and some that only registries use.
 const MESSAGE_KEYS: [&str; 8] = [
     "message",
     "error_description",
@@ -27,15 +27,15 @@ const MESSAGE_KEYS: [&str; 8] = [
     "error",
 ];
 
-/// The body of an answer that refuses.
+/// Body of an error response.
 pub(super) struct ErrorPage {
-    /// Beginning of it.
+    /// Beginning of the body.
     pub(super) body: Vec<u8>,
     is_plain_text: bool,
 }
 
 impl ErrorPage {
-    /// Reads as much of a body as matters; what cannot be read is missing.
+    /// Reads the beginning of a body. After an error, the page has only the bytes that arrived.
     pub(super) async fn read(mut response: Response) -> Self {
         let media_type = response.headers().get(CONTENT_TYPE);
         let media_type = media_type.and_then(|value| value.to_str().ok()).unwrap_or_default();
@@ -50,19 +50,19 @@ impl ErrorPage {
         Self { body, is_plain_text }
     }
 
-    /// Returns what the page says for people: a message in JSON, the title of a web page, or the
-    /// first line of a text. Empty if it says nothing.
+    /// Returns the message of the page: one in JSON, the title of a web page, or the first line of
+    /// a text. Empty without a message.
     pub(super) fn message(&self) -> String {
         message(&self.body, self.is_plain_text)
     }
 
-    /// Returns whether the page holds a text.
+    /// Returns whether the page contains a text.
     pub(super) fn contains(&self, text: &str) -> bool {
         String::from_utf8_lossy(&self.body).contains(text)
     }
 }
 
-/// Returns what the body of a refusal says for people.
+/// Returns the message in the body of an error response.
 pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -77,7 +77,7 @@ pub(super) fn message(body: &[u8], is_plain_text: bool) -> String {
     }
 }
 
-/// Returns the first words in a JSON value.
+/// Returns the first message in a JSON value.
 fn find_message(value: &Value, depth: usize) -> Option<&str> {
     match value {
         Value::String(text) => Some(text.trim()).filter(|text| !text.is_empty()),
@@ -115,7 +115,7 @@ pub(super) fn web_page(body: &[u8]) -> Option<String> {
     let beginning = &body[..body.len().min(MAX_PAGE_LEN)];
     let text = String::from_utf8_lossy(beginning);
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    // Letters of ASCII alone, so that positions are those of the text.
+    // Changes only ASCII letters, so that positions are the same as in `text`.
     let lower = text.to_ascii_lowercase();
     if !lower.starts_with('<') || !(lower.contains("<html") || lower.starts_with("<!doctype html")) {
         return None;
@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_in_every_form_of_json() {
+    fn messages_in_every_form_of_json() {
         for json in [
             r#"{"errors": [{"code": "DENIED", "message": "no access"}]}"#,
             r#"{"errors": [{"code": "DENIED", "message": "", "detail": "no access"}]}"#,

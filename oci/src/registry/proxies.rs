@@ -1,8 +1,11 @@
-//! Proxies, as the variables of the environment name them.
+//! Proxies from the environment variables `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`.
 //!
-//! Reqwest reads these variables too, but passes over a value that it does not understand and goes
-//! without a proxy, and its `NO_PROXY` knows no ports. So they are read here, and reqwest asks here
-//! for each URL.
+//! Reqwest reads these variables too, but ignores a value that it cannot parse and connects without
+//! a proxy, and its `NO_PROXY` does not support ports. So this module parses them, and reqwest gets
+//! the proxy of each URL from [`Proxies::rule`].
+//!
+//! The texts of hyper-util's errors are compared here, since their types are private; tests show a
+//! text that changes.
 
 mod refusal;
 
@@ -31,42 +34,43 @@ use crate::reference::is_loopback;
 
 pub use refusal::ProxyRefusal;
 
-/// Time for the question why a proxy refuses to connect.
+/// Time limit on the second connection that finds out why a proxy failed.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The port of a SOCKS proxy whose URL has none.
 const SOCKS_PORT: u16 = 1080;
 
-/// Beginning of hyper-util's errors of a tunnel through an HTTP proxy. Their types are private.
+/// Start of hyper-util's errors of a tunnel through an HTTP proxy.
 const TUNNEL_PREFIX: &str = "tunnel error: ";
 
-/// Text of hyper-util for status 407, after [`TUNNEL_PREFIX`].
+/// Text of hyper-util after [`TUNNEL_PREFIX`] for status 407.
 const TUNNEL_CREDENTIALS: &str = "proxy authorization required";
 
-/// Beginning of hyper-util's errors of a SOCKS proxy. Their types are private, and they have no
-/// source.
+/// Start of hyper-util's errors of a SOCKS proxy. They have no source.
 const SOCKS_PREFIX: &str = "SOCKS error: ";
 
-/// Text of hyper-util after [`SOCKS_PREFIX`] where there is no connection to the proxy.
+/// Text of hyper-util after [`SOCKS_PREFIX`] if no connection to the proxy was made.
 const SOCKS_UNCONNECTED: &str = "failed to create underlying connection";
 
-/// Texts of hyper-util after [`SOCKS_PREFIX`] where the connection to the proxy breaks.
+/// Texts of hyper-util after [`SOCKS_PREFIX`] if the connection to the proxy breaks.
 const SOCKS_BROKEN: [&str; 2] = [
     "io error during SOCKS_PREFIX handshake",
     "failed parsing server response",
 ];
 
-/// Texts of hyper-util after [`SOCKS_PREFIX`] where a proxy wants other credentials, or none.
+/// Texts of hyper-util after [`SOCKS_PREFIX`] if the proxy refuses the credentials, or their
+/// absence.
 const SOCKS_CREDENTIALS: [&str; 3] = [
     "server does not support user/pass authentication",
     "server implements authentication incorrectly",
     "credentials not accepted",
 ];
 
-/// The way to each registry: through a proxy, or straight.
+/// Proxy settings, which decide for each URL whether it is requested through a proxy.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Proxies(Arc<ProxySettings>);
 
+/// Parsed variables.
 #[derive(Debug, Default)]
 struct ProxySettings {
     http: Option<Result<Proxy, InvalidVariable>>,
@@ -77,26 +81,26 @@ struct ProxySettings {
 /// A proxy.
 #[derive(Clone)]
 pub(super) struct Proxy {
-    /// The variable that names it.
+    /// Name of the variable with its URL.
     variable: String,
-    /// With user and password.
+    /// URL, with user and password.
     url: Url,
     /// Host and port.
     name: String,
 }
 
 impl fmt::Debug for Proxy {
-    /// Leaves out the password.
+    /// Shows host and port only, since the URL may have a password.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_tuple("Proxy").field(&self.name).finish()
     }
 }
 
-/// A variable that names no proxy.
+/// A variable whose value is not the URL of a supported proxy.
 #[derive(Debug, Clone)]
 struct InvalidVariable {
     name: String,
-    /// The scheme, if it is that which is not supported.
+    /// Scheme of the URL, if the scheme is not supported.
     scheme: Option<String>,
 }
 
@@ -104,42 +108,42 @@ struct InvalidVariable {
 #[derive(Debug, PartialEq, Eq)]
 struct Exemption {
     hosts: ExemptHosts,
-    /// The only port that it holds for.
+    /// The only exempt port; `None` exempts all ports.
     port: Option<u16>,
 }
 
+/// Hosts of an entry of `NO_PROXY`.
 #[derive(Debug, PartialEq, Eq)]
 enum ExemptHosts {
     All,
-    /// A domain and what is below, in lower case.
+    /// A domain and its subdomains, in lower case.
     Domain(String),
-    /// Addresses with the same first bits.
+    /// Addresses whose first `bits` bits equal those of `address`.
     Network {
         address: IpAddr,
         bits: u8,
     },
 }
 
-/// The part of a proxy in a failure.
+/// Fault of a proxy in a failed request.
 enum ProxyFault {
     Unreachable(io::Error),
     Refused(ProxyRefusal),
     Tls(rustls::Error),
-    /// It refuses to connect, with a status that hyper-util does not tell.
+    /// The proxy refused to connect, with a status that hyper-util does not report.
     UnknownStatus,
-    /// There is no connection to it, for a reason that hyper-util does not tell.
+    /// No connection to the proxy was made, for a reason that hyper-util does not report.
     NoConnection,
 }
 
 impl Proxies {
-    /// Reads the environment.
+    /// Reads the environment variables.
     pub(super) fn from_env() -> Self {
         Self::from_variables(|name| env::var_os(name))
     }
 
     fn from_variables(variable: impl Fn(&str) -> Option<OsString>) -> Self {
-        // As Go's net/http, which docker and skopeo use, has it: an empty variable is as good as
-        // none.
+        // An empty variable counts as unset, as in Go's net/http, which docker and skopeo use.
         let first = |names: &[&'static str]| {
             let mut values = names.iter().filter_map(|name| Some((*name, variable(name)?)));
             values.find(|(_, value)| !value.is_empty())
@@ -148,7 +152,8 @@ impl Proxies {
             let (name, value) = first(names).or_else(|| first(&["ALL_PROXY", "all_proxy"]))?;
             Some(Proxy::parse(name, &value))
         };
-        // A web server hands a header named `Proxy` to a CGI program in this variable.
+        // In a CGI program, HTTP_PROXY has the value of the client's header `Proxy`, so it is
+        // ignored.
         let http: &[_] = match variable("REQUEST_METHOD") {
             Some(_) => &["http_proxy"],
             None => &["HTTP_PROXY", "http_proxy"],
@@ -163,12 +168,13 @@ impl Proxies {
         }))
     }
 
-    /// Returns the proxy that leads to a URL, `None` for the straight way. Hosts on this machine
-    /// have no proxy.
+    /// Returns the proxy for a URL; `None` for a direct connection. Hosts on this machine have no
+    /// proxy.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::ProxyVariable`] if the variable for it names no proxy.
+    /// [`RegistryError::ProxyVariable`] if the variable for the URL does not name a supported
+    /// proxy.
     pub(super) fn for_url(&self, url: &Url) -> Result<Option<&Proxy>, RegistryError> {
         let setting = match url.scheme() {
             "http" => self.0.http.as_ref(),
@@ -191,18 +197,19 @@ impl Proxies {
         }
     }
 
-    /// Returns the rule for a client.
+    /// Returns the rule by which a client finds the proxy for each URL.
     pub(super) fn rule(&self) -> reqwest::Proxy {
         let proxies = self.clone();
         let nowhere = Url::parse("http://proxy.invalid").expect("this is a URL");
         reqwest::Proxy::custom(move |url| match proxies.for_url(url) {
             Ok(proxy) => proxy.map(|proxy| proxy.url.clone()),
-            // `Server::send` has refused such a URL already. In any case, nothing goes straight.
+            // `Server::send` has refused this URL already. This rule only makes sure that it is
+            // never requested without a proxy.
             Err(_) => Some(nowhere.clone()),
         })
     }
 
-    /// Returns the passwords that proxies get, and may repeat.
+    /// Returns the passwords of all proxies, which a proxy may repeat in its response.
     pub(super) fn secrets(&self) -> impl Iterator<Item = Secret> {
         let proxies = [&self.0.http, &self.0.https].into_iter().flatten().flatten();
         proxies.flat_map(Proxy::secrets)
@@ -224,7 +231,8 @@ impl Proxy {
         let mut url = url.map_err(|_| invalid(None))?;
         match url.scheme() {
             "http" | "https" | "socks4" | "socks4a" | "socks5h" => {}
-            // The proxy looks up the host, as it does for programs in Go: here it may be unknown.
+            // The proxy resolves the host, as with programs in Go: the name may be unknown on this
+            // machine.
             "socks5" => url.set_scheme("socks5h").map_err(|()| invalid(None))?,
             scheme => return Err(invalid(Some(scheme.to_owned()))),
         }
@@ -239,7 +247,7 @@ impl Proxy {
         })
     }
 
-    /// Returns host and port, without user and password.
+    /// Returns host and port of the proxy.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -252,7 +260,7 @@ impl Proxy {
         !self.url.username().is_empty() || self.url.password().is_some()
     }
 
-    /// Returns the password, as the variable has it and as it is sent.
+    /// Returns the password as it is in the variable, decoded, and as it is sent.
     fn secrets(&self) -> Vec<Secret> {
         let Some(password) = self.url.password() else {
             return Vec::new();
@@ -263,15 +271,14 @@ impl Proxy {
         [password.to_owned(), decoded, pair].map(Secret::new).into()
     }
 
-    /// Returns the error of an answer with status 407 to a request in plain HTTP, which is the
-    /// proxy's own.
+    /// Returns the error of a response with status 407 to a request in plain HTTP, which the proxy
+    /// itself sent; `None` for any other response.
     pub(super) fn refusal(&self, registry: &str, url: &Url, status: StatusCode) -> Option<RegistryError> {
         let is_its_own = status == StatusCode::PROXY_AUTHENTICATION_REQUIRED && url.scheme() == "http";
         (is_its_own && !self.is_socks()).then(|| self.refused(registry, self.credentials_refusal()))
     }
 
-    /// Returns the error of a request for this URL that did not get through this proxy; `None` if
-    /// it did, and the proxy has no part in the failure.
+    /// Returns the error of a failed request if the proxy is at fault; `None` if it is not.
     pub(super) async fn failure(&self, registry: &str, url: &Url, error: &reqwest::Error) -> Option<RegistryError> {
         Some(match self.fault(url, error)? {
             ProxyFault::Unreachable(source) => self.unreachable(registry, source),
@@ -292,7 +299,7 @@ impl Proxy {
         })
     }
 
-    /// Returns the part of this proxy in the failure of a request.
+    /// Returns the fault of this proxy in a failed request; `None` if it is not at fault.
     fn fault(&self, url: &Url, error: &reqwest::Error) -> Option<ProxyFault> {
         if !error.is_connect() {
             return None;
@@ -305,7 +312,8 @@ impl Proxy {
         let (tunnel, socks) = (after(TUNNEL_PREFIX), after(SOCKS_PREFIX));
         let tls = causes.iter().find_map(|cause| cause.downcast_ref::<rustls::Error>());
         if let Some(error) = tls {
-            // Behind the proxy, it is the registry that speaks TLS.
+            // The handshake is the proxy's only until the tunnel exists; later it is the
+            // registry's.
             let is_its_own = self.url.scheme() == "https" && (tunnel.is_some() || url.scheme() == "http");
             return is_its_own.then(|| ProxyFault::Tls(error.clone()));
         }
@@ -320,7 +328,7 @@ impl Proxy {
         if error.is_timeout() {
             return Some(ProxyFault::Unreachable(io::ErrorKind::TimedOut.into()));
         }
-        // The proxy was not asked yet where the name of the registry has no address.
+        // Without an address for the registry's name, the proxy was not contacted.
         if self.is_socks() {
             return None;
         }
@@ -333,13 +341,13 @@ impl Proxy {
         })
     }
 
-    /// Asks an HTTP proxy once more to connect, since hyper-util does not tell the status of its
-    /// refusal.
+    /// Asks an HTTP proxy again to connect, and returns the error with its status, which hyper-util
+    /// does not report.
     async fn repeat_connect(&self, registry: &str, url: &Url) -> RegistryError {
         let (host, port) = (url.host_str().unwrap_or_default(), url.port_or_known_default());
         let target = format!("http://{host}:{}", port.unwrap_or_default());
         let answer = async {
-            // Only plain HTTP is spoken.
+            // This request uses plain HTTP, so certificates do not matter.
             let client = ClientBuilder::new()
                 .tls_backend_preconfigured(unverified_config())
                 .dns_resolver(SystemResolver)
@@ -360,8 +368,7 @@ impl Proxy {
         }
     }
 
-    /// Returns why there is no connection to a SOCKS proxy, which hyper-util does not tell, by
-    /// connecting once more.
+    /// Connects to a SOCKS proxy again, and returns the error, which hyper-util does not report.
     async fn connect_error(&self) -> Option<io::Error> {
         let host = self.url.host_str()?.trim_matches(['[', ']']);
         let connect = async {
@@ -379,6 +386,7 @@ impl Proxy {
         timeout(PROBE_TIMEOUT, connect).await.ok()?.err()
     }
 
+    /// Returns the refusal of a proxy that requires credentials, or other ones.
     fn credentials_refusal(&self) -> ProxyRefusal {
         if self.has_credentials() {
             ProxyRefusal::CredentialsRefused
@@ -407,8 +415,8 @@ impl Proxy {
 }
 
 impl Exemption {
-    /// Parses an entry of `NO_PROXY` as curl and Go have it: `*`, a domain with or without a dot
-    /// before it, an address, or a network; all but a network with a port, if they want.
+    /// Parses an entry of `NO_PROXY`, as curl and Go do: `*`, a domain with or without a leading
+    /// dot, an address, or a network. All but a network may have a port.
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.to_ascii_lowercase();
         let all_ports = |hosts| Some(Self { hosts, port: None });
@@ -426,7 +434,7 @@ impl Exemption {
         Some(Self { hosts, port })
     }
 
-    /// Returns whether a host of a URL, and its port, has no proxy.
+    /// Returns whether the entry exempts a host and port from proxies.
     fn covers(&self, host: &str, port: Option<u16>) -> bool {
         if self.port.is_some() && self.port != port {
             return false;

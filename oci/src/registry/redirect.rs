@@ -1,36 +1,40 @@
-//! Where an answer sends who asked (RFC 9110, 15.4).
+//! Redirects (RFC 9110, 15.4): which of them are followed.
+//!
+//! They are followed here and not by `reqwest`, for three reasons. The authorization is sent only
+//! within the registry's origin. TLS never leads to plain HTTP. And an error names the host that it
+//! comes from, which is often not the registry.
 
 use reqwest::header::{HeaderValue, LOCATION};
 use reqwest::{Response, StatusCode, Url};
 
-/// How many redirects are followed.
+/// Limit on the redirects that a request follows.
 pub(super) const MAX_REDIRECTS: usize = 10;
 
-/// Why a redirect is not followed.
+/// Reason why a redirect is not followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RedirectError {
-    /// One leads to another without end.
+    /// A request led to more redirects than the limit.
     #[error("more than {max} redirects")]
     TooMany {
-        /// How many there may be.
+        /// The limit.
         max: usize,
     },
-    /// From TLS to plain HTTP, or to what is neither.
+    /// The redirect leads from TLS to plain HTTP, or to a scheme other than HTTP.
     #[error("a redirect to {scheme}, which is not secure")]
     Insecure {
-        /// How to speak there.
+        /// The scheme of the target.
         scheme: String,
     },
-    /// To another server, which must not get the identity token that the request holds.
+    /// The redirect leads to another server, which must not get the identity token in the request.
     #[error("a redirect to another server, which must not get the identity token")]
     OtherOrigin,
-    /// It does not say where to.
+    /// The redirect has no `Location`, or one that is not a URL.
     #[error("a redirect without a usable Location")]
     NoLocation,
 }
 
-/// Where to ask in place of the server that has answered, if it says so.
+/// Returns the URL that a response redirects to; `None` if it is not a redirect.
 pub(super) fn location(response: &Response) -> Result<Option<Url>, RedirectError> {
     match response.status() {
         StatusCode::MOVED_PERMANENTLY
@@ -41,7 +45,7 @@ pub(super) fn location(response: &Response) -> Result<Option<Url>, RedirectError
         _ => return Ok(None),
     }
     let location = response.headers().get(LOCATION).map(HeaderValue::as_bytes);
-    // Some send what they should have escaped.
+    // Some servers send characters in UTF-8 that they should have escaped.
     let location = location.and_then(|location| str::from_utf8(location).ok());
     location
         .ok_or(RedirectError::NoLocation)
@@ -49,7 +53,7 @@ pub(super) fn location(response: &Response) -> Result<Option<Url>, RedirectError
         .map(Some)
 }
 
-/// What a `Location` means in an answer from `from`.
+/// Resolves a `Location` in a response from `from`. Removes a user and a password from it.
 fn resolve(from: &Url, location: &str) -> Result<Url, RedirectError> {
     let mut next = from.join(location).map_err(|_| RedirectError::NoLocation)?;
     match (from.scheme(), next.scheme()) {
@@ -60,7 +64,7 @@ fn resolve(from: &Url, location: &str) -> Result<Url, RedirectError> {
             });
         }
     }
-    // They would become credentials that nobody gave.
+    // They would be sent as credentials that the user never gave.
     if next.set_username("").is_err() || next.set_password(None).is_err() {
         return Err(RedirectError::NoLocation);
     }
@@ -72,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn redirects_lead_anywhere_but_to_where_less_is_secure() {
+    fn redirects_to_less_secure_schemes_are_refused() {
         let resolve = |from: &str, location: &str| resolve(&Url::parse(from).unwrap(), location).map(String::from);
         for (from, location, to) in [
             (

@@ -1,4 +1,4 @@
-//! Waits for servers: when to ask again, and what is shown of it.
+//! Waits for servers: the back-off before another attempt, and reports of long waits.
 
 use std::hash::{BuildHasher, RandomState};
 use std::pin::pin;
@@ -12,24 +12,25 @@ use super::events::with_causes;
 use super::server::CurrentHost;
 use crate::progress::{Reporter, WaitReason};
 
-/// How often a request is made that fails in a way that may pass.
+/// Attempts at a request that fails with transient errors.
 const ATTEMPTS: u32 = 5;
 
-/// The longest wait that a registry may ask for and get; a longer one is left to the caller.
+/// Longest `Retry-After` that is waited for. A longer one ends the attempts, and is left to the
+/// caller.
 const MAX_RETRY_AFTER: Duration = Duration::from_mins(1);
 
-/// A shorter wait before an attempt is not shown.
+/// Shortest wait before an attempt that is reported.
 const MIN_SHOWN: Duration = Duration::from_secs(1);
 
-/// Counts attempts.
+/// Count of attempts at a request, and the back-off before the next one.
 pub(super) struct Retries {
     left: u32,
     backoff: Duration,
 }
 
 impl Retries {
-    /// Begins to count. `backoff` is the wait after the first failure, give or take a half; each
-    /// later one is twice as long.
+    /// Starts the count. `backoff` is the wait after the first failure, plus or minus a random half
+    /// of it. It doubles after each failure.
     pub(super) fn new(backoff: Duration) -> Self {
         Self {
             left: ATTEMPTS - 1,
@@ -37,7 +38,7 @@ impl Retries {
         }
     }
 
-    /// How long to wait after this failure, if there should be another attempt.
+    /// Returns the wait before the next attempt; `None` if there is no other attempt.
     pub(super) fn wait_after(&mut self, error: &RegistryError) -> Option<Duration> {
         if !error.is_transient() {
             return None;
@@ -52,7 +53,8 @@ impl Retries {
         }
     }
 
-    /// Waits after this failure, and returns whether there should be another attempt.
+    /// Waits before the next attempt, and reports a long wait. Returns `false` at once if there is
+    /// no other attempt.
     pub(super) async fn pause(&mut self, error: &RegistryError, reporter: &Reporter) -> bool {
         let Some(wait) = self.wait_after(error) else {
             return false;
@@ -77,7 +79,7 @@ impl Retries {
     }
 }
 
-/// Waits for an answer, and shows that once nothing has come for this time.
+/// Waits for `answer`, and reports the wait once nothing has arrived for the time `after`.
 pub(super) async fn show_wait<T>(
     reporter: &Reporter,
     after: Duration,
@@ -92,7 +94,7 @@ pub(super) async fn show_wait<T>(
             return answer;
         }
         let since = current_host.last_activity();
-        // Another server may be asked by now, or this one have sent something.
+        // The report ends when another server is asked, or when bytes arrive.
         shown = shown.filter(|(known, _)| *known == since);
         if shown.is_none() && since.elapsed() >= after {
             let host = host();
@@ -101,7 +103,7 @@ pub(super) async fn show_wait<T>(
     }
 }
 
-/// From 0 to 1, another one each time, so that many clients do not come back at once. Nothing of an
+/// Returns a random number from 0 to 1, so that many clients do not retry at the same moment. No
 /// image depends on it.
 fn jitter() -> f64 {
     let bits = u16::try_from(RandomState::new().hash_one(()) >> 48).expect("16 of 64 bits remain");
@@ -126,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn waits_grow_and_end() {
+    fn backoff_doubles_until_the_attempts_end() {
         let mut retries = Retries::new(FIRST_BACKOFF);
         let waits: Vec<_> = std::iter::from_fn(|| retries.wait_after(&too_many_requests(None))).collect();
         assert_eq!(waits.len(), 4);
@@ -141,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_registry_says_how_long_to_wait_within_bounds() {
+    fn retry_after_is_respected_within_its_limit() {
         let wait = Retries::new(FIRST_BACKOFF)
             .wait_after(&too_many_requests(Some(60)))
             .unwrap();
@@ -156,13 +158,16 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_says_who_is_asked_when_and_in_which_attempt() {
+    fn pause_reports_host_time_and_attempt() {
         let reporter = Reporter::default();
         let progress = reporter.progress();
         let runtime = Runtime::new(0).unwrap();
         let watch = async |mut retries: Retries, error: RegistryError| {
             let mut pause = pin!(retries.pause(&error, &reporter));
-            assert!(timeout(Duration::ZERO, &mut pause).await.is_err(), "it waits");
+            assert!(
+                timeout(Duration::ZERO, &mut pause).await.is_err(),
+                "the pause has not ended"
+            );
             progress.waits()
         };
         let before = Instant::now();
@@ -186,7 +191,7 @@ mod tests {
             wait >= Duration::from_secs(30) && wait < Duration::from_secs(32),
             "{wait:?}"
         );
-        assert!(progress.waits().is_empty(), "it has ended");
+        assert!(progress.waits().is_empty(), "the pause has ended");
         let retries = Retries::new(FIRST_BACKOFF);
         let waits = runtime
             .block_on(async || watch(retries, too_many_requests(None)).await)
@@ -195,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_waited_for_visibly_once_that_takes_long() {
+    fn long_wait_for_an_answer_is_reported() {
         const AFTER: Duration = Duration::from_millis(20);
         let reporter = Reporter::default();
         let progress = reporter.progress();
@@ -218,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_will_not_pass_is_not_tried_again() {
+    fn permanent_error_is_not_retried() {
         let error = RegistryError::NoToken { realm: "x".to_owned() };
         assert_eq!(Retries::new(FIRST_BACKOFF).wait_after(&error), None);
     }

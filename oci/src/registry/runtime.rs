@@ -1,7 +1,8 @@
-//! The threads that requests run on.
+//! Threads for requests.
 //!
-//! Tokio's own thread pool panics where the system has no thread left (`ulimit -u`, `pids.max`). So
-//! each thread here is made with an error to see, and drives a runtime of its own.
+//! Tokio's own thread pool panics if the system refuses to start a thread (`ulimit -u`,
+//! `pids.max`). So each thread is started here, where that is an error, and drives a runtime of its
+//! own.
 
 use std::future::Future;
 use std::io;
@@ -15,30 +16,31 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::RegistryError;
 
-/// Threads for requests. They can be waited for and dropped inside of an asynchronous runtime too.
+/// Threads for requests: one for requests that the caller waits for, and workers for downloads.
+/// They can be used and dropped within an asynchronous runtime of the caller.
 pub(super) struct Runtime {
     requests: RuntimeThread,
     workers: Arc<Workers>,
 }
 
-/// A thread that drives a runtime until this is dropped.
+/// A thread that drives a runtime. Dropping it ends the thread.
 struct RuntimeThread {
     handle: Handle,
     _stop: oneshot::Sender<()>,
 }
 
-/// Threads that each do one task at a time, and may block.
+/// Worker threads. Each runs one task at a time, which may block it.
 struct Workers {
     max: usize,
     threads: Mutex<Vec<RuntimeThread>>,
     idle: Mutex<Vec<Handle>>,
-    /// Length of `idle`.
+    /// Permits equal to the length of `idle`.
     idle_count: Semaphore,
-    /// Set once the thread of other requests is among the workers.
+    /// Set once the thread of requests serves as the only worker.
     fallback: Mutex<bool>,
 }
 
-/// A worker that has a task.
+/// A worker with a task. Dropping it makes the worker idle.
 struct Worker {
     handle: Handle,
     workers: Arc<Workers>,
@@ -50,7 +52,7 @@ impl RuntimeThread {
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
         thread::Builder::new().name(name).spawn(move || {
-            // An error is that the sender was dropped.
+            // Ends with an error when the sender is dropped.
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
         })?;
@@ -59,11 +61,11 @@ impl RuntimeThread {
 }
 
 impl Workers {
-    /// Makes as many threads as there are tasks, where possible.
+    /// Starts a thread for each task, up to the limit and where possible.
     fn start_threads(&self, task_count: usize, requests: &Handle) {
         let mut threads = lock(&self.threads);
         while threads.len() < self.max.min(task_count) {
-            // With fewer threads it takes longer, and with none too.
+            // Tasks also run on fewer threads, or on none: then they share the thread of requests.
             let Ok(thread) = RuntimeThread::new(format!("download-{}", threads.len() + 1)) else {
                 break;
             };
@@ -77,13 +79,13 @@ impl Workers {
 
     /// Waits for an idle worker.
     async fn wait_idle(workers: &Arc<Self>) -> Worker {
-        // Never closed; each permit stands for a handle.
+        // The semaphore is never closed. Each permit stands for a handle in `idle`.
         if let Ok(permit) = workers.idle_count.acquire().await {
             permit.forget();
         }
         let handle = lock(&workers.idle).pop();
         Worker {
-            handle: handle.expect("there are as many as permits"),
+            handle: handle.expect("each permit stands for a handle"),
             workers: Arc::clone(workers),
         }
     }
@@ -101,7 +103,8 @@ impl Drop for Worker {
 }
 
 impl Drop for Runtime {
-    /// Ends the workers, whose tasks hold them, without waiting for what cannot be cancelled.
+    /// Ends the workers without waiting for their tasks. This is explicit, since tasks hold
+    /// references to the workers.
     fn drop(&mut self) {
         lock(&self.workers.threads).clear();
     }
@@ -112,12 +115,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Runtime {
-    /// Makes the thread for requests that are waited for. There are at most `max_workers` others,
-    /// which are made when they are needed.
+    /// Starts the thread for requests. Up to `max_workers` workers are started when tasks need
+    /// them.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Runtime`] if there can be no thread.
+    /// [`RegistryError::Runtime`] if the thread cannot be started.
     pub(super) fn new(max_workers: usize) -> Result<Self, RegistryError> {
         Ok(Self {
             requests: RuntimeThread::new("registry".to_owned()).map_err(RegistryError::Runtime)?,
@@ -131,8 +134,8 @@ impl Runtime {
         })
     }
 
-    /// Begins tasks in their order, each once a worker is idle. A task may block its worker.
-    /// Without a thread for workers, tasks share the one of the other requests.
+    /// Queues tasks, which start in this order, each when a worker is idle. A task may block its
+    /// worker. If no worker can be started, tasks share the thread of requests.
     pub(super) fn queue<F>(&self, tasks: Vec<F>)
     where
         F: Future<Output = ()> + Send + 'static,
@@ -151,12 +154,12 @@ impl Runtime {
         });
     }
 
-    /// Waits for a future, on a thread of its own where the caller's belongs to a runtime, which
-    /// allows no other one there.
+    /// Waits for a future. Waits on a new thread if the caller's thread belongs to a runtime, which
+    /// does not allow a second one on its thread.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::Runtime`] if there can be no such thread.
+    /// [`RegistryError::Runtime`] if the new thread cannot be started.
     pub(super) fn block_on<T: Send>(&self, run: impl AsyncFnOnce() -> T + Send) -> Result<T, RegistryError> {
         let handle = &self.requests.handle;
         if Handle::try_current().is_err() {
@@ -186,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_run_on_workers_and_one_that_blocks_stops_no_other() {
+    fn blocked_task_does_not_stop_other_tasks() {
         let runtime = Runtime::new(2).unwrap();
         let (reports, reported) = channel();
         let (release, released) = channel::<()>();
@@ -211,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn without_workers_tasks_run_on_the_thread_of_other_requests() {
+    fn without_workers_tasks_run_on_the_thread_of_requests() {
         let runtime = Runtime::new(0).unwrap();
         let (reports, reported) = channel();
         for number in 0..3 {
@@ -223,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_are_dropped_with_their_runtime() {
+    fn dropping_the_runtime_drops_its_tasks() {
         let runtime = Runtime::new(1).unwrap();
         let (reports, reported) = channel::<()>();
         let tasks = (0..2).map(|_| {

@@ -20,9 +20,9 @@ use certificate::{host_name, is_issuer, last_issuer, unsupported_key};
 pub use error::{CertificateOwner, TlsError};
 use error::{expired, not_valid_yet};
 
-/// Makes the TLS configuration of a client that trusts the system's authorities and `named`
-/// certificates. Without any of them, fails unless `is_plain`: a machine without certificates
-/// still speaks plain HTTP.
+/// Makes the TLS configuration of a client that trusts the system's authorities and the `named`
+/// certificates. Fails without any of them, unless `is_plain` is set: plain HTTP needs no
+/// certificates.
 pub(super) fn client_config(named: &[CertificateDer<'static>], is_plain: bool) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let verifier = match named {
@@ -62,7 +62,8 @@ pub(super) fn unverified_config() -> ClientConfig {
     config_with(Arc::new(ring::default_provider()), Arc::new(AnyServer))
 }
 
-/// Makes a configuration on ring's cryptography, whichever the process has installed.
+/// Makes a configuration with the given cryptography, and not with that which the process may have
+/// installed.
 fn config_with(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifier>) -> ClientConfig {
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -74,7 +75,7 @@ fn config_with(provider: Arc<CryptoProvider>, verifier: Arc<dyn ServerCertVerifi
     config
 }
 
-/// Trusts every server, whatever its certificate and its signature.
+/// Verifier that trusts every server, whatever its certificate and its signature.
 #[derive(Debug)]
 struct AnyServer;
 
@@ -128,12 +129,14 @@ impl ServerCertVerifier for AnyServer {
     }
 }
 
-/// Trusts servers whose certificates are from an authority of the system or of the user, and in
-/// addition those whose very certificate the user named or installed. The latter need not be from
-/// an authority that is trusted, as in Go and OpenSSL, but must be for this host and this time.
+/// Verifier that trusts a server whose certificate is from an authority of the system or of the
+/// user, and a server whose own certificate the user named or installed.
+///
+/// As in Go and OpenSSL, a named certificate needs no trusted authority, but must be valid for the
+/// host and at this time.
 #[derive(Debug)]
 struct TrustedServers {
-    /// `None` on a machine without any.
+    /// Verifier with the trusted authorities; `None` on a machine without any.
     authorities: Option<Verifier>,
     named: Vec<CertificateDer<'static>>,
     algorithms: WebPkiSupportedAlgorithms,
@@ -181,17 +184,16 @@ impl ServerCertVerifier for TrustedServers {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        // Listing P-521 too would make servers present such certificates, and an error could name
-        // the curve. But a server that prefers it to another certificate, which works, would then
-        // choose it.
+        // If P-521 were listed, servers would present such certificates, and the error could name
+        // the curve. But a server with two certificates could then choose that one over one that
+        // works.
         self.algorithms.supported_schemes()
     }
 }
 
 impl TrustedServers {
-    /// Accepts a certificate without a trusted authority if it is itself one of those that are
-    /// trusted. Otherwise returns what is wrong: first with the certificate, then with its
-    /// authority.
+    /// Accepts a certificate without a trusted authority if the user named or installed it.
+    /// Otherwise returns the first fault: one of the certificate itself, then one of its authority.
     fn accept_named(
         &self,
         verdict: &rustls::Error,
@@ -202,7 +204,7 @@ impl TrustedServers {
     ) -> Result<(), TlsError> {
         let certificate = match EndEntityCert::try_from(end_entity) {
             Ok(certificate) => certificate,
-            // Versions 1 and 2 of X.509 have no extensions, and so no names of hosts.
+            // Versions 1 and 2 of X.509 have no extensions, and so no host names.
             Err(webpki::Error::UnsupportedCertVersion) => {
                 return Err(TlsError::WrongName {
                     host: host.to_str().into_owned(),
@@ -211,8 +213,8 @@ impl TrustedServers {
             }
             Err(_) => return Err(TlsError::untrusted(verdict)),
         };
-        // Without an authority, this fails in any case: first for its time, then for its purpose,
-        // and if these are right for the authority that there is not.
+        // Without authorities, this always fails: because of the time, then because of the purpose,
+        // and if both are right, because no authority is known.
         let usage = KeyUsage::server_auth();
         let alone = certificate.verify_for_usage(self.algorithms.all, &[], &[], now, usage, None, None);
         let is_authority = match alone.map(drop) {
@@ -254,7 +256,7 @@ impl TrustedServers {
         Err(self.authority_error(verdict, &certificate, intermediates))
     }
 
-    /// Returns what is wrong with the authorities of a certificate that is right in itself.
+    /// Returns the fault of the authorities of a certificate that is valid in itself.
     fn authority_error(
         &self,
         verdict: &rustls::Error,
@@ -288,18 +290,20 @@ impl TrustedServers {
     }
 }
 
-/// Returns the certificates in the system's files, of servers as well as of authorities.
+/// Returns the certificates in the system's files, both of servers and of authorities.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn installed() -> Vec<CertificateDer<'static>> {
     rustls_native_certs::load_native_certs().certs
 }
 
-/// Other systems have no such files, and have applied their settings already.
+/// Returns an empty list: this system has no such files, and its verifier has applied its settings
+/// already.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
 fn installed() -> Vec<CertificateDer<'static>> {
     Vec::new()
 }
 
+/// Refuses a server's certificate with a key that ring does not support.
 fn check_key(certificate: &CertificateDer<'_>) -> Result<(), TlsError> {
     let owner = CertificateOwner::Server;
     unsupported_key(certificate).map_or(Ok(()), |key| Err(TlsError::UnsupportedKey { owner, key }))

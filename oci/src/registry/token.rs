@@ -1,8 +1,9 @@
-//! The answer to a registry's challenge: HTTP Basic, or a token from the server that the challenge
-//! names.
+//! Answers to a registry's challenge: HTTP Basic, or a bearer token from the token server that the
+//! challenge names.
 //!
-//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens `oauth/`
-//! beside it.
+//! The protocols are token authentication,
+//! <https://distribution.github.io/distribution/spec/auth/token/>, and for identity tokens OAuth 2,
+//! <https://distribution.github.io/distribution/spec/auth/oauth/>.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -20,62 +21,61 @@ use super::server::{CurrentHost, Server};
 use crate::auth::{AuthMethod, Secret, null_is_default};
 use crate::reference::is_loopback;
 
-/// Limit on the answer of a token server in bytes. No server takes a header with a token of this
-/// length.
+/// Limit on the response of a token server, in bytes. No server accepts a header with a token of
+/// this length.
 const MAX_TOKEN_RESPONSE_LEN: u64 = 256 << 10;
 
-/// Gets authorization for one repository, and keeps it for the next request.
+/// Obtains the authorization for one repository, and keeps it for the next request.
 pub(super) struct Authorizer {
     client: Client,
     server: Server,
     realms: AllowedRealms,
     credentials: Option<AuthMethod>,
     current: Mutex<Option<HeaderValue>>,
-    /// The first token server that gave a token. Some registries name another one later, which does
-    /// not.
+    /// First challenge whose token server issued a token. Some registries later name another token
+    /// server, which issues none.
     first_bearer: Mutex<Option<BearerChallenge>>,
-    /// Held while a challenge is answered, so that requests at the same time get one token between
-    /// them.
+    /// Held while a challenge is answered, so that concurrent requests share one token.
     answering: tokio::sync::Mutex<()>,
-    /// Set once the registry or its token server has refused the credentials that it got.
+    /// Set once the registry or its token server got the credentials and refused them.
     refused: AtomicBool,
 }
 
-/// Which token servers get credentials.
+/// Token servers that may get credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AllowedRealms {
-    /// Those that speak TLS.
+    /// Only servers with TLS.
     Secure,
-    /// Those on this machine too.
+    /// Servers with TLS, and all servers on this machine.
     SecureOrLoopback,
-    /// Those that speak plain HTTP too, as the user wanted.
+    /// All servers, since the user requested plain HTTP.
     Any,
 }
 
-/// A token server as it is asked.
+/// A token server, with the rule for requests to it.
 struct TokenServer {
     url: Url,
-    /// Set if the URL may only lead to a secure one, and must not give a token itself.
+    /// Set if the URL must redirect to TLS, and must not issue a token itself.
     must_redirect: bool,
 }
 
-/// A way to ask a token server.
+/// HTTP method of a request to a token server.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Method {
-    /// With Basic credentials, if there are some (token authentication).
+    /// Sends credentials, if any, in HTTP Basic (token authentication).
     Get,
-    /// With an identity token in a form (OAuth 2).
+    /// Sends an identity token in a form (OAuth 2).
     Post,
 }
 
-/// What a token server answers: one of the two, and it is the same.
+/// Response of a token server. It has one of the two tokens, or both with the same value.
 #[derive(Deserialize)]
 struct TokenResponse {
     #[serde(default, deserialize_with = "null_is_default")]
     token: String,
     #[serde(default, deserialize_with = "null_is_default")]
     access_token: String,
-    /// Seconds, in a number.
+    /// Lifetime in seconds, as a number.
     #[serde(default)]
     expires_in: Value,
 }
@@ -94,30 +94,30 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `Authorization` that was good last time.
+    /// Returns the `Authorization` that was obtained last.
     pub(super) fn current(&self) -> Option<HeaderValue> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns whether credentials were refused by the server that they were sent to.
+    /// Returns whether the server to which the credentials were sent has refused them.
     pub(super) fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Relaxed)
     }
 
-    /// Records that the registry answered 401 to credentials that were sent to it.
+    /// Records that a server refused the credentials that were sent to it.
     pub(super) fn record_refusal(&self) {
         if self.credentials.is_some() {
             self.refused.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Forgets the `Authorization` that is good no longer.
+    /// Drops the `Authorization`, which is no longer accepted.
     pub(super) fn clear_current(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Returns whether a challenge asks for a scope that is not asked for by itself: another
-    /// repository's.
+    /// Returns whether a challenge names scopes of other repositories, which are requested only
+    /// with `all_scopes`.
     pub(super) fn has_other_scopes(&self, challenge: &Challenge) -> bool {
         match challenge {
             Challenge::Bearer(BearerChallenge { scope, .. }) => self.scopes(scope, true) != self.scopes(scope, false),
@@ -125,13 +125,14 @@ impl Authorizer {
         }
     }
 
-    /// Returns the `Authorization` that a challenge asks for, which came in answer to `used`. With
-    /// `all_scopes`, those of other repositories are asked for too.
+    /// Returns the `Authorization` for a challenge, and keeps it. `used` is the `Authorization` of
+    /// the request that was challenged. With `all_scopes`, the scopes of other repositories are
+    /// requested too.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::NoChallenge`] without a usable challenge, [`RegistryError::Unauthorized`]
-    /// without the credentials that it asks for, and what can go wrong with a token server.
+    /// [`RegistryError::NoChallenge`] for an unsupported challenge, [`RegistryError::Unauthorized`]
+    /// without the credentials for it, and the errors of a token server.
     pub(super) async fn answer_challenge(
         &self,
         challenge: &Challenge,
@@ -139,8 +140,8 @@ impl Authorizer {
         all_scopes: bool,
         current_host: &CurrentHost,
     ) -> Result<HeaderValue, RegistryError> {
-        // A request that waits for a token which another request asks for waits for the same
-        // server.
+        // A request that waits for the token of another request depends on the same token server,
+        // which is at fault for a timeout.
         if let Challenge::Bearer(bearer) = challenge
             && let Ok(server) = self.token_server(&bearer.realm)
         {
@@ -170,9 +171,9 @@ impl Authorizer {
         Ok(authorization)
     }
 
-    /// Reports a challenge, and what it is answered with.
+    /// Logs a challenge, and the credentials or token that answer it.
     fn report(&self, challenge: &Challenge) {
-        let (scheme, means) = match (challenge, &self.credentials) {
+        let (scheme, answer) = match (challenge, &self.credentials) {
             (Challenge::Unsupported(_), _) => {
                 debug!(registry = %self.server.name, "challenged in no way that is known here");
                 return;
@@ -182,7 +183,9 @@ impl Authorizer {
             (Challenge::Bearer(_), Some(AuthMethod::IdentityToken { .. })) => {
                 ("bearer", "a token for the refresh token")
             }
-            (Challenge::Bearer(_), Some(AuthMethod::RegistryToken(_))) => ("bearer", "the token that there is"),
+            (Challenge::Bearer(_), Some(AuthMethod::RegistryToken(_))) => {
+                ("bearer", "the registry token of the credentials")
+            }
             (Challenge::Basic, None) => ("basic", "nothing, for want of credentials"),
             (Challenge::Basic, Some(_)) => ("basic", "user and password"),
         };
@@ -199,11 +202,11 @@ impl Authorizer {
             .filter(|_| self.credentials.is_some());
         let file = file.filter(|file| !file.as_os_str().is_empty());
         let file = file.map(|file| tracing::field::display(file.display()));
-        info!(registry = %self.server.name, scheme, with = means, file, "answers the challenge");
+        info!(registry = %self.server.name, scheme, with = answer, file, "answers the challenge");
     }
 
-    /// Gets a token from the server that a challenge names, or else from the first one that gave a
-    /// token.
+    /// Obtains a token from the token server of a challenge. If that fails, tries the first token
+    /// server that issued one.
     async fn bearer_authorization(
         &self,
         bearer: &BearerChallenge,
@@ -220,7 +223,7 @@ impl Authorizer {
             Err(error) => error,
         };
         match first.filter(|first| first.realm != bearer.realm) {
-            // The registry's last word is what the user has to know of.
+            // The error shown is that of the token server which the registry named last.
             Some(first) => self
                 .fetch_token(&first, all_scopes, current_host)
                 .await
@@ -229,6 +232,8 @@ impl Authorizer {
         }
     }
 
+    /// Requests a token from the token server of a challenge, and returns the `Authorization` with
+    /// it.
     async fn fetch_token(
         &self,
         bearer: &BearerChallenge,
@@ -247,7 +252,7 @@ impl Authorizer {
             _ => Method::Get,
         };
         let mut response = self.request_token(&server, method, &parameters, current_host).await?;
-        // Some servers know only one way, and say so in different ways.
+        // Some servers support only GET, and refuse POST with different statuses.
         if method == Method::Post && is_wrong_method(response.status()) {
             response = self
                 .request_token(&server, Method::Get, &parameters, current_host)
@@ -278,9 +283,11 @@ impl Authorizer {
         authorization_header("Bearer", &token).ok_or_else(no_token)
     }
 
-    /// Returns the scopes to ask for. Those of the challenge are, if the repository is among them.
-    /// Otherwise the repository's own comes first: some registries leave it out, or name another
-    /// repository, which is asked for only with `all`.
+    /// Returns the scopes to request: those of the challenge, if the repository is among them.
+    ///
+    /// Some registries omit the repository's own scope, or name another repository. Then the
+    /// repository's own scope comes first, and scopes of other repositories are included only with
+    /// `all`.
     fn scopes(&self, challenge: &str, all: bool) -> Vec<String> {
         let repository = &self.server.repository;
         let requested: Vec<_> = challenge.split_whitespace().map(str::to_owned).collect();
@@ -297,8 +304,8 @@ impl Authorizer {
         std::iter::once(own + "pull").chain(requested).collect()
     }
 
-    /// Asks a token server, and follows its redirects: with credentials within its origin, and
-    /// without them elsewhere.
+    /// Sends a request to a token server, and follows its redirects. Sends the credentials only
+    /// within its origin.
     async fn request_token(
         &self,
         server: &TokenServer,
@@ -315,7 +322,7 @@ impl Authorizer {
         }
         for redirects in 0..=MAX_REDIRECTS {
             current_host.set(&url);
-            // They do not come back from elsewhere.
+            // Once dropped at another origin, they are not sent again, even back at the first one.
             credentials = credentials.filter(|_| url.origin() == origin);
             let request = if method == Method::Post
                 && let Some(AuthMethod::IdentityToken { token, .. }) = credentials
@@ -342,7 +349,7 @@ impl Authorizer {
                 }
                 None => return Ok(response),
                 Some(next) if is_insecure(&next) => return Err(self.insecure_realm(server.url.as_str())),
-                // A form would have to be sent elsewhere, with the token in it.
+                // Following it would send the form, with the identity token, to another server.
                 Some(next) if method == Method::Post && next.origin() != origin => {
                     return Err(responder.redirect_error(RedirectError::OtherOrigin));
                 }
@@ -360,11 +367,13 @@ impl Authorizer {
         Err(self.server.at(&url).redirect_error(why))
     }
 
+    /// Returns the error of a response without a token.
     fn no_token(&self, realm: &str) -> RegistryError {
         let realm = self.redact_realm(realm);
         RegistryError::NoToken { realm }
     }
 
+    /// Returns the error of a realm to which credentials would be sent unencrypted.
     fn insecure_realm(&self, realm: &str) -> RegistryError {
         RegistryError::InsecureRealm {
             registry: self.server.name.clone(),
@@ -372,13 +381,13 @@ impl Authorizer {
         }
     }
 
-    /// Returns the token server of a realm, without user and password, which the client would send.
+    /// Returns the token server of a realm. A user and a password in its URL are removed, since the
+    /// client would send them.
     ///
     /// # Errors
     ///
-    /// [`RegistryError::InsecureRealm`] if it does not speak TLS, unless all happens on this
-    /// machine, or there are no credentials that it could get: then it may lead to where TLS is
-    /// spoken.
+    /// [`RegistryError::InsecureRealm`] for a realm without TLS, unless [`AllowedRealms`] allows
+    /// it. Without credentials, such a realm is accepted, but must redirect to TLS.
     fn token_server(&self, realm: &str) -> Result<TokenServer, RegistryError> {
         let url = Url::parse(realm.trim()).ok().and_then(without_user);
         let url = url.ok_or_else(|| self.insecure_realm(realm))?;
@@ -391,17 +400,17 @@ impl Authorizer {
         Ok(TokenServer { url, must_redirect })
     }
 
-    /// Returns as much of a realm as can be shown.
+    /// Returns the part of a realm that can be shown.
     fn redact_realm(&self, realm: &str) -> String {
         let url = Url::parse(realm).ok().and_then(without_user).map(String::from);
-        // What stands before an @ may be a password, wherever it is no URL that says so.
+        // In a text that is not a URL, everything before an @ may be a password.
         let text = url.unwrap_or_else(|| realm.rsplit('@').next().unwrap_or_default().to_owned());
         self.server.sent.redact(&text).chars().take(200).collect()
     }
 }
 
-/// Returns whether a token server answers so that it may be asked in another way: one that takes no
-/// POST, or no identity token in it.
+/// Returns whether a status may mean that a token server does not support POST, or an identity
+/// token in it, so that GET is tried.
 fn is_wrong_method(status: StatusCode) -> bool {
     matches!(
         status,
@@ -413,19 +422,20 @@ fn is_wrong_method(status: StatusCode) -> bool {
     )
 }
 
-/// Returns a URL without user and password: nobody gave them to be sent. `None` if it is not one
-/// that can have them.
+/// Returns a URL without user and password, which the user did not give; `None` for a URL of a kind
+/// that cannot have them.
 fn without_user(mut url: Url) -> Option<Url> {
     url.set_username("").ok()?;
     url.set_password(None).ok()?;
     Some(url)
 }
 
-/// Returns `user:password` in base64 as HTTP Basic sends it.
+/// Returns the `Authorization` for HTTP Basic. `pair` is `user:password` in base64.
 fn basic_header(pair: &Secret) -> Option<HeaderValue> {
     authorization_header("Basic", pair.reveal())
 }
 
+/// Returns an `Authorization` header; `None` if the secret cannot stand in a header.
 fn authorization_header(scheme: &str, secret: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(&format!("{scheme} {secret}")).ok()?;
     value.set_sensitive(true);
@@ -455,14 +465,14 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_cannot_stand_in_a_header_is_none() {
+    fn token_that_cannot_stand_in_a_header_is_refused() {
         assert!(authorization_header("Bearer", "a\r\nX-Other: b").is_none());
         let value = authorization_header("Bearer", "secret").unwrap();
         assert_eq!(format!("{value:?}"), "Sensitive");
     }
 
     #[test]
-    fn tokens_are_fetched_over_tls_or_on_this_machine_only() {
+    fn realms_need_tls_or_this_machine() {
         let realm = |realms, realm: &str| {
             let credentials = AuthMethod::basic("someone", &Secret::new("secret".to_owned()));
             authorizer(realms, Some(credentials)).token_server(realm).is_ok()
@@ -477,7 +487,7 @@ mod tests {
         assert!(!realm(AllowedRealms::SecureOrLoopback, "file:///token"));
         assert!(realm(AllowedRealms::Any, "http://auth.example/token"));
         assert!(!realm(AllowedRealms::Any, "file:///token"));
-        // Without credentials, there is nothing to lose but the token, which must come over TLS.
+        // Without credentials, only the token is secret, and must come over TLS.
         let server = authorizer(AllowedRealms::Secure, None);
         assert!(server.token_server("http://auth.example/token").unwrap().must_redirect);
         assert!(!server.token_server("https://auth.example/token").unwrap().must_redirect);
@@ -485,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn scopes_have_the_repository_in_them() {
+    fn scopes_include_the_repository() {
         let authorizer = authorizer(AllowedRealms::Secure, None);
         let own = "repository:a:pull";
         for (challenge, expected) in [

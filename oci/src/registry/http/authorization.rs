@@ -1,4 +1,5 @@
-//! Requests that are repeated with the authorization that a registry asks for.
+//! Requests with authorization: the request is sent, the registry's challenge is answered, and the
+//! request is sent again.
 
 use reqwest::{Response, StatusCode, Url};
 
@@ -8,7 +9,7 @@ use crate::registry::challenge::Challenge;
 use crate::registry::server::CurrentHost;
 
 impl Http {
-    /// Asks, and asks again with authorization if the registry wants some.
+    /// Sends a request, and sends it again with authorization if the registry challenges it.
     pub(super) async fn send_authorized(
         &self,
         url: &Url,
@@ -20,8 +21,8 @@ impl Http {
         let mut response = self
             .send_following_redirects(url, accept, from, used.clone(), current_host)
             .await?;
-        // Some registries want other scopes than the repository's own, and say so to a token with
-        // that one.
+        // Some registries answer a token for the repository's own scope with a challenge for other
+        // scopes.
         for other_scopes in [false, true] {
             let Some(challenge) = self
                 .challenge_to_answer(&response, used.is_some(), current_host)
@@ -42,8 +43,8 @@ impl Http {
                         .send_following_redirects(url, accept, from, used.clone(), current_host)
                         .await?;
                 }
-                // A public image needs no token, even if the one that there was has expired and
-                // there is no other.
+                // The old token has expired, and no new one was obtained. A public image needs no
+                // token, so the request is sent without one.
                 Err(error) if used.is_some() => {
                     response = self
                         .send_following_redirects(url, accept, from, None, current_host)
@@ -55,7 +56,8 @@ impl Http {
                     used = None;
                     break;
                 }
-                // Nobody asked for credentials but `/v2/`, and there are none.
+                // Only `/v2/` asked for credentials, which are missing; the response itself is the
+                // result.
                 Err(RegistryError::Unauthorized { credentials: None, .. })
                     if response.status() != StatusCode::UNAUTHORIZED =>
                 {
@@ -70,17 +72,18 @@ impl Http {
         Ok(response)
     }
 
-    /// Returns the challenge that has to be answered before the request is made again, if there is
-    /// one. Registries that refuse without a challenge, or deny what they have, mostly have one at
-    /// `/v2/`, where other clients ask first.
+    /// Returns the challenge to answer before the request is repeated; `None` if no answer can
+    /// help.
+    ///
+    /// Some registries refuse without a challenge, or deny that an image exists. Most of them send
+    /// a challenge at `/v2/`, which other clients request first. So `/v2/` is requested then.
     async fn challenge_to_answer(
         &self,
         response: &Response,
         was_authorized: bool,
         current_host: &CurrentHost,
     ) -> Result<Option<Challenge>, RegistryError> {
-        // A challenge from where a redirect leads is not the registry's, and must not get its
-        // credentials.
+        // A host that the registry redirected to must not get the registry's credentials.
         if !self.is_from_registry(response) {
             return Ok(None);
         }

@@ -12,7 +12,7 @@ fn proxies(variables: &[(&str, &str)]) -> Proxies {
     })
 }
 
-/// Returns the URL of the proxy on the way to a URL.
+/// Returns the URL of the proxy for a URL.
 fn proxy_url(variables: &[(&str, &str)], url: &str) -> Option<String> {
     let proxies = proxies(variables);
     let proxy = proxies.for_url(&Url::parse(url).unwrap()).unwrap();
@@ -51,7 +51,7 @@ fn each_variable_is_for_its_scheme() {
 }
 
 #[test]
-fn a_request_to_a_cgi_program_names_no_proxy() {
+fn http_proxy_of_a_cgi_program_is_ignored() {
     let cgi = [("REQUEST_METHOD", "GET"), ("HTTP_PROXY", "http://stranger.example")];
     assert_eq!(proxy_url(&cgi, "http://r.example"), None);
     assert!(proxy_url(&cgi[1..], "http://r.example").is_some());
@@ -69,7 +69,7 @@ fn hosts_on_this_machine_have_no_proxy() {
 }
 
 #[test]
-fn a_value_that_names_no_proxy_is_an_error() {
+fn invalid_value_is_an_error() {
     for (value, expected) in [
         ("ftp://proxy.example:21", Some("ftp")),
         ("quic://proxy.example", Some("quic")),
@@ -95,7 +95,7 @@ fn a_value_that_names_no_proxy_is_an_error() {
 }
 
 #[test]
-fn every_usual_way_to_write_a_proxy_is_one() {
+fn usual_spellings_of_a_proxy() {
     for (value, url) in [
         ("proxy.example", "http://proxy.example/"),
         ("proxy:3128", "http://proxy:3128/"),
@@ -117,7 +117,7 @@ fn every_usual_way_to_write_a_proxy_is_one() {
 }
 
 #[test]
-fn a_proxy_is_shown_without_user_and_password() {
+fn proxy_is_shown_without_user_and_password() {
     let proxies = proxies(&[("ALL_PROXY", "http://someone:pa55%2Bf00d@proxy.example:3128")]);
     let proxy = proxies
         .for_url(&Url::parse("https://r.example").unwrap())
@@ -158,7 +158,7 @@ fn failure(scheme: &str, address: SocketAddr, url: &str) -> RegistryError {
     Runtime::new(0).unwrap().block_on(ask).unwrap()
 }
 
-/// A server that answers the first bytes of each connection with these.
+/// Starts a server that answers the first bytes of each connection with `answer`.
 fn serve(answer: impl AsRef<[u8]> + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -168,7 +168,7 @@ fn serve(answer: impl AsRef<[u8]> + Send + 'static) -> SocketAddr {
             assert!(stream.read(&mut [0; 4096]).unwrap() > 0);
             stream.write_all(answer.as_ref()).unwrap();
             stream.shutdown(Shutdown::Write).unwrap();
-            // Closed with something unread, the connection would be reset.
+            // Closing a connection with unread bytes would reset it.
             let _ = stream.read_to_end(&mut Vec::new());
         }
     });
@@ -176,7 +176,7 @@ fn serve(answer: impl AsRef<[u8]> + Send + 'static) -> SocketAddr {
 }
 
 #[test]
-fn a_proxy_that_is_not_there_is_unreachable() {
+fn proxy_that_does_not_listen_is_unreachable() {
     let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for scheme in ["http", "https", "socks4a", "socks5", "socks5h"] {
         for url in ["http://r.example", "https://r.example"] {
@@ -192,7 +192,7 @@ fn a_proxy_that_is_not_there_is_unreachable() {
 }
 
 #[test]
-fn a_proxy_that_answers_with_nothing_is_unreachable() {
+fn proxy_that_sends_nothing_is_unreachable() {
     for (scheme, url) in [("http", "https://r.example"), ("socks5", "http://r.example")] {
         let error = failure(scheme, serve(""), url);
         let is_unreachable = matches!(&error, RegistryError::ProxyUnreachable { .. });
@@ -201,7 +201,7 @@ fn a_proxy_that_answers_with_nothing_is_unreachable() {
 }
 
 #[test]
-fn a_status_of_an_http_proxy_that_may_pass_is_transient() {
+fn transient_statuses_of_an_http_proxy() {
     for (status, is_transient) in [(301, false), (403, false), (404, false), (407, false)]
         .into_iter()
         .chain([(500, true), (501, false), (502, true), (503, true), (504, true)])
@@ -219,9 +219,9 @@ fn a_status_of_an_http_proxy_that_may_pass_is_transient() {
     }
 }
 
-/// Their texts are hyper-util's.
+/// Compares the texts of hyper-util.
 #[test]
-fn every_reply_of_a_socks_proxy_is_known() {
+fn replies_of_a_socks_proxy() {
     const END: [u8; 8] = [0, 1, 0, 0, 0, 0, 0, 0];
     let refusal = |scheme: &str, reply: Vec<u8>| {
         let error = failure(scheme, serve(reply), "http://r.example");
@@ -262,7 +262,7 @@ fn every_reply_of_a_socks_proxy_is_known() {
 }
 
 #[test]
-fn a_proxy_that_does_not_speak_tls_is_to_blame_for_it() {
+fn proxy_without_tls_is_at_fault_for_the_handshake() {
     let plain = serve("HTTP/1.1 400 Bad Request\r\n\r\n");
     for url in ["http://r.example", "https://r.example"] {
         let error = failure("https", plain, url);
@@ -271,8 +271,8 @@ fn a_proxy_that_does_not_speak_tls_is_to_blame_for_it() {
 }
 
 #[test]
-fn no_proxy_has_domains_addresses_networks_and_ports() {
-    let is_straight = |entries: &str, url: &str| {
+fn no_proxy_supports_domains_addresses_networks_and_ports() {
+    let is_direct = |entries: &str, url: &str| {
         let variables = [("ALL_PROXY", "proxy.example"), ("no_proxy", entries)];
         proxy_url(&variables, url).is_none()
     };
@@ -309,6 +309,6 @@ fn no_proxy_has_domains_addresses_networks_and_ports() {
         ("2001:db8::/32", "http://[2001:db9::1]", false),
         ("0.0.1", "http://10.0.0.1", false),
     ] {
-        assert_eq!(is_straight(entries, url), expected, "{entries} {url}");
+        assert_eq!(is_direct(entries, url), expected, "{entries} {url}");
     }
 }

@@ -1,4 +1,4 @@
-//! What errors name of a certificate: its key, its hosts and its issuers.
+//! Parts of certificates that errors name: keys, hosts and issuers.
 
 use std::ops::RangeInclusive;
 
@@ -16,7 +16,8 @@ pub(super) fn is_issuer(authority: &CertificateDer<'_>, certificate: &EndEntityC
     EndEntityCert::try_from(authority).is_ok_and(|authority| authority.subject() == certificate.issuer())
 }
 
-/// Returns what the key in a certificate is, if ring lacks its kind.
+/// Returns the description of the key in a certificate if ring does not support it, such as `a key
+/// on the curve P-521`; `None` for a supported key.
 pub(super) fn unsupported_key(certificate: &CertificateDer<'_>) -> Option<String> {
     const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
@@ -36,7 +37,7 @@ pub(super) fn unsupported_key(certificate: &CertificateDer<'_>) -> Option<String
             Some(format!("a key on {curve}"))
         }
         RSA => {
-            // A string of bits begins with the number of those that it does not use: 0.
+            // A BIT STRING begins with the number of unused bits, which is 0 here.
             let (modulus, _) = element(element(element(key)?.0.get(1..)?)?.0)?;
             let zeros = modulus.iter().take_while(|&&byte| byte == 0).count();
             let bits = (modulus.len() - zeros) * 8 - modulus.get(zeros)?.leading_zeros() as usize;
@@ -50,7 +51,7 @@ pub(super) fn unsupported_key(certificate: &CertificateDer<'_>) -> Option<String
 /// it has none.
 pub(super) fn last_issuer(certificate: &EndEntityCert<'_>, intermediates: &[CertificateDer<'_>]) -> String {
     let mut issuer = certificate.issuer().to_vec();
-    // Each is passed at most once, and a circle ends.
+    // At most one step for each certificate, so that a cycle ends.
     for _ in intermediates {
         let mut parsed = intermediates.iter().filter_map(|der| EndEntityCert::try_from(der).ok());
         match parsed.find(|next| next.subject() == issuer && next.issuer() != issuer) {
@@ -61,7 +62,7 @@ pub(super) fn last_issuer(certificate: &EndEntityCert<'_>, intermediates: &[Cert
     common_name(&issuer).unwrap_or_default()
 }
 
-/// Returns the common name in the DER of a name, to be shown.
+/// Returns the common name in the DER of a distinguished name, in a form that is safe to print.
 pub(super) fn common_name(name: &[u8]) -> Option<String> {
     const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
     let mut rest = name;
@@ -76,7 +77,7 @@ pub(super) fn common_name(name: &[u8]) -> Option<String> {
     None
 }
 
-/// Splits DER into the content of its first element and what follows that.
+/// Splits DER into the content of its first element and the bytes after that element.
 pub(super) fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let (&[_, first], rest) = der.split_first_chunk()?;
     let (len, rest) = match first {
@@ -91,8 +92,8 @@ pub(super) fn element(der: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(len)
 }
 
-/// Returns the host of a name in webpki's notation, such as `DnsName("localhost")`; `None` if the
-/// name is not a host's.
+/// Returns the host in a name in webpki's notation, such as `DnsName("localhost")`; `None` for a
+/// name of another kind.
 pub(super) fn host_name(name: &str) -> Option<String> {
     let dns = name
         .strip_prefix("DnsName(\"")
@@ -101,7 +102,7 @@ pub(super) fn host_name(name: &str) -> Option<String> {
     dns.or(ip).map(printable)
 }
 
-/// Returns a name out of a certificate in a form that is safe to print.
+/// Returns a name from a certificate in a form that is safe to print.
 fn printable(name: &str) -> String {
     name.chars().take(MAX_NAME_LEN).flat_map(char::escape_debug).collect()
 }

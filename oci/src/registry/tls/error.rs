@@ -11,42 +11,42 @@ use layer::failure::{ErrorKind, Failure, Hint, Setting};
 /// Limit on the host names of a certificate that an error shows.
 const MAX_NAMES: usize = 8;
 
-/// A reason why there is no secure connection to a server.
+/// Reason why a TLS connection to a server was not made.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TlsError {
-    /// A certificate whose time is over.
+    /// A certificate has expired.
     #[error("{owner} expired on {} (it is {} here)", to_the_minute(*not_after), to_the_minute(*now))]
     Expired {
-        /// Whose certificate it is.
+        /// Owner of the certificate.
         owner: CertificateOwner,
-        /// The end of its time.
+        /// End of its validity.
         not_after: SystemTime,
-        /// The time on this machine.
+        /// Time on this machine.
         now: SystemTime,
     },
-    /// A certificate whose time has not come.
+    /// A certificate is not valid yet.
     #[error("{owner} is not valid before {} (it is {} here)", to_the_minute(*not_before), to_the_minute(*now))]
     NotValidYet {
-        /// Whose certificate it is.
+        /// Owner of the certificate.
         owner: CertificateOwner,
-        /// The begin of its time.
+        /// Start of its validity.
         not_before: SystemTime,
-        /// The time on this machine.
+        /// Time on this machine.
         now: SystemTime,
     },
-    /// A certificate for other hosts, or for none.
+    /// The certificate is for other hosts, or for no host.
     #[error("{}", wrong_name(host, names))]
     WrongName {
-        /// The host that was asked for.
+        /// The requested host.
         host: String,
         /// The hosts that the certificate is for.
         names: Vec<String>,
     },
-    /// A certificate that only itself vouches for.
+    /// The certificate is signed only by itself.
     #[error("its certificate is self-signed, and not one of those that are trusted here")]
     SelfSigned,
-    /// A chain of certificates that does not end at an authority that is trusted.
+    /// The chain of certificates does not end at a trusted authority.
     #[error(
         "its certificate is from an authority that is not trusted here{}",
         after_colon(issuer)
@@ -55,62 +55,62 @@ pub enum TlsError {
         /// The name of the authority; may be empty.
         issuer: String,
     },
-    /// A certificate that a trusted authority of the same name did not sign.
+    /// The certificate names a trusted authority as its issuer, but that authority did not sign it.
     #[error("the authority that its certificate names did not sign it{}", after_colon(issuer))]
     WrongAuthority {
         /// The name of the authority; may be empty.
         issuer: String,
     },
-    /// An authority's own certificate in place of a server's.
+    /// The server presented the certificate of an authority.
     #[error("its certificate is that of an authority (CA:TRUE), not of a server")]
     AuthorityCertificate,
-    /// A certificate whose extended key usage lacks servers.
+    /// The extended key usage of the certificate does not include servers.
     #[error("its certificate is not for servers (extended key usage)")]
     WrongPurpose,
-    /// A certificate that its authority has revoked.
+    /// The authority has revoked the certificate.
     #[error("its certificate was revoked")]
     Revoked,
-    /// A key of a kind that the cryptography here lacks.
+    /// A certificate has a key that the cryptography library does not support.
     #[error("{owner} has {key}, which is not supported")]
     UnsupportedKey {
-        /// Whose certificate it is in.
+        /// Owner of the certificate.
         owner: CertificateOwner,
         /// The key, such as `a key on the curve P-521`.
         key: String,
     },
-    /// A signature of a kind that the cryptography here lacks.
+    /// A certificate has a signature that the cryptography library does not support.
     #[error("its certificate, or that of its authority, is signed in a way that is not supported, such as with SHA-1")]
     UnsupportedSignature,
-    /// Another certificate that is not trusted.
+    /// The certificate is not trusted for another reason.
     #[error("its certificate is not trusted here: {0}")]
     Untrusted(String),
-    /// A server that only speaks to clients with a certificate.
+    /// The server requires a client certificate.
     #[error("it wants a client certificate")]
     ClientCertificate,
-    /// A server that speaks only versions before TLS 1.2.
+    /// The server supports only versions before TLS 1.2.
     #[error("it speaks neither TLS 1.2 nor TLS 1.3")]
     NoCommonVersion,
-    /// A server that broke off with an alert that has several meanings. One whose only certificate
-    /// is on P-521 does.
+    /// The server ended the handshake with an alert that has several meanings. A server whose only
+    /// certificate is on P-521 does so.
     #[error(
         "it refused the handshake: its cipher suites or the curve of its certificate, such as P-521, are not supported \
          here, or it wants a client certificate"
     )]
     NoCommonCipher,
-    /// A server that does not know the host that it was asked for.
+    /// The server does not know the requested host.
     #[error("it has no certificate for this host")]
     UnknownName,
-    /// Another failure of the handshake.
+    /// The handshake failed for another reason.
     #[error("{0}")]
     Other(String),
 }
 
-/// The holder of a certificate.
+/// Owner of a certificate in a server's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateOwner {
     /// The server itself.
     Server,
-    /// An authority between the server and one that is trusted, or the latter.
+    /// An authority: a trusted one, or one between it and the server.
     Authority,
 }
 
@@ -124,7 +124,7 @@ impl fmt::Display for CertificateOwner {
 }
 
 impl TlsError {
-    /// Returns what a failure of the handshake means.
+    /// Returns the error for a failed handshake.
     pub(in crate::registry) fn from_rustls(error: &rustls::Error) -> Self {
         match error {
             rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(source))) => {
@@ -145,10 +145,10 @@ impl TlsError {
         Self::Untrusted(error.to_string())
     }
 
-    /// Returns what a server means by an alert, where that is known.
+    /// Returns the meaning of a server's alert; `None` if it is unknown.
     fn from_alert(alert: AlertDescription) -> Option<Self> {
         Some(match alert {
-            // This program never presents a certificate, so nothing else can be wrong with it.
+            // This program never presents a certificate, so the server requires one.
             AlertDescription::CertificateRequired
             | AlertDescription::NoCertificate
             | AlertDescription::BadCertificate
@@ -168,7 +168,7 @@ impl Failure for TlsError {
         ErrorKind::Permanent
     }
 
-    /// Returns advice, which is never to accept any certificate.
+    /// Returns advice. It never suggests to accept any certificate.
     fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Expired { .. } => {
@@ -246,14 +246,15 @@ pub(super) fn not_valid_yet(owner: CertificateOwner, not_before: UnixTime, now: 
     }
 }
 
-/// Times past what the system can hold become the epoch: no certificate has such.
+/// Converts a time. Times that the system cannot represent, which no certificate has, become the
+/// epoch.
 fn system_time(time: UnixTime) -> SystemTime {
     SystemTime::UNIX_EPOCH
         .checked_add(Duration::from_secs(time.as_secs()))
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// Returns a time as in `2024-03-01 12:00 UTC`.
+/// Returns a time to the minute, as in `2024-03-01 12:00 UTC`.
 pub(super) fn to_the_minute(time: SystemTime) -> String {
     let seconds = time
         .duration_since(SystemTime::UNIX_EPOCH)

@@ -7,8 +7,8 @@ use super::certificate::{common_name, element};
 use super::error::{to_the_minute, wrong_name};
 use super::*;
 
-/// Certificates that sign themselves (CA:TRUE), for `localhost` and 127.0.0.1, valid from
-/// 2024-03-01 12:00 until 2034-03-01 12:00; the keys are on P-256 and on P-521.
+/// Self-signed certificate (CA:TRUE) with a key on P-256, for `localhost` and 127.0.0.1, valid from
+/// 2024-03-01 12:00 until 2034-03-01 12:00.
 const SELF_SIGNED: &str = "\
     -----BEGIN CERTIFICATE-----\n\
     MIIBaTCCAQ6gAwIBAgIUMqoDMG/W/a0uwMS1jfdjuClr1rAwCgYIKoZIzj0EAwIw\n\
@@ -21,6 +21,7 @@ const SELF_SIGNED: &str = "\
     vAtss/adzgEoPXaYFGoTkfWhQDktRrPf9+sF4sY=\n\
     -----END CERTIFICATE-----\n\
 ";
+/// Certificate like [`SELF_SIGNED`], with a key on P-521.
 const ON_P521: &str = "\
     -----BEGIN CERTIFICATE-----\n\
     MIIB8DCCAVGgAwIBAgIUVNmb+jHJEkX8ihZdSTlZ2zPCF/YwCgYIKoZIzj0EAwIw\n\
@@ -43,7 +44,7 @@ fn der(pem: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap()
 }
 
-/// The verdict on a certificate where `named` are all that are trusted.
+/// Returns the verdict on a certificate if only the `named` certificates are trusted.
 fn verdict(certificate: &str, named: &[&str], host: &'static str, now: u64) -> Result<(), TlsError> {
     let servers = TrustedServers {
         authorities: None,
@@ -57,7 +58,7 @@ fn verdict(certificate: &str, named: &[&str], host: &'static str, now: u64) -> R
 }
 
 #[test]
-fn a_named_certificate_is_trusted_for_its_hosts_and_in_its_time() {
+fn named_certificate_is_trusted_for_its_hosts_and_in_its_time() {
     for host in ["localhost", "127.0.0.1"] {
         for now in [BEGIN, END] {
             assert!(verdict(SELF_SIGNED, &[SELF_SIGNED], host, now).is_ok(), "{host}, {now}");
@@ -85,7 +86,7 @@ fn a_named_certificate_is_trusted_for_its_hosts_and_in_its_time() {
 }
 
 #[test]
-fn a_certificate_that_nobody_named_is_not_trusted() {
+fn self_signed_certificate_that_is_not_named_is_not_trusted() {
     for named in [&[][..], &[ON_P521]] {
         let verdict = verdict(SELF_SIGNED, named, "localhost", BEGIN);
         assert!(matches!(verdict, Err(TlsError::SelfSigned)), "{verdict:?}");
@@ -93,7 +94,7 @@ fn a_certificate_that_nobody_named_is_not_trusted() {
 }
 
 #[test]
-fn a_named_certificate_on_p521_is_not_supported() {
+fn named_certificate_on_p521_is_not_supported() {
     let error = verdict(ON_P521, &[ON_P521], "localhost", BEGIN).unwrap_err();
     assert_eq!(
         error.to_string(),
@@ -102,7 +103,7 @@ fn a_named_certificate_on_p521_is_not_supported() {
 }
 
 #[test]
-fn alerts_and_what_they_mean() {
+fn meanings_of_alerts() {
     let meaning = |alert| TlsError::from_rustls(&rustls::Error::AlertReceived(alert));
     for alert in [AlertDescription::CertificateRequired, AlertDescription::BadCertificate] {
         assert!(matches!(meaning(alert), TlsError::ClientCertificate));
@@ -127,7 +128,7 @@ fn alerts_and_what_they_mean() {
 }
 
 #[test]
-fn errors_of_rustls_and_what_they_mean() {
+fn meanings_of_rustls_errors() {
     let own = CertificateError::Other(OtherError(Arc::new(TlsError::Revoked)));
     assert!(matches!(TlsError::from_rustls(&own.into()), TlsError::Revoked));
     let platform = CertificateError::Other(OtherError(Arc::new(std::io::Error::other("not trusted"))));
@@ -153,7 +154,7 @@ fn times_by_the_minute() {
 }
 
 #[test]
-fn names_out_of_a_certificate_do_not_reach_the_terminal_raw() {
+fn names_from_a_certificate_are_escaped() {
     let name = b"\x31\x0b\x30\x09\x06\x03\x55\x04\x06\x0c\x02DE\x31\x0c\x30\x0a\x06\x03\x55\x04\x03\x0c\x03a\x1b[";
     assert_eq!(common_name(name).as_deref(), Some("a\\u{1b}["));
     for len in 0..name.len() {
