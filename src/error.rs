@@ -14,7 +14,7 @@ use crate::stage::StageError;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
 use layer::{DecodeError, LayerError, LayerErrorKind};
-use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::host::{Untrusted, io_error_kind, mkdir_hint};
 use oci::{Digest, DigestError, ImageError, Reference, StoreError};
 
 pub use oci::host::EntryKind;
@@ -221,7 +221,7 @@ impl Failure for BuildError {
             Self::DiskTooLarge { .. } => ErrorKind::LimitExceeded,
             Self::OutputNotAFile { .. } => ErrorKind::Conflict,
             Self::NoDirectory { .. } => ErrorKind::NotFound,
-            Self::Output { source, .. } => kind_of(source),
+            Self::Output { source, .. } => io_error_kind(source),
             Self::Image { source, .. } => source.kind(),
             Self::Layer { source, .. } => source.kind(),
             Self::Guest(error) => error.kind(),
@@ -260,7 +260,7 @@ impl Failure for BuildError {
                 }
                 _ => name("name another file").and(", or remove it"),
             },
-            Self::NoDirectory { path, .. } => make_directory_of(path),
+            Self::NoDirectory { path, .. } => mkdir_hint(path),
             Self::Output {
                 action: OutputAction::Rename,
                 path,
@@ -270,9 +270,9 @@ impl Failure for BuildError {
                 path.display()
             ))
             .and(name("; or name another file")),
-            Self::Output { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+            Self::Output { path, source, .. } => match (Untrusted::from_error(source), source.kind()) {
                 (Some(refusal), _) => return refusal.output_hint(),
-                (None, io::ErrorKind::NotFound) => make_directory_of(path),
+                (None, io::ErrorKind::NotFound) => mkdir_hint(path),
                 (None, io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) => {
                     name("name a file").and(" in a directory that you can write to")
                 }

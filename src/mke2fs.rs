@@ -25,7 +25,7 @@ pub(crate) use program::Programs;
 use crate::stage::{Fidelity, Staged};
 use error::working;
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory};
+use oci::host::{DEFAULT_FILE_MODE, Directory};
 use program::Workshop;
 
 /// Name of the image in the directory where the programs run.
@@ -53,13 +53,13 @@ impl Mke2fs<'_> {
         let native = Reader::open(native)?;
         let facts = native.info();
         let size = facts.block_count * facts.block_size;
-        let image = self.scratch.create_new(IMAGE, ANY_FILE);
+        let image = self.scratch.create_new(IMAGE, DEFAULT_FILE_MODE);
         let mut image = image.map_err(working(WorkAction::Make, path))?;
         image.set_len(size).map_err(working(WorkAction::Enlarge, path))?;
 
         let tree = self
             .scratch
-            .make_private(TREE)
+            .create_private_subdirectory(TREE)
             .map_err(working(WorkAction::Make, path))?;
         let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
         staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;

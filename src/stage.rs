@@ -26,7 +26,7 @@ use confined::Root;
 use export::Exporter;
 pub(crate) use export::Fidelity;
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, Identity, NewFile, Replace, TempDirectory, parent_of};
+use oci::host::{DEFAULT_FILE_MODE, Directory, Identity, NewFile, Replace, TempDirectory, parent_of};
 pub(crate) use zeros::write_sparsely;
 
 /// A stage that is being made. Until it is kept, it is gone when this is dropped.
@@ -92,7 +92,7 @@ impl Stage {
                     return Err(StageReason::Exists(path));
                 }
             }
-            let (file, new) = NewFile::create(&description_of(&target), ANY_FILE).map_err(failed)?;
+            let (file, new) = NewFile::create(&description_of(&target), DEFAULT_FILE_MODE).map_err(failed)?;
             let directory = TempDirectory::create(&target).map_err(failed)?;
             Ok(Self {
                 tree: Staged::new(directory.directory()).map_err(failed)?,
@@ -153,7 +153,7 @@ impl Drop for Stage {
             let remove = || {
                 let directory = Directory::open(parent_of(path))?;
                 let name = path.file_name().expect("it has the target's and an extension");
-                if directory.is(name, *identity)? {
+                if directory.entry_is(name, *identity)? {
                     directory.remove_file(name)?;
                 }
                 io::Result::Ok(())

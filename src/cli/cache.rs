@@ -94,7 +94,7 @@ fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure
 fn text(what: &str, report: &CacheReport) -> String {
     let mut text = String::new();
     for entry in &report.entries {
-        let partial = if entry.is_partial { "  incomplete" } else { "" };
+        let partial = if entry.partial { "  incomplete" } else { "" };
         let size = size(entry.size);
         let last_used = httpdate::fmt_http_date(entry.last_used.max(UNIX_EPOCH));
         writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest).expect("memory takes it");

@@ -20,7 +20,7 @@ pub(super) fn login(error: &ImageError, registry: &str) -> Option<String> {
             RegistryError::NotFound { .. }
             | RegistryError::UnexpectedStatus { .. }
             | RegistryError::Broken { .. }
-            | RegistryError::Redirects { .. },
+            | RegistryError::Redirect { .. },
         ) => "check the host and the port: this may be no registry".to_owned(),
         error => text(&error.hint()?),
     };

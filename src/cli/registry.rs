@@ -60,7 +60,7 @@ impl RegistryArguments {
 
 /// Where this user's credentials are.
 fn auth_files() -> AuthFiles {
-    AuthFiles::of_user(home().as_deref())
+    AuthFiles::for_user(home().as_deref())
 }
 
 /// What `registry` can do.
@@ -141,7 +141,7 @@ impl LoginArguments {
             return Err(wrong("a user has a name, without a colon"));
         }
         let options = self.options.options();
-        if target.says_plain_http() && options.plain_http != Some(true) {
+        if target.is_plain_http() && options.plain_http != Some(true) {
             let plain = "to speak plain HTTP, in which anyone between can read the password, say --plain-http here and to \
                          rootfs build";
             return Err(wrong(&format!("{}: {plain}", self.registry)));
@@ -165,7 +165,7 @@ impl LoginArguments {
             Some(status) => Failure::Signal { status },
             None => failed(error),
         })?;
-        let file = file.while_locked(signals.cancel(), tell_of_lock);
+        let file = file.with_lock_wait(signals.cancel(), tell_of_lock);
         let added = file.add(&target, &self.user, &password);
         added.map_err(|error| match signals.exit_status() {
             Some(status) => Failure::Signal { status },
@@ -213,7 +213,7 @@ impl LoginArguments {
 
 fn logout(registry: &str, format: Format) -> Result<(), Failure> {
     let target = target(registry)?;
-    let file = file_to_change()?.while_locked(&Cancel::new(), tell_of_lock);
+    let file = file_to_change()?.with_lock_wait(&Cancel::new(), tell_of_lock);
     let auth_file = file.path().display().to_string();
     if !file.remove(&target).map_err(failed)? {
         return Err(Failure::NotLoggedIn {
@@ -269,7 +269,7 @@ fn target(registry: &str) -> Result<LoginTarget, Failure> {
 
 fn file_to_change() -> Result<AuthFile, Failure> {
     auth_files()
-        .to_change()
+        .login_file()
         .ok_or_else(|| wrong("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
 }
 

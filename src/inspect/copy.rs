@@ -9,7 +9,7 @@ use ext4::ReadAt;
 use super::{DiskImage, FileContent, InspectError};
 use layer::cancel::{Cancel, Cancelled};
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::{EntryKind, NewFile, Replace, Untrusted, kind_of, make_directory_of};
+use oci::host::{EntryKind, NewFile, Replace, Untrusted, io_error_kind, mkdir_hint};
 
 /// A file that could not be copied out of a disk image.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ impl Failure for CopyError {
         match self {
             Self::Inspect(error) => error.kind(),
             Self::NotAFile { .. } => ErrorKind::Conflict,
-            Self::Write { source, .. } => kind_of(source),
+            Self::Write { source, .. } => io_error_kind(source),
             Self::Cancelled(_) => ErrorKind::Transient,
         }
     }
@@ -62,7 +62,7 @@ impl Failure for CopyError {
                 Some(Hint::from("name another file").about(Setting::Print, print, ""))
             }
             Self::Write { path, source } => match source.kind() {
-                io::ErrorKind::NotFound => Some(make_directory_of(path)),
+                io::ErrorKind::NotFound => Some(mkdir_hint(path)),
                 io::ErrorKind::NotADirectory | io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     Some("name a file in a directory that you can write to".into())
                 }
@@ -89,7 +89,7 @@ impl<R: ReadAt> DiskImage<R> {
             path: to.to_owned(),
             source,
         };
-        let written = write(&content, to, &cancel).map_err(|error| match Untrusted::of(&error) {
+        let written = write(&content, to, &cancel).map_err(|error| match Untrusted::from_error(&error) {
             Some(&Untrusted::NotAFile(kind)) => CopyError::NotAFile {
                 path: to.to_owned(),
                 found: kind,

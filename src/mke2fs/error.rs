@@ -9,7 +9,7 @@ use ext4::ReadError;
 use crate::stage::StageReason;
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::kind_of;
+use oci::host::io_error_kind;
 
 /// An image that e2fsprogs did not make, or not as it should be.
 #[derive(Debug, thiserror::Error)]
@@ -141,7 +141,7 @@ impl Failure for Mke2fsError {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Platform | Self::Different { .. } => ErrorKind::Unsupported,
-            Self::Run { source, .. } | Self::Work { source, .. } => kind_of(source),
+            Self::Run { source, .. } | Self::Work { source, .. } => io_error_kind(source),
             Self::Missing { .. } => ErrorKind::NotFound,
             Self::Failed { .. } => ErrorKind::Permanent,
             Self::Read(error) => error.kind(),

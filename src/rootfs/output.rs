@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::holes;
 use crate::error::{BuildError, OutputAction};
 use layer::cancel::Cancel;
-use oci::host::{ANY_FILE, Directory, NewFile, Replace, TempDirectory, Untrusted};
+use oci::host::{DEFAULT_FILE_MODE, Directory, NewFile, Replace, TempDirectory, Untrusted};
 use oci::{Algorithm, Digest};
 
 /// The place of an output file that is being written: its target, which changes only with [`Pending::publish`].
@@ -29,7 +29,7 @@ impl Pending {
     /// [`BuildError::NoDirectory`] if its directory does not exist,
     /// [`BuildError::Output`] if that cannot be written, or the target cannot be replaced.
     pub(super) fn create(target: &Path) -> Result<(File, Self), BuildError> {
-        let (file, new) = NewFile::create(target, ANY_FILE).map_err(failed(OutputAction::Create, target))?;
+        let (file, new) = NewFile::create(target, DEFAULT_FILE_MODE).map_err(failed(OutputAction::Create, target))?;
         refuse_locked(target).map_err(failed(OutputAction::Rename, target))?;
         Ok((file, Self::new(new, target)))
     }
@@ -40,7 +40,7 @@ impl Pending {
     ///
     /// As [`Pending::create`].
     pub(super) fn adopt(target: &Path, from: &Directory, name: &OsStr) -> Result<Self, BuildError> {
-        let new = NewFile::adopt(target, from, name).map_err(failed(OutputAction::Rename, target))?;
+        let new = NewFile::from_existing(target, from, name).map_err(failed(OutputAction::Rename, target))?;
         Ok(Self::new(new, target))
     }
 
@@ -125,7 +125,7 @@ fn refuse_locked(_target: &Path) -> io::Result<()> {
 fn failed(action: OutputAction, target: &Path) -> impl FnOnce(io::Error) -> BuildError {
     move |source| {
         let path = target.to_owned();
-        match Untrusted::of(&source) {
+        match Untrusted::from_error(&source) {
             Some(&Untrusted::NotAFile(found)) => BuildError::OutputNotAFile { path, found },
             None if source.kind() == io::ErrorKind::NotFound && action == OutputAction::Create => {
                 BuildError::NoDirectory { path, source }

@@ -8,7 +8,7 @@ use ext4::ReadError;
 
 use layer::cancel::Cancelled;
 use layer::failure::{ErrorKind, Failure, Hint, Setting};
-use oci::host::{Untrusted, kind_of, make_directory_of};
+use oci::host::{Untrusted, io_error_kind, mkdir_hint};
 
 /// A stage that could not be made. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -124,7 +124,7 @@ impl Failure for StageReason {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Exists(_) => ErrorKind::Conflict,
-            Self::Target { source, .. } | Self::Write { source, .. } => kind_of(source),
+            Self::Target { source, .. } | Self::Write { source, .. } => io_error_kind(source),
             Self::Read { source, .. } => source.kind(),
             Self::SameName { .. } | Self::Name { .. } => ErrorKind::Unsupported,
             Self::SecondDirectory { .. } => ErrorKind::Permanent,
@@ -143,9 +143,9 @@ impl Failure for StageReason {
                         .and(": a stage replaces nothing"),
                 )
             }
-            Self::Target { path, source, .. } => match (Untrusted::of(source), source.kind()) {
+            Self::Target { path, source, .. } => match (Untrusted::from_error(source), source.kind()) {
                 (Some(refusal), _) => refusal.output_hint(),
-                (None, io::ErrorKind::NotFound) => Some(make_directory_of(path)),
+                (None, io::ErrorKind::NotFound) => Some(mkdir_hint(path)),
                 (None, io::ErrorKind::PermissionDenied) => Some(name_directory().and(" where you can write")),
                 (None, kind) => Hint::on_write(kind),
             },

@@ -210,7 +210,7 @@ fn the_error_of_a_blob_store_that_repeats_a_signature() {
         });
         let printed = build(&server, &basic(), &[]);
         assert_secret(&printed);
-        assert!(printed.contains("leaves this to"), "{printed}");
+        assert!(printed.contains("refers to"), "{printed}");
     }
 }
 

@@ -44,7 +44,7 @@ fn basic_credentials_are_sent_when_asked_for() {
     let error = pull(&in_memory, &server.reference("")).unwrap_err();
     let shown = format!("{} {error:?} {:?}", chain(&error), in_memory.registry);
     assert!(
-        shown.contains("to whom the given credentials are for") && !shown.contains("old-beef"),
+        shown.contains("with the given credentials") && !shown.contains("old-beef"),
         "{shown}"
     );
     assert!(!error.hint().unwrap().to_string().contains("log in"), "{shown}");
@@ -150,7 +150,7 @@ fn token_servers_fail_like_registries() {
     );
     let (error, count) = fail(|| Reply::status(307).with("Location", "http://127.0.0.1:1/"));
     assert!(
-        matches!(&error, RegistryError::Elsewhere { host, source, .. }
+        matches!(&error, RegistryError::OtherHost { host, source, .. }
         if host == "127.0.0.1:1" && matches!(**source, RegistryError::Unreachable { .. }))
             && count == 5,
         "{error:?} {count}"
@@ -210,7 +210,7 @@ fn a_challenge_from_where_a_redirect_leads_gets_no_credentials() {
     });
     let (_file, state) = credentials(&server, &json!({"auth": PAIR}));
     let error = pull(&state, &server.reference("")).unwrap_err();
-    assert!(matches!(registry_error(error), RegistryError::Elsewhere { .. }));
+    assert!(matches!(registry_error(error), RegistryError::OtherHost { .. }));
     assert!(
         thief
             .requests()
