@@ -47,7 +47,7 @@ pub enum BuildError {
     OutputNotAFile {
         /// The output's path.
         path: PathBuf,
-        /// What exists there.
+        /// Type of the file at the path.
         found: EntryKind,
     },
     /// The output's directory does not exist.
@@ -305,8 +305,8 @@ impl Failure for BuildError {
     }
 }
 
-/// Returns whether the file itself cannot be replaced, and not its directory written to: on Windows,
-/// a program has the file open, or the file is read-only.
+/// Returns whether the file itself cannot be replaced, and not its directory written to: on
+/// Windows, a program has the file open, or the file is read-only.
 fn is_locked(kind: io::ErrorKind) -> bool {
     kind == io::ErrorKind::ResourceBusy || (cfg!(windows) && kind == io::ErrorKind::PermissionDenied)
 }

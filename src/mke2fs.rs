@@ -7,9 +7,10 @@
 //! 2. `mke2fs -d` makes a file system of that directory ([`format`]).
 //! 3. debugfs adds and corrects the rest: special files, names, owners, modes, times and extended
 //!    attributes ([`debugfs`]). mke2fs takes some of these from the user who runs it.
-//! 4. Both images are read and compared, entry by entry ([`compare`]). debugfs exits with 0 whatever
-//!    happens, and prints little, so only this comparison decides whether the build succeeded. A
-//!    feature that some version of e2fsprogs lacks becomes an error with the path and the property.
+//! 4. Both images are read and compared, entry by entry ([`compare`]). debugfs exits with 0
+//!    whatever happens, and prints little, so only this comparison decides whether the build
+//!    succeeded. A feature that some version of e2fsprogs lacks becomes an error with the path and
+//!    the property.
 //! 5. `e2fsck -fn` checks the result, if it is installed.
 //!
 //! The bytes of the image depend on the version of mke2fs. The feature `inline_data` is never used:

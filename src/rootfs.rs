@@ -180,7 +180,8 @@ impl<'a> Build<'a> {
         Ok(report)
     }
 
-    /// Builds a file in one attempt. Uses the image in `resolved` if an earlier attempt resolved it.
+    /// Builds a file in one attempt. Uses the image in `resolved` if an earlier attempt resolved
+    /// it.
     fn build_file(&self, output: &Path, resolved: &mut Option<ResolvedImage>) -> Result<BuildReport, BuildError> {
         let options = self.options;
         self.check_pinned()?;
@@ -230,8 +231,8 @@ impl<'a> Build<'a> {
 
     /// Writes the file system to an output. Uses the image in `resolved`, or else resolves it.
     ///
-    /// Sets `write_back` before the last layer is applied. Returns the options of the file system as
-    /// well.
+    /// Sets `write_back` before the last layer is applied. Returns the options of the file system
+    /// as well.
     fn write_file_system<O: Output + Send>(
         &self,
         resolved: &mut Option<ResolvedImage>,
@@ -473,7 +474,7 @@ impl<'a> Build<'a> {
         }
         // A damaged blob may cause any error in its content, so the blob's error takes precedence.
         // An error of the download takes precedence over both.
-        let end = pipeline.end(index);
+        let end = pipeline.finish_blob(index);
         source.wait_downloaded(layer)?;
         if let Err(error) = end.read {
             // A cancelled read does not mean that the blob is damaged.

@@ -189,8 +189,8 @@ impl ValueFiles {
     }
 }
 
-/// Adds commands that remove the attributes of the exported file that the image lacks, and set those
-/// of the image.
+/// Adds commands that remove the attributes of the exported file that the image lacks, and set
+/// those of the image.
 fn set_xattrs(
     script: &mut Script,
     values: &mut ValueFiles,

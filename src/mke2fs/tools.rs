@@ -45,8 +45,8 @@ impl Programs {
     ///
     /// # Errors
     ///
-    /// [`Mke2fsError::Platform`] on a system that is not Unix, [`Mke2fsError::Run`] if mke2fs is not
-    /// a file, and [`Mke2fsError::Missing`] if debugfs was not found.
+    /// [`Mke2fsError::Platform`] on a system that is not Unix, [`Mke2fsError::Run`] if mke2fs is
+    /// not a file, and [`Mke2fsError::Missing`] if debugfs was not found.
     pub(crate) fn find(mke2fs: &Path) -> Result<Self, Mke2fsError> {
         if cfg!(not(unix)) {
             return Err(Mke2fsError::Platform);

@@ -6,8 +6,8 @@
 //!
 //! To add a phase, add a variant to [`Phase`] at its place in the order of a build, with its name
 //! in `Display`, and start it with `Build::begin_phase` in `src/rootfs.rs`, which logs its duration
-//! too. The command shows each phase after [`Phase::Layers`] by its name. The test of the order is in
-//! `tests/sources/events.rs`.
+//! too. The command shows each phase after [`Phase::Layers`] by its name. The test of the order is
+//! in `tests/sources/events.rs`.
 
 use std::fmt;
 
@@ -41,8 +41,8 @@ impl From<oci::Event> for Event {
 
 /// A phase of a build.
 ///
-/// Each occurs at most once, in this order. If a damaged blob in the state directory makes the build
-/// start again, the phases start again too.
+/// Each occurs at most once, in this order. If a damaged blob in the state directory makes the
+/// build start again, the phases start again too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Phase {

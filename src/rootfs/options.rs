@@ -2,8 +2,8 @@
 //!
 //! To add an option:
 //!
-//! 1. Add a field to [`BuildOptions`], and its default to [`BuildOptions::new`]. `Build::options` in
-//!    `src/cli/arguments.rs` must set the same default; a test there compares the two.
+//! 1. Add a field to [`BuildOptions`], and its default to [`BuildOptions::new`]. `Build::options`
+//!    in `src/cli/arguments.rs` must set the same default; a test there compares the two.
 //! 2. Add the flag to `Build` in `src/cli/arguments.rs`, or to the group that it belongs to:
 //!    `file_system.rs`, `limits.rs`, `registry.rs` or `state.rs` beside it. Its doc comment is the
 //!    help. Completions and manual pages follow from it.

@@ -107,8 +107,8 @@ impl PendingOutput {
     }
 }
 
-/// Checks early that no other program has the target open. Windows replaces an open file only if the
-/// program that opened it permits that (`FILE_SHARE_DELETE`).
+/// Checks early that no other program has the target open. Windows replaces an open file only if
+/// the program that opened it permits that (`FILE_SHARE_DELETE`).
 #[cfg(windows)]
 fn check_not_locked(target: &Path) -> io::Result<()> {
     use std::os::windows::fs::OpenOptionsExt;

@@ -1,10 +1,10 @@
 //! The report of a build, for users and programs.
 //!
 //! To add a field to the command's JSON, add it to [`BuildReport`], set it in
-//! `Build::write_file_system` or `Build::build_file` of `src/rootfs.rs`, and add it to [`JsonReport`]
-//! and its serialization here. `tests/cli/report.rs` lists all keys, and `README.md` and the
-//! documentation of [`BuildReport`] describe them. The text for users is in `src/cli/report.rs`,
-//! which also adds `image_ref` to the JSON.
+//! `Build::write_file_system` or `Build::build_file` of `src/rootfs.rs`, and add it to
+//! [`JsonReport`] and its serialization here. `tests/cli/report.rs` lists all keys, and `README.md`
+//! and the documentation of [`BuildReport`] describe them. The text for users is in
+//! `src/cli/report.rs`, which also adds `image_ref` to the JSON.
 
 use std::path::{Path, PathBuf};
 
@@ -19,8 +19,8 @@ use oci::{Digest, Platform};
 
 /// A disk image that was built, and the OCI image that it was built from.
 ///
-/// Serialized, it has the members of the command's JSON except `image_ref`: `resolved_ref`, `digest`,
-/// `platform`, `config_platform` (omitted if `None`), `output_path`, `output_digest`,
+/// Serialized, it has the members of the command's JSON except `image_ref`: `resolved_ref`,
+/// `digest`, `platform`, `config_platform` (omitted if `None`), `output_path`, `output_digest`,
 /// `format`, `uuid`, `size_bytes`, `used_bytes`, `inode_count`, `builder`, `builder_phase`,
 /// `layer_digests`, `init_path`, `stage_dir`, `stage_snapshot`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,10 +1,10 @@
 //! Warnings of a build that succeeded.
 //!
-//! To add a warning, add a variant to [`Warning`] and its text to `Display`. If it concerns a layer,
-//! count the cause in `layer::LayerSummary` and return the warning from `AppliedLayer::warnings` in
-//! `report.rs`. Otherwise report it with `Build::warn` in `src/rootfs.rs`. Either way it becomes an
-//! event and part of the report; the command prints it on standard error. `README.md` describes
-//! warnings where it describes their causes.
+//! To add a warning, add a variant to [`Warning`] and its text to `Display`. If it concerns a
+//! layer, count the cause in `layer::LayerSummary` and return the warning from
+//! `AppliedLayer::warnings` in `report.rs`. Otherwise report it with `Build::warn` in
+//! `src/rootfs.rs`. Either way it becomes an event and part of the report; the command prints it on
+//! standard error. `README.md` describes warnings where it describes their causes.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -19,8 +19,8 @@ use oci::{Digest, Helper, Platform};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Warning {
-    /// The index has no image for the platform, and the one that was used has 32-bit programs, which
-    /// the platform can run.
+    /// The index has no image for the platform, and the one that was used has 32-bit programs,
+    /// which the platform can run.
     NarrowerPlatform {
         /// The platform in the options.
         wanted: Platform,

@@ -37,8 +37,8 @@ impl WriteBack {
         self.file
     }
 
-    /// Records a write up to the offset `end`. Writes come in ascending order, except for the tables
-    /// at the end of a build.
+    /// Records a write up to the offset `end`. Writes come in ascending order, except for the
+    /// tables at the end of a build.
     fn record_write(&mut self, end: u64) {
         let enabled = self.enabled.load(Ordering::Relaxed);
         if enabled && end >= self.start.saturating_add(INTERVAL) {
