@@ -1,15 +1,15 @@
 //! Errors of a build.
-//!
-//! To add an error:
-//!
-//! 1. Add a variant to [`BuildError`], or to [`LayerFailure`] for one layer, with the facts in its
-//!    fields, the cause in `source`, and a message that names no flag.
-//! 2. Give it a kind and a hint in the `impl` of [`Failure`] here. A hint refers to options by
-//!    [`Setting`]; `layer::failure` defines settings, and `src/cli/hints.rs` their flags.
-//! 3. The kind becomes `error.kind` of the command's JSON in `layer::failure::ErrorKind::as_str`.
-//!    The exit code of every failed build is 1, or that of the signal that ended it
-//!    (`src/cli/failure.rs`).
-//! 4. Test kind and hint at the end of this file, and the command's messages in `tests/cli`.
+
+// To add an error:
+//
+// 1. Add a variant to `BuildError`, or to `LayerFailure` for one layer, with the facts in its
+//    fields, the cause in `source`, and a message that names no flag.
+// 2. Give it a kind and a hint in the `impl` of `Failure` here. A hint refers to options by
+//    `Setting`; `layer::failure` defines settings, and `src/cli/hints.rs` their flags.
+// 3. The kind becomes `error.kind` of the command's JSON in `layer::failure::ErrorKind::as_str`.
+//    The exit code of every failed build is 1, or that of the signal that ended it
+//    (`src/cli/failure.rs`).
+// 4. Test kind and hint at the end of this file, and the command's messages in `tests/cli`.
 
 use std::error::Error;
 use std::fmt;
@@ -263,7 +263,7 @@ impl Failure for BuildError {
             ),
             Self::Mutable { pinned: None, .. } => accept("pin the image with @sha256:<digest>".into()).about(
                 Setting::AllowMutable,
-                "; the resolved_ref of a build with {} is pinned",
+                "; a build with {} reports the pinned reference as resolved_ref",
                 "",
             ),
             Self::OutputNotAFile { found, .. } => match found {
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_full_wherever_it_is_noticed() {
+    fn full_disk_has_the_same_kind_in_every_error() {
         let full = [
             (io::ErrorKind::StorageFull, ErrorKind::StorageFull),
             (io::ErrorKind::QuotaExceeded, ErrorKind::StorageFull),
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn damage_is_permanent_however_it_shows() {
+    fn damaged_layer_is_permanent_in_every_error() {
         let unreadable = || io::Error::from(io::ErrorKind::InvalidData);
         for error in [
             applying(LayerErrorKind::Read(unreadable())),
@@ -417,7 +417,7 @@ mod tests {
 
     #[cfg(feature = "registry")]
     #[test]
-    fn a_registry_that_is_busy_says_when_to_come_back() {
+    fn busy_registry_reports_when_to_retry() {
         use std::time::Duration;
 
         use oci::RegistryError;
@@ -441,13 +441,13 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_on_a_network_disk_may_come_back() {
+    fn timeout_while_reading_a_layer_is_transient() {
         let error = applying(LayerErrorKind::Read(io::ErrorKind::TimedOut.into()));
         assert_eq!(error.kind(), ErrorKind::Transient);
     }
 
     #[test]
-    fn what_this_program_cannot_do_is_unsupported() {
+    fn unsupported_layers_and_manifests() {
         for error in [
             layer(DecodeError::Unsupported { name: "xz" }),
             applying(LayerErrorKind::UnsupportedType {
@@ -463,7 +463,7 @@ mod tests {
         }
     }
     #[test]
-    fn an_image_that_is_too_small_says_what_it_needs() {
+    fn image_that_is_too_small_reports_the_size_needed() {
         let too_small = || FormatError::NoSpace {
             needed: 5 << 20,
             available: 1 << 20,

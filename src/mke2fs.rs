@@ -4,10 +4,10 @@
 //!
 //! 1. The files of the native image are exported to a directory. Only what any user may create goes
 //!    there; the build needs no root.
-//! 2. `mke2fs -d` makes a file system of that directory ([`format`]).
+//! 2. `mke2fs -d` makes a file system of that directory (`format.rs`).
 //! 3. debugfs adds and corrects the rest: special files, names, owners, modes, times and extended
-//!    attributes ([`debugfs`]). mke2fs takes some of these from the user who runs it.
-//! 4. Both images are read and compared, entry by entry ([`compare`]). debugfs exits with 0
+//!    attributes (`debugfs.rs`). mke2fs takes some of these from the user who runs it.
+//! 4. Both images are read and compared, entry by entry (`compare.rs`). debugfs exits with 0
 //!    whatever happens, and prints little, so only this comparison decides whether the build
 //!    succeeded. A feature that some version of e2fsprogs lacks becomes an error with the path and
 //!    the property.

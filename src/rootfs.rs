@@ -1,7 +1,7 @@
 //! Builds a disk image from an OCI image reference.
 //!
-//! [`build`] resolves the image, pulls and applies its layers ([`pipeline`]), installs the init,
-//! completes the file system, and publishes the file ([`output`]). With the option `mke2fs`,
+//! [`build`] resolves the image, pulls and applies its layers (`pipeline.rs`), installs the init,
+//! completes the file system, and publishes the file (`output.rs`). With the option `mke2fs`,
 //! e2fsprogs rebuilds the disk image before it is published ([`crate::mke2fs`]).
 
 mod background;
@@ -231,8 +231,8 @@ impl<'a> Build<'a> {
 
     /// Writes the file system to an output. Uses the image in `resolved`, or else resolves it.
     ///
-    /// Sets `write_back` before the last layer is applied. Returns the options of the file system
-    /// as well.
+    /// Sets `write_back` before the last layer is applied, if the options ask for an fsync. Returns
+    /// the options of the file system as well.
     fn write_file_system<O: Output + Send>(
         &self,
         resolved: &mut Option<ResolvedImage>,
@@ -501,7 +501,7 @@ impl<'a> Build<'a> {
         let begun = Instant::now();
         let mut tar = pipeline.open(index)?;
         let mut options = LayerOptions::default();
-        options.newest = self.options.source_date_epoch;
+        options.newest = self.options.max_time;
         options.cancel = self.cancel.clone();
         let summary = rootfs.apply(tar.reader(), &options)?;
         let compression = tar.compression();

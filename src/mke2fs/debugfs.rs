@@ -1,8 +1,9 @@
 //! Corrects the image that mke2fs made, with commands for debugfs.
 //!
-//! Commands refer to inodes by number. A name appears only in a command that adds a directory entry
-//! or an attribute, in quotes, which any byte but a quote may follow. A script has one command a
-//! line, so a command whose name contains a line break is run on its own, with `-R`.
+//! Commands refer to inodes by number. A name from the image appears only in a command that adds a
+//! directory entry, or sets or removes an attribute. It is quoted, and any byte may occur in
+//! quotes, where a quote is doubled. A script has one command a line, so a command whose name
+//! contains a line break is run on its own, with `-R`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -302,7 +303,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn quotes_are_doubled_in_quotes() {
+    fn quotes_are_doubled() {
         assert_eq!(quoted(b"two words \"x\"\n"), b"\"two words \"\"x\"\"\n\"");
     }
 }

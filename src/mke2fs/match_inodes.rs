@@ -11,14 +11,14 @@ use super::error::Mke2fsError;
 
 pub(super) type ImageReader<'a> = Reader<&'a File>;
 
-/// Difference of a name that only the image that mke2fs made has.
+/// Difference for a name that only the image made by mke2fs has.
 const UNEXPECTED: &str = "it is not in the native image";
 
 /// Inodes of the native image, each with its counterpart in the image that mke2fs made.
 pub(super) struct InodeMatches {
     /// Counterparts, by inode number in the native image.
     pub(super) inodes: BTreeMap<Ino, MatchedInode>,
-    /// Names of the native image that the other image lacks, in order of their paths.
+    /// Names of the native image that the other image lacks, in the order of the walk.
     pub(super) missing: Vec<MissingName>,
 }
 

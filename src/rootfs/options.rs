@@ -74,7 +74,7 @@ pub struct BuildOptions {
     /// Init to install in the image, if any.
     pub init: Option<Init>,
     /// Upper bound on file times in the image. Later times are set to it.
-    pub source_date_epoch: Option<Timestamp>,
+    pub max_time: Option<Timestamp>,
     /// Path of the mke2fs that makes the file system. `None` uses the native writer.
     pub mke2fs: Option<PathBuf>,
     /// Computes the SHA-256 of the output, for the report.
@@ -114,7 +114,7 @@ impl BuildOptions {
             file_system: Options::new([0; 16]),
             uuid: None,
             init: Some(Init::default()),
-            source_date_epoch: None,
+            max_time: None,
             mke2fs: None,
             digest: false,
             keep_stage: false,

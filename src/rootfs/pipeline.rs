@@ -4,7 +4,7 @@
 //! ```text
 //! blob ─► fetch ──► decode ──► check ──► apply ──► write ─► disk image
 //!               │          └─────┬─────┘       │
-//!             2 MiB           16 MiB         2 MiB    wait between the stages, at most
+//!        2 MiB a layer    16 MiB a layer     2 MiB    (limits on what waits between stages)
 //! ```
 //!
 //! | stage | work on one chunk of at most 256 KiB | module |
@@ -53,8 +53,7 @@
 //! 4. **Progress.** While the owner waits and no job runs, a job is possible that brings it closer
 //!    to what it waits for ([`work`], "Progress"). Each job ends, and its end wakes the owner
 //!    ([`scheduler`], "Progress").
-//! 5. **Errors.** An error ends the stage it occurs in, and reaches the owner in the order of the
-//!    tar:
+//! 5. **Errors.** An error ends the stage that it occurs in, and reaches the owner as follows:
 //!
 //!    | stage | an error |
 //!    |---|---|

@@ -34,7 +34,7 @@ enum DecodeState {
 pub(super) enum Decoded {
     /// The blob was opened, and its compression detected.
     Opened(Result<Compression, LayerFailure>),
-    /// The next bytes of the tar. More follow, or the rest of the blob does.
+    /// The next bytes of the tar. More bytes of the tar or of the blob follow.
     Chunk,
     /// The next bytes of the tar. To continue, the decoder needs a window of this many bytes.
     Window(u64),

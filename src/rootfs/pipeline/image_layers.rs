@@ -90,8 +90,8 @@ impl<R: BufRead + Send> TarDecoder for Decoder<R> {
 
 /// A blob, with its hash so far.
 ///
-/// A blob that is read while it is downloaded has no hash here: the download computes it, and
-/// reports the result to the reader.
+/// A blob that is read while it is downloaded is not hashed here: its download computes and
+/// verifies the hash.
 struct HashedBlob {
     blob: Cancellable<Blob>,
     verifier: Option<DigestVerifier>,

@@ -127,9 +127,9 @@ impl<'a, O: Output> BuildWork<'a, O> {
             let is_current = index == *current;
             // A layer with the blob of a lower layer starts only when it is applied, so that an
             // error of the source is reported for the lower one.
-            let may_begin = is_current || !source.is_repeated(index);
+            let may_start = is_current || !source.is_repeated(index);
             let job = match role {
-                _ if !may_begin => None,
+                _ if !may_start => None,
                 Role::Worker => task
                     .next_decode(free, spare)
                     .or_else(|| task.next_check())

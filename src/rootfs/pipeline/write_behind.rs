@@ -1,6 +1,6 @@
 //! The write stage: the formatter queues writes and discards, and any thread performs them.
 //!
-//! The formatter hands over its full buffer and receives an empty one ([`Output::write_parts`]), so
+//! The formatter hands over its full buffer and receives another one ([`Output::write_parts`]), so
 //! no content is copied. Discards wait until no write is queued: an image can have ten thousand of
 //! them, and nothing needs them before the end.
 //!
@@ -87,7 +87,7 @@ impl<O: Output> WriteBehind<O> {
         self.writes.len() < max && (range.start >= self.discards_end || !self.discards.iter().any(overlaps))
     }
 
-    /// Queues a write, and returns an empty buffer in exchange for `buffer`.
+    /// Queues a write, and returns another buffer, with any content, in exchange for `buffer`.
     fn write(&mut self, buffer: Vec<u8>, parts: Vec<Range<usize>>, offset: u64) -> io::Result<Vec<u8>> {
         self.check_error()?;
         let spare = self.spare.pop();
