@@ -228,7 +228,7 @@ impl Build {
         options.file_system = self.file_system.options();
         options.uuid = self.uuid;
         options.init = self.init()?;
-        options.newest = source_date_epoch()?;
+        options.max_time = source_date_epoch()?;
         options.mke2fs.clone_from(&self.mke2fs);
         options.digest = self.digest;
         options.keep_stage = self.keep_stage;
@@ -331,7 +331,7 @@ mod tests {
         let mut expected = BuildOptions::new("oci:x".parse().unwrap());
         // Of the environment.
         expected.registry.auth_files = options.registry.auth_files.clone();
-        expected.newest = options.newest;
+        expected.max_time = options.max_time;
         expected.cache_limit = build.cache.limit().unwrap();
         assert_eq!(format!("{options:?}"), format!("{expected:?}"));
     }

@@ -211,5 +211,5 @@ fn damage_is_told_from_tools_that_err() {
     );
     let xz = b"\xfd7zXZ\0\0\x04";
     check(&tar, xz, "unsupported", "compressed with xz", "gzip or zstd");
-    check(&tar, &gzip(b""), "permanent", "diff_id", "contradicts itself");
+    check(&tar, &gzip(b""), "permanent", "diff_id", "contradict each other");
 }

@@ -140,7 +140,7 @@ fn a_disk_that_fits_is_limited_and_one_that_is_asked_for_is_not() {
     assert_eq!(error["kind"], "policy_denied");
     let message = error["message"].as_str().unwrap();
     assert!(
-        message.contains("the disk would have") && message.contains("8388608"),
+        message.contains("the disk image needs") && message.contains("8388608"),
         "{message}"
     );
     assert!(

@@ -201,7 +201,7 @@ fn what_goes_wrong_with_e2fsprogs_is_said() {
         assert_eq!(error["kind"], kind, "{error}");
         let advice = error["remediation"].as_str().unwrap();
         assert!(
-            advice.contains("leave --mke2fs away") || kind == "resource_exhausted",
+            advice.contains("omit --mke2fs") || kind == "resource_exhausted",
             "{error}"
         );
         assert_eq!(fs::read_dir(&out).unwrap().count(), 0);

@@ -366,8 +366,8 @@ fn a_config_that_contradicts_its_index_gets_a_warning() {
     layout.publish(std::slice::from_ref(&index));
     for reference in [layout.reference(""), server.reference(":latest")] {
         let (stderr, report) = build(&reference);
-        let expected = "warning: the index lists this image for linux/amd64, but its config says linux/arm64: it was taken \
-                        for linux/amd64\n";
+        let expected = "warning: the index lists this image for linux/amd64, but its config is for linux/arm64: it is \
+                        used as an image for linux/amd64\n";
         assert_eq!(stderr, expected);
         assert_eq!(report["platform"]["architecture"], "amd64");
         assert_eq!(report["config_platform"], "linux/arm64");

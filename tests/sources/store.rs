@@ -336,7 +336,7 @@ fn an_image_for_32_bits_serves_with_a_warning() {
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{stderr}");
     assert!(
-        stderr.contains("there is no image for linux/amd64, so this is the one for linux/386"),
+        stderr.contains("no image for linux/amd64 was found, so the one for linux/386 is used"),
         "{stderr}"
     );
 }

@@ -140,7 +140,7 @@ fn a_blob_that_is_not_the_one_of_the_manifest_is_more_than_what_is_wrong_with_it
     for threads in THREADS {
         let stderr = failure(&builds, &layout.reference(&format!("@{}", digest(&image))), threads);
         assert!(stderr.contains("could not apply layer 2 of 2"), "{stderr}");
-        assert!(stderr.contains("the blob is damaged where it comes from"), "{stderr}");
+        assert!(stderr.contains("the blob is damaged at its source"), "{stderr}");
     }
 }
 
