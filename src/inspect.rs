@@ -30,7 +30,7 @@
 mod content;
 mod copy;
 mod error;
-mod listed;
+mod listed_entry;
 mod summary;
 
 use std::fmt;
@@ -49,7 +49,7 @@ use oci::host::open_disk;
 pub use content::FileContent;
 pub use copy::CopyError;
 pub use error::{InspectError, InspectReason};
-pub use listed::ListedEntry;
+pub use listed_entry::ListedEntry;
 pub use summary::DiskSummary;
 
 /// A disk image that is looked into.
@@ -164,13 +164,13 @@ impl<R: ReadAt> DiskImage<R> {
             };
             let Some(directory) = directory.filter(Inode::is_directory) else {
                 let name = path.rsplit(|&byte| byte == b'/').next().unwrap_or_default();
-                return Ok(vec![self.listed(name.to_vec(), named)?]);
+                return Ok(vec![self.listed_entry(name.to_vec(), named)?]);
             };
             let entries = self.reader.read_dir(&directory)?.into_iter();
-            let entries = entries.map(|entry| self.listed(entry.name.into_vec(), self.reader.inode(entry.ino)?));
+            let entries = entries.map(|entry| self.listed_entry(entry.name.into_vec(), self.reader.inode(entry.ino)?));
             Ok(entries.collect::<Result<_, _>>()?)
         };
-        list().map_err(|source| at(self.path.as_deref(), path, source))
+        list().map_err(|source| path_error(self.path.as_deref(), path, source))
     }
 
     /// Opens a regular file, apart from all others that are open. Symlinks are followed inside the
@@ -185,11 +185,11 @@ impl<R: ReadAt> DiskImage<R> {
             let inode = self.reader.open_file(path)?.inode().clone();
             Ok(read::File::new(Arc::clone(&self.reader), &inode)?)
         };
-        let file = open().map_err(|source| at(self.path.as_deref(), path, source))?;
+        let file = open().map_err(|source| path_error(self.path.as_deref(), path, source))?;
         Ok(FileContent::new(self.path.clone(), path, file))
     }
 
-    fn listed(&self, name: Vec<u8>, inode: Inode) -> Result<ListedEntry, ReadError> {
+    fn listed_entry(&self, name: Vec<u8>, inode: Inode) -> Result<ListedEntry, ReadError> {
         let target = match inode.file_type {
             FileType::Symlink => Some(self.reader.read_link(&inode)?),
             _ => None,
@@ -199,7 +199,7 @@ impl<R: ReadAt> DiskImage<R> {
 }
 
 /// The error that a path of a disk image leads to nothing that serves.
-fn at(image: Option<&Path>, path: &[u8], source: LookupError) -> InspectError {
+fn path_error(image: Option<&Path>, path: &[u8], source: LookupError) -> InspectError {
     let path = String::from_utf8_lossy(path).into_owned();
     InspectError::new(image, InspectReason::Path { path, source })
 }

@@ -22,7 +22,7 @@ use ext4::{Options, Reader, Summary};
 pub use error::{Mke2fsError, WorkAction};
 pub(crate) use program::Programs;
 
-use crate::stage::{Fidelity, Staged};
+use crate::stage::{ExportedTree, Fidelity};
 use error::working;
 use layer::cancel::Cancel;
 use oci::host::{ANY_FILE, Directory};
@@ -61,7 +61,7 @@ impl Mke2fs<'_> {
             .scratch
             .make_private(TREE)
             .map_err(working(WorkAction::Make, path))?;
-        let mut staged = Staged::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
+        let mut staged = ExportedTree::new(&tree).map_err(working(WorkAction::Open, tree.path()))?;
         staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;
         format::format(&workshop, self.options, &facts)?;
         // It takes as much room as the image.

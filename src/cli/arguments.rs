@@ -21,7 +21,7 @@ use super::file_system::FileSystemArguments;
 use super::inspect::Inspect;
 use super::limits::LimitArguments;
 use super::presentation::PresentationArguments;
-use super::progress::Style;
+use super::progress::ProgressOutput;
 use super::registry::{RegistryArguments, RegistryCommand};
 use super::state::{CacheArguments, StateArguments};
 use super::verify::Verify;
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Root file systems: ext4 disk images made from OCI images
-    RootfsBuilder {
+    Rootfs {
         #[command(subcommand)]
         command: RootfsCommand,
     },
@@ -197,8 +197,8 @@ pub(super) struct Build {
     no_sync: bool,
 
     /// How to show progress on standard error: auto is bars on a terminal, plain is one line a second
-    #[arg(long, value_name = "STYLE", value_enum, default_value_t = Style::Auto)]
-    pub(super) progress: Style,
+    #[arg(long, value_name = "STYLE", value_enum, default_value_t = ProgressOutput::Auto)]
+    pub(super) progress: ProgressOutput,
 
     #[command(flatten)]
     file_system: FileSystemArguments,
@@ -321,7 +321,7 @@ mod tests {
     fn flags_default_to_the_options_of_the_library() {
         let arguments = ["microagent", "rootfs", "build", "--image", "oci:x", "--out", "y"];
         let arguments = Arguments::try_parse_from(arguments).unwrap();
-        let Command::RootfsBuilder {
+        let Command::Rootfs {
             command: RootfsCommand::Build(build),
         } = arguments.command
         else {

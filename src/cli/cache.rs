@@ -7,9 +7,9 @@ use std::time::UNIX_EPOCH;
 use clap::{Args, Subcommand};
 use oci::{Cache as Blobs, CacheReport};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
-use super::report::write;
+use super::report::write_stdout;
 use super::signals::Signals;
 use super::state::StateArguments;
 
@@ -42,23 +42,27 @@ enum CacheCommand {
 
 impl Cache {
     /// Does what is asked for, and prints the result on standard output.
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
-        let blobs = Blobs::new(&self.state.directory().map_err(Failure::Usage)?);
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
+        let blobs = Blobs::new(&self.state.directory().map_err(CommandError::Usage)?);
         match self.command {
-            CacheCommand::Ls => print("kept", &blobs.entries().map_err(Failure::Cache)?, format),
+            CacheCommand::Ls => print("kept", &blobs.entries().map_err(CommandError::Cache)?, format),
             CacheCommand::Prune { keep_mib } => {
-                let removed = blobs.trim(keep_mib.saturating_mul(1 << 20)).map_err(Failure::Cache)?;
+                let removed = blobs
+                    .trim(keep_mib.saturating_mul(1 << 20))
+                    .map_err(CommandError::Cache)?;
                 print("removed", &removed, format)?;
-                all_done(removed)
+                fail_on_problems(removed)
             }
             CacheCommand::Verify => {
-                let signals = Signals::listen().map_err(Failure::Signals)?;
-                let damaged = blobs.verify(signals.cancel()).map_err(Failure::Cache)?;
+                let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
+                let damaged = blobs.verify(signals.cancel()).map_err(CommandError::Cache)?;
                 print("damaged, and removed", &damaged, format)?;
                 match (signals.exit_status(), damaged.entries.len()) {
-                    (Some(status), _) => Err(Failure::Signal { status }),
-                    (None, count) if count > 0 && damaged.problems.is_empty() => Err(Failure::Damaged { count }),
-                    (None, _) => all_done(damaged),
+                    (Some(status), _) => Err(CommandError::Interrupted { status }),
+                    (None, count) if count > 0 && damaged.problems.is_empty() => {
+                        Err(CommandError::DamagedBlobs { count })
+                    }
+                    (None, _) => fail_on_problems(damaged),
                 }
             }
         }
@@ -66,19 +70,19 @@ impl Cache {
 }
 
 /// Fails if something was passed over.
-fn all_done(report: CacheReport) -> Result<(), Failure> {
+fn fail_on_problems(report: CacheReport) -> Result<(), CommandError> {
     let problems = report.problems;
     if problems.is_empty() {
         return Ok(());
     }
-    Err(Failure::NotCleaned { problems })
+    Err(CommandError::CacheProblems { problems })
 }
 
 /// Prints what was done, and what was passed over: as warnings on standard error, unless it is for
 /// a program.
-fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure> {
+fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), CommandError> {
     let text = match format {
-        Format::Json => serde_json::to_string(report).map_err(|error| Failure::Report(error.into()))? + "\n",
+        Format::Json => serde_json::to_string(report).map_err(|error| CommandError::Report(error.into()))? + "\n",
         Format::Text => {
             let mut stderr = io::stderr().lock();
             for warning in report.warnings() {
@@ -88,7 +92,7 @@ fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), Failure
             text(what, report)
         }
     };
-    write(text.as_bytes()).map_err(Failure::Report)
+    write_stdout(text.as_bytes()).map_err(CommandError::Report)
 }
 
 fn text(what: &str, report: &CacheReport) -> String {

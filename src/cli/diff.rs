@@ -8,7 +8,7 @@ use clap::Args;
 use layer::cancel::Cancel;
 use microagent::diff::{DiffError, DiffOptions, DiffSection, Difference, diff};
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 
 /// The exit status where they differ.
@@ -42,9 +42,9 @@ Exit status: 0 the same bytes, 1 different ones, 2 wrong usage, or an image that
 impl Diff {
     /// Compares, and returns the status to exit with. It leaves nothing behind, so a signal may end
     /// it as it does any program.
-    pub(super) fn run(&self, format: Format) -> Result<ExitCode, Failure> {
+    pub(super) fn run(&self, format: Format) -> Result<ExitCode, CommandError> {
         let mut options = DiffOptions::default();
-        options.every_place = self.layout;
+        options.list_moved_files = self.layout;
         let stdout = BufWriter::new(io::stdout().lock());
         let result = match format {
             Format::Json => self.print_json(stdout, options),
@@ -55,7 +55,7 @@ impl Diff {
             Ok(false) => Ok(ExitCode::from(DIFFERENT)),
             // Whoever reads no further knows enough.
             Err(DiffError::Report(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::from(DIFFERENT)),
-            Err(error) => Err(Failure::Diff(error)),
+            Err(error) => Err(CommandError::Diff(error)),
         }
     }
 
@@ -66,19 +66,19 @@ impl Diff {
             write!(out, "{{\"a\":{a},\"b\":{b},\"differences\":[")
         };
         // Nothing is printed before both images could be opened.
-        let mut is_begun = false;
+        let mut begun = false;
         let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
-            if is_begun {
+            if begun {
                 out.write_all(b",")?;
             } else {
                 begin(&mut out)?;
-                is_begun = true;
+                begun = true;
             }
             serde_json::to_writer(&mut out, difference)?;
             Ok(())
         })?;
         let mut end = || {
-            if !is_begun {
+            if !begun {
                 begin(&mut out)?;
             }
             writeln!(out, "],\"same\":{same}}}")?;
@@ -89,10 +89,10 @@ impl Diff {
     }
 
     fn print_text(&self, out: impl Write, options: DiffOptions) -> Result<bool, DiffError> {
-        let mut text = Text {
+        let mut text = DiffText {
             out,
             names: [&self.a, &self.b].map(|path| path.display().to_string()),
-            place: None,
+            last_heading: None,
         };
         let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
             text.print(difference)
@@ -103,22 +103,22 @@ impl Diff {
 }
 
 /// Differences for people, as diffoscope draws them.
-struct Text<W> {
+struct DiffText<W> {
     out: W,
     /// Of the two disk images.
     names: [String; 2],
     /// What the last line was about: a section, and a path in the images.
-    place: Option<(DiffSection, Option<Vec<u8>>)>,
+    last_heading: Option<(DiffSection, Option<Vec<u8>>)>,
 }
 
-impl<W: Write> Text<W> {
+impl<W: Write> DiffText<W> {
     fn print(&mut self, difference: &Difference) -> io::Result<()> {
-        if self.place.is_none() {
+        if self.last_heading.is_none() {
             writeln!(self.out, "--- {}\n+++ {}", self.names[0], self.names[1])?;
         }
         let is_alone = difference.field == "type" && difference.a.is_some() != difference.b.is_some();
         // What is said of a path goes together, wherever it is from.
-        let is_there = self.place.as_ref().is_some_and(|(section, path)| {
+        let is_there = self.last_heading.as_ref().is_some_and(|(section, path)| {
             *path == difference.path && (path.is_some() || *section == difference.section)
         });
         if !is_there {
@@ -130,7 +130,7 @@ impl<W: Write> Text<W> {
                 self.print_alone(difference)?;
             }
             writeln!(self.out)?;
-            self.place = Some((difference.section, difference.path.clone()));
+            self.last_heading = Some((difference.section, difference.path.clone()));
         }
         if !is_alone {
             self.print_field(difference)?;
@@ -160,12 +160,12 @@ impl<W: Write> Text<W> {
                 }
             }
             return match difference.count {
-                Some(count) => writeln!(self.out, "│ {field}: {}", counted(difference.section, count)),
+                Some(count) => writeln!(self.out, "│ {field}: {}", count_text(difference.section, count)),
                 None => Ok(()),
             };
         }
         let count = difference.count;
-        let count = count.map(|count| format!(": {}", counted(difference.section, count)));
+        let count = count.map(|count| format!(": {}", count_text(difference.section, count)));
         let offset = difference.offset.map(|offset| format!(", from byte {offset} on"));
         writeln!(
             self.out,
@@ -186,7 +186,7 @@ impl<W: Write> Text<W> {
 }
 
 /// A number of differences in words.
-fn counted(section: DiffSection, count: u64) -> String {
+fn count_text(section: DiffSection, count: u64) -> String {
     let unit = match (section, count) {
         (DiffSection::Bytes, 1) => "byte",
         (DiffSection::Bytes, _) => "bytes",

@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use microagent::inspect::CopyError;
 
 use super::arguments::Arguments;
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::report;
 
 const PROGRAM: &str = "microagent";
@@ -22,21 +22,21 @@ const PROGRAM: &str = "microagent";
 pub(super) fn print_completion(shell: Shell) -> io::Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), PROGRAM, &mut script);
-    report::write(&script)
+    report::write_stdout(&script)
 }
 
 /// Writes a manual page of the program, and one of each of its commands, into a directory, which is made.
 ///
 /// # Errors
 ///
-/// [`Failure::Copy`].
-pub(super) fn write_manual(directory: &Path) -> Result<(), Failure> {
+/// [`CommandError::Copy`].
+pub(super) fn write_manual(directory: &Path) -> Result<(), CommandError> {
     let write = || {
         fs::create_dir_all(directory)?;
         clap_mangen::generate_to(Arguments::command().name(PROGRAM), directory)
     };
     write().map_err(|source| {
-        Failure::Copy(CopyError::Write {
+        CommandError::Copy(CopyError::Write {
             path: directory.to_owned(),
             source,
         })

@@ -20,7 +20,7 @@ use super::presentation::Mode;
 
 /// Why a command came to no good end.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommandError {
     /// The arguments or the environment make no sense.
     Usage(clap::Error),
     /// The build failed; after a signal, with the status to exit with.
@@ -45,22 +45,22 @@ pub(super) enum Failure {
     /// The cache could not be read or changed.
     Cache(StoreError),
     /// Blobs in the cache were damaged.
-    Damaged { count: usize },
+    DamagedBlobs { count: usize },
     /// Entries of the cache could not be read or removed; all else is done.
-    NotCleaned { problems: Vec<StoreError> },
+    CacheProblems { problems: Vec<StoreError> },
     /// Something is wrong with a disk image.
-    Faulty { path: PathBuf, count: u64 },
+    ProblemsFound { path: PathBuf, count: u64 },
     /// A signal ended it, with the status to exit with.
-    Signal { status: u8 },
+    Interrupted { status: u8 },
     /// All is done, but standard output doesn't take the report.
     Report(io::Error),
     /// Signals could not be listened to.
-    Signals(io::Error),
+    SignalSetup(io::Error),
 }
 
 /// The form of a failure for programs.
 #[derive(Serialize)]
-struct Json<'a> {
+struct JsonFailure<'a> {
     ok: bool,
     error: JsonError<'a>,
 }
@@ -75,7 +75,7 @@ struct JsonError<'a> {
     correlation_id: &'a str,
 }
 
-impl Failure {
+impl CommandError {
     /// Says it on standard error, and returns the status to exit with. `program` is what the
     /// arguments, which begin with its name, were parsed by.
     pub(super) fn print(&self, mode: Mode, program: &clap::Command, arguments: &[OsString]) -> ExitCode {
@@ -88,14 +88,14 @@ impl Failure {
         match self {
             Self::Usage(_) | Self::Diff(_) => ExitCode::from(2),
             Self::Build { signal_status, .. } => ExitCode::from(signal_status.unwrap_or(1)),
-            Self::Signal { status } => ExitCode::from(*status),
+            Self::Interrupted { status } => ExitCode::from(*status),
             _ => ExitCode::from(1),
         }
     }
 
     fn print_text(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
         let mut stderr = io::stderr().lock();
-        let chain = self.chain();
+        let chain = self.messages();
         writeln!(stderr, "error: {}", chain[0])?;
         for cause in &chain[1..] {
             writeln!(stderr, "  caused by: {cause}")?;
@@ -107,11 +107,11 @@ impl Failure {
     }
 
     fn print_json(&self, program: &clap::Command, arguments: &[OsString]) -> io::Result<()> {
-        let json = Json {
+        let json = JsonFailure {
             ok: false,
             error: JsonError {
                 kind: self.kind().as_str(),
-                message: self.chain().join(": "),
+                message: self.messages().join(": "),
                 remediation: self.remediation(program, arguments),
                 retry_after_ms: self.retry_after_ms(),
                 partial_output: matches!(self, Self::Report(_)),
@@ -124,7 +124,7 @@ impl Failure {
     }
 
     /// Returns the error of the library, if that failed.
-    fn error(&self) -> Option<&dyn failure::Failure> {
+    fn library_error(&self) -> Option<&dyn failure::Failure> {
         Some(match self {
             Self::Build { error, .. } => error,
             Self::Inspect(error) => error,
@@ -138,21 +138,21 @@ impl Failure {
     }
 
     fn kind(&self) -> ErrorKind {
-        if let Some(error) = self.error() {
+        if let Some(error) = self.library_error() {
             return error.kind();
         }
         match self {
             Self::NotLoggedIn { .. } => ErrorKind::NotFound,
-            Self::NotCleaned { problems } => problems.first().map_or(ErrorKind::Permanent, failure::Failure::kind),
-            Self::Signal { .. } => ErrorKind::Transient,
-            Self::Signals(_) => ErrorKind::SystemLimit,
+            Self::CacheProblems { problems } => problems.first().map_or(ErrorKind::Permanent, failure::Failure::kind),
+            Self::Interrupted { .. } => ErrorKind::Transient,
+            Self::SignalSetup(_) => ErrorKind::SystemLimit,
             Self::Password(error) | Self::Report(error) => error.kind().into(),
             _ => ErrorKind::Permanent,
         }
     }
 
     /// What went wrong, and why, and why that; at least one message.
-    fn chain(&self) -> Vec<String> {
+    fn messages(&self) -> Vec<String> {
         let (first, source): (_, Option<&dyn Error>) = match self {
             Self::Usage(error) => (usage_message(error), None),
             Self::Build { error, .. } => (error.to_string(), error.source()),
@@ -167,40 +167,45 @@ impl Failure {
             ),
             Self::Password(error) => ("could not read a password".to_owned(), Some(error)),
             Self::Cache(error) => (error.to_string(), error.source()),
-            Self::NotCleaned { problems } => {
+            Self::CacheProblems { problems } => {
                 let (first, count) = (problems.first(), problems.len());
                 let text = format!("{count} in the cache could not be read or removed, all else is done; the first");
                 (text, first.map(|error| error as &dyn Error))
             }
-            Self::Damaged { count } => (format!("{count} damaged in the cache, removed now"), None),
-            Self::Faulty { path, count } => (format!("problems in {}: {count}", path.display()), None),
-            Self::Signal { .. } => ("interrupted".to_owned(), None),
+            Self::DamagedBlobs { count } => (format!("{count} damaged in the cache, removed now"), None),
+            Self::ProblemsFound { path, count } => (format!("problems in {}: {count}", path.display()), None),
+            Self::Interrupted { .. } => ("interrupted".to_owned(), None),
             Self::Report(error) => (
                 "all is done, but the result could not be printed".to_owned(),
                 Some(error),
             ),
-            Self::Signals(error) => ("could not listen to signals".to_owned(), Some(error)),
+            Self::SignalSetup(error) => ("could not listen to signals".to_owned(), Some(error)),
         };
         let causes = iter::successors(source, |&error| error.source()).map(ToString::to_string);
-        let mut chain: Vec<_> = iter::once(first).chain(causes).map(|text| printable(&text)).collect();
+        let mut chain: Vec<_> = iter::once(first)
+            .chain(causes)
+            .map(|text| clean_message(&text))
+            .collect();
         // A cancellation has itself for a cause.
         chain.dedup();
         chain
     }
 
     fn remediation(&self, program: &clap::Command, arguments: &[OsString]) -> Option<String> {
-        let hint = || Some(hints::text(&self.error()?.hint()?));
+        let hint = || Some(hints::text(&self.library_error()?.hint()?));
         match self {
-            Self::Usage(_) => Some(format!("run {} --help", command(program, arguments))),
-            Self::Login { error, registry } => hints::login(error, registry),
+            Self::Usage(_) => Some(format!("run {} --help", command_name(program, arguments))),
+            Self::Login { error, registry } => hints::login_hint(error, registry),
             Self::NotLoggedIn { .. } => Some("list those that there are with microagent registry ls".to_owned()),
             Self::Password(_) => Some("without a terminal, give it on standard input with --password-stdin".to_owned()),
-            Self::Signals(_) => Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned()),
+            Self::SignalSetup(_) => {
+                Some("allow more processes and threads (ulimit -u, pids.max), or end some".to_owned())
+            }
             Self::Cache(StoreError::Refused { .. }) => hint(),
             Self::Cache(_) => Some("name a directory with --state-dir that you can read and write".to_owned()),
-            Self::Faulty { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
-            Self::NotCleaned { .. } => Some("look at what is named, and remove it yourself".to_owned()),
-            Self::Damaged { .. } => Some("nothing: builds download again what they need of it".to_owned()),
+            Self::ProblemsFound { .. } => Some("build it anew, or let e2fsck -f repair a copy".to_owned()),
+            Self::CacheProblems { .. } => Some("look at what is named, and remove it yourself".to_owned()),
+            Self::DamagedBlobs { .. } => Some("nothing: builds download again what they need of it".to_owned()),
             _ => hint(),
         }
     }
@@ -215,7 +220,7 @@ impl Failure {
 
 /// A text without what a terminal would obey, and of a length that can be read: what a stranger's image or server says is part of
 /// many.
-fn printable(text: &str) -> String {
+fn clean_message(text: &str) -> String {
     const MAX_LEN: usize = 2000;
     match text.char_indices().nth(MAX_LEN) {
         Some((end, _)) => harmless(&text[..end]) + "…",
@@ -244,7 +249,7 @@ fn usage_message(error: &clap::Error) -> String {
 
 /// Returns the command that the arguments name, such as `microagent registry login`; that to build
 /// an image where they name none.
-fn command(program: &clap::Command, arguments: &[OsString]) -> String {
+fn command_name(program: &clap::Command, arguments: &[OsString]) -> String {
     let mut command = program;
     let mut names = vec!["microagent"];
     for argument in arguments.iter().skip(1).filter_map(|argument| argument.to_str()) {

@@ -7,11 +7,11 @@ use oci::{ImageError, RegistryError};
 
 /// Returns a hint in words for the command line.
 pub(super) fn text(hint: &Hint) -> String {
-    hint.naming(name)
+    hint.naming(setting_name)
 }
 
 /// Returns the hint on a login at a registry that failed; `None` where the error says all.
-pub(super) fn login(error: &ImageError, registry: &str) -> Option<String> {
+pub(super) fn login_hint(error: &ImageError, registry: &str) -> Option<String> {
     let advice = match error {
         ImageError::Registry(RegistryError::Unauthorized { .. }) => {
             "check the user and the password, and that the user may log in".to_owned()
@@ -33,7 +33,7 @@ pub(super) fn login(error: &ImageError, registry: &str) -> Option<String> {
 }
 
 /// Returns the flag, variable or command for a setting.
-fn name(setting: &Setting) -> Option<Cow<'static, str>> {
+fn setting_name(setting: &Setting) -> Option<Cow<'static, str>> {
     let name = match setting {
         Setting::Image => "--image",
         Setting::AllowMutable => "--allow-mutable",
@@ -102,12 +102,12 @@ mod tests {
             Setting::Mke2fs,
             Setting::Stage,
         ] {
-            let name = name(&setting).unwrap();
+            let name = setting_name(&setting).unwrap();
             let flag = name.split(' ').next().unwrap();
             assert!(flags.iter().any(|known| known == flag), "{setting:?}: {name}");
         }
         for setting in [Setting::Inspect, Setting::List, Setting::Print, Setting::Verify] {
-            let name = name(&setting).unwrap();
+            let name = setting_name(&setting).unwrap();
             let command = name.rsplit(' ').next().unwrap();
             let rootfs = Arguments::command();
             let rootfs = rootfs.find_subcommand("rootfs").unwrap();
@@ -178,7 +178,7 @@ mod tests {
                 "this may be no registry; then log in again: microagent registry login r.example -u <user>",
             ),
         ] {
-            let hint = login(&error.into(), "r.example").unwrap();
+            let hint = login_hint(&error.into(), "r.example").unwrap();
             assert!(hint.ends_with(expected), "{hint}");
         }
     }

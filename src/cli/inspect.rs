@@ -10,7 +10,7 @@ use layer::text::printable;
 use microagent::inspect::{DiskImage, DiskSummary, FileContent, ListedEntry};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 use super::report;
 use super::signals::Signals;
@@ -23,7 +23,7 @@ pub(super) struct Inspect {
     image: PathBuf,
 
     #[command(subcommand)]
-    command: Option<Look>,
+    command: Option<InspectCommand>,
 }
 
 const HELP: &str = "\
@@ -36,7 +36,7 @@ Examples:
   microagent rootfs inspect rootfs.ext4 cp /usr/bin/env ./env";
 
 #[derive(Debug, Subcommand)]
-enum Look {
+enum InspectCommand {
     /// Lists a directory, or says what a file is
     Ls {
         /// Path in the disk image
@@ -58,41 +58,41 @@ enum Look {
 }
 
 impl Inspect {
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         let text = match &self.command {
             None => {
-                let found = self.open()?.summary().map_err(Failure::Inspect)?;
+                let found = self.open()?.summary().map_err(CommandError::Inspect)?;
                 summary(&self.image, &found, format)
             }
-            Some(Look::Ls { path }) => {
-                let entries = self.open()?.list(bytes(path)).map_err(Failure::Inspect)?;
+            Some(InspectCommand::Ls { path }) => {
+                let entries = self.open()?.list(bytes(path)).map_err(CommandError::Inspect)?;
                 listing(path, &entries, format)
             }
-            Some(Look::Cat { path }) => {
-                return cat(self.open()?.content(bytes(path)).map_err(Failure::Inspect)?);
+            Some(InspectCommand::Cat { path }) => {
+                return cat(self.open()?.content(bytes(path)).map_err(CommandError::Inspect)?);
             }
-            Some(Look::Cp { path, to }) => copied(path, to, self.copy(path, to)?, format),
+            Some(InspectCommand::Cp { path, to }) => copied(path, to, self.copy(path, to)?, format),
         };
-        text.and_then(|text| report::write(text.as_bytes()))
-            .map_err(Failure::Report)
+        text.and_then(|text| report::write_stdout(text.as_bytes()))
+            .map_err(CommandError::Report)
     }
 
-    fn open(&self) -> Result<DiskImage, Failure> {
-        DiskImage::open(&self.image).map_err(Failure::Inspect)
+    fn open(&self) -> Result<DiskImage, CommandError> {
+        DiskImage::open(&self.image).map_err(CommandError::Inspect)
     }
 
     /// Copies a file, and returns its size in bytes. The other commands leave nothing behind, so a
     /// signal may end them as it does any program.
-    fn copy(&self, path: &Path, to: &Path) -> Result<u64, Failure> {
-        let signals = Signals::listen().map_err(Failure::Signals)?;
+    fn copy(&self, path: &Path, to: &Path) -> Result<u64, CommandError> {
+        let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
         let failed = |failure| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failure,
         };
         let disk = DiskImage::open_until(&self.image, signals.cancel());
-        let disk = disk.map_err(|error| failed(Failure::Inspect(error)))?;
+        let disk = disk.map_err(|error| failed(CommandError::Inspect(error)))?;
         let copied = disk.copy(bytes(path), to);
-        copied.map_err(|error| failed(Failure::Copy(error)))
+        copied.map_err(|error| failed(CommandError::Copy(error)))
     }
 }
 
@@ -183,7 +183,7 @@ fn listing(path: &Path, entries: &[ListedEntry], format: Format) -> io::Result<S
     Ok(text)
 }
 
-fn cat(mut content: FileContent) -> Result<(), Failure> {
+fn cat(mut content: FileContent) -> Result<(), CommandError> {
     let mut buffer = vec![0; 128 << 10];
     let mut stdout = io::stdout().lock();
     let mut copy = || loop {
@@ -194,7 +194,9 @@ fn cat(mut content: FileContent) -> Result<(), Failure> {
     };
     match copy() {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(error) => Err(error.downcast().map_or_else(Failure::Report, Failure::Inspect)),
+        Err(error) => Err(error
+            .downcast()
+            .map_or_else(CommandError::Report, CommandError::Inspect)),
         Ok(()) => Ok(()),
     }
 }

@@ -120,7 +120,7 @@ impl PresentationArguments {
 
 impl Mode {
     /// The mode, as well as it can be told when the arguments make no sense.
-    pub(super) fn guess(arguments: &[OsString]) -> Self {
+    pub(super) fn from_raw_arguments(arguments: &[OsString]) -> Self {
         let mut value = None;
         let mut arguments = arguments.iter().filter_map(|argument| argument.to_str());
         while let Some(argument) = arguments.next() {

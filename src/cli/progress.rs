@@ -25,8 +25,8 @@ const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How progress is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(super) enum Style {
-    /// Bars for people at a terminal, nothing but waits elsewhere
+pub(super) enum ProgressOutput {
+    /// ProgressBars for people at a terminal, nothing but waits elsewhere
     Auto,
     /// One line a second
     Plain,
@@ -35,21 +35,21 @@ pub(super) enum Style {
 }
 
 /// Shows a build on its way, as long as it lives.
-pub(super) struct Display {
-    shared: Arc<Shared>,
+pub(super) struct ProgressDisplay {
+    shared: Arc<SharedDisplay>,
     ended: Cancel,
     thread: Option<JoinHandle<()>>,
 }
 
-/// State of a display, which its listener fills.
-struct Shared {
-    view: View,
-    state: Mutex<State>,
+/// DisplayState of a display, which its listener fills.
+struct SharedDisplay {
+    view: ProgressView,
+    state: Mutex<DisplayState>,
 }
 
 /// Form of a display.
-enum View {
-    /// Bars, and above them a line for each warning.
+enum ProgressView {
+    /// ProgressBars, and above them a line for each warning.
     Bars(MultiProgress),
     /// A line a second, and one for each wait and warning.
     Lines,
@@ -62,7 +62,7 @@ enum View {
 }
 
 #[derive(Default)]
-struct State {
+struct DisplayState {
     /// The current phase; none once the build is over.
     phase: Option<Phase>,
     progress: Progress,
@@ -70,30 +70,30 @@ struct State {
     warnings: Vec<Warning>,
 }
 
-impl Display {
-    /// Begins to show what [`Display::events`] hear of.
-    pub(super) fn start(style: Style, mode: Mode) -> Self {
+impl ProgressDisplay {
+    /// Begins to show what [`ProgressDisplay::events`] hear of.
+    pub(super) fn start(style: ProgressOutput, mode: Mode) -> Self {
         let view = match (mode, style) {
-            (_, Style::Plain) => View::Lines,
-            (Mode::Ax, _) => View::Nothing,
-            (Mode::Ux, Style::None) => View::Warnings,
-            (Mode::Ux, Style::Auto) if io::stderr().is_terminal() && !verbose::is_started() => {
-                View::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
+            (_, ProgressOutput::Plain) => ProgressView::Lines,
+            (Mode::Ax, _) => ProgressView::Nothing,
+            (Mode::Ux, ProgressOutput::None) => ProgressView::Warnings,
+            (Mode::Ux, ProgressOutput::Auto) if io::stderr().is_terminal() && !verbose::is_started() => {
+                ProgressView::Bars(MultiProgress::with_draw_target(ProgressDrawTarget::stderr()))
             }
-            (Mode::Ux, Style::Auto) => View::Notes,
+            (Mode::Ux, ProgressOutput::Auto) => ProgressView::Notes,
         };
         let state = Mutex::default();
-        let shared = Arc::new(Shared { view, state });
+        let shared = Arc::new(SharedDisplay { view, state });
         let ended = Cancel::new();
         let (watched, until) = (Arc::clone(&shared), ended.clone());
         let builder = thread::Builder::new().name("progress".to_owned());
         let thread = match &shared.view {
-            View::Bars(all) => {
-                let bars = Bars::new(all.clone());
+            ProgressView::Bars(all) => {
+                let bars = ProgressBars::new(all.clone());
                 Some(builder.spawn(move || bars.run(&watched, &until)))
             }
-            View::Lines => Some(builder.spawn(move || print_lines(&watched, &until))),
-            View::Notes | View::Warnings | View::Nothing => None,
+            ProgressView::Lines => Some(builder.spawn(move || print_lines(&watched, &until))),
+            ProgressView::Notes | ProgressView::Warnings | ProgressView::Nothing => None,
         };
         // Without a thread nothing is shown, and the image is the same.
         let thread = thread.and_then(Result::ok);
@@ -103,14 +103,14 @@ impl Display {
     /// Returns the events that are shown.
     pub(super) fn events(&self) -> Events<Event> {
         let shared = Arc::clone(&self.shared);
-        Events::new(move |event| shared.hear(event))
+        Events::new(move |event| shared.handle(event))
     }
 
     /// Ends the display of a build that succeeded.
     pub(super) fn finish(mut self) {
         self.end();
         for warning in &self.shared.lock().warnings {
-            print(&format!("warning: {warning}"));
+            print_line(&format!("warning: {warning}"));
         }
     }
 
@@ -125,14 +125,14 @@ impl Display {
     }
 }
 
-impl Drop for Display {
+impl Drop for ProgressDisplay {
     fn drop(&mut self) {
         self.end();
     }
 }
 
-impl Shared {
-    fn hear(&self, event: Event) {
+impl SharedDisplay {
+    fn handle(&self, event: Event) {
         match event {
             Event::Phase(phase) => self.lock().phase = Some(phase),
             Event::Progress(progress) => self.lock().progress = progress,
@@ -145,43 +145,45 @@ impl Shared {
     fn show_wait(&self, awaited: &WaitReason) {
         let text = || wait_text(awaited, Instant::now());
         match (&self.view, awaited) {
-            (View::Bars(all), WaitReason::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
-            (View::Lines, _) => print(&format!("progress: {}", text())),
-            (View::Notes, _) => print(&format!("note: {}", text())),
-            // Bars have a line of its own as long as it lasts.
-            (View::Bars(_) | View::Warnings | View::Nothing, _) => {}
+            (ProgressView::Bars(all), WaitReason::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
+            (ProgressView::Lines, _) => print_line(&format!("progress: {}", text())),
+            (ProgressView::Notes, _) => print_line(&format!("note: {}", text())),
+            // ProgressBars have a line of its own as long as it lasts.
+            (ProgressView::Bars(_) | ProgressView::Warnings | ProgressView::Nothing, _) => {}
         }
     }
 
     fn show_warning(&self, warning: Warning) {
         match &self.view {
-            View::Bars(all) => drop(all.println(format!("warning: {warning}"))),
-            View::Lines | View::Notes | View::Warnings => print(&format!("warning: {warning}")),
-            View::Nothing => self.lock().warnings.push(warning),
+            ProgressView::Bars(all) => drop(all.println(format!("warning: {warning}"))),
+            ProgressView::Lines | ProgressView::Notes | ProgressView::Warnings => {
+                print_line(&format!("warning: {warning}"))
+            }
+            ProgressView::Nothing => self.lock().warnings.push(warning),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, DisplayState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Returns events that print a line for each wait.
-pub(super) fn notes() -> Events<oci::Event> {
+pub(super) fn print_waits() -> Events<oci::Event> {
     Events::new(|event| {
         if let oci::Event::Waiting(wait) = event {
-            print(&format!("note: {}", wait_text(wait.awaited(), Instant::now())));
+            print_line(&format!("note: {}", wait_text(wait.awaited(), Instant::now())));
         }
     })
 }
 
-fn print(line: &str) {
+fn print_line(line: &str) {
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
 /// Counts of all layers.
-struct Sum {
+struct LayerTotals {
     done: usize,
     count: usize,
     downloaded: u64,
@@ -189,7 +191,7 @@ struct Sum {
     size: u64,
 }
 
-impl Sum {
+impl LayerTotals {
     fn of(progress: &Progress) -> Self {
         let layers = progress.layers();
         Self {
@@ -202,7 +204,7 @@ impl Sum {
     }
 }
 
-fn print_lines(shared: &Shared, ended: &Cancel) {
+fn print_lines(shared: &SharedDisplay, ended: &Cancel) {
     let mut last = String::new();
     while !ended.is_cancelled() {
         let _ = ended.wait_timeout(LINE_INTERVAL);
@@ -210,9 +212,9 @@ fn print_lines(shared: &Shared, ended: &Cancel) {
             let state = shared.lock();
             (state.phase, state.progress.clone())
         };
-        let line = line(&Sum::of(&progress), phase);
+        let line = progress_line(&LayerTotals::of(&progress), phase);
         if line != last {
-            print(&line);
+            print_line(&line);
         }
         last = line;
     }
@@ -237,8 +239,8 @@ fn wait_text(awaited: &WaitReason, now: Instant) -> String {
     }
 }
 
-fn line(sum: &Sum, phase: Option<Phase>) -> String {
-    let Sum {
+fn progress_line(sum: &LayerTotals, phase: Option<Phase>) -> String {
+    let LayerTotals {
         done,
         count,
         downloaded,
@@ -262,7 +264,7 @@ fn mebibytes(bytes: u64) -> u64 {
 }
 
 /// A bar for the whole, and one for each layer that is on its way.
-struct Bars {
+struct ProgressBars {
     all: MultiProgress,
     whole: ProgressBar,
     layers: Vec<Option<ProgressBar>>,
@@ -270,10 +272,11 @@ struct Bars {
     servers: BTreeMap<u64, ProgressBar>,
 }
 
-impl Bars {
+impl ProgressBars {
     fn new(all: MultiProgress) -> Self {
-        let whole = all
-            .add(ProgressBar::new(0).with_style(style("{msg:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} applied")));
+        let whole = all.add(ProgressBar::new(0).with_style(bar_style(
+            "{msg:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} applied",
+        )));
         whole.set_message(Phase::Resolve.to_string());
         Self {
             all,
@@ -283,7 +286,7 @@ impl Bars {
         }
     }
 
-    fn run(mut self, shared: &Shared, ended: &Cancel) {
+    fn run(mut self, shared: &SharedDisplay, ended: &Cancel) {
         while !ended.is_cancelled() {
             let (phase, progress) = {
                 let state = shared.lock();
@@ -306,7 +309,7 @@ impl Bars {
         let waits: BTreeMap<_, _> = waits.map(|wait| (wait.number(), wait.awaited())).collect();
         for (number, awaited) in &waits {
             let line = self.servers.entry(*number).or_insert_with(|| {
-                let line = ProgressBar::no_length().with_style(style("{msg}"));
+                let line = ProgressBar::no_length().with_style(bar_style("{msg}"));
                 self.all.insert_before(&self.whole, line)
             });
             line.set_message(wait_text(awaited, now));
@@ -333,9 +336,9 @@ impl Bars {
             let is_under_way = (layer.downloaded() > 0 || layer.applied() > 0) && !layer.is_done();
             match bar {
                 Some(bar) if layer.is_done() => bar.finish_and_clear(),
-                Some(bar) => show(bar, layer),
+                Some(bar) => update_layer_bar(bar, layer),
                 None if is_under_way => {
-                    let new = ProgressBar::new(layer.size()).with_style(style(
+                    let new = ProgressBar::new(layer.size()).with_style(bar_style(
                         "{prefix:22} [{bar:30}] {bytes:>11} of {total_bytes:<11} {bytes_per_sec:<13} {msg}",
                     ));
                     let new = self.all.insert_before(&self.whole, new);
@@ -350,7 +353,7 @@ impl Bars {
 }
 
 /// What is downloaded, and once all is, what is applied.
-fn show(bar: &ProgressBar, layer: &LayerProgress) {
+fn update_layer_bar(bar: &ProgressBar, layer: &LayerProgress) {
     let is_downloaded = layer.downloaded() == layer.size();
     let (position, message) = match (is_downloaded, layer.applied()) {
         (false, _) => (layer.downloaded(), "downloading"),
@@ -361,7 +364,7 @@ fn show(bar: &ProgressBar, layer: &LayerProgress) {
     bar.set_position(position);
 }
 
-fn style(template: &str) -> ProgressStyle {
+fn bar_style(template: &str) -> ProgressStyle {
     let style = ProgressStyle::with_template(template).expect("the template is well-formed");
     style.progress_chars("=> ")
 }
@@ -372,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_layers_bytes_and_a_later_phase() {
-        let sum = Sum {
+        let sum = LayerTotals {
             done: 1,
             count: 3,
             downloaded: 2 << 20,
@@ -380,10 +383,13 @@ mod tests {
             size: (5 << 20) + 1,
         };
         let layers = "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied";
-        assert_eq!(line(&sum, Some(Phase::Layers)), layers);
-        assert_eq!(line(&sum, None), layers);
-        assert_eq!(line(&sum, Some(Phase::Metadata)), format!("{layers}; writing metadata"));
-        let none = line(&Sum::of(&Progress::default()), Some(Phase::Resolve));
+        assert_eq!(progress_line(&sum, Some(Phase::Layers)), layers);
+        assert_eq!(progress_line(&sum, None), layers);
+        assert_eq!(
+            progress_line(&sum, Some(Phase::Metadata)),
+            format!("{layers}; writing metadata")
+        );
+        let none = progress_line(&LayerTotals::of(&Progress::default()), Some(Phase::Resolve));
         assert_eq!(none, "progress: looking for the image");
     }
 

@@ -11,10 +11,10 @@ use layer::text::harmless;
 use oci::{AuthFile, AuthFiles, ImageError, LoginCheck, LoginTarget, RegistryOptions, Secret, check_login};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 use super::progress;
-use super::report::write;
+use super::report::write_stdout;
 use super::signals::Signals;
 use super::state::home;
 
@@ -114,7 +114,7 @@ pub(super) struct LoginArguments {
 
 /// The form of a login that was kept or removed, for programs.
 #[derive(Serialize)]
-struct Json {
+struct JsonLogin {
     registry: String,
     user: Option<String>,
     auth_file: String,
@@ -125,7 +125,7 @@ struct Json {
 
 impl RegistryCommand {
     /// Does what is asked for, and prints the result on standard output.
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         match self {
             Self::Login(login) => login.run(format),
             Self::Logout { registry } => logout(registry, format),
@@ -135,21 +135,21 @@ impl RegistryCommand {
 }
 
 impl LoginArguments {
-    fn run(&self, format: Format) -> Result<(), Failure> {
-        let target = target(&self.registry)?;
+    fn run(&self, format: Format) -> Result<(), CommandError> {
+        let target = parse_target(&self.registry)?;
         if self.user.is_empty() || self.user.contains([':', '\n', '\r']) {
-            return Err(wrong("a user has a name, without a colon"));
+            return Err(usage_error("a user has a name, without a colon"));
         }
         let options = self.options.options();
         if target.says_plain_http() && options.plain_http != Some(true) {
             let plain = "to speak plain HTTP, in which anyone between can read the password, say --plain-http here and to \
                          rootfs build";
-            return Err(wrong(&format!("{}: {plain}", self.registry)));
+            return Err(usage_error(&format!("{}: {plain}", self.registry)));
         }
         let file = file_to_change()?;
         let password = self.password()?;
-        let signals = Signals::listen().map_err(Failure::Signals)?;
-        let failed = |error| Failure::Login {
+        let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
+        let failed = |error| CommandError::Login {
             error: Box::new(error),
             registry: target.as_str().to_owned(),
         };
@@ -158,17 +158,17 @@ impl LoginArguments {
             &self.user,
             &password,
             &options,
-            &progress::notes(),
+            &progress::print_waits(),
             signals.cancel(),
         );
         let check = check.map_err(|error| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failed(error),
         })?;
-        let file = file.while_locked(signals.cancel(), tell_of_lock);
+        let file = file.while_locked(signals.cancel(), report_lock_wait);
         let added = file.add(&target, &self.user, &password);
         added.map_err(|error| match signals.exit_status() {
-            Some(status) => Failure::Signal { status },
+            Some(status) => CommandError::Interrupted { status },
             None => failed(error.into()),
         })?;
         let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
@@ -178,7 +178,7 @@ impl LoginArguments {
                 "kept for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
             ),
         };
-        let login = Json {
+        let login = JsonLogin {
             registry: registry.to_owned(),
             user: Some(user.clone()),
             auth_file: auth_file.to_string(),
@@ -187,22 +187,22 @@ impl LoginArguments {
         print(&login, &text, format)
     }
 
-    fn password(&self) -> Result<Secret, Failure> {
+    fn password(&self) -> Result<Secret, CommandError> {
         let password = if self.password_stdin {
             let mut password = String::new();
             io::stdin()
                 .take(MAX_PASSWORD_LEN + 1)
                 .read_to_string(&mut password)
-                .map_err(Failure::Password)?;
+                .map_err(CommandError::Password)?;
             password
         } else {
             rpassword::prompt_password(format!("Password for {} at {}: ", self.user, self.registry))
-                .map_err(Failure::Password)?
+                .map_err(CommandError::Password)?
         };
         let line = password.strip_suffix('\n').unwrap_or(&password);
         match line.strip_suffix('\r').unwrap_or(line) {
-            "" => Err(wrong("the password is empty")),
-            password if password.len() as u64 > MAX_PASSWORD_LEN => Err(wrong(&format!(
+            "" => Err(usage_error("the password is empty")),
+            password if password.len() as u64 > MAX_PASSWORD_LEN => Err(usage_error(&format!(
                 "the password is longer than {} KiB",
                 MAX_PASSWORD_LEN >> 10
             ))),
@@ -211,18 +211,18 @@ impl LoginArguments {
     }
 }
 
-fn logout(registry: &str, format: Format) -> Result<(), Failure> {
-    let target = target(registry)?;
-    let file = file_to_change()?.while_locked(&Cancel::new(), tell_of_lock);
+fn logout(registry: &str, format: Format) -> Result<(), CommandError> {
+    let target = parse_target(registry)?;
+    let file = file_to_change()?.while_locked(&Cancel::new(), report_lock_wait);
     let auth_file = file.path().display().to_string();
-    if !file.remove(&target).map_err(failed)? {
-        return Err(Failure::NotLoggedIn {
+    if !file.remove(&target).map_err(registry_error)? {
+        return Err(CommandError::NotLoggedIn {
             registry: target.as_str().to_owned(),
             file: file.path().to_owned(),
         });
     }
     let text = format!("logged out of {}; removed from {auth_file}", target.as_str());
-    let login = Json {
+    let login = JsonLogin {
         registry: target.as_str().to_owned(),
         user: None,
         auth_file,
@@ -231,10 +231,10 @@ fn logout(registry: &str, format: Format) -> Result<(), Failure> {
     print(&login, &text, format)
 }
 
-fn list(format: Format) -> Result<(), Failure> {
+fn list(format: Format) -> Result<(), CommandError> {
     let mut logins = Vec::new();
     for file in auth_files().files() {
-        logins.extend(file.logins().map_err(failed)?);
+        logins.extend(file.logins().map_err(registry_error)?);
     }
     let mut text = String::new();
     if logins.is_empty() {
@@ -248,33 +248,33 @@ fn list(format: Format) -> Result<(), Failure> {
     print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
 }
 
-fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Failure> {
+fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), CommandError> {
     let text = match format {
-        Format::Json => serde_json::to_string(json).map_err(|error| Failure::Report(error.into()))?,
+        Format::Json => serde_json::to_string(json).map_err(|error| CommandError::Report(error.into()))?,
         Format::Text => text.to_owned(),
     };
-    write((text + "\n").as_bytes()).map_err(Failure::Report)
+    write_stdout((text + "\n").as_bytes()).map_err(CommandError::Report)
 }
 
-fn target(registry: &str) -> Result<LoginTarget, Failure> {
+fn parse_target(registry: &str) -> Result<LoginTarget, CommandError> {
     LoginTarget::parse(registry).map_err(|error| {
         let advice = if registry.contains('@') {
             ": the user is --user, the password is asked for"
         } else {
             ""
         };
-        wrong(&format!("{error}{advice}"))
+        usage_error(&format!("{error}{advice}"))
     })
 }
 
-fn file_to_change() -> Result<AuthFile, Failure> {
+fn file_to_change() -> Result<AuthFile, CommandError> {
     auth_files()
         .to_change()
-        .ok_or_else(|| wrong("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
+        .ok_or_else(|| usage_error("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
 }
 
 /// Says that another process has the lock of a credentials file.
-fn tell_of_lock(lock: &Path) {
+fn report_lock_wait(lock: &Path) {
     // Nobody is left to tell if standard error is closed.
     let _ = writeln!(
         io::stderr(),
@@ -283,10 +283,10 @@ fn tell_of_lock(lock: &Path) {
     );
 }
 
-fn wrong(message: &str) -> Failure {
-    Failure::Usage(clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")))
+fn usage_error(message: &str) -> CommandError {
+    CommandError::Usage(clap::Error::raw(ErrorKind::ValueValidation, format!("{message}\n")))
 }
 
-fn failed(error: impl Into<ImageError>) -> Failure {
-    Failure::Registry(error.into())
+fn registry_error(error: impl Into<ImageError>) -> CommandError {
+    CommandError::Registry(error.into())
 }

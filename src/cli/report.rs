@@ -12,7 +12,7 @@ use super::presentation::Format;
 
 /// The form of a [`BuildReport`] for programs.
 #[derive(Serialize)]
-struct Json<'a> {
+struct JsonBuildReport<'a> {
     /// The image as it was asked for.
     image_ref: &'a str,
     #[serde(flatten)]
@@ -29,7 +29,7 @@ pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io
         Format::Json => json(report, image_ref)?,
         Format::Text => text(report),
     };
-    write(text.as_bytes())
+    write_stdout(text.as_bytes())
 }
 
 /// Writes all to standard output.
@@ -37,7 +37,7 @@ pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io
 /// # Errors
 ///
 /// Those of standard output, besides that nobody reads it.
-pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
+pub(super) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -46,7 +46,7 @@ pub(super) fn write(bytes: &[u8]) -> io::Result<()> {
 }
 
 fn json(report: &BuildReport, image_ref: &str) -> io::Result<String> {
-    Ok(serde_json::to_string(&Json { image_ref, report })? + "\n")
+    Ok(serde_json::to_string(&JsonBuildReport { image_ref, report })? + "\n")
 }
 
 /// The file that was written.

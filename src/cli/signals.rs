@@ -16,12 +16,12 @@ const ECHO: Duration = Duration::from_secs(1);
 /// Listens for signals as long as it lives.
 pub(super) struct Signals {
     cancel: Cancel,
-    first: Arc<OnceLock<First>>,
+    first: Arc<OnceLock<FirstSignal>>,
     _stop: oneshot::Sender<()>,
 }
 
 /// The signal that came first.
-struct First {
+struct FirstSignal {
     exit_status: u8,
     at: Instant,
 }
@@ -39,7 +39,7 @@ impl Signals {
             runtime.spawn(async move {
                 while signal.recv().await.is_some() {
                     let at = Instant::now();
-                    let first = first.get_or_init(|| First { exit_status, at });
+                    let first = first.get_or_init(|| FirstSignal { exit_status, at });
                     cancel.cancel();
                     if at.duration_since(first.at) > ECHO {
                         process::exit(i32::from(first.exit_status));

@@ -35,7 +35,7 @@ pub(super) fn start(verbosity: u8) -> Result<(), clap::Error> {
     };
     // Nobody is left to tell if standard error is closed.
     let write = |line: &str| drop(io::stderr().write_all(line.as_bytes()));
-    let set = tracing::subscriber::set_global_default(Lines::new(targets, write));
+    let set = tracing::subscriber::set_global_default(EventLines::new(targets, write));
     set.expect("nothing else of this program sets a subscriber");
     Ok(())
 }
@@ -71,13 +71,13 @@ fn targets(verbosity: u8, variable: Option<OsString>) -> Result<Option<Targets>,
 }
 
 /// Writes each event as one line. The crates have no spans, so there is nothing to keep of them.
-struct Lines<W> {
+struct EventLines<W> {
     targets: Targets,
     started: Instant,
     write: W,
 }
 
-impl<W: Fn(&str)> Lines<W> {
+impl<W: Fn(&str)> EventLines<W> {
     fn new(targets: Targets, write: W) -> Self {
         Self {
             targets,
@@ -87,7 +87,7 @@ impl<W: Fn(&str)> Lines<W> {
     }
 }
 
-impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
+impl<W: Fn(&str) + 'static> Subscriber for EventLines<W> {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         let name = metadata.target().split("::").next().unwrap_or_default();
         CRATES.contains(&name) && self.targets.would_enable(metadata.target(), metadata.level())
@@ -99,7 +99,7 @@ impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
     }
 
     fn event(&self, event: &Event<'_>) {
-        (self.write)(&line(self.started.elapsed(), event));
+        (self.write)(&event_line(self.started.elapsed(), event));
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -117,10 +117,10 @@ impl<W: Fn(&str) + 'static> Subscriber for Lines<W> {
 
 /// Returns the line of an event: seconds since the start, level, target, message, fields. Whatever
 /// strangers' data is in a field, it is one line, without anything that a terminal obeys.
-fn line(since_start: Duration, event: &Event<'_>) -> String {
-    let mut text = Text::default();
+fn event_line(since_start: Duration, event: &Event<'_>) -> String {
+    let mut text = EventText::default();
     event.record(&mut text);
-    let Text { message, fields } = text;
+    let EventText { message, fields } = text;
     let (level, target) = (event.metadata().level(), event.metadata().target());
     let seconds = since_start.as_secs_f64();
     let line = format!("{seconds:9.3} {level:>5} {target}: {message}{fields}");
@@ -129,12 +129,12 @@ fn line(since_start: Duration, event: &Event<'_>) -> String {
 
 /// Message and fields of an event.
 #[derive(Default)]
-struct Text {
+struct EventText {
     message: String,
     fields: String,
 }
 
-impl Visit for Text {
+impl Visit for EventText {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let value = format!("{value:?}");
         self.push(field, &value);
@@ -145,7 +145,7 @@ impl Visit for Text {
     }
 }
 
-impl Text {
+impl EventText {
     /// Adds a field. A value that could be taken for more than one is quoted.
     fn push(&mut self, field: &Field, value: &str) {
         let name = field.name();
@@ -174,7 +174,7 @@ mod tests {
         let written = Arc::new(Mutex::new(String::new()));
         let lines = {
             let written = Arc::clone(&written);
-            Lines::new(targets, move |line: &str| written.lock().unwrap().push_str(line))
+            EventLines::new(targets, move |line: &str| written.lock().unwrap().push_str(line))
         };
         tracing::subscriber::with_default(lines, emit);
         Arc::into_inner(written).unwrap().into_inner().unwrap()
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn the_most_verbose_level_bounds_all_events() {
-        let hint = |text: &str| Lines::new(text.parse().unwrap(), |_: &str| {}).max_level_hint();
+        let hint = |text: &str| EventLines::new(text.parse().unwrap(), |_: &str| {}).max_level_hint();
         assert_eq!(hint("oci=trace,microagent=info"), Some(LevelFilter::TRACE));
         assert_eq!(hint("warn"), Some(LevelFilter::WARN));
         assert_eq!(hint("warn,oci=off"), Some(LevelFilter::WARN));

@@ -8,7 +8,7 @@ use layer::cancel::Cancel;
 use microagent::verify::{Verdict, verify};
 use oci::Digest;
 
-use super::failure::Failure;
+use super::failure::CommandError;
 use super::presentation::Format;
 use super::report;
 
@@ -38,19 +38,19 @@ Examples:
 Exit status: 0 nothing is wrong, 1 something is, or it cannot be checked, 2 wrong usage.";
 
 impl Verify {
-    pub(super) fn run(&self, format: Format) -> Result<(), Failure> {
+    pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         // It leaves nothing behind, so a signal may end it as it does any program.
-        let verdict = verify(&self.image, self.digest.as_ref(), &Cancel::new()).map_err(Failure::Inspect)?;
+        let verdict = verify(&self.image, self.digest.as_ref(), &Cancel::new()).map_err(CommandError::Inspect)?;
         let text = match format {
-            Format::Json => serde_json::to_string(&verdict).map_err(|error| Failure::Report(error.into()))? + "\n",
+            Format::Json => serde_json::to_string(&verdict).map_err(|error| CommandError::Report(error.into()))? + "\n",
             Format::Text => self.text(&verdict),
         };
-        report::write(text.as_bytes()).map_err(Failure::Report)?;
+        report::write_stdout(text.as_bytes()).map_err(CommandError::Report)?;
         if verdict.is_clean() {
             return Ok(());
         }
         let count = verdict.report.findings.len() as u64 + verdict.report.more;
-        Err(Failure::Faulty {
+        Err(CommandError::ProblemsFound {
             path: self.image.clone(),
             count: count + u64::from(verdict.mismatch.is_some()),
         })

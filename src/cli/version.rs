@@ -37,5 +37,5 @@ pub(super) fn print(format: Format) -> io::Result<()> {
             )
         }
     };
-    report::write((text + "\n").as_bytes())
+    report::write_stdout((text + "\n").as_bytes())
 }

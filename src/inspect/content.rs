@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ext4::read::{self, LookupError};
 use ext4::{ReadAt, Reader};
 
-use super::at;
+use super::path_error;
 use crate::stage::write_sparsely;
 use layer::cancel::Cancellable;
 
@@ -74,7 +74,7 @@ impl<R: ReadAt> FileContent<R> {
 
     fn failed(&self, error: io::Error) -> io::Error {
         match error.downcast() {
-            Ok(error) => io::Error::other(at(self.image.as_deref(), &self.path, LookupError::Read(error))),
+            Ok(error) => io::Error::other(path_error(self.image.as_deref(), &self.path, LookupError::Read(error))),
             Err(error) => error,
         }
     }

@@ -12,7 +12,7 @@ use layer::failure::{ErrorKind, Failure, Hint};
 
 /// A disk image that could not be looked into.
 #[derive(Debug, thiserror::Error)]
-#[error("could not look into {}", name(.image.as_deref()))]
+#[error("could not look into {}", image_name(.image.as_deref()))]
 pub struct InspectError {
     /// Path of the disk image; `None` of a reader.
     pub image: Option<PathBuf>,
@@ -58,7 +58,7 @@ impl InspectError {
 }
 
 /// Returns the words for a disk image.
-fn name(image: Option<&Path>) -> String {
+fn image_name(image: Option<&Path>) -> String {
     image.map_or("the disk image".to_owned(), |path| path.display().to_string())
 }
 

@@ -23,7 +23,7 @@ pub(super) struct StagePaths {
 impl Stages {
     /// Begins them, so that what is in their way shows before there is any work.
     pub(super) fn begin(options: &BuildOptions, output: &Path) -> Result<Self, StageError> {
-        let beside = options.keep_stage.then(|| stage::beside(output));
+        let beside = options.keep_stage.then(|| stage::stage_path(output));
         Ok(Self {
             beside: beside.as_deref().map(Stage::begin).transpose()?,
             snapshot: options.stage_snapshot.as_deref().map(Stage::begin).transpose()?,
