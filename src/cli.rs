@@ -1,4 +1,5 @@
-//! The command line: arguments and environment in; text or JSON, and an exit status, out.
+//! The command line: parses arguments and environment, runs a command, prints text or JSON, and
+//! returns an exit status.
 
 mod arguments;
 mod cache;
@@ -31,11 +32,12 @@ use presentation::{Mode, Presentation};
 use progress::ProgressDisplay;
 use signals::Signals;
 
-/// Runs the command that the arguments (the program's name first) ask for.
+/// Runs the command in `arguments`, which begin with the name of the program.
 ///
-/// The result goes to standard output, a failure to standard error. The exit status is 0 when all is done, 1 when it
-/// failed, 2 when the arguments or the environment make no sense, and 128 and the signal's number when a signal ended it. That
-/// of a comparison says whether there is a difference, and 2 is its failure.
+/// Results go to standard output, errors to standard error. The exit status is 0 on success, 1 on
+/// failure, 2 on wrong usage (arguments or environment), and 128 plus the number of the signal that
+/// ended the command. A comparison returns 0 for the same bytes, 1 for different bytes, and 2 on
+/// failure.
 pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
     core_dump::disable();
     let outcome = match Arguments::try_parse_from(arguments) {
@@ -48,7 +50,7 @@ pub(crate) fn run(arguments: &[OsString]) -> ExitCode {
                 )),
             }
         }
-        // Not a failure, but what `--help` and `--version` come as.
+        // clap returns the output of `--help` and `--version` as an error.
         Err(error) if !error.use_stderr() => return failure::print_help(&error),
         Err(error) => Err((CommandError::Usage(error), Mode::from_raw_arguments(arguments))),
     };
@@ -81,8 +83,8 @@ fn execute(command: Command, presentation: Presentation) -> Result<ExitCode, Com
     done.map(|()| ExitCode::SUCCESS)
 }
 
-/// Gives an error that clap does not find by itself the form of those that it does, with the usage
-/// of a command.
+/// Formats a usage error that clap did not find itself like its own, with the usage of `rootfs
+/// build`.
 fn with_usage(failure: CommandError) -> CommandError {
     let CommandError::Usage(error) = failure else {
         return failure;

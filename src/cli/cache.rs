@@ -1,4 +1,4 @@
-//! `microagent cache`: what is kept of downloads.
+//! `microagent cache`: lists, removes and verifies cached downloads.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -25,23 +25,23 @@ pub(super) struct Cache {
 
 #[derive(Debug, Subcommand)]
 enum CacheCommand {
-    /// Lists what is kept, the most recently used first
+    /// List cached blobs, most recently used first
     #[command(visible_alias = "list")]
     Ls,
 
-    /// Removes what is kept
+    /// Remove cached blobs
     Prune {
-        /// Keep so much of what was used last
+        /// Size in MiB to keep, of the most recently used blobs
         #[arg(long, value_name = "MIB", default_value_t = 0)]
         keep_mib: u64,
     },
 
-    /// Holds all that is kept against its digests, and removes what is damaged
+    /// Verify the digest of every cached blob, and remove corrupt ones
     Verify,
 }
 
 impl Cache {
-    /// Does what is asked for, and prints the result on standard output.
+    /// Runs the command, and prints the result on standard output.
     pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         let blobs = Blobs::new(&self.state.directory().map_err(CommandError::Usage)?);
         match self.command {
@@ -56,7 +56,7 @@ impl Cache {
             CacheCommand::Verify => {
                 let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
                 let damaged = blobs.verify(signals.cancel()).map_err(CommandError::Cache)?;
-                print("damaged, and removed", &damaged, format)?;
+                print("corrupt and removed", &damaged, format)?;
                 match (signals.exit_status(), damaged.entries.len()) {
                     (Some(status), _) => Err(CommandError::Interrupted { status }),
                     (None, count) if count > 0 && damaged.problems.is_empty() => {
@@ -69,7 +69,7 @@ impl Cache {
     }
 }
 
-/// Fails if something was passed over.
+/// Returns an error if entries could not be read or removed.
 fn fail_on_problems(report: CacheReport) -> Result<(), CommandError> {
     let problems = report.problems;
     if problems.is_empty() {
@@ -78,15 +78,15 @@ fn fail_on_problems(report: CacheReport) -> Result<(), CommandError> {
     Err(CommandError::CacheProblems { problems })
 }
 
-/// Prints what was done, and what was passed over: as warnings on standard error, unless it is for
-/// a program.
+/// Prints a report. In text format, entries that could not be read or removed are warnings on
+/// standard error.
 fn print(what: &str, report: &CacheReport, format: Format) -> Result<(), CommandError> {
     let text = match format {
         Format::Json => serde_json::to_string(report).map_err(|error| CommandError::Report(error.into()))? + "\n",
         Format::Text => {
             let mut stderr = io::stderr().lock();
             for warning in report.warnings() {
-                // Nobody is left to tell if standard error is closed.
+                // A closed standard error leaves no way to report this.
                 let _ = writeln!(stderr, "warning: {warning}");
             }
             text(what, report)

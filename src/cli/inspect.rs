@@ -1,4 +1,4 @@
-//! `rootfs inspect`: what a disk image says of itself, and files out of it.
+//! `microagent rootfs inspect`: a summary of a disk image, and the files in it.
 
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
@@ -19,7 +19,7 @@ use super::signals::Signals;
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub(super) struct Inspect {
-    /// The ext4 disk image
+    /// Disk image to inspect
     image: PathBuf,
 
     #[command(subcommand)]
@@ -27,7 +27,8 @@ pub(super) struct Inspect {
 }
 
 const HELP: &str = "\
-Without a command: size, free space, label, UUID, features, and which container image it was built of.
+Without a command, prints size, free space, label, UUID, features, and the container image that the disk image was \
+built from.
 
 Examples:
   microagent rootfs inspect rootfs.ext4
@@ -37,22 +38,22 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum InspectCommand {
-    /// Lists a directory, or says what a file is
+    /// List a directory, or a single file
     Ls {
         /// Path in the disk image
         #[arg(default_value = "/")]
         path: PathBuf,
     },
-    /// Writes the content of a file to standard output
+    /// Write the content of a file to standard output
     Cat {
         /// Path in the disk image
         path: PathBuf,
     },
-    /// Copies a file out of the disk image, with its holes
+    /// Copy a file out of the disk image; holes stay holes
     Cp {
         /// Path in the disk image
         path: PathBuf,
-        /// File to write; it replaces an existing one
+        /// File to write; replaces an existing file
         to: PathBuf,
     },
 }
@@ -81,8 +82,8 @@ impl Inspect {
         DiskImage::open(&self.image).map_err(CommandError::Inspect)
     }
 
-    /// Copies a file, and returns its size in bytes. The other commands leave nothing behind, so a
-    /// signal may end them as it does any program.
+    /// Copies a file, and returns its size in bytes. Only this command handles signals: the others
+    /// leave nothing to clean up.
     fn copy(&self, path: &Path, to: &Path) -> Result<u64, CommandError> {
         let signals = Signals::listen().map_err(CommandError::SignalSetup)?;
         let failed = |failure| match signals.exit_status() {
@@ -139,12 +140,12 @@ fn summary(path: &Path, summary: &DiskSummary, format: Format) -> io::Result<Str
         writeln!(text, "{}", line.trim_end()).expect("memory takes it");
     }
     if summary.needs_recovery {
-        text += "  not unmounted cleanly: shown as if the journal had been replayed\n";
+        text += "  not cleanly unmounted: shown as after a replay of the journal\n";
     }
     Ok(text)
 }
 
-/// The form of a directory, for programs.
+/// JSON form of a listing.
 #[derive(Serialize)]
 struct JsonListing<'a> {
     path: String,
@@ -201,7 +202,7 @@ fn cat(mut content: FileContent) -> Result<(), CommandError> {
     }
 }
 
-/// The form of a copy, for programs.
+/// JSON form of a copy.
 #[derive(Serialize)]
 struct JsonCopied {
     path: String,

@@ -1,4 +1,10 @@
-//! Shows a build on its way, on standard error.
+//! Progress of a build, on standard error.
+//!
+//! A new phase is a variant of `rootfs::Phase` with its text. The order of the variants is the
+//! order in time: phases after `Layers` are shown in the text of the bar for the whole
+//! ([`ProgressBars::update`]) and at the end of each line ([`progress_line`]). Neither needs a
+//! change unless the phase has a progress of its own. Send the event where the phase begins in
+//! `rootfs`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,61 +23,62 @@ use oci::{LayerProgress, Progress, Wait, WaitReason};
 use super::presentation::Mode;
 use super::verbose;
 
-/// How often bars move.
+/// Interval between updates of the bars.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How often there is a line.
+/// Interval between lines.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How progress is shown.
+/// Value of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ProgressOutput {
-    /// ProgressBars for people at a terminal, nothing but waits elsewhere
+    /// Bars on a terminal; elsewhere a line for each wait
     Auto,
-    /// One line a second
+    /// One line a second, and one for each wait
     Plain,
-    /// Nothing
+    /// No progress, only warnings
     None,
 }
 
-/// Shows a build on its way, as long as it lives.
+/// Display of the progress of a build. Dropping it ends the display.
 pub(super) struct ProgressDisplay {
     shared: Arc<SharedDisplay>,
     ended: Cancel,
     thread: Option<JoinHandle<()>>,
 }
 
-/// DisplayState of a display, which its listener fills.
+/// View and state of a display, shared by its event listener and its thread.
 struct SharedDisplay {
     view: ProgressView,
     state: Mutex<DisplayState>,
 }
 
-/// Form of a display.
+/// Form of a display: the lines and bars it prints.
 enum ProgressView {
-    /// ProgressBars, and above them a line for each warning.
+    /// Bars, and above them a line for each warning and each wait for a lock.
     Bars(MultiProgress),
-    /// A line a second, and one for each wait and warning.
+    /// A line each second, and one for each wait and warning.
     Lines,
     /// A line for each wait and warning.
     Notes,
     /// A line for each warning.
     Warnings,
-    /// Warnings once the build has succeeded, since a failure must be all of standard error.
+    /// Warnings after the build has succeeded: on failure, standard error must hold the JSON of the
+    /// error only.
     Nothing,
 }
 
 #[derive(Default)]
 struct DisplayState {
-    /// The current phase; none once the build is over.
+    /// Current phase; `None` before the first and after the build.
     phase: Option<Phase>,
     progress: Progress,
-    /// Warnings that were not printed.
+    /// Warnings that have not been printed yet.
     warnings: Vec<Warning>,
 }
 
 impl ProgressDisplay {
-    /// Begins to show what [`ProgressDisplay::events`] hear of.
+    /// Starts a display of the events sent to [`ProgressDisplay::events`].
     pub(super) fn start(style: ProgressOutput, mode: Mode) -> Self {
         let view = match (mode, style) {
             (_, ProgressOutput::Plain) => ProgressView::Lines,
@@ -95,12 +102,12 @@ impl ProgressDisplay {
             ProgressView::Lines => Some(builder.spawn(move || print_lines(&watched, &until))),
             ProgressView::Notes | ProgressView::Warnings | ProgressView::Nothing => None,
         };
-        // Without a thread nothing is shown, and the image is the same.
+        // If no thread can be started, the build runs without a display.
         let thread = thread.and_then(Result::ok);
         Self { shared, ended, thread }
     }
 
-    /// Returns the events that are shown.
+    /// Returns the listener for events of the build.
     pub(super) fn events(&self) -> Events<Event> {
         let shared = Arc::clone(&self.shared);
         Events::new(move |event| shared.handle(event))
@@ -114,12 +121,12 @@ impl ProgressDisplay {
         }
     }
 
-    /// Clears the bars, so that what is printed next has standard error for itself.
+    /// Stops the display and clears the bars. Output that follows is not mixed with them.
     fn end(&mut self) {
         self.shared.lock().phase = None;
         self.ended.cancel();
         if let Some(thread) = self.thread.take() {
-            // A display that failed is no failure of the build.
+            // A panic in the display does not fail the build.
             let _ = thread.join();
         }
     }
@@ -148,7 +155,7 @@ impl SharedDisplay {
             (ProgressView::Bars(all), WaitReason::Lock { .. }) => drop(all.println(format!("note: {}", text()))),
             (ProgressView::Lines, _) => print_line(&format!("progress: {}", text())),
             (ProgressView::Notes, _) => print_line(&format!("note: {}", text())),
-            // ProgressBars have a line of its own as long as it lasts.
+            // With bars, a wait for a server has a line of its own while it lasts.
             (ProgressView::Bars(_) | ProgressView::Warnings | ProgressView::Nothing, _) => {}
         }
     }
@@ -168,7 +175,7 @@ impl SharedDisplay {
     }
 }
 
-/// Returns events that print a line for each wait.
+/// Returns a listener that prints a line for each wait.
 pub(super) fn print_waits() -> Events<oci::Event> {
     Events::new(|event| {
         if let oci::Event::Waiting(wait) = event {
@@ -178,11 +185,11 @@ pub(super) fn print_waits() -> Events<oci::Event> {
 }
 
 fn print_line(line: &str) {
-    // Nobody is left to tell if standard error is closed.
+    // A closed standard error leaves no way to report this.
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Counts of all layers.
+/// Totals over all layers, in layers and bytes.
 struct LayerTotals {
     done: usize,
     count: usize,
@@ -220,19 +227,19 @@ fn print_lines(shared: &SharedDisplay, ended: &Cancel) {
     }
 }
 
-/// Returns who is waited for, how long, and in which attempt.
+/// Returns a text with the reason for a wait: the host and its delay and attempt, or the lock.
 fn wait_text(awaited: &WaitReason, now: Instant) -> String {
     match awaited {
         WaitReason::Attempt { host, at, number, of } => {
             let left = at.saturating_duration_since(now).as_secs_f64().ceil();
-            format!("{host} will be asked again in {left} s, in attempt {number} of {of}")
+            format!("{host} will be asked again in {left} s, attempt {number} of {of}")
         }
         WaitReason::Answer { host, since } => {
             let waited = now.saturating_duration_since(*since).as_secs();
             format!("{host} has not answered for {waited} s")
         }
         WaitReason::Lock { digest, path } => format!(
-            "waiting for another build, which holds {} and downloads {digest}, or a blob that shares this lock",
+            "waiting for another build, which holds {} and downloads {digest}, or a blob with the same lock",
             path.display()
         ),
         other => format!("waiting: {other:?}"),
@@ -252,7 +259,7 @@ fn progress_line(sum: &LayerTotals, phase: Option<Phase>) -> String {
     }
     let [downloaded, applied, size] = [downloaded, applied, size].map(mebibytes);
     let mut line =
-        format!("progress: {done} of {count} layers done; {downloaded} of {size} MiB here, {applied} applied");
+        format!("progress: {done} of {count} layers done; {downloaded} of {size} MiB downloaded, {applied} applied");
     if let Some(phase) = phase.filter(|phase| *phase > Phase::Layers) {
         write!(line, "; {phase}").expect("memory takes it");
     }
@@ -263,12 +270,12 @@ fn mebibytes(bytes: u64) -> u64 {
     bytes.div_ceil(1 << 20)
 }
 
-/// A bar for the whole, and one for each layer that is on its way.
+/// A bar for the whole build, and one for each layer in progress.
 struct ProgressBars {
     all: MultiProgress,
     whole: ProgressBar,
     layers: Vec<Option<ProgressBar>>,
-    /// A line for each wait for a server.
+    /// A line for each current wait for a server, by its number.
     servers: BTreeMap<u64, ProgressBar>,
 }
 
@@ -296,11 +303,11 @@ impl ProgressBars {
             self.update_servers(&progress.waits());
             let _ = ended.wait_timeout(BAR_INTERVAL);
         }
-        // What cannot be cleared can stay.
+        // An error leaves the bars on the terminal, which does no harm.
         let _ = self.all.clear();
     }
 
-    /// Shows the waits for servers, each as long as it lasts.
+    /// Shows a line for each current wait for a server.
     fn update_servers(&mut self, waits: &[Wait]) {
         let now = Instant::now();
         let waits = waits
@@ -352,7 +359,7 @@ impl ProgressBars {
     }
 }
 
-/// What is downloaded, and once all is, what is applied.
+/// Shows the downloaded bytes of a layer or, once it is complete, the applied bytes.
 fn update_layer_bar(bar: &ProgressBar, layer: &LayerProgress) {
     let is_downloaded = layer.downloaded() == layer.size();
     let (position, message) = match (is_downloaded, layer.applied()) {
@@ -382,7 +389,7 @@ mod tests {
             applied: 1 << 20,
             size: (5 << 20) + 1,
         };
-        let layers = "progress: 1 of 3 layers done; 2 of 6 MiB here, 1 applied";
+        let layers = "progress: 1 of 3 layers done; 2 of 6 MiB downloaded, 1 applied";
         assert_eq!(progress_line(&sum, Some(Phase::Layers)), layers);
         assert_eq!(progress_line(&sum, None), layers);
         assert_eq!(
@@ -404,10 +411,10 @@ mod tests {
             number: 2,
             of: 5,
         };
-        let again = "r.example:5000 will be asked again in 30 s, in attempt 2 of 5";
+        let again = "r.example:5000 will be asked again in 30 s, attempt 2 of 5";
         assert_eq!(wait_text(&attempt(after(30_000)), now), again);
         assert_eq!(wait_text(&attempt(after(29_001)), now), again);
-        let due = "r.example:5000 will be asked again in 0 s, in attempt 2 of 5";
+        let due = "r.example:5000 will be asked again in 0 s, attempt 2 of 5";
         assert_eq!(wait_text(&attempt(now), after(1)), due);
         let answer = WaitReason::Answer {
             host: host(),

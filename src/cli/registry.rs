@@ -1,4 +1,5 @@
-//! `microagent registry`: logging in and out; and the flags that say how to speak to registries.
+//! `microagent registry`: login, logout and list of credentials; and the flags for connections to
+//! registries.
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write as _};
@@ -18,18 +19,19 @@ use super::report::write_stdout;
 use super::signals::Signals;
 use super::state::home;
 
-/// Limit on a password in bytes: longer than any token, and than any header that a server takes.
+/// Limit on a password in bytes: more than any token, and than any header that servers accept.
 const MAX_PASSWORD_LEN: u64 = 64 << 10;
 
-/// How to speak to registries.
+/// Flags for connections to registries.
 #[derive(Debug, Args)]
 pub(super) struct RegistryArguments {
-    /// PEM file with certificates to trust besides those of the system: of authorities, or of
-    /// registries themselves
+    /// PEM file with certificates to trust, in addition to those of the system
+    ///
+    /// Certificates of authorities, or of registries themselves.
     #[arg(long, value_name = "FILE")]
     tls_ca: Option<PathBuf>,
 
-    /// With =false, accept any certificate of a registry: anyone between can read and change what is sent
+    /// With =false, accept any certificate; anyone on the network path can read and change all data
     #[arg(
         long,
         value_name = "BOOL",
@@ -41,13 +43,13 @@ pub(super) struct RegistryArguments {
     )]
     tls_verify: bool,
 
-    /// Speak plain HTTP to the registry [default: only to one on this machine]
+    /// Use plain HTTP for the registry [default: only for a registry on this machine]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     plain_http: Option<bool>,
 }
 
 impl RegistryArguments {
-    /// What the arguments and the environment ask for.
+    /// Returns the options that the arguments and the environment select.
     pub(super) fn options(&self) -> RegistryOptions {
         let mut options = RegistryOptions::default();
         options.auth_files = auth_files();
@@ -58,35 +60,37 @@ impl RegistryArguments {
     }
 }
 
-/// Where this user's credentials are.
+/// Returns the credentials files of this user.
 fn auth_files() -> AuthFiles {
     AuthFiles::of_user(home().as_deref())
 }
 
-/// What `registry` can do.
+/// Commands of `registry`.
 #[derive(Debug, Subcommand)]
 pub(super) enum RegistryCommand {
-    /// Keeps a user and a password for a registry, once the registry accepts them, or if it asks for none
+    /// Log in to a registry, and save the credentials
     #[command(after_help = LOGIN_HELP)]
     Login(LoginArguments),
 
-    /// Forgets them
+    /// Log out of a registry: remove its credentials
     Logout {
-        /// Registry, with the namespace that the login was for, if any
+        /// Registry, with the namespace of the login, if any
         #[arg(value_name = "REGISTRY")]
         registry: String,
     },
 
-    /// Lists for what there are credentials
+    /// List saved credentials
     #[command(visible_alias = "list")]
     Ls,
 }
 
 const LOGIN_HELP: &str = "\
-The password is asked for, or read from standard input. A registry that gives something to everyone may not ask for it: \
-then it is kept without having been checked, which is said. It is kept, in base64, in the file that REGISTRY_AUTH_FILE names, \
-or else in .microagent/auth.json in the home directory, which only you can read; podman and skopeo use the same form \
-(containers-auth.json(5)).
+The password is read from the terminal, or from standard input with --password-stdin. The credentials are saved once \
+the registry accepts them. A registry with public images may not ask for a password; the credentials are then saved \
+without a check, and the output says so.
+
+The file is the one that REGISTRY_AUTH_FILE names, or else .microagent/auth.json in the home directory, which only you \
+can read. Passwords are in base64, in the format of podman and skopeo (containers-auth.json(5)).
 
 Examples:
   microagent registry login ghcr.io -u me
@@ -95,12 +99,13 @@ Examples:
 /// Arguments of `registry login`.
 #[derive(Debug, Args)]
 pub(super) struct LoginArguments {
-    /// Registry, as images of it begin, such as ghcr.io, or docker.io for Docker Hub, or its URL;
-    /// with a namespace, for that alone
+    /// Registry, such as ghcr.io, docker.io for Docker Hub, or a URL
+    ///
+    /// With a namespace, such as quay.io/team, the credentials are for that namespace only.
     #[arg(value_name = "REGISTRY")]
     registry: String,
 
-    /// User
+    /// Name of the user
     #[arg(short, long, visible_alias = "username", value_name = "USER")]
     user: String,
 
@@ -112,19 +117,19 @@ pub(super) struct LoginArguments {
     options: RegistryArguments,
 }
 
-/// The form of a login that was kept or removed, for programs.
+/// JSON form of a login or logout.
 #[derive(Serialize)]
 struct JsonLogin {
     registry: String,
     user: Option<String>,
     auth_file: String,
-    /// Of one that was kept, whether the registry was asked for its opinion.
+    /// After a login, whether the registry checked the credentials.
     #[serde(skip_serializing_if = "Option::is_none")]
     checked: Option<bool>,
 }
 
 impl RegistryCommand {
-    /// Does what is asked for, and prints the result on standard output.
+    /// Runs the command, and prints the result on standard output.
     pub(super) fn run(&self, format: Format) -> Result<(), CommandError> {
         match self {
             Self::Login(login) => login.run(format),
@@ -138,12 +143,12 @@ impl LoginArguments {
     fn run(&self, format: Format) -> Result<(), CommandError> {
         let target = parse_target(&self.registry)?;
         if self.user.is_empty() || self.user.contains([':', '\n', '\r']) {
-            return Err(usage_error("a user has a name, without a colon"));
+            return Err(usage_error("the user must not be empty, and must not contain a colon"));
         }
         let options = self.options.options();
         if target.says_plain_http() && options.plain_http != Some(true) {
-            let plain = "to speak plain HTTP, in which anyone between can read the password, say --plain-http here and to \
-                         rootfs build";
+            let plain = "to use plain HTTP, with which anyone on the network path can read the password, pass \
+                         --plain-http here and to rootfs build";
             return Err(usage_error(&format!("{}: {plain}", self.registry)));
         }
         let file = file_to_change()?;
@@ -173,9 +178,9 @@ impl LoginArguments {
         })?;
         let (registry, user, auth_file) = (target.as_str(), &self.user, file.path().display());
         let text = match check {
-            LoginCheck::Accepted => format!("logged in to {registry} as {user}; kept in {auth_file}"),
+            LoginCheck::Accepted => format!("logged in to {registry} as {user}; saved in {auth_file}"),
             _ => format!(
-                "kept for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
+                "saved for {registry} as {user} in {auth_file}, but not checked: the registry did not ask for a password"
             ),
         };
         let login = JsonLogin {
@@ -259,7 +264,7 @@ fn print(json: &impl Serialize, text: &str, format: Format) -> Result<(), Comman
 fn parse_target(registry: &str) -> Result<LoginTarget, CommandError> {
     LoginTarget::parse(registry).map_err(|error| {
         let advice = if registry.contains('@') {
-            ": the user is --user, the password is asked for"
+            ": pass the user with --user; the password is asked for"
         } else {
             ""
         };
@@ -270,12 +275,12 @@ fn parse_target(registry: &str) -> Result<LoginTarget, CommandError> {
 fn file_to_change() -> Result<AuthFile, CommandError> {
     auth_files()
         .to_change()
-        .ok_or_else(|| usage_error("there is no home directory: name a file for credentials in REGISTRY_AUTH_FILE"))
+        .ok_or_else(|| usage_error("no home directory: set REGISTRY_AUTH_FILE to a file for credentials"))
 }
 
-/// Says that another process has the lock of a credentials file.
+/// Prints a note about a wait for the lock of a credentials file, which another process holds.
 fn report_lock_wait(lock: &Path) {
-    // Nobody is left to tell if standard error is closed.
+    // A closed standard error leaves no way to report this.
     let _ = writeln!(
         io::stderr(),
         "note: waiting for another process, which holds {}",

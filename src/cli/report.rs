@@ -1,4 +1,9 @@
-//! The result of a build, on standard output.
+//! Report of a build, on standard output.
+//!
+//! A new JSON field is a field of `BuildReport` in `rootfs::report`, which serializes itself, and
+//! is filled by the build. Print it in [`text`] if people need it, list it in README.md under "For
+//! programs", and check it in `tests/cli/report.rs`. Only fields that the command alone knows, such
+//! as `image_ref`, are added here.
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -10,20 +15,20 @@ use serde::Serialize;
 
 use super::presentation::Format;
 
-/// The form of a [`BuildReport`] for programs.
+/// JSON form of a [`BuildReport`].
 #[derive(Serialize)]
 struct JsonBuildReport<'a> {
-    /// The image as it was asked for.
+    /// The image as given on the command line.
     image_ref: &'a str,
     #[serde(flatten)]
     report: &'a BuildReport,
 }
 
-/// Prints the report of an image, which was asked for as `image_ref`, on standard output.
+/// Prints a report on standard output. `image_ref` is the image as given on the command line.
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
+/// Errors of standard output, other than a closed pipe.
 pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io::Result<()> {
     let text = match format {
         Format::Json => json(report, image_ref)?,
@@ -32,11 +37,11 @@ pub(super) fn print(report: &BuildReport, image_ref: &str, format: Format) -> io
     write_stdout(text.as_bytes())
 }
 
-/// Writes all to standard output.
+/// Writes bytes to standard output.
 ///
 /// # Errors
 ///
-/// Those of standard output, besides that nobody reads it.
+/// Errors of standard output, other than a closed pipe.
 pub(super) fn write_stdout(bytes: &[u8]) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -49,7 +54,7 @@ fn json(report: &BuildReport, image_ref: &str) -> io::Result<String> {
     Ok(serde_json::to_string(&JsonBuildReport { image_ref, report })? + "\n")
 }
 
-/// The file that was written.
+/// Returns the path of the disk image.
 fn output_path(report: &BuildReport) -> &Path {
     report.output_path.as_deref().expect("the command builds files")
 }
@@ -93,7 +98,7 @@ fn text(report: &BuildReport) -> String {
     text
 }
 
-/// Whole MiB, rounded up.
+/// Formats a size in whole MiB, rounded up.
 fn mebibytes(bytes: u64) -> String {
     format!("{} MiB", bytes.div_ceil(1 << 20))
 }
