@@ -7,10 +7,11 @@ use ext4::{BlockSize, Fit, Inodes, Journal, Label, Options, Size};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "File system")]
 pub(super) struct FileSystemArguments {
-    /// Size of the disk in MiB, 1 to 16777216; the build fails if the image does not fit
+    /// Size of the disk in MiB, 1 to 16777216; the build fails if the image does not fit [default:
+    /// the content plus free space]
     ///
-    /// [default: the content, plus a quarter of it or 256 MiB as free space, whichever is more; at
-    /// least 1024]
+    /// The free space in the default is a quarter of the content or 256 MiB, whichever is more. The
+    /// default size is at least 1024.
     #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..=MAX_MIB))]
     size_mib: Option<u64>,
 

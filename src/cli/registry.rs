@@ -101,7 +101,7 @@ Examples:
 pub(super) struct LoginArguments {
     /// Registry, such as ghcr.io, docker.io for Docker Hub, or a URL
     ///
-    /// With a namespace, such as quay.io/team, the credentials are for that namespace only.
+    /// With a namespace, such as r.example/team, the credentials are for that namespace only.
     #[arg(value_name = "REGISTRY")]
     registry: String,
 

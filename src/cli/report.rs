@@ -1,7 +1,7 @@
 //! Report of a build, on standard output.
 //!
-//! A new JSON field is a field of `BuildReport` in `rootfs::report`, which serializes itself, and
-//! is filled by the build. Print it in [`text`] if people need it, list it in README.md under "For
+//! A new JSON field is a field of `BuildReport` and of its JSON form, both in `rootfs::report`; the
+//! build fills it in. Print it in [`text`] if people need it, list it in README.md under "For
 //! programs", and check it in `tests/cli/report.rs`. Only fields that the command alone knows, such
 //! as `image_ref`, are added here.
 

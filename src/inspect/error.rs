@@ -35,10 +35,10 @@ pub enum InspectReason {
     #[error("interrupted")]
     Cancelled(#[from] Cancelled),
     /// The provenance record is damaged or unknown.
-    #[error("could not read which container image it was built from")]
+    #[error("could not read its provenance")]
     Provenance(#[from] ProvenanceError),
     /// A path in the disk image does not exist or could not be read.
-    #[error("could not read {path:?} in the disk image")]
+    #[error("could not read {path:?}")]
     Path {
         /// The path as the caller gave it.
         path: String,
