@@ -100,7 +100,7 @@ impl Stage {
             };
             let parent = Directory::open(parent_of(&target)).map_err(failed)?;
             for path in [target.clone(), mtree_path(&target)] {
-                let name = path.file_name().expect("the target has one");
+                let name = path.file_name().expect("both paths have a file name");
                 if parent.entry(name).map_err(failed)?.is_some() {
                     return Err(StageReason::Exists(path));
                 }
@@ -144,7 +144,7 @@ impl Stage {
                 let identity = publish().map_err(|source| publish_error(path.clone(), source))?;
                 self.mtree_file = MtreeFile::Named(path, identity);
             }
-            let name = self.target.file_name().expect("it began with one");
+            let name = self.target.file_name().expect("the target has a file name");
             let renamed = self.directory.rename(name.to_owned());
             renamed.map_err(|source| publish_error(self.target.clone(), source))
         };
@@ -166,7 +166,7 @@ impl Drop for Stage {
         if let MtreeFile::Named(path, identity) = &self.mtree_file {
             let remove = || {
                 let directory = Directory::open(parent_of(path))?;
-                let name = path.file_name().expect("it has the target's and an extension");
+                let name = path.file_name().expect("the mtree file has a name");
                 if directory.is(name, *identity)? {
                     directory.remove_file(name)?;
                 }
@@ -191,10 +191,10 @@ impl ExportedTree {
         &mut self,
         reader: &Reader<R>,
         fidelity: Fidelity,
-        description: Option<impl Write>,
+        mtree: Option<impl Write>,
         cancel: &Cancel,
     ) -> Result<(), StageReason> {
-        Exporter::new(reader, &self.root, fidelity, description, cancel).run()
+        Exporter::new(reader, &self.root, fidelity, mtree, cancel).run()
     }
 }
 

@@ -101,11 +101,12 @@ fn text(what: &str, report: &CacheReport) -> String {
         let partial = if entry.is_partial { "  incomplete" } else { "" };
         let size = size(entry.size);
         let last_used = httpdate::fmt_http_date(entry.last_used.max(UNIX_EPOCH));
-        writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest).expect("memory takes it");
+        writeln!(text, "{}  {size:>10}  {last_used}{partial}", entry.digest)
+            .expect("writing to a string does not fail");
     }
     let (count, total) = (report.entries.len(), size(report.size()));
     let plural = if count == 1 { "" } else { "s" };
-    writeln!(text, "{what}: {count} blob{plural}, {total}").expect("memory takes it");
+    writeln!(text, "{what}: {count} blob{plural}, {total}").expect("writing to a string does not fail");
     text
 }
 

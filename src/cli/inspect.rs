@@ -137,7 +137,7 @@ fn summary(path: &Path, summary: &DiskSummary, format: Format) -> io::Result<Str
         ("features", summary.features.join(" ")),
     ] {
         let line = format!("  {name:<9} {value}");
-        writeln!(text, "{}", line.trim_end()).expect("memory takes it");
+        writeln!(text, "{}", line.trim_end()).expect("writing to a string does not fail");
     }
     if summary.needs_recovery {
         text += "  not cleanly unmounted: shown as after a replay of the journal\n";
@@ -179,7 +179,7 @@ fn listing(path: &Path, entries: &[ListedEntry], format: Format) -> io::Result<S
             text,
             "{mode:04o} {uid:>5} {gid:>5} {size:>11} {file_type:<16} {name}{target}"
         )
-        .expect("memory takes it");
+        .expect("writing to a string does not fail");
     }
     Ok(text)
 }

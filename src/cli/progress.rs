@@ -79,8 +79,8 @@ struct DisplayState {
 
 impl ProgressDisplay {
     /// Starts a display of the events sent to [`ProgressDisplay::events`].
-    pub(super) fn start(style: ProgressOutput, mode: Mode) -> Self {
-        let view = match (mode, style) {
+    pub(super) fn start(output: ProgressOutput, mode: Mode) -> Self {
+        let view = match (mode, output) {
             (_, ProgressOutput::Plain) => ProgressView::Lines,
             (Mode::Ax, _) => ProgressView::Nothing,
             (Mode::Ux, ProgressOutput::None) => ProgressView::Warnings,
@@ -176,7 +176,7 @@ impl SharedDisplay {
 }
 
 /// Returns a listener that prints a line for each wait.
-pub(super) fn print_waits() -> Events<oci::Event> {
+pub(super) fn wait_listener() -> Events<oci::Event> {
     Events::new(|event| {
         if let oci::Event::Waiting(wait) = event {
             print_line(&format!("note: {}", wait_text(wait.awaited(), Instant::now())));
@@ -246,14 +246,14 @@ fn wait_text(awaited: &WaitReason, now: Instant) -> String {
     }
 }
 
-fn progress_line(sum: &LayerTotals, phase: Option<Phase>) -> String {
+fn progress_line(totals: &LayerTotals, phase: Option<Phase>) -> String {
     let LayerTotals {
         done,
         count,
         downloaded,
         applied,
         size,
-    } = *sum;
+    } = *totals;
     if count == 0 {
         return format!("progress: {}", Phase::Resolve);
     }
@@ -261,7 +261,7 @@ fn progress_line(sum: &LayerTotals, phase: Option<Phase>) -> String {
     let mut line =
         format!("progress: {done} of {count} layers done; {downloaded} of {size} MiB downloaded, {applied} applied");
     if let Some(phase) = phase.filter(|phase| *phase > Phase::Layers) {
-        write!(line, "; {phase}").expect("memory takes it");
+        write!(line, "; {phase}").expect("writing to a string does not fail");
     }
     line
 }
@@ -382,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_line_shows_layers_bytes_and_a_later_phase() {
-        let sum = LayerTotals {
+        let totals = LayerTotals {
             done: 1,
             count: 3,
             downloaded: 2 << 20,
@@ -390,10 +390,10 @@ mod tests {
             size: (5 << 20) + 1,
         };
         let layers = "progress: 1 of 3 layers done; 2 of 6 MiB downloaded, 1 applied";
-        assert_eq!(progress_line(&sum, Some(Phase::Layers)), layers);
-        assert_eq!(progress_line(&sum, None), layers);
+        assert_eq!(progress_line(&totals, Some(Phase::Layers)), layers);
+        assert_eq!(progress_line(&totals, None), layers);
         assert_eq!(
-            progress_line(&sum, Some(Phase::Metadata)),
+            progress_line(&totals, Some(Phase::Metadata)),
             format!("{layers}; writing metadata")
         );
         let none = progress_line(&LayerTotals::of(&Progress::default()), Some(Phase::Resolve));

@@ -163,7 +163,7 @@ impl LoginArguments {
             &self.user,
             &password,
             &options,
-            &progress::print_waits(),
+            &progress::wait_listener(),
             signals.cancel(),
         );
         let check = check.map_err(|error| match signals.exit_status() {
@@ -248,7 +248,7 @@ fn list(format: Format) -> Result<(), CommandError> {
     for login in &logins {
         let user = login.user.as_deref().unwrap_or("-");
         let (registry, user, file) = (harmless(&login.registry), harmless(user), login.auth_file.display());
-        writeln!(text, "{registry}  {user}  {file}").expect("memory takes it");
+        writeln!(text, "{registry}  {user}  {file}").expect("writing to a string does not fail");
     }
     print(&serde_json::json!({"logins": logins}), text.trim_end(), format)
 }

@@ -87,13 +87,13 @@ fn text(report: &BuildReport) -> String {
         ),
         ("uuid", report.uuid.to_string()),
     ] {
-        writeln!(text, "  {name:<9} {value}").expect("memory takes it");
+        writeln!(text, "  {name:<9} {value}").expect("writing to a string does not fail");
     }
     if let Some(digest) = &report.output_digest {
-        writeln!(text, "  digest    {digest}").expect("memory takes it");
+        writeln!(text, "  digest    {digest}").expect("writing to a string does not fail");
     }
     for stage in [&report.stage_dir, &report.stage_snapshot].into_iter().flatten() {
-        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("memory takes it");
+        writeln!(text, "  stage     {0}, {0}.mtree", stage.display()).expect("writing to a string does not fail");
     }
     text
 }

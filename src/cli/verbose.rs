@@ -157,7 +157,7 @@ impl EventText {
         } else {
             write!(self.fields, " {name}={value}")
         };
-        result.expect("memory takes it");
+        result.expect("writing to a string does not fail");
     }
 }
 

@@ -59,17 +59,17 @@ impl Verify {
     fn text(&self, verdict: &Verdict) -> String {
         let mut text = String::new();
         if let Some(mismatch) = &verdict.mismatch {
-            writeln!(text, "the file: {mismatch}").expect("memory takes it");
+            writeln!(text, "the file: {mismatch}").expect("writing to a string does not fail");
         }
         for finding in &verdict.report.findings {
-            writeln!(text, "{finding}").expect("memory takes it");
+            writeln!(text, "{finding}").expect("writing to a string does not fail");
         }
         match verdict.report.more {
             0 => {}
-            more => writeln!(text, "and {more} more").expect("memory takes it"),
+            more => writeln!(text, "and {more} more").expect("writing to a string does not fail"),
         }
         if verdict.is_clean() {
-            writeln!(text, "{}: clean", self.image.display()).expect("memory takes it");
+            writeln!(text, "{}: clean", self.image.display()).expect("writing to a string does not fail");
         }
         text
     }

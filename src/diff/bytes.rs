@@ -25,7 +25,7 @@ pub(super) fn for_each_difference(
     b: &mut DiffSide,
     mut visit: impl FnMut(&DiffSide, &DiffSide, u64, &[u8], &[u8]) -> bool,
 ) -> Result<(), DiffError> {
-    let [mut left, mut right] = [(); 2].map(|()| vec![0; usize::try_from(CHUNK).expect("a MiB")]);
+    let [mut left, mut right] = [(); 2].map(|()| vec![0; usize::try_from(CHUNK).expect("a MiB fits")]);
     let mut at = 0;
     loop {
         a.check_cancelled()?;
@@ -35,7 +35,7 @@ pub(super) fn for_each_difference(
         };
         // Aligned chunks do not split structures.
         let start = start / CHUNK * CHUNK;
-        let len = usize::try_from(CHUNK.min(a.file.len().max(b.file.len()) - start)).expect("a MiB");
+        let len = usize::try_from(CHUNK.min(a.file.len().max(b.file.len()) - start)).expect("a MiB fits");
         let (left, right) = (&mut left[..len], &mut right[..len]);
         read(a, start, left)?;
         read(b, start, right)?;
@@ -118,7 +118,7 @@ impl DifferingBytes {
         self.shown_owners += 1;
         let first = a.iter().zip(b).position(|(a, b)| a != b).unwrap_or(0);
         let row = first / 16 * 16;
-        let end = a.len().min(row + usize::try_from(ROW_LEN).expect("it is 16"));
+        let end = a.len().min(row + usize::try_from(ROW_LEN).expect("16 fits"));
         self.excerpt.push(format!("@ {owner}"));
         let rows = excerpt::of_bytes(position + row as u64, &a[row..end], &b[row..end]);
         self.excerpt.extend(rows);

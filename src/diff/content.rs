@@ -147,7 +147,7 @@ impl<'a> ComparedFile<'a> {
     fn read_part(&self, start: u64, len: u64) -> Result<Vec<u8>, DiffError> {
         self.side.check_cancelled()?;
         let len = len.min(self.size().saturating_sub(start));
-        let mut bytes = vec![0; usize::try_from(len).expect("parts fit in memory")];
+        let mut bytes = vec![0; usize::try_from(len).expect("a part fits in memory")];
         let read = self.file.read_at(&mut bytes, start);
         read.map_err(|error| self.side.error(error))?;
         Ok(bytes)

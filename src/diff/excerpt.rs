@@ -111,7 +111,7 @@ fn hex_row(at: u64, bytes: &[u8]) -> String {
             Some(byte) => write!(row, "{byte:02x} "),
             None => write!(row, "   "),
         }
-        .expect("memory takes it");
+        .expect("writing to a string does not fail");
     }
     let shown = bytes.iter().map(|&byte| match byte {
         b' '..=b'~' => char::from(byte),

@@ -94,6 +94,7 @@ impl DiffSide {
         DiffError::new(&self.path, reason)
     }
 
+    /// Calls a function of the reader. Its error becomes one about this image.
     pub(super) fn read<T>(
         &self,
         read: impl FnOnce(&Reader<Cancellable<File>>) -> Result<T, ReadError>,
@@ -118,6 +119,11 @@ impl DiffSide {
         read::File::new(Rc::clone(&self.reader), inode).map_err(|error| self.error(error))
     }
 
+    /// Reads the extended attributes of an inode.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffReason::TooManyXattrs`] if those of all inodes exceed [`MAX_XATTR_BYTES`].
     pub(super) fn xattrs(&mut self, inode: &Inode) -> Result<Xattrs, DiffError> {
         let xattrs = self.read(|reader| reader.xattrs(inode))?;
         let len: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -187,6 +193,8 @@ impl DiffSide {
         Ok(())
     }
 
+    /// Records the owner of all blocks of an inode: content, extent nodes, extended attributes and
+    /// their value inodes.
     fn record_blocks(&mut self, inode: &Inode, kind: OwnerKind) -> Result<InodeBlocks, DiffError> {
         let ino = inode.ino.get();
         let blocks = self.read(|reader| reader.blocks(inode))?;
@@ -217,6 +225,11 @@ impl DiffSide {
         Ok(blocks)
     }
 
+    /// Records the owner of blocks that only one inode may own.
+    ///
+    /// # Errors
+    ///
+    /// [`DiffReason::SharedBlocks`] once inodes own more blocks than the image has.
     fn record_owner(&mut self, blocks: BlockRange, kind: OwnerKind, ino: u32) -> Result<(), DiffError> {
         self.unowned_blocks = match self.unowned_blocks.checked_sub(blocks.count) {
             Some(left) => left,

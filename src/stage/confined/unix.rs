@@ -98,15 +98,15 @@ impl ConfinedRoot {
         // Errors are ignored: removing the root itself fails if something is left.
         let _ = fs::fchmod(&self.directory, PRIVATE_DIRECTORY);
         let mut pending = vec![Vec::new()];
-        let mut found = Vec::new();
+        let mut emptied = Vec::new();
         while let Some(path) = pending.pop() {
             let directories = self.directory(&path).and_then(|directory| directory.remove_files());
             for name in directories.unwrap_or_default() {
                 pending.push(join(&path, &name));
-                found.push((path.clone(), name));
+                emptied.push((path.clone(), name));
             }
         }
-        for (path, name) in found.iter().rev() {
+        for (path, name) in emptied.iter().rev() {
             let _ = self.directory(path).and_then(|directory| directory.remove_empty(name));
         }
     }
