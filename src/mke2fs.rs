@@ -31,7 +31,7 @@ use ext4::{Options, Reader, Summary};
 pub use error::{FileAction, Mke2fsError};
 pub(crate) use tools::Programs;
 
-use crate::stage::{Fidelity, Staged};
+use crate::stage::{Fidelity, ExportedTree};
 use error::file_error;
 use layer::cancel::Cancel;
 use oci::host::{DEFAULT_FILE_MODE, Directory};
@@ -72,7 +72,7 @@ impl Mke2fsBuilder<'_> {
             .directory
             .create_private_subdirectory(TREE_NAME)
             .map_err(file_error(FileAction::Make, path))?;
-        let mut staged = Staged::new(&tree).map_err(file_error(FileAction::Open, tree.path()))?;
+        let mut staged = ExportedTree::new(&tree).map_err(file_error(FileAction::Open, tree.path()))?;
         staged.export(&native, Fidelity::Content, None::<io::Sink>, self.cancel)?;
         format::format(&tools, self.options, &superblock)?;
         // The exported files take as much space as the image.

@@ -36,7 +36,7 @@ fn compare(a: &[u8], b: &[u8]) {
     let [left, right] = files;
     let mut count = 0_u64;
     let mut options = DiffOptions::default();
-    options.every_place = true;
+    options.list_moved_files = true;
     let result = diff(left, right, options, &Cancel::new(), &mut |difference| {
         count += 1;
         assert_printable(difference);

@@ -26,7 +26,7 @@ impl StageDirectories {
     /// Creates temporary directories for them. Fails now, before any layer is read, if a target
     /// exists.
     pub(super) fn create(options: &BuildOptions, output: &Path) -> Result<Self, StageError> {
-        let beside = options.keep_stage.then(|| stage::beside(output));
+        let beside = options.keep_stage.then(|| stage::stage_path(output));
         Ok(Self {
             beside: beside.as_deref().map(Stage::begin).transpose()?,
             snapshot: options.stage_snapshot.as_deref().map(Stage::begin).transpose()?,

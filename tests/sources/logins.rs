@@ -316,7 +316,7 @@ fn the_hint_after_a_failed_login_names_login() {
     let login = "microagent registry login";
     for (server, more, hint, command) in [
         (refuses, &[][..], "check the user and the password", login.to_owned()),
-        (no_registry, &[], "this may be no registry", login.to_owned()),
+        (no_registry, &[], "this may not be a registry", login.to_owned()),
         (
             plain,
             &["--plain-http=false"],

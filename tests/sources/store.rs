@@ -319,7 +319,7 @@ fn the_cache_is_listed_verified_and_pruned() {
     let output = builds.cache(&["verify"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stdout).contains(digest(&layer)));
-    assert!(String::from_utf8_lossy(&output.stderr).contains("1 damaged in the cache"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("removed 1 corrupt blob in the cache"));
     assert!(builds.listed(&["verify"]).is_empty());
 
     assert_eq!(builds.listed(&["prune", "--keep-mib", "1"]).len(), 0);
@@ -366,7 +366,7 @@ fn progress_is_one_line_a_second_and_never_in_the_result() {
         if has_lines {
             assert!(stderr.lines().all(|line| line.starts_with("progress: ")), "{stderr}");
             let last = stderr.lines().last().unwrap();
-            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB here, 1 applied");
+            assert_eq!(last, "progress: 2 of 2 layers done; 1 of 1 MiB downloaded, 1 applied");
             assert!(stderr.lines().count() < 8, "{stderr}");
         }
     }
@@ -408,7 +408,7 @@ fn a_wait_for_a_registry_is_one_line_in_all() {
         };
         let begin = format!("{prefix}{address} will be asked again in ");
         assert!(
-            line.starts_with(&begin) && line.ends_with(" s, in attempt 2 of 5"),
+            line.starts_with(&begin) && line.ends_with(" s, attempt 2 of 5"),
             "{line}"
         );
     }

@@ -1,31 +1,31 @@
-//! An entry of a directory.
+//! Entry of a listing.
 
 use ext4::Timestamp;
 use ext4::read::Inode;
 use serde::ser::SerializeStruct as _;
 use serde::{Serialize, Serializer};
 
-/// An entry of a directory, or any other file.
+/// An entry of a directory, or a single file.
 ///
-/// Its JSON is that of the command `microagent rootfs inspect ls`:
+/// Serializes to the JSON of `microagent rootfs inspect ls`:
 ///
 /// | member | |
 /// |---|---|
-/// | `name` | the name; bytes that are not UTF-8 become U+FFFD |
-/// | `type` | the type in words: `file`, `directory`, `symlink`, … |
-/// | `mode` | the mode in octal digits: `"0644"` |
-/// | `uid`, `gid` | the numbers of owner and group |
-/// | `size_bytes` | the size |
-/// | `mtime` | the time of the last change in seconds since 1970: `"1700000000.000000000"` |
-/// | `target` | the target of a symlink, else `null` |
+/// | `name` | name; bytes that are not UTF-8 become U+FFFD |
+/// | `type` | type in words: `file`, `directory`, `symlink`, … |
+/// | `mode` | mode in octal digits: `"0644"` |
+/// | `uid`, `gid` | numbers of owner and group |
+/// | `size_bytes` | size in bytes |
+/// | `mtime` | time of the last change, in seconds since 1970: `"1700000000.000000000"` |
+/// | `target` | target of a symlink, or `null` |
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ListedEntry {
-    /// Its name: any bytes but `/` and NUL.
+    /// Name: any bytes other than `/` and NUL.
     pub name: Vec<u8>,
-    /// Its inode: type, mode, owner, size, links, times, device.
+    /// Inode: type, mode, owner, size, links, times, device.
     pub inode: Inode,
-    /// Target of a symlink.
+    /// Target if the entry is a symlink, or `None`.
     pub target: Option<Vec<u8>>,
 }
 
@@ -45,8 +45,8 @@ impl Serialize for ListedEntry {
     }
 }
 
-/// Seconds since 1970, with nanoseconds: as `stat --format=%.9Y` prints it, but for times before
-/// 1970.
+/// Formats a time as seconds since 1970 with nanoseconds, like `stat --format=%.9Y` except for
+/// times before 1970.
 fn seconds(time: Timestamp) -> String {
     format!("{}.{:09}", time.seconds(), time.nanoseconds())
 }
