@@ -335,15 +335,15 @@ impl<'a> Build<'a> {
         native: &File,
         pending: &PendingOutput,
     ) -> Result<(File, PendingOutput, Summary), BuildError> {
-        let directory = pending.temp_directory()?;
+        let temporary = pending.temp_directory()?;
         let mke2fs = Mke2fsBuilder {
             programs,
             options: format,
-            directory: directory.directory(),
+            directory: temporary.directory(),
             cancel: self.cancel,
         };
         let (file, summary) = mke2fs.build(native)?;
-        let pending = PendingOutput::from_file(pending.target(), directory.directory(), mke2fs::IMAGE_NAME.as_ref())?;
+        let pending = PendingOutput::from_file(pending.target(), temporary.directory(), mke2fs::IMAGE_NAME.as_ref())?;
         Ok((file, pending, summary))
     }
 
