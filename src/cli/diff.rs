@@ -61,30 +61,30 @@ impl Diff {
 
     fn print_json(&self, mut out: impl Write, options: DiffOptions) -> Result<bool, DiffError> {
         let path = |path: &Path| serde_json::to_string(&path.to_string_lossy()).map_err(io::Error::from);
-        let begin = |out: &mut dyn Write| {
+        let write_start = |out: &mut dyn Write| {
             let (a, b) = (path(&self.a)?, path(&self.b)?);
             write!(out, "{{\"a\":{a},\"b\":{b},\"differences\":[")
         };
         // Nothing is printed before both disk images are open.
-        let mut begun = false;
+        let mut started = false;
         let same = diff(&self.a, &self.b, options, &Cancel::new(), &mut |difference| {
-            if begun {
+            if started {
                 out.write_all(b",")?;
             } else {
-                begin(&mut out)?;
-                begun = true;
+                write_start(&mut out)?;
+                started = true;
             }
             serde_json::to_writer(&mut out, difference)?;
             Ok(())
         })?;
-        let mut end = || {
-            if !begun {
-                begin(&mut out)?;
+        let mut write_end = || {
+            if !started {
+                write_start(&mut out)?;
             }
             writeln!(out, "],\"same\":{same}}}")?;
             out.flush()
         };
-        end().map_err(DiffError::Report)?;
+        write_end().map_err(DiffError::Report)?;
         Ok(same)
     }
 

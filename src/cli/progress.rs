@@ -164,7 +164,7 @@ impl SharedDisplay {
         match &self.view {
             ProgressView::Bars(all) => drop(all.println(format!("warning: {warning}"))),
             ProgressView::Lines | ProgressView::Notes | ProgressView::Warnings => {
-                print_line(&format!("warning: {warning}"))
+                print_line(&format!("warning: {warning}"));
             }
             ProgressView::Nothing => self.lock().warnings.push(warning),
         }

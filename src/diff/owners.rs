@@ -154,7 +154,7 @@ pub(super) struct BlockOwners {
 impl BlockOwners {
     /// Creates a map with the tables of all groups.
     pub(super) fn new(info: &SuperblockInfo, tables: &[GroupTable]) -> Self {
-        let owner = |kind, group| match kind {
+        let owner_kind = |kind, group| match kind {
             GroupTableKind::Superblock if group == 0 => OwnerKind::Superblock,
             GroupTableKind::Superblock => OwnerKind::BackupSuperblock,
             GroupTableKind::Descriptors if group == 0 => OwnerKind::Descriptors,
@@ -163,9 +163,9 @@ impl BlockOwners {
             GroupTableKind::InodeBitmap => OwnerKind::InodeBitmap,
             GroupTableKind::InodeTable => OwnerKind::Inode,
         };
-        let owned = |table: &GroupTable| {
+        let table_owner = |table: &GroupTable| {
             let owner = Owner {
-                kind: owner(table.kind, table.group),
+                kind: owner_kind(table.kind, table.group),
                 number: table.group,
             };
             (table.blocks, owner)
@@ -175,7 +175,7 @@ impl BlockOwners {
             block_count: info.block_count,
             inodes_per_group: info.inodes_per_group.into(),
             inode_size: info.inode_size,
-            blocks: tables.iter().map(owned).collect(),
+            blocks: tables.iter().map(table_owner).collect(),
         }
     }
 

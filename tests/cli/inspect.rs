@@ -236,7 +236,7 @@ fn each_failure_of_a_copy_says_what_to_do() {
         ("/fifo", &file, "not a regular file", "ls"),
         ("/long", &missing, "could not write", "mkdir -p"),
         ("/long", &outputs, "is a directory", "choose a file in that directory"),
-        ("/long", &below, "could not write", "name a file in a directory"),
+        ("/long", &below, "could not write", "choose a file in a directory"),
     ] {
         let output = inspect(&scene, &["cp", path, to.to_str().unwrap()])
             .args(["--mode", "ax"])
