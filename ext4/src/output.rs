@@ -110,7 +110,7 @@ impl Output for Vec<u8> {
         let start = usize::try_from(offset).map_err(|_| io::ErrorKind::OutOfMemory)?;
         let end = start.checked_add(bytes.len()).ok_or(io::ErrorKind::OutOfMemory)?;
         if end > self.len() {
-            grow(self, end)?;
+            resize_memory(self, end)?;
         }
         self[start..end].copy_from_slice(bytes);
         Ok(())
@@ -124,12 +124,12 @@ impl Output for Vec<u8> {
     }
 
     fn set_len(&mut self, len: u64) -> io::Result<()> {
-        grow(self, usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?)
+        resize_memory(self, usize::try_from(len).map_err(|_| io::ErrorKind::OutOfMemory)?)
     }
 }
 
 /// Resizes memory, filling new bytes with zeros. Fails if memory is exhausted.
-fn grow(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
+fn resize_memory(memory: &mut Vec<u8>, len: usize) -> io::Result<()> {
     memory
         .try_reserve(len.saturating_sub(memory.len()))
         .map_err(|_| io::ErrorKind::OutOfMemory)?;
