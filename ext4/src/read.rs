@@ -266,6 +266,10 @@ impl<R: ReadAt> Reader<R> {
     }
 
     /// Returns the bytes before the superblock, which do not belong to the file system.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Input`].
     pub fn boot_area(&self) -> Result<[u8; BOOT_AREA_LEN], ReadError> {
         let mut bytes = [0; BOOT_AREA_LEN];
         self.read_at(0, &mut bytes)?;

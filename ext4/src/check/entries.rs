@@ -105,12 +105,12 @@ impl<R: ReadAt> Checker<R> {
 
     /// Checks an entry in use, and counts the link to its inode.
     fn check_entry(&mut self, structure: Structure, directory: &mut CheckedDirectory, entry: &ParsedEntry<'_>) {
-        let cannot_be = entry.name.is_empty()
+        let is_invalid = entry.name.is_empty()
             || entry.name == b"."
             || entry.name == b".."
             || entry.name.iter().any(|&byte| byte == b'/' || byte == 0);
         let name = || entry.name.into();
-        if cannot_be {
+        if is_invalid {
             self.report(structure, Problem::NameWrong { name: name() });
         }
         directory.add_name(entry.name);

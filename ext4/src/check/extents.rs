@@ -118,8 +118,8 @@ impl<R: ReadAt> Checker<R> {
                 let is_right = size > 0 && size == blocks.end.saturating_mul(block_size);
                 let end = blocks.end;
                 self.require(is_right, structure, Problem::DirectorySizeWrong { size, end });
-                let held: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
-                self.require(held == blocks.end, structure, Problem::DirectoryWithHoles);
+                let mapped: u64 = blocks.extents.iter().map(|extent| u64::from(extent.count)).sum();
+                self.require(mapped == blocks.end, structure, Problem::DirectoryWithHoles);
                 self.require(!blocks.has_unwritten, structure, Problem::DirectoryUnwritten);
             }
             Some(FileType::Symlink) => {
@@ -135,10 +135,10 @@ impl<R: ReadAt> Checker<R> {
                 }
             }
             _ => {
-                let has_more = checked.flags.contains(InodeFlags::VERITY);
+                let is_verity = checked.flags.contains(InodeFlags::VERITY);
                 let smallest = blocks.written_end.saturating_sub(1).saturating_mul(block_size);
-                let most = self.max_file_size(checked);
-                let is_right = (has_more || size >= smallest) && size <= most;
+                let max = self.max_file_size(checked);
+                let is_right = (is_verity || size >= smallest) && size <= max;
                 let last = blocks.end.saturating_sub(1);
                 self.require(is_right, structure, Problem::FileSizeWrong { size, last });
             }
@@ -194,13 +194,13 @@ impl<R: ReadAt> MapVisitor for BlockVisitor<'_, R> {
         let structure = self.structure(node);
         let (checker, blocks) = (&mut *self.checker, &mut self.blocks);
         let (start, count) = (extent.start.get(), u64::from(extent.count));
-        let is_taken = if self.claims {
+        let is_accepted = if self.claims {
             checker.claim_blocks(structure, extent.start, count)
         } else {
             start != 0 && start + count <= checker.block_count && checker.visited.claim(start, count).is_none()
         };
         // The extents of a tree determine its end even if their blocks are invalid.
-        if self.is_tree || is_taken {
+        if self.is_tree || is_accepted {
             blocks.end = u64::from(extent.logical) + count;
             if is_written {
                 blocks.written_end = blocks.end;
@@ -208,7 +208,7 @@ impl<R: ReadAt> MapVisitor for BlockVisitor<'_, R> {
                 blocks.has_unwritten = true;
             }
         }
-        if !is_taken {
+        if !is_accepted {
             return Ok(());
         }
         blocks.count += if self.claims { count } else { 0 };

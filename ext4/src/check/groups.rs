@@ -188,7 +188,7 @@ impl<R: ReadAt> Checker<R> {
     }
 
     fn check_superblock_backup(&mut self, structure: Structure, backup: &Superblock) {
-        let key = |superblock: &Superblock| {
+        let repair_fields = |superblock: &Superblock| {
             (
                 superblock.magic.get(),
                 superblock.log_block_size.get(),
@@ -199,7 +199,7 @@ impl<R: ReadAt> Checker<R> {
         };
         if backup.magic.get() == MAGIC && !superblock_checksum_ok(backup) {
             self.report(structure, Problem::ChecksumWrong);
-        } else if key(self.reader.superblock()) != key(backup) {
+        } else if repair_fields(self.reader.superblock()) != repair_fields(backup) {
             self.report(structure, Problem::SuperblockBackupDiffers);
         }
     }

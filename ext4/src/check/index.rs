@@ -75,8 +75,8 @@ impl<R: ReadAt> Checker<R> {
         let mut pending = self.check_index_node(structure, root, true, all, levels, directory.seed.is_some());
         while let Some((logical, range, levels)) = pending.pop() {
             let is_leaf = levels.is_none();
-            let held = index.blocks.insert(logical, is_leaf.then_some(range));
-            if held.is_some() {
+            let previous = index.blocks.insert(logical, is_leaf.then_some(range));
+            if previous.is_some() {
                 self.report(structure, Problem::IndexBlockTwice { logical });
                 continue;
             }
@@ -141,17 +141,17 @@ impl<R: ReadAt> Checker<R> {
         }
         let entries = &bytes[start..start + count * size_of::<IndexEntry>()];
         let entries = <[IndexEntry]>::ref_from_bytes(entries).expect("entries have their length");
-        let mut below: Vec<(u32, HashRange, Option<u8>)> = Vec::with_capacity(count);
+        let mut children: Vec<(u32, HashRange, Option<u8>)> = Vec::with_capacity(count);
         for (position, entry) in entries.iter().enumerate() {
             // The first entry has no hash. Its range begins where the range of the node begins.
             let first = if position == 0 { range.first } else { entry.hash.get() };
-            let is_right = below.last().is_none_or(|(_, last, _)| last.first <= first)
+            let is_right = children.last().is_none_or(|(_, last, _)| last.first <= first)
                 && range.next.is_none_or(|next| first & !1 <= next & !1);
             self.require(is_right, structure, Problem::IndexOutOfOrder { hash: first });
             let next = entries.get(position + 1).map(|next| next.hash.get()).or(range.next);
-            below.push((entry.child(), HashRange { first, next }, levels.checked_sub(1)));
+            children.push((entry.child(), HashRange { first, next }, levels.checked_sub(1)));
         }
-        below
+        children
     }
 }
 

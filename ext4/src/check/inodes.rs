@@ -107,16 +107,16 @@ impl<R: ReadAt> Checker<R> {
         let state = &self.groups[group as usize];
         let (table, per_group) = (state.descriptor.inode_table(), self.inodes.per_group());
         let inode_size = self.reader.inode_size();
-        let in_block = (self.reader.block_size() / inode_size) as u64;
-        let in_image = (self.block_count - table).saturating_mul(in_block);
+        let inodes_per_block = (self.reader.block_size() / inode_size) as u64;
+        let inodes_in_image = (self.block_count - table).saturating_mul(inodes_per_block);
         let used = per_group.saturating_sub(state.unused_inodes);
-        let used = u32::try_from(in_image).map_or(used, |in_image| in_image.min(used));
+        let used = u32::try_from(inodes_in_image).map_or(used, |inodes_in_image| inodes_in_image.min(used));
         let start = self.reader.offset_of_block(table);
-        let in_chunk = u32::try_from(CHUNK_LEN / inode_size).expect("a chunk is small");
+        let inodes_per_chunk = u32::try_from(CHUNK_LEN / inode_size).expect("a chunk is small");
         let first = group * per_group + 1;
         let mut chunk = Vec::new();
-        for start_index in (0..used).step_by(in_chunk as usize) {
-            let count = in_chunk.min(used - start_index);
+        for start_index in (0..used).step_by(inodes_per_chunk as usize) {
+            let count = inodes_per_chunk.min(used - start_index);
             chunk.resize(count as usize * inode_size, 0);
             let at = start + u64::from(start_index) * inode_size as u64;
             let read = self.reader.read_at(at, &mut chunk);
@@ -159,8 +159,8 @@ impl<R: ReadAt> Checker<R> {
             if mode != 0 && checked.inode.dtime.get() == 0 {
                 self.report(checked.structure(), Problem::DeletionTimeMissing);
             }
-            let is_time = !self.has_orphan_link_as_dtime(&checked);
-            self.require(is_time, checked.structure(), Problem::OrphanLinkStale);
+            let is_deletion_time = !self.has_orphan_link_as_dtime(&checked);
+            self.require(is_deletion_time, checked.structure(), Problem::OrphanLinkStale);
             // The bad blocks inode owns its blocks although it looks unused. Reserved inodes may
             // have attributes.
             if ino.get() == BAD_BLOCKS {
@@ -233,8 +233,8 @@ impl<R: ReadAt> Checker<R> {
         self.require(!has_block, structure, Problem::ReservedInodeHasBlocks);
         if !is_file && !matches!(ino, USER_QUOTA | GROUP_QUOTA | JOURNAL) {
             self.require(!flags.contains(InodeFlags::INDEX), structure, Problem::IndexUnexpected);
-            let (size, most) = (checked.size, self.max_file_size(checked));
-            self.require(size <= most, structure, Problem::FileTooLarge { size });
+            let (size, max) = (checked.size, self.max_file_size(checked));
+            self.require(size <= max, structure, Problem::FileTooLarge { size });
         }
     }
 
@@ -271,8 +271,8 @@ impl<R: ReadAt> Checker<R> {
         let problem = Problem::FileTypeUnknown { bits };
         self.require(kind.is_some() || is_bad_blocks, structure, problem);
         let seconds = checked.inode.dtime.get();
-        let may_have_time = seconds == 0 || self.orphans.contains(&checked.ino.get());
-        self.require(may_have_time, structure, Problem::DeletionTimeUnexpected { seconds });
+        let may_have_dtime = seconds == 0 || self.orphans.contains(&checked.ino.get());
+        self.require(may_have_dtime, structure, Problem::DeletionTimeUnexpected { seconds });
         self.require(checked.inode.obso_faddr.get() == 0, structure, Problem::FragmentAddress);
         if checked.ino == Ino::ROOT && kind != Some(FileType::Directory) {
             self.report(structure, Problem::RootNotDirectory);
@@ -315,16 +315,20 @@ impl<R: ReadAt> Checker<R> {
         let is_inline = flags.contains(InodeFlags::INLINE_DATA);
         let is_mapped = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INDEX);
         self.require(!(is_inline && is_mapped), structure, Problem::InlineDataMapped);
-        let may_be_magic = features.contains(Features::IMAGIC_INODES);
-        let is_magic = flags.contains(InodeFlags::IMAGIC);
-        self.require(may_be_magic || !is_magic, structure, Problem::AfsInode);
+        let may_be_afs = features.contains(Features::IMAGIC_INODES);
+        let is_afs = flags.contains(InodeFlags::IMAGIC);
+        self.require(may_be_afs || !is_afs, structure, Problem::AfsInode);
         let may_be_wide = features.contains(Features::BIT64);
         let is_wide = checked.inode.file_acl() > u32::MAX.into();
         self.require(may_be_wide || !is_wide, structure, Problem::XattrBlockNumberTooLarge);
         self.check_large_size(checked);
-        let is_kept = flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
-        let may_be_kept = matches!(kind, Some(FileType::RegularFile | FileType::Directory));
-        self.require(!is_kept || may_be_kept, structure, Problem::ImmutableSpecialFile);
+        let is_immutable = flags.intersects(InodeFlags::IMMUTABLE | InodeFlags::APPEND);
+        let may_be_immutable = matches!(kind, Some(FileType::RegularFile | FileType::Directory));
+        self.require(
+            !is_immutable || may_be_immutable,
+            structure,
+            Problem::ImmutableSpecialFile,
+        );
         let has_extents = flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
         let may_have_extents = has_content(kind) || checked.ino.get() == BAD_BLOCKS;
         self.require(

@@ -18,7 +18,7 @@ pub(super) struct Parents {
     pub(super) by_entry: BTreeMap<u32, u32>,
     /// The directory that its entry `..` names.
     pub(super) by_dot_dot: BTreeMap<u32, u32>,
-    /// Set if other entries may exist, in blocks or inodes that were not checked.
+    /// Set if entries may be missing here: some blocks or inodes were not checked.
     pub(super) incomplete: bool,
 }
 
@@ -122,6 +122,7 @@ impl<R: ReadAt> Checker<R> {
         }))
     }
 
+    /// Returns whether an inode is marked as holding the value of an attribute.
     fn holds_xattr_value(&mut self, ino: u32) -> Result<bool, ReadError> {
         let checked = self.reread_inode(Ino(ino))?;
         Ok(checked.is_some_and(|checked| checked.flags.contains(InodeFlags::EA_INODE)))

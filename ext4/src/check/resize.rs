@@ -22,8 +22,8 @@ impl<R: ReadAt> Checker<R> {
         self.require(is_file, structure, Problem::ResizeInodeNotFile);
         let has_map = !checked.flags.intersects(InodeFlags::EXTENTS | InodeFlags::INLINE_DATA);
         self.require(has_map, structure, Problem::ResizeInodeNotMapped);
-        let (size, most) = (checked.size, self.max_file_size(checked));
-        self.require(size <= most, structure, Problem::FileTooLarge { size });
+        let (size, max) = (checked.size, self.max_file_size(checked));
+        self.require(size <= max, structure, Problem::FileTooLarge { size });
         let root = checked.inode.block_map();
         let mut others = (0..).zip(root).filter(|(index, _)| *index != DOUBLE_INDIRECT);
         let has_others = others.any(|(_, block)| block != 0);

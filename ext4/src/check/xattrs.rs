@@ -170,11 +170,11 @@ impl<R: ReadAt> Checker<R> {
             let name = name.into();
             self.report(area.structure, Problem::XattrNameWrong { name, namespace });
         }
-        let this = (entry.name_index, entry.name_len, name);
-        if area.is_block && last.is_some_and(|last| last >= this) {
+        let current = (entry.name_index, entry.name_len, name);
+        if area.is_block && last.is_some_and(|last| last >= current) {
             self.report(area.structure, Problem::XattrOutOfOrder { name: name.into() });
         }
-        *last = Some(this);
+        *last = Some(current);
     }
 
     /// Checks a value. Returns the hashes that its entry may have, or `None` if they are unknown.

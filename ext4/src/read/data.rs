@@ -139,7 +139,7 @@ impl<R: ReadAt> Reader<R> {
             block_size: self.block_size,
             seed: self.seed_of(inode),
         };
-        let mut strict = StrictVisitor {
+        let mut visitor = StrictVisitor {
             reader: self,
             inode,
             is_tree,
@@ -147,9 +147,9 @@ impl<R: ReadAt> Reader<R> {
             seen: BTreeSet::new(),
             mapped: MappedBlocks::default(),
         };
-        walk_map(&root, &mut strict)?;
-        check_disjoint(inode, &strict.mapped.extents)?;
-        Ok(strict.mapped)
+        walk_map(&root, &mut visitor)?;
+        check_disjoint(inode, &visitor.mapped.extents)?;
+        Ok(visitor.mapped)
     }
 }
 

@@ -137,25 +137,25 @@ impl<V: MapVisitor> MapWalk<'_, V> {
             self.visit_leaf(entries, node)?;
             return Ok(Vec::new());
         }
-        let mut below: Vec<MapNode> = Vec::with_capacity(count);
+        let mut children: Vec<MapNode> = Vec::with_capacity(count);
         for entry in entries {
             let index = ExtentIndex::ref_from_bytes(entry).expect("an entry has its length");
             let logical = index.logical();
             let first = u64::from(logical);
-            let is_right = match below.last() {
+            let is_right = match children.last() {
                 Some(last) => first > last.first,
                 None => node.is_none_or(|node| first == node.first),
             };
             if !is_right {
                 self.visitor.visit_fault(node, MapFault::Order { logical })?;
             }
-            below.push(MapNode {
+            children.push(MapNode {
                 block: BlockNr(index.child()),
                 level: depth - 1,
                 first,
             });
         }
-        Ok(below)
+        Ok(children)
     }
 
     fn visit_leaf(&mut self, entries: &[[u8; ENTRY_LEN]], node: Option<&MapNode>) -> Result<(), ReadError> {
@@ -165,8 +165,8 @@ impl<V: MapVisitor> MapWalk<'_, V> {
             let Extent { logical, count, .. } = extent;
             let first = u64::from(logical);
             let end = first + u64::from(count);
-            let begins_right = position > 0 || node.is_none_or(|node| first == node.first);
-            if count == 0 || first < self.next_logical || end > 1 << 32 || !begins_right {
+            let starts_in_order = position > 0 || node.is_none_or(|node| first == node.first);
+            if count == 0 || first < self.next_logical || end > 1 << 32 || !starts_in_order {
                 self.visitor.visit_fault(node, MapFault::Extent { logical, count })?;
                 continue;
             }
@@ -181,7 +181,7 @@ impl<V: MapVisitor> MapWalk<'_, V> {
     fn visit_map_block(&mut self, bytes: &[u8], node: Option<&MapNode>) -> Result<Vec<MapNode>, ReadError> {
         let per_block = block_map::numbers_per_block(self.root.block_size) as u64;
         let mut first = node.map_or(0, |node| node.first);
-        let mut below = Vec::new();
+        let mut children = Vec::new();
         for (index, number) in block_map::numbers(bytes).enumerate() {
             // The first twelve numbers of the root name blocks of content. The next three name
             // indirect blocks of one to three levels.
@@ -201,14 +201,14 @@ impl<V: MapVisitor> MapWalk<'_, V> {
                     self.visitor.visit_extent(node, extent, true)?;
                 }
                 (_, 0, Err(_)) => self.visitor.visit_fault(node, MapFault::TooFar { logical })?,
-                _ => below.push(MapNode {
+                _ => children.push(MapNode {
                     block,
                     level,
                     first: logical,
                 }),
             }
         }
-        Ok(below)
+        Ok(children)
     }
 }
 

@@ -87,11 +87,21 @@ impl Inode {
 
 impl<R: ReadAt> Reader<R> {
     /// Returns the inode of the root directory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::inode`].
     pub fn root(&self) -> Result<Inode, ReadError> {
         self.inode(Ino::ROOT)
     }
 
     /// Returns an inode by its number.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::NoSuchInode`], [`ReadError::Inode`] if it is free or damaged,
+    /// [`ReadError::Checksum`], [`ReadError::NeedsRecovery`], [`ReadError::Unsupported`] and
+    /// [`ReadError::Input`].
     pub fn inode(&self, ino: Ino) -> Result<Inode, ReadError> {
         self.check_features()?;
         self.read_inode(ino)

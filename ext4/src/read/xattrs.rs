@@ -49,10 +49,10 @@ impl<R: ReadAt> Reader<R> {
         if let Some(block) = inode.xattr_block {
             let nr = block;
             let block = self.read_block(inode.ino, nr)?;
-            let none = || inode.damaged("its block of attributes has a wrong magic number");
-            let (header, entries) = XattrHeader::read_from_prefix(&block).map_err(|_| none())?;
+            let wrong_magic = || inode.damaged("its block of attributes has a wrong magic number");
+            let (header, entries) = XattrHeader::read_from_prefix(&block).map_err(|_| wrong_magic())?;
             if header.magic.get() != MAGIC {
-                return Err(none());
+                return Err(wrong_magic());
             }
             let is_right = |seed| xattr_block_checksum_ok(&block, &header, nr, seed);
             let (ino, nr) = (inode.ino.get(), nr.get());
@@ -190,8 +190,8 @@ fn value_hash_ok(owner: &Inode, value_inode: &Inode, value: &[u8], seed: Seed) -
 }
 
 fn parse_inode_xattrs(inode: &Inode) -> Result<Vec<RawXattr<'_>>, ReadError> {
-    let room = &inode.xattr_area[4..];
-    parse_entries(inode, room, room)
+    let area = &inode.xattr_area[4..];
+    parse_entries(inode, area, area)
 }
 
 /// Parses entries up to four zeros. The offsets of values count from the start of `base`.
