@@ -4,7 +4,7 @@
 //! time. A setting in a hint is a `layer::failure::Setting`, and `src/cli/hints.rs` names its flag;
 //! `login` there replaces hints on logins. `BuildError::is_repaired` in `src/error.rs` lists the
 //! variants that a second attempt repairs. An error type that it wraps is exported in `lib.rs`.
-//! Tests compare messages in `tests/sources` and hints in `tests/cli/failures.rs`.
+//! Tests compare messages and hints in `tests/sources` and `tests/cli`.
 
 use std::fmt;
 use std::time::Duration;

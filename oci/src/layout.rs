@@ -181,7 +181,7 @@ impl LocalImage for ImageLayout {
     }
 }
 
-/// Returns the entries for the image with the tag, or for the only image without one.
+/// Returns the entries for the image with the tag; without a tag, for the only image.
 ///
 /// Several entries with one digest are one image. Several entries with one name are an image for
 /// several platforms, one of which is chosen later.

@@ -26,7 +26,8 @@ pub struct SourceOptions {
     pub max_download: u64,
     /// Listener for progress and waits.
     pub events: Events<Event>,
-    /// Ends reads and waits with [`ImageError::Cancelled`](super::ImageError::Cancelled) when it is set.
+    /// Ends reads and waits with [`ImageError::Cancelled`](super::ImageError::Cancelled) when it is
+    /// set.
     pub cancel: Cancel,
 }
 

@@ -104,7 +104,7 @@ fn an_index_gives_the_nearest_platform_and_of_equals_the_first() {
         };
         assert_eq!(available.len(), 5, "linux/amd64/v1 is linux/amd64");
         let shown = chain(&error);
-        let listed = "there is linux/arm/v6, linux/arm64, linux/amd64, linux/arm/v7, linux/amd64/v2";
+        let listed = "available: linux/arm/v6, linux/arm64, linux/amd64, linux/arm/v7, linux/amd64/v2";
         assert!(
             shown.contains(&linux(wanted).to_string()) && shown.ends_with(listed),
             "{shown}"

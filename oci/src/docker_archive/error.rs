@@ -19,7 +19,7 @@ pub enum DockerArchiveError {
         /// Position and names of each image.
         images: Vec<String>,
     },
-    /// More images can be meant than are read.
+    /// More images match the reference than are read.
     #[error("{} holds more than {max} matching images: choose one with :<name>:<tag> or :@<position>", .path.display())]
     TooManyImages {
         /// The archive.
@@ -27,7 +27,7 @@ pub enum DockerArchiveError {
         /// The limit on images.
         max: usize,
     },
-    /// Several images can be meant, and the reference does not select one.
+    /// Several images match the reference.
     #[error(
         "{} holds several matching images: choose one with :<name>:<tag> or :@<position>; available: {}",
         .path.display(),

@@ -41,7 +41,7 @@ pub enum LayoutError {
         /// The names of the images in the layout.
         available: Vec<String>,
     },
-    /// Several images can be meant, and the reference does not select one.
+    /// Several images match the reference.
     #[error(
         "the layout holds several matching images: choose one with :<tag> or @<digest>; available: {}",
         Listing(images)

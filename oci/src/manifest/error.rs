@@ -56,7 +56,7 @@ pub enum ManifestError {
         media_type: String,
     },
     /// A layer has a media type that is not that of a tar.
-    #[error("layers of type {media_type:?} are not supported: only tars are")]
+    #[error("not a container image: its layers have the type {media_type:?}, not that of a tar")]
     UnknownLayer {
         /// Media type of the layer.
         media_type: String,
