@@ -444,10 +444,10 @@ mod tests {
             for len in [128, 256] {
                 let inode = Inode::from_prefix(&bytes[..len]);
                 let has = |end: usize| len == 256 && CLASSIC_SIZE + usize::from(extra) >= end;
-                let decode_if_present = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
-                assert_eq!(inode.ctime(), decode_if_present((all.ctime.get(), all.ctime_extra.get()), 0x88));
-                assert_eq!(inode.mtime(), decode_if_present((all.mtime.get(), all.mtime_extra.get()), 0x8C));
-                assert_eq!(inode.atime(), decode_if_present((all.atime.get(), all.atime_extra.get()), 0x90));
+                let decode = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
+                assert_eq!(inode.ctime(), decode((all.ctime.get(), all.ctime_extra.get()), 0x88));
+                assert_eq!(inode.mtime(), decode((all.mtime.get(), all.mtime_extra.get()), 0x8C));
+                assert_eq!(inode.atime(), decode((all.atime.get(), all.atime_extra.get()), 0x90));
                 let projid = if has(0xA0) { all.projid.get() } else { 0 };
                 assert_eq!(inode.projid.get(), projid);
                 assert_eq!(inode.high_checksum(), has(0x84).then(|| all.checksum_hi.get()));
