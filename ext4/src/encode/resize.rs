@@ -1,7 +1,7 @@
 //! The resize inode, which owns the blocks reserved for group descriptors, so that `resize2fs` finds them
 //! (`ext2fs_create_resize_inode`).
 
-use crate::disk::block_map::{self, numbers_per_block, reachable_blocks};
+use crate::disk::block_map::{self, numbers_per_block, reach};
 use crate::disk::inode::BLOCK_LEN;
 use crate::place::geometry::copies;
 use crate::place::layout::Layout;
@@ -41,7 +41,7 @@ pub(crate) fn encode(layout: &Layout, map: BlockNr) -> ReservedDescriptors {
     blocks.insert(0, (map, indirect_block(&listed, block_size.len())));
     ReservedDescriptors {
         inode_block: block_map::double_indirect_root(lo(map.get())),
-        size: reachable_blocks(2, block_size.len()) << block_size.log2(),
+        size: reach(2, block_size.len()) << block_size.log2(),
         block_count: 1 + layout.reserved_descriptor_blocks * (1 + copies.len() as u64),
         blocks,
     }

@@ -10,7 +10,7 @@ use super::{Formatter, Summary};
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::hash::NameHasher;
-use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, device_block, i_block_from};
+use crate::disk::inode::{BLOCK_LEN, InodeFlags, MAX_FAST_SYMLINK, block_of, device_block};
 use crate::encode::directory::Blocks;
 use crate::encode::entries::{Context, Entry};
 use crate::encode::inline;
@@ -269,7 +269,7 @@ impl<O: Output> Finish<O> {
             }
             Kind::Symlink(target) if target.len() <= MAX_FAST_SYMLINK => {
                 body.size = target.len() as u64;
-                body.block = i_block_from(target);
+                body.block = block_of(target);
             }
             Kind::CharDevice(device) | Kind::BlockDevice(device) => body.block = device_block(*device),
             Kind::File(_) | Kind::Symlink(_) | Kind::Fifo | Kind::Socket => {}

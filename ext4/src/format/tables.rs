@@ -6,7 +6,7 @@ use super::settle::Pinned;
 use crate::checksum::Seed;
 use crate::data::FileData;
 use crate::disk::group_desc::{self, GroupDesc};
-use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, i_block_from};
+use crate::disk::inode::{BLOCK_LEN, Inode, InodeFlags, block_of};
 use crate::disk::journal::JournalSuperblock;
 use crate::disk::superblock::OFFSET;
 use crate::encode::inode::{self, Body};
@@ -53,7 +53,7 @@ impl<'format, O: Output> Tables<'format, O> {
         body.size = data.len();
         if let Some(content) = data.inline() {
             body.flags |= InodeFlags::INLINE_DATA;
-            body.block = i_block_from(&content[..content.len().min(BLOCK_LEN)]);
+            body.block = block_of(&content[..content.len().min(BLOCK_LEN)]);
             return Ok(());
         }
         let block_size = self.options.block_size;
