@@ -141,7 +141,7 @@ impl fmt::Display for ReadError {
         match self {
             Self::Input { offset, .. } => write!(f, "could not read the image at byte {offset}"),
             Self::NotExt4 => f.write_str("not an ext2, ext3 or ext4 file system"),
-            Self::Unsupported { features } => write!(f, "the file system has features that cannot be read: {features}"),
+            Self::Unsupported { features } => write!(f, "the file system has unsupported features: {features}"),
             Self::NeedsRecovery => {
                 f.write_str("the file system was not unmounted cleanly, and its journal is on another device")
             }

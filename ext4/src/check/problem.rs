@@ -644,8 +644,8 @@ problems! {
     #[error("'..' is inode {found}, but the directory is in inode {expected}")]
     ParentWrong { found: u32, expected: u32 } => "parent-wrong", Error;
 
-    /// A directory is its own ancestor.
-    #[error("it is its own ancestor, and not reachable from the root")]
+    /// A directory is not reachable from the root, because of a cycle of directories.
+    #[error("it is not reachable from the root")]
     DirectoryUnreachable => "directory-unreachable", Error;
 
     // Links (pass 4)

@@ -244,7 +244,7 @@ impl Inode {
 }
 
 /// Returns an `i_block` that begins with `bytes`: the target of a short symlink, or content.
-pub(crate) fn i_block_from(bytes: &[u8]) -> [u8; BLOCK_LEN] {
+pub(crate) fn block_of(bytes: &[u8]) -> [u8; BLOCK_LEN] {
     let mut block = [0; BLOCK_LEN];
     block[..bytes.len()].copy_from_slice(bytes);
     block
@@ -252,7 +252,7 @@ pub(crate) fn i_block_from(bytes: &[u8]) -> [u8; BLOCK_LEN] {
 
 /// Returns the `i_block` of a device.
 pub(crate) fn device_block(device: Device) -> [u8; BLOCK_LEN] {
-    i_block_from(&block_map::encode(&device.encode()))
+    block_of(&block_map::encode(&device.encode()))
 }
 
 fn set_time(seconds: &mut U32, extra: &mut U32, time: Timestamp) {
@@ -444,10 +444,10 @@ mod tests {
             for len in [128, 256] {
                 let inode = Inode::from_prefix(&bytes[..len]);
                 let has = |end: usize| len == 256 && CLASSIC_SIZE + usize::from(extra) >= end;
-                let decode_if_present = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
-                assert_eq!(inode.ctime(), decode_if_present((all.ctime.get(), all.ctime_extra.get()), 0x88));
-                assert_eq!(inode.mtime(), decode_if_present((all.mtime.get(), all.mtime_extra.get()), 0x8C));
-                assert_eq!(inode.atime(), decode_if_present((all.atime.get(), all.atime_extra.get()), 0x90));
+                let decode = |time: (u32, u32), end| Timestamp::decode(time.0, if has(end) { time.1 } else { 0 });
+                assert_eq!(inode.ctime(), decode((all.ctime.get(), all.ctime_extra.get()), 0x88));
+                assert_eq!(inode.mtime(), decode((all.mtime.get(), all.mtime_extra.get()), 0x8C));
+                assert_eq!(inode.atime(), decode((all.atime.get(), all.atime_extra.get()), 0x90));
                 let projid = if has(0xA0) { all.projid.get() } else { 0 };
                 assert_eq!(inode.projid.get(), projid);
                 assert_eq!(inode.high_checksum(), has(0x84).then(|| all.checksum_hi.get()));

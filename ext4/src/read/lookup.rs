@@ -143,17 +143,17 @@ impl<R: ReadAt> Reader<R> {
     /// Resolves a path. Returns the path without symlinks, and the inode.
     fn resolve(&self, path: &[u8], follow: Follow) -> Result<(Vec<u8>, Inode), LookupError> {
         let mut cache = DirectoryCache::default();
-        // Ancestors of `found`, with the lengths of their paths.
+        // Ancestors of `current`, with the lengths of their paths.
         let mut parents: Vec<(usize, Inode)> = Vec::new();
         let mut resolved = Vec::new();
-        let mut found = self.root()?;
+        let mut current = self.root()?;
         // Unresolved part of the path, reversed.
         let mut rest: Vec<u8> = path.iter().rev().copied().collect();
         let mut symlinks = 0;
         while !rest.is_empty() {
             let name = take_name(&mut rest);
             // A name or a trailing slash follows something that is not a directory.
-            if !found.is_directory() {
+            if !current.is_directory() {
                 return Err(LookupError::NotADirectory { path: resolved });
             }
             match &name[..] {
@@ -161,7 +161,7 @@ impl<R: ReadAt> Reader<R> {
                 b".." => {
                     if let Some((len, directory)) = parents.pop() {
                         resolved.truncate(len);
-                        found = directory;
+                        current = directory;
                     }
                     continue;
                 }
@@ -170,12 +170,12 @@ impl<R: ReadAt> Reader<R> {
             let len = resolved.len();
             resolved.push(b'/');
             resolved.extend(&name);
-            let Some(ino) = cache.lookup(self, &found, &name)? else {
+            let Some(ino) = cache.lookup(self, &current, &name)? else {
                 return Err(LookupError::NotFound { path: resolved });
             };
             let inode = self.inode(ino)?;
             if inode.file_type != FileType::Symlink || (follow == Follow::No && rest.is_empty()) {
-                parents.push((len, std::mem::replace(&mut found, inode)));
+                parents.push((len, std::mem::replace(&mut current, inode)));
                 continue;
             }
             symlinks += 1;
@@ -187,7 +187,7 @@ impl<R: ReadAt> Reader<R> {
             if target.starts_with(b"/") {
                 resolved.clear();
                 parents.truncate(1);
-                found = parents.pop().map_or(found, |(_, root)| root);
+                current = parents.pop().map_or(current, |(_, root)| root);
             }
             if !rest.is_empty() {
                 rest.push(b'/');
@@ -197,7 +197,7 @@ impl<R: ReadAt> Reader<R> {
         if resolved.is_empty() {
             resolved.push(b'/');
         }
-        Ok((resolved, found))
+        Ok((resolved, current))
     }
 }
 

@@ -196,7 +196,9 @@ impl<R: ReadAt> Replay<'_, R> {
             self.last_commit = time;
             return Ok(true);
         }
-        // The ring is not cleared, so an older block is left from its previous use.
+        // An older commit block is left from a previous use of the ring, which is never cleared.
+        // With asynchronous commits, the commit block may have reached the disk before its
+        // transaction.
         if time < self.last_commit || !transaction.damaged && self.log.has_async_commit() {
             return Ok(false);
         }
