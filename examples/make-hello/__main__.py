@@ -62,7 +62,7 @@ def image(layout, shared, platform):
 
 
 def shared_layers(layout):
-    """Adds the shared layers, one for each compression. Returns the tar and the descriptor of each."""
+    """Adds the shared layers, one for each compression. Returns their tars and descriptors."""
     first, second, third = first_layer(), second_layer(), third_layer()
     # A gzip member or a zstd frame may end within a tar entry.
     cut = len(first) // 2 + 100

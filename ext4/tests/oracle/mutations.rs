@@ -27,8 +27,7 @@ fn metadata(reader: &Reader<'_>, structure: &str, range: Range<u64>) -> Range<u6
             // Magic number and version of the journal. Its length is compared with the inode's by
             // the kernel, but not by e2fsck.
             JOURNAL if is_start => first(8),
-            // The checksum of an index node does not cover the room after its entries. Here, there
-            // are two.
+            // The checksum of an index node does not cover the room after its entries, two here.
             ino if reader.is_indexed(ino) && is_start => first(24 + 8 + 2 * 8),
             ino if reader.is_directory(ino) => range,
             // Contents of files have no checksum.

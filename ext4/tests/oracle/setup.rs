@@ -27,7 +27,7 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
-    /// Default options with changes, for a size of the content and 16 MiB.
+    /// Default options with changes, and a size that fits the content and 16 MiB of free space.
     pub(crate) fn small(name: &'static str, change: impl FnOnce(&mut Options)) -> Self {
         let mut options = Options {
             size: Size::Fit(Fit {

@@ -19,7 +19,7 @@ fn build(image: &Path, bytes: u64, change: impl FnOnce(&mut Options)) -> Result<
         change(options);
     });
     setup::build(image, &setup, |build, _| {
-        build.add_file("file", Content::dense(1, 5000))
+        build.add_file("file", Content::dense(1, 5000));
     })
     .map(drop)
 }

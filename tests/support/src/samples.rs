@@ -18,7 +18,7 @@ pub fn tiny_options(kib: u64) -> Options {
     }
 }
 
-/// Default options, but for a size of the content and 1 MiB of free space.
+/// Default options, with a size that fits the content and 1 MiB of free space.
 pub fn fit_options() -> Options {
     Options {
         size: Size::Fit(Fit {

@@ -73,7 +73,7 @@ impl Reply {
         }
     }
 
-    /// Returns an [`Reply::Answer`] without its `Content-Length`, with status 200.
+    /// Returns a [`Reply::Answer`] without its `Content-Length`, with status 200.
     pub fn without_length(self) -> Self {
         match self {
             Self::Answer { headers, body, .. } => Self::Unsized { headers, body },
